@@ -1,0 +1,191 @@
+"""The model contract: all that a host needs to know to serve a model, as JSON inside the one file that is deployed.
+
+The trainer writes it beside the weights (``contract.json``); the exporter completes it with measured parity and
+golden sequences, and puts it under ``seqembed.contract`` in the ONNX file's ``metadata_props``.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.errors import BundleError
+from data.profile import SequenceProfile
+from data.schema import SequenceSchema
+from data.sequences import LengthPolicy
+
+CONTRACT_KEY = "seqembed.contract"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenSequence:
+    """A sequence with the embedding that every host must reproduce.
+
+    Attributes:
+        values: float32 (time, features), raw units, NaN where missing.
+        embedding: float32 (embedding_dim).
+    """
+
+    values: NDArray[np.float32]
+    embedding: NDArray[np.float32]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; NaN becomes null, since JSON has no NaN."""
+        steps = [[None if np.isnan(x) else float(x) for x in step] for step in self.values]
+        return {"values": steps, "embedding": [float(x) for x in self.embedding]}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Rebuild from `to_json`; float32 survives the way through JSON exactly."""
+        return cls(
+            values=np.array(value["values"], dtype=np.float32),
+            embedding=np.array(value["embedding"], dtype=np.float32),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """How far ONNX Runtime was from Keras at export.
+
+    Attributes:
+        max_abs_difference: Largest |Keras - ONNX Runtime| over all embeddings compared.
+        max_difference: The same, each over max(1, |Keras|): what the tolerance is held against.
+        tolerance: Most that was allowed.
+        num_sequences: How many sequences were compared.
+        num_real: How many of them were rows of the training data.
+    """
+
+    max_abs_difference: float
+    max_difference: float
+    tolerance: float
+    num_sequences: int
+    num_real: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """What the model was trained on.
+
+    Attributes:
+        fingerprint: sha256 over the fingerprints of the input files.
+        num_files: Input files.
+        profile: Statistics of the training rows.
+    """
+
+    fingerprint: str
+    num_files: int
+    profile: SequenceProfile
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingProfile:
+    """Where real embeddings lay at export: per-dimension mean and spread, each (embedding_dim)."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    num_sequences: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelContract:
+    """What goes in, what comes out, and how it was checked.
+
+    Attributes:
+        schema: Columns and features in model order.
+        length_policy: What happens to long sequences before they reach the model.
+        embedding_dim: Width of the output vector.
+        architecture: The encoder in plain values (cell, units, layers, …), for people.
+        training: What the model was trained on.
+        versions: Library name → version that made the model.
+        precision: ``fp32``; the seam for ``int8``.
+        parity: Set by the exporter.
+        embeddings: Set by the exporter.
+        golden: Set by the exporter.
+    """
+
+    schema: SequenceSchema
+    length_policy: LengthPolicy
+    embedding_dim: int
+    architecture: dict[str, Any]
+    training: TrainingData
+    versions: dict[str, str]
+    precision: str = "fp32"
+    parity: Parity | None = None
+    embeddings: EmbeddingProfile | None = None
+    golden: tuple[GoldenSequence, ...] = field(default=())
+
+    def to_json(self) -> str:
+        """Return the contract as JSON text, stable for equal contracts."""
+        value = {
+            "format_version": FORMAT_VERSION,
+            "schema": self.schema.to_json(),
+            "length_policy": asdict(self.length_policy),
+            "embedding_dim": self.embedding_dim,
+            "architecture": self.architecture,
+            "training": {
+                "fingerprint": self.training.fingerprint,
+                "num_files": self.training.num_files,
+                "profile": self.training.profile.to_json(),
+            },
+            "versions": self.versions,
+            "precision": self.precision,
+            "parity": asdict(self.parity) if self.parity else None,
+            "embeddings": asdict(self.embeddings) if self.embeddings else None,
+            "golden": [sequence.to_json() for sequence in self.golden],
+        }
+        return json.dumps(value, indent=1, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str, source: str) -> Self:
+        """Rebuild from `to_json`.
+
+        Args:
+            text: JSON.
+            source: Where it came from, for messages.
+
+        Raises:
+            BundleError: The text is no contract, or one of another format version.
+        """
+        try:
+            value = json.loads(text)
+            version = value["format_version"]
+            if version != FORMAT_VERSION:
+                raise BundleError(
+                    f"{source}: contract format {version!r}; this seqembed reads format {FORMAT_VERSION}. "
+                    "Install the seqembed version that made the file, or export the model again."
+                )
+            return cls._from_value(value)
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(
+                f"{source}: the seqembed contract is damaged ({type(error).__name__}: {error}). Export the model again."
+            ) from error
+
+    @classmethod
+    def _from_value(cls, value: Mapping[str, Any]) -> Self:
+        training, embeddings = value["training"], value["embeddings"]
+        return cls(
+            schema=SequenceSchema.from_json(value["schema"]),
+            length_policy=LengthPolicy(**value["length_policy"]),
+            embedding_dim=value["embedding_dim"],
+            architecture=value["architecture"],
+            training=TrainingData(
+                fingerprint=training["fingerprint"],
+                num_files=training["num_files"],
+                profile=SequenceProfile.from_json(training["profile"]),
+            ),
+            versions=value["versions"],
+            precision=value["precision"],
+            parity=Parity(**value["parity"]) if value["parity"] else None,
+            embeddings=EmbeddingProfile(
+                mean=tuple(embeddings["mean"]),
+                std=tuple(embeddings["std"]),
+                num_sequences=embeddings["num_sequences"],
+            )
+            if embeddings
+            else None,
+            golden=tuple(GoldenSequence.from_json(sequence) for sequence in value["golden"]),
+        )

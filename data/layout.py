@@ -1,0 +1,60 @@
+"""The names of every file a run directory holds, in one place: the trainer writes them, the exporter reads them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class RunLayout:
+    """Paths inside a run directory.
+
+    Attributes:
+        root: The directory given as ``seqembed train --out``.
+    """
+
+    root: Path
+
+    @property
+    def encoder(self) -> Path:
+        """Keras model {values, lengths} → embedding."""
+        return self.root / "encoder.keras"
+
+    @property
+    def decoder(self) -> Path:
+        """Keras model from an embedding back to steps; missing where the task only predicts."""
+        return self.root / "decoder.keras"
+
+    @property
+    def autoencoder(self) -> Path:
+        """Keras model {values, lengths} → reconstruction (and prediction), in raw units."""
+        return self.root / "autoencoder.keras"
+
+    @property
+    def config(self) -> Path:
+        """The configuration in force, readable by ``--config``."""
+        return self.root / "config.toml"
+
+    @property
+    def history(self) -> Path:
+        """Losses and metrics of every epoch, as JSON."""
+        return self.root / "history.json"
+
+    @property
+    def contract(self) -> Path:
+        """The model contract without what the exporter adds."""
+        return self.root / "contract.json"
+
+    @property
+    def sample(self) -> Path:
+        """Some training sequences as Parquet, for parity at export and for plots."""
+        return self.root / "sample.parquet"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Directory of training checkpoints."""
+        return self.root / "checkpoints"
+
+    @property
+    def plots(self) -> Path:
+        """Directory of pictures."""
+        return self.root / "plots"

@@ -1,0 +1,154 @@
+"""Sequences in memory: flat values with offsets, and padded batches cut from them.
+
+A block holds many sequences end to end, as Arrow does, so that no step of the way from Parquet to a padded batch
+loops over rows in Python.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+Truncate = Literal["head", "tail"]
+TRUNCATES: tuple[Truncate, ...] = ("head", "tail")
+
+
+@dataclass(frozen=True, slots=True)
+class LengthPolicy:
+    """What happens to sequences longer than the model wants.
+
+    Attributes:
+        max_length: Most steps kept, in steps; None keeps all.
+        truncate: ``tail`` keeps the newest (last) steps, ``head`` the oldest.
+    """
+
+    max_length: int | None = None
+    truncate: Truncate = "tail"
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that is no sequence, and why.
+
+    Attributes:
+        row: Position of the row in its file, from 0; in the events layout, of the first event of the sequence.
+        id: The id as text, None where it is null.
+        reason: Plain words: what was found and what was expected.
+    """
+
+    row: int
+    id: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceBlock:
+    """Consecutive sequences of one file, end to end.
+
+    Attributes:
+        values: float32 (steps, features), raw units; NaN is a missing value, ±inf never occurs.
+        offsets: int64 (sequences + 1); sequence i is ``values[offsets[i]:offsets[i + 1]]``.
+        ids: Arrow array (sequences), of the file's own type.
+        kept: Other columns asked for, one row a sequence, in the order asked.
+        bad: Rows that are no sequence; `index` counts from this block's first sequence. Their length here is 0.
+        num_truncated: How many sequences lost steps to the length policy.
+    """
+
+    values: NDArray[np.float32]
+    offsets: NDArray[np.int64]
+    ids: pa.Array
+    kept: dict[str, pa.Array] = field(default_factory=dict)
+    bad: tuple[tuple[int, BadRow], ...] = ()
+    num_truncated: int = 0
+
+    @property
+    def num_sequences(self) -> int:
+        """How many sequences, bad and empty ones included."""
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Steps of each sequence, int64 (sequences)."""
+        return np.diff(self.offsets)
+
+    def slice(self, start: int, stop: int) -> Self:
+        """Return sequences `start` to `stop` without copying; `num_truncated` stays with the first slice."""
+        first, last = self.offsets[start], self.offsets[stop]
+        return type(self)(
+            values=self.values[first:last],
+            offsets=self.offsets[start : stop + 1] - first,
+            ids=self.ids.slice(start, stop - start),
+            kept={name: column.slice(start, stop - start) for name, column in self.kept.items()},
+            bad=tuple((index - start, row) for index, row in self.bad if start <= index < stop),
+            num_truncated=self.num_truncated if start == 0 else 0,
+        )
+
+    def take(self, rows: NDArray[np.int64]) -> Self:
+        """Return the sequences at `rows`, int64 (n), in that order; bad rows are left behind."""
+        lengths = self.lengths[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        steps = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        indices = pa.array(rows)
+        return type(self)(
+            values=self.values[steps],
+            offsets=offsets,
+            ids=self.ids.take(indices),
+            kept={name: column.take(indices) for name, column in self.kept.items()},
+        )
+
+
+def concatenate(blocks: Sequence[SequenceBlock]) -> SequenceBlock:
+    """Join blocks of one file into one, in order.
+
+    Raises:
+        ValueError: `blocks` is empty.
+    """
+    if not blocks:
+        raise ValueError("concatenate needs at least one block")
+    if len(blocks) == 1:
+        return blocks[0]
+    starts = np.cumsum([0, *(block.offsets[-1] for block in blocks)])
+    firsts = np.cumsum([0, *(block.num_sequences for block in blocks)])
+    offsets = [block.offsets[:-1] + start for block, start in zip(blocks, starts[:-1], strict=True)]
+    return SequenceBlock(
+        values=np.concatenate([block.values for block in blocks]),
+        offsets=np.concatenate([*offsets, starts[-1:]]).astype(np.int64),
+        ids=pa.concat_arrays([block.ids for block in blocks]),
+        kept={name: pa.concat_arrays([block.kept[name] for block in blocks]) for name in blocks[0].kept},
+        bad=tuple(
+            (index + int(first), row)
+            for block, first in zip(blocks, firsts[:-1], strict=True)
+            for index, row in block.bad
+        ),
+        num_truncated=sum(block.num_truncated for block in blocks),
+    )
+
+
+def windows(blocks: Iterator[SequenceBlock], max_sequences: int, max_steps: int) -> Iterator[SequenceBlock]:
+    """Regroup blocks into windows that depend on the sequences alone, never on how the file was cut.
+
+    A window closes when it holds `max_sequences` sequences or would pass `max_steps` steps; a single sequence
+    longer than `max_steps` makes a window of its own. Memory is bounded by one window and one incoming block.
+    """
+    pending: list[SequenceBlock] = []
+    num_sequences = num_steps = 0
+    for incoming in blocks:
+        block = incoming
+        while block.num_sequences:
+            room = np.searchsorted(block.offsets, max_steps - num_steps, side="right") - 1
+            fits = int(min(room, max_sequences - num_sequences, block.num_sequences))
+            if fits <= 0 and not pending:
+                fits = 1
+            if fits > 0:
+                pending.append(block.slice(0, fits))
+                num_sequences += fits
+                num_steps += int(block.offsets[fits])
+                block = block.slice(fits, block.num_sequences)
+            if block.num_sequences or num_sequences >= max_sequences:
+                yield concatenate(pending)
+                pending, num_sequences, num_steps = [], 0, 0
+    if pending:
+        yield concatenate(pending)
