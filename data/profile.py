@@ -49,8 +49,15 @@ class SequenceProfile:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Rebuild from `to_json`."""
-        fields = {name: value[name] for name in cls.__slots__}
-        return cls(**{name: tuple(item) if isinstance(item, list) else item for name, item in fields.items()})
+        return cls(
+            num_sequences=value["num_sequences"],
+            num_empty=value["num_empty"],
+            num_steps=value["num_steps"],
+            mean=tuple(value["mean"]),
+            std=tuple(value["std"]),
+            missing_rate=tuple(value["missing_rate"]),
+            length_quantiles=tuple(value["length_quantiles"]),
+        )
 
 
 class ProfileAccumulator:

@@ -138,8 +138,8 @@ def windows(blocks: Iterator[SequenceBlock], max_sequences: int, max_steps: int)
     for incoming in blocks:
         block = incoming
         while block.num_sequences:
-            room = np.searchsorted(block.offsets, max_steps - num_steps, side="right") - 1
-            fits = int(min(room, max_sequences - num_sequences, block.num_sequences))
+            room = int(np.searchsorted(block.offsets, max_steps - num_steps, side="right")) - 1
+            fits = min(room, max_sequences - num_sequences, block.num_sequences)
             if fits <= 0 and not pending:
                 fits = 1
             if fits > 0:

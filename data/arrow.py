@@ -1,0 +1,38 @@
+"""Small questions about Arrow types and columns that detection, checks and decoding share."""
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Whether a value of this type is a number to a model: int, float, bool or decimal of any width."""
+    types = pa.types
+    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_decimal(kind))
+
+
+def is_number_or_null(kind: pa.DataType) -> bool:
+    """Like `is_number`, or the type Arrow gives to a column that holds nothing but nulls."""
+    return is_number(kind) or pa.types.is_null(kind)
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Whether the type is a list, large list or fixed-size list."""
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def to_float32(values: pa.Array) -> NDArray[np.float32]:
+    """Return numbers as float32 (n) with NaN for null; a value beyond float32's range becomes ±inf."""
+    if pa.types.is_null(values.type):
+        return np.full(len(values), np.nan, dtype=np.float32)
+    if pa.types.is_decimal(values.type):
+        values = values.cast(pa.float64())
+    if values.type != pa.float32():
+        values = values.cast(pa.float32(), safe=False)
+    array: NDArray[np.float32] = values.to_numpy(zero_copy_only=False)
+    return array
+
+
+def only_batch(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """Join record batches of one schema into one."""
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)

@@ -1,0 +1,181 @@
+"""From an Arrow record batch of the nested layout to flat float32 values and offsets, without a loop over rows."""
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from data.arrow import is_list, to_float32
+from data.schema import Feature, SequenceSchema
+from data.sequences import BadRow, LengthPolicy, SequenceBlock
+
+Reasons = dict[int, str]
+
+
+def decode_nested(
+    batch: pa.RecordBatch, schema: SequenceSchema, policy: LengthPolicy, kept: dict[str, pa.Array], first_row: int
+) -> SequenceBlock:
+    """Decode rows that each hold a whole sequence.
+
+    Args:
+        batch: The id and feature columns, types already checked.
+        schema: Which columns make a sequence.
+        policy: What happens to long sequences.
+        kept: Columns to carry along.
+        first_row: Position of the batch's first row in its file.
+    """
+    columns = {name: batch.column(name) for name in schema.feature_columns}
+    reasons = _null_ids(batch.column(schema.id)) | _ragged(columns)
+    num_rows = batch.num_rows
+    good = np.ones(num_rows, dtype=bool)
+    good[list(reasons)] = False
+    if reasons:
+        columns = {name: column.filter(pa.array(good)) for name, column in columns.items()}
+    lengths = np.zeros(num_rows, dtype=np.int64)
+    lengths[good] = _list_lengths(next(iter(columns.values())))
+    values, bad_steps = _values(columns, schema.features, int(lengths.sum()))
+    return finish_block(
+        values, lengths, bad_steps, batch.column(schema.id), kept, reasons, policy, first_row + np.arange(num_rows)
+    )
+
+
+def finish_block(
+    values: NDArray[np.float32],
+    lengths: NDArray[np.int64],
+    bad_steps: Mapping[str, NDArray[np.bool_]],
+    ids: pa.Array,
+    kept: dict[str, pa.Array],
+    reasons: Reasons,
+    policy: LengthPolicy,
+    file_rows: NDArray[np.int64],
+) -> SequenceBlock:
+    """Take out bad sequences, apply the length policy, and put the block together.
+
+    Args:
+        values: float32 (steps, features) of all sequences end to end.
+        lengths: int64 (sequences); sums to the number of steps.
+        bad_steps: Reason → bool (steps): steps that spoil their sequence.
+        ids: Arrow array (sequences).
+        kept: Columns to carry along, each (sequences).
+        reasons: Sequences already known to be bad, by place in the block; their length is 0.
+        policy: What happens to long sequences.
+        file_rows: int64 (sequences), position of each sequence's (first) row in its file.
+    """
+    offsets = _offsets(lengths)
+    reasons = dict(reasons)
+    for reason, steps in bad_steps.items():
+        rows = np.searchsorted(offsets, np.flatnonzero(steps), side="right") - 1
+        for row in np.unique(rows).tolist():
+            reasons.setdefault(row, reason)
+    wanted = lengths.copy()
+    wanted[list(reasons)] = 0
+    num_truncated = 0
+    starts = offsets[:-1]
+    if policy.max_length is not None:
+        too_long = wanted > policy.max_length
+        num_truncated = int(too_long.sum())
+        wanted = np.minimum(wanted, policy.max_length)
+        if policy.truncate == "tail":
+            starts = np.where(too_long, offsets[1:] - wanted, starts)
+    new_offsets = _offsets(wanted)
+    if new_offsets[-1] != offsets[-1]:
+        values = values[np.repeat(starts - new_offsets[:-1], wanted) + np.arange(new_offsets[-1])]
+    return SequenceBlock(
+        values=values,
+        offsets=new_offsets,
+        ids=ids,
+        kept=kept,
+        bad=tuple(
+            (place, BadRow(int(file_rows[place]), _text(ids[place]), reasons[place])) for place in sorted(reasons)
+        ),
+        num_truncated=num_truncated,
+    )
+
+
+def infinite_steps(values: NDArray[np.float32]) -> dict[str, NDArray[np.bool_]]:
+    """Return the steps that hold ±inf, keyed by the reason to give; nothing where all is finite or missing."""
+    infinite = np.isinf(values)
+    if not infinite.any():
+        return {}
+    spoilt = np.flatnonzero(infinite.any(axis=1))
+    steps = np.zeros(len(values), dtype=bool)
+    steps[spoilt] = True
+    return {"±inf, or a number beyond float32's range; numbers must be finite (null or NaN where missing)": steps}
+
+
+def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
+def _text(value: pa.Scalar) -> str | None:
+    return None if value.as_py() is None else str(value.as_py())
+
+
+def _null_ids(ids: pa.Array) -> Reasons:
+    if not ids.null_count:
+        return {}
+    return dict.fromkeys(np.flatnonzero(pc.is_null(ids).to_numpy(zero_copy_only=False)).tolist(), "the id is null")
+
+
+def _list_lengths(column: pa.Array) -> NDArray[np.int64]:
+    lengths: NDArray[np.int64] = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+    return lengths.astype(np.int64)
+
+
+def _ragged(columns: Mapping[str, pa.Array]) -> Reasons:
+    names = list(columns)
+    lengths = [_list_lengths(columns[name]) for name in names]
+    reasons: Reasons = {}
+    for name, other in zip(names[1:], lengths[1:], strict=True):
+        for row in np.flatnonzero(other != lengths[0]).tolist():
+            found = f"'{names[0]}' has {lengths[0][row]} steps, '{name}' has {other[row]}"
+            reasons.setdefault(row, f"ragged features: {found}; all features of a sequence need the same number")
+    return reasons
+
+
+def _values(
+    columns: Mapping[str, pa.Array], features: Sequence[Feature], num_steps: int
+) -> tuple[NDArray[np.float32], dict[str, NDArray[np.bool_]]]:
+    """Return float32 (steps, features) in feature order, and the steps that spoil their row."""
+    values = np.empty((num_steps, len(features)), dtype=np.float32)
+    bad_steps: dict[str, NDArray[np.bool_]] = {}
+    place = 0
+    for name, group in groupby(features, key=lambda feature: feature.column):
+        parts = list(group)
+        bad_steps |= _fill(values[:, place : place + len(parts)], columns[name].flatten(), parts)
+        place += len(parts)
+    return values, bad_steps | infinite_steps(values)
+
+
+def _fill(out: NDArray[np.float32], steps: pa.Array, parts: Sequence[Feature]) -> dict[str, NDArray[np.bool_]]:
+    """Write one column's steps into `out` (steps, parts); return the steps of a wrong width."""
+    if pa.types.is_struct(steps.type):
+        for place, part in enumerate(parts):
+            out[:, place] = to_float32(pc.struct_field(steps, part.part))
+    elif is_list(steps.type):
+        return _fill_vectors(out, steps, parts[0].column)
+    else:
+        out[:, 0] = to_float32(steps)
+    return {}
+
+
+def _fill_vectors(out: NDArray[np.float32], steps: pa.Array, column: str) -> dict[str, NDArray[np.bool_]]:
+    width = out.shape[1]
+    known = pc.is_valid(steps).to_numpy(zero_copy_only=False)
+    lengths = _list_lengths(steps)
+    wrong = known & (lengths != width)
+    right = known & ~wrong
+    out[~right] = np.nan  # a null vector is a step with every value missing
+    vectors = steps if right.all() else steps.filter(pa.array(right))
+    out[right] = to_float32(vectors.flatten()).reshape(-1, width)
+    if not wrong.any():
+        return {}
+    found = int(lengths[wrong][0])
+    return {
+        f"ragged features: a vector of '{column}' has {found} values; the model expects {width} in every step": wrong
+    }

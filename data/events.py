@@ -1,0 +1,144 @@
+"""From rows that are single events to sequences: contiguous ids, in time order, across record batches."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from data.arrow import only_batch, to_float32
+from data.decode import Reasons, finish_block, infinite_steps
+from data.errors import InputError
+from data.hashing import SeenIds, hash_ids
+from data.schema import SequenceSchema
+from data.sequences import LengthPolicy, SequenceBlock
+
+
+def decode_events(
+    batches: Iterable[pa.RecordBatch], schema: SequenceSchema, policy: LengthPolicy, kept: tuple[str, ...], name: str
+) -> Iterator[SequenceBlock]:
+    """Group events into sequences.
+
+    The last id of a record batch waits for the next one, so memory holds one batch and one sequence. An id that comes
+    back later is found by its hash: 8 bytes an id of the file.
+
+    Args:
+        batches: Record batches of one file in order, with the id, time, feature and kept columns.
+        schema: Which columns make an event.
+        policy: What happens to long sequences.
+        kept: Columns to carry along; a sequence gets the value of its last event.
+        name: The file, for messages.
+
+    Raises:
+        InputError: The events of an id do not stand together.
+    """
+    seen = SeenIds()
+    waiting: list[pa.RecordBatch] = []
+    first_row = 0
+    for batch in batches:
+        if not batch.num_rows:
+            continue
+        starts = _run_starts(batch.column(schema.id))
+        cut = int(starts[-1])
+        if waiting and cut == 0 and _same_id(waiting[-1], batch, schema.id):
+            waiting.append(batch)
+            continue
+        whole = only_batch([*waiting, batch.slice(0, cut)]) if waiting or cut else None
+        if whole is not None and whole.num_rows:
+            yield _sequences(whole, schema, policy, kept, name, first_row, seen)
+            first_row += whole.num_rows
+        waiting = [batch.slice(cut)]
+    if waiting:
+        yield _sequences(only_batch(waiting), schema, policy, kept, name, first_row, seen)
+
+
+def _run_starts(ids: pa.Array) -> NDArray[np.int64]:
+    """Return where a run of equal ids begins, int64 (runs); null ids stand together."""
+    changed = pc.fill_null(pc.not_equal(ids[1:], ids[:-1]), False).to_numpy(zero_copy_only=False)
+    if ids.null_count:
+        null = pc.is_null(ids).to_numpy(zero_copy_only=False)
+        changed = changed | (null[1:] != null[:-1])
+    return np.concatenate([[0], np.flatnonzero(changed) + 1]).astype(np.int64)
+
+
+def _same_id(before: pa.RecordBatch, after: pa.RecordBatch, column: str) -> bool:
+    last, first = before.column(column)[before.num_rows - 1], after.column(column)[0]
+    return bool(last.equals(first))
+
+
+def _sequences(
+    events: pa.RecordBatch,
+    schema: SequenceSchema,
+    policy: LengthPolicy,
+    kept: tuple[str, ...],
+    name: str,
+    first_row: int,
+    seen: SeenIds,
+) -> SequenceBlock:
+    all_ids = events.column(schema.id)
+    starts = _run_starts(all_ids)
+    lengths = np.diff(np.append(starts, events.num_rows))
+    ids = all_ids.take(pa.array(starts))
+    _refuse_scattered(ids, seen, name, schema.id, first_row + starts)
+    reasons: Reasons = {}
+    for place in np.flatnonzero(pc.is_null(ids).to_numpy(zero_copy_only=False)).tolist():
+        reasons[place] = "the id is null"
+    values = np.empty((events.num_rows, schema.num_features), dtype=np.float32)
+    for place, feature in enumerate(schema.features):
+        values[:, place] = to_float32(events.column(feature.column))
+    bad_steps = {}
+    order = None
+    if schema.time is not None:
+        times, missing = _times(events.column(schema.time))
+        bad_steps = {f"the time ('{schema.time}') of an event is null": missing} if missing.any() else {}
+        order = _time_order(times, starts, lengths)
+    if order is not None:
+        values = values[order]
+        bad_steps = {reason: steps[order] for reason, steps in bad_steps.items()}
+    last = starts + lengths - 1
+    newest = pa.array(last if order is None else order[last])
+    return finish_block(
+        values,
+        lengths,
+        bad_steps | infinite_steps(values),
+        ids,
+        {column: events.column(column).take(newest) for column in kept},
+        reasons,
+        policy,
+        first_row + starts,
+    )
+
+
+def _refuse_scattered(ids: pa.Array, seen: SeenIds, name: str, column: str, rows: NDArray[np.int64]) -> None:
+    known = np.flatnonzero(pc.is_valid(ids).to_numpy(zero_copy_only=False))
+    again = seen.add(hash_ids(ids.take(pa.array(known))))
+    if again is not None:
+        place = int(known[again])
+        raise InputError(
+            f"{name}: row {rows[place]}: the events of {column} = {ids[place].as_py()!r} do not stand together: it was "
+            f"met before with other ids between. Sort the file by '{column}' (and by time), then run again."
+        )
+
+
+def _times(column: pa.Array) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Return times to sort by (n) and which are missing, bool (n)."""
+    missing = pc.is_null(column, nan_is_null=True).to_numpy(zero_copy_only=False)
+    kind = column.type
+    if pa.types.is_decimal(kind) or pa.types.is_floating(kind):
+        return np.nan_to_num(column.cast(pa.float64()).to_numpy(zero_copy_only=False)), missing
+    if kind != pa.uint64():
+        width = pa.int32() if getattr(kind, "bit_width", 64) == 32 and pa.types.is_temporal(kind) else pa.int64()
+        column = column.cast(width)
+    return pc.fill_null(column, 0).to_numpy(zero_copy_only=False), missing
+
+
+def _time_order(times: NDArray[Any], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Return the stable order that sorts each run by time, or None where every run is in order already."""
+    falls = times[1:] < times[:-1]
+    falls[starts[1:] - 1] = False  # from one id to the next time may go back
+    if not falls.any():
+        return None
+    runs = np.repeat(np.arange(len(starts)), lengths)
+    return np.lexsort((times, runs))

@@ -1,0 +1,206 @@
+"""Which Parquet files an input names: a file, a directory with hive partitions, a glob, or a URI pyarrow can open."""
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from data.errors import InputError
+
+PARQUET_SUFFIXES = (".parquet", ".parq", ".pq")
+_URI = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
+_WILDCARD = re.compile(r"[*?\[]")
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+# One read buffer a column keeps a huge row group from being loaded whole; 1 MiB is Parquet's usual page size.
+_READ_BUFFER_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """One Parquet file.
+
+    Attributes:
+        filesystem: Where it lies.
+        path: Path on that filesystem.
+        name: Path relative to the input it came from; names it in messages and in the output.
+        root: The directory of that input, on that filesystem.
+        partitions: Hive keys of the path (``day=3``) with their values as text, None where hive says null.
+    """
+
+    filesystem: fs.FileSystem
+    path: str
+    name: str
+    root: str
+    partitions: dict[str, str | None]
+
+    def open(self) -> pq.ParquetFile:
+        """Open for streaming.
+
+        Raises:
+            InputError: The file is missing, unreadable or not Parquet.
+        """
+        try:
+            source = self.filesystem.open_input_file(self.path)
+            return pq.ParquetFile(source, buffer_size=_READ_BUFFER_BYTES, pre_buffer=False)
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(
+                f"{self.name}: cannot be read as Parquet ({_first_line(error)}). Is the file complete?"
+            ) from error
+
+    def batches(
+        self, parquet: pq.ParquetFile, columns: Sequence[str], batch_size: int, row_groups: Sequence[int] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield record batches of an opened file on the calling thread.
+
+        Raises:
+            InputError: A page is damaged.
+        """
+        options = {} if row_groups is None else {"row_groups": list(row_groups)}
+        try:
+            yield from parquet.iter_batches(batch_size, columns=list(columns), use_threads=False, **options)
+        except (OSError, pa.ArrowException) as error:
+            place = "" if row_groups is None else f" in row group {', '.join(map(str, row_groups))}"
+            raise InputError(
+                f"{self.name}: damaged Parquet data{place} ({_first_line(error)}). Write the file again."
+            ) from error
+
+
+def resolve_inputs(inputs: Sequence[str]) -> tuple[InputFile, ...]:
+    """Find the Parquet files that `inputs` name, sorted by name within each input.
+
+    Files and directories whose name begins with ``_`` or ``.`` are passed over, as Spark and Hive do.
+
+    Raises:
+        InputError: An input names nothing, or one file is named twice.
+    """
+    files: dict[tuple[str, str], InputFile] = {}
+    for given in inputs:
+        for file in _resolve(given):
+            key = (file.filesystem.type_name, file.path)
+            if key in files:
+                raise InputError(f"{file.path}: named twice by the inputs, its rows would count twice. Name it once.")
+            files[key] = file
+    return tuple(files.values())
+
+
+def fingerprint(file: InputFile) -> str:
+    """Return what tells this version of the file from another: sha256 over its size, time of change and footer.
+
+    The footer holds offset, sizes and statistics of every column chunk; reading it costs no data page.
+
+    Raises:
+        InputError: The file is missing, or too short to be Parquet.
+    """
+    try:
+        info = file.filesystem.get_file_info(file.path)
+        with file.filesystem.open_input_file(file.path) as source:
+            size = source.size()
+            tail = source.read_at(8, size - 8) if size >= 12 else b""
+            if tail[4:] != b"PAR1":
+                raise InputError(f"{file.name}: not a Parquet file, or cut short. Write it again.")
+            length = min(int.from_bytes(tail[:4], "little"), size - 8)
+            footer = source.read_at(length, size - 8 - length)
+    except OSError as error:
+        raise InputError(f"{file.name}: cannot be read ({_first_line(error)})") from error
+    return hashlib.sha256(f"{size}:{info.mtime_ns}:".encode() + footer).hexdigest()
+
+
+def combined_fingerprint(files: Sequence[InputFile]) -> str:
+    """Return one sha256 for a set of files, whatever the order they were named in."""
+    return hashlib.sha256("".join(sorted(fingerprint(file) for file in files)).encode()).hexdigest()
+
+
+def filesystem_and_path(given: str) -> tuple[fs.FileSystem, str]:
+    """Return where a path or URI points; local paths become absolute.
+
+    Raises:
+        InputError: No filesystem opens the URI.
+    """
+    if not _URI.match(given):
+        return fs.LocalFileSystem(), Path(given).absolute().as_posix()
+    try:
+        filesystem, path = fs.FileSystem.from_uri(given)
+    except (ValueError, OSError, pa.ArrowException) as error:
+        raise InputError(f"{given}: no such location can be opened ({_first_line(error)})") from error
+    return filesystem, path
+
+
+def _resolve(given: str) -> list[InputFile]:
+    filesystem, path = filesystem_and_path(_escape_wildcards(given))
+    path = unquote(path) if _URI.match(given) else path
+    try:
+        info = filesystem.get_file_info(path)
+        if info.type == fs.FileType.File:
+            return [_file(filesystem, path, str(PurePosixPath(path).parent))]
+        if info.type == fs.FileType.Directory:
+            return _listing(filesystem, path, "*", given)
+        if _WILDCARD.search(path):
+            parts = PurePosixPath(path).parts
+            fixed = next(index for index, part in enumerate(parts) if _WILDCARD.search(part))
+            return _listing(filesystem, str(PurePosixPath(*parts[:fixed])), "/".join(parts[fixed:]), given)
+    except OSError as error:
+        raise InputError(f"{given}: cannot be listed ({_first_line(error)})") from error
+    raise InputError(f"{given}: no such file or directory. Give a Parquet file, a directory or a glob.")
+
+
+def _escape_wildcards(given: str) -> str:
+    # A URI parser takes "?" for the start of a query and refuses "[": hide them until the path is cut out.
+    if not _URI.match(given):
+        return given
+    scheme, rest = given.split("://", 1)
+    path, mark, query = rest.partition("?")
+    is_query = mark and "=" in query and "/" not in query
+    hidden = path if is_query else rest.replace("?", "%3F")
+    hidden = hidden.replace("*", "%2A").replace("[", "%5B").replace("]", "%5D")
+    return f"{scheme}://{hidden}{mark + query if is_query else ''}"
+
+
+def _listing(filesystem: fs.FileSystem, root: str, pattern: str, given: str) -> list[InputFile]:
+    selector = fs.FileSelector(root, recursive=True, allow_not_found=True)
+    found = []
+    for info in filesystem.get_file_info(selector):
+        relative = info.path[len(root.rstrip("/")) + 1 :]
+        if info.type != fs.FileType.File or any(part[0] in "_." for part in relative.split("/")):
+            continue
+        whole_directory = pattern == "*"
+        if whole_directory and not relative.endswith(PARQUET_SUFFIXES):
+            continue
+        if whole_directory or _matches(relative, pattern):
+            found.append(_file(filesystem, info.path, root))
+    if not found:
+        raise InputError(
+            f"{given}: no Parquet file found there (looked for {', '.join(PARQUET_SUFFIXES)} below {root})."
+        )
+    return sorted(found, key=lambda file: file.name)
+
+
+def _matches(relative: str, pattern: str) -> bool:
+    names, patterns = relative.split("/"), pattern.split("/")
+    if "**" in patterns:
+        place = patterns.index("**")
+        head, tail = patterns[:place], patterns[place + 1 :]
+        if not all(fnmatchcase(name, part) for name, part in zip(names, head, strict=False)):
+            return False
+        return any(_matches("/".join(names[cut:]), "/".join(tail)) for cut in range(len(head), len(names)))
+    return len(names) == len(patterns) and all(map(fnmatchcase, names, patterns))
+
+
+def _file(filesystem: fs.FileSystem, path: str, root: str) -> InputFile:
+    partitions: dict[str, str | None] = {}
+    for part in PurePosixPath(path).parts[:-1]:
+        key, mark, value = part.partition("=")
+        if mark and key:
+            partitions[unquote(key)] = None if value == _HIVE_NULL else unquote(value)
+    name = path[len(root.rstrip("/")) + 1 :]
+    return InputFile(filesystem=filesystem, path=path, name=name, root=root, partitions=partitions)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,0 +1,113 @@
+"""Stream the sequences of one Parquet file in bounded memory.
+
+What is decoded at a time is a slice of one row group of about `_DECODE_VALUES` numbers, however large the row group:
+columns are read through a buffer, page by page. A Parquet page is the least that can be decoded, and a dictionary is
+held while its row group is read, so the bound is: the slice, plus for each column one page, one dictionary and one
+read buffer of 1 MiB. A single row is never split: one sequence longer than the slice is decoded whole.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data.check import check_schema
+from data.decode import decode_nested
+from data.events import decode_events
+from data.inputs import InputFile
+from data.schema import SequenceSchema
+from data.sequences import LengthPolicy, SequenceBlock
+
+_DECODE_VALUES = 1 << 20
+_MAX_DECODE_ROWS = 1 << 16
+
+
+def read_blocks(
+    file: InputFile,
+    schema: SequenceSchema,
+    policy: LengthPolicy | None = None,
+    keep: Sequence[str] = (),
+    limit: int | None = None,
+) -> Iterator[SequenceBlock]:
+    """Yield the sequences of `file` in order, some thousands at a time.
+
+    Args:
+        file: The file.
+        schema: Which columns make a sequence.
+        policy: What happens to long sequences; None keeps every step.
+        keep: Columns to carry along, or hive keys of the path (as text).
+        limit: Most sequences to yield; None yields all.
+
+    Raises:
+        InputError: A column is missing or of a wrong type, the file is damaged, or the events of an id are scattered.
+    """
+    parquet = file.open()
+    check_schema(file, parquet.schema_arrow, schema, keep)
+    policy = policy or LengthPolicy()
+    in_file = tuple(column for column in keep if column not in file.partitions)
+    batches = _record_batches(file, parquet, schema, in_file)
+    if schema.layout == "events":
+        blocks = decode_events(batches, schema, policy, in_file, file.name)
+    else:
+        blocks = _nested_blocks(batches, schema, policy, in_file)
+    left = limit
+    for block in blocks:
+        if left is not None and block.num_sequences >= left:
+            yield _with_partitions(block.slice(0, left), file, keep)
+            return
+        left = None if left is None else left - block.num_sequences
+        yield _with_partitions(block, file, keep)
+
+
+def _nested_blocks(
+    batches: Iterator[pa.RecordBatch], schema: SequenceSchema, policy: LengthPolicy, keep: tuple[str, ...]
+) -> Iterator[SequenceBlock]:
+    first_row = 0
+    for batch in batches:
+        yield decode_nested(batch, schema, policy, {name: batch.column(name) for name in keep}, first_row)
+        first_row += batch.num_rows
+
+
+def _record_batches(
+    file: InputFile, parquet: pq.ParquetFile, schema: SequenceSchema, keep: tuple[str, ...]
+) -> Iterator[pa.RecordBatch]:
+    columns = _leaves(parquet, schema, keep)
+    places = {parquet.schema.column(place).path: place for place in range(len(parquet.schema))}
+    wanted = [place for path, place in places.items() if any(path == c or path.startswith(f"{c}.") for c in columns)]
+    for group in range(parquet.num_row_groups):
+        rows = _rows_at_a_time(parquet.metadata.row_group(group), wanted)
+        yield from file.batches(parquet, columns, rows, [group])
+
+
+def _leaves(parquet: pq.ParquetFile, schema: SequenceSchema, keep: tuple[str, ...]) -> list[str]:
+    """Return the leaf columns to read: of a struct column only the fields that are features."""
+    wanted = [schema.id, *keep] + ([schema.time] if schema.time is not None else [])
+    paths = [parquet.schema.column(place).path for place in range(len(parquet.schema))]
+    for feature in schema.features:
+        if isinstance(feature.part, str) and feature.column not in wanted:
+            start, end = f"{feature.column}.", f".{feature.part}"
+            wanted += [path for path in paths if path.startswith(start) and path.endswith(end)]
+        else:
+            wanted.append(feature.column)
+    return list(dict.fromkeys(wanted))
+
+
+def _rows_at_a_time(group: pq.RowGroupMetaData, columns: list[int]) -> int:
+    num_rows = int(group.num_rows)
+    if not num_rows:
+        return 1
+    values = sum(max(int(group.column(place).num_values), num_rows) for place in columns)
+    return max(1, min(_MAX_DECODE_ROWS, _DECODE_VALUES * num_rows // max(values, 1)))
+
+
+def _with_partitions(block: SequenceBlock, file: InputFile, keep: Sequence[str]) -> SequenceBlock:
+    if not any(name in file.partitions for name in keep):
+        return block
+    size = block.num_sequences
+    kept = {
+        name: pa.repeat(pa.scalar(file.partitions[name], pa.string()), size)
+        if name in file.partitions
+        else block.kept[name]
+        for name in keep
+    }
+    return SequenceBlock(block.values, block.offsets, block.ids, kept, block.bad, block.num_truncated)

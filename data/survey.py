@@ -1,0 +1,147 @@
+"""One streaming pass over training data: its profile, a fair sample, and the first bad row if there is one."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from data.errors import BadRowError
+from data.inputs import InputFile
+from data.profile import ProfileAccumulator, SequenceProfile
+from data.reader import read_blocks
+from data.schema import SequenceSchema
+from data.sequences import LengthPolicy, SequenceBlock, concatenate
+
+# A sample is kept in memory and written beside the model: a few MiB, however long the sequences are.
+_MAX_SAMPLE_STEPS = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What one pass over the data found.
+
+    Attributes:
+        profile: Statistics of the selected sequences.
+        num_total: All sequences, empty ones included.
+        num_selected: Selected sequences, empty ones included.
+        max_length: Steps of the longest of all sequences, after the length policy.
+        num_truncated: Sequences the length policy shortened.
+        sample: Selected sequences with at least one step, drawn evenly, and the shortest and the longest.
+    """
+
+    profile: SequenceProfile
+    num_total: int
+    num_selected: int
+    max_length: int
+    num_truncated: int
+    sample: SequenceBlock
+
+
+def survey(
+    files: Sequence[InputFile],
+    schema: SequenceSchema,
+    policy: LengthPolicy,
+    *,
+    seed: int,
+    keep: Sequence[str] = (),
+    select: Callable[[SequenceBlock], NDArray[np.bool_]] | None = None,
+    max_sample: int = 1000,
+) -> Survey:
+    """Read all `files` once.
+
+    Args:
+        files: Parquet files.
+        schema: Which columns make a sequence.
+        policy: What happens to long sequences.
+        seed: Of the sample.
+        keep: Columns the sample carries along.
+        select: Says which sequences of a block to describe and sample, bool (sequences); None takes all.
+        max_sample: Most sequences in the sample, beside the shortest and the longest.
+
+    Raises:
+        BadRowError: A row is no sequence.
+        InputError: A file cannot be read as `schema`.
+    """
+    accumulator = ProfileAccumulator(schema.num_features)
+    reservoir = _Reservoir(seed, max_sample)
+    num_total = num_selected = max_length = num_truncated = 0
+    for file in files:
+        for block in read_blocks(file, schema, policy, keep):
+            refuse_bad_rows(block, file)
+            num_total += block.num_sequences
+            num_truncated += block.num_truncated
+            max_length = max(max_length, int(block.lengths.max(initial=0)))
+            chosen = block if select is None else block.take(np.flatnonzero(select(block)))
+            num_selected += chosen.num_sequences
+            accumulator.update(chosen)
+            reservoir.update(chosen)
+    return Survey(accumulator.finish(), num_total, num_selected, max_length, num_truncated, reservoir.finish())
+
+
+def refuse_bad_rows(block: SequenceBlock, file: InputFile) -> None:
+    """Raise at the first row of a block that is no sequence.
+
+    Raises:
+        BadRowError: Names the file, row, id and reason.
+    """
+    if block.bad:
+        _, bad = block.bad[0]
+        name = "null" if bad.id is None else repr(bad.id)
+        raise BadRowError(f"{file.name}: row {bad.row} (id {name}): {bad.reason}. Mend or remove the row.")
+
+
+class _Reservoir:
+    """Keeps the sequences with the smallest of independent random keys: a uniform sample of a stream of any size."""
+
+    def __init__(self, seed: int, size: int) -> None:
+        self._random = np.random.default_rng(seed)
+        self._size = size
+        self._blocks: list[SequenceBlock] = []
+        self._keys = np.empty(0)
+        self._shortest: SequenceBlock | None = None
+        self._longest: SequenceBlock | None = None
+
+    def update(self, block: SequenceBlock) -> None:
+        keys = self._random.random(block.num_sequences)
+        candidates = np.flatnonzero(block.lengths > 0)
+        if not len(candidates):
+            return
+        self._keep_extremes(block, candidates)
+        if len(self._keys) >= self._size:
+            candidates = candidates[keys[candidates] < self._keys.max()]
+        if len(candidates):
+            self._blocks.append(_plain(block.take(candidates)))
+            self._keys = np.concatenate([self._keys, keys[candidates]])
+            self._trim()
+
+    def _keep_extremes(self, block: SequenceBlock, candidates: NDArray[np.int64]) -> None:
+        lengths = block.lengths[candidates]
+        low, high = candidates[[int(lengths.argmin())]], candidates[[int(lengths.argmax())]]
+        if self._shortest is None or block.lengths[low[0]] < self._shortest.lengths[0]:
+            self._shortest = _plain(block.take(low))
+        if self._longest is None or block.lengths[high[0]] > self._longest.lengths[0]:
+            self._longest = _plain(block.take(high))
+
+    def _trim(self) -> None:
+        merged = concatenate(self._blocks)
+        order = np.argsort(self._keys, kind="stable")[: self._size]
+        steps = np.cumsum(merged.lengths[order])
+        order = order[: max(1, int(np.searchsorted(steps, _MAX_SAMPLE_STEPS, side="right")))]
+        places = np.sort(order)
+        self._blocks = [merged.take(places)]
+        self._keys = self._keys[places]
+
+    def finish(self) -> SequenceBlock:
+        extremes = [block for block in (self._shortest, self._longest) if block is not None]
+        if not extremes:
+            return SequenceBlock(np.zeros((0, 0), np.float32), np.zeros(1, np.int64), pa.nulls(0))
+        return concatenate([*self._blocks, *extremes])
+
+
+def _plain(block: SequenceBlock) -> SequenceBlock:
+    """Decode dictionary columns, whose dictionaries differ from file to file and cannot be joined."""
+    columns = {"": block.ids, **block.kept}
+    plain = {n: c.dictionary_decode() if pa.types.is_dictionary(c.type) else c for n, c in columns.items()}
+    return replace(block, ids=plain.pop(""), kept=plain)

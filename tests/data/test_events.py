@@ -1,0 +1,95 @@
+"""The events layout: grouping across row groups, time order, and ids that do not stand together."""
+
+import datetime as dt
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data import reader
+from data.detect import detect_schema
+from data.errors import InputError
+from data.inputs import InputFile, resolve_inputs
+from data.reader import read_blocks
+from data.sequences import SequenceBlock, concatenate
+
+
+def write(tmp_path: Path, columns: dict[str, pa.Array], row_group_size: int = 1000) -> InputFile:
+    pq.write_table(pa.table(columns), tmp_path / "events.parquet", row_group_size=row_group_size)
+    (file,) = resolve_inputs([str(tmp_path / "events.parquet")])
+    return file
+
+
+def read(file: InputFile, keep: tuple[str, ...] = (), **options: object) -> SequenceBlock:
+    return concatenate(list(read_blocks(file, detect_schema([file], **options), keep=keep)))
+
+
+@settings(deadline=None, max_examples=60)
+@given(lengths=st.lists(st.integers(1, 12), min_size=1, max_size=40), group=st.integers(1, 50), text=st.booleans())
+def test_events_equal_nested_however_the_file_is_cut(
+    tmp_path_factory: pytest.TempPathFactory, lengths: list[int], group: int, text: bool
+) -> None:
+    order = np.random.default_rng(0).permutation(len(lengths))
+    names = np.array([f"user-{i}" for i in order]) if text else order
+    values = np.arange(sum(lengths), dtype=np.float32)
+    columns = {"id": pa.array(np.repeat(names, lengths)), "x": pa.array(values)}
+    file = write(tmp_path_factory.mktemp("events"), columns, row_group_size=group)
+    block = read(file)
+    np.testing.assert_array_equal(block.lengths, lengths)
+    np.testing.assert_array_equal(block.values[:, 0], values)
+    assert block.ids.to_pylist() == names.tolist()
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.timestamp("us"), pa.timestamp("ns", "UTC"), pa.date32(), pa.int16(), pa.float64(), pa.uint64()]
+)
+def test_events_are_sorted_by_time_stably_within_an_id(tmp_path: Path, kind: pa.DataType) -> None:
+    ticks = [3, 1, 2, 2, 9, 8]
+    start = dt.datetime(2026, 1, 1)
+    if pa.types.is_timestamp(kind):
+        times = pa.array([start + dt.timedelta(days=t) for t in ticks], pa.timestamp("us")).cast(kind)
+    elif pa.types.is_date(kind):
+        times = pa.array([(start + dt.timedelta(days=t)).date() for t in ticks])
+    else:
+        times = pa.array(ticks).cast(kind)
+    ids = pa.array(["a", "a", "a", "a", "b", "b"])
+    file = write(
+        tmp_path, {"id": ids, "t": times, "x": pa.array([1.0, 2, 3, 4, 5, 6]), "tag": pa.array(list("uvwxyz"))}
+    )
+    block = read(file, time_column="t", keep=("tag",))
+    np.testing.assert_array_equal(block.values[:, 0], [2, 3, 4, 1, 6, 5])
+    assert block.kept["tag"].to_pylist() == ["u", "y"]  # the newest event's
+
+
+def test_an_id_that_comes_back_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "_DECODE_VALUES", 4)
+    ids = ["a", "a", "b", "b", "c", "a"]
+    file = write(tmp_path, {"id": pa.array(ids), "x": pa.array(range(6))})
+    with pytest.raises(InputError, match=r"row 5: the events of id = 'a' do not stand together.*Sort the file"):
+        read(file)
+
+
+def test_null_ids_times_and_infinities_make_bad_sequences(tmp_path: Path) -> None:
+    ids = pa.array(["a", None, None, "b", "c", None])
+    file = write(tmp_path, {"id": ids, "t": pa.array([1, 1, 2, None, 1, 1]), "x": pa.array([1, 2, 3, 4, np.inf, 6])})
+    block = read(file, time_column="t")
+    np.testing.assert_array_equal(block.lengths, [1, 0, 0, 0, 0])
+    assert [(row.row, row.id) for _, row in block.bad] == [(1, None), (3, "b"), (4, "c"), (5, None)]
+    assert "time" in block.bad[1][1].reason
+
+
+def test_null_numbers_are_missing_values(tmp_path: Path) -> None:
+    file = write(tmp_path, {"id": pa.array([1, 1]), "x": pa.array([None, 2.0]), "flag": pa.array([True, None])})
+    np.testing.assert_array_equal(read(file).values, np.array([[np.nan, 1], [2, np.nan]], np.float32))
+
+
+def test_a_sequence_longer_than_many_record_batches_stays_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "_DECODE_VALUES", 10)
+    file = write(tmp_path, {"id": pa.array([7] * 500 + [8]), "x": pa.array(np.arange(501.0))})
+    np.testing.assert_array_equal(read(file).lengths, [500, 1])

@@ -1,0 +1,59 @@
+"""One pass over the data: profile, sample, bad rows; and the sample file."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from data.detect import detect_schema
+from data.errors import BadRowError
+from data.inputs import resolve_inputs
+from data.reader import read_blocks
+from data.sample_rows import read_sequences, write_sequences
+from data.sequences import LengthPolicy, concatenate
+from data.survey import survey
+
+
+def test_survey_describes_and_samples_the_selected_rows(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    rows = [rng.normal(size=n).tolist() for n in rng.integers(0, 9, size=500)]
+    rows[17] = [1.0] * 50
+    for part in range(2):
+        table = pa.table({"id": range(250 * part, 250 * part + 250), "x": rows[250 * part : 250 * part + 250]})
+        pq.write_table(table, tmp_path / f"{part}.parquet", row_group_size=60)
+    files = resolve_inputs([str(tmp_path)])
+    schema = detect_schema(files)
+    found = survey(files, schema, LengthPolicy(), seed=0, max_sample=40, select=lambda b: np.asarray(b.ids) % 2 == 1)
+    assert (found.num_total, found.num_selected, found.max_length) == (500, 250, 50)
+    assert found.sample.num_sequences == 42
+    assert found.sample.lengths[-1] == 50
+    assert found.sample.lengths.min() >= 1
+    assert {int(i) % 2 for i in found.sample.ids.to_pylist()} == {1}
+    odd = np.concatenate([np.array(row) for row in rows[1::2]])
+    np.testing.assert_allclose(found.profile.mean, [odd.mean()], atol=1e-6)
+    cut = survey(files, schema, LengthPolicy(4), seed=0)
+    assert cut.max_length == 4
+    assert cut.num_truncated == sum(len(row) > 4 for row in rows)
+
+
+def test_the_first_bad_row_is_named(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": ["a", "b"], "x": [[1.0], [float("inf")]]}), tmp_path / "x.parquet")
+    files = resolve_inputs([str(tmp_path)])
+    with pytest.raises(BadRowError, match=r"x\.parquet: row 1 \(id 'b'\): .*inf.*Mend or remove"):
+        survey(files, detect_schema(files), LengthPolicy(), seed=0)
+
+
+def test_a_sample_survives_the_disk(tmp_path: Path) -> None:
+    table = pa.table({"id": ["a", "b", "c"], "s": [[{"x": 1.5, "y.z": None}], [], [{"x": 2.5, "y.z": 3.0}] * 2]})
+    pq.write_table(table, tmp_path / "x.parquet")
+    files = resolve_inputs([str(tmp_path / "x.parquet")])
+    schema = detect_schema(files, features=["s.x"])
+    block = concatenate(list(read_blocks(files[0], schema)))
+    write_sequences(tmp_path / "sample.parquet", block, schema)
+    again, again_schema = read_sequences(tmp_path / "sample.parquet")
+    np.testing.assert_array_equal(again.values, block.values)
+    np.testing.assert_array_equal(again.offsets, block.offsets)
+    assert again.ids.equals(block.ids)
+    assert again_schema.feature_names == schema.feature_names
