@@ -104,8 +104,8 @@ class ProfileAccumulator:
         places = np.searchsorted(np.cumsum(counts), ranks)
         quantiles = lengths[places] if num_sequences else np.zeros(len(QUANTILES), dtype=np.int64)
         std = np.sqrt(self._squares / np.maximum(self._count, 1))
-        # Rounding in float32 input leaves a constant feature a spread of its mean's last bit: that is none.
-        std = np.where(std <= np.abs(self._mean) * 1e-7, 0.0, std)
+        # Summing rounds: it leaves a constant feature a spread in the last bits of its mean, which is none.
+        std = np.where(std <= np.abs(self._mean) * 1e-12, 0.0, std)
         missing = 1 - self._count / max(self._num_steps, 1) if self._num_steps else np.zeros_like(self._count)
         return SequenceProfile(
             num_sequences=num_sequences,

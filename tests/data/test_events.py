@@ -28,7 +28,7 @@ def read(file: InputFile, keep: tuple[str, ...] = (), **options: object) -> Sequ
     return concatenate(list(read_blocks(file, detect_schema([file], **options), keep=keep)))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(lengths=st.lists(st.integers(1, 12), min_size=1, max_size=40), group=st.integers(1, 50), text=st.booleans())
 def test_events_equal_nested_however_the_file_is_cut(
     tmp_path_factory: pytest.TempPathFactory, lengths: list[int], group: int, text: bool

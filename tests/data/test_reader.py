@@ -199,7 +199,7 @@ def sequences(draw: st.DrawFn) -> list[list[list[float | None]] | None]:
     return draw(st.lists(st.one_of(st.none(), st.lists(step, max_size=6)), min_size=1, max_size=30))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(rows=sequences(), group=st.integers(1, 40))
 def test_nested_shapes_agree_for_any_rows(
     tmp_path_factory: pytest.TempPathFactory, rows: list[list[list[float | None]] | None], group: int
