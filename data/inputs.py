@@ -32,6 +32,7 @@ class InputFile:
         name: Path relative to the input it came from; names it in messages and in the output.
         root: The directory of that input, on that filesystem.
         partitions: Hive keys of the path (``day=3``) with their values as text, None where hive says null.
+        recursive: Whether every file that appears anywhere below `root` would be input too.
     """
 
     filesystem: fs.FileSystem
@@ -39,6 +40,7 @@ class InputFile:
     name: str
     root: str
     partitions: dict[str, str | None]
+    recursive: bool = False
 
     def open(self) -> pq.ParquetFile:
         """Open for streaming.
@@ -173,7 +175,7 @@ def _listing(filesystem: fs.FileSystem, root: str, pattern: str, given: str) -> 
         if whole_directory and not relative.endswith(PARQUET_SUFFIXES):
             continue
         if whole_directory or _matches(relative, pattern):
-            found.append(_file(filesystem, info.path, root))
+            found.append(_file(filesystem, info.path, root, recursive=whole_directory or "**" in pattern))
     if not found:
         raise InputError(
             f"{given}: no Parquet file found there (looked for {', '.join(PARQUET_SUFFIXES)} below {root})."
@@ -192,14 +194,14 @@ def _matches(relative: str, pattern: str) -> bool:
     return len(names) == len(patterns) and all(map(fnmatchcase, names, patterns))
 
 
-def _file(filesystem: fs.FileSystem, path: str, root: str) -> InputFile:
+def _file(filesystem: fs.FileSystem, path: str, root: str, recursive: bool = False) -> InputFile:
     partitions: dict[str, str | None] = {}
     for part in PurePosixPath(path).parts[:-1]:
         key, mark, value = part.partition("=")
         if mark and key:
             partitions[unquote(key)] = None if value == _HIVE_NULL else unquote(value)
     name = path[len(root.rstrip("/")) + 1 :]
-    return InputFile(filesystem=filesystem, path=path, name=name, root=root, partitions=partitions)
+    return InputFile(filesystem=filesystem, path=path, name=name, root=root, partitions=partitions, recursive=recursive)
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,0 +1,90 @@
+"""The samples by name, and the one function that writes any of them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.errors import UsageError
+from data.schema import Layout
+from data.synthetic import japanese_vowels, moving_ones, ramps, telemetry
+from data.synthetic.recipe import Recipe, blocks
+from data.synthetic.writer import WrittenSample, refuse_strangers, replacing, write_blocks
+
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (moving_ones.RECIPE, ramps.RECIPE, telemetry.RECIPE)}
+SAMPLE_NAMES = (japanese_vowels.NAME, *RECIPES)
+
+
+@dataclass(frozen=True, slots=True)
+class SampleOptions:
+    """How a sample is written; None is the sample's own choice.
+
+    Attributes:
+        rows: Sequences. Default: the recipe's, or all recordings; of recordings, the first of each file.
+        seed: Of the random numbers; 0 or more. Default 0.
+        layout: ``nested`` or ``events``. Default nested.
+        files: Over how many files of a directory the sequences are spread. Default 1.
+    """
+
+    rows: int | None = None
+    seed: int | None = None
+    layout: Layout | None = None
+    files: int | None = None
+
+
+def write_sample(name: str, out: str, options: SampleOptions | None = None) -> WrittenSample:
+    """Write sample `name` to `out`: one file where that ends in ``.parquet``, else a directory.
+
+    Raises:
+        UsageError: An option makes no sense for this sample, or `out` is no local path.
+        OutputError: `out` cannot be written, or holds something else.
+    """
+    options = options or SampleOptions()
+    if "://" in out:
+        raise UsageError(f"--out {out}: samples are written to local paths only. Write it here, then copy it there.")
+    path = Path(out)
+    if name == japanese_vowels.NAME:
+        _refuse_options_of_recipes(options)
+        return japanese_vowels.write(path, options.rows)
+    return _write_recipe(RECIPES[name], path, options)
+
+
+def _refuse_options_of_recipes(options: SampleOptions) -> None:
+    given = {"--seed": options.seed, "--layout": options.layout, "--files": options.files}
+    for option, value in given.items():
+        if value is not None:
+            raise UsageError(
+                f"{option} {value}: {japanese_vowels.NAME} is recorded data, shipped as it is. "
+                f"Leave {option} out, or choose one of {', '.join(RECIPES)}."
+            )
+
+
+def _write_recipe(recipe: Recipe, out: Path, options: SampleOptions) -> WrittenSample:
+    rows = recipe.default_rows if options.rows is None else options.rows
+    seed = 0 if options.seed is None else options.seed
+    layout = options.layout or "nested"
+    paths = _paths(out, rows, options.files)
+    if paths != [out]:
+        refuse_strangers(out, [path.name for path in paths])
+    marker = json.dumps({"name": recipe.name, "rows": rows, "seed": seed, "layout": layout, "files": len(paths)})
+    with replacing(paths) as temporary:
+        num_sequences, num_steps = write_blocks(
+            blocks(recipe, rows, seed), recipe.features, temporary, rows, layout, marker.encode()
+        )
+    return WrittenSample(
+        path=out,
+        num_files=len(paths),
+        num_sequences=num_sequences,
+        num_steps=num_steps,
+        num_bytes=sum(path.stat().st_size for path in paths),
+    )
+
+
+def _paths(out: Path, rows: int, files: int | None) -> list[Path]:
+    if out.suffix == ".parquet":
+        if files is not None and files > 1:
+            raise UsageError(f"--files {files}: {out} is one file. Name a directory, without .parquet at its end.")
+        return [out]
+    count = 1 if files is None else files
+    if count > rows:
+        raise UsageError(f"--files {count}: there are only {rows} rows. Ask for more --rows or fewer --files.")
+    return [out / f"part-{place:05d}.parquet" for place in range(count)]

@@ -1,0 +1,193 @@
+"""Writes sample data: every generator in either layout, over one file or many, and nothing visible half-written."""
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data.errors import OutputError
+from data.schema import Layout
+from data.sequences import SequenceBlock
+from data.synthetic.recipe import step_numbers
+
+# Carried in the footer of every sample file; only a file that carries it is ever replaced.
+SAMPLE_KEY = b"seqembed.sample"
+EVENTS_START = np.datetime64("2026-01-01T00:00:00", "ms")
+BETWEEN_SEQUENCES = np.timedelta64(1_000, "ms")
+BETWEEN_STEPS = np.timedelta64(60_000, "ms")
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenSample:
+    """What a sample came to.
+
+    Attributes:
+        path: The file or directory asked for.
+        num_files: Files written.
+        num_sequences: Sequences in them; in the events layout, those with at least one step.
+        num_steps: Steps in them.
+        num_bytes: Their size.
+    """
+
+    path: Path
+    num_files: int
+    num_sequences: int
+    num_steps: int
+    num_bytes: int
+
+
+def write_blocks(
+    blocks: Iterator[SequenceBlock],
+    features: tuple[str, ...],
+    paths: Sequence[Path],
+    rows: int,
+    layout: Layout,
+    marker: bytes,
+) -> tuple[int, int]:
+    """Write `rows` sequences over `paths` in equal shares, in order; memory is bounded by two blocks.
+
+    Returns:
+        How many sequences and how many steps the files hold.
+    """
+    ends = [rows * (place + 1) // len(paths) for place in range(len(paths))]
+    num_sequences = num_steps = 0
+    for place, pieces in groupby(_pieces(_one_ahead(blocks), ends), key=itemgetter(0)):
+        with ExitStack() as stack:
+            writer: pq.ParquetWriter | None = None
+            for _, first_row, piece in pieces:
+                table = to_table(piece, features, layout, first_row)
+                if writer is None:
+                    schema = table.schema.with_metadata({SAMPLE_KEY: marker})
+                    options = parquet_options(schema, repeated=("id",) if layout == "events" else ())
+                    writer = stack.enter_context(pq.ParquetWriter(paths[place], schema, **options))
+                writer.write_table(table)
+                num_steps += len(piece.values)
+                num_sequences += piece.num_sequences if layout == "nested" else int((piece.lengths > 0).sum())
+    return num_sequences, num_steps
+
+
+def to_table(block: SequenceBlock, features: tuple[str, ...], layout: Layout, first_row: int) -> pa.Table:
+    """Return `block` as a table: one row a sequence (nested), or one row a step with its `time` (events).
+
+    Args:
+        block: Sequences; those without a step have no row in the events layout.
+        features: Column names, in the order of the block's last axis.
+        layout: Shape of the table.
+        first_row: Number of the block's first sequence in the whole sample; it sets the events' clock.
+    """
+    columns = {name: pa.array(np.ascontiguousarray(block.values[:, place])) for place, name in enumerate(features)}
+    if layout == "nested":
+        offsets = pa.array(block.offsets.astype(np.int32))
+        lists = {name: pa.ListArray.from_arrays(offsets, column) for name, column in columns.items()}
+        return pa.table({"id": block.ids, **block.kept, **lists})
+    rows = np.repeat(np.arange(block.num_sequences), block.lengths)
+    time = EVENTS_START + (first_row + rows) * BETWEEN_SEQUENCES + step_numbers(block.offsets) * BETWEEN_STEPS
+    repeats = pa.array(rows)
+    kept = {name: column.take(repeats) for name, column in block.kept.items()}
+    return pa.table({"id": block.ids.take(repeats), "time": pa.array(time), **kept, **columns})
+
+
+def parquet_options(schema: pa.Schema, repeated: Sequence[str] = ()) -> dict[str, Any]:
+    """Return how a table of `schema` is best stored.
+
+    Distinct floats make dictionaries larger than the values; their bytes in streams compress by a fifth. Text and the
+    columns in `repeated` hold few values many times, which is what dictionaries are for.
+    """
+    floats = [field.name for field in schema if pa.types.is_floating(field.type)]
+    lists = [f"{field.name}.list.element" for field in schema if pa.types.is_list(field.type)]
+    texts = [field.name for field in schema if pa.types.is_string(field.type)]
+    return {
+        "compression": "zstd",
+        "use_dictionary": list(dict.fromkeys([*texts, *repeated])),
+        "use_byte_stream_split": [*floats, *lists],
+    }
+
+
+@contextmanager
+def replacing(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """Give a temporary path beside each of `paths`, and rename them all at the end; after an error none is left.
+
+    Raises:
+        OutputError: A path cannot be written, or holds a file that `seqembed sample` did not write.
+    """
+    temporary = [path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in paths]
+    try:
+        for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _refuse_foreign(path)
+        yield temporary
+        for source, path in zip(temporary, paths, strict=True):
+            os.replace(source, path)
+    except OSError as error:
+        where = paths[0] if len(paths) == 1 else paths[0].parent
+        raise OutputError(
+            f"{where}: cannot be written ({error.strerror or error}). "
+            "Name a --out that you may write to and that has room."
+        ) from error
+    finally:
+        for source in temporary:
+            _remove(source)
+
+
+def refuse_strangers(directory: Path, names: Sequence[str]) -> None:
+    """Make sure that `directory` will hold the sample's files `names` and no other Parquet file.
+
+    Raises:
+        OutputError: It holds another one, which would be read as part of the sample.
+    """
+    strangers = sorted(path.name for path in directory.glob("*.parquet") if path.name not in names)
+    if strangers:
+        raise OutputError(
+            f"{directory}: holds {strangers[0]}, which is no part of this sample and would be read with it. "
+            "Remove it, or name another --out."
+        )
+
+
+def _refuse_foreign(path: Path) -> None:
+    if not path.is_file():
+        return
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except pa.ArrowInvalid:
+        metadata = {}
+    if SAMPLE_KEY not in metadata:
+        raise OutputError(
+            f"{path}: exists, and was not written by `seqembed sample`. Remove it yourself, or name another --out."
+        )
+
+
+def _remove(path: Path) -> None:
+    # A parent that could not be made, or is a file, never held a temporary file.
+    if path.parent.is_dir():
+        path.unlink(missing_ok=True)
+
+
+def _pieces(blocks: Iterator[SequenceBlock], ends: Sequence[int]) -> Iterator[tuple[int, int, SequenceBlock]]:
+    """Cut blocks where a file ends: (place of the file, first row, sequences)."""
+    place = first_row = 0
+    for block in blocks:
+        start = 0
+        while start < block.num_sequences:
+            stop = min(block.num_sequences, start + ends[place] - first_row)
+            yield place, first_row, block.slice(start, stop)
+            first_row += stop - start
+            place += first_row == ends[place]
+            start = stop
+
+
+def _one_ahead(blocks: Iterator[SequenceBlock]) -> Iterator[SequenceBlock]:
+    """Make the next block on another thread while the last one is being written."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        coming = pool.submit(next, blocks, None)
+        while (block := coming.result()) is not None:
+            coming = pool.submit(next, blocks, None)
+            yield block

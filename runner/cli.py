@@ -1,0 +1,176 @@
+"""The command group `seqembed`: a subcommand is imported when called, so that help and the nightly job start fast.
+
+Options of every subcommand may stand in a TOML file (``--config``), at its top level or in a table named like the
+command; the command line wins.
+"""
+
+import os
+import sys
+import tomllib
+import traceback
+from collections.abc import Sequence
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any
+
+import click
+
+from data.errors import SeqembedError, UsageError
+
+# Name → where its click command lives, its one-line help, and the extra that brings what it imports.
+_COMMANDS = {
+    "train": ("trainer.command:train", "Train a sequence autoencoder on Parquet.", "train"),
+    "export": ("exporter.command:export", "Turn a trained encoder into one checked ONNX file.", "train"),
+    "run": ("runner.commands.run:run", "Embed Parquet sequences into Parquet vectors.", None),
+    "inspect": ("runner.commands.inspect:inspect", "Tell in plain words what a model or directory holds.", None),
+    "sample": ("runner.commands.sample:sample", "Write sample data.", None),
+    "demo": ("runner.commands.demo:demo", "Train, export and run on real recorded data.", "train"),
+}
+_EXTRAS = {
+    "tensorflow": "train",
+    "keras": "train",
+    "tf2onnx": "train",
+    "onnx": "train",
+    "matplotlib": "train",
+    "tomli_w": "train",
+}
+_INTERRUPTED = 130
+_BUG = 1
+
+
+class CommandGroup(click.Group):
+    """Imports a subcommand when it is asked for, and turns errors into exit codes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return names in the order one uses them."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the subcommand; without what it needs, say which extra to install."""
+        if cmd_name not in _COMMANDS:
+            return None
+        place, _, _ = _COMMANDS[cmd_name]
+        module, name = place.split(":")
+        try:
+            command: click.Command = getattr(import_module(module), name)
+        except ModuleNotFoundError as error:
+            raise _missing_extra(cmd_name, error) from error
+        _add_config_option(command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the subcommands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text, _) in _COMMANDS.items()])
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run, and end the process with the exit code that belongs to what happened."""
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        try:
+            # Without standalone mode click returns the code of an Exit (--help, --version) instead of raising it.
+            code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        except click.ClickException as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except SeqembedError as error:
+            click.echo(f"{click.style('error', fg='red', bold=True)}: {error}", err=True)
+            sys.exit(error.exit_code)
+        except (click.Abort, KeyboardInterrupt):
+            click.echo("interrupted", err=True)
+            sys.exit(_INTERRUPTED)
+        except BrokenPipeError:
+            # `seqembed inspect … | head` closes our output; that is the reader's right and no bug.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
+        except ModuleNotFoundError as error:
+            extra_error = _missing_extra("this command", error)
+            click.echo(f"{click.style('error', fg='red', bold=True)}: {extra_error}", err=True)
+            sys.exit(extra_error.exit_code)
+        except Exception:
+            traceback.print_exc()
+            click.echo("This is a bug in seqembed. Please report it with the lines above.", err=True)
+            sys.exit(_BUG)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _missing_extra(command: str, error: ModuleNotFoundError) -> UsageError:
+    name = (error.name or "").split(".")[0]
+    if name not in _EXTRAS:
+        raise error
+    return UsageError(
+        f"{command} needs {name}, which is not installed here. Install the extra: "
+        f"pip install 'seqembed[{_EXTRAS[name]}]'"
+    )
+
+
+def _add_config_option(command: click.Command) -> None:
+    if any(parameter.name == "config" for parameter in command.params):
+        return
+    option = click.Option(
+        ["--config"],
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        is_eager=True,
+        expose_value=False,
+        callback=_read_config,
+        help="TOML file with values for any of these options; the command line wins.",
+    )
+    command.params.append(option)
+
+
+def _read_config(ctx: click.Context, parameter: click.Parameter, path: Path | None) -> None:
+    if path is None:
+        return
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not valid TOML ({error}).") from error
+    name = ctx.command.name or ""
+    table = document.get(name, {key: value for key, value in document.items() if not isinstance(value, dict)})
+    values = {key.replace("-", "_"): value for key, value in table.items()}
+    settings: dict[str, Any] = {}
+    known: set[str] = set()
+    for option in ctx.command.params:
+        spellings = {option.name or "", *map(_spelling, option.opts)}
+        opposites = set(map(_spelling, option.secondary_opts))
+        known |= spellings | opposites
+        for key in values.keys() & spellings:
+            settings[option.name or ""] = values[key]
+        for key in values.keys() & opposites:
+            settings[option.name or ""] = not values[key]
+    unknown = sorted(values.keys() - known)
+    if unknown:
+        raise UsageError(
+            f"{path}: '{unknown[0]}' is no option of `seqembed {name}`. Known: {', '.join(sorted(known))}."
+        )
+    ctx.default_map = {**(ctx.default_map or {}), **settings}
+
+
+def _spelling(option: str) -> str:
+    return option.lstrip("-").replace("-", "_")
+
+
+@click.group(
+    cls=CommandGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Start with `seqembed demo`. Each command shows examples: `seqembed run --help`.",
+)
+@click.version_option(metadata.version("seqembed"), prog_name="seqembed")
+def main() -> None:
+    r"""Turn variable-length sequences into fixed-length vectors, from Parquet to Parquet.
+
+    \b
+    seqembed train history.parquet --out run/            now and then, with TensorFlow
+    seqembed export run/ --out encoder.onnx              one file, equal to Keras or refused
+    seqembed run tonight/ --model encoder.onnx --out vectors/   every night, without TensorFlow
+
+    Exit codes: 0 done, 1 bug, 2 usage, 3 input data, 4 model or contract, 5 parity or quality gate, 6 output,
+    130 interrupted.
+    """

@@ -1,0 +1,140 @@
+"""Models, run directories and output directories in plain words."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pyarrow import fs
+
+from data.contract import ModelContract
+from data.errors import BundleError, InputError
+from data.inputs import filesystem_and_path
+from data.layout import RunLayout
+from data.profile import QUANTILES
+from runner.encoder import Encoder
+from runner.output import OutputDirectory
+from runner.parts import PartCounts
+from runner.plan import bundle_sha256
+
+_MOST_FEATURES = 30
+
+
+def describe(given: str) -> Iterator[str]:
+    """Yield lines that tell what a path holds: a bundle, a run directory or an output directory.
+
+    Raises:
+        InputError: There is nothing, or nothing of ours.
+        BundleError: A model or contract is damaged.
+    """
+    filesystem, path = filesystem_and_path(given)
+    kind = filesystem.get_file_info(path).type
+    if kind == fs.FileType.NotFound:
+        raise InputError(f"{given}: no such file or directory.")
+    if kind == fs.FileType.File:
+        yield from _bundle(Path(path))
+    elif RunLayout(Path(path)).contract.exists():
+        yield from _run_directory(RunLayout(Path(path)))
+    else:
+        yield from _output_directory(given)
+
+
+def _bundle(path: Path) -> Iterator[str]:
+    encoder = Encoder.open(path)
+    contract = encoder.contract
+    content = path.read_bytes()
+    yield f"{path}: a seqembed model, {len(content):,} bytes, sha256 {bundle_sha256(content)[:16]}…"
+    yield ""
+    yield "Input   values  float32 (batch, time, features), raw units, NaN where missing"
+    yield "        lengths int32 (batch); what stands beyond a sequence's length has no influence"
+    yield f"Output  embedding float32 (batch, {contract.embedding_dim})"
+    yield ""
+    yield from _contract(contract)
+    if contract.parity is not None:
+        parity = contract.parity
+        yield (
+            f"Checked against Keras on {parity.num_sequences:,} sequences ({parity.num_real:,} real): largest "
+            f"difference {parity.max_abs_difference:.2g}, allowed {parity.tolerance:.0e}"
+        )
+    if contract.golden:
+        yield f"Golden sequences: {len(contract.golden)}; on this host they differ by {encoder.replay_golden():.2g}"
+
+
+def _contract(contract: ModelContract) -> Iterator[str]:
+    schema, policy, profile = contract.schema, contract.length_policy, contract.training.profile
+    yield "Architecture: " + ", ".join(f"{name} {value}" for name, value in contract.architecture.items())
+    where = "one row a sequence" if schema.layout == "nested" else "one row an event, the rows of an id together"
+    order = f", ordered by '{schema.time}'" if schema.time else ""
+    yield f"Layout: {schema.layout} ({where}{order}); id column '{schema.id}'"
+    limit = policy.max_length
+    yield (
+        "Length: any"
+        if limit is None
+        else (
+            f"Length: at most {limit:,} steps; of a longer sequence the "
+            f"{'newest' if policy.truncate == 'tail' else 'oldest'} are kept"
+        )
+    )
+    yield f"Precision: {contract.precision}"
+    yield ""
+    yield (
+        f"Trained on {profile.num_sequences:,} sequences ({profile.num_steps:,} steps) of "
+        f"{contract.training.num_files:,} files, fingerprint {contract.training.fingerprint[:16]}…"
+    )
+    lengths = dict(zip(QUANTILES, profile.length_quantiles, strict=True))
+    yield f"Lengths: shortest {lengths[0.0]}, median {lengths[0.5]}, 95 % up to {lengths[0.95]}, longest {lengths[1.0]}"
+    yield f"{schema.num_features} features in this order:"
+    width = max(len(name) for name in schema.feature_names[:_MOST_FEATURES])
+    moments = zip(schema.features, profile.mean, profile.std, profile.missing_rate, strict=True)
+    for place, (feature, mean, std, missing) in enumerate(moments):
+        if place == _MOST_FEATURES:
+            yield f"  … and {schema.num_features - _MOST_FEATURES} more"
+            break
+        gaps = f", missing {missing:.1%}" if missing else ""
+        yield f"  {feature.name:<{width}}  {feature.kind}, mean {mean:.4g}, std {std:.4g}{gaps}"
+    yield ""
+    yield "Made with " + ", ".join(f"{name} {version}" for name, version in sorted(contract.versions.items()))
+
+
+def _run_directory(layout: RunLayout) -> Iterator[str]:
+    contract = ModelContract.from_json(_text(layout.contract), str(layout.contract))
+    yield f"{layout.root}: a seqembed run directory"
+    yield ""
+    yield from _contract(contract)
+    history: dict[str, Any] = json.loads(_text(layout.history))
+    epochs = history.get("epochs", [])
+    yield f"Epochs: {len(epochs)}; best validation loss {_number(history.get('best_val_loss'))}, " + (
+        f"baseline (per-feature mean) {_number(history.get('baseline'))}"
+    )
+    yield f"Next: seqembed export {layout.root} --out encoder.onnx"
+
+
+def _output_directory(given: str) -> Iterator[str]:
+    output = OutputDirectory(given)
+    footers = output.footers()
+    if not footers:
+        raise InputError(f"{given}: neither a model, nor a run directory, nor an output directory of seqembed.")
+    totals = sum((footer.counts for footer in footers.values()), PartCounts())
+    success = output.read_success()
+    yield f"{given}: a seqembed output directory, {len(footers):,} finished parts"
+    yield (
+        f"{totals.rows_in:,} rows in = {totals.rows_embedded:,} embedded + {totals.rows_null:,} null + "
+        f"{totals.rows_quarantined:,} quarantined; {totals.rows_truncated:,} truncated"
+    )
+    for model in sorted({footer.key.model_sha256 for footer in footers.values()}):
+        yield f"Model sha256 {model[:16]}…"
+    if success is None:
+        yield "No _SUCCESS: the last run did not finish. Run it again; finished parts are skipped."
+    else:
+        yield f"Last complete run: {success['rows_made']:,} rows made in {success['seconds']} s by {success['model']}"
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror}). Train again.") from error
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4g}"

@@ -1,0 +1,159 @@
+"""The encoder of a bundle, run by ONNX Runtime: the only file that names onnxruntime.
+
+The nightly job and the exporter's parity check use the same class, so that what is tested is what runs at night.
+"""
+
+import os
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from data.contract import CONTRACT_KEY, GoldenSequence, ModelContract
+from data.errors import BundleError
+
+# A session computes on the thread that calls it: several callers beat one call spread over threads by up to 2×, since
+# an LSTM's small matrix products do not pay for a barrier each.
+_THREADS_A_CALL = 1
+_ERRORS_ONLY = 3
+_GOLDEN_TOLERANCE = 1e-5
+
+
+class Encoder:
+    """Embeds padded batches; safe to call from several threads at once.
+
+    Attributes:
+        contract: What the model was trained on and how it was checked.
+        source: Where the model came from, for messages.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession, contract: ModelContract, source: str) -> None:
+        """Wrap an open session; see `from_bytes` and `open`."""
+        self._session = session
+        self.contract = contract
+        self.source = source
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Self:
+        """Load a bundle from a file.
+
+        Raises:
+            BundleError: The file is missing, no ONNX model, or carries no seqembed contract.
+        """
+        return cls.from_bytes(read_bundle(path), source=str(path))
+
+    @classmethod
+    def from_bytes(cls, model: bytes, *, source: str) -> Self:
+        """Load a bundle from memory.
+
+        Raises:
+            BundleError: The bytes are no ONNX model, or carry no seqembed contract.
+        """
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = _THREADS_A_CALL
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _ERRORS_ONLY
+        # The arena would keep the largest shape it ever saw; batches are bounded in steps, so malloc serves as well.
+        options.enable_cpu_mem_arena = False
+        try:
+            session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime raises classes of its own that share no public base
+            raise BundleError(f"{source}: not a model ONNX Runtime can load ({str(error).splitlines()[0]}).") from error
+        text = session.get_modelmeta().custom_metadata_map.get(CONTRACT_KEY)
+        if text is None:
+            raise BundleError(
+                f"{source}: an ONNX model, but without a seqembed contract in its metadata. "
+                "Make it with `seqembed export`."
+            )
+        contract = ModelContract.from_json(text, source)
+        _check_interface(session, contract, source)
+        return cls(session, contract, source)
+
+    def embed(self, values: NDArray[np.float32], lengths: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Return one vector a sequence.
+
+        Args:
+            values: float32 (batch, time, features), raw units, NaN where missing; what stands beyond a sequence's
+                length has no influence.
+            lengths: int32 (batch), each in 1…time.
+
+        Returns:
+            float32 (batch, embedding_dim).
+        """
+        embedding: NDArray[np.float32] = self._session.run(["embedding"], {"values": values, "lengths": lengths})[0]
+        return embedding
+
+    def replay_golden(self) -> float:
+        """Embed the contract's golden sequences on this host and hold them against what the exporter saw.
+
+        Each is embedded alone and once more in one padded batch.
+
+        Returns:
+            The largest difference, each over max(1, |expected|).
+
+        Raises:
+            BundleError: This host computes other vectors than the exporter did.
+        """
+        golden = self.contract.golden
+        if not golden:
+            raise BundleError(f"{self.source}: the contract holds no golden sequences. Export the model again.")
+        tolerance = self.contract.parity.tolerance if self.contract.parity else _GOLDEN_TOLERANCE
+        worst = max(self._golden_difference(golden), *(self._golden_difference((one,)) for one in golden))
+        if not worst <= tolerance:
+            exporter = self.contract.versions.get("onnxruntime", "unknown")
+            raise BundleError(
+                f"{self.source}: the golden sequences come out differently on this host: difference {worst:.3g}, "
+                f"allowed {tolerance:.3g}. The file was changed, or onnxruntime {onnxruntime.__version__} computes "
+                f"otherwise than the exporter's {exporter}. Export again, or install that version."
+            )
+        return worst
+
+    def _golden_difference(self, golden: tuple[GoldenSequence, ...]) -> float:
+        lengths = np.array([len(sequence.values) for sequence in golden], dtype=np.int32)
+        values = np.zeros((len(golden), int(lengths.max()), golden[0].values.shape[1]), dtype=np.float32)
+        for place, sequence in enumerate(golden):
+            values[place, : lengths[place]] = sequence.values
+        expected = np.stack([sequence.embedding for sequence in golden])
+        found = self.embed(values, lengths)
+        return float(np.max(np.abs(found - expected) / np.maximum(1.0, np.abs(expected))))
+
+
+def onnxruntime_version() -> str:
+    """Return the version of ONNX Runtime in use."""
+    return str(onnxruntime.__version__)
+
+
+def read_bundle(path: str | os.PathLike[str]) -> bytes:
+    """Return the bytes of a bundle file.
+
+    Raises:
+        BundleError: There is no such file, or it cannot be read.
+    """
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise BundleError(
+            f"{path}: cannot read the model ({error.strerror}). Give a file made by `seqembed export`."
+        ) from error
+
+
+def _check_interface(session: onnxruntime.InferenceSession, contract: ModelContract, source: str) -> None:
+    found = {node.name: (node.type, list(node.shape)) for node in [*session.get_inputs(), *session.get_outputs()]}
+    width, dim = contract.schema.num_features, contract.embedding_dim
+    expected = {
+        "values": ("tensor(float)", 3, width),
+        "lengths": ("tensor(int32)", 1, None),
+        "embedding": ("tensor(float)", 2, dim),
+    }
+    for name, (kind, rank, last) in expected.items():
+        type_and_shape = found.pop(name, None)
+        fits = type_and_shape is not None and type_and_shape[0] == kind and len(type_and_shape[1]) == rank
+        if not fits or type_and_shape is None or (last is not None and type_and_shape[1][-1] != last):
+            raise BundleError(
+                f"{source}: '{name}' is {type_and_shape or 'missing'}; the contract says {kind} of {rank} axes"
+                f"{f', the last of {last}' if last else ''}. Export the model again."
+            )
+    if found:
+        raise BundleError(f"{source}: unexpected inputs or outputs {sorted(found)}. Export the model again.")

@@ -1,0 +1,1 @@
+"""Where embedding happens: on this machine's threads (local.py)."""

@@ -1,0 +1,152 @@
+"""Embed a stream of sequences on this machine: decoding, embedding and writing overlap.
+
+One thread decodes Parquet into windows, N threads embed batches of like length, and the caller gets finished windows in
+input order. Numpy, pyarrow and ONNX Runtime all let go of the GIL where the time goes.
+"""
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.batching import pad, plan_batches
+from data.sequences import SequenceBlock, windows
+from runner.encoder import Encoder
+from runner.options import BATCH_SIZE, MAX_BATCH_STEPS, MAX_WINDOW_SEQUENCES, MAX_WINDOW_VALUES
+
+# Windows decoded ahead, and windows being embedded: enough that neither side waits for the other, and no more memory.
+_DECODED_AHEAD = 2
+_IN_FLIGHT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedWindow:
+    """A window with its vectors.
+
+    Attributes:
+        block: The sequences, in input order.
+        embeddings: float32 (sequences, embedding_dim); zero where there is no step to embed.
+        has_embedding: bool (sequences).
+        padded_steps: Steps computed, padding included.
+    """
+
+    block: SequenceBlock
+    embeddings: NDArray[np.float32]
+    has_embedding: NDArray[np.bool_]
+    padded_steps: int
+
+
+class LocalEngine:
+    """Threads that share one encoder; use as a context manager."""
+
+    def __init__(self, encoder: Encoder, threads: int) -> None:
+        """Start `threads` workers that embed with `encoder`."""
+        self._encoder = encoder
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="embed")
+
+    def __enter__(self) -> Self:
+        """Return the engine."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop the workers, without what is still queued."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def embed(self, blocks: Iterator[SequenceBlock]) -> Iterator[EmbeddedWindow]:
+        """Yield the sequences of `blocks` with their embeddings, in order, window by window.
+
+        How windows and batches are cut depends on the sequences alone, so equal input gives equal bytes on any number
+        of threads.
+        """
+        schema = self._encoder.contract.schema
+        max_steps = max(1, MAX_WINDOW_VALUES // schema.num_features)
+        source = read_ahead(windows(blocks, MAX_WINDOW_SEQUENCES, max_steps), _DECODED_AHEAD)
+        in_flight: deque[tuple[EmbeddedWindow, list[Future[None]]]] = deque()
+        try:
+            for block in source:
+                in_flight.append(self._submit(block))
+                if len(in_flight) >= _IN_FLIGHT:
+                    yield _finished(in_flight.popleft())
+            while in_flight:
+                yield _finished(in_flight.popleft())
+        finally:
+            source.close()
+            for _, futures in in_flight:
+                for future in futures:
+                    future.cancel()
+
+    def _submit(self, block: SequenceBlock) -> tuple[EmbeddedWindow, list[Future[None]]]:
+        lengths = block.lengths
+        batches = plan_batches(lengths, BATCH_SIZE, MAX_BATCH_STEPS)
+        window = EmbeddedWindow(
+            block=block,
+            embeddings=np.zeros((block.num_sequences, self._encoder.contract.embedding_dim), dtype=np.float32),
+            has_embedding=lengths > 0,
+            padded_steps=sum(len(rows) * int(lengths[rows[-1]]) for rows in batches),
+        )
+        return window, [self._pool.submit(self._embed_batch, window, rows) for rows in batches]
+
+    def _embed_batch(self, window: EmbeddedWindow, rows: NDArray[np.int64]) -> None:
+        batch = pad(window.block, rows)
+        window.embeddings[rows] = self._encoder.embed(batch.values, batch.lengths)
+
+
+def _finished(item: tuple[EmbeddedWindow, list[Future[None]]]) -> EmbeddedWindow:
+    window, futures = item
+    for future in futures:
+        future.result()
+    return window
+
+
+class read_ahead(Iterator[SequenceBlock]):  # noqa: N801 - used like a function
+    """Run an iterator on a thread of its own, at most `depth` items ahead; what it raises is raised here."""
+
+    _END = object()
+
+    def __init__(self, source: Iterator[SequenceBlock], depth: int) -> None:
+        """Start reading."""
+        self._queue: queue.Queue[object] = queue.Queue(depth)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._read, args=(source,), name="decode", daemon=True)
+        self._thread.start()
+
+    def _read(self, source: Iterator[SequenceBlock]) -> None:
+        try:
+            for item in source:
+                self._put(item)
+                if self._stop.is_set():
+                    return
+        except BaseException as error:  # handed to the reader's caller, which raises it
+            self._put(error)
+        self._put(self._END)
+
+    def _put(self, item: object) -> None:
+        while not self._stop.is_set():
+            try:
+                return self._queue.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+
+    def __next__(self) -> SequenceBlock:
+        """Return the next item, or raise what the source raised."""
+        item = self._queue.get()
+        if item is self._END:
+            raise StopIteration
+        if isinstance(item, BaseException):
+            raise item
+        assert isinstance(item, SequenceBlock)  # noqa: S101 - tells the type checker what the queue holds
+        return item
+
+    def close(self) -> None:
+        """Stop reading; what was read ahead is dropped."""
+        self._stop.set()
+        self._thread.join()

@@ -1,0 +1,65 @@
+"""The options of a nightly run, their defaults, and which of them change the result."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from typing import Literal
+
+from data.errors import UsageError
+
+ProgressStyle = Literal["auto", "bar", "plain", "none"]
+PROGRESS_STYLES: tuple[ProgressStyle, ...] = ("auto", "bar", "plain", "none")
+
+# How sequences are put into windows and batches may change a vector's last bits, so it is fixed, part of a part's key,
+# and no option. 32 sequences stay in cache at LSTM-64; the bounds in steps and values bound memory.
+BATCH_SIZE = 32
+MAX_BATCH_STEPS = 16_384
+MAX_WINDOW_SEQUENCES = 16_384
+MAX_WINDOW_VALUES = 1 << 22
+_RESULT_FORMAT = 1
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What `seqembed run` was asked for.
+
+    Attributes:
+        keep: Columns carried from input to output.
+        threads: Threads that embed; the result does not depend on it.
+        limit: Most sequences in all; None embeds all.
+        overwrite: Replace parts that another model or other options made.
+        dry_run: Say what would be done, and do nothing.
+        progress: ``auto`` shows a bar on a terminal and plain lines elsewhere.
+    """
+
+    keep: tuple[str, ...] = ()
+    threads: int = field(default_factory=usable_cores)
+    limit: int | None = None
+    overwrite: bool = False
+    dry_run: bool = False
+    progress: ProgressStyle = "auto"
+
+    def __post_init__(self) -> None:
+        """Check what click cannot.
+
+        Raises:
+            UsageError: A value is out of range.
+        """
+        if self.threads < 1:
+            raise UsageError(f"--threads must be at least 1, was {self.threads}.")
+        if self.limit is not None and self.limit < 1:
+            raise UsageError(f"--limit must be at least 1, was {self.limit}.")
+        if "embedding" in self.keep:
+            raise UsageError("--keep embedding would stand beside the vector of that name. Rename the input column.")
+
+    def result_hash(self) -> str:
+        """Return a sha256 over the options that change the result."""
+        value = [_RESULT_FORMAT, list(self.keep), self.limit, BATCH_SIZE, MAX_BATCH_STEPS]
+        value += [MAX_WINDOW_SEQUENCES, MAX_WINDOW_VALUES]
+        return hashlib.sha256(json.dumps(value).encode()).hexdigest()

@@ -1,0 +1,183 @@
+"""The output directory: staging, publication and the success marker.
+
+A part is written under ``_temporary/<run id>/``, closed, synced, read back, and only then renamed to its place, so
+that nobody ever sees half of one.
+"""
+
+import json
+import os
+import posixpath
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from data.errors import OutputError
+from data.inputs import filesystem_and_path
+from runner.parts import PartFooter
+from runner.writer import PartWriter
+
+SUCCESS = "_SUCCESS"
+_TEMPORARY = "_temporary"
+
+
+class OutputDirectory:
+    """A directory of finished parts, on any filesystem pyarrow opens.
+
+    Attributes:
+        filesystem: Where it lies.
+        path: Path on that filesystem.
+        given: The directory as the user wrote it.
+    """
+
+    def __init__(self, given: str) -> None:
+        """Name a directory; nothing is created yet."""
+        self.given = given
+        self.filesystem, self.path = filesystem_and_path(given)
+        self._run_id = uuid.uuid4().hex[:12]
+        self._staged: list[str] = []
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the directory is on this machine's own filesystem."""
+        return isinstance(self.filesystem, fs.LocalFileSystem)
+
+    def footers(self) -> dict[str, PartFooter]:
+        """Return what each finished part says of itself, by name; files of other makers are passed over."""
+        found: dict[str, PartFooter] = {}
+        with self._translated("list"):
+            for info in self.filesystem.get_file_info(fs.FileSelector(self.path, recursive=True, allow_not_found=True)):
+                name = info.path[len(self.path.rstrip("/")) + 1 :]
+                if info.type != fs.FileType.File or any(part[0] in "_." for part in name.split("/")):
+                    continue
+                footer = self._footer(info.path)
+                if footer is not None:
+                    found[name] = footer
+        return found
+
+    def _footer(self, path: str) -> PartFooter | None:
+        try:
+            return PartFooter.from_metadata(pq.read_metadata(path, filesystem=self.filesystem).metadata)
+        except (pa.ArrowInvalid, KeyError, TypeError, ValueError):
+            return None  # not Parquet, or not ours: it is not a finished part, so it is made anew
+
+    def begin(self) -> None:
+        """Make the directory, and take the success marker away before anything changes.
+
+        Raises:
+            OutputError: The directory cannot be written.
+        """
+        with self._translated("write to"):
+            self.filesystem.create_dir(self._at(_TEMPORARY, self._run_id), recursive=True)
+            if self._exists(SUCCESS):
+                self.filesystem.delete_file(self._at(SUCCESS))
+                self._sync_directory("")
+
+    @contextmanager
+    def stage(self, name: str, schema: pa.Schema) -> Iterator[PartWriter]:
+        """Open a writer for a part's temporary file; on leaving, the file is closed, synced and checked.
+
+        Raises:
+            OutputError: The disk is full or not writable, or the file does not read back as it was written.
+        """
+        path = self._at(_TEMPORARY, self._run_id, name)
+        with self._translated("write to"):
+            self.filesystem.create_dir(posixpath.dirname(path), recursive=True)
+            writer = PartWriter(self.filesystem, path, schema, lambda: self._translated("write to"))
+        try:
+            yield writer
+            writer.close()
+        finally:
+            writer.abandon()
+        with self._translated("write to"):
+            self._sync_file(path)
+            self._verify(path, writer.num_rows)
+        self._staged.append(name)
+
+    def publish(self) -> None:
+        """Rename every staged part to its place."""
+        with self._translated("write to"):
+            for name in self._staged:
+                target = self._at(name)
+                self.filesystem.create_dir(posixpath.dirname(target), recursive=True)
+                self.filesystem.move(self._at(_TEMPORARY, self._run_id, name), target)
+                self._sync_directory(posixpath.dirname(name))
+        self._staged.clear()
+
+    def succeed(self, totals: dict[str, Any]) -> None:
+        """Write the success marker, whole or not at all."""
+        with self._translated("write to"):
+            temporary = self._at(_TEMPORARY, self._run_id, SUCCESS)
+            with self.filesystem.open_output_stream(temporary) as stream:
+                stream.write(json.dumps(totals, indent=1).encode())
+            self._sync_file(temporary)
+            self.filesystem.move(temporary, self._at(SUCCESS))
+            self._sync_directory("")
+
+    def clean(self) -> None:
+        """Remove this run's temporary files; those of another run stay."""
+        with self._translated("clean"):
+            mine = self._at(_TEMPORARY, self._run_id)
+            if self.filesystem.get_file_info(mine).type == fs.FileType.Directory:
+                self.filesystem.delete_dir(mine)
+            parent = self._at(_TEMPORARY)
+            if not self.filesystem.get_file_info(fs.FileSelector(parent, allow_not_found=True)):
+                if self.filesystem.get_file_info(parent).type == fs.FileType.Directory:
+                    self.filesystem.delete_dir(parent)
+
+    def read_success(self) -> dict[str, Any] | None:
+        """Return what the last complete run wrote, None where there was none."""
+        if not self._exists(SUCCESS):
+            return None
+        with self.filesystem.open_input_file(self._at(SUCCESS)) as source:
+            totals: dict[str, Any] = json.loads(source.read())
+        return totals
+
+    def _verify(self, path: str, num_rows: int) -> None:
+        metadata = pq.read_metadata(path, filesystem=self.filesystem)
+        if metadata.num_rows != num_rows or PartFooter.from_metadata(metadata.metadata) is None:
+            raise OutputError(
+                f"{path}: read back {metadata.num_rows} rows, wrote {num_rows}. "
+                "The disk or network loses data; check it."
+            )
+
+    def _at(self, *names: str) -> str:
+        return posixpath.join(self.path, *names)
+
+    def _exists(self, name: str) -> bool:
+        return bool(self.filesystem.get_file_info(self._at(name)).type == fs.FileType.File)
+
+    def _sync_file(self, path: str) -> None:
+        if self.is_local:
+            _fsync(path)
+
+    def _sync_directory(self, name: str) -> None:
+        """Make renames below `name` durable, up to the output directory itself."""
+        while self.is_local:
+            _fsync(self._at(name) if name else self.path)
+            if not name:
+                return
+            name = posixpath.dirname(name)
+
+    @contextmanager
+    def _translated(self, verb: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, pa.ArrowException) as error:
+            what = (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
+            raise OutputError(
+                f"{self.given}: cannot {verb} the output directory ({what}). Finished parts are untouched; "
+                "make room or give another --out, and run again."
+            ) from error
+
+
+def _fsync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,118 @@
+"""Parts of an output directory: one Parquet file for each input file, whose footer says what made it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self
+
+import pyarrow as pa
+
+from data.contract import ModelContract
+from data.inputs import PARQUET_SUFFIXES, InputFile
+
+FOOTER_KEY = b"seqembed.part"
+Action = Literal["make", "remake", "replace", "skip"]
+
+
+@dataclass(frozen=True, slots=True)
+class PartKey:
+    """What made a part; equal keys mean equal bytes.
+
+    Attributes:
+        input_fingerprint: sha256 of the input file's size, time and footer.
+        model_sha256: sha256 of the bundle.
+        options_hash: sha256 of the options that change the result.
+    """
+
+    input_fingerprint: str
+    model_sha256: str
+    options_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class PartCounts:
+    """Rows and steps of a part; each sequence is exactly one of embedded, null and quarantined."""
+
+    rows_in: int = 0
+    rows_embedded: int = 0
+    rows_null: int = 0
+    rows_quarantined: int = 0
+    rows_truncated: int = 0
+    steps: int = 0
+    padded_steps: int = 0
+
+    def __add__(self, other: "PartCounts") -> "PartCounts":
+        """Add up, count by count."""
+        mine, theirs = asdict(self), asdict(other)
+        return PartCounts(**{name: mine[name] + theirs[name] for name in mine})
+
+    @property
+    def is_balanced(self) -> bool:
+        """Whether every row is accounted for."""
+        return self.rows_in == self.rows_embedded + self.rows_null + self.rows_quarantined
+
+
+@dataclass(frozen=True, slots=True)
+class PartFooter:
+    """What a finished part says of itself."""
+
+    key: PartKey
+    counts: PartCounts
+
+    def to_json(self) -> str:
+        """Return the footer's text."""
+        return json.dumps({**asdict(self.key), **asdict(self.counts)})
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[bytes, bytes] | None) -> Self | None:
+        """Read a Parquet file's key-value metadata; None where no seqembed run made the file."""
+        text = (metadata or {}).get(FOOTER_KEY)
+        if text is None:
+            return None
+        value: dict[str, Any] = json.loads(text)
+        key = PartKey(*(value.pop(name) for name in PartKey.__slots__))
+        return cls(key, PartCounts(**value))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One file to make, or to leave alone.
+
+    Attributes:
+        file: The input.
+        name: Path of the part below the output directory.
+        key: What it will be made of.
+        num_file_rows: Rows of the input file: sequences, or events in the events layout.
+        action: ``make`` it, ``remake`` it since its input changed, ``replace`` what other options or another model
+            made, or ``skip`` it.
+        done: Counts of a part that is skipped.
+    """
+
+    file: InputFile
+    name: str
+    key: PartKey
+    num_file_rows: int
+    action: Action
+    done: PartCounts | None = None
+
+
+def part_name(file: InputFile) -> str:
+    """Return where the part for an input file lies: under the input's own relative path, ending in .parquet."""
+    return file.name if file.name.endswith(PARQUET_SUFFIXES) else f"{file.name}.parquet"
+
+
+def output_schema(
+    arrow_schema: pa.Schema, file: InputFile, contract: ModelContract, keep: tuple[str, ...]
+) -> pa.Schema:
+    """Return the columns of a part: id, kept columns, and ``embedding`` as fixed-size list of float32."""
+    fields = [pa.field(contract.schema.id, plain_type(arrow_schema.field(contract.schema.id).type))]
+    for name in keep:
+        kind = pa.string() if name in file.partitions else plain_type(arrow_schema.field(name).type)
+        fields.append(pa.field(name, kind))
+    fields.append(pa.field("embedding", pa.list_(pa.field("element", pa.float32()), contract.embedding_dim)))
+    return pa.schema(fields)
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type of a dictionary's values, or the type itself."""
+    return kind.value_type if pa.types.is_dictionary(kind) else kind

@@ -1,0 +1,91 @@
+"""Write one part to Parquet as rows come."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from runner.parts import FOOTER_KEY, PartFooter
+
+# Row groups of about this many bytes of embedding: large enough for readers, small enough to be held while written.
+_ROW_GROUP_BYTES = 32 << 20
+Guard = Callable[[], AbstractContextManager[None]]
+
+
+class PartWriter:
+    """Writes one part as rows come, in row groups of a size readers like.
+
+    Attributes:
+        num_rows: Rows written so far.
+    """
+
+    def __init__(self, filesystem: fs.FileSystem, path: str, schema: pa.Schema, guard: Guard) -> None:
+        """Open the file; `guard` gives a context that turns what the filesystem raises into an `OutputError`."""
+        self._guard = guard
+        self.num_rows = 0
+        self._schema = schema
+        dim = schema.field("embedding").type.list_size
+        self._group_rows = max(1, _ROW_GROUP_BYTES // (4 * dim))
+        self._pending: list[pa.RecordBatch] = []
+        self._pending_rows = 0
+        plain = [name for name in schema.names if name != "embedding"]
+        # Random floats neither compress nor repeat: no dictionary, no codec and no statistics for them.
+        self._writer: pq.ParquetWriter | None = pq.ParquetWriter(
+            path,
+            schema,
+            filesystem=filesystem,
+            use_dictionary=plain,
+            compression={"embedding.list.element": "none"} | dict.fromkeys(_leaves(schema, plain), "zstd"),
+            write_statistics=_leaves(schema, plain),
+        )
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Add rows; equal rows give equal bytes, however they are cut into batches."""
+        self.num_rows += batch.num_rows
+        while batch.num_rows:
+            room = self._group_rows - self._pending_rows
+            head = batch.slice(0, room)
+            batch = batch.slice(head.num_rows)
+            self._pending.append(head)
+            self._pending_rows += head.num_rows
+            if self._pending_rows == self._group_rows:
+                with self._guard():
+                    self._flush()
+
+    def finish(self, footer: PartFooter) -> None:
+        """Put the footer's text into the file; called once, after the last row."""
+        if self._writer is not None:
+            self._writer.add_key_value_metadata({FOOTER_KEY.decode(): footer.to_json()})
+
+    def close(self) -> None:
+        """Write what is pending and the Parquet footer."""
+        if self._writer is not None:
+            with self._guard():
+                self._flush()
+                self._writer.close()
+            self._writer = None
+
+    def abandon(self) -> None:
+        """Let go of the file after an error; nothing happens where it was closed."""
+        if self._writer is None:
+            return
+        writer, self._writer = self._writer, None
+        try:
+            writer.close()
+        except (OSError, pa.ArrowException):
+            return  # the error that brought us here is the one to tell; the file is temporary and removed by `clean`
+
+    def _flush(self) -> None:
+        if self._pending and self._writer is not None:
+            self._writer.write_table(pa.Table.from_batches(self._pending, self._schema), self._group_rows)
+        self._pending, self._pending_rows = [], 0
+
+
+def _leaves(schema: pa.Schema, names: list[str]) -> list[str]:
+    """Return the Parquet column paths below `names`."""
+    sink = pa.BufferOutputStream()
+    pq.ParquetWriter(sink, pa.schema([schema.field(name) for name in names])).close()
+    parquet_schema = pq.ParquetFile(pa.BufferReader(sink.getvalue())).schema
+    return [parquet_schema.column(place).path for place in range(len(parquet_schema))]
