@@ -28,7 +28,8 @@ class Survey:
         num_selected: Selected sequences, empty ones included.
         max_length: Steps of the longest of all sequences, after the length policy.
         num_truncated: Sequences the length policy shortened.
-        sample: Selected sequences with at least one step, drawn evenly, and the shortest and the longest.
+        sample: Selected sequences with at least one step, drawn evenly, with one of the shortest and
+            one of the longest among them.
     """
 
     profile: SequenceProfile
@@ -134,9 +135,11 @@ class _Reservoir:
         self._keys = self._keys[places]
 
     def finish(self) -> SequenceBlock:
-        extremes = [block for block in (self._shortest, self._longest) if block is not None]
-        if not extremes:
+        if self._shortest is None or self._longest is None:
             return SequenceBlock(np.zeros((0, 0), np.float32), np.zeros(1, np.int64), pa.nulls(0))
+        lengths = self._blocks[0].lengths
+        extremes = [self._shortest] if self._shortest.lengths[0] < lengths.min() else []
+        extremes += [self._longest] if self._longest.lengths[0] > lengths.max() else []
         return concatenate([*self._blocks, *extremes])
 
 

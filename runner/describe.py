@@ -62,7 +62,7 @@ def _bundle(path: Path) -> Iterator[str]:
 
 def _contract(contract: ModelContract) -> Iterator[str]:
     schema, policy, profile = contract.schema, contract.length_policy, contract.training.profile
-    yield "Architecture: " + ", ".join(f"{name} {value}" for name, value in contract.architecture.items())
+    yield "Architecture: " + ", ".join(f"{name} {_plain(value)}" for name, value in contract.architecture.items())
     where = "one row a sequence" if schema.layout == "nested" else "one row an event, the rows of an id together"
     order = f", ordered by '{schema.time}'" if schema.time else ""
     yield f"Layout: {schema.layout} ({where}{order}); id column '{schema.id}'"
@@ -103,8 +103,10 @@ def _run_directory(layout: RunLayout) -> Iterator[str]:
     yield from _contract(contract)
     history: dict[str, Any] = json.loads(_text(layout.history))
     epochs = history.get("epochs", [])
-    yield f"Epochs: {len(epochs)}; best validation loss {_number(history.get('best_val_loss'))}, " + (
-        f"baseline (per-feature mean) {_number(history.get('baseline'))}"
+    baseline = history.get("baseline", {}).get("loss")
+    yield (
+        f"Epochs: {len(epochs)}; best validation loss {_number(history.get('best_val_loss'))}, answering with the mean of "
+        f"each feature {_number(baseline)}"
     )
     yield f"Next: seqembed export {layout.root} --out encoder.onnx"
 
@@ -134,6 +136,10 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror}). Train again.") from error
+
+
+def _plain(value: object) -> str:
+    return " → ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _number(value: float | None) -> str:

@@ -27,9 +27,8 @@ def test_survey_describes_and_samples_the_selected_rows(tmp_path: Path) -> None:
     schema = detect_schema(files)
     found = survey(files, schema, LengthPolicy(), seed=0, max_sample=40, select=lambda b: np.asarray(b.ids) % 2 == 1)
     assert (found.num_total, found.num_selected, found.max_length) == (500, 250, 50)
-    assert found.sample.num_sequences == 42
-    assert found.sample.lengths[-1] == 50
-    assert found.sample.lengths.min() >= 1
+    assert found.sample.num_sequences in (40, 41)  # the longest joins the 40 drawn
+    assert (found.sample.lengths.min(), found.sample.lengths.max()) == (1, 50)
     assert {int(i) % 2 for i in found.sample.ids.to_pylist()} == {1}
     odd = np.concatenate([np.array(row) for row in rows[1::2]])
     np.testing.assert_allclose(found.profile.mean, [odd.mean()], atol=1e-6)

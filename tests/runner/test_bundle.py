@@ -1,0 +1,102 @@
+"""A bundle at the door: what is no model, no contract, or computes other vectors is refused with exit 4."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from data.contract import CONTRACT_KEY, ModelContract
+from data.errors import BundleError
+from runner.encoder import Encoder
+from support import Tiny, done, seqembed, sequences, write_sequences
+
+
+def rewrite(tiny: Tiny, path: Path, change: object) -> Path:
+    """Write the tiny bundle with its contract's JSON changed."""
+    model = onnx.load(tiny.bundle)
+    (entry,) = [prop for prop in model.metadata_props if prop.key == CONTRACT_KEY]
+    value = json.loads(entry.value)
+    change(value)  # type: ignore[operator]
+    entry.value = json.dumps(value)
+    onnx.save(model, path)
+    return path
+
+
+def spoil_golden(value: dict) -> None:
+    value["golden"][0]["embedding"][0] += 0.01
+
+
+def spoil_version(value: dict) -> None:
+    value["format_version"] = 99
+
+
+def spoil_shape(value: dict) -> None:
+    value["embedding_dim"] = 7
+
+
+def drop_features(value: dict) -> None:
+    del value["schema"]["features"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (spoil_golden, "golden sequences come out differently"),
+        (spoil_version, "contract format 99"),
+        (spoil_shape, "'embedding' is"),
+        (drop_features, "contract is damaged"),
+    ],
+)
+def test_a_tampered_contract_is_refused_before_anything_is_written(
+    tiny: Tiny, tmp_path: Path, change: object, message: str
+) -> None:
+    model = rewrite(tiny, tmp_path / "m.onnx", change)
+    data = write_sequences(tmp_path / "in.parquet", sequences(5, seed=1))
+    result = seqembed("run", data, "--model", model, "--out", tmp_path / "out")
+    assert result.exit_code == 4, result.output
+    assert message in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_files_are_no_bundle(tiny: Tiny, tmp_path: Path) -> None:
+    plain = onnx.load(tiny.bundle)
+    del plain.metadata_props[:]
+    onnx.save(plain, tmp_path / "plain.onnx")
+    (tmp_path / "text.onnx").write_text("hello")
+    for name, message in [
+        ("plain.onnx", "without a seqembed contract"),
+        ("text.onnx", "not a model"),
+        ("none.onnx", "cannot read"),
+    ]:
+        result = seqembed("run", tiny.data, "--model", tmp_path / name, "--out", tmp_path / "out")
+        assert (result.exit_code, message in result.output) == (4, True), result.output
+
+
+def test_golden_sequences_replay_on_this_host(tiny: Tiny) -> None:
+    encoder = Encoder.open(tiny.bundle)
+    assert len(encoder.contract.golden) >= 3
+    assert encoder.replay_golden() <= 1e-5
+
+
+def test_the_contract_survives_json(tiny: Tiny) -> None:
+    contract = Encoder.open(tiny.bundle).contract
+    again = ModelContract.from_json(contract.to_json(), "memory")
+    assert again.to_json() == contract.to_json()
+    for one, other in zip(again.golden, contract.golden, strict=True):
+        np.testing.assert_array_equal(one.values, other.values)
+    with pytest.raises(BundleError, match="memory"):
+        ModelContract.from_json("{}", "memory")
+
+
+def test_inspect_tells_what_each_path_holds(tiny: Tiny, tmp_path: Path) -> None:
+    bundle = done("inspect", tiny.bundle).output
+    for words in ("Layout: nested", "id column 'id'", "2 features in this order", "Checked against Keras", "Golden"):
+        assert words in bundle
+    assert "a seqembed run directory" in done("inspect", tiny.run).output
+    done("run", tiny.data, "--model", tiny.bundle, "--out", tmp_path / "out")
+    assert "1 finished parts" in done("inspect", tmp_path / "out").output
+    (tmp_path / "empty").mkdir()
+    assert seqembed("inspect", tmp_path / "empty").exit_code == 3
+    assert seqembed("inspect", tmp_path / "nothing").exit_code == 3

@@ -1,0 +1,245 @@
+"""`seqembed run` on real Parquet with a real bundle: order, accounting, determinism, refusals."""
+
+import json
+import os
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from data.batching import pad
+from data.detect import detect_schema
+from data.inputs import resolve_inputs
+from data.reader import read_blocks
+from runner.encoder import Encoder
+from runner.output import OutputDirectory
+from support import Tiny, done, embeddings, seqembed, sequences, write_sequences
+
+
+def one_by_one(tiny: Tiny, path: Path) -> dict[str, np.ndarray | None]:
+    """Embed each sequence alone, without padding: what the run must equal."""
+    encoder = Encoder.open(tiny.bundle)
+    (file,) = resolve_inputs([str(path)])
+    found: dict[str, np.ndarray | None] = {}
+    for block in read_blocks(file, detect_schema([file], features=["x", "y"])):
+        for row, name in enumerate(block.ids.to_pylist()):
+            batch = pad(block, np.array([row]))
+            found[name] = encoder.embed(batch.values, batch.lengths)[0] if batch.lengths[0] else None
+    return found
+
+
+def test_every_row_comes_out_in_order_with_its_own_vector(tiny: Tiny, tmp_path: Path) -> None:
+    data = write_sequences(tmp_path / "in.parquet", sequences(700, seed=3), row_group_size=90)
+    result = done("run", data, "--model", tiny.bundle, "--out", tmp_path / "out", "--keep", "label")
+    table = pq.read_table(tmp_path / "out" / "in.parquet")
+    assert table.schema.field("embedding").type == pa.list_(pa.float32(), 6)
+    assert table.column_names == ["id", "label", "embedding"]
+    assert table["id"].to_pylist() == [f"s{i}" for i in range(700)]
+    assert table["label"].to_pylist() == [i % 3 for i in range(700)]
+    expected = one_by_one(tiny, data)
+    found = embeddings([tmp_path / "out" / "in.parquet"])
+    empty = sum(vector is None for vector in expected.values())
+    assert empty > 0
+    for name, vector in expected.items():
+        if vector is None:
+            assert found[name] is None
+        else:
+            np.testing.assert_allclose(found[name], vector, rtol=0, atol=2e-6)
+    assert f"700 rows in = {700 - empty} embedded + {empty} null + 0 quarantined" in result.output
+    totals = json.loads((tmp_path / "out" / "_SUCCESS").read_text())
+    assert totals["rows_in"] == 700 == totals["rows_embedded"] + totals["rows_null"] + totals["rows_quarantined"]
+    assert not (tmp_path / "out" / "_temporary").exists()
+
+
+def test_output_bytes_do_not_depend_on_threads_or_row_groups(tiny: Tiny, tmp_path: Path) -> None:
+    columns = sequences(500, seed=4)
+    contents = set()
+    for threads in (1, 2, 5):
+        data = write_sequences(tmp_path / f"{threads}" / "in.parquet", columns, row_group_size=500 // threads)
+        done("run", data, "--model", tiny.bundle, "--out", tmp_path / f"out{threads}", "--threads", threads)
+        contents.add(pq.read_table(tmp_path / f"out{threads}" / "in.parquet")["embedding"].combine_chunks().to_string())
+    assert len(contents) == 1
+    for threads in (1, 3):
+        done("run", data, "--model", tiny.bundle, "--out", tmp_path / f"same{threads}", "--threads", threads)
+    files = [(tmp_path / f"same{threads}" / "in.parquet").read_bytes() for threads in (1, 3)]
+    assert files[0] == files[1]
+
+
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 10_000), size=st.integers(1, 80))
+def test_a_vector_does_not_depend_on_neighbours_order_or_padding(tiny: Tiny, seed: int, size: int) -> None:
+    encoder, rng = Encoder.open(tiny.bundle), np.random.default_rng(seed)
+    lengths = rng.integers(1, 40, size=size).astype(np.int32)
+    values = rng.normal(size=(size, 55, 2)).astype(np.float32)
+    values[rng.random(values.shape) < 0.1] = np.nan
+    together = encoder.embed(values, lengths)
+    garbage = rng.choice(np.array([np.nan, np.inf, -np.inf, 1e30], np.float32), size=values.shape)
+    beyond = np.arange(55)[None, :, None] >= lengths[:, None, None]
+    np.testing.assert_array_equal(encoder.embed(np.where(beyond, garbage, values), lengths), together)
+    order = rng.permutation(size)
+    np.testing.assert_allclose(encoder.embed(values[order], lengths[order]), together[order], rtol=0, atol=2e-6)
+    for row in range(min(size, 5)):
+        alone = encoder.embed(values[row : row + 1, : lengths[row]], lengths[row : row + 1])[0]
+        np.testing.assert_allclose(alone, together[row], rtol=0, atol=2e-6)
+
+
+def test_hive_partitions_and_several_inputs_keep_their_paths(tiny: Tiny, tmp_path: Path) -> None:
+    for day in (1, 2):
+        write_sequences(tmp_path / "in" / f"day={day}" / "p.parquet", sequences(20, seed=day))
+    extra = write_sequences(tmp_path / "extra.data", sequences(5, seed=9))
+    done("run", tmp_path / "in", extra, "--model", tiny.bundle, "--out", tmp_path / "out", "--keep", "label")
+    names = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.parquet"))
+    assert names == ["day=1/p.parquet", "day=2/p.parquet", "extra.data.parquet"]
+    done("run", tmp_path / "in", "--model", tiny.bundle, "--out", tmp_path / "days", "--keep", "day")
+    assert set(pq.ParquetFile(tmp_path / "days" / "day=2" / "p.parquet").read()["day"].to_pylist()) == {"2"}
+
+
+def test_a_second_run_changes_no_byte_and_a_changed_input_is_made_again(tiny: Tiny, tmp_path: Path) -> None:
+    one = write_sequences(tmp_path / "in" / "a.parquet", sequences(30, seed=1))
+    two = write_sequences(tmp_path / "in" / "b.parquet", sequences(30, seed=2))
+    command = ("run", tmp_path / "in", "--model", tiny.bundle, "--out", tmp_path / "out")
+    done(*command)
+    files = sorted(path for path in (tmp_path / "out").rglob("*") if path.is_file())
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+    assert "0 parts made, 2 up to date" in done(*command).output
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files} == before
+    write_sequences(two, sequences(31, seed=5))
+    assert "1 parts made, 1 up to date" in done(*command).output
+    assert (tmp_path / "out" / "a.parquet").stat().st_mtime_ns == before[tmp_path / "out" / "a.parquet"][1]
+    assert pq.read_metadata(tmp_path / "out" / "b.parquet").num_rows == 31
+    one.unlink()
+    assert "a.parquet: its input is gone" in done(*command).output
+
+
+def test_parts_of_other_options_are_not_mixed(tiny: Tiny, tmp_path: Path) -> None:
+    data = write_sequences(tmp_path / "in.parquet", sequences(30, seed=1))
+    command = ("run", data, "--model", tiny.bundle, "--out", tmp_path / "out")
+    done(*command)
+    before = (tmp_path / "out" / "in.parquet").read_bytes()
+    refused = seqembed(*command, "--keep", "label")
+    assert refused.exit_code == 6
+    assert "--overwrite" in refused.output
+    assert (tmp_path / "out" / "in.parquet").read_bytes() == before
+    done(*command, "--keep", "label", "--overwrite")
+    assert "label" in pq.read_schema(tmp_path / "out" / "in.parquet").names
+
+
+def test_dry_run_says_what_it_would_do_and_writes_nothing(tiny: Tiny, tmp_path: Path) -> None:
+    data = write_sequences(tmp_path / "in.parquet", sequences(30, seed=1))
+    result = done("run", data, "--model", tiny.bundle, "--out", tmp_path / "out", "--dry-run")
+    assert "make" in result.output
+    assert "in.parquet" in result.output
+    assert "1 of 1 parts would be made" in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_limit_embeds_the_first_sequences(tiny: Tiny, tmp_path: Path) -> None:
+    for part in "ab":
+        write_sequences(tmp_path / "in" / f"{part}.parquet", sequences(30, seed=1))
+    done("run", tmp_path / "in", "--model", tiny.bundle, "--out", tmp_path / "out", "--limit", 40)
+    counts = [pq.read_metadata(tmp_path / "out" / f"{part}.parquet").num_rows for part in "ab"]
+    assert counts == [30, 10]
+    done("run", tmp_path / "in", "--model", tiny.bundle, "--out", tmp_path / "few", "--limit", 30)
+    assert not (tmp_path / "few" / "b.parquet").exists()
+
+
+def test_duckdb_polars_and_pandas_read_the_vectors(tiny: Tiny, tmp_path: Path) -> None:
+    data = write_sequences(tmp_path / "in.parquet", sequences(50, seed=1))
+    done("run", data, "--model", tiny.bundle, "--out", tmp_path / "out")
+    path = tmp_path / "out" / "in.parquet"
+    expected = embeddings([path])
+    rows = duckdb.sql(f"select id, embedding from '{path}' order by id").fetchall()
+    read_back = {
+        "duckdb": dict(rows),
+        "polars": dict(pl.read_parquet(path).iter_rows()),
+        "pandas": dict(pd.read_parquet(path).itertuples(index=False)),
+    }
+    for found in read_back.values():
+        assert len(found) == 50
+        for name, vector in expected.items():
+            if vector is None:
+                assert found[name] is None
+            else:
+                np.testing.assert_array_equal(np.array(found[name], np.float32), vector)
+
+
+def test_an_input_without_rows_gives_a_part_without_rows(tiny: Tiny, tmp_path: Path) -> None:
+    data = write_sequences(tmp_path / "in.parquet", {name: [] for name in ("id", "label", "x", "y")})
+    done("run", data, "--model", tiny.bundle, "--out", tmp_path / "out")
+    assert pq.read_table(tmp_path / "out" / "in.parquet").num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("columns", "options", "code", "message"),
+    [
+        ({"id": ["a"], "x": [[1.0]]}, [], 3, "no column 'y'"),
+        (
+            {"id": ["a"], "x": [[1.0]], "y": [["text"]]},
+            [],
+            3,
+            "column 'y' is list<.*string>; expected a list of numbers",
+        ),
+        ({"id": ["a"], "x": [[1.0]], "y": [2.0]}, [], 3, "column 'y' is double; expected a list"),
+        ({"key": ["a"], "x": [[1.0]], "y": [[2.0]]}, [], 3, "no column 'id'"),
+        ({"id": ["a"], "x": [[1.0]], "y": [[2.0]]}, ["--keep", "nope"], 3, "no column 'nope'"),
+        ({"id": ["a"], "x": [[1.0]], "y": [[2.0]]}, ["--keep", "id"], 2, "--keep id"),
+        ({"id": ["a"], "x": [[1.0]], "y": [[2.0]]}, ["--threads", "0"], 2, "--threads"),
+        ({"id": ["a", None], "x": [[1.0]] * 2, "y": [[2.0]] * 2}, [], 3, "row 1 .*the id is null"),
+        ({"id": ["a", "b"], "x": [[1.0]] * 2, "y": [[2.0], [np.inf]]}, [], 3, r"row 1 \(id 'b'\): .*inf"),
+        ({"id": ["a", "b"], "x": [[1.0]] * 2, "y": [[2.0, 3.0], [1.0]]}, [], 3, r"row 0 \(id 'a'\): ragged"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_nothing_is_left(
+    tiny: Tiny, tmp_path: Path, columns: dict, options: list[str], code: int, message: str
+) -> None:
+    pq.write_table(pa.table(columns), tmp_path / "in.parquet")
+    result = seqembed("run", tmp_path / "in.parquet", "--model", tiny.bundle, "--out", tmp_path / "out", *options)
+    assert result.exit_code == code, result.output
+    text = " ".join(result.output.split())
+    assert pd.Series([text]).str.contains(message, regex=True).all(), text
+    assert not list((tmp_path / "out").rglob("*.parquet"))
+    assert not (tmp_path / "out" / "_SUCCESS").exists()
+
+
+def test_a_bad_row_in_the_second_file_leaves_the_first_part_whole(tiny: Tiny, tmp_path: Path) -> None:
+    write_sequences(tmp_path / "in" / "a.parquet", sequences(30, seed=1))
+    write_sequences(tmp_path / "in" / "b.parquet", {"id": ["q"], "label": [0], "x": [[1.0]], "y": [[np.inf]]})
+    result = seqembed("run", tmp_path / "in", "--model", tiny.bundle, "--out", tmp_path / "out")
+    assert result.exit_code == 3
+    assert list(OutputDirectory(str(tmp_path / "out")).footers()) == ["a.parquet"]
+    assert sorted(os.listdir(tmp_path / "out")) == ["a.parquet"]
+
+
+def test_inputs_that_collide_or_lie_in_the_output_are_refused(tiny: Tiny, tmp_path: Path) -> None:
+    for part in "ab":
+        write_sequences(tmp_path / part / "p.parquet", sequences(3, seed=1))
+    both = seqembed("run", tmp_path / "a", tmp_path / "b", "--model", tiny.bundle, "--out", tmp_path / "out")
+    assert (both.exit_code, "would both become p.parquet" in both.output) == (2, True)
+    for out in (tmp_path / "a" / "vectors", tmp_path):
+        within = seqembed("run", tmp_path / "a", "--model", tiny.bundle, "--out", out)
+        assert (within.exit_code, "lie within each other" in within.output) == (2, True)
+
+
+def test_an_output_that_cannot_be_written_is_an_output_error(tiny: Tiny, tmp_path: Path) -> None:
+    data = write_sequences(tmp_path / "in.parquet", sequences(3, seed=1))
+    (tmp_path / "file").write_text("in the way")
+    result = seqembed("run", data, "--model", tiny.bundle, "--out", tmp_path / "file" / "out")
+    assert result.exit_code == 6, result.output
+    assert "output directory" in result.output
+
+
+def test_the_contract_truncates_and_the_report_counts(tmp_path: Path) -> None:
+    data = write_sequences(tmp_path / "train.parquet", sequences(40, seed=0, shortest=1))
+    layers = ["--units", 4, "--embedding-dim", 3, "--max-length", 5]
+    done("train", data, "--out", tmp_path / "run", "--epochs", 0, "--features", "x,y", *layers)
+    done("export", tmp_path / "run", "--out", tmp_path / "m.onnx")
+    result = done("run", data, "--model", tmp_path / "m.onnx", "--out", tmp_path / "out")
+    longer = sum(len(row) > 5 for row in pq.read_table(data)["x"].to_pylist())
+    assert f"{longer} sequences were longer than the model takes" in result.output

@@ -1,0 +1,62 @@
+"""The command `seqembed sample`: what it says, what it writes, what it refuses."""
+
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from data.errors import OutputError, UsageError
+from data.synthetic.catalog import RECIPES, SAMPLE_NAMES
+from runner.commands.sample import sample
+
+
+def run(*arguments):
+    return CliRunner().invoke(sample, [str(argument) for argument in arguments], catch_exceptions=True)
+
+
+def test_help_names_every_sample_its_default_rows_and_every_option():
+    text = run("--help").output
+    assert all(name in text for name in SAMPLE_NAMES)
+    assert all(f"{recipe.default_rows:,}" in text for recipe in RECIPES.values())
+    assert all(option in text for option in ("--out", "--rows", "--seed", "--layout", "--files", "Examples:"))
+
+
+@pytest.mark.parametrize("name", SAMPLE_NAMES)
+def test_it_ends_with_what_it_wrote(name, tmp_path):
+    path = tmp_path / "out.parquet"
+    result = run(name, "--out", path, "--rows", 12)
+    assert result.exit_code == 0, result.output
+    metadata = pq.read_metadata(path)
+    assert metadata.num_rows == 12
+    last_line = result.output.splitlines()[-1]
+    assert last_line.startswith(f"Wrote {path}: 12 sequences, ")
+    assert last_line.endswith(f" steps, {path.stat().st_size:,} bytes in 1 file.")
+
+
+def test_the_options_arrive(tmp_path):
+    result = run("telemetry", "--out", tmp_path / "t", "--rows", 9, "--seed", 4, "--layout", "events", "--files", 3)
+    assert result.exit_code == 0, result.output
+    assert result.output.endswith(" bytes in 3 files.\n")
+    paths = sorted((tmp_path / "t").glob("*.parquet"))
+    assert len(paths) == 3
+    assert pq.read_schema(paths[0]).names[:3] == ["id", "time", "device"]
+    same = run("telemetry", "--out", tmp_path / "other", "--rows", 9, "--layout", "events", "--files", 3)
+    assert same.exit_code == 0
+    assert pq.read_table(tmp_path / "t").num_rows != 0
+    assert not pq.read_table(tmp_path / "t").equals(pq.read_table(tmp_path / "other"))
+
+
+@pytest.mark.parametrize("arguments", [("nonsense",), ("ramps", "--rows", 0), ("ramps", "--seed", -1), ("ramps",)])
+def test_wrong_usage_ends_with_2(arguments, tmp_path):
+    out = () if arguments == ("ramps",) else ("--out", tmp_path / "x.parquet")
+    assert run(*arguments, *out).exit_code == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_errors_carry_the_exit_code_of_their_kind(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    unwritable = run("ramps", "--out", tmp_path / "file" / "x.parquet").exception
+    assert isinstance(unwritable, OutputError)
+    assert unwritable.exit_code == 6
+    refused = run("japanese-vowels", "--out", tmp_path / "v", "--seed", 1).exception
+    assert isinstance(refused, UsageError)
+    assert refused.exit_code == 2

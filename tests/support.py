@@ -1,0 +1,61 @@
+"""Helpers that tests of several packages share: command lines, small data, reading results."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from click.testing import CliRunner, Result
+
+from runner.cli import main
+
+
+def seqembed(*words: object) -> Result:
+    """Run a command line in this process, exit code included."""
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def done(*words: object) -> Result:
+    """Run a command line that must succeed."""
+    result = seqembed(*words)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """A tiny trained model: features x and y, embedding of 6, one bidirectional GRU."""
+
+    data: Path
+    run: Path
+    bundle: Path
+
+
+def sequences(num: int, seed: int, shortest: int = 0, longest: int = 20) -> dict[str, list]:
+    """Return rows of the nested layout: id, label, x, y; some empty, some with missing values."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(shortest, longest + 1, size=num)
+    columns: dict[str, list] = {"id": [f"s{i}" for i in range(num)], "label": [i % 3 for i in range(num)]}
+    for name in "xy":
+        columns[name] = [[None if v > 1.8 else float(v) for v in rng.normal(size=n)] for n in lengths]
+    return columns
+
+
+def write_sequences(path: Path, columns: dict[str, list], **options: object) -> Path:
+    """Write rows of the nested layout."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kinds = {"x": pa.list_(pa.float32()), "y": pa.list_(pa.float64())}
+    table = pa.table({name: pa.array(values, kinds.get(name)) for name, values in columns.items()})
+    pq.write_table(table, path, **options)
+    return path
+
+
+def embeddings(paths: Sequence[Path]) -> dict[str, np.ndarray | None]:
+    """Return id → embedding (None where null) over some output files."""
+    found = {}
+    for path in paths:
+        for row in pq.read_table(path).to_pylist():
+            found[row["id"]] = None if row["embedding"] is None else np.array(row["embedding"], np.float32)
+    return found

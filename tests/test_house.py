@@ -1,0 +1,112 @@
+"""The house rules: who may import whom, what the nightly image needs, and that every command helps."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runner.cli import main
+from support import seqembed
+
+ROOT = Path(__file__).parents[1]
+TRAINING = {"tensorflow", "keras", "tf2onnx", "onnx", "matplotlib", "pandas", "tomli_w", "sklearn", "scipy"}
+MAY_IMPORT = {
+    "data": {"data"},
+    "runner": {"runner", "data"},
+    "trainer": {"trainer", "data"},
+    "exporter": {"exporter", "runner", "data"},
+}
+ONE_FILE = {"tf2onnx": "exporter/convert.py", "onnxruntime": "runner/encoder.py"}
+
+
+def imported_names(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_imports_go_one_way(package: str) -> None:
+    for path in (ROOT / package).rglob("*.py"):
+        if path.parent.name == "samples":
+            continue
+        names = imported_names(path)
+        assert not names & (set(MAY_IMPORT) - MAY_IMPORT[package]), path
+        if package == "data":
+            assert names <= {"data", "numpy", "pyarrow"} | set(sys.stdlib_module_names), path
+        if package == "runner":
+            assert not names & TRAINING, path
+
+
+@pytest.mark.parametrize("library", ONE_FILE)
+def test_one_file_names_the_library(library: str) -> None:
+    found = [p for package in MAY_IMPORT for p in (ROOT / package).rglob("*.py") if library in imported_names(p)]
+    assert [str(path.relative_to(ROOT)) for path in found] == [ONE_FILE[library]]
+
+
+def imports_of(code: str) -> set[str]:
+    """Return the top-level modules a fresh interpreter holds after running `code`."""
+    code += (
+        "\nimport sys, json; print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})), file=sys.stderr)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(json.loads(ended.stderr.splitlines()[-1]))
+
+
+def test_help_imports_no_training_library_and_no_model_runtime() -> None:
+    code = "from runner.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass"
+    assert not imports_of(code) & (TRAINING | {"onnxruntime", "trainer", "exporter"})
+
+
+def test_the_runner_imports_no_training_library() -> None:
+    code = "import runner.commands.run, runner.commands.inspect, runner.commands.sample, runner.commands.demo"
+    assert not imports_of(code) & (TRAINING | {"trainer", "exporter"})
+
+
+def test_a_command_without_its_extra_says_which_to_install() -> None:
+    code = (
+        "import sys; sys.modules['tensorflow'] = None; sys.modules['keras'] = None\n"
+        "from runner.cli import main; main(['train', 'x', '--out', 'y'])"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 2, ended.stderr
+    assert "pip install 'seqembed[train]'" in ended.stderr
+
+
+@pytest.mark.parametrize("command", main.list_commands(None))  # type: ignore[arg-type]
+def test_every_command_has_help_with_an_example_and_stands_in_the_readme(command: str) -> None:
+    result = seqembed(command, "--help")
+    assert result.exit_code == 0
+    assert f"seqembed {command}" in result.output.split("Examples:")[1]
+    assert f"seqembed {command}" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_shows_the_two_commands() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "pip install uv && uv run seqembed demo" in readme
+    assert "pip install uv && uv run pytest" in readme
+    assert "pip install uv && uv run pytest" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_every_option_the_readme_names_exists() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for command, words in re.findall(r"^\s*(?:\$ |.*?&& )?seqembed (\w+)((?: .*?)?)$", readme, flags=re.MULTILINE):
+        if command in main.list_commands(None):  # type: ignore[arg-type]
+            known = seqembed(command, "--help").output
+            for option in re.findall(r"(?<!\S)--[a-z-]+", words):
+                assert option in known, f"seqembed {command} {option}"
+
+
+def test_the_top_level_holds_the_house_and_nothing_else() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    top = {line.split("/")[0] for line in listed.splitlines() if not line.startswith(".")}
+    house = {"pyproject.toml", "README.md", "CHANGELOG.md", "uv.lock", "LICENSE"}
+    assert top <= house | {"trainer", "exporter", "runner", "tests", "data"}
