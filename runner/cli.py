@@ -164,7 +164,7 @@ def _spelling(option: str) -> str:
 )
 @click.version_option(metadata.version("seqembed"), prog_name="seqembed")
 def main() -> None:
-    r"""Turn variable-length sequences into fixed-length vectors, from Parquet to Parquet.
+    """Turn variable-length sequences into fixed-length vectors, from Parquet to Parquet.
 
     \b
     seqembed train history.parquet --out run/            now and then, with TensorFlow
@@ -173,4 +173,4 @@ def main() -> None:
 
     Exit codes: 0 done, 1 bug, 2 usage, 3 input data, 4 model or contract, 5 parity or quality gate, 6 output,
     130 interrupted.
-    """
+    """  # noqa: D301 - \b is the character that click takes for "leave these lines as they are"

@@ -105,8 +105,8 @@ def _run_directory(layout: RunLayout) -> Iterator[str]:
     epochs = history.get("epochs", [])
     baseline = history.get("baseline", {}).get("loss")
     yield (
-        f"Epochs: {len(epochs)}; best validation loss {_number(history.get('best_val_loss'))}, answering with the mean of "
-        f"each feature {_number(baseline)}"
+        f"Epochs: {len(epochs)}; best validation loss {_number(history.get('best_val_loss'))}, answering with the "
+        f"mean of each feature {_number(baseline)}"
     )
     yield f"Next: seqembed export {layout.root} --out encoder.onnx"
 

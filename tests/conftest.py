@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import settings
 
-from support import Tiny, done, sequences, write_sequences
+from seqembed_testing import Tiny, done, sequences, write_sequences
 
 # The machines that run these tests are shared and noisy: a slow example is not a failure.
 settings.register_profile("seqembed", deadline=None)

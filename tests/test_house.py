@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from runner.cli import main
-from support import seqembed
+from seqembed_testing import seqembed
 
 ROOT = Path(__file__).parents[1]
 TRAINING = {"tensorflow", "keras", "tf2onnx", "onnx", "matplotlib", "pandas", "tomli_w", "sklearn", "scipy"}

@@ -142,8 +142,12 @@ def refuse_strangers(directory: Path, names: Sequence[str]) -> None:
     """Make sure that `directory` will hold the sample's files `names` and no other Parquet file.
 
     Raises:
-        OutputError: It holds another one, which would be read as part of the sample.
+        OutputError: It holds another one, which would be read as part of the sample, or it is a file.
     """
+    if directory.is_file():
+        raise OutputError(
+            f"{directory}: is a file, and an --out without .parquet at its end names a directory. Name another --out."
+        )
     strangers = sorted(path.name for path in directory.glob("*.parquet") if path.name not in names)
     if strangers:
         raise OutputError(

@@ -14,7 +14,7 @@ from data.synthetic.catalog import SAMPLE_NAMES, SampleOptions, write_sample
 @click.option("--layout", type=click.Choice(LAYOUTS), help="A row a sequence, or a row a step. Default nested.")
 @click.option("--files", type=click.IntRange(min=1), help="Spread over so many files of a directory. Default 1.")
 def sample(name: str, out: str, rows: int | None, seed: int | None, layout: Layout | None, files: int | None) -> None:
-    r"""Write sample data NAME as Parquet.
+    """Write sample data NAME as Parquet.
 
     \b
     japanese-vowels  640 recorded utterances of nine speakers, 12 features, 7 to 29 steps.
@@ -34,7 +34,7 @@ def sample(name: str, out: str, rows: int | None, seed: int | None, layout: Layo
       seqembed sample moving-ones --out ones.parquet --rows 5000 --seed 7
       seqembed sample telemetry --out sensors --rows 1000000 --files 8
       seqembed sample telemetry --out events.parquet --layout events
-    """
+    """  # noqa: D301 - click takes the backspace character itself for "leave these lines as they are"
     options = SampleOptions(rows=rows, seed=seed, layout=layout, files=files)
     written = write_sample(name, out, options)
     files_text = "1 file" if written.num_files == 1 else f"{written.num_files} files"

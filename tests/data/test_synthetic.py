@@ -199,9 +199,9 @@ def test_an_earlier_sample_is_replaced_but_not_mixed_with(tmp_path):
 @pytest.mark.parametrize("name", ["japanese-vowels", "ramps"])
 def test_a_path_that_cannot_be_written_says_so(name, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    for out in (tmp_path / "file", tmp_path / "file" / "deeper.parquet"):
-        with pytest.raises(OutputError, match="cannot be written"):
-            write_sample(name, str(out))
+    for out, message in (("file", "is a file"), ("file/deeper.parquet", "cannot be written")):
+        with pytest.raises(OutputError, match=message):
+            write_sample(name, str(tmp_path / out))
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 

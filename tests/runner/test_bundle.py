@@ -10,7 +10,7 @@ import pytest
 from data.contract import CONTRACT_KEY, ModelContract
 from data.errors import BundleError
 from runner.encoder import Encoder
-from support import Tiny, done, seqembed, sequences, write_sequences
+from seqembed_testing import Tiny, done, seqembed, sequences, write_sequences
 
 
 def rewrite(tiny: Tiny, path: Path, change: object) -> Path:

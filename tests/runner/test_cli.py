@@ -6,7 +6,7 @@ import pytest
 
 from data.errors import SeqembedError
 from runner import cli
-from support import Tiny, done, seqembed, sequences, write_sequences
+from seqembed_testing import Tiny, done, seqembed, sequences, write_sequences
 
 
 def test_no_command_and_unknown_commands_are_usage_errors() -> None:

@@ -20,7 +20,7 @@ from data.inputs import resolve_inputs
 from data.reader import read_blocks
 from runner.encoder import Encoder
 from runner.output import OutputDirectory
-from support import Tiny, done, embeddings, seqembed, sequences, write_sequences
+from seqembed_testing import Tiny, done, embeddings, seqembed, sequences, write_sequences
 
 
 def one_by_one(tiny: Tiny, path: Path) -> dict[str, np.ndarray | None]:

@@ -20,6 +20,12 @@ def test_help_names_every_sample_its_default_rows_and_every_option():
     assert all(option in text for option in ("--out", "--rows", "--seed", "--layout", "--files", "Examples:"))
 
 
+def test_help_keeps_the_lines_of_its_examples():
+    lines = [line.strip() for line in run("--help").output.splitlines()]
+    assert "seqembed sample japanese-vowels --out vowels" in lines
+    assert not any("\\b" in line for line in lines)
+
+
 @pytest.mark.parametrize("name", SAMPLE_NAMES)
 def test_it_ends_with_what_it_wrote(name, tmp_path):
     path = tmp_path / "out.parquet"

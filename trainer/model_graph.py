@@ -1,0 +1,115 @@
+"""Which layer of a Keras model feeds which, with the plain operations between them (masks, sums, …) folded away."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from trainer.backend import keras
+
+INPUT = "InputLayer"
+
+
+@dataclass(frozen=True, slots=True)
+class LayerBox:
+    """A layer as it is drawn.
+
+    Attributes:
+        name: The layer's own name.
+        kind: Its class; wrappers say what they wrap, e.g. ``Bidirectional LSTM``.
+        shape: First output, e.g. ``batch × time × 64``.
+        num_parameters: Weights, trained or not.
+        is_output: Whether what it gives leaves the model.
+    """
+
+    name: str
+    kind: str
+    shape: str
+    num_parameters: int
+    is_output: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ModelGraph:
+    """A model's layers, and between them its flow as pairs (from, to) of names, both in order of the model."""
+
+    boxes: tuple[LayerBox, ...]
+    edges: tuple[tuple[str, str], ...]
+
+
+def model_graph(model: Any) -> ModelGraph:
+    """Read the graph of a functional Keras model.
+
+    A layer that another one feeds through operations only (a mask made from the inputs, say) is joined to it unless a
+    longer way through other layers leads there too; else nearly every layer would hang on the inputs.
+    """
+    names = [layer.name for layer in model.layers]
+    nodes = {node for depth in model._nodes_by_depth.values() for node in depth}
+    direct: set[tuple[str, str]] = set()
+    folded: set[tuple[str, str]] = set()
+    shapes: dict[str, tuple[int | None, ...]] = {}
+    for layer in model.layers:
+        for node in (node for node in layer._inbound_nodes if node in nodes):
+            shapes.setdefault(layer.name, tuple(node.output_tensors[0].shape))
+            for source, is_direct in _sources(node):
+                (direct if is_direct else folded).add((source, layer.name))
+    ends = {name for tensor in model.outputs for name, _ in _origin(tensor, is_direct=True)}
+    ends -= {layer.name for layer in model.layers if isinstance(layer, keras.layers.InputLayer)}
+    boxes = tuple(
+        LayerBox(
+            layer.name, _kind(layer), _shape_text(shapes[layer.name]), int(layer.count_params()), layer.name in ends
+        )
+        for layer in model.layers
+    )
+    edges = direct | {edge for edge in folded - direct if not _has_longer_way(edge, direct | folded)}
+    order = {name: place for place, name in enumerate(names)}
+    return ModelGraph(boxes, tuple(sorted(edges, key=lambda edge: (order[edge[0]], order[edge[1]]))))
+
+
+def _sources(node: Any) -> Iterator[tuple[str, bool]]:
+    """Yield the layers that feed `node`, each with whether no operation stands between."""
+    for tensor in node.input_tensors:
+        yield from _origin(tensor, is_direct=True)
+
+
+def _origin(tensor: Any, is_direct: bool) -> Iterator[tuple[str, bool]]:
+    """Yield the layers that `tensor` comes from, back through operations that are no layers."""
+    pending, seen = [(tensor, is_direct)], set()
+    while pending:
+        current, straight = pending.pop()
+        history = current._keras_history
+        if isinstance(history.operation, keras.layers.Layer):
+            yield history.operation.name, straight
+        elif id(current) not in seen:
+            seen.add(id(current))
+            node = history.operation._inbound_nodes[history.node_index]
+            pending.extend((source, False) for source in node.input_tensors)
+
+
+def _has_longer_way(edge: tuple[str, str], edges: set[tuple[str, str]]) -> bool:
+    start, end = edge
+    pending = [target for source, target in edges if source == start and target != end]
+    seen: set[str] = set()
+    while pending:
+        current = pending.pop()
+        if current == end:
+            return True
+        if current not in seen:
+            seen.add(current)
+            pending.extend(target for source, target in edges if source == current)
+    return False
+
+
+def _kind(layer: Any) -> str:
+    kind = type(layer).__name__
+    if isinstance(layer, keras.layers.Bidirectional):
+        return f"{kind} {type(layer.forward_layer).__name__}"
+    if isinstance(layer, keras.layers.Wrapper):
+        return f"{kind} {type(layer.layer).__name__}"
+    return {"Functional": "Model", "Sequential": "Model"}.get(kind, kind)
+
+
+def _shape_text(shape: tuple[int | None, ...]) -> str:
+    free = ("batch", "time")
+    return " × ".join(
+        str(size) if size is not None else free[place] if place < len(free) else "?" for place, size in enumerate(shape)
+    )

@@ -1,0 +1,82 @@
+"""One look for every picture: colours that colour-blind readers tell apart, quiet axes, and how a figure is saved.
+
+Pictures are drawn with matplotlib's objects alone; pyplot and its global state are never touched.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from data.errors import OutputError
+
+# The palette of Okabe & Ito (2008), "Color universal design", without its yellow, which is lost on white.
+BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, "#56B4E9", "#E69F00", "#000000")
+MARKERS = ("o", "^", "s")  # with seven colours: twenty-one kinds of points
+INK, GREY, PALE = "#222222", "#767676", "#E4E4E4"
+SMALL, NORMAL, LARGE = 9, 10.5, 13  # points
+DPI = 120
+MAX_TEXT = 28  # characters of a user's label, where nothing else is said
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of `width` by `height` inches that lays itself out."""
+    engine = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
+    figure = Figure(figsize=(width, height), dpi=DPI, layout=engine, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def tidy(axes: Axes, x: str = "", y: str = "", title: str = "") -> None:
+    """Give `axes` its texts, a faint grid and no box."""
+    axes.set_xlabel(x, fontsize=NORMAL, color=INK)
+    axes.set_ylabel(y, fontsize=NORMAL, color=INK)
+    axes.set_title(title, fontsize=NORMAL, color=INK, loc="left")
+    axes.grid(color=PALE, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=SMALL, colors=GREY, length=0)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(PALE)
+
+
+def headline(figure: Figure, text: str) -> None:
+    """Put `text` above the whole figure."""
+    figure.suptitle(text, fontsize=LARGE, color=INK, x=0.012, ha="left")
+
+
+def plain(text: object, longest: int = MAX_TEXT) -> str:
+    """Return a user's label as matplotlib shows it: no formulas, no hidden legend entries, not endlessly long."""
+    label = str(text)
+    label = label if len(label) <= longest else label[: longest - 1] + "…"
+    return (" " if label.startswith("_") else "") + label.replace("$", r"\$")
+
+
+@contextmanager
+def any_script() -> Iterator[None]:
+    """Let a user's label in a script that the font does not have show as boxes: no reason to fail a training."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
+def save(figure: Figure, path: Path | str) -> None:
+    """Write `figure` to `path` as PNG.
+
+    Raises:
+        OutputError: The picture cannot be written there.
+    """
+    try:
+        with any_script():
+            figure.savefig(path, dpi=DPI, format="png")
+    except OSError as error:
+        raise OutputError(
+            f"{path}: the picture cannot be written ({error.strerror or error}). "
+            "Is there room, and may you write there?"
+        ) from error
