@@ -1,0 +1,102 @@
+"""`seqembed export`: options in, one report out. TensorFlow is imported only when the command runs."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from data.schema import LAYOUTS
+from exporter.config import ExportConfig
+
+if TYPE_CHECKING:
+    from exporter.job import ExportReport
+
+_DEFAULTS = {field.name: field.default for field in fields(ExportConfig)}
+
+
+class _Names(click.ParamType):
+    """Names with commas between, or a list in a TOML file."""
+
+    name = "A,B,C"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        names = value.split(",") if isinstance(value, str) else value
+        return tuple(name.strip() for name in names if name.strip())
+
+
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="ONNX file to write.")
+@click.option(
+    "--tolerance",
+    default=_DEFAULTS["tolerance"],
+    show_default=True,
+    help="Most ONNX Runtime may differ from Keras, over max(1, |Keras|).",
+)
+@click.option("--opset", default=_DEFAULTS["opset"], show_default=True, help="ONNX operator set, 13 to 18.")
+@click.option(
+    "--data", multiple=True, metavar="INPUT", help="Parquet rows for a .keras file trained elsewhere; may be repeated."
+)
+@click.option(
+    "--id",
+    default=_DEFAULTS["id"],
+    metavar="COLUMN",
+    show_default=True,
+    help="With --data: column that names a sequence.",
+)
+@click.option(
+    "--features",
+    default=_DEFAULTS["features"],
+    show_default="every numeric sequence column",
+    type=_Names(),
+    help="With --data: feature columns in model order.",
+)
+@click.option(
+    "--layout",
+    default=_DEFAULTS["layout"],
+    show_default=True,
+    type=click.Choice(["auto", *LAYOUTS]),
+    help="With --data: nested (a row is a sequence) or events (a row is one step).",
+)
+@click.option(
+    "--time", default=_DEFAULTS["time"], metavar="COLUMN", help="With --data in events: column that orders the steps."
+)
+def export(**options: Any) -> None:
+    """Turn a trained encoder into one ONNX file, checked against Keras.
+
+    SOURCE is a directory made by `seqembed train`, or a .keras file trained elsewhere (one (batch, time, features)
+    input, one (batch, embedding) output), which then needs --data. The file is written only if ONNX Runtime returns
+    what Keras does, on real and random sequences, whatever their neighbours and padding.
+
+    \b
+    Examples:
+      seqembed export run/ --out encoder.onnx
+      seqembed export theirs.keras --data history.parquet --features f0,f1,f2 --out encoder.onnx
+    """  # noqa: D301 - click wants the backspace character itself
+    config = ExportConfig(**options)
+    from exporter.job import export_encoder
+
+    click.echo(summary(export_encoder(config)))
+
+
+def summary(report: "ExportReport") -> str:
+    """Return what an export made, in a few lines."""
+    contract, parity, structure = report.contract, report.parity, report.structure
+    recurrent = ", ".join(f"{structure.op_counts[op]} {op}" for op in ("LSTM", "GRU") if op in structure.op_counts)
+    return "\n".join(
+        [
+            f"{report.path}  {_size(report.num_bytes)}, in {report.seconds:.1f} s",
+            f"  takes    values (batch, time, {contract.schema.num_features}) and lengths (batch)",
+            f"  gives    embedding (batch, {contract.embedding_dim})",
+            f"  graph    {structure.num_nodes} nodes, of them {recurrent or 'none recurrent'}; opset {structure.opset}",
+            f"  parity   {parity.max_difference:.1e} at most from Keras (allowed {parity.tolerance:.0e}) on "
+            f"{parity.num_sequences} sequences, {parity.num_real} of them real",
+            f"  golden   {len(contract.golden)} sequences that every host must reproduce before it writes",
+            f"Next: seqembed run INPUT --model {report.path} --out DIR",
+        ]
+    )
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 2**20:.1f} MiB" if num_bytes >= 2**20 else f"{num_bytes / 2**10:.0f} KiB"

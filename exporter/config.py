@@ -1,0 +1,60 @@
+"""What can be asked of an export; click reads its defaults from here."""
+
+import math
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from data.errors import UsageError
+
+KERAS_SUFFIX = ".keras"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportConfig:
+    """An export.
+
+    Attributes:
+        source: Run directory, or a ``.keras`` file that someone else trained.
+        out: The ONNX file to write; what stands there is replaced at once or not at all.
+        tolerance: Most allowed of |Keras - ONNX Runtime| / max(1, |Keras|).
+        opset: ONNX operator set.
+        data: Parquet inputs with rows for a ``.keras`` file; a run directory has its own.
+        id: Column that names a sequence, in `data`.
+        features: Feature columns in model order, in `data`; empty takes every numeric sequence column.
+        layout: ``auto``, ``nested`` or ``events``.
+        time: Events only: column that orders the steps of an id.
+
+    Raises:
+        UsageError: A value is out of range, or an option does not go with `source`.
+    """
+
+    source: Path
+    out: Path
+    tolerance: float = 1e-5
+    opset: int = 17
+    data: tuple[str, ...] = ()
+    id: str = "id"
+    features: tuple[str, ...] = ()
+    layout: str = "auto"
+    time: str | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.tolerance) and self.tolerance > 0):
+            raise UsageError(f"--tolerance must be a positive number, was {self.tolerance}. The default is 1e-5.")
+        if self.is_run_directory:
+            given = [f.name for f in fields(self)[4:] if getattr(self, f.name) != f.default]
+            if given:
+                raise UsageError(
+                    f"--{given[0]} goes with a {KERAS_SUFFIX} file; {self.source} is a run directory, which knows its "
+                    "own data. Leave the option out."
+                )
+        elif not self.data:
+            raise UsageError(
+                f"{self.source}: a {KERAS_SUFFIX} file says nothing about the data it was trained on. Name some with "
+                "--data INPUT.parquet: the export is checked on it, and its columns become the contract."
+            )
+
+    @property
+    def is_run_directory(self) -> bool:
+        """Whether `source` is a run directory and not a single model file."""
+        return self.source.suffix != KERAS_SUFFIX or self.source.is_dir()

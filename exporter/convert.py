@@ -1,0 +1,132 @@
+"""From a Keras model to an ONNX graph: the one file that names tf2onnx."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from data.errors import BundleError, UsageError
+from exporter.libraries import importing, onnx, silent_stderr, tf
+from exporter.lower import OPAQUE_DOMAIN, OPAQUE_TYPE, Lowering
+from exporter.model import EncoderModel
+from exporter.substitute import OPAQUE_NAME, substituted
+
+with importing():
+    import tf2onnx
+
+# 13 is the first opset with axes as inputs, as the graph is built here; tf2onnx 1.17 knows none above 18.
+OPSETS = range(13, 19)
+INPUT_NAMES = ("values", "lengths")
+OUTPUT_NAME = "embedding"
+
+
+def check_opset(opset: int) -> None:
+    """Refuse an opset the conversion does not support.
+
+    Raises:
+        UsageError: It is outside `OPSETS`.
+    """
+    if opset not in OPSETS:
+        raise UsageError(f"--opset must be in {OPSETS.start}…{OPSETS.stop - 1}, was {opset}. The default is 17.")
+
+
+def convert(model: EncoderModel, opset: int) -> tuple[Any, int]:
+    """Convert an encoder.
+
+    Args:
+        model: The encoder; not changed.
+        opset: ONNX operator set, one of `OPSETS`.
+
+    Returns:
+        The ONNX model, with inputs ``values`` float32 (batch, time, features) and ``lengths`` int32 (batch) and the
+        output ``embedding`` float32 (batch, embedding_dim), and how many recurrent nodes it must have.
+
+    Raises:
+        BundleError: A layer cannot be converted.
+        UsageError: The opset is not supported.
+    """
+    check_opset(opset)
+    signature = [
+        tf.TensorSpec((None, None, model.num_features), tf.float32, name="values"),
+        tf.TensorSpec((None,), tf.int32, name="lengths"),
+    ]
+    with substituted(model.keras_model, model.source) as tracing:
+
+        def encode(values: Any, lengths: Any) -> dict[str, Any]:
+            tracing.lengths = lengths
+            tracing.specs.clear()
+            if not model.handles_padding:
+                known = tf.logical_and(tracing.valid_steps(values), tf.logical_not(tf.math.is_nan(values)))
+                values = tf.where(known, values, model.fill)
+            return {OUTPUT_NAME: tf.identity(model.call(values, lengths))}
+
+        with _collected_errors() as errors, silent_stderr():
+            proto, _ = tf2onnx.convert.from_function(
+                tf.function(encode, input_signature=signature),
+                input_signature=signature,
+                opset=opset,
+                custom_op_handlers={"PyFunc": (_keep_opaque, []), "SelectV2": (_as_where, [])},
+                extra_opset=[onnx.helper.make_opsetid(OPAQUE_DOMAIN, 1)],
+            )
+        specs = tracing.specs
+    if errors:
+        raise BundleError(f"{model.source}: tf2onnx could not convert the model: {'; '.join(errors)}.")
+    Lowering(proto, specs).run()
+    _name_dimensions(proto, model.embedding_dim)
+    return proto, len(specs)
+
+
+def _keep_opaque(context: Any, node: Any, name: str, _: Any) -> None:
+    """Carry an opaque op through tf2onnx as a node of our own domain."""
+    inputs, outputs, shapes, dtypes = node.input[:], node.output[:], node.output_shapes, node.output_dtypes
+    spec = int(name.rsplit(OPAQUE_NAME, 1)[1])
+    context.remove_node(name)
+    context.make_node(
+        OPAQUE_TYPE,
+        inputs,
+        outputs=outputs,
+        name=name,
+        domain=OPAQUE_DOMAIN,
+        attr={"spec": spec},
+        shapes=shapes,
+        dtypes=dtypes,
+    )
+
+
+def _as_where(context: Any, node: Any, name: str, _: Any) -> None:
+    """Make a SelectV2 a Where; tf2onnx's own rule multiplies with the mask, and NaN * 0 is NaN."""
+    node.type = "Where"
+
+
+def _name_dimensions(proto: Any, embedding_dim: int) -> None:
+    values, lengths = (next(i for i in proto.graph.input if i.name == name) for name in INPUT_NAMES)
+    (output,) = proto.graph.output
+    for tensor, names in ((values, ("batch", "time")), (lengths, ("batch",)), (output, ("batch",))):
+        for dimension, name in zip(tensor.type.tensor_type.shape.dim, names, strict=False):
+            dimension.dim_param = name
+    output.type.tensor_type.shape.dim[1].dim_value = embedding_dim
+
+
+class _Collector(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+@contextmanager
+def _collected_errors() -> Iterator[list[str]]:
+    """Keep tf2onnx's log off the terminal, and gather its errors: it logs what it could not convert and goes on."""
+    logger, collector = logging.getLogger("tf2onnx"), _Collector()
+    propagate, level = logger.propagate, logger.level
+    logger.addHandler(collector)
+    logger.propagate = False
+    logger.setLevel(logging.ERROR)
+    try:
+        yield collector.messages
+    finally:
+        logger.removeHandler(collector)
+        logger.propagate = propagate
+        logger.setLevel(level)

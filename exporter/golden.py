@@ -1,0 +1,71 @@
+"""Golden sequences: a few, drawn from the profile, whose embeddings every host must reproduce before it writes."""
+
+import numpy as np
+
+from data.batching import pad, plan_batches
+from data.contract import EmbeddingProfile, GoldenSequence
+from data.profile import QUANTILES, SequenceProfile
+from data.sequences import SequenceBlock
+from exporter.draws import draw_sequences
+from exporter.reference import KerasReference
+from runner.encoder import Encoder
+
+_MAX_GOLDEN_STEPS = 64  # the contract is JSON: it stays small
+_GOLDEN_QUANTILES = (0.25, 0.5, 0.75, 1.0)
+_CANDIDATES = 8
+_BATCH_SIZE = 32
+_MAX_STEPS = 4096
+
+
+def golden_sequences(
+    reference: KerasReference, encoder: Encoder, profile: SequenceProfile, *, seed: int
+) -> tuple[GoldenSequence, ...]:
+    """Draw sequences of one step, of the quartiles and of the longest (at most 64 steps), and embed them.
+
+    No row of the training data is copied: the file that is deployed may go where the data may not. Where values were
+    missing in training, one sequence has missing values too. Of several draws each, the one that rounding moves least
+    is taken, so that another processor gets the same embedding.
+
+    Args:
+        reference: The Keras encoder.
+        encoder: The exported encoder.
+        profile: What the sequences are drawn from.
+        seed: Of the draw.
+    """
+    random = np.random.default_rng(seed)
+    quartiles = [profile.length_quantiles[QUANTILES.index(quantile)] for quantile in _GOLDEN_QUANTILES]
+    lengths = np.clip([1, *quartiles], 1, _MAX_GOLDEN_STEPS).astype(np.int64)
+    num_golden = len(lengths)
+    lengths = np.tile(lengths, _CANDIDATES)
+    missing = (np.arange(len(lengths)) % num_golden == num_golden - 2) & (max(profile.missing_rate) > 0)
+    block = draw_sequences(profile, lengths, random, missing=missing, extreme=np.zeros(len(lengths), bool))
+    block.values[block.offsets[:-1][missing], np.argmax(profile.missing_rate)] = np.nan  # whatever the draw was
+    noise = reference.rounding_noise(block, reference.embed(block), random)
+    best = noise.reshape(_CANDIDATES, num_golden).argmin(axis=0) * num_golden + np.arange(num_golden)
+    sequences = [block.values[block.offsets[row] : block.offsets[row + 1]] for row in best]
+    return tuple(
+        GoldenSequence(values, encoder.embed(values[None], np.array([len(values)], np.int32))[0])
+        for values in sequences
+    )
+
+
+def embedding_profile(encoder: Encoder, real: SequenceBlock) -> EmbeddingProfile | None:
+    """Describe where the embeddings of real sequences lie; None where there are none.
+
+    Args:
+        encoder: The exported encoder.
+        real: Training sequences.
+    """
+    batches = plan_batches(real.lengths, _BATCH_SIZE, _MAX_STEPS)
+    if not batches:
+        return None
+    parts = []
+    for rows in batches:
+        batch = pad(real, rows)
+        parts.append(encoder.embed(batch.values, batch.lengths))
+    embeddings = np.concatenate(parts).astype(np.float64)
+    return EmbeddingProfile(
+        mean=tuple(embeddings.mean(axis=0).tolist()),
+        std=tuple(embeddings.std(axis=0).tolist()),
+        num_sequences=len(embeddings),
+    )

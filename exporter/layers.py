@@ -1,0 +1,89 @@
+"""Which Keras layers can be exported, decided from a saved model's configuration before anything is loaded.
+
+A layer belongs here when what it makes of a sequence does not depend on the padding behind it, or can be told the
+lengths. Loading first would fail on custom layers with a message about registration instead of one about export.
+"""
+
+import json
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from data.errors import BundleError
+
+RECURRENT = ("LSTM", "GRU", "Bidirectional")
+POOLING = ("GlobalAveragePooling1D", "GlobalMaxPooling1D")
+INACTIVE = ("Dropout", "SpatialDropout1D", "GaussianDropout", "GaussianNoise", "ActivityRegularization", "Identity")
+STEPWISE = (
+    "Activation",
+    "BatchNormalization",
+    "Dense",
+    "ELU",
+    "LayerNormalization",
+    "LeakyReLU",
+    "Normalization",
+    "ReLU",
+    "Rescaling",
+)
+MERGING = ("Add", "Average", "Concatenate", "Maximum", "Minimum", "Multiply", "Subtract")
+SUPPORTED = ("InputLayer", "Masking", *RECURRENT, *POOLING, *INACTIVE, *STEPWISE, *MERGING)
+_CONTAINERS = ("Functional", "Sequential")
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the configuration inside a ``.keras`` file.
+
+    Raises:
+        BundleError: The file is missing, or no Keras 3 archive.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config: dict[str, Any] = json.loads(archive.read("config.json"))
+    except FileNotFoundError as error:
+        raise BundleError(f"{path}: there is no such file. Name a run directory or a .keras file.") from error
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise BundleError(
+            f"{path}: this is no Keras 3 model file ({type(error).__name__}: {error}). "
+            "Save the model again with model.save('name.keras')."
+        ) from error
+    return config
+
+
+def refuse_unsupported(config: Mapping[str, Any], source: str) -> None:
+    """Check every layer of a model's configuration, nested models included.
+
+    Args:
+        config: What `read_config` returned.
+        source: Where it came from, for the message.
+
+    Raises:
+        BundleError: A layer is not of the supported kinds; the message names it and lists those that are.
+    """
+    if config.get("class_name") not in _CONTAINERS:
+        raise BundleError(
+            f"{source}: the model is of class {config.get('class_name')!r}; only Sequential and functional models say "
+            "what they are made of. Rebuild it as one of these."
+        )
+    for layer in _flat_layers(config):
+        kind = layer.get("class_name")
+        if layer.get("registered_name") in (None, kind) and kind in SUPPORTED:
+            continue
+        if str(layer.get("module", "")).startswith("keras.src.ops."):
+            continue
+        raise BundleError(
+            f"{source}: layer {_name(layer)!r} is of class {kind}, which cannot be exported. Supported layers: "
+            f"{', '.join(sorted(SUPPORTED))}, and plain keras.ops. Rebuild the encoder from these."
+        )
+
+
+def _flat_layers(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for layer in config["config"]["layers"]:
+        if layer.get("class_name") in _CONTAINERS:
+            yield from _flat_layers(layer)
+        else:
+            yield layer
+
+
+def _name(layer: Mapping[str, Any]) -> str:
+    return str(layer.get("name") or layer.get("config", {}).get("name"))

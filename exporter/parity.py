@@ -1,0 +1,190 @@
+"""The gate every bundle passes: ONNX Runtime and Keras agree, whatever the length, the neighbours and the padding."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.batching import SequenceBatch, pad
+from data.contract import Parity
+from data.errors import QualityGateError
+from data.profile import SequenceProfile
+from data.sequences import SequenceBlock
+from exporter.draws import draw_sequences, join, spread_lengths
+from exporter.model import EncoderModel
+from exporter.reference import KerasReference
+from runner.encoder import Encoder
+
+_MAX_SEQUENCES = 300  # of each kind, real and random
+_MAX_STEPS = 25_000  # of each kind; four ways of batching make 2e5 steps for ONNX Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """One way of putting the same sequences before ONNX Runtime.
+
+    Attributes:
+        batch_size: Sequences in a batch.
+        extra_steps: Padding beyond the longest.
+        garbage: What stands in the padding.
+    """
+
+    batch_size: int
+    extra_steps: int
+    garbage: float
+
+
+BATCHINGS = (Batching(1, 0, 0.0), Batching(3, 2, 1e6), Batching(32, 7, np.nan), Batching(32, 1, np.inf))
+
+
+def measure_parity(
+    reference: KerasReference,
+    encoder: Encoder,
+    real: SequenceBlock,
+    profile: SequenceProfile,
+    *,
+    tolerance: float,
+    seed: int,
+) -> Parity:
+    """Compare the two on real and random sequences.
+
+    Args:
+        reference: The Keras encoder.
+        encoder: What the exporter made of it, run as it will be at night.
+        real: Training sequences, each of at least one step. All that are compared must agree; of the random ones, those
+            whose embedding float32 determines to a tenth of the tolerance.
+        profile: What random ones are drawn from.
+        tolerance: Most allowed of |Keras - ONNX Runtime| / max(1, |Keras|).
+        seed: Of the random sequences and of who shares a batch with whom.
+
+    Raises:
+        QualityGateError: They differ by more, or an embedding is not finite; the message names the worst case.
+    """
+    random, model = np.random.default_rng(seed), reference.model
+    real = _affordable(real, random)
+    drawn = _draw(profile, max(1, int(real.lengths.max(initial=0)), profile.max_length), random)
+    block = join([real, drawn])
+    expected = reference.embed(block)
+    _refuse_not_finite(expected[: real.num_sequences], model.source)
+    noise = reference.rounding_noise(block, expected, random)
+    determined = noise <= tolerance / 10
+    determined[: real.num_sequences] = True  # rows of the data are held to the tolerance whatever they are
+    comparable = np.flatnonzero(determined)
+    worst, worst_absolute, alone = _Worst(), 0.0, 0.0
+    for batching in BATCHINGS:
+        for batch in _batches(block, comparable, batching, random):
+            wanted = expected[batch.rows]
+            found = encoder.embed(batch.values, batch.lengths)
+            absolute = np.abs(found - wanted)
+            worst_absolute = max(worst_absolute, float(np.nan_to_num(absolute, nan=np.inf).max()))
+            worst = worst.or_worse(batch, batching, wanted, found)
+        alone = worst.difference if batching is BATCHINGS[0] else alone
+    if not worst.difference <= tolerance:
+        kind = "a row of the data" if worst.row < real.num_sequences else "a random sequence"
+        raise QualityGateError(
+            f"{model.source}: ONNX Runtime and Keras differ by {worst.difference:.2e} at embedding[{worst.dimension}] "
+            f"(Keras {worst.wanted:.8g}, ONNX Runtime {worst.found:.8g}) for {kind} of {worst.length} steps in a batch "
+            f"of {worst.batching.batch_size}, padded with {worst.batching.garbage:g}; allowed {tolerance:.0e}. Nothing "
+            f"was written. {_remedy(model, worst.difference, alone, float(noise[worst.row]), tolerance)}"
+        )
+    return Parity(
+        max_abs_difference=worst_absolute,
+        max_difference=worst.difference,
+        tolerance=tolerance,
+        num_sequences=len(comparable),
+        num_real=real.num_sequences,
+    )
+
+
+def _remedy(model: EncoderModel, difference: float, alone: float, noise: float, tolerance: float) -> str:
+    if not noise <= tolerance / 10:
+        return (
+            f"Keras itself moves by {noise:.0e} when the last bits of that sequence change: the model amplifies "
+            "rounding, as relu cells can. Train it with tanh or a smaller learning rate, or allow it with --tolerance."
+        )
+    if difference < 1e-3:
+        return "If so much is of no account to you, allow it with --tolerance."
+    if alone <= tolerance:
+        return "Alone it is equal: the model looks beyond a sequence's end, by an operation over the time axis."
+    if model.handles_padding:
+        return "They differ even without padding: the conversion is at fault. Report it with the model's layers."
+    return (
+        "They differ even without padding: where a whole step of the data equals the mask_value of a Masking layer, "
+        "Keras skips it. Choose rows without such steps; else report it with the model's layers."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Worst:
+    """The largest difference so far, and where it was; NaN counts as infinite."""
+
+    difference: float = 0.0
+    row: int = 0
+    length: int = 0
+    dimension: int = 0
+    wanted: float = 0.0
+    found: float = 0.0
+    batching: Batching = BATCHINGS[0]
+
+    def or_worse(
+        self, batch: SequenceBatch, batching: Batching, wanted: NDArray[np.float32], found: NDArray[np.float32]
+    ) -> "_Worst":
+        relative = np.nan_to_num(np.abs(found - wanted) / np.maximum(1.0, np.abs(wanted)), nan=np.inf)
+        place, dimension = np.unravel_index(int(relative.argmax()), relative.shape)
+        difference = float(relative[place, dimension])
+        if difference <= self.difference:
+            return self
+        return _Worst(
+            difference=difference,
+            row=int(batch.rows[place]),
+            length=int(batch.lengths[place]),
+            dimension=int(dimension),
+            wanted=float(wanted[place, dimension]),
+            found=float(found[place, dimension]),
+            batching=batching,
+        )
+
+
+def _affordable(real: SequenceBlock, random: np.random.Generator) -> SequenceBlock:
+    """Return the shortest, the longest and as many others as the budget of sequences and steps allows."""
+    if not real.num_sequences:
+        return real
+    order = random.permutation(real.num_sequences)
+    extremes = np.array([real.lengths.argmin(), real.lengths.argmax()])
+    order = np.concatenate([np.unique(extremes), order[~np.isin(order, extremes)]])[:_MAX_SEQUENCES]
+    affordable = np.searchsorted(np.cumsum(real.lengths[order]), _MAX_STEPS, side="right")
+    return real.take(order[: max(2, int(affordable))])
+
+
+def _draw(profile: SequenceProfile, max_length: int, random: np.random.Generator) -> SequenceBlock:
+    """Draw sequences of every length, or of a spread; a quarter has missing values, a tenth is extreme."""
+    lengths = spread_lengths(max_length)
+    times = int(min(_MAX_SEQUENCES // len(lengths), max(1, _MAX_STEPS // lengths.sum())))
+    lengths = np.tile(lengths, times)
+    if lengths.sum() > _MAX_STEPS:  # very long sequences: fewer of them, the longest always
+        lengths = spread_lengths(max_length, num_lengths=8)
+    missing, extreme = random.random(len(lengths)) < 0.25, random.random(len(lengths)) < 0.1
+    return draw_sequences(profile, lengths, random, missing=missing, extreme=extreme)
+
+
+def _refuse_not_finite(expected: NDArray[np.float32], source: str) -> None:
+    num_finite = int(np.isfinite(expected).all(axis=1).sum())
+    if num_finite < len(expected):
+        raise QualityGateError(
+            f"{source}: Keras returns NaN or infinite embeddings for {len(expected) - num_finite} of {len(expected)} "
+            "rows of the data. Nothing was written. Train again with a smaller learning rate or tanh instead of relu; "
+            "a model that takes lengths must impute missing values itself."
+        )
+
+
+def _batches(
+    block: SequenceBlock, rows: NDArray[np.int64], batching: Batching, random: np.random.Generator
+) -> Iterator[SequenceBatch]:
+    order = random.permutation(rows)
+    for start in range(0, len(order), batching.batch_size):
+        chosen = order[start : start + batching.batch_size]
+        time = int(block.lengths[chosen].max()) + batching.extra_steps
+        batch = pad(block, chosen, time)
+        batch.values[np.arange(time) >= batch.lengths[:, None]] = batching.garbage
+        yield batch

@@ -1,0 +1,81 @@
+"""What the embedding of a sequence is: what Keras makes of it alone, with no neighbour and no padding."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.batching import pad
+from data.sequences import SequenceBlock
+from exporter.draws import as_block
+from exporter.libraries import tf
+from exporter.model import EncoderModel
+
+_BATCH_SIZE = 64
+_MAX_STEPS = 8192
+
+
+class KerasReference:
+    """Embeds sequences by Keras, through one traced function.
+
+    Args:
+        model: The encoder.
+    """
+
+    def __init__(self, model: EncoderModel) -> None:
+        self.model = model
+        self._call = tf.function(
+            model.call,
+            input_signature=[
+                tf.TensorSpec((None, None, model.num_features), tf.float32),
+                tf.TensorSpec((None,), tf.int32),
+            ],
+        )
+
+    def embed(self, block: SequenceBlock) -> NDArray[np.float32]:
+        """Embed every sequence of `block`.
+
+        Sequences of one length make a batch, so that nothing is ever padded. Missing values are filled in for a model
+        that takes no lengths, as the exported graph does.
+
+        Args:
+            block: Sequences of at least one step.
+
+        Returns:
+            float32 (sequences, embedding_dim).
+        """
+        embeddings = np.empty((block.num_sequences, self.model.embedding_dim), np.float32)
+        for length in np.unique(block.lengths):
+            rows = np.flatnonzero(block.lengths == length)
+            size = max(1, min(_BATCH_SIZE, _MAX_STEPS // int(length)))
+            for start in range(0, len(rows), size):
+                batch = pad(block, rows[start : start + size])
+                values = batch.values
+                if not self.model.handles_padding:
+                    values = np.where(np.isnan(values), self.model.fill, values)
+                embeddings[batch.rows] = self._call(values, batch.lengths).numpy()
+        return embeddings
+
+    def rounding_noise(
+        self, block: SequenceBlock, embeddings: NDArray[np.float32], random: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """Return how far each embedding moves, over max(1, |itself|), when every input moves to a neighbouring float32.
+
+        A relu cell has no bound: fed values far from the training data, it can blow up until the last bit of an input
+        moves the embedding visibly. Keras then differs from itself from one machine to the next.
+
+        Args:
+            block: Sequences of at least one step.
+            embeddings: float32 (sequences, embedding_dim), by `embed`.
+            random: Says which inputs go up and which go down, in the second of two trials; in the first all go up.
+
+        Returns:
+            float32 (sequences), the largest over trials and dimensions; infinite where an embedding is not finite.
+        """
+        everywhere_up = np.full_like(block.values, np.inf)
+        up_or_down = np.where(random.random(block.values.shape) < 0.5, np.inf, -np.inf).astype(np.float32)
+        noise = np.zeros(block.num_sequences, np.float32)
+        for direction in (everywhere_up, up_or_down):
+            nudged = self.embed(as_block(np.nextafter(block.values, direction), block.lengths))
+            with np.errstate(invalid="ignore", over="ignore"):  # inf - inf is NaN, and NaN counts as infinite
+                moved = np.abs(nudged - embeddings) / np.maximum(1.0, np.abs(embeddings))
+            noise = np.maximum(noise, np.nan_to_num(moved, nan=np.inf).max(axis=1))
+        return noise

@@ -1,0 +1,122 @@
+"""What is exported: an encoder with its contract and rows to try it on, from a run directory or from a lone model."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from data.contract import ModelContract, TrainingData
+from data.detect import detect_schema
+from data.errors import BundleError, InputError
+from data.inputs import combined_fingerprint, resolve_inputs
+from data.layout import RunLayout
+from data.profile import SequenceProfile
+from data.sample_rows import read_sequences
+from data.schema import SequenceSchema
+from data.sequences import LengthPolicy, SequenceBlock
+from data.survey import survey
+from exporter.config import ExportConfig
+from exporter.model import EncoderModel, load_encoder
+
+_SURVEY_SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSource:
+    """Everything an export starts from.
+
+    Attributes:
+        model: The Keras encoder.
+        contract: The contract without what the exporter measures.
+        rows: Sequences of the data, each of at least one step.
+    """
+
+    model: EncoderModel
+    contract: ModelContract
+    rows: SequenceBlock
+
+
+def open_source(config: ExportConfig) -> ExportSource:
+    """Load what `config.source` names.
+
+    Raises:
+        BundleError: The run directory or model is incomplete, damaged or not exportable.
+        InputError: The data given for a lone model cannot be read.
+    """
+    return _open_run(RunLayout(config.source)) if config.is_run_directory else _open_model(config)
+
+
+def _open_run(layout: RunLayout) -> ExportSource:
+    if not layout.root.is_dir():
+        raise BundleError(
+            f"{layout.root}: there is no such run directory. Train one with `seqembed train INPUT --out "
+            f"{layout.root}`, or name a .keras file."
+        )
+    missing = [path.name for path in (layout.encoder, layout.contract, layout.sample) if not path.is_file()]
+    if missing:
+        unfinished = layout.checkpoints.exists() or layout.config.exists()
+        remedy = "its training did not finish: go on with `seqembed train … --resume`" if unfinished else "it is no run"
+        raise BundleError(f"{layout.root}: the run directory lacks {', '.join(missing)}; {remedy}.")
+    try:
+        contract = ModelContract.from_json(layout.contract.read_text(encoding="utf-8"), str(layout.contract))
+        rows, _ = read_sequences(layout.sample)
+    except (OSError, UnicodeDecodeError, InputError) as error:
+        raise BundleError(f"{layout.root}: the run directory is damaged: {error}. Train again.") from error
+    model = load_encoder(layout.encoder)
+    _check_widths(model, contract.schema, "the run's contract")
+    if model.embedding_dim != contract.embedding_dim or not model.handles_padding:
+        raise BundleError(
+            f"{layout.encoder}: the encoder returns {model.embedding_dim} numbers from {len(model.keras_model.inputs)} "
+            f"input(s); the run's contract says {contract.embedding_dim} from values and lengths. The files are not of "
+            "one training: train again."
+        )
+    return ExportSource(model, contract, _with_steps(rows))
+
+
+def _open_model(config: ExportConfig) -> ExportSource:
+    model = load_encoder(config.source)
+    files = resolve_inputs(config.data)
+    schema = detect_schema(
+        files, id_column=config.id, features=config.features, layout=config.layout, time_column=config.time
+    )
+    _check_widths(model, schema, "--data")
+    found = survey(files, schema, LengthPolicy(), seed=_SURVEY_SEED)
+    if not found.profile.num_sequences:
+        raise InputError(
+            f"{', '.join(config.data)}: every sequence is empty. Name data with steps to check the export on."
+        )
+    contract = ModelContract(
+        schema=schema,
+        length_policy=LengthPolicy(),
+        embedding_dim=model.embedding_dim,
+        architecture=_describe(model, found.profile),
+        training=TrainingData(combined_fingerprint(files), len(files), found.profile),
+        versions={},
+    )
+    # Missing values and padding become the mean, a value the model knows; in raw units, as the model was trained.
+    fill = np.array(found.profile.mean, np.float32)
+    return ExportSource(replace(model, fill=fill), contract, _with_steps(found.sample))
+
+
+def _check_widths(model: EncoderModel, schema: SequenceSchema, where: str) -> None:
+    if model.num_features != schema.num_features:
+        names = ", ".join(schema.feature_names[:8]) + (", …" if schema.num_features > 8 else "")
+        raise BundleError(
+            f"{model.source}: the model takes {model.num_features} features a step, {where} has {schema.num_features} "
+            f"({names}). Name the model's features, in its order, with --features."
+        )
+
+
+def _describe(model: EncoderModel, profile: SequenceProfile) -> dict[str, Any]:
+    """Return the architecture in plain values, for people."""
+    layers = [f"{type(layer).__name__} {layer.name}" for layer in model.keras_model.layers]
+    return {
+        "made_by": "a Keras model trained elsewhere",
+        "layers": layers,
+        "parameters": int(model.keras_model.count_params()),
+        "missing_values": "handled by the model" if model.handles_padding else "replaced by the mean of the data",
+    }
+
+
+def _with_steps(rows: SequenceBlock) -> SequenceBlock:
+    return rows.take(np.flatnonzero(rows.lengths > 0))

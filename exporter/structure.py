@@ -1,0 +1,127 @@
+"""What an exported graph must look like: native recurrent nodes that know the lengths, and nothing that loops."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from data.errors import BundleError
+from exporter.libraries import onnx
+
+_RECURRENT = ("LSTM", "GRU")
+_CONTROL_FLOW = ("Loop", "Scan", "If")
+_TRANSPARENT = ("Cast", "Identity")
+_SEQUENCE_LENS = 4  # place among the inputs of the ONNX operators LSTM and GRU
+_HINT = (
+    "This is a fault of the exporter or of an unusual model; nothing was written. Report it with the model's layers."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class GraphStructure:
+    """What the check found.
+
+    Attributes:
+        op_counts: Operator → number of nodes.
+        opset: ONNX operator set.
+    """
+
+    op_counts: Mapping[str, int]
+    opset: int
+
+    @property
+    def num_nodes(self) -> int:
+        """Nodes of the graph."""
+        return sum(self.op_counts.values())
+
+    @property
+    def num_recurrent(self) -> int:
+        """LSTM and GRU nodes."""
+        return sum(self.op_counts.get(operator, 0) for operator in _RECURRENT)
+
+
+def check_structure(
+    model: Any, *, num_features: int, embedding_dim: int, num_recurrent: int, opset: int, source: str
+) -> GraphStructure:
+    """Check an ONNX model against the form every bundle has (DESIGN §4).
+
+    Args:
+        model: ONNX ModelProto.
+        num_features: Width of ``values``.
+        embedding_dim: Width of ``embedding``.
+        num_recurrent: Recurrent layers of the Keras model; a bidirectional one counts once.
+        opset: ONNX operator set the model must declare.
+        source: What was converted, for messages.
+
+    Raises:
+        BundleError: The model is not valid ONNX or not of that form; the message says what was found.
+    """
+    graph = model.graph
+    counts = Counter(node.op_type for node in graph.node)
+    _check_operators(model, counts, opset, source)
+    _check_recurrent(graph, counts, num_recurrent, source)
+    _check_interface(graph, num_features, embedding_dim, source)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise BundleError(f"{source}: the converted graph is not valid ONNX: {error}. {_HINT}") from error
+    return GraphStructure(op_counts=dict(counts), opset=opset)
+
+
+def _check_operators(model: Any, counts: Mapping[str, int], opset: int, source: str) -> None:
+    loops = [operator for operator in _CONTROL_FLOW if operator in counts]
+    if loops:
+        raise BundleError(
+            f"{source}: the converted graph holds {', '.join(loops)}; an encoder must have none: they are slow, and "
+            f"mean that a layer was not converted natively. {_HINT}"
+        )
+    foreign = sorted(
+        {f"{node.domain}.{node.op_type}" for node in model.graph.node if node.domain not in ("", "ai.onnx")}
+    )
+    domains = {entry.domain: entry.version for entry in model.opset_import}
+    if foreign or model.functions or set(domains) - {"", "ai.onnx"}:
+        raise BundleError(
+            f"{source}: the converted graph uses operators outside standard ONNX: "
+            f"{', '.join(foreign) or ', '.join(sorted(domains))}. {_HINT}"
+        )
+    found = domains.get("", domains.get("ai.onnx"))
+    if found != opset:
+        raise BundleError(f"{source}: the converted graph declares opset {found}, expected {opset}. {_HINT}")
+
+
+def _check_recurrent(graph: Any, counts: Mapping[str, int], num_recurrent: int, source: str) -> None:
+    nodes = [node for node in graph.node if node.op_type in _RECURRENT]
+    if len(nodes) != num_recurrent:
+        raise BundleError(
+            f"{source}: the converted graph has {len(nodes)} LSTM or GRU nodes ({dict(counts)}), expected one for each "
+            f"of {num_recurrent} recurrent layers. {_HINT}"
+        )
+    makers = {output: node for node in graph.node for output in node.output}
+    for node in nodes:
+        name = node.input[_SEQUENCE_LENS] if len(node.input) > _SEQUENCE_LENS else ""
+        while name in makers and makers[name].op_type in _TRANSPARENT:
+            name = makers[name].input[0]
+        if name != "lengths":
+            raise BundleError(
+                f"{source}: sequence_lens of {node.op_type} node {node.name!r} comes from {name or 'nowhere'!r}, "
+                f"expected the graph input 'lengths': padding would change the embedding. {_HINT}"
+            )
+
+
+def _check_interface(graph: Any, num_features: int, embedding_dim: int, source: str) -> None:
+    initializers = {tensor.name for tensor in graph.initializer}
+    inputs = sorted(_describe(tensor) for tensor in graph.input if tensor.name not in initializers)
+    outputs = [_describe(tensor) for tensor in graph.output]
+    expected = sorted([f"values float32 (batch, time, {num_features})", "lengths int32 (batch)"])
+    expected_outputs = [f"embedding float32 (batch, {embedding_dim})"]
+    if inputs != expected or outputs != expected_outputs:
+        raise BundleError(
+            f"{source}: the converted graph takes {'; '.join(inputs)} and returns {'; '.join(outputs)}, expected "
+            f"{'; '.join(expected)} and {expected_outputs[0]}. {_HINT}"
+        )
+
+
+def _describe(tensor: Any) -> str:
+    kind = tensor.type.tensor_type
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
+    return f"{tensor.name} {dtype} ({', '.join(d.dim_param or str(d.dim_value) for d in kind.shape.dim)})"

@@ -1,0 +1,175 @@
+"""Layers of a loaded Keras model, replaced while it is traced by calls that tf2onnx can carry over.
+
+A masked Keras LSTM or GRU is a while loop in TensorFlow, and would be a Loop in ONNX. Here each one becomes a single
+opaque op that knows its inputs and its `RecurrentSpec`; after the conversion ``exporter.lower`` puts the native node in
+its place. Layers that take Keras's mask are told the lengths instead. The model itself is left as it was.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from data.errors import BundleError
+from exporter.libraries import keras, tf
+from exporter.recurrent import RecurrentSpec, recurrent_spec
+
+OPAQUE_NAME = "seqembed_recurrent_"
+
+
+class Tracing:
+    """What the replaced layers share during one trace.
+
+    Args:
+        source: File of the model, for messages.
+
+    Attributes:
+        lengths: Symbolic int32 (batch), the graph input; set by the traced function before it calls the model.
+        specs: One a recurrent layer, in the order of the calls; its place here is the number in the op's name.
+    """
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.lengths: Any = None
+        self.specs: list[RecurrentSpec] = []
+
+    def valid_steps(self, sequences: Any) -> Any:
+        """Return bool (batch, time, 1): which steps of `sequences`, (batch, time, features), lie within the length."""
+        positions = tf.cumsum(tf.ones_like(sequences[:, :, 0], dtype=tf.int32), axis=1)
+        return tf.expand_dims(positions <= tf.expand_dims(self.lengths, 1), 2)
+
+    def recurrent(self, layer: Any) -> Callable[..., Any]:
+        """Return a stand-in for the `call` of an LSTM, GRU or Bidirectional layer."""
+        spec = recurrent_spec(layer, self.source)
+
+        def call(sequences: Any, initial_state: Any = None, mask: Any = None, training: Any = None) -> Any:
+            steps, states = self._opaque(spec, sequences, initial_state)
+            return _keras_outputs(spec, steps, states)
+
+        return call
+
+    def _opaque(self, spec: RecurrentSpec, sequences: Any, initial_state: Any) -> tuple[Any, list[Any]]:
+        """Return the steps, (batch, time, directions * units), and the states, each (directions, batch, units)."""
+        inputs = [sequences, self.lengths, *_stack_states(spec, initial_state)]
+        outputs = tf.numpy_function(
+            _never_run, inputs, [tf.float32] * (1 + spec.num_states), name=f"{OPAQUE_NAME}{len(self.specs)}"
+        )
+        self.specs.append(spec)
+        # set_shape does not survive into the converted graph, ensure_shape does.
+        steps = tf.ensure_shape(outputs[0], [None, None, spec.num_directions * spec.units])
+        return steps, [tf.ensure_shape(state, [spec.num_directions, None, spec.units]) for state in outputs[1:]]
+
+    def average_pooling(self, layer: Any) -> Callable[..., Any]:
+        """Return a stand-in for `GlobalAveragePooling1D.call`: the mean over the valid steps."""
+
+        def call(inputs: Any, mask: Any = None) -> Any:
+            total = tf.reduce_sum(tf.where(self.valid_steps(inputs), inputs, 0.0), axis=1)
+            pooled = total / tf.cast(tf.expand_dims(tf.maximum(self.lengths, 1), 1), tf.float32)
+            return tf.expand_dims(pooled, 1) if layer.keepdims else pooled
+
+        return call
+
+    def max_pooling(self, layer: Any) -> Callable[..., Any]:
+        """Return a stand-in for `GlobalMaxPooling1D.call`: the largest over the valid steps."""
+
+        def call(inputs: Any) -> Any:
+            lowest = np.finfo(np.float32).min
+            return tf.reduce_max(
+                tf.where(self.valid_steps(inputs), inputs, lowest), axis=1, keepdims=bool(layer.keepdims)
+            )
+
+        return call
+
+
+def _never_run(*_: Any) -> Any:
+    raise AssertionError("the opaque op exists to be converted, not to be run")
+
+
+def _stack_states(spec: RecurrentSpec, initial_state: Any) -> list[Any]:
+    """Return one tensor (directions, batch, units) a kind of state, from Keras's list, direction by direction."""
+    if initial_state is None:
+        return []
+    states = tf.nest.flatten(initial_state)
+    return [tf.stack(states[kind :: spec.num_states], axis=0) for kind in range(spec.num_states)]
+
+
+def _keras_outputs(spec: RecurrentSpec, steps: Any, states: list[Any]) -> Any:
+    """Return what the Keras layer returns: outputs, then the states if asked for, direction by direction."""
+    directions = range(spec.num_directions)
+    whole = steps if spec.return_sequences else tf.concat([states[0][direction] for direction in directions], axis=-1)
+    if spec.num_directions == 1 or spec.merge_mode == "concat":
+        outputs = [whole]
+    else:
+        outputs = _merge(spec.merge_mode, whole[..., : spec.units], whole[..., spec.units :])
+    if spec.return_state:
+        outputs += [state[direction] for direction in directions for state in states]
+    return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+
+def _merge(merge_mode: str | None, forward: Any, backward: Any) -> list[Any]:
+    if merge_mode is None:
+        return [forward, backward]
+    if merge_mode == "mul":
+        return [forward * backward]
+    return [(forward + backward) / 2.0 if merge_mode == "ave" else forward + backward]
+
+
+def _normalization(layer: Any) -> Callable[..., Any]:
+    """Return a stand-in for `Normalization.call` with numpy constants.
+
+    The layer's own mean and variance are eager tensors; the traced function would capture them, and they would become
+    required inputs of the ONNX graph.
+    """
+    mean = np.asarray(layer.mean, np.float32)
+    spread = np.maximum(np.sqrt(np.asarray(layer.variance, np.float32)), np.float32(keras.config.epsilon()))
+    return lambda inputs: inputs * spread + mean if layer.invert else (inputs - mean) / spread
+
+
+def _stand_in(layer: Any, tracing: Tracing) -> Callable[..., Any] | None:
+    layers = keras.layers
+    if isinstance(layer, layers.LSTM | layers.GRU | layers.Bidirectional):
+        return tracing.recurrent(layer)
+    if isinstance(layer, layers.GlobalAveragePooling1D | layers.GlobalMaxPooling1D):
+        if layer.data_format != "channels_last":
+            raise BundleError(
+                f"{tracing.source}: layer {layer.name!r} pools {layer.data_format}; only channels_last can be exported."
+            )
+        average = isinstance(layer, layers.GlobalAveragePooling1D)
+        return tracing.average_pooling(layer) if average else tracing.max_pooling(layer)
+    if isinstance(layer, layers.Masking):
+        return lambda inputs: inputs
+    return _normalization(layer) if isinstance(layer, layers.Normalization) else None
+
+
+def _flat_layers(model: Any) -> Iterator[Any]:
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _flat_layers(layer)
+        else:
+            yield layer
+
+
+@contextmanager
+def substituted(model: Any, source: str) -> Iterator[Tracing]:
+    """Replace the calls of layers inside `model` while the block runs.
+
+    Args:
+        model: A Keras model.
+        source: Its file, for messages.
+
+    Raises:
+        BundleError: A layer has an option that has no counterpart in ONNX.
+    """
+    tracing = Tracing(source)
+    replaced: list[Any] = []
+    try:
+        for layer in _flat_layers(model):
+            call = _stand_in(layer, tracing)
+            if call is not None and layer not in replaced:
+                layer.call = call
+                replaced.append(layer)
+        yield tracing
+    finally:
+        for layer in replaced:
+            del layer.call

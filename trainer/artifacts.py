@@ -1,0 +1,141 @@
+"""What a finished training leaves behind: each file whole or not there, and the contract last of all.
+
+``contract.json`` says that all the others are there and belong together.
+"""
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from data.contract import ModelContract, TrainingData
+from data.errors import OutputError
+from data.layout import RunLayout
+from data.sample_rows import write_sequences
+from data.schema import SequenceSchema
+from data.survey import Survey
+from trainer.config import TrainJob
+from trainer.network import Network
+
+_LIBRARIES = ("seqembed", "tensorflow", "keras", "numpy")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path` to write to; once written it is flushed and takes the name.
+
+    Raises:
+        OutputError: The directory is not writable or the disk is full.
+    """
+    temporary = path.with_name(f".writing-{path.name}")  # the suffix stays: Keras and matplotlib go by it
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error}). Free space or mend the permissions.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def refuse_unwritable(directory: Path) -> None:
+    """Find out before any work whether `directory` can be written to, or made.
+
+    Raises:
+        OutputError: It cannot.
+    """
+    nearest = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        what = "not writable" if nearest.is_dir() else "a file"
+        raise OutputError(f"{directory}: cannot be made, since {nearest} is {what}. Mend it, or give another --out.")
+
+
+def holds_run(layout: RunLayout) -> bool:
+    """Say whether a directory already holds anything a training would write."""
+    return any(path.exists() for path in _owned(layout))
+
+
+def clear(layout: RunLayout) -> None:
+    """Remove an older run, its contract first; whatever else lies in the directory stays.
+
+    Raises:
+        OutputError: It cannot be removed.
+    """
+    try:
+        for path in _owned(layout):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{layout.root}: the old run cannot be removed ({error}). Mend the permissions.") from error
+
+
+def _owned(layout: RunLayout) -> list[Path]:
+    files = [layout.contract, layout.encoder, layout.decoder, layout.autoencoder, layout.config, layout.history]
+    return [*files, layout.sample, layout.checkpoints, layout.plots]
+
+
+def write_config(layout: RunLayout, job: TrainJob) -> None:
+    """Write the options in force, so that ``seqembed train --config`` repeats the run."""
+    text = "# seqembed train --config config.toml --out NEW_DIRECTORY repeats this run.\n"
+    write_text(layout.config, text + tomli_w.dumps(job.to_options()))
+
+
+def write_models(layout: RunLayout, network: Network) -> None:
+    """Save encoder, decoder (where there is one) and autoencoder."""
+    models = {layout.encoder: network.encoder, layout.decoder: network.decoder, layout.autoencoder: network.autoencoder}
+    for path, model in models.items():
+        if model is not None:
+            with replacing(path) as temporary:
+                model.save(temporary)
+
+
+def write_sample(layout: RunLayout, found: Survey, schema: SequenceSchema) -> None:
+    """Write the sample of training sequences."""
+    with replacing(layout.sample) as temporary:
+        write_sequences(temporary, found.sample, schema)
+
+
+def write_history(layout: RunLayout, history: Mapping[str, Any]) -> None:
+    """Write losses and totals."""
+    write_text(layout.history, json.dumps(history, indent=1, allow_nan=False))
+
+
+def write_contract(
+    layout: RunLayout,
+    job: TrainJob,
+    schema: SequenceSchema,
+    found: Survey,
+    *,
+    fingerprint: str,
+    num_files: int,
+    num_parameters: int,
+) -> None:
+    """Write the contract: from now on the run counts as finished."""
+    versions = {name: metadata.version(name) for name in _LIBRARIES}
+    contract = ModelContract(
+        schema=schema,
+        length_policy=job.data.length_policy,
+        embedding_dim=job.model.embedding_dim,
+        architecture={**asdict(job.model), "num_parameters": num_parameters},
+        training=TrainingData(fingerprint=fingerprint, num_files=num_files, profile=found.profile),
+        versions={**versions, "python": platform.python_version()},
+    )
+    write_text(layout.contract, contract.to_json())

@@ -1,0 +1,159 @@
+"""All that a training is at one moment, saved as one: weights, optimizer, best weights, place, history, identity.
+
+A checkpoint is one `tf.train.Checkpoint`, so no kill can leave weights of one moment beside a history of another.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.errors import BundleError, OutputError, UsageError
+from trainer.backend import tf
+from trainer.network import Network
+
+_KEEP = 2
+# What may differ between a training and its resumption: nothing that shapes the weights of the epochs already run.
+FREE_OPTIONS = frozenset({"inputs", "epochs", "patience", "label"})
+
+
+class TrainingState:
+    """The moving parts of a training, as variables.
+
+    Attributes:
+        epochs_done: Finished epochs.
+        batches_done: Batches taken inside the epoch that runs.
+        totals: float64 (heads, 3): the sums of those batches.
+        history: One record an epoch.
+        best_epoch: Epoch with the lowest watched loss, 0 before the first.
+        best_loss: That loss.
+        waited: Epochs since.
+        seconds: Time spent in training, over all resumptions.
+        num_rows: Sequences learned from, over all epochs.
+    """
+
+    def __init__(self, network: Network, optimizer: Any, num_heads: int, identity: Mapping[str, Any]) -> None:
+        self._weights = network.trainable
+        self._best = [tf.Variable(variable) for variable in self._weights]
+        self._place = tf.Variable(np.zeros(5, np.int64))
+        self._numbers = tf.Variable(np.zeros(2, np.float64))
+        self._totals = tf.Variable(np.zeros((num_heads, 3), np.float64))
+        self._history = tf.Variable("[]", dtype=tf.string)
+        self.checkpoint = tf.train.Checkpoint(
+            weights=self._weights,
+            best=self._best,
+            optimizer=[variable.value for variable in optimizer.variables],
+            place=self._place,
+            numbers=self._numbers,
+            totals=self._totals,
+            history=self._history,
+            identity=tf.Variable(json.dumps(identity, sort_keys=True), dtype=tf.string),
+        )
+        self.epochs_done = self.batches_done = self.best_epoch = self.waited = self.num_rows = 0
+        self.best_loss, self.seconds = float("inf"), 0.0
+        self.totals: NDArray[np.float64] = np.zeros((num_heads, 3))
+        self.history: list[dict[str, Any]] = []
+
+    def remember_best(self, loss: float) -> None:
+        """Take the present weights for the best so far."""
+        self.best_epoch, self.best_loss, self.waited = self.epochs_done, loss, 0
+        for best, variable in zip(self._best, self._weights, strict=True):
+            best.assign(variable)
+
+    def restore_best(self) -> None:
+        """Put the best weights into the network; checkpoints written before keep the latest ones."""
+        for best, variable in zip(self._best, self._weights, strict=True):
+            variable.assign(best)
+
+    def weights_are_finite(self) -> bool:
+        """Say whether every weight is a number."""
+        return all(bool(tf.reduce_all(tf.math.is_finite(variable))) for variable in self._weights)
+
+    def pack(self) -> None:
+        """Copy the plain attributes into the variables that are saved."""
+        place = [self.epochs_done, self.batches_done, self.best_epoch, self.waited, self.num_rows]
+        self._place.assign(np.array(place, np.int64))
+        self._numbers.assign(np.array([self.best_loss, self.seconds]))
+        self._totals.assign(self.totals)
+        self._history.assign(json.dumps(self.history))
+
+    def unpack(self) -> None:
+        """Read the plain attributes back after a restore."""
+        places = (int(place) for place in self._place.numpy())
+        self.epochs_done, self.batches_done, self.best_epoch, self.waited, self.num_rows = places
+        self.best_loss, self.seconds = (float(number) for number in self._numbers.numpy())
+        self.totals = self._totals.numpy()
+        self.history = json.loads(self._history.numpy())
+
+
+class Checkpoints:
+    """The checkpoints of a run directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    @property
+    def latest(self) -> str | None:
+        """Where the newest complete checkpoint lies, None where there is none."""
+        found: str | None = tf.train.latest_checkpoint(str(self._directory))
+        return found
+
+    def save(self, state: TrainingState) -> None:
+        """Write the state as the newest checkpoint and drop all but the last two.
+
+        Raises:
+            OutputError: The directory is not writable or the disk is full.
+        """
+        state.pack()
+        manager = tf.train.CheckpointManager(state.checkpoint, str(self._directory), max_to_keep=_KEEP)
+        try:
+            manager.save()
+        except (OSError, tf.errors.OpError) as error:
+            raise OutputError(
+                f"{self._directory}: the checkpoint could not be written ({error}). Free space or mend the "
+                "permissions, then go on with --resume."
+            ) from error
+
+    def restore(self, state: TrainingState, identity: Mapping[str, Any]) -> bool:
+        """Bring the state to the newest checkpoint; return False where there is none.
+
+        Args:
+            state: A state of the same options.
+            identity: Options and data of this training, to be held against those of the checkpoint.
+
+        Raises:
+            BundleError: The checkpoint is damaged.
+            UsageError: It belongs to other options or other data.
+        """
+        path = self.latest
+        if path is None:
+            return False
+        try:
+            saved = tf.train.load_checkpoint(path).get_tensor("identity/.ATTRIBUTES/VARIABLE_VALUE")
+            refuse_other_identity(json.loads(saved), identity)
+            state.checkpoint.restore(path).assert_consumed()
+        except (ValueError, AssertionError, tf.errors.OpError) as error:
+            raise BundleError(
+                f"{path}: the checkpoint cannot be read ({error}). Train anew with --overwrite, or into another --out."
+            ) from error
+        state.unpack()
+        return True
+
+
+def refuse_other_identity(saved: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+    """Refuse to resume with other options or data than those a checkpoint was made with.
+
+    Raises:
+        UsageError: Names every difference.
+    """
+    names = sorted((saved.keys() | identity.keys()) - FREE_OPTIONS)
+    changed = [name for name in names if saved.get(name) != identity.get(name)]
+    if changed:
+        told = "; ".join(f"{name} was {saved.get(name)!r} and is now {identity.get(name)!r}" for name in changed)
+        raise UsageError(
+            f"--resume: the run was started differently: {told}. Give the options and data it was started with, or "
+            "train anew with --overwrite or into another --out."
+        )

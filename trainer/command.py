@@ -1,0 +1,40 @@
+"""`seqembed train`: options in, one call, one summary out. TensorFlow is imported only once the options are sound."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from data.errors import UsageError
+from trainer.config import TrainJob
+from trainer.options import PARAMETERS, SectionedCommand
+from trainer.progress import make_progress
+
+
+@click.command(
+    cls=SectionedCommand,
+    params=PARAMETERS,
+    short_help="Train a sequence autoencoder on Parquet.",
+    epilog="""\b
+Examples:
+  seqembed train history.parquet --out run
+  seqembed train events/ --layout events --time at --id customer --out run
+  seqembed train "days/*.parquet" --features temperature,load --units 128 --out run
+  seqembed train --config run/config.toml --out again
+  seqembed train history.parquet --out run --resume
+""",
+)
+def train(out: Path, resume: bool, overwrite: bool, progress: str, **options: Any) -> None:
+    """Train a sequence autoencoder on Parquet and write a run directory.
+
+    INPUT is a Parquet file, a directory (hive partitions too) or a glob; several may be given.
+    """
+    if resume and overwrite:
+        raise UsageError("--resume goes on with the run that --overwrite would replace. Give one of them.")
+    job = TrainJob.from_options(options)
+    from trainer.job import train as run_training
+
+    with make_progress(progress, Console(stderr=True), lambda text: click.echo(text, err=True)) as shown:
+        summary = run_training(job, out, resume=resume, overwrite=overwrite, progress=shown)
+    click.echo("\n".join(summary.lines()))

@@ -1,0 +1,211 @@
+"""Every option of a training, its default and its range, in one place; click reads the defaults from here.
+
+The classes check themselves: what exists is valid. ``TrainJob.to_options`` and ``from_options`` go to flat names and
+back, which are the names of the command's options and the keys of ``config.toml``.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
+
+from data.errors import UsageError
+from data.sequences import TRUNCATES, LengthPolicy, Truncate
+
+CELLS = ("lstm", "gru")
+ACTIVATIONS = ("tanh", "relu")
+POOLINGS = ("last", "mean", "max", "concat")
+DECODERS = ("repeat", "reshape", "dense", "autoregressive")
+FIXED_LENGTH_DECODERS = ("reshape", "dense")
+TASKS = ("reconstruct", "predict", "composite")
+LOSSES = ("mse", "mae", "huber", "binary_crossentropy")
+LAYOUT_CHOICES = ("auto", "nested", "events")
+_DEFAULT_DECODER = "repeat"
+
+
+def _one_of(option: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UsageError(f"--{option} must be one of {', '.join(choices)}; was {value!r}.")
+
+
+def _at_least(option: str, value: int, least: int) -> None:
+    if value < least:
+        raise UsageError(f"--{option} must be at least {least}; was {value}.")
+
+
+@dataclass(frozen=True, slots=True)
+class DataConfig:
+    """Which sequences to learn from.
+
+    Attributes:
+        inputs: Parquet files, directories or globs.
+        id: Column that names a sequence.
+        features: Feature columns in model order; empty takes every numeric sequence column.
+        layout: ``auto``, ``nested`` (a row is a sequence) or ``events`` (a row is one step).
+        time: Events only: column that orders the steps of an id.
+        label: Column that colours the map of the embeddings; never a feature by default.
+        max_length: Most steps kept of a sequence; None keeps all.
+        truncate: Which end a longer sequence keeps: ``tail`` the newest steps, ``head`` the oldest.
+
+    Raises:
+        UsageError: A value is outside its range, or options contradict each other.
+    """
+
+    inputs: tuple[str, ...]
+    id: str = "id"
+    features: tuple[str, ...] = ()
+    layout: str = "auto"
+    time: str | None = None
+    label: str | None = None
+    max_length: int | None = None
+    truncate: Truncate = "tail"
+
+    def __post_init__(self) -> None:
+        if not self.inputs:
+            raise UsageError("no INPUT given. Name a Parquet file, a directory or a glob.")
+        _one_of("layout", self.layout, LAYOUT_CHOICES)
+        _one_of("truncate", self.truncate, TRUNCATES)
+        if self.max_length is not None:
+            _at_least("max-length", self.max_length, 1)
+        elif self.truncate != "tail":
+            raise UsageError(f"--truncate {self.truncate} cuts nothing without --max-length. Give --max-length too.")
+
+    @property
+    def length_policy(self) -> LengthPolicy:
+        """What happens to long sequences."""
+        return LengthPolicy(self.max_length, self.truncate)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """The architecture and what it is trained to do.
+
+    Attributes:
+        cell: Recurrent cell, ``lstm`` or ``gru``.
+        units: Units of each recurrent layer and direction.
+        layers: Recurrent layers of the encoder, and of the decoder.
+        bidirectional: Whether the encoder also reads each sequence backwards.
+        activation: Of the recurrent layers, ``tanh`` or ``relu``.
+        pooling: From steps to one vector: ``last`` state, ``mean`` or ``max`` over valid steps, or all three.
+        embedding_dim: Width of the embedding.
+        decoder: How an embedding becomes steps again; ``reshape`` and ``dense`` write one fixed length.
+        reverse_target: Autoregressive only: the decoder writes the newest step first.
+        task: ``reconstruct`` the sequence, ``predict`` the step after a prefix, or both on one embedding.
+        loss: Compares target and output a value, in standardised units (``binary_crossentropy``: raw 0 and 1).
+
+    Raises:
+        UsageError: A value is outside its range, or options contradict each other.
+    """
+
+    cell: str = "lstm"
+    units: int = 64
+    layers: int = 1
+    bidirectional: bool = True
+    activation: str = "tanh"
+    pooling: str = "concat"
+    embedding_dim: int = 64
+    decoder: str = _DEFAULT_DECODER
+    reverse_target: bool = False
+    task: str = "reconstruct"
+    loss: str = "mse"
+
+    def __post_init__(self) -> None:
+        _one_of("cell", self.cell, CELLS)
+        _one_of("activation", self.activation, ACTIVATIONS)
+        _one_of("pooling", self.pooling, POOLINGS)
+        _one_of("decoder", self.decoder, DECODERS)
+        _one_of("task", self.task, TASKS)
+        _one_of("loss", self.loss, LOSSES)
+        _at_least("units", self.units, 1)
+        _at_least("layers", self.layers, 1)
+        _at_least("embedding-dim", self.embedding_dim, 1)
+        if self.reverse_target and self.decoder != "autoregressive":
+            raise UsageError(
+                f"--reverse-target works with --decoder autoregressive alone; the decoder was {self.decoder!r}."
+            )
+        if self.task == "predict" and self.decoder != _DEFAULT_DECODER:
+            raise UsageError(
+                f"--decoder {self.decoder} has no part in --task predict, which decodes nothing. "
+                "Drop it, or choose --task composite."
+            )
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """What the network puts out: ``reconstruction``, ``prediction`` or both."""
+        wanted = {"reconstruct": ("reconstruction",), "predict": ("prediction",)}
+        return wanted.get(self.task, ("reconstruction", "prediction"))
+
+    @property
+    def min_length(self) -> int:
+        """Steps a sequence needs to teach anything: predicting takes one step to see and one to predict."""
+        return 2 if self.task == "predict" else 1
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingConfig:
+    """How the weights are found.
+
+    Attributes:
+        epochs: Most passes over the training sequences; 0 writes an untrained model.
+        batch_size: Most sequences in a batch.
+        learning_rate: Of Adam.
+        patience: Epochs without a better validation loss before training stops.
+        validation_fraction: Share of the ids held out for validation, by a hash of the id.
+        clip_norm: Largest norm of a step's gradient over all weights; 0 leaves it alone.
+        seed: Of initial weights, order of batches and places of cuts.
+
+    Raises:
+        UsageError: A value is outside its range.
+    """
+
+    epochs: int = 100
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    patience: int = 10
+    validation_fraction: float = 0.1
+    clip_norm: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _at_least("epochs", self.epochs, 0)
+        _at_least("batch-size", self.batch_size, 1)
+        _at_least("patience", self.patience, 1)
+        _at_least("seed", self.seed, 0)
+        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
+            raise UsageError(f"--learning-rate must be a positive number; was {self.learning_rate}.")
+        if not 0 <= self.validation_fraction < 1:
+            raise UsageError(f"--validation-fraction must be at least 0 and below 1; was {self.validation_fraction}.")
+        if not (self.clip_norm >= 0 and math.isfinite(self.clip_norm)):
+            raise UsageError(f"--clip-norm must be 0 or a positive number; was {self.clip_norm}.")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainJob:
+    """All that decides what a training makes."""
+
+    data: DataConfig
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def to_options(self) -> dict[str, Any]:
+        """Return flat option names with their values: what ``config.toml`` holds; options that are unset are left out.
+
+        ``inputs`` stays as given, so that a run is repeated from the directory it was started in.
+        """
+        options = {**asdict(self.data), **asdict(self.model), **asdict(self.training)}
+        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
+        return {name: value for name, value in plain.items() if value is not None}
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Self:
+        """Build from flat option names; those that are missing take their default.
+
+        Raises:
+            UsageError: A value is outside its range, or options contradict each other.
+        """
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+        parts = (DataConfig, ModelConfig, TrainingConfig)
+        chosen: list[dict[str, Any]] = [
+            {f.name: values[f.name] for f in fields(part) if f.name in values} for part in parts
+        ]
+        return cls(DataConfig(**chosen[0]), ModelConfig(**chosen[1]), TrainingConfig(**chosen[2]))

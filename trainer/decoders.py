@@ -1,0 +1,141 @@
+"""Decoders: stock Keras models from an embedding back to steps.
+
+All take ``embedding`` float32 (batch, embedding_dim) and ``mask`` bool (batch, time), true at each step to be written:
+``np.arange(time) < lengths[:, None]``. The autoregressive one also takes ``previous`` float32 (batch, time, features):
+at each step the standardised step before it, zeros at the first.
+
+    repeat          the embedding at every step → recurrent layers → dense a step
+    reshape         the embedding as (time, k), widened where it does not divide → recurrent layers → dense a step
+    dense           the embedding as one step → recurrent layer of time × features units, reshaped → dense a step
+    autoregressive  previous step and embedding at every step, initial states from the embedding → dense a step
+
+`reshape` and `dense` write one fixed length; a mask longer than that gets NaN past it.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from data.errors import UsageError
+from trainer.backend import keras
+from trainer.config import FIXED_LENGTH_DECODERS, ModelConfig
+from trainer.model import recurrent_layer
+
+ops, layers = keras.ops, keras.layers
+
+# A recurrent layer of 4096 units holds 67 million recurrent weights: more is a wrong choice of decoder.
+MAX_FIXED_UNITS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderGraph:
+    """A decoder as a graph, from which models are cut.
+
+    Attributes:
+        inputs: Name → symbolic input.
+        scores: Symbolic output (batch, time, features): standardised values, or logits with binary cross-entropy.
+    """
+
+    inputs: dict[str, Any]
+    scores: Any
+
+
+def check_fixed_length(config: ModelConfig, fixed_length: int, num_features: int) -> None:
+    """Refuse a fixed-length decoder of absurd size.
+
+    Args:
+        config: The architecture.
+        fixed_length: Steps the decoder would write.
+        num_features: Width of a step.
+
+    Raises:
+        UsageError: The decoder would be too large.
+    """
+    if config.task == "predict" or config.decoder not in FIXED_LENGTH_DECODERS:
+        return
+    size = fixed_length * (num_features if config.decoder == "dense" else 1)
+    if size > MAX_FIXED_UNITS:
+        what = f"{fixed_length} steps" + (f" × {num_features} features" if config.decoder == "dense" else "")
+        raise UsageError(
+            f"--decoder {config.decoder} would write {what} = {size} at once; it is made for at most "
+            f"{MAX_FIXED_UNITS}. Shorten the sequences with --max-length, or choose --decoder repeat."
+        )
+
+
+def build_decoder(config: ModelConfig, num_features: int, fixed_length: int) -> DecoderGraph:
+    """Build the decoder's graph.
+
+    Args:
+        config: The architecture.
+        num_features: Width of a step.
+        fixed_length: Steps that `reshape` and `dense` write; the others ignore it.
+    """
+    embedding = keras.Input((config.embedding_dim,), name="embedding", dtype="float32")
+    mask = keras.Input((None,), name="mask", dtype="bool")
+    inputs = {"embedding": embedding, "mask": mask}
+    if config.decoder == "autoregressive":
+        inputs["previous"] = keras.Input((None, num_features), name="previous", dtype="float32")
+        hidden = _autoregressive(config, embedding, mask, inputs["previous"])
+    elif config.decoder == "repeat":
+        hidden = _recurrent(config, _repeat(embedding, mask))
+    elif config.decoder == "reshape":
+        hidden = _recurrent(config, _reshape(config, embedding, fixed_length))
+    else:
+        hidden = _dense(config, embedding, fixed_length, num_features)
+    scores = layers.Dense(num_features, name="steps")(hidden)  # (batch, time, features)
+    if config.decoder in FIXED_LENGTH_DECODERS:
+        scores = _fit(scores, mask, fixed_length)
+    return DecoderGraph(inputs, scores)
+
+
+def _name(config: ModelConfig, place: int) -> str:
+    return f"decoder_{config.cell}_{place + 1}"
+
+
+def _recurrent(config: ModelConfig, steps: Any) -> Any:
+    """Run the recurrent layers; right padding cannot reach a real step, so they need no mask."""
+    for place in range(config.layers):
+        steps = recurrent_layer(config, _name(config, place), return_sequences=True)(steps)
+    return steps  # (batch, time, units)
+
+
+def _repeat(embedding: Any, mask: Any) -> Any:
+    """Return the embedding at every step, (batch, time, embedding_dim); time comes from the mask."""
+    ones = ops.expand_dims(ops.ones_like(mask, dtype="float32"), -1)  # (batch, time, 1)
+    return ops.multiply(ones, ops.expand_dims(embedding, 1))
+
+
+def _reshape(config: ModelConfig, embedding: Any, time: int) -> Any:
+    """Return the embedding as (batch, time, k)."""
+    width = max(1, config.embedding_dim // time)
+    if width * time != config.embedding_dim:
+        embedding = layers.Dense(time * width, name="decoder_widen")(embedding)
+    return layers.Reshape((time, width), name="decoder_reshape")(embedding)
+
+
+def _dense(config: ModelConfig, embedding: Any, time: int, num_features: int) -> Any:
+    """Return (batch, time, features) from a recurrent layer that sees the embedding as its only step."""
+    steps = layers.Reshape((1, config.embedding_dim), name="decoder_one_step")(embedding)
+    for place in range(config.layers - 1):
+        steps = recurrent_layer(config, _name(config, place), return_sequences=True)(steps)
+    last = recurrent_layer(config, _name(config, config.layers - 1), units=time * num_features)
+    return layers.Reshape((time, num_features), name="decoder_reshape")(last(steps))
+
+
+def _autoregressive(config: ModelConfig, embedding: Any, mask: Any, previous: Any) -> Any:
+    """Return (batch, time, units); the embedding starts every layer's state and stands beside every previous step."""
+    steps = layers.Concatenate(name="decoder_previous")([previous, _repeat(embedding, mask)])
+    num_states = 2 if config.cell == "lstm" else 1
+    for place in range(config.layers):
+        name = _name(config, place)
+        names = [f"{name}_{state}" for state in ("state", "memory")[:num_states]]
+        start = [layers.Dense(config.units, activation="tanh", name=state)(embedding) for state in names]
+        steps = recurrent_layer(config, name, return_sequences=True)(steps, initial_state=start)
+    return steps
+
+
+def _fit(scores: Any, mask: Any, fixed_length: int) -> Any:
+    """Cut scores (batch, fixed_length, features) to the mask's time; steps past the fixed length are NaN."""
+    places = ops.cumsum(ops.ones_like(mask, dtype="int32"), axis=1) - 1  # (batch, time), from 0
+    inside = ops.minimum(places, fixed_length - 1)
+    cut = ops.take_along_axis(scores, ops.expand_dims(inside, -1), axis=1)
+    return ops.where(ops.expand_dims(ops.less(places, fixed_length), -1), cut, float("nan"))

@@ -1,0 +1,40 @@
+"""From a `SequenceSource` to tf.data: reading and padding go on while the last batch is being learned."""
+
+from collections.abc import Iterator
+
+from trainer.backend import tf
+from trainer.losses import Batch
+from trainer.source import SequenceSource
+from trainer.steps import signature
+
+_BATCHES_AHEAD = 4
+
+
+class Feed:
+    """A tf.data pipeline over a source, built once and run every epoch."""
+
+    def __init__(self, source: SequenceSource, num_features: int) -> None:
+        self._source = source
+        self._epoch = self._skip = 0
+        self._error: Exception | None = None
+        shapes = tuple(signature(num_features))
+        self._dataset = tf.data.Dataset.from_generator(self._generate, output_signature=shapes).prefetch(_BATCHES_AHEAD)
+
+    def epoch(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
+        """Yield the batches of `epoch` as tensors, without the first `skip`.
+
+        Raises:
+            InputError: A file can no longer be read.
+        """
+        self._epoch, self._skip, self._error = epoch, skip, None
+        for values, lengths, next_step in self._dataset:
+            yield Batch(values, lengths, next_step)
+        if self._error is not None:
+            raise self._error
+
+    def _generate(self) -> Iterator[Batch]:
+        # An error raised inside tf.data loses its class on the way out: carry it around.
+        try:
+            yield from self._source.batches(self._epoch, self._skip)
+        except Exception as error:
+            self._error = error

@@ -1,0 +1,109 @@
+"""What the data holds before training starts: one streaming pass that splits, counts, checks and describes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.errors import InputError
+from data.inputs import InputFile
+from data.schema import SequenceSchema
+from data.sequences import SequenceBlock
+from data.survey import Survey, survey
+from trainer.config import TrainJob
+from trainer.source import in_validation
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """The data of a training.
+
+    Attributes:
+        survey: Profile and sample of the training side; the longest sequence of both sides.
+        num_training: Sequences to learn from.
+        num_validation: Sequences held out.
+        num_too_short: Sequences of either side without enough steps for the task (empty ones included).
+        validation_fraction: Share held out; 0 where the data is too small to hold any out.
+    """
+
+    survey: Survey
+    num_training: int
+    num_validation: int
+    num_too_short: int
+    validation_fraction: float
+
+    def notes(self, schema: SequenceSchema) -> list[str]:
+        """Return what a user should know before waiting for the training, a line each."""
+        profile = self.survey.profile
+        lines = [
+            f"{self.num_training:,} training sequences, {self.num_validation:,} for validation; "
+            f"{schema.num_features} features, up to {self.survey.max_length} steps"
+        ]
+        if self.num_too_short:
+            lines.append(f"{self.num_too_short:,} sequences have too few steps to learn from (empty ones included)")
+        if self.survey.num_truncated:
+            lines.append(f"{self.survey.num_truncated:,} sequences are longer than --max-length and are truncated")
+        if not self.num_validation:
+            lines.append("no sequence is held out: early stopping watches the training loss")
+        described = zip(schema.feature_names, profile.std, profile.missing_rate, strict=True)
+        still = [name for name, std, missing in described if std == 0 or missing == 1]
+        if still:
+            lines.append(f"features that never change and teach nothing: {', '.join(still)}")
+        return lines
+
+
+def take_in(files: Sequence[InputFile], schema: SequenceSchema, job: TrainJob) -> Intake:
+    """Read all data once.
+
+    Raises:
+        BadRowError: A row is no sequence.
+        InputError: Too few sequences, or values that do not suit the loss.
+    """
+    keep = (job.data.label,) if job.data.label is not None else ()
+    for fraction in (job.training.validation_fraction, 0.0):
+        sides = _Sides(job, schema, fraction)
+        found = survey(
+            files, schema, job.data.length_policy, seed=job.training.seed, keep=keep, select=sides.training_side
+        )
+        if sides.num_training + sides.num_validation < 2:
+            raise InputError(
+                f"{', '.join(job.data.inputs)}: {sides.num_training + sides.num_validation} of {found.num_total:,} "
+                f"sequences have at least {job.model.min_length} step(s); training needs two or more."
+            )
+        if sides.num_training:
+            break  # else every id of a tiny data set fell on the other side: hold none out
+    return Intake(found, sides.num_training, sides.num_validation, sides.num_too_short, fraction)
+
+
+class _Sides:
+    """Splits blocks by the hash of the id, and counts and checks what it sees."""
+
+    def __init__(self, job: TrainJob, schema: SequenceSchema, fraction: float) -> None:
+        self._min_length = job.model.min_length
+        self._binary = job.model.loss == "binary_crossentropy"
+        self._schema, self._fraction = schema, fraction
+        self.num_training = self.num_validation = self.num_too_short = 0
+
+    def training_side(self, block: SequenceBlock) -> NDArray[np.bool_]:
+        """Return which sequences to describe, bool (sequences): those learned from, and the empty ones among them."""
+        if self._binary:
+            self._check_binary(block)
+        usable = block.lengths >= self._min_length
+        held_out = in_validation(block, self._fraction)
+        self.num_too_short += int((~usable).sum())
+        self.num_validation += int((usable & held_out).sum())
+        self.num_training += int((usable & ~held_out).sum())
+        described: NDArray[np.bool_] = (usable | (block.lengths == 0)) & ~held_out
+        return described
+
+    def _check_binary(self, block: SequenceBlock) -> None:
+        outside = (block.values < 0) | (block.values > 1)
+        if outside.any():
+            step, place = np.argwhere(outside)[0]
+            row = int(np.searchsorted(block.offsets, step, side="right")) - 1
+            raise InputError(
+                f"id {block.ids[row].as_py()!r}: feature '{self._schema.feature_names[place]}' holds "
+                f"{block.values[step, place]:g}; --loss binary_crossentropy expects values from 0 to 1. "
+                "Choose --loss mse, or other --features."
+            )

@@ -1,0 +1,193 @@
+"""One training from Parquet to run directory: the order of things, and what is refused before any of them."""
+
+from pathlib import Path
+from typing import Any
+
+from data.detect import detect_schema
+from data.errors import OutputError
+from data.inputs import InputFile, combined_fingerprint, resolve_inputs
+from data.layout import RunLayout
+from data.schema import SequenceSchema
+from trainer import artifacts
+from trainer.checkpoint import Checkpoints, TrainingState
+from trainer.config import FIXED_LENGTH_DECODERS, TrainJob
+from trainer.feed import Feed
+from trainer.intake import Intake, take_in
+from trainer.loop import CHECKPOINT_SECONDS, Loop
+from trainer.losses import Objective
+from trainer.network import Network, build_network
+from trainer.pictures import draw
+from trainer.progress import Progress
+from trainer.source import MAX_BATCH_STEPS, SequenceSource
+from trainer.steps import Steps, seed_everything
+from trainer.summary import TrainSummary
+
+# Decoded sequences kept between epochs, where they fit: together 256 MB.
+_TRAINING_CACHE_BYTES = 192_000_000
+_VALIDATION_CACHE_BYTES = 64_000_000
+
+
+def train(
+    job: TrainJob,
+    out: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> TrainSummary:
+    """Train, and write a run directory.
+
+    Args:
+        job: What to train on what.
+        out: The run directory; made where it is missing.
+        resume: Go on where an earlier training of the same options stood; without one, start.
+        overwrite: Replace the run that `out` holds.
+        progress: Who is told on the way.
+        checkpoint_seconds: Longest time without a checkpoint.
+
+    Raises:
+        UsageError: Options contradict each other, or those of the run to resume.
+        InputError: The data cannot be read as sequences, or holds too few.
+        OutputError: `out` holds a run, or cannot be written.
+        QualityGateError: The loss became NaN or infinite.
+        BundleError: The checkpoint to resume is damaged.
+    """
+    layout, progress = RunLayout(out), progress or Progress()
+    checkpoints = Checkpoints(layout.checkpoints)
+    _refuse_occupied(layout, checkpoints, resume=resume, overwrite=overwrite)
+    files = resolve_inputs(job.data.inputs)
+    schema = _schema(files, job)
+    intake = take_in(files, schema, job)
+    for line in intake.notes(schema):
+        progress.note(line)
+    seed_everything(job.training.seed)
+    profile = intake.survey.profile
+    network = build_network(job.model, profile, intake.survey.max_length)
+    objective = Objective(job.model, profile)
+    steps = Steps(network, objective, job.training, profile)
+    fingerprint = combined_fingerprint(files)
+    identity = {**job.to_options(), "data": fingerprint, "feature_names": list(schema.feature_names)}
+    state = TrainingState(network, steps.optimizer, len(job.model.heads), identity)
+    training, validation = _feeds(files, schema, job, intake)
+    loop = Loop(
+        steps=steps,
+        objective=objective,
+        training=training,
+        validation=validation,
+        state=state,
+        checkpoints=checkpoints,
+        config=job.training,
+        progress=progress,
+        checkpoint_seconds=checkpoint_seconds,
+    )
+    if overwrite:
+        artifacts.clear(layout)
+    resumed = resume and checkpoints.restore(state, identity)
+    if resumed and loop.finished and layout.contract.exists():
+        return TrainSummary(layout, _history(job, intake, network, loop), job.model.loss, already_finished=True)
+    if resumed:
+        layout.contract.unlink(missing_ok=True)  # the run is unfinished again
+        progress.note(f"goes on after epoch {state.epochs_done}, batch {state.batches_done}")
+    artifacts.write_config(layout, job)
+    if not resumed:
+        checkpoints.save(state)
+    progress.training_starts(job.training.epochs, intake.num_training, state.epochs_done)
+    loop.run()
+    history = _history(job, intake, network, loop)
+    artifacts.write_models(layout, network)
+    artifacts.write_sample(layout, intake.survey, schema)
+    artifacts.write_history(layout, history)
+    draw(layout, network, job.model, schema, profile, intake.survey.sample, state.history, job.data.label)
+    artifacts.write_contract(
+        layout,
+        job,
+        schema,
+        intake.survey,
+        fingerprint=fingerprint,
+        num_files=len(files),
+        num_parameters=network.num_parameters,
+    )
+    return TrainSummary(layout, history, job.model.loss)
+
+
+def _refuse_occupied(layout: RunLayout, checkpoints: Checkpoints, *, resume: bool, overwrite: bool) -> None:
+    artifacts.refuse_unwritable(layout.root)
+    if overwrite or not artifacts.holds_run(layout):
+        return
+    if not resume:
+        raise OutputError(
+            f"{layout.root}: already holds a run. Give --resume to go on with it, --overwrite to replace it, "
+            "or another --out."
+        )
+    if layout.contract.exists() and checkpoints.latest is None:
+        raise OutputError(
+            f"{layout.root}: holds a finished run without checkpoints, so there is nothing to resume. "
+            "Give --overwrite to replace it, or another --out."
+        )
+
+
+def _schema(files: tuple[InputFile, ...], job: TrainJob) -> SequenceSchema:
+    data = job.data
+    return detect_schema(
+        files,
+        id_column=data.id,
+        features=data.features,
+        layout=data.layout,
+        time_column=data.time,
+        exclude=() if data.label is None else (data.label,),
+    )
+
+
+def _feeds(
+    files: tuple[InputFile, ...], schema: SequenceSchema, job: TrainJob, intake: Intake
+) -> tuple[Feed, Feed | None]:
+    batch_size = job.training.batch_size
+    if job.model.task != "predict" and job.model.decoder in FIXED_LENGTH_DECODERS:
+        # These write their full length for every sequence, however short: that bounds the batch.
+        batch_size = min(batch_size, max(1, MAX_BATCH_STEPS // intake.survey.max_length))
+
+    def feed(validation: bool, cache_bytes: int) -> Feed:
+        source = SequenceSource(
+            files,
+            schema,
+            job.data.length_policy,
+            job.model,
+            validation=validation,
+            fraction=intake.validation_fraction,
+            batch_size=batch_size,
+            seed=job.training.seed,
+            cache_bytes=cache_bytes,
+        )
+        return Feed(source, schema.num_features)
+
+    held_out = feed(True, _VALIDATION_CACHE_BYTES) if intake.num_validation else None
+    return feed(False, _TRAINING_CACHE_BYTES), held_out
+
+
+def _history(job: TrainJob, intake: Intake, network: Network, loop: Loop) -> dict[str, Any]:
+    """Return the document of ``history.json``; the baseline is scored on the data that decided what is best."""
+    state = loop.state
+    watched = loop.training if loop.validation is None else loop.validation
+    if state.best_epoch:
+        best = {name: value for name, value in state.history[state.best_epoch - 1].items() if name != "epoch"}
+        best.pop("rows_per_second")
+    else:
+        prefix = "" if loop.validation is None else "val_"
+        best = loop.steps.evaluate(watched.epoch(0), prefix)
+    return {
+        "epochs": state.history,
+        "watched": loop.watched,
+        "best_epoch": state.best_epoch,
+        "best_loss": best[loop.watched],
+        "best_val_loss": best.get("val_loss"),
+        "best": best,
+        "baseline": loop.steps.baseline(watched.epoch(0)),
+        "num_parameters": network.num_parameters,
+        "num_training": intake.num_training,
+        "num_validation": intake.num_validation,
+        "seconds": state.seconds,
+        "rows_per_second": state.num_rows / state.seconds if state.seconds else 0.0,
+        "stopped_early": loop.stopped_early,
+        "patience": job.training.patience,
+    }

@@ -1,0 +1,123 @@
+"""The training loop: epochs of batches, early stopping, checkpoints, and a clear end when the loss is no number."""
+
+import math
+import time
+from dataclasses import dataclass
+
+from data.errors import QualityGateError
+from trainer.checkpoint import Checkpoints, TrainingState
+from trainer.config import TrainingConfig
+from trainer.feed import Feed
+from trainer.losses import Batch, Objective
+from trainer.progress import Progress
+from trainer.steps import Steps
+
+CHECKPOINT_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A training that can be entered at any batch.
+
+    Attributes:
+        steps: Compiled steps.
+        objective: Loss and metrics.
+        training: Batches to learn from.
+        validation: Held-out batches; None watches the training loss instead.
+        state: Where the training stands.
+        checkpoints: Where it is saved.
+        config: Epochs, patience.
+        progress: Who is told.
+        checkpoint_seconds: Longest time without a checkpoint.
+    """
+
+    steps: Steps
+    objective: Objective
+    training: Feed
+    validation: Feed | None
+    state: TrainingState
+    checkpoints: Checkpoints
+    config: TrainingConfig
+    progress: Progress
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
+
+    @property
+    def watched(self) -> str:
+        """Which loss decides what is best."""
+        return "loss" if self.validation is None else "val_loss"
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether patience has run out."""
+        return self.state.waited >= self.config.patience
+
+    @property
+    def finished(self) -> bool:
+        """Whether no epoch is left to run."""
+        return self.stopped_early or self.state.epochs_done >= self.config.epochs
+
+    def run(self) -> None:
+        """Train until the epochs are done or patience has run out; then put the best weights in place.
+
+        Raises:
+            QualityGateError: The loss is no longer a number.
+            InputError: A file can no longer be read.
+            OutputError: A checkpoint cannot be written.
+        """
+        while not self.finished:
+            self._epoch()
+        if self.state.best_epoch:
+            self.state.restore_best()
+
+    def _epoch(self) -> None:
+        state, number = self.state, self.state.epochs_done + 1
+        self.progress.epoch_starts(number)
+        started = last_save = time.monotonic()
+        num_rows = 0
+        for batch in self.training.epoch(number, skip=state.batches_done):
+            num_rows += self._learn(batch, number)
+            now = time.monotonic()
+            if now - last_save >= self.checkpoint_seconds:
+                state.seconds += now - last_save
+                self.checkpoints.save(state)
+                last_save = time.monotonic()
+        record = {"epoch": number, **self.objective.report(state.totals)}
+        if self.validation is not None:
+            record |= self.steps.evaluate(self.validation.epoch(0), prefix="val_")
+        watched = record[self.watched] if state.weights_are_finite() else math.nan
+        self._refuse_nan(watched, number)
+        now = time.monotonic()
+        record["rows_per_second"] = num_rows / max(now - started, 1e-9)
+        state.seconds += now - last_save
+        self._close(record)
+        self.progress.epoch_ends(record, best=state.best_epoch == number)
+
+    def _learn(self, batch: Batch, number: int) -> int:
+        sums = self.steps.learn(batch)
+        self.state.totals += sums
+        self.state.batches_done += 1
+        num_rows = int(batch.lengths.shape[0])
+        self.state.num_rows += num_rows
+        loss = self.objective.report(sums)["loss"]
+        self._refuse_nan(loss, number)
+        self.progress.batch_ends(num_rows, self.objective.report(self.state.totals)["loss"])
+        return num_rows
+
+    def _close(self, record: dict[str, float]) -> None:
+        state = self.state
+        state.epochs_done, state.batches_done = int(record["epoch"]), 0
+        state.totals = state.totals * 0
+        state.waited += 1
+        state.history.append(record)
+        if record[self.watched] < state.best_loss:
+            state.remember_best(record[self.watched])
+        self.checkpoints.save(state)
+
+    def _refuse_nan(self, loss: float, number: int) -> None:
+        if math.isfinite(loss):
+            return
+        raise QualityGateError(
+            f"epoch {number}, batch {self.state.batches_done}: the loss is {loss}, so training stopped. Lower "
+            "--learning-rate, use --activation tanh, give a --clip-norm above 0, or look for features with extreme "
+            "values (`seqembed inspect` and the profile in contract.json show their scale)."
+        )

@@ -1,0 +1,120 @@
+"""Losses that see real values alone: neither padding nor a missing target ever enters a sum, a count or a gradient.
+
+Each returns sums and counts, not means, so that a mean over many batches is exact however they were cut.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.profile import SequenceProfile
+from trainer.backend import tf
+from trainer.config import ModelConfig
+from trainer.model import moments
+
+
+class Batch(NamedTuple):
+    """What one step of training sees; numpy arrays or tensors.
+
+    Attributes:
+        values: float32 (batch, time, features), raw units; NaN is missing, the padding is 0.
+        lengths: int32 (batch), steps the encoder sees.
+        next_step: float32 (batch, features), raw units: the step after them; NaN where there is none.
+    """
+
+    values: Any
+    lengths: Any
+    next_step: Any
+
+
+def _mse(targets: Any, scores: Any) -> Any:
+    return tf.square(scores - targets)
+
+
+def _mae(targets: Any, scores: Any) -> Any:
+    return tf.abs(scores - targets)
+
+
+def _huber(targets: Any, scores: Any) -> Any:
+    distance = tf.abs(scores - targets)
+    return tf.where(distance <= 1.0, 0.5 * tf.square(distance), distance - 0.5)
+
+
+def _binary_crossentropy(targets: Any, scores: Any) -> Any:
+    return tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=scores)
+
+
+_LOSSES: dict[str, Callable[[Any, Any], Any]] = {
+    "mse": _mse,
+    "mae": _mae,
+    "huber": _huber,
+    "binary_crossentropy": _binary_crossentropy,
+}
+
+
+def masked_sums(loss: str, targets: Any, scores: Any, mask: Any) -> Any:
+    """Sum a loss over the values that count.
+
+    Args:
+        loss: Name of the loss; with ``binary_crossentropy`` targets are in 0…1 and scores are logits.
+        targets: float32 (…, features); NaN is missing.
+        scores: float32 (…, features).
+        mask: bool, broadcast against targets: false in the padding.
+
+    Returns:
+        float32 (3): the sum of losses, the number of values, and, with ``binary_crossentropy``, how many values the
+        threshold 0.5 gets right (else 0).
+    """
+    valid = tf.logical_and(mask, tf.logical_not(tf.math.is_nan(targets)))
+    # Clean both sides before the loss: the gradient of a NaN that is masked afterwards is still NaN.
+    targets, scores = tf.where(valid, targets, 0.0), tf.where(valid, scores, 0.0)
+    losses = tf.where(valid, _LOSSES[loss](targets, scores), 0.0)
+    hits = tf.zeros(())
+    if loss == "binary_crossentropy":
+        right = tf.logical_and(valid, tf.equal(scores > 0.0, targets > 0.5))
+        hits = tf.reduce_sum(tf.cast(right, tf.float32))
+    return tf.stack([tf.reduce_sum(losses), tf.reduce_sum(tf.cast(valid, tf.float32)), hits])
+
+
+class Objective:
+    """The sums of every head of a task, from a batch and the network's scores."""
+
+    def __init__(self, config: ModelConfig, profile: SequenceProfile) -> None:
+        self.loss = config.loss
+        self.heads = config.heads
+        self._mean, self._std = moments(profile)
+
+    def sums(self, batch: Batch, scores: Mapping[str, Any]) -> Any:
+        """Return float32 (heads, 3): what `masked_sums` gives for each head, in the order of `heads`."""
+        rows = []
+        for head in self.heads:
+            if head == "reconstruction":
+                steps = tf.range(tf.shape(batch.values)[1])
+                mask = (steps < batch.lengths[:, None])[:, :, None]  # (batch, time, 1)
+                targets = batch.values
+            else:
+                mask, targets = True, batch.next_step
+            if self.loss != "binary_crossentropy":
+                targets = (targets - self._mean) / self._std
+            rows.append(masked_sums(self.loss, targets, scores[head], mask))
+        return tf.stack(rows)
+
+    def baseline_scores(self, profile: SequenceProfile) -> NDArray[np.float32]:
+        """Return the scores of always answering with each feature's mean, float32 (features)."""
+        if self.loss != "binary_crossentropy":
+            return np.zeros_like(self._mean)
+        share = np.clip(np.asarray(profile.mean), 1e-6, 1 - 1e-6)
+        logits: NDArray[np.float32] = np.log(share / (1 - share)).astype(np.float32)
+        return logits
+
+    def report(self, totals: NDArray[np.float64], prefix: str = "") -> dict[str, float]:
+        """Turn summed sums, float64 (heads, 3), into a loss, the loss of each of several heads, and binary accuracy."""
+        means = totals[:, 0] / np.maximum(totals[:, 1], 1)
+        figures = {f"{prefix}loss": float(means.sum())}
+        if len(self.heads) > 1:
+            figures |= {f"{prefix}{head}_loss": float(mean) for head, mean in zip(self.heads, means, strict=True)}
+        if self.loss == "binary_crossentropy":
+            figures[f"{prefix}binary_accuracy"] = float(totals[:, 2].sum() / max(totals[:, 1].sum(), 1))
+        return figures

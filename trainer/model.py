@@ -1,0 +1,104 @@
+"""The encoder as a stock Keras model: {values, lengths} → embedding.
+
+Standardisation, imputation and the mask are layers and operations of the model, so that serving cannot drift from
+training. Only layers and operations that Keras ships are used: any Keras 3 loads ``encoder.keras`` without seqembed.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.profile import SequenceProfile
+from trainer.backend import keras
+from trainer.config import ModelConfig
+
+ops, layers = keras.ops, keras.layers
+
+_LOWEST = -1e30  # below every activation, so that padding never wins a maximum
+
+
+def moments(profile: SequenceProfile) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return mean and standard deviation to standardise with, each float32 (features), raw units.
+
+    A feature that never changes gets a deviation of 1: it standardises to 0, or to a plain offset once it does change.
+    """
+    mean = np.asarray(profile.mean, dtype=np.float32)
+    std = np.asarray(profile.std, dtype=np.float32)
+    return mean, np.where(std > 0, std, np.float32(1.0))
+
+
+def valid_steps(values: Any, lengths: Any) -> Any:
+    """Return the mask of real steps, bool (batch, time), of values (batch, time, features) and lengths (batch)."""
+    positions = ops.cumsum(ops.ones_like(values[:, :, 0], dtype="int32"), axis=1)  # (batch, time), from 1
+    return ops.less_equal(positions, ops.expand_dims(lengths, 1))
+
+
+def standardised(values: Any, mask: Any, profile: SequenceProfile, name: str) -> Any:
+    """Standardise; missing values become 0, which is the mean, and so does whatever stands in the padding."""
+    mean, std = moments(profile)
+    scaled = layers.Normalization(mean=mean, variance=std**2, name=name)(values)  # (batch, time, features)
+    known = ops.logical_and(ops.expand_dims(mask, -1), ops.logical_not(ops.isnan(scaled)))
+    return ops.where(known, scaled, 0.0)
+
+
+def raw_values(scores: Any, profile: SequenceProfile, loss: str, name: str) -> Any:
+    """Turn scores (…, features) into raw units; with binary cross-entropy, logits into probabilities."""
+    if loss == "binary_crossentropy":
+        return layers.Activation("sigmoid", name=name)(scores)
+    mean, std = moments(profile)
+    return layers.Normalization(mean=mean, variance=std**2, invert=True, name=name)(scores)
+
+
+def recurrent_layer(config: ModelConfig, name: str, units: int | None = None, **options: Any) -> Any:
+    """Return one forward recurrent layer of the configured cell and activation."""
+    kind = layers.LSTM if config.cell == "lstm" else layers.GRU
+    return kind(units or config.units, activation=config.activation, name=name, **options)
+
+
+def build_encoder(config: ModelConfig, profile: SequenceProfile) -> Any:
+    """Build the encoder.
+
+    Args:
+        config: The architecture.
+        profile: Statistics of the training sequences, to standardise with.
+
+    Returns:
+        A Keras model from ``values`` float32 (batch, time, features), raw units, NaN allowed, and ``lengths`` int32
+        (batch) to the embedding, float32 (batch, embedding_dim). What stands beyond a length has no influence.
+    """
+    num_features = len(profile.mean)
+    values = keras.Input((None, num_features), name="values", dtype="float32")
+    lengths = keras.Input((), name="lengths", dtype="int32")
+    mask = valid_steps(values, lengths)  # (batch, time)
+    steps = standardised(values, mask, profile, "standardise")
+    for place in range(config.layers):
+        steps, states = _recurrent(config, f"encoder_{config.cell}_{place + 1}", steps, mask)
+    pooled = _pool(config.pooling, steps, states, mask, lengths)
+    embedding = layers.Dense(config.embedding_dim, name="embedding")(pooled)  # (batch, embedding_dim)
+    return keras.Model({"values": values, "lengths": lengths}, embedding, name="encoder")
+
+
+def _recurrent(config: ModelConfig, name: str, steps: Any, mask: Any) -> tuple[Any, list[Any]]:
+    """Return the outputs (batch, time, units × directions) and each direction's final state (batch, units)."""
+    layer = recurrent_layer(config, name, return_sequences=True, return_state=True)
+    if not config.bidirectional:
+        outputs, *states = layer(steps, mask=mask)
+        return outputs, states[:1]
+    outputs, *states = layers.Bidirectional(layer, name=f"{name}_both_ways")(steps, mask=mask)
+    return outputs, [states[0], states[len(states) // 2]]  # the hidden states; an LSTM's cell states stay inside
+
+
+def _pool(pooling: str, steps: Any, states: list[Any], mask: Any, lengths: Any) -> Any:
+    """Return one vector a sequence, (batch, width); a sequence without steps gets zeros from mean and max."""
+    parts = []
+    real = ops.expand_dims(mask, -1)  # (batch, time, 1)
+    if pooling in ("last", "concat"):
+        parts += states
+    if pooling in ("mean", "concat"):
+        count = ops.cast(ops.maximum(ops.expand_dims(lengths, 1), 1), "float32")  # (batch, 1)
+        parts.append(ops.divide(ops.sum(ops.where(real, steps, 0.0), axis=1), count))
+    if pooling in ("max", "concat"):
+        highest = ops.max(ops.where(real, steps, _LOWEST), axis=1)
+        parts.append(ops.where(ops.greater(ops.expand_dims(lengths, 1), 0), highest, 0.0))
+    return parts[0] if len(parts) == 1 else layers.Concatenate(name="pooled")(parts)

@@ -1,0 +1,113 @@
+"""The options of `seqembed train`, in the sections its help shows; every default comes from the configuration."""
+
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+from data.sequences import TRUNCATES
+from trainer import config
+from trainer.config import DataConfig, ModelConfig, TrainingConfig
+from trainer.progress import PROGRESSES
+
+_DEFAULTS = {
+    field.name: field.default
+    for part in (DataConfig, ModelConfig, TrainingConfig)
+    for field in fields(part)
+    if field.default is not MISSING
+}
+_POSITIVE = click.IntRange(1)
+_COUNT = click.IntRange(0)
+
+
+class Names(click.ParamType):
+    """Names with commas between, or a list in a TOML file."""
+
+    name = "A,B,C"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Return the names."""
+        parts = value.split(",") if isinstance(value, str) else value
+        return tuple(name for part in parts if (name := str(part).strip()))
+
+
+class SectionedCommand(click.Command):
+    """A command whose help groups its options."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a section a group; options added later (`--config`, `--help`) come last."""
+        left = {param.name: param for param in self.get_params(ctx) if isinstance(param, click.Option)}
+        sections = {title: [left.pop(option.name, option) for option in options] for title, options in SECTIONS.items()}
+        sections["This command"] += left.values()
+        for title, options in sections.items():
+            with formatter.section(title):
+                formatter.write_dl([record for option in options if (record := option.get_help_record(ctx))])
+
+
+def _option(flag: str, text: str, type: Any = None, unset: str = "none", **settings: Any) -> click.Option:
+    """Return the option of the field named like it; `unset` says in the help what no value means."""
+    name = flag.split("/")[0].removeprefix("--").replace("-", "_")
+    default = _DEFAULTS[name]
+    # click shows a value's own text where it is told True, and words of ours in parentheses.
+    shown = unset if default in (None, ()) else True
+    return click.Option([flag], default=default, show_default=shown, help=text, type=type, **settings)
+
+
+def _choice(flag: str, choices: tuple[str, ...], text: str) -> click.Option:
+    return _option(flag, text, click.Choice(choices))
+
+
+def _switch(flag: str, text: str) -> click.Option:
+    return click.Option([flag], is_flag=True, default=False, show_default="off", help=text)
+
+
+SECTIONS: dict[str, list[click.Option]] = {
+    "Data": [
+        _option("--id", "Column that names a sequence.", metavar="COLUMN"),
+        _option("--features", "Feature columns, in model order.", Names(), unset="every numeric sequence column"),
+        _choice("--layout", config.LAYOUT_CHOICES, "Whether a row is a sequence (nested) or one step (events)."),
+        _option("--time", "Events layout: column that orders the steps of an id.", metavar="COLUMN"),
+        _option("--label", "Column that colours the map of embeddings; no feature unless named.", metavar="COLUMN"),
+        _option("--max-length", "Most steps kept of a sequence.", _POSITIVE, unset="all", metavar="STEPS"),
+        _choice("--truncate", TRUNCATES, "Which end a longer sequence keeps: tail is the newest."),
+        _option("--validation-fraction", "Share of ids held out, by a hash of the id.", float),
+    ],
+    "Model": [
+        _choice("--cell", config.CELLS, "Recurrent cell."),
+        _option("--units", "Units of each recurrent layer and direction.", _POSITIVE, metavar="N"),
+        _option("--layers", "Recurrent layers of the encoder, and of the decoder.", _POSITIVE, metavar="N"),
+        _option("--bidirectional/--forward-only", "Whether the encoder also reads backwards."),
+        _choice("--activation", config.ACTIVATIONS, "Of the recurrent layers."),
+        _choice("--pooling", config.POOLINGS, "From steps to one vector; concat is all three."),
+        _option("--embedding-dim", "Width of the embedding.", _POSITIVE, metavar="N"),
+        _choice("--decoder", config.DECODERS, "From embedding to steps; reshape and dense write one fixed length."),
+        _switch("--reverse-target", "The autoregressive decoder writes the newest step first."),
+        _choice("--task", config.TASKS, "Reconstruct, predict the step after a prefix, or both (composite)."),
+        _choice("--loss", config.LOSSES, "Compares output and target; binary_crossentropy takes values in 0…1."),
+    ],
+    "Training": [
+        _option("--epochs", "Most passes over the data; 0 writes an untrained model.", _COUNT, metavar="N"),
+        _option("--batch-size", "Most sequences in a batch.", _POSITIVE, metavar="N"),
+        _option("--learning-rate", "Of Adam.", float),
+        _option("--patience", "Epochs without a better validation loss before training stops.", _POSITIVE, metavar="N"),
+        _option("--clip-norm", "Largest norm of a gradient; 0 turns clipping off.", float),
+        _option("--seed", "Of initial weights, order of batches and places of cuts.", _COUNT, metavar="N"),
+    ],
+    "This command": [
+        click.Option(["--out"], required=True, type=click.Path(file_okay=False, path_type=Path), help="Run directory."),
+        _switch("--resume", "Go on where a training into --out stood."),
+        _switch("--overwrite", "Replace the run that --out holds."),
+        click.Option(
+            ["--progress"],
+            type=click.Choice(PROGRESSES),
+            default="auto",
+            show_default=True,
+            help="A bar, plain lines, or nothing; auto is a bar on a terminal.",
+        ),
+    ],
+}
+PARAMETERS: list[click.Parameter] = [
+    click.Argument(["inputs"], metavar="INPUT...", nargs=-1, required=False),
+    *(option for options in SECTIONS.values() for option in options),
+]

@@ -1,0 +1,159 @@
+"""The data behind the pictures in ``plots/``: what the finished network makes of the sample."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from data.batching import SequenceBatch, pad, plan_batches
+from data.layout import RunLayout
+from data.profile import SequenceProfile
+from data.schema import SequenceSchema
+from data.sequences import SequenceBlock
+from trainer import plots
+from trainer.artifacts import replacing
+from trainer.config import ModelConfig
+from trainer.model import moments
+from trainer.network import Network
+from trainer.source import MAX_BATCH_STEPS
+
+_NUM_SHOWN = 4
+# A free-running decoder runs once a step, over all steps so far: quadratic, so long sequences are shown in part.
+_MAX_SHOWN_STEPS = 120
+
+
+def draw(
+    layout: RunLayout,
+    network: Network,
+    config: ModelConfig,
+    schema: SequenceSchema,
+    profile: SequenceProfile,
+    sample: SequenceBlock,
+    history: Sequence[Mapping[str, float | None]],
+    label: str | None,
+) -> None:
+    """Draw all pictures of a run.
+
+    Args:
+        layout: Where they go.
+        network: The trained models.
+        config: Their architecture.
+        schema: Names of the features.
+        profile: Statistics of the training sequences.
+        sample: Training sequences with the label column kept.
+        history: One record an epoch; without any the loss picture is left out.
+        label: Column that colours the map.
+
+    Raises:
+        OutputError: A picture cannot be written.
+    """
+    if history:
+        with replacing(layout.plots / "losses.png") as path:
+            plots.plot_losses(history, path)
+    models = {"encoder": network.encoder, **({"decoder": network.decoder} if network.decoder is not None else {})}
+    with replacing(layout.plots / "model.png") as path:
+        plots.plot_model(models, path)
+    if network.decoder is not None:
+        originals, written, titles = reconstructions(network, config, profile, sample)
+        with replacing(layout.plots / "reconstructions.png") as path:
+            plots.plot_reconstructions(originals, written, schema.feature_names, path, titles)
+    labels = None if label is None else [_text(value) for value in sample.kept[label]]
+    names = [_text(value) for value in sample.ids]
+    with replacing(layout.plots / "embeddings.png") as path:
+        plots.plot_embeddings(embed(network, sample), path, labels, names, label)
+
+
+def embed(network: Network, block: SequenceBlock) -> NDArray[np.float32]:
+    """Return the embeddings of a block's sequences, none of them empty, float32 (sequences, embedding_dim)."""
+    width = network.encoder.output_shape[-1]
+    embeddings = np.zeros((block.num_sequences, width), dtype=np.float32)
+    for batch in _batches(block):
+        embeddings[batch.rows] = _encode(network, batch)
+    return embeddings
+
+
+def reconstructions(
+    network: Network, config: ModelConfig, profile: SequenceProfile, sample: SequenceBlock
+) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]], list[str]]:
+    """Return some sequences short to long, what the decoder makes of their embeddings, and a title each."""
+    order = np.argsort(sample.lengths, kind="stable")
+    places = np.unique(np.linspace(0, len(order) - 1, _NUM_SHOWN + 2).round().astype(np.int64)[1:-1])
+    rows = order[places]
+    batch = pad(sample, rows)
+    if config.decoder == "autoregressive":
+        written = generate(network, config, profile, batch, max_steps=_MAX_SHOWN_STEPS)
+    else:
+        given = {"embedding": _encode(network, batch), "mask": _mask(batch)}
+        written = np.asarray(_decoder(network)(given))
+    how = ", free-running" if config.decoder == "autoregressive" else ""
+    originals = [batch.values[row, :length] for row, length in enumerate(batch.lengths)]
+    outputs = [written[row, :length] for row, length in enumerate(batch.lengths)]
+    titles = [
+        f"{_text(sample.ids[int(row)])} ({len(original)} steps{how})"
+        for row, original in zip(rows, originals, strict=True)
+    ]
+    return originals, outputs, titles
+
+
+def generate(
+    network: Network,
+    config: ModelConfig,
+    profile: SequenceProfile,
+    batch: SequenceBatch,
+    *,
+    max_steps: int,
+) -> NDArray[np.float32]:
+    """Let an autoregressive decoder write sequences from their embeddings alone, each step from its own steps before.
+
+    Args:
+        network: Models with an autoregressive decoder.
+        config: Their architecture.
+        profile: Statistics of the training sequences.
+        batch: Sequences, raw units.
+        max_steps: Most steps to write; the rest stays NaN.
+
+    Returns:
+        float32 (batch, time, features), raw units, oldest step first.
+    """
+    mean, std = moments(profile)
+    mask, embedding = _mask(batch), _encode(network, batch)
+    num_steps = min(batch.values.shape[1], max_steps)
+    written = np.full(batch.values.shape, np.nan, dtype=np.float32)
+    previous = np.zeros((len(mask), num_steps, len(mean)), dtype=np.float32)
+    for step in range(num_steps):
+        so_far = slice(0, step + 1)
+        given = {"embedding": embedding, "mask": mask[:, so_far], "previous": previous[:, so_far]}
+        written[:, step] = _decoder(network)(given)[:, step]
+        if step + 1 < num_steps:
+            told = np.round(written[:, step]) if config.loss == "binary_crossentropy" else written[:, step]
+            previous[:, step + 1] = (told - mean) / std
+    if config.reverse_target:
+        for row, length in enumerate(batch.lengths):
+            written[row, :length] = written[row, :length][::-1].copy()
+    return written
+
+
+def _encode(network: Network, batch: SequenceBatch) -> NDArray[np.float32]:
+    return np.asarray(network.encoder({"values": batch.values, "lengths": batch.lengths}))
+
+
+def _decoder(network: Network) -> Any:
+    if network.decoder is None:
+        raise ValueError("a network that only predicts has no decoder")
+    return network.decoder
+
+
+def _mask(batch: SequenceBatch) -> NDArray[np.bool_]:
+    steps = np.arange(batch.values.shape[1])
+    return steps < batch.lengths[:, None]
+
+
+def _batches(block: SequenceBlock) -> Iterator[SequenceBatch]:
+    for rows in plan_batches(block.lengths, 64, MAX_BATCH_STEPS):
+        yield pad(block, rows)
+
+
+def _text(value: pa.Scalar) -> str:
+    return "missing" if value.as_py() is None else str(value.as_py())

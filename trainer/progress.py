@@ -1,0 +1,159 @@
+"""What a training shows while it runs: a bar on a terminal, one plain line an epoch in a log."""
+
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from rich import progress as rich_progress
+from rich.console import Console
+
+PROGRESSES = ("auto", "bar", "plain", "none")
+
+
+class Progress:
+    """Shows nothing; the base of what shows something."""
+
+    def __enter__(self) -> Self:
+        """Start showing."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop showing, whatever happened."""
+
+    def note(self, text: str) -> None:
+        """Say one line."""
+
+    def training_starts(self, num_epochs: int, num_rows: int, epochs_done: int) -> None:
+        """Say how much there is: at most `num_epochs` passes over `num_rows` sequences, of which some are done."""
+
+    def epoch_starts(self, epoch: int) -> None:
+        """Say that an epoch starts, from 1."""
+
+    def batch_ends(self, num_rows: int, loss: float) -> None:
+        """Count a batch's sequences; `loss` is the mean over the epoch so far."""
+
+    def epoch_ends(self, record: Mapping[str, Any], best: bool) -> None:
+        """Show an epoch's figures; `best` says that its weights are the best so far."""
+
+
+class PlainProgress(Progress):
+    """One line an epoch, for logs."""
+
+    def __init__(self, echo: Callable[[str], object]) -> None:
+        self._echo = echo
+        self._num_epochs = 0
+        self._seconds: list[float] = []
+        self._started = 0.0
+
+    def note(self, text: str) -> None:
+        """Say one line."""
+        self._echo(text)
+
+    def training_starts(self, num_epochs: int, num_rows: int, epochs_done: int) -> None:
+        """Remember how many epochs there are."""
+        self._num_epochs = num_epochs
+
+    def epoch_starts(self, epoch: int) -> None:
+        """Start the clock."""
+        self._started = time.monotonic()
+
+    def epoch_ends(self, record: Mapping[str, Any], best: bool) -> None:
+        """Write the line."""
+        self._seconds.append(time.monotonic() - self._started)
+        left = (self._num_epochs - int(record["epoch"])) * sum(self._seconds) / len(self._seconds)
+        parts = [
+            f"epoch {record['epoch']}/{self._num_epochs}",
+            *figures(record),
+            f"{record['rows_per_second']:,.0f} rows/s",
+            f"at most {duration(left)} left",
+        ]
+        self._echo("  ".join(parts) + ("  (best so far)" if best else ""))
+
+
+class BarProgress(Progress):
+    """A bar over all epochs that stays on one line of a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._bar = rich_progress.Progress(
+            rich_progress.TextColumn("{task.description}"),
+            rich_progress.BarColumn(bar_width=24),
+            rich_progress.TextColumn("{task.fields[figures]}"),
+            rich_progress.TextColumn("{task.fields[speed]}"),
+            rich_progress.TextColumn("at most"),
+            rich_progress.TimeRemainingColumn(),
+            console=console,
+        )
+        self._num_epochs = self._num_rows = 0
+        self._task: rich_progress.TaskID | None = None
+        self._epoch_rows, self._started, self._last = 0, 0.0, ""
+
+    def __enter__(self) -> Self:
+        """Put the bar on the terminal."""
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the bar as it stands and give the terminal back."""
+        self._bar.stop()
+
+    def note(self, text: str) -> None:
+        """Say one line above the bar."""
+        self._bar.console.print(text, markup=False, highlight=False)
+
+    def training_starts(self, num_epochs: int, num_rows: int, epochs_done: int) -> None:
+        """Set the bar's length."""
+        self._num_epochs, self._num_rows = num_epochs, num_rows
+        total, done = num_epochs * num_rows, epochs_done * num_rows
+        self._task = self._bar.add_task("epoch", total=total, completed=done, figures="", speed="")
+
+    def epoch_starts(self, epoch: int) -> None:
+        """Show the epoch's number."""
+        self._epoch_rows, self._started = 0, time.monotonic()
+        self._update(description=f"epoch {epoch}/{self._num_epochs}")
+
+    def batch_ends(self, num_rows: int, loss: float) -> None:
+        """Move the bar."""
+        self._epoch_rows += num_rows
+        speed = self._epoch_rows / max(time.monotonic() - self._started, 1e-9)
+        self._update(advance=num_rows, figures=f"loss {loss:.4f}{self._last}", speed=f"{speed:,.0f} rows/s")
+
+    def epoch_ends(self, record: Mapping[str, Any], best: bool) -> None:
+        """Show the epoch's figures."""
+        self._last = f"  val_loss {record['val_loss']:.4f}" if "val_loss" in record else ""
+        self._update(completed=int(record["epoch"]) * self._num_rows, figures="  ".join(figures(record)[:2]))
+
+    def _update(self, **changes: Any) -> None:
+        if self._task is not None:
+            self._bar.update(self._task, **changes)
+
+
+def make_progress(mode: str, console: Console, echo: Callable[[str], object]) -> Progress:
+    """Return what `--progress` asks for: ``auto`` is a bar on a terminal, else plain lines."""
+    if mode == "none":
+        return Progress()
+    if mode == "bar" or (mode == "auto" and console.is_terminal):
+        return BarProgress(console)
+    return PlainProgress(echo)
+
+
+def figures(record: Mapping[str, Any]) -> list[str]:
+    """Return the losses and metrics of a record as text, the watched ones first."""
+    names = sorted((name for name in record if name not in ("epoch", "rows_per_second")), key=_rank)
+    return [f"{name} {record[name]:.4f}" for name in names]
+
+
+def _rank(name: str) -> int:
+    return ("loss", "val_loss").index(name) if name in ("loss", "val_loss") else 2
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time the way people say it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"

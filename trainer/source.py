@@ -1,0 +1,138 @@
+"""Batches for training, streamed from Parquet window by window.
+
+An epoch is a function of its seed and number alone: which file comes first, how rows are dealt into batches, where
+sequences are cut. So a training that was killed can take up an epoch at any batch.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from data.batching import pad, plan_batches
+from data.hashing import hash_ids
+from data.inputs import InputFile
+from data.reader import read_blocks
+from data.schema import SequenceSchema
+from data.sequences import LengthPolicy, SequenceBlock, windows
+from trainer.config import ModelConfig
+from trainer.losses import Batch
+
+# Backpropagation keeps some 10 kB for every step of a batch at LSTM-64: 16,384 steps stay below 200 MB.
+MAX_BATCH_STEPS = 16_384
+MAX_WINDOW_SEQUENCES = 20_000
+_MAX_WINDOW_BYTES = 32 << 20
+_LENGTH_NOISE = 0.1
+
+
+def in_validation(block: SequenceBlock, fraction: float) -> NDArray[np.bool_]:
+    """Say which sequences are held out, bool (sequences): by a hash of the id, so each stays on its side for good."""
+    return hash_ids(block.ids) < np.uint64(int(fraction * 2.0**64))
+
+
+class SequenceSource:
+    """One side of the split as batches of like length.
+
+    Memory: one window and one block of a file, and what is cached: all blocks, once they were found to fit.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[InputFile],
+        schema: SequenceSchema,
+        policy: LengthPolicy,
+        config: ModelConfig,
+        *,
+        validation: bool,
+        fraction: float,
+        batch_size: int,
+        seed: int,
+        cache_bytes: int,
+    ) -> None:
+        """Describe the side; nothing is read yet.
+
+        Args:
+            files: Parquet files.
+            schema: Which columns make a sequence.
+            policy: What happens to long sequences.
+            config: Says by its task whether sequences are cut into a prefix and the step after it.
+            validation: Whether this is the held-out side: fixed order, and cut before the last step.
+            fraction: Share of ids held out.
+            batch_size: Most sequences in a batch.
+            seed: Of all that is drawn.
+            cache_bytes: Most bytes of decoded sequences to keep between epochs; larger data is read again.
+        """
+        self._files, self._schema, self._policy, self._config = tuple(files), schema, policy, config
+        self._validation, self._fraction = validation, fraction
+        self._batch_size, self._seed = batch_size, seed
+        self._cache_bytes = cache_bytes
+        self._cache: dict[int, list[SequenceBlock]] = {}
+
+    def batches(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
+        """Yield the batches of `epoch` in order, without the first `skip`.
+
+        Raises:
+            InputError: A file can no longer be read.
+        """
+        random = np.random.default_rng([self._seed, epoch])
+        order = np.arange(len(self._files)) if self._validation else random.permutation(len(self._files))
+        blocks = chain.from_iterable(self._blocks(int(place)) for place in order)
+        max_steps = max(1, _MAX_WINDOW_BYTES // (4 * self._schema.num_features))
+        for window in windows(blocks, MAX_WINDOW_SEQUENCES, max_steps):
+            seen, next_step = self._cut(window, random)
+            plan = self._plan(seen.lengths, random)
+            for rows in plan[skip:]:
+                padded = pad(seen, rows)
+                yield Batch(padded.values, padded.lengths, next_step[rows])
+            skip = max(0, skip - len(plan))
+
+    def _blocks(self, place: int) -> Iterator[SequenceBlock]:
+        """Yield this side's sequences of a file, without empty ones and without what training does not need."""
+        if place in self._cache:
+            yield from self._cache[place]
+            return
+        kept: list[SequenceBlock] = []
+        for block in read_blocks(self._files[place], self._schema, self._policy):
+            held_out = in_validation(block, self._fraction)
+            side = (held_out == self._validation) & (block.lengths >= self._config.min_length)
+            rows = np.flatnonzero(side)
+            chosen = block.take(rows)
+            chosen = SequenceBlock(chosen.values, chosen.offsets, pa.nulls(len(rows)))
+            if self._cache_bytes > 0:
+                kept.append(chosen)
+                self._cache_bytes -= chosen.values.nbytes + chosen.offsets.nbytes
+            if self._cache_bytes <= 0:  # too large to keep: from now on it is streamed
+                kept.clear()
+                self._cache.clear()
+            yield chosen
+        if self._cache_bytes > 0:
+            self._cache[place] = kept
+
+    def _cut(self, window: SequenceBlock, random: np.random.Generator) -> tuple[SequenceBlock, NDArray[np.float32]]:
+        """Return what the encoder sees of each sequence, and the step after it, float32 (sequences, features)."""
+        lengths = window.lengths
+        next_step = np.full((window.num_sequences, self._schema.num_features), np.nan, dtype=np.float32)
+        if self._config.task == "reconstruct":
+            return window, next_step
+        seen = np.maximum(lengths - 1, 1)
+        if not self._validation:
+            seen = 1 + np.floor(random.random(len(lengths)) * np.maximum(lengths - 1, 1)).astype(np.int64)
+        has_next = seen < lengths
+        next_step[has_next] = window.values[(window.offsets[:-1] + seen)[has_next]]
+        offsets = np.concatenate([[0], np.cumsum(seen)]).astype(np.int64)
+        steps = np.repeat(window.offsets[:-1] - offsets[:-1], seen) + np.arange(offsets[-1])
+        return SequenceBlock(window.values[steps], offsets, window.ids), next_step
+
+    def _plan(self, lengths: NDArray[np.int64], random: np.random.Generator) -> list[NDArray[np.int64]]:
+        """Deal a window into batches of like length; for training with other neighbours and in another order each time.
+
+        A little noise on the lengths that are sorted keeps a batch from always holding the same sequences.
+        """
+        if self._validation:
+            return plan_batches(lengths, self._batch_size, MAX_BATCH_STEPS)
+        dealt = random.permutation(len(lengths))
+        noisy = lengths[dealt] + np.floor(random.random(len(dealt)) * (1 + _LENGTH_NOISE * lengths[dealt]))
+        plan = plan_batches(noisy.astype(np.int64), self._batch_size, MAX_BATCH_STEPS)
+        return [dealt[plan[place]] for place in random.permutation(len(plan))]
