@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from data.errors import BundleError, UsageError
-from exporter.libraries import importing, onnx, silent_stderr, tf
+from exporter.libraries import importing, onnx, tf
 from exporter.lower import OPAQUE_DOMAIN, OPAQUE_TYPE, Lowering
 from exporter.model import EncoderModel
 from exporter.substitute import OPAQUE_NAME, substituted
@@ -60,7 +60,7 @@ def convert(model: EncoderModel, opset: int) -> tuple[Any, int]:
                 values = tf.where(known, values, model.fill)
             return {OUTPUT_NAME: tf.identity(model.call(values, lengths))}
 
-        with _collected_errors() as errors, silent_stderr():
+        with _collected_errors() as errors:
             proto, _ = tf2onnx.convert.from_function(
                 tf.function(encode, input_signature=signature),
                 input_signature=signature,

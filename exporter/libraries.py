@@ -57,4 +57,4 @@ with importing():
     import onnx
     import tensorflow as tf
 
-__all__ = ["importing", "keras", "onnx", "silent_stderr", "tf"]
+__all__ = ["importing", "keras", "onnx", "tf"]

@@ -100,7 +100,7 @@ def measure_parity(
 def _remedy(model: EncoderModel, difference: float, alone: float, noise: float, tolerance: float) -> str:
     if not noise <= tolerance / 10:
         return (
-            f"Keras itself moves by {noise:.0e} when the last bits of that sequence change: the model amplifies "
+            f"Keras itself moves by {noise:.0e} when the last bits of its weights change: the model amplifies "
             "rounding, as relu cells can. Train it with tanh or a smaller learning rate, or allow it with --tolerance."
         )
     if difference < 1e-3:

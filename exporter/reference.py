@@ -5,12 +5,12 @@ from numpy.typing import NDArray
 
 from data.batching import pad
 from data.sequences import SequenceBlock
-from exporter.draws import as_block
 from exporter.libraries import tf
 from exporter.model import EncoderModel
 
 _BATCH_SIZE = 64
 _MAX_STEPS = 8192
+_TRIALS = 2
 
 
 class KerasReference:
@@ -57,24 +57,32 @@ class KerasReference:
     def rounding_noise(
         self, block: SequenceBlock, embeddings: NDArray[np.float32], random: np.random.Generator
     ) -> NDArray[np.float32]:
-        """Return how far each embedding moves, over max(1, |itself|), when every input moves to a neighbouring float32.
+        """Return how far each embedding moves, over max(1, |itself|), when each weight moves to a float32 beside it.
 
-        A relu cell has no bound: fed values far from the training data, it can blow up until the last bit of an input
-        moves the embedding visibly. Keras then differs from itself from one machine to the next.
+        A relu cell has no bound: fed values far from the training data, it can blow up until the last bit of a weight
+        moves the embedding visibly. Keras then differs from itself from one machine to the next. Weights are moved and
+        not inputs, whose last bit is worth much where a feature's mean is large beside its spread.
 
         Args:
             block: Sequences of at least one step.
             embeddings: float32 (sequences, embedding_dim), by `embed`.
-            random: Says which inputs go up and which go down, in the second of two trials; in the first all go up.
+            random: Says which weights go up and which go down, in each of a few trials.
 
         Returns:
             float32 (sequences), the largest over trials and dimensions; infinite where an embedding is not finite.
         """
-        everywhere_up = np.full_like(block.values, np.inf)
-        up_or_down = np.where(random.random(block.values.shape) < 0.5, np.inf, -np.inf).astype(np.float32)
+        variables = self.model.keras_model.trainable_variables
+        weights = [variable.numpy() for variable in variables]
         noise = np.zeros(block.num_sequences, np.float32)
-        for direction in (everywhere_up, up_or_down):
-            nudged = self.embed(as_block(np.nextafter(block.values, direction), block.lengths))
+        for _ in range(_TRIALS):
+            try:
+                for variable, weight in zip(variables, weights, strict=True):
+                    up_or_down = np.where(random.random(weight.shape) < 0.5, np.inf, -np.inf)
+                    variable.assign(np.nextafter(weight, up_or_down.astype(weight.dtype)))
+                nudged = self.embed(block)
+            finally:
+                for variable, weight in zip(variables, weights, strict=True):
+                    variable.assign(weight)
             with np.errstate(invalid="ignore", over="ignore"):  # inf - inf is NaN, and NaN counts as infinite
                 moved = np.abs(nudged - embeddings) / np.maximum(1.0, np.abs(embeddings))
             noise = np.maximum(noise, np.nan_to_num(moved, nan=np.inf).max(axis=1))

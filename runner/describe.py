@@ -54,7 +54,7 @@ def _bundle(path: Path) -> Iterator[str]:
         parity = contract.parity
         yield (
             f"Checked against Keras on {parity.num_sequences:,} sequences ({parity.num_real:,} real): largest "
-            f"difference {parity.max_abs_difference:.2g}, allowed {parity.tolerance:.0e}"
+            f"difference {parity.max_difference:.2g}, allowed {parity.tolerance:.0e}"
         )
     if contract.golden:
         yield f"Golden sequences: {len(contract.golden)}; on this host they differ by {encoder.replay_golden():.2g}"

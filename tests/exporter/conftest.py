@@ -1,0 +1,142 @@
+"""What the exporter's tests share: rows, untrained encoders with lively weights, the way from Keras to a session."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data.contract import ModelContract, TrainingData
+from data.layout import RunLayout
+from data.profile import ProfileAccumulator, SequenceProfile
+from data.sample_rows import write_sequences
+from data.schema import Feature, SequenceSchema
+from data.sequences import LengthPolicy, SequenceBlock
+from exporter.bundle import assemble
+from exporter.convert import convert
+from exporter.draws import as_block
+from exporter.model import EncoderModel, load_encoder
+from exporter.reference import KerasReference
+from exporter.structure import GraphStructure, check_structure
+from runner.encoder import Encoder
+from trainer.config import ModelConfig
+from trainer.model import build_encoder
+
+NUM_FEATURES = 3
+MAX_LENGTH = 12
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A Keras encoder beside what the exporter made of it, not yet checked for parity."""
+
+    model: EncoderModel
+    reference: KerasReference
+    graph: Any
+    structure: GraphStructure
+    contract: ModelContract
+    encoder: Encoder
+
+
+@pytest.fixture(scope="session")
+def rows() -> SequenceBlock:
+    """Sixty sequences of 1 to 12 steps, some values missing, each feature with a mean and spread of its own."""
+    random = np.random.default_rng(5)
+    lengths = random.integers(1, MAX_LENGTH + 1, size=60)
+    lengths[:2] = 1, MAX_LENGTH
+    values = random.normal(size=(lengths.sum(), NUM_FEATURES)) * [1, 2, 30] + [0, 5, -40]
+    values[random.random(values.shape) < 0.05] = np.nan
+    return as_block(values.astype(np.float32), lengths)
+
+
+@pytest.fixture(scope="session")
+def profile(rows: SequenceBlock) -> SequenceProfile:
+    """Statistics of `rows`."""
+    accumulator = ProfileAccumulator(NUM_FEATURES)
+    accumulator.update(rows)
+    return accumulator.finish()
+
+
+def contract_for(model: EncoderModel, profile: SequenceProfile) -> ModelContract:
+    """Return what a trainer would write for `model`."""
+    return ModelContract(
+        schema=SequenceSchema("id", tuple(Feature(f"f{i}", f"f{i}") for i in range(model.num_features)), "nested"),
+        length_policy=LengthPolicy(),
+        embedding_dim=model.embedding_dim,
+        architecture={"cell": "any"},
+        training=TrainingData("0" * 64, 1, profile),
+        versions={"keras": "0", "trained-with": "1"},
+    )
+
+
+def lively(model: Any, seed: int = 0) -> Any:
+    """Give every weight a random part: a zero bias would hide one that is put in the wrong place."""
+    random = np.random.default_rng(seed)
+    model.set_weights(
+        [
+            weight + (0.2 * np.abs(random.standard_normal(weight.shape))).astype(np.float32)
+            if weight.dtype == np.float32
+            else weight
+            for weight in model.get_weights()
+        ]
+    )
+    return model
+
+
+@pytest.fixture(scope="session")
+def encoder_of(profile: SequenceProfile) -> Callable[..., Any]:
+    """Return a function from options of `ModelConfig` to an untrained Keras encoder as the trainer builds it."""
+
+    def build(**options: Any) -> Any:
+        small = {"units": 7, "embedding_dim": 5, **options}
+        return lively(build_encoder(ModelConfig(**small), profile))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def enliven() -> Callable[..., Any]:
+    """Return `lively`."""
+    return lively
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory, profile: SequenceProfile) -> Callable[..., Exported]:
+    """Return a function that saves a Keras model, loads and converts it, and opens it in ONNX Runtime."""
+
+    def export(keras_model: Any, opset: int = 17) -> Exported:
+        path = tmp_path_factory.mktemp("model") / "encoder.keras"
+        keras_model.save(path)
+        model = replace(load_encoder(path), fill=np.array(profile.mean, np.float32))
+        graph, num_recurrent = convert(model, opset)
+        structure = check_structure(
+            graph,
+            num_features=model.num_features,
+            embedding_dim=model.embedding_dim,
+            num_recurrent=num_recurrent,
+            opset=opset,
+            source="model",
+        )
+        contract = contract_for(model, profile)
+        encoder = Encoder.from_bytes(assemble(graph, contract), source="model")
+        return Exported(model, KerasReference(model), graph, structure, contract, encoder)
+
+    return export
+
+
+@pytest.fixture(scope="session")
+def write_run(rows: SequenceBlock, profile: SequenceProfile) -> Callable[[Path, Any], RunLayout]:
+    """Return a function that writes the run directory of a finished training."""
+
+    def write(root: Path, keras_model: Any) -> RunLayout:
+        layout = RunLayout(root)
+        root.mkdir(parents=True)
+        keras_model.save(layout.encoder)
+        contract = contract_for(load_encoder(layout.encoder), profile)
+        layout.contract.write_text(contract.to_json(), encoding="utf-8")
+        write_sequences(layout.sample, rows, contract.schema)
+        return layout
+
+    return write

@@ -1,0 +1,74 @@
+"""Every encoder the trainer can build: the graph's form, and equality with Keras at every length."""
+
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+import pytest
+
+from data.profile import SequenceProfile
+from data.sequences import SequenceBlock
+from exporter.convert import OPSETS
+from exporter.parity import measure_parity
+
+TOLERANCE = 1e-5
+
+
+@pytest.mark.parametrize(
+    ("cell", "layers", "bidirectional", "pooling", "activation"),
+    [
+        *product(("lstm", "gru"), (1, 2), (False, True), ("last", "mean", "max", "concat"), ("tanh",)),
+        ("lstm", 1, True, "concat", "relu"),
+        ("gru", 2, False, "max", "relu"),
+    ],
+)
+def test_equal_to_keras_with_one_native_node_a_layer(
+    encoder_of: Callable[..., Any],
+    exported: Callable[..., Any],
+    rows: SequenceBlock,
+    profile: SequenceProfile,
+    cell: str,
+    layers: int,
+    bidirectional: bool,
+    pooling: str,
+    activation: str,
+) -> None:
+    made = exported(
+        encoder_of(cell=cell, layers=layers, bidirectional=bidirectional, pooling=pooling, activation=activation)
+    )
+    parity = measure_parity(made.reference, made.encoder, rows, profile, tolerance=TOLERANCE, seed=1)
+    assert parity.max_difference <= TOLERANCE
+    assert parity.num_real == rows.num_sequences
+    if activation == "tanh":
+        assert parity.num_sequences > 330  # 60 rows and 300 random ones, hardly any of them beyond float32
+    counts = made.structure.op_counts
+    assert counts[cell.upper()] == layers
+    assert not {"Loop", "Scan", "If", "LSTM" if cell == "gru" else "GRU"} & set(counts)
+    assert made.structure.num_nodes <= 45
+    # A stack hands its steps on in time order: one transposition in, and one out if the steps are pooled.
+    assert counts["Transpose"] == (1 if pooling == "last" else 2) + (layers - 1)
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+def test_every_opset(
+    encoder_of: Callable[..., Any],
+    exported: Callable[..., Any],
+    rows: SequenceBlock,
+    profile: SequenceProfile,
+    opset: int,
+) -> None:
+    made = exported(encoder_of(), opset)
+    assert made.graph.opset_import[0].version == opset
+    assert measure_parity(made.reference, made.encoder, rows, profile, tolerance=TOLERANCE, seed=1)
+
+
+def test_steps_nobody_reads_are_not_computed(encoder_of: Callable[..., Any], exported: Callable[..., Any]) -> None:
+    graph = exported(encoder_of(pooling="last")).graph.graph
+    (node,) = [node for node in graph.node if node.op_type == "LSTM"]
+    assert node.output[0] == ""
+    assert len(node.output) == 2
+
+
+def test_the_model_is_left_as_it_was(encoder_of: Callable[..., Any], exported: Callable[..., Any]) -> None:
+    made = exported(encoder_of())
+    assert not [layer.name for layer in made.model.keras_model.layers if "call" in vars(layer)]

@@ -1,0 +1,284 @@
+"""Models that someone else trained: each supported layer and option equals Keras, each other one is refused by name."""
+
+import json
+import zipfile
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data.errors import BundleError, QualityGateError
+from data.profile import SequenceProfile
+from data.sequences import SequenceBlock
+from exporter import layers as supported
+from exporter.libraries import keras
+from exporter.model import load_encoder
+from exporter.parity import measure_parity
+
+layers, ops = keras.layers, keras.ops
+
+
+def stack(*parts: Any) -> Any:
+    return keras.Sequential([keras.Input((None, 3)), *parts])
+
+
+def functional(function: Callable[[Any], Any]) -> Any:
+    values = keras.Input((None, 3))
+    return keras.Model(values, function(values))
+
+
+def lstm(units: int = 4, **options: Any) -> Any:
+    return layers.LSTM(units, **options)
+
+
+def gru(units: int = 4, **options: Any) -> Any:
+    return layers.GRU(units, **options)
+
+
+def both(layer: Any, **options: Any) -> Any:
+    return layers.Bidirectional(layer, **options)
+
+
+def average() -> Any:
+    return layers.GlobalAveragePooling1D()
+
+
+def largest() -> Any:
+    return layers.GlobalMaxPooling1D()
+
+
+def with_state(first: Any, second: Any) -> Any:
+    """Start the second layer from where the first one ended."""
+
+    def build(values: Any) -> Any:
+        steps, *states = first(values)
+        return second(steps, initial_state=states)
+
+    return functional(build)
+
+
+def merged(values: Any) -> Any:
+    pairs = [(lstm()(values), gru()(values)) for _ in range(2)]
+    names = ("Add", "Average", "Maximum", "Minimum", "Multiply", "Subtract")
+    return layers.Concatenate()([getattr(layers, name)()(pairs[i % 2]) for i, name in enumerate(names)])
+
+
+def everywhere(make: Callable[[], Any]) -> Any:
+    """Put a stepwise layer before a recurrent one, behind it, and behind the pooling."""
+    return stack(layers.Masking(), make(), lstm(return_sequences=True), make(), average(), make())
+
+
+def two_directions_kept_apart(values: Any) -> Any:
+    forward, backward = both(gru(return_sequences=True), merge_mode=None)(values)
+    return largest()(layers.Subtract()([forward, backward]))
+
+
+def twice(values: Any) -> Any:
+    shared = lstm()
+    return layers.Add()([shared(values), shared(layers.Rescaling(0.5)(values))])
+
+
+def asks_lengths(values_first: bool) -> Any:
+    values, lengths = keras.Input((None, 3), name="steps"), keras.Input((), name="count", dtype="int64")
+    known = ops.where(ops.isnan(values), 0.0, values)
+    inside = ops.less_equal(ops.cumsum(ops.ones_like(values[:, :, 0], dtype="int64"), axis=1), lengths[:, None])
+    embedding = both(gru())(ops.where(inside[:, :, None], known, 0.0), mask=inside)
+    return keras.Model([values, lengths] if values_first else {"steps": values, "count": lengths}, embedding)
+
+
+MERGE_MODES = ("concat", "sum", "mul", "ave")
+
+
+def merge_ends(mode: str) -> Any:
+    return stack(both(lstm(), merge_mode=mode))
+
+
+def merge_steps(mode: str) -> Any:
+    return stack(both(gru(return_sequences=True), merge_mode=mode), largest())
+
+
+RECURRENT = {
+    "the commonest model": (lambda: stack(layers.Masking(), lstm(), layers.Dense(3)), 1),
+    "a wide step and a narrow state": (lambda: stack(lstm(1)), 1),
+    "gru reset before": (lambda: stack(gru(reset_after=False)), 1),
+    "gru reset before, both ways": (lambda: stack(both(gru(reset_after=False, return_sequences=True)), average()), 1),
+    "lstm without bias": (lambda: stack(lstm(use_bias=False)), 1),
+    "gru without bias": (lambda: stack(gru(use_bias=False)), 1),
+    "gru without bias, reset before": (lambda: stack(gru(use_bias=False, reset_after=False)), 1),
+    "backwards": (lambda: stack(lstm(go_backwards=True)), 1),
+    "backwards into forwards": (lambda: stack(lstm(go_backwards=True, return_sequences=True), gru()), 2),
+    "backwards, steps and a dense layer": (
+        lambda: stack(gru(go_backwards=True, return_sequences=True), layers.Dense(3), lstm()),
+        2,
+    ),
+    "lstm states": (lambda: with_state(lstm(return_sequences=True, return_state=True), lstm()), 2),
+    "gru states": (lambda: with_state(gru(return_sequences=True, return_state=True), gru()), 2),
+    "states both ways": (lambda: with_state(both(lstm(return_sequences=True, return_state=True)), both(lstm())), 2),
+    "directions kept apart": (lambda: functional(two_directions_kept_apart), 1),
+    "a layer called twice": (lambda: functional(twice), 2),
+    "relu": (lambda: stack(both(lstm(activation="relu"))), 1),
+    "sigmoid": (lambda: stack(gru(activation="sigmoid")), 1),
+    "hard gates": (lambda: stack(both(lstm(recurrent_activation="hard_sigmoid", return_sequences=True)), largest()), 1),
+    "hard everything": (lambda: stack(gru(activation="hard_sigmoid", recurrent_activation="hard_sigmoid")), 1),
+    "each direction its own activations": (
+        lambda: stack(
+            both(lstm(), backward_layer=lstm(go_backwards=True, activation="relu", recurrent_activation="hard_sigmoid"))
+        ),
+        1,
+    ),
+    "inactive dropout": (lambda: stack(lstm(dropout=0.5, recurrent_dropout=0.5), layers.Dropout(0.5)), 1),
+    "a model in a model": (lambda: stack(stack(layers.Masking(), lstm(return_sequences=True)), average()), 1),
+    "pooling that keeps its axis": (
+        lambda: stack(lstm(return_sequences=True), layers.GlobalAveragePooling1D(keepdims=True), largest()),
+        1,
+    ),
+    "lengths in a list": (lambda: asks_lengths(True), 1),
+    "lengths in a dict": (lambda: asks_lengths(False), 1),
+    **{f"merge {mode}": (partial(merge_ends, mode), 1) for mode in MERGE_MODES},
+    **{f"merge steps {mode}": (partial(merge_steps, mode), 1) for mode in MERGE_MODES},
+}
+
+STEPWISE = {
+    "Activation": lambda: layers.Activation("softmax"),
+    "ActivityRegularization": lambda: layers.ActivityRegularization(0.1),
+    "BatchNormalization": layers.BatchNormalization,
+    "Dense": lambda: layers.Dense(4, activation="relu"),
+    "Dropout": lambda: layers.Dropout(0.5),
+    "ELU": layers.ELU,
+    "GaussianDropout": lambda: layers.GaussianDropout(0.5),
+    "GaussianNoise": lambda: layers.GaussianNoise(0.5),
+    "Identity": layers.Identity,
+    "LayerNormalization": layers.LayerNormalization,
+    "LeakyReLU": layers.LeakyReLU,
+    "ReLU": lambda: layers.ReLU(max_value=2.0),
+    "Rescaling": lambda: layers.Rescaling(0.5, 1.0),
+}
+OTHERS = {
+    "Normalization": (lambda: stack(layers.Normalization(mean=[1.0, 2.0, 3.0], variance=[1.0, 4.0, 0.0]), lstm()), 1),
+    "Normalization inverted": (
+        lambda: stack(layers.Normalization(mean=[1.0, 2.0, 3.0], variance=[1.0, 4.0, 0.5], invert=True), lstm()),
+        1,
+    ),
+    "SpatialDropout1D": (lambda: stack(layers.SpatialDropout1D(0.5), lstm()), 1),
+    "merging layers": (lambda: functional(merged), 4),
+    "no recurrent layer": (lambda: stack(layers.Dense(4), largest()), 0),
+}
+CASES = {
+    **RECURRENT,
+    **{name: (partial(everywhere, make), 1) for name, make in STEPWISE.items()},
+    **OTHERS,
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_equal_to_keras(
+    exported: Callable[..., Any], enliven: Callable[..., Any], rows: SequenceBlock, profile: SequenceProfile, name: str
+) -> None:
+    make, num_recurrent = CASES[name]
+    made = exported(enliven(make(), seed=sum(map(ord, name))))
+    parity = measure_parity(made.reference, made.encoder, rows, profile, tolerance=1e-5, seed=2)
+    assert parity.max_difference <= 1e-5
+    assert made.structure.num_recurrent == num_recurrent
+
+
+def test_every_supported_layer_is_tried_above() -> None:
+    configs = [{"config": make().get_config()} for make, _ in CASES.values()]
+    tried = {layer["class_name"] for config in configs for layer in supported._flat_layers(config)}
+    assert tried >= set(supported.SUPPORTED)
+
+
+def batch_state() -> Any:
+    return keras.Sequential([keras.Input(batch_shape=(2, None, 3)), lstm(stateful=True)])
+
+
+REFUSED = {
+    "Conv1D": (lambda: stack(layers.Conv1D(4, 3, name="sliding"), lstm()), "'sliding' is of class Conv1D"),
+    "Lambda": (lambda: stack(layers.Lambda(abs, name="mine"), lstm()), "'mine' is of class Lambda"),
+    "Attention": (
+        lambda: functional(lambda x: lstm()(layers.Attention(name="looks")([x, x]))),
+        "'looks' is of class Attention",
+    ),
+    "nested": (lambda: stack(stack(layers.Conv1D(4, 3, name="inside")), lstm()), "'inside' is of class Conv1D"),
+    "fixed time": (lambda: keras.Sequential([keras.Input((5, 3)), lstm()]), r"number of steps must be open"),
+    "steps out": (lambda: stack(lstm(return_sequences=True)), "returns one .batch, embedding_dim. tensor"),
+    "two inputs": (
+        lambda: (lambda a, b: keras.Model([a, b], lstm()(layers.Add()([a, b]))))(
+            keras.Input((None, 3)), keras.Input((None, 3))
+        ),
+        "takes one .batch, time, features. tensor",
+    ),
+    "half precision": (lambda: stack(lstm(dtype="mixed_float16", name="half")), "'half' computes in float16"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_models_refused_at_loading(tmp_path: Path, name: str) -> None:
+    make, message = REFUSED[name]
+    path = tmp_path / "theirs.keras"
+    make().save(path)
+    with pytest.raises(BundleError, match=message) as caught:
+        load_encoder(path)
+    assert str(path) in str(caught.value)
+
+
+def test_the_refusal_lists_what_is_supported(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.keras"
+    stack(layers.Conv1D(4, 3), lstm()).save(path)
+    with pytest.raises(BundleError) as caught:
+        load_encoder(path)
+    places = [str(caught.value).index(name) for name in ("Bidirectional", "GRU", "LSTM", "Masking")]
+    assert all(first < second for first, second in pairwise(places))
+
+
+def test_a_model_of_a_class_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", json.dumps({"class_name": "Mine", "config": {}}))
+    with pytest.raises(BundleError, match="of class 'Mine'; only Sequential and functional models"):
+        load_encoder(path)
+
+
+def test_a_model_without_its_weights(tmp_path: Path) -> None:
+    stack(lstm()).save(tmp_path / "whole.keras")
+    path = tmp_path / "theirs.keras"
+    with zipfile.ZipFile(tmp_path / "whole.keras") as whole, zipfile.ZipFile(path, "w") as archive:
+        for name in ("metadata.json", "config.json"):
+            archive.writestr(name, whole.read(name))
+    with pytest.raises(BundleError, match="Keras cannot load this model"):
+        load_encoder(path)
+
+
+UNCONVERTIBLE = {
+    "stateful": (batch_state, "is stateful"),
+    "cell": (lambda: stack(both(layers.SimpleRNN(4))), "runs a SimpleRNN"),
+    "activation": (lambda: stack(gru(activation="softplus")), "activation='softplus'"),
+    "gate": (lambda: stack(gru(recurrent_activation="elu")), "recurrent_activation='elu'"),
+    "directions": (
+        lambda: stack(both(lstm(4), backward_layer=lstm(5, go_backwards=True))),
+        r"joins LSTM\(units=4.*with LSTM\(units=5",
+    ),
+    "channels": (
+        lambda: stack(layers.GlobalMaxPooling1D("channels_first", keepdims=True), lstm()),
+        "pools channels_first",
+    ),
+    "operation": (lambda: stack(lstm(), layers.Activation("gelu")), "tf2onnx could not convert.*Erfc"),
+}
+
+
+@pytest.mark.parametrize("name", UNCONVERTIBLE)
+def test_options_refused_at_conversion(exported: Callable[..., Any], name: str) -> None:
+    make, message = UNCONVERTIBLE[name]
+    with pytest.raises(BundleError, match=message):
+        exported(make())
+
+
+@pytest.mark.parametrize("look", [lambda steps: ops.mean(steps, axis=1), lambda steps: steps[:, -1]])
+def test_a_model_that_looks_beyond_the_end_fails_parity(
+    exported: Callable[..., Any], rows: SequenceBlock, profile: SequenceProfile, look: Callable[[Any], Any]
+) -> None:
+    made = exported(functional(lambda values: look(lstm(return_sequences=True)(values))))
+    with pytest.raises(QualityGateError, match="looks beyond a sequence's end"):
+        measure_parity(made.reference, made.encoder, rows, profile, tolerance=1e-5, seed=2)

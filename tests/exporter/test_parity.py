@@ -1,0 +1,137 @@
+"""The gate itself: it must close on a graph that is wrong, wherever it is wrong."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data.errors import QualityGateError
+from data.profile import SequenceProfile
+from data.sequences import SequenceBlock
+from exporter.bundle import assemble
+from exporter.draws import as_block
+from exporter.libraries import keras, onnx
+from exporter.parity import measure_parity
+from runner.encoder import Encoder
+
+
+def spoil(made: Any, change: Callable[[Any], None]) -> Encoder:
+    graph = onnx.ModelProto()
+    graph.CopyFrom(made.graph)
+    change(graph.graph)
+    return Encoder.from_bytes(assemble(graph, made.contract), source="spoiled")
+
+
+def swap_gates(graph: Any) -> None:
+    """Leave the gates of the recurrent weights in Keras's order."""
+    (tensor,) = [t for t in graph.initializer if t.name.endswith("/R")]
+    gates = np.split(onnx.numpy_helper.to_array(tensor), 4, axis=1)
+    tensor.CopyFrom(onnx.numpy_helper.from_array(np.concatenate([gates[i] for i in (0, 2, 3, 1)], axis=1), tensor.name))
+
+
+def forget_lengths(graph: Any) -> None:
+    (node,) = [node for node in graph.node if node.op_type == "LSTM"]
+    node.input[4] = ""
+
+
+def multiply_by_the_mask(graph: Any) -> None:
+    """Do what tf2onnx would do with the first Where: NaN * 0 is NaN."""
+    place, node = next((i, node) for i, node in enumerate(graph.node) if node.op_type == "Where")
+    mask, values, _ = node.input
+    cast = onnx.helper.make_node("Cast", [mask], ["as_numbers"], to=onnx.TensorProto.FLOAT)
+    product = onnx.helper.make_node("Mul", [values, "as_numbers"], [node.output[0]])
+    graph.node.remove(node)
+    graph.node.insert(place, product)
+    graph.node.insert(place, cast)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (swap_gates, "the conversion is at fault"),
+        (forget_lengths, "looks beyond a sequence's end"),
+        (multiply_by_the_mask, "the conversion is at fault"),
+    ],
+)
+def test_a_spoiled_graph_does_not_pass(
+    encoder_of: Callable[..., Any],
+    exported: Callable[..., Any],
+    rows: SequenceBlock,
+    profile: SequenceProfile,
+    change: Callable[[Any], None],
+    message: str,
+) -> None:
+    made = exported(encoder_of())
+    with pytest.raises(QualityGateError, match=message) as caught:
+        measure_parity(made.reference, spoil(made, change), rows, profile, tolerance=1e-5, seed=1)
+    assert "Nothing was written" in str(caught.value)
+
+
+def test_a_tolerance_no_float32_can_meet_does_not_pass(
+    encoder_of: Callable[..., Any], exported: Callable[..., Any], rows: SequenceBlock, profile: SequenceProfile
+) -> None:
+    made = exported(encoder_of())
+    with pytest.raises(QualityGateError, match=r"allowed 1e-09.*Keras itself moves by"):
+        measure_parity(made.reference, made.encoder, rows, profile, tolerance=1e-9, seed=1)
+
+
+def test_embeddings_that_are_not_finite_do_not_pass(
+    encoder_of: Callable[..., Any], exported: Callable[..., Any], rows: SequenceBlock, profile: SequenceProfile
+) -> None:
+    model = encoder_of()
+    model.get_layer("embedding").kernel.assign(np.full(model.get_layer("embedding").kernel.shape, np.inf))
+    made = exported(model)
+    with pytest.raises(QualityGateError, match="NaN or infinite embeddings for 60 of 60 rows"):
+        measure_parity(made.reference, made.encoder, rows, profile, tolerance=1e-5, seed=1)
+
+
+def test_a_masked_step_inside_a_sequence_is_told(exported: Callable[..., Any], profile: SequenceProfile) -> None:
+    """Keras skips a step that equals mask_value, the contract does not: the rows decide whether that matters."""
+    layers = keras.layers
+    made = exported(keras.Sequential([keras.Input((None, 3)), layers.Masking(0.0), layers.LSTM(4)]))
+    values = np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32)
+    whole = as_block(values, np.full(5, 6))
+    assert measure_parity(made.reference, made.encoder, whole, profile, tolerance=1e-5, seed=1).num_real == 5
+    values[8] = 0.0
+    with pytest.raises(
+        QualityGateError, match="a row of the data of 6 steps.*a whole step of the data equals the mask_value"
+    ):
+        measure_parity(made.reference, made.encoder, as_block(values, np.full(5, 6)), profile, tolerance=1e-5, seed=1)
+
+
+def test_lengths_from_one_to_the_longest_are_tried(
+    encoder_of: Callable[..., Any],
+    exported: Callable[..., Any],
+    rows: SequenceBlock,
+    profile: SequenceProfile,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = exported(encoder_of(units=2))
+    seen: list[tuple[int, int, int]] = []
+    embed = Encoder.embed
+
+    def watched(self: Encoder, values: Any, lengths: Any) -> Any:
+        seen.extend((int(length), len(values), values.shape[1]) for length in lengths)
+        return embed(self, values, lengths)
+
+    monkeypatch.setattr(Encoder, "embed", watched)
+    long = replace(profile, length_quantiles=(1, 1, 1, 3, 6, 10, 20, 30, 40))
+    parity = measure_parity(made.reference, made.encoder, rows, long, tolerance=1e-5, seed=1)
+    assert {length for length, _, _ in seen} == set(range(1, 41))
+    assert {size for _, size, _ in seen} >= {1, 3, 32}
+    assert {time - length for length, size, time in seen if size == 1} >= {0}
+    assert min(time - length for length, _, time in seen if time > length) >= 1
+    assert parity.num_sequences > parity.num_real == rows.num_sequences
+
+
+def test_many_long_sequences_stay_within_the_budget(
+    encoder_of: Callable[..., Any], exported: Callable[..., Any], profile: SequenceProfile
+) -> None:
+    made = exported(encoder_of(units=2, bidirectional=False, pooling="last"))
+    lengths = np.full(400, 300)
+    lengths[7], lengths[9] = 2, 1500
+    values = np.random.default_rng(0).normal(size=(lengths.sum(), 3)).astype(np.float32)
+    parity = measure_parity(made.reference, made.encoder, as_block(values, lengths), profile, tolerance=1e-5, seed=1)
+    assert 70 <= parity.num_real <= 90  # 25,000 steps' worth, the longest and the shortest among them

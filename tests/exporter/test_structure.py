@@ -1,0 +1,113 @@
+"""The structure check, tried on graphs that were spoiled on purpose."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from data.errors import BundleError
+from exporter.libraries import onnx
+from exporter.structure import check_structure
+
+helper, TensorProto = onnx.helper, onnx.TensorProto
+
+
+@pytest.fixture
+def graph(encoder_of: Callable[..., Any], exported: Callable[..., Any]) -> Any:
+    """Return a good graph to spoil."""
+    return exported(encoder_of(layers=2)).graph
+
+
+def check(model: Any, num_recurrent: int = 2, num_features: int = 3, embedding_dim: int = 5, opset: int = 17) -> Any:
+    return check_structure(
+        model,
+        num_features=num_features,
+        embedding_dim=embedding_dim,
+        num_recurrent=num_recurrent,
+        opset=opset,
+        source="model",
+    )
+
+
+def recurrent(model: Any) -> list[Any]:
+    return [node for node in model.graph.node if node.op_type == "LSTM"]
+
+
+def test_a_good_graph_is_described(graph: Any) -> None:
+    found = check(graph)
+    assert found.op_counts["LSTM"] == found.num_recurrent == 2
+    assert found.num_nodes == len(graph.graph.node)
+    assert found.opset == 17
+
+
+def test_a_loop_is_refused(graph: Any) -> None:
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["on"], ["still_on"])],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+        ],
+        [helper.make_tensor_value_info("still_on", TensorProto.BOOL, [])],
+    )
+    graph.graph.node.append(helper.make_node("Loop", ["", ""], [], body=body))
+    with pytest.raises(BundleError, match="holds Loop; an encoder must have none"):
+        check(graph)
+
+
+@pytest.mark.parametrize(("found", "expected"), [(2, 1), (2, 3)])
+def test_the_number_of_recurrent_nodes_is_that_of_the_layers(graph: Any, found: int, expected: int) -> None:
+    with pytest.raises(BundleError, match=f"has {found} LSTM or GRU nodes.*of {expected} recurrent layers"):
+        check(graph, num_recurrent=expected)
+
+
+def test_each_recurrent_node_must_know_the_lengths(graph: Any) -> None:
+    recurrent(graph)[1].input[4] = ""
+    with pytest.raises(BundleError, match="comes from 'nowhere', expected the graph input 'lengths'"):
+        check(graph)
+
+
+def test_lengths_from_elsewhere_are_refused(graph: Any) -> None:
+    graph.graph.node.insert(0, helper.make_node("Abs", ["lengths"], ["other"]))
+    recurrent(graph)[0].input[4] = "other"
+    with pytest.raises(BundleError, match="comes from 'other'"):
+        check(graph)
+
+
+def test_lengths_may_pass_through_an_identity(graph: Any) -> None:
+    graph.graph.node.insert(0, helper.make_node("Identity", ["lengths"], ["same"]))
+    recurrent(graph)[0].input[4] = "same"
+    assert check(graph).op_counts["Identity"] == 1
+
+
+def test_operators_outside_standard_onnx_are_refused(graph: Any) -> None:
+    graph.graph.node[0].domain = "com.example"
+    graph.opset_import.append(helper.make_opsetid("com.example", 1))
+    with pytest.raises(BundleError, match=r"outside standard ONNX: com\.example"):
+        check(graph)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_features": 4}, r"values float32 \(batch, time, 4\)"),
+        ({"embedding_dim": 6}, r"embedding float32 \(batch, 6\)"),
+        ({"opset": 16}, "declares opset 17, expected 16"),
+    ],
+)
+def test_another_interface_is_refused(graph: Any, options: dict[str, int], message: str) -> None:
+    with pytest.raises(BundleError, match=message):
+        check(graph, **options)
+
+
+def test_captured_tensors_that_became_inputs_are_refused(graph: Any) -> None:
+    graph.graph.input.append(helper.make_tensor_value_info("captured", TensorProto.FLOAT, [3]))
+    with pytest.raises(BundleError, match="takes captured float32"):
+        check(graph)
+
+
+def test_an_invalid_graph_is_refused(graph: Any) -> None:
+    del recurrent(graph)[0].attribute[:]
+    recurrent(graph)[0].attribute.append(helper.make_attribute("hidden_size", "seven"))
+    with pytest.raises(BundleError, match="not valid ONNX"):
+        check(graph)
