@@ -135,7 +135,7 @@ class Checkpoints:
             saved = tf.train.load_checkpoint(path).get_tensor("identity/.ATTRIBUTES/VARIABLE_VALUE")
             refuse_other_identity(json.loads(saved), identity)
             state.checkpoint.restore(path).assert_consumed()
-        except (ValueError, AssertionError, tf.errors.OpError) as error:
+        except (ValueError, IndexError, AssertionError, tf.errors.OpError) as error:
             raise BundleError(
                 f"{path}: the checkpoint cannot be read ({error}). Train anew with --overwrite, or into another --out."
             ) from error

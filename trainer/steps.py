@@ -72,8 +72,8 @@ class Steps:
             }
             return objective.sums(Batch(values, lengths, next_step), scores)
 
-        self._learn = tf.function(learn, input_signature=shapes)
-        self._score = tf.function(score, input_signature=shapes)
+        self._learn = tf.function(learn, input_signature=shapes, autograph=False)
+        self._score = tf.function(score, input_signature=shapes, autograph=False)
         self._score_means = score_means
 
     def learn(self, batch: Batch) -> NDArray[np.float64]:

@@ -1,0 +1,61 @@
+"""Small data and small models for the trainer's tests."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data.profile import SequenceProfile
+from seqembed_testing import sequences, write_sequences
+from trainer.config import TrainJob
+from trainer.job import train
+from trainer.losses import Batch
+
+# Small enough to train in a second, with everything in it that can go wrong: empty rows and missing values.
+SMALL = {"features": ["x", "y"], "units": 4, "embedding_dim": 5, "epochs": 2, "batch_size": 8, "bidirectional": False}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Sixty sequences of 0 to 9 steps with features x and y."""
+    return write_sequences(tmp_path / "data.parquet", sequences(60, seed=0, longest=9))
+
+
+@pytest.fixture
+def profile() -> SequenceProfile:
+    """Of three features, the second of them constant."""
+    return SequenceProfile(10, 0, 100, (1.0, 2.0, -3.0), (1.5, 0.0, 0.5), (0.0, 0.0, 0.1), (1,) * 9)
+
+
+@pytest.fixture
+def batch() -> Batch:
+    """Five sequences of 0 to 6 steps of three features between 0 and 1, some of them missing."""
+    random = np.random.default_rng(3)
+    values = random.random((5, 6, 3)).astype(np.float32)
+    values[0, 1, 1] = values[2, 0, 0] = np.nan
+    lengths = np.array([6, 1, 3, 0, 4], np.int32)
+    next_step = random.random((5, 3)).astype(np.float32)
+    next_step[3] = np.nan
+    return Batch(values, lengths, next_step)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainJob, Path]:
+    """Return a job of every kind of option, and the run directory it made; tests read it or copy it."""
+    root = tmp_path_factory.mktemp("finished")
+    data = write_sequences(root / "data.parquet", sequences(60, seed=0, longest=9))
+    options = {"decoder": "autoregressive", "reverse_target": True, "max_length": 6, "label": "label", "epochs": 3}
+    job = TrainJob.from_options({"inputs": [str(data)], **SMALL, **options})
+    train(job, root / "run")
+    return job, root / "run"
+
+
+@pytest.fixture
+def job(data: Path) -> Any:
+    """Return a function that builds a small job, with changes."""
+
+    def build(**changes: Any) -> TrainJob:
+        return TrainJob.from_options({"inputs": [str(data)], **SMALL, **changes})
+
+    return build

@@ -1,0 +1,127 @@
+"""The command line of `seqembed train`: exit codes, configuration files, and what is shown."""
+
+import io
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from data.layout import RunLayout
+from seqembed_testing import done, seqembed
+from trainer.options import SECTIONS
+from trainer.progress import BarProgress, PlainProgress, Progress, make_progress
+
+SMALL = ["--features", "x,y", "--units", 4, "--embedding-dim", 3, "--epochs", 1]
+
+
+def test_it_trains_and_ends_with_a_summary(data, tmp_path):
+    result = done("train", data, "--out", tmp_path / "run", *SMALL, "--progress", "plain")
+    assert re.search(r"epoch 1/1  loss \d\.\d{4}  val_loss \d\.\d{4}  [\d,]+ rows/s", result.stderr)
+    for word in (
+        "parameters",
+        "val_loss",
+        "answering with the mean",
+        "rows/s",
+        "encoder.keras",
+        "contract.json",
+    ):
+        assert word in result.stdout
+    assert f"next: seqembed export {tmp_path / 'run'} --out encoder.onnx" in result.stdout
+
+
+def test_a_configuration_file_repeats_a_run_and_the_command_line_wins(finished, tmp_path):
+    first = RunLayout(finished[1]).config
+    changes = ["--units", 3, "--epochs", 1, "--bidirectional", "--progress", "none"]
+    result = done("train", "--config", first, "--out", tmp_path / "run", *changes)
+    assert result.stderr == ""
+    expected = first.read_text().replace("units = 4", "units = 3").replace("epochs = 3", "epochs = 1")
+    expected = expected.replace("bidirectional = false", "bidirectional = true")
+    assert RunLayout(tmp_path / "run").config.read_text() == expected != first.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["--out", "OUT"], 2, "no INPUT given"),
+        (["DATA"], 2, "--out"),
+        (["DATA", "--out", "OUT", "--units", "0"], 2, "--units"),
+        (["DATA", "--out", "OUT", "--decoder", "mlp"], 2, "mlp"),
+        (["DATA", "--out", "OUT", "--reverse-target"], 2, "--decoder autoregressive alone"),
+        (["DATA", "--out", "OUT", "--learning-rate", "nan"], 2, "--learning-rate must be a positive number"),
+        (["DATA", "--out", "OUT", "--resume", "--overwrite"], 2, "Give one of them"),
+        (["missing.parquet", "--out", "OUT"], 3, "missing.parquet: no such file"),
+        (["DATA", "--out", "OUT", "--features", "x,z"], 3, "'z'"),
+        (["DATA", "--out", "OUT", "--label", "colour"], 3, "'colour'"),
+        (["DATA", "--out", "OUT", "--loss", "binary_crossentropy"], 3, "expects values from 0 to 1"),
+        (["DATA", "--out", "FILE/run"], 6, "is a file"),
+        (["DATA", "--out", "HELD"], 6, "already holds a run"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_exit_code(data, tmp_path, words, code, told):
+    (tmp_path / "held").mkdir()
+    (tmp_path / "held" / "config.toml").write_text("")
+    places = {"DATA": data, "OUT": tmp_path / "out", "FILE/run": data / "run", "HELD": tmp_path / "held"}
+    result = seqembed("train", *(places.get(word, word) for word in words))
+    assert result.exit_code == code, result.output
+    assert told in result.output and "Traceback" not in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_nan_ends_with_exit_code_five(data, tmp_path):
+    wild = ["--learning-rate", "1e18", "--activation", "relu", "--clip-norm", 0, "--cell", "gru", "--epochs", 50]
+    result = seqembed("train", data, "--out", tmp_path / "run", "--features", "x,y", "--units", 4, *wild)
+    assert result.exit_code == 5, result.output
+    assert re.search(r"epoch \d+, batch \d+: the loss is (nan|inf).* Lower --learning-rate", result.output)
+    assert not RunLayout(tmp_path / "run").contract.exists()
+
+
+def test_every_option_shows_its_default_in_one_section():
+    text = " ".join(done("train", "--help").output.split())
+    for title, options in SECTIONS.items():
+        assert f"{title}:" in text
+        for option in options:
+            shown = text.split(f" {option.opts[0]} ", 1)[1]
+            assert "[default: " in shown.split(" --")[0] + shown[:220] or option.required, option.name
+    assert text.count("--config FILE") == 1 and "Examples:" in text
+
+
+def test_help_imports_no_tensorflow_and_training_keeps_stderr_clean(data, tmp_path):
+    root = Path(__file__).parents[2]
+    check = "import sys; from trainer.command import train; assert not {'tensorflow', 'keras'} & sys.modules.keys()"
+    assert subprocess.run([sys.executable, "-c", check], cwd=root, check=False).returncode == 0
+    words = ["train", str(data), "--out", str(tmp_path / "run"), *map(str, SMALL), "--progress", "none"]
+    call = f"from runner.cli import main; main({words!r})"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+    result = subprocess.run([sys.executable, "-c", call], cwd=root, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+
+
+def test_progress_is_chosen_by_mode_and_terminal():
+    terminal, pipe = Console(file=io.StringIO(), force_terminal=True), Console(file=io.StringIO())
+    kinds = {
+        ("auto", terminal): BarProgress,
+        ("auto", pipe): PlainProgress,
+        ("bar", pipe): BarProgress,
+        ("plain", terminal): PlainProgress,
+        ("none", terminal): Progress,
+    }
+    for (mode, console), kind in kinds.items():
+        assert type(make_progress(mode, console, print)) is kind
+
+
+def test_the_bar_shows_epoch_losses_speed_and_time_left():
+    file = io.StringIO()
+    with make_progress("auto", Console(file=file, force_terminal=True, width=160), print) as bar:
+        bar.note("so many sequences")
+        bar.training_starts(num_epochs=4, num_rows=10, epochs_done=1)
+        bar.epoch_starts(2)
+        bar.batch_ends(10, 0.25)
+        bar.epoch_ends({"epoch": 2, "loss": 0.25, "val_loss": 0.5, "rows_per_second": 7.0}, best=True)
+    shown = file.getvalue()
+    for word in ("so many sequences", "epoch 2/4", "loss 0.2500", "val_loss 0.5000", "rows/s", "at most"):
+        assert word in shown

@@ -1,0 +1,91 @@
+"""Options check themselves, and go to flat names and back."""
+
+import pytest
+
+from data.errors import UsageError
+from trainer.config import DataConfig, ModelConfig, TrainingConfig, TrainJob
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"cell": "rnn"}, "--cell must be one of lstm, gru; was 'rnn'"),
+        ({"units": 0}, "--units must be at least 1; was 0"),
+        ({"layers": 0}, "--layers"),
+        ({"embedding_dim": 0}, "--embedding-dim"),
+        ({"pooling": "sum"}, "--pooling"),
+        ({"activation": "gelu"}, "--activation"),
+        ({"decoder": "mlp"}, "--decoder"),
+        ({"task": "classify"}, "--task"),
+        ({"loss": "hinge"}, "--loss"),
+        ({"reverse_target": True}, "--reverse-target works with --decoder autoregressive alone"),
+        ({"task": "predict", "decoder": "dense"}, "choose --task composite"),
+    ],
+)
+def test_an_impossible_model_is_refused(changes, told):
+    with pytest.raises(UsageError, match=told):
+        ModelConfig(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"epochs": -1}, "--epochs"),
+        ({"batch_size": 0}, "--batch-size"),
+        ({"patience": 0}, "--patience"),
+        ({"seed": -1}, "--seed"),
+        ({"learning_rate": 0.0}, "--learning-rate must be a positive number; was 0.0"),
+        ({"learning_rate": float("nan")}, "--learning-rate"),
+        ({"learning_rate": float("inf")}, "--learning-rate"),
+        ({"validation_fraction": 1.0}, "--validation-fraction"),
+        ({"validation_fraction": float("nan")}, "--validation-fraction"),
+        ({"clip_norm": -1.0}, "--clip-norm"),
+    ],
+)
+def test_an_impossible_training_is_refused(changes, told):
+    with pytest.raises(UsageError, match=told):
+        TrainingConfig(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"inputs": ()}, "no INPUT"),
+        ({"layout": "wide"}, "--layout"),
+        ({"truncate": "middle", "max_length": 3}, "--truncate"),
+        ({"truncate": "head"}, "needs|without --max-length"),
+        ({"max_length": 0}, "--max-length"),
+    ],
+)
+def test_impossible_data_options_are_refused(changes, told):
+    with pytest.raises(UsageError, match=told):
+        DataConfig(**{"inputs": ("a.parquet",), **changes})
+
+
+def test_flat_options_and_back():
+    job = TrainJob(
+        DataConfig(("a", "b"), features=("x", "y"), max_length=7, truncate="head", label="z"),
+        ModelConfig(cell="gru", decoder="autoregressive", reverse_target=True, task="composite"),
+        TrainingConfig(epochs=3, learning_rate=0.5, clip_norm=0.0),
+    )
+    options = job.to_options()
+    assert options["features"] == ["x", "y"] and options["reverse_target"] is True
+    assert "time" not in options, "TOML has no null: what is unset is left out"
+    assert TrainJob.from_options(options) == job
+
+
+def test_what_is_not_said_takes_its_default():
+    assert TrainJob.from_options({"inputs": ["a"]}) == TrainJob(DataConfig(("a",)))
+
+
+@pytest.mark.parametrize(
+    ("task", "heads", "min_length"),
+    [
+        ("reconstruct", ("reconstruction",), 1),
+        ("predict", ("prediction",), 2),
+        ("composite", ("reconstruction", "prediction"), 1),
+    ],
+)
+def test_a_task_knows_its_heads_and_what_it_can_learn_from(task, heads, min_length):
+    config = ModelConfig(task=task)
+    assert (config.heads, config.min_length) == (heads, min_length)

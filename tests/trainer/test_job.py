@@ -1,0 +1,165 @@
+"""Whole trainings on small data: what is written, what is said, and what is refused."""
+
+import json
+import tomllib
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from data.contract import ModelContract
+from data.detect import detect_schema
+from data.errors import BadRowError, InputError
+from data.inputs import resolve_inputs
+from data.layout import RunLayout
+from data.sample_rows import read_sequences
+from seqembed_testing import sequences, write_sequences
+from trainer.backend import keras
+from trainer.config import TrainJob
+from trainer.intake import take_in
+from trainer.job import train
+from trainer.progress import PlainProgress
+
+INFINITE = float("inf")
+
+
+def weights(run):
+    return [np.asarray(weight) for weight in keras.models.load_model(RunLayout(run).autoencoder).weights]
+
+
+def test_a_run_directory_holds_what_the_layout_names(finished):
+    layout = RunLayout(finished[1])
+    contract = ModelContract.from_json(layout.contract.read_text(), "contract.json")
+    assert contract.schema.feature_names == ("x", "y") and contract.embedding_dim == 5
+    assert contract.length_policy.max_length == 6 and contract.architecture["cell"] == "lstm"
+    assert contract.versions.keys() == {"seqembed", "python", "tensorflow", "keras", "numpy"}
+    encoder = keras.models.load_model(layout.encoder)
+    values = np.random.default_rng(0).normal(size=(3, 4, 2)).astype(np.float32)
+    inputs = {"values": values, "lengths": np.array([4, 2, 1], np.int32)}
+    embedding = np.asarray(encoder(inputs))
+    assert embedding.shape == (3, 5)
+    assert keras.models.load_model(layout.autoencoder)(inputs).shape == (3, 4, 2)
+    given = {"embedding": embedding, "mask": np.ones((3, 4), bool), "previous": np.zeros((3, 4, 2), np.float32)}
+    assert keras.models.load_model(layout.decoder)(given).shape == (3, 4, 2)
+    block, schema = read_sequences(layout.sample)
+    assert schema.feature_names == ("x", "y") and block.num_sequences > 20
+    names = {path.name for path in layout.plots.iterdir()}
+    assert names == {"losses.png", "model.png", "reconstructions.png", "embeddings.png"}
+    assert not list(layout.root.rglob(".writing-*"))
+    files = [path for path in layout.root.rglob("*") if path.is_file()]
+    assert max(files, key=lambda path: path.stat().st_mtime_ns) == layout.contract, "the contract comes last"
+
+
+def test_history_tells_epochs_baseline_and_totals(finished):
+    layout = RunLayout(finished[1])
+    history = json.loads(layout.history.read_text())
+    contract = ModelContract.from_json(layout.contract.read_text(), "contract.json")
+    assert [record["epoch"] for record in history["epochs"]] == [1, 2, 3]
+    losses = [record["val_loss"] for record in history["epochs"]]
+    assert history["best_val_loss"] == history["best_loss"] == min(losses)
+    assert history["best_epoch"] == 1 + losses.index(min(losses))
+    assert 0.4 < history["baseline"]["loss"] < 2, "standardised values have a spread of one"
+    filled = 60 - sum(not values for values in sequences(60, seed=0, longest=9)["x"])
+    assert history["num_training"] + history["num_validation"] == filled
+    assert contract.training.profile.num_sequences == history["num_training"]
+    assert contract.architecture["num_parameters"] == history["num_parameters"] > 0
+
+
+def test_config_repeats_the_run_and_another_seed_does_not(finished, tmp_path):
+    job, run = finished
+    options = tomllib.loads(RunLayout(run).config.read_text())
+    assert TrainJob.from_options(options) == job
+    expected = weights(run)
+    for seed, name in ((0, "same"), (1, "other")):
+        train(TrainJob.from_options({**options, "seed": seed}), tmp_path / name)
+        equal = [(mine == its).all() for mine, its in zip(weights(tmp_path / name), expected, strict=True)]
+        assert all(equal) == (seed == 0)
+
+
+def test_no_epochs_make_an_untrained_control(job, tmp_path):
+    layout = RunLayout(tmp_path / "run")
+    summary = train(job(epochs=0), layout.root)
+    assert summary.history["epochs"] == [] and summary.history["best_loss"] > 0
+    assert any("untrained" in line for line in summary.lines())
+    assert layout.contract.exists() and layout.encoder.exists()
+
+
+def test_early_stopping_keeps_the_best_weights(job, tmp_path):
+    stopped = train(job(epochs=30, patience=2, learning_rate=0.2), tmp_path / "stopped").history
+    assert stopped["stopped_early"] and len(stopped["epochs"]) == stopped["best_epoch"] + 2
+    again = train(job(epochs=stopped["best_epoch"], patience=2, learning_rate=0.2), tmp_path / "again").history
+    assert again["best_epoch"] == stopped["best_epoch"]
+    for mine, its in zip(weights(tmp_path / "stopped"), weights(tmp_path / "again"), strict=True):
+        np.testing.assert_array_equal(mine, its)
+
+
+def test_events_train_like_nested(job, tmp_path):
+    task = "predict"
+    columns = sequences(40, seed=2, shortest=2, longest=9)
+    nested = write_sequences(tmp_path / "nested.parquet", columns)
+    rows = [
+        (name, step, x, y)
+        for name, xs, ys in zip(columns["id"], columns["x"], columns["y"], strict=True)
+        for step, (x, y) in enumerate(zip(xs, ys, strict=True))
+    ]
+    ids, steps, xs, ys = zip(*rows, strict=True)
+    table = pa.table({"id": ids, "at": steps, "x": pa.array(xs, pa.float32()), "y": pa.array(ys, pa.float64())})
+    pq.write_table(table, tmp_path / "events.parquet")
+    train(job(inputs=[str(nested)], task=task), tmp_path / "a")
+    train(job(inputs=[str(tmp_path / "events.parquet")], task=task, layout="events", time="at"), tmp_path / "b")
+    for mine, its in zip(weights(tmp_path / "a"), weights(tmp_path / "b"), strict=True):
+        np.testing.assert_array_equal(mine, its)
+    assert not RunLayout(tmp_path / "a").decoder.exists(), "a task that only predicts has no decoder"
+
+
+def test_tiny_data_with_a_constant_feature_trains_and_is_told_about(job, tmp_path):
+    columns = sequences(2, seed=0, shortest=2, longest=5)
+    columns["y"] = [[0.1] * len(values) for values in columns["x"]]
+    data = write_sequences(tmp_path / "two.parquet", columns)
+    said = []
+    summary = train(job(inputs=[str(data)]), tmp_path / "run", progress=PlainProgress(said.append))
+    assert summary.history["watched"] == "loss" and summary.history["best_val_loss"] is None
+    assert np.isfinite(summary.history["best_loss"])
+    assert any("watches the training loss" in line for line in said)
+    assert "features that never change and teach nothing: y" in said
+
+
+def test_when_every_id_would_be_held_out_none_is(job, tmp_path):
+    data = write_sequences(tmp_path / "few.parquet", sequences(3, seed=0, shortest=2, longest=5))
+    files = resolve_inputs([str(data)])
+    wanted = job(inputs=[str(data)], validation_fraction=0.999999)
+    intake = take_in(files, detect_schema(files, features=("x", "y")), wanted)
+    assert (intake.num_training, intake.num_validation, intake.validation_fraction) == (3, 0, 0.0)
+
+
+@pytest.mark.parametrize(("task", "longest"), [("reconstruct", 0), ("predict", 1)])
+def test_too_few_sequences_are_refused(job, tmp_path, task, longest):
+    data = write_sequences(tmp_path / "short.parquet", sequences(9, seed=0, longest=longest))
+    with pytest.raises(InputError, match=r"0 of 9 sequences have at least \d step\(s\); training needs two or more"):
+        train(job(inputs=[str(data)], task=task), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_first_bad_row_is_named(job, tmp_path):
+    columns = sequences(9, seed=0, shortest=2, longest=5)
+    columns["x"][4][1] = INFINITE
+    data = write_sequences(tmp_path / "bad.parquet", columns)
+    with pytest.raises(BadRowError, match=r"bad.parquet: row 4 \(id 's4'\)"):
+        train(job(inputs=[str(data)]), tmp_path / "run")
+
+
+def test_binary_crossentropy_refuses_what_is_no_probability(job, tmp_path):
+    with pytest.raises(
+        InputError, match=r"feature '[xy]' holds .*; --loss binary_crossentropy expects values from 0 to 1"
+    ):
+        train(job(loss="binary_crossentropy"), tmp_path / "run")
+
+
+def test_one_hot_steps_are_learned(tmp_path):
+    rows = [list(range(n)) for n in (1, 2, 3, 4, 5) * 12]
+    table = {f"f{k}": [[float(step == k) for step in row] for row in rows] for k in range(4)}
+    pq.write_table(pa.table({"id": list(range(60)), **table}), tmp_path / "ones.parquet")
+    options = {"inputs": [str(tmp_path / "ones.parquet")], "loss": "binary_crossentropy", "units": 16, "epochs": 40}
+    history = train(TrainJob.from_options({**options, "learning_rate": 0.02}), tmp_path / "run").history
+    assert history["best"]["val_binary_accuracy"] >= 0.99 > history["baseline"]["binary_accuracy"]

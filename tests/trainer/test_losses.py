@@ -1,0 +1,89 @@
+"""Only real values count: against plain numpy, and whatever stands in the padding."""
+
+import numpy as np
+import pytest
+
+from trainer.backend import tf
+from trainer.config import LOSSES, ModelConfig
+from trainer.losses import Batch, Objective, masked_sums
+
+
+def plain(loss, target, score):
+    distance = abs(score - target)
+    if loss == "mse":
+        return distance**2
+    if loss == "mae":
+        return distance
+    if loss == "huber":
+        return distance**2 / 2 if distance <= 1 else distance - 0.5
+    probability = 1 / (1 + np.exp(-score))
+    return -(target * np.log(probability) + (1 - target) * np.log(1 - probability))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_sums_equal_a_loop_over_real_values(loss, batch):
+    scores = np.random.default_rng(0).normal(scale=2, size=batch.values.shape).astype(np.float32)
+    mask = np.arange(6) < batch.lengths[:, None]
+    sums = masked_sums(loss, batch.values, scores, mask[:, :, None]).numpy()
+    real = [place for place in np.ndindex(scores.shape) if mask[place[:2]] and not np.isnan(batch.values[place])]
+    assert sums[1] == len(real) == 14 * 3 - 2
+    expected = sum(plain(loss, float(batch.values[place]), float(scores[place])) for place in real)
+    np.testing.assert_allclose(sums[0], expected, rtol=1e-5)
+    hits = sum((scores[place] > 0) == (batch.values[place] > 0.5) for place in real)
+    assert sums[2] == (hits if loss == "binary_crossentropy" else 0)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_padding_and_missing_targets_change_no_loss_and_no_gradient(loss, batch, profile):
+    objective = Objective(ModelConfig(loss=loss, task="composite"), profile)
+    random = np.random.default_rng(1)
+    scores = {
+        "reconstruction": random.normal(size=batch.values.shape).astype(np.float32),
+        "prediction": random.normal(size=batch.next_step.shape).astype(np.float32),
+    }
+    padding = np.arange(6) >= batch.lengths[:, None]
+
+    def look(garbage):
+        values = batch.values.copy()
+        values[padding] = garbage
+        variables = {head: tf.Variable(score) for head, score in scores.items()}
+        with tf.GradientTape() as tape:
+            sums = objective.sums(Batch(values, batch.lengths, batch.next_step), variables)
+            total = tf.reduce_sum(sums[:, 0])
+        return sums.numpy(), *(gradient.numpy() for gradient in tape.gradient(total, list(variables.values())))
+
+    clean = look(0.0)
+    for garbage in (1e30, np.nan, np.inf, -np.inf):
+        for expected, found in zip(clean, look(garbage), strict=True):
+            np.testing.assert_array_equal(found, expected)
+    gradient = clean[1]
+    assert np.isfinite(gradient).all()
+    missing = padding[:, :, None] | np.isnan(batch.values)
+    assert (gradient[missing] == 0).all() and (gradient[~missing] != 0).any()
+    assert (clean[2][3] == 0).all(), "a sequence without a next step teaches no prediction"
+
+
+def test_a_batch_without_any_value_has_loss_zero(profile):
+    objective = Objective(ModelConfig(), profile)
+    empty = Batch(np.zeros((1, 2, 3), np.float32), np.zeros(1, np.int32), np.full((1, 3), np.nan, np.float32))
+    totals = objective.sums(empty, {"reconstruction": np.ones((1, 2, 3), np.float32)}).numpy()
+    assert objective.report(totals) == {"loss": 0.0}
+
+
+def test_a_report_means_over_values_not_over_batches(profile):
+    objective = Objective(ModelConfig(task="composite", loss="binary_crossentropy"), profile)
+    totals = np.array([[6.0, 12.0, 9.0], [1.0, 4.0, 3.0]])
+    assert objective.report(totals, "val_") == {
+        "val_loss": 0.75,
+        "val_reconstruction_loss": 0.5,
+        "val_prediction_loss": 0.25,
+        "val_binary_accuracy": 0.75,
+    }
+
+
+def test_standardised_targets_make_the_mean_the_baseline(batch, profile):
+    objective = Objective(ModelConfig(), profile)
+    values = np.broadcast_to(np.asarray(profile.mean, np.float32), (5, 6, 3))
+    scores = {"reconstruction": np.broadcast_to(objective.baseline_scores(profile), values.shape)}
+    sums = objective.sums(Batch(values, batch.lengths, batch.next_step), scores).numpy()
+    np.testing.assert_allclose(sums[0, 0], 0, atol=1e-9)

@@ -1,0 +1,142 @@
+"""Every decoder, task and loss: built, saved, loaded by plain Keras, and able to learn."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from data.errors import UsageError
+from trainer.backend import keras, tf
+from trainer.config import DECODERS, LOSSES, ModelConfig, TrainingConfig
+from trainer.losses import Objective
+from trainer.network import build_network
+from trainer.steps import Steps, seed_everything
+
+HEADED = [*itertools.product(DECODERS, ("reconstruct", "composite")), ("repeat", "predict")]
+CASES = [(decoder, task, loss) for (decoder, task), loss in itertools.product(HEADED, LOSSES)]
+LEARNED = [*zip(DECODERS, ("composite", "reconstruct") * 2, LOSSES, strict=True), ("repeat", "predict", "mse")]
+
+
+def build(profile, **changes):
+    seed_everything(1)
+    config = ModelConfig(**{"units": 6, "embedding_dim": 5, **changes})
+    return config, build_network(config, profile, fixed_length=6)
+
+
+def rounded(batch):
+    return batch._replace(values=np.round(batch.values), next_step=np.round(batch.next_step))
+
+
+@pytest.mark.parametrize(("decoder", "task", "loss"), CASES)
+def test_goes_downhill_and_survives_saving(profile, batch, tmp_path, decoder, task, loss):
+    cell = "gru" if loss in ("mae", "binary_crossentropy") else "lstm"
+    config, network = build(profile, decoder=decoder, task=task, loss=loss, cell=cell)
+    objective = Objective(config, profile)
+    inputs = {"values": batch.values, "lengths": batch.lengths}
+
+    def loss_now():
+        sums = objective.sums(batch, network.scorer(inputs))
+        return tf.reduce_sum(sums[:, 0] / sums[:, 1])
+
+    with tf.GradientTape() as tape:
+        before = loss_now()
+    gradients = tape.gradient(before, network.trainable)
+    assert all(gradient is not None and np.isfinite(gradient).all() for gradient in gradients)
+    for variable, gradient in zip(network.trainable, gradients, strict=True):
+        variable.assign_sub(0.01 * gradient)
+    assert loss_now() < before
+    expected = keras.tree.flatten(network.autoencoder(inputs))
+    network.autoencoder.save(tmp_path / "autoencoder.keras")
+    loaded = keras.models.load_model(tmp_path / "autoencoder.keras")
+    for mine, its in zip(expected, keras.tree.flatten(loaded(inputs)), strict=True):
+        np.testing.assert_array_equal(its, mine)
+        assert np.isfinite(its).all()
+
+
+@pytest.mark.parametrize(("decoder", "task", "loss"), LEARNED)
+def test_learns_five_sequences_by_heart(profile, batch, decoder, task, loss):
+    config, network = build(profile, decoder=decoder, task=task, loss=loss)
+    objective = Objective(config, profile)
+    steps = Steps(network, objective, TrainingConfig(learning_rate=0.03), profile)
+    tensors = type(batch)(*map(tf.constant, rounded(batch)))
+    losses = [objective.report(steps.learn(tensors))["loss"] for _ in range(60)]
+    assert losses[-1] < 0.6 * losses[0]
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_the_saved_decoder_works_alone_and_shares_the_weights(profile, batch, tmp_path, decoder):
+    _, network = build(profile, decoder=decoder, layers=2)
+    network.decoder.save(tmp_path / "decoder.keras")
+    alone = keras.models.load_model(tmp_path / "decoder.keras")
+    mask = np.arange(6) < batch.lengths[:, None]
+    given = {"embedding": np.asarray(network.encoder({"values": batch.values, "lengths": batch.lengths})), "mask": mask}
+    if decoder == "autoregressive":
+        clean = (batch.values - np.asarray(profile.mean)) / np.asarray([1.5, 1.0, 0.5])
+        clean = np.where(np.isnan(clean) | ~mask[:, :, None], 0, clean).astype(np.float32)
+        given["previous"] = np.concatenate([np.zeros((5, 1, 3), np.float32), clean[:, :-1]], axis=1)
+    written = np.asarray(alone(given))
+    whole = np.asarray(network.autoencoder({"values": batch.values, "lengths": batch.lengths}))
+    np.testing.assert_allclose(written, whole, atol=1e-5)
+    assert (written[~mask] == 0).all()
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_garbage_in_the_padding_changes_no_reconstruction(profile, batch, decoder, reverse):
+    if reverse and decoder != "autoregressive":
+        with pytest.raises(UsageError):
+            build(profile, decoder=decoder, reverse_target=True)
+        return
+    _, network = build(profile, decoder=decoder, reverse_target=reverse)
+    clean = np.asarray(network.autoencoder({"values": batch.values, "lengths": batch.lengths}))
+    values = batch.values.copy()
+    values[np.arange(6) >= batch.lengths[:, None]] = np.inf
+    np.testing.assert_array_equal(network.autoencoder({"values": values, "lengths": batch.lengths}), clean)
+
+
+def test_an_autoregressive_decoder_never_sees_the_step_it_writes(profile):
+    for reverse in (False, True):
+        _, network = build(profile, decoder="autoregressive", reverse_target=reverse)
+        # The embedding is held constant, so that what changes comes through the previous steps alone.
+        kernel = network.encoder.get_layer("embedding").kernel
+        kernel.assign(np.zeros(kernel.shape, np.float32))
+        values = np.random.default_rng(0).normal(size=(1, 5, 3)).astype(np.float32)
+        changed = values.copy()
+        changed[0, 2] += 1
+        lengths = np.array([4], np.int32)
+        before, after = (
+            np.asarray(network.autoencoder({"values": x, "lengths": lengths}))[0] for x in (values, changed)
+        )
+        moved = np.abs(before - after).max(axis=1) > 1e-7
+        assert moved.tolist() == ([True, True, False, False, False] if reverse else [False, False, False, True, False])
+
+
+@pytest.mark.parametrize(("embedding_dim", "widened"), [(12, False), (6, False), (5, True), (13, True)])
+def test_reshape_widens_only_where_the_embedding_does_not_divide(profile, embedding_dim, widened):
+    _, network = build(profile, decoder="reshape", embedding_dim=embedding_dim)
+    assert ("decoder_widen" in [layer.name for layer in network.decoder.layers]) == widened
+
+
+@pytest.mark.parametrize("decoder", ["reshape", "dense"])
+def test_a_fixed_length_decoder_says_where_it_ends(profile, decoder):
+    _, network = build(profile, decoder=decoder)
+    written = np.asarray(network.decoder({"embedding": np.ones((1, 5), np.float32), "mask": np.ones((1, 8), bool)}))
+    assert np.isfinite(written[0, :6]).all() and np.isnan(written[0, 6:]).all()
+
+
+@pytest.mark.parametrize(("decoder", "length"), [("dense", 1366), ("reshape", 4097)])
+def test_absurd_fixed_lengths_are_refused_with_the_remedy(profile, decoder, length):
+    with pytest.raises(UsageError, match=r"--max-length, or choose --decoder repeat"):
+        build_network(ModelConfig(decoder=decoder), profile, length)
+    build_network(ModelConfig(units=2, task="predict"), profile, length)
+
+
+def test_outputs_are_in_raw_units(profile, batch):
+    inputs = {"values": batch.values, "lengths": batch.lengths}
+    _, network = build(profile, task="composite")
+    scores, raw = network.scorer(inputs), network.autoencoder(inputs)
+    std = np.array([1.5, 1.0, 0.5])
+    np.testing.assert_allclose(raw["prediction"], scores["prediction"] * std + np.array(profile.mean), rtol=1e-5)
+    _, network = build(profile, task="composite", loss="binary_crossentropy")
+    raw = network.autoencoder(inputs)
+    assert all((np.asarray(value) >= 0).all() and (np.asarray(value) <= 1).all() for value in raw.values())

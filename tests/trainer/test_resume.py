@@ -1,0 +1,174 @@
+"""The law of resuming: a training that was killed anywhere and resumed ends with the weights of one that was not."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.errors import BundleError, InputError, OutputError, UsageError
+from data.layout import RunLayout
+from seqembed_testing import sequences, write_sequences
+from trainer.backend import keras
+from trainer.config import TrainJob
+from trainer.job import train
+from trainer.progress import Progress
+
+
+class Killed(Exception):
+    """Stands for the end of a process."""
+
+
+class KillAt(Progress):
+    """Ends the training after so many batches, or so many epochs."""
+
+    def __init__(self, batches=None, epochs=None):
+        self.left = {"batches": batches, "epochs": epochs}
+
+    def _count(self, what):
+        if self.left[what] is not None:
+            self.left[what] -= 1
+            if self.left[what] == 0:
+                raise Killed
+
+    def batch_ends(self, num_rows, loss):
+        self._count("batches")
+
+    def epoch_ends(self, record, best):
+        self._count("epochs")
+
+
+def weights(run):
+    return [np.asarray(weight) for weight in keras.models.load_model(RunLayout(run).autoencoder).weights]
+
+
+def figures(run):
+    history = json.loads(RunLayout(run).history.read_text())
+    return [{name: value for name, value in record.items() if "rows" not in name} for record in history["epochs"]]
+
+
+def same_run(run, other):
+    assert figures(run) == figures(other)
+    for mine, its in zip(weights(run), weights(other), strict=True):
+        np.testing.assert_array_equal(mine, its)
+
+
+@pytest.mark.parametrize(
+    ("kills", "checkpoint_seconds"),
+    [([{"epochs": 1}], 300.0), ([{"batches": 3}, {"batches": 8}, {"batches": 1}], 0.0)],
+    ids=["after an epoch", "inside epochs, again and again"],
+)
+def test_resumed_equals_uninterrupted(finished, tmp_path, kills, checkpoint_seconds):
+    job, whole = finished
+    run = tmp_path / "killed"
+    for kill in kills:
+        with pytest.raises(Killed):
+            train(job, run, resume=True, progress=KillAt(**kill), checkpoint_seconds=checkpoint_seconds)
+        assert not RunLayout(run).contract.exists()
+    train(job, run, resume=True, checkpoint_seconds=checkpoint_seconds)
+    same_run(run, whole)
+
+
+def test_a_real_sigkill_loses_nothing(job, tmp_path):
+    data = write_sequences(tmp_path / "many.parquet", sequences(400, seed=1, longest=9))
+    wanted = job(inputs=[str(data)], batch_size=4, epochs=4, task="composite")
+    script = (
+        "import json, sys; from pathlib import Path\n"
+        "from trainer.config import TrainJob; from trainer.job import train\n"
+        "train(TrainJob.from_options(json.loads(sys.argv[1])), Path(sys.argv[2]), checkpoint_seconds=0.02)"
+    )
+    killed = RunLayout(tmp_path / "killed")
+    words = [sys.executable, "-c", script, json.dumps(wanted.to_options()), str(killed.root)]
+    process = subprocess.Popen(words, cwd=Path(__file__).parents[2])
+    while not (killed.checkpoints / "ckpt-3.index").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL and not killed.contract.exists()
+    train(wanted, killed.root, resume=True)
+    train(wanted, tmp_path / "whole")
+    same_run(killed.root, tmp_path / "whole")
+
+
+@pytest.fixture
+def again(finished, tmp_path):
+    """Return a finished job and a copy of its run directory."""
+    job, run = finished
+    return job, RunLayout(Path(shutil.copytree(run, tmp_path / "run")))
+
+
+def changed(job, **options):
+    return TrainJob.from_options({**job.to_options(), **options})
+
+
+def test_a_finished_run_says_so_and_changes_nothing(again):
+    job, layout = again
+    before = {path: path.stat().st_mtime_ns for path in layout.root.rglob("*") if path.is_file()}
+    summary = train(job, layout.root, resume=True)
+    assert summary.already_finished and "is finished; nothing was done" in summary.lines()[0]
+    assert {path: path.stat().st_mtime_ns for path in layout.root.rglob("*") if path.is_file()} == before
+
+
+def test_more_epochs_go_on_from_the_latest_weights(finished, tmp_path):
+    job, whole = finished
+    train(changed(job, epochs=1), tmp_path / "grown")
+    train(job, tmp_path / "grown", resume=True)
+    same_run(tmp_path / "grown", whole)
+
+
+def test_a_finished_training_killed_while_it_wrote_is_completed(again, finished):
+    job, layout = again
+    layout.contract.unlink()
+    layout.autoencoder.unlink()
+    assert not train(job, layout.root, resume=True).already_finished
+    assert layout.contract.exists()
+    same_run(layout.root, finished[1])
+
+
+def test_other_options_or_data_are_refused_by_name(again, tmp_path):
+    job, layout = again
+    with pytest.raises(UsageError, match=r"learning_rate was 0.002 and is now 0.1; units was 4 and is now 5\. Give"):
+        train(changed(job, units=5, learning_rate=0.1), layout.root, resume=True)
+    other = write_sequences(tmp_path / "other.parquet", sequences(60, seed=9, longest=9))
+    with pytest.raises(UsageError, match="differently: data was '[0-9a-f]{64}' and is now"):
+        train(changed(job, inputs=[str(other)]), layout.root, resume=True)
+    assert layout.contract.exists()
+
+
+def test_a_run_is_replaced_only_when_asked(again):
+    job, layout = again
+    with pytest.raises(OutputError, match=r"already holds a run. Give --resume .* --overwrite .* another --out"):
+        train(job, layout.root)
+    (layout.root / "notes.txt").write_text("mine")
+    train(changed(job, embedding_dim=3, epochs=1), layout.root, overwrite=True)
+    assert (layout.root / "notes.txt").read_text() == "mine"
+    assert keras.models.load_model(layout.encoder).output_shape == (None, 3)
+    assert len(figures(layout.root)) == 1
+
+
+def test_a_wrong_input_does_not_cost_the_old_run(again, finished, tmp_path):
+    job, layout = again
+    empty = write_sequences(tmp_path / "empty.parquet", sequences(60, seed=0, longest=0))
+    with pytest.raises(InputError, match="training needs two or more"):
+        train(changed(job, inputs=[str(empty)]), layout.root, overwrite=True)
+    same_run(layout.root, finished[1])
+
+
+def test_a_finished_run_without_checkpoints_is_not_silently_replaced(again):
+    job, layout = again
+    shutil.rmtree(layout.checkpoints)
+    with pytest.raises(OutputError, match="nothing to resume"):
+        train(job, layout.root, resume=True)
+
+
+def test_a_damaged_checkpoint_is_named(again):
+    job, layout = again
+    for path in layout.checkpoints.glob("*.data*"):
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(BundleError, match="the checkpoint cannot be read"):
+        train(job, layout.root, resume=True)
