@@ -32,7 +32,8 @@ class TrainSummary:
             lines.append(f"{layout.root}: this run is finished; nothing was done. Give more --epochs to go on.")
         lines += [f"parameters   {history['num_parameters']:,}", f"epochs       {self._epochs()}"]
         lines.append(f"{history['watched']:<12} {self._best()}")
-        lines.append(f"speed        {history['rows_per_second']:,.0f} rows/s over {duration(history['seconds'])}")
+        if history["epochs"]:
+            lines.append(f"speed        {history['rows_per_second']:,.0f} rows/s over {duration(history['seconds'])}")
         lines += [f"{path.name:<17} {what}" for path, what in self._files()]
         lines.append(f"plots are in {layout.plots}, checkpoints in {layout.checkpoints}")
         lines.append(f"next: seqembed export {layout.root} --out encoder.onnx")

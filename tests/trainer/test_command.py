@@ -15,7 +15,7 @@ from seqembed_testing import done, seqembed
 from trainer.options import SECTIONS
 from trainer.progress import BarProgress, PlainProgress, Progress, make_progress
 
-SMALL = ["--features", "x,y", "--units", 4, "--embedding-dim", 3, "--epochs", 1]
+SMALL = ["--features", "x,y", "--units", 4, "--forward-only", "--embedding-dim", 3, "--epochs", 1]
 
 
 def test_it_trains_and_ends_with_a_summary(data, tmp_path):
@@ -73,7 +73,9 @@ def test_what_is_wrong_is_told_with_its_exit_code(data, tmp_path, words, code, t
 
 def test_nan_ends_with_exit_code_five(data, tmp_path):
     wild = ["--learning-rate", "1e18", "--activation", "relu", "--clip-norm", 0, "--cell", "gru", "--epochs", 50]
-    result = seqembed("train", data, "--out", tmp_path / "run", "--features", "x,y", "--units", 4, *wild)
+    result = seqembed(
+        "train", data, "--out", tmp_path / "run", "--features", "x,y", "--units", 4, "--forward-only", *wild
+    )
     assert result.exit_code == 5, result.output
     assert re.search(r"epoch \d+, batch \d+: the loss is (nan|inf).* Lower --learning-rate", result.output)
     assert not RunLayout(tmp_path / "run").contract.exists()
