@@ -114,6 +114,9 @@ def _layout(
 ) -> Layout:
     if layout != "auto":
         return "events" if layout == "events" else "nested"
+    for name in features:
+        if not any(name in _names(field) for field in arrow_schema):
+            require_column(file, arrow_schema, name, "feature")
     others = [field for field in arrow_schema if field.name not in {id_column, time_column, *exclude}]
     named = {name.split(".")[0] for name in features} | set(features)
     asked = [field for field in others if field.name in named] or others
@@ -142,6 +145,12 @@ def _layout(
             "--layout events."
         )
     return "nested"
+
+
+def _names(field: pa.Field) -> set[str]:
+    """Return how a column, or a part of it, may be named in ``--features``."""
+    parts = [feature for feature in _sequence_features(field) if isinstance(feature.part, str)]
+    return {field.name, *(feature.name for feature in parts), *(str(feature.part) for feature in parts)}
 
 
 def _is_structs(field: pa.Field) -> bool:

@@ -34,6 +34,11 @@ def test_scalars_are_events(tmp_path: Path) -> None:
     assert (schema.layout, schema.feature_names, schema.time) == ("events", ("x", "y"), "t")
 
 
+def test_a_feature_that_is_not_there_is_missing_not_ambiguous(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no column 'z'.*--features"):
+        detect_schema([write(tmp_path, id=["a", "b"], x=LISTS, label=[1, 2])], features=["z"])
+
+
 @pytest.mark.parametrize(
     ("columns", "options"),
     [
