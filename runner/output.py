@@ -9,7 +9,8 @@ import os
 import posixpath
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ from pyarrow import fs
 
 from data.errors import OutputError
 from data.inputs import filesystem_and_path
+from runner.lock import hold_lock
 from runner.parts import PartFooter
 from runner.writer import PartWriter
 
@@ -40,6 +42,7 @@ class OutputDirectory:
         self.filesystem, self.path = filesystem_and_path(given)
         self._run_id = uuid.uuid4().hex[:12]
         self._staged: list[str] = []
+        self._withdrawn: list[str] = []
 
     @property
     def is_local(self) -> bool:
@@ -65,17 +68,39 @@ class OutputDirectory:
         except (pa.ArrowInvalid, KeyError, TypeError, ValueError):
             return None  # not Parquet, or not ours: it is not a finished part, so it is made anew
 
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Make the directory and be the only run that writes to it; on leaving, temporary files are gone.
+
+        Raises:
+            OutputError: Another run writes here, or the directory cannot be written.
+        """
+        with ExitStack() as stack:
+            with self._translated("write to"):
+                self.filesystem.create_dir(self.path, recursive=True)
+                if self.is_local:
+                    stack.enter_context(hold_lock(Path(self.path)))
+            try:
+                yield
+            finally:
+                self._clean()
+
     def begin(self) -> None:
-        """Make the directory, and take the success marker away before anything changes.
+        """Take the success marker away before anything changes.
 
         Raises:
             OutputError: The directory cannot be written.
         """
         with self._translated("write to"):
+            self._clean()
             self.filesystem.create_dir(self._at(_TEMPORARY, self._run_id), recursive=True)
             if self._exists(SUCCESS):
                 self.filesystem.delete_file(self._at(SUCCESS))
                 self._sync_directory("")
+
+    def withdraw(self, name: str) -> None:
+        """Remove a file of the directory, if it is there, at the next `publish`."""
+        self._withdrawn.append(name)
 
     @contextmanager
     def stage(self, name: str, schema: pa.Schema) -> Iterator[PartWriter]:
@@ -99,14 +124,26 @@ class OutputDirectory:
         self._staged.append(name)
 
     def publish(self) -> None:
-        """Rename every staged part to its place."""
+        """Rename every staged part to its place, and remove what was withdrawn."""
         with self._translated("write to"):
             for name in self._staged:
                 target = self._at(name)
+                self._refuse_way_out(name)
                 self.filesystem.create_dir(posixpath.dirname(target), recursive=True)
                 self.filesystem.move(self._at(_TEMPORARY, self._run_id, name), target)
                 self._sync_directory(posixpath.dirname(name))
+            for name in self._withdrawn:
+                if self._exists(name):
+                    self.filesystem.delete_file(self._at(name))
+                    self._sync_directory(posixpath.dirname(name))
         self._staged.clear()
+        self._withdrawn.clear()
+
+    def _refuse_way_out(self, name: str) -> None:
+        """Refuse a part whose place a symbolic link puts outside the directory."""
+        root = os.path.realpath(self.path)
+        if self.is_local and not os.path.realpath(self._at(posixpath.dirname(name))).startswith(root):
+            raise OutputError(f"{self._at(name)}: a symbolic link leads out of the output directory. Remove the link.")
 
     def succeed(self, totals: dict[str, Any]) -> None:
         """Write the success marker, whole or not at all."""
@@ -118,16 +155,12 @@ class OutputDirectory:
             self.filesystem.move(temporary, self._at(SUCCESS))
             self._sync_directory("")
 
-    def clean(self) -> None:
-        """Remove this run's temporary files; those of another run stay."""
+    def _clean(self) -> None:
+        """Remove temporary files: on a local directory all, for who holds the lock has no rival; else this run's."""
         with self._translated("clean"):
-            mine = self._at(_TEMPORARY, self._run_id)
-            if self.filesystem.get_file_info(mine).type == fs.FileType.Directory:
-                self.filesystem.delete_dir(mine)
-            parent = self._at(_TEMPORARY)
-            if not self.filesystem.get_file_info(fs.FileSelector(parent, allow_not_found=True)):
-                if self.filesystem.get_file_info(parent).type == fs.FileType.Directory:
-                    self.filesystem.delete_dir(parent)
+            doomed = self._at(_TEMPORARY) if self.is_local else self._at(_TEMPORARY, self._run_id)
+            if self.filesystem.get_file_info(doomed).type == fs.FileType.Directory:
+                self.filesystem.delete_dir(doomed)
 
     def read_success(self) -> dict[str, Any] | None:
         """Return what the last complete run wrote, None where there was none."""
