@@ -1,7 +1,9 @@
 """The nightly job: plan, check the model on this host, embed every part, publish, say so."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -72,7 +74,7 @@ def run_job(job: Job, console: Console) -> RunReport:
     golden = encoder.replay_golden() if encoder is not None else None
     with output.lock():
         plan = plan_run(job.inputs, output, sha256, job.options)  # what another run finished meanwhile is skipped
-        output.begin()
+        output.begin(_record(job, sha256))
         made: dict[str, PartCounts] = {}
         if plan.to_make:
             encoder = encoder or Encoder.from_bytes(content, source=job.model)
@@ -81,6 +83,11 @@ def run_job(job: Job, console: Console) -> RunReport:
         report = _report(plan, made, pruned, start, golden)
         output.succeed(report.to_json(job.inputs, job.model, sha256, job.options))
     return report
+
+
+def _record(job: Job, model_sha256: str) -> dict[str, Any]:
+    inputs = [given if "://" in given else str(Path(given).absolute()) for given in job.inputs]
+    return {"inputs": inputs, "model": job.model, "model_sha256": model_sha256, "options": asdict(job.options)}
 
 
 def _is_done(plan: RunPlan, output: OutputDirectory, options: RunOptions) -> bool:

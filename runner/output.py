@@ -24,6 +24,7 @@ from runner.parts import PartFooter
 from runner.writer import PartWriter
 
 SUCCESS = "_SUCCESS"
+RECORD = "_RUN"
 _TEMPORARY = "_temporary"
 
 
@@ -85,8 +86,11 @@ class OutputDirectory:
             finally:
                 self._clean()
 
-    def begin(self) -> None:
-        """Take the success marker away before anything changes.
+    def begin(self, record: dict[str, Any]) -> None:
+        """Take the success marker away before anything changes, and note what this run was asked for.
+
+        Args:
+            record: What `inspect` needs to tell what a rerun would do, also after a crash.
 
         Raises:
             OutputError: The directory cannot be written.
@@ -97,6 +101,11 @@ class OutputDirectory:
             if self._exists(SUCCESS):
                 self.filesystem.delete_file(self._at(SUCCESS))
                 self._sync_directory("")
+            self._write_json(RECORD, record)
+
+    def read_record(self) -> dict[str, Any] | None:
+        """Return what the last run that began was asked for, None where there was none."""
+        return self._read_json(RECORD)
 
     def withdraw(self, name: str) -> None:
         """Remove a file of the directory, if it is there, at the next `publish`."""
@@ -148,12 +157,15 @@ class OutputDirectory:
     def succeed(self, totals: dict[str, Any]) -> None:
         """Write the success marker, whole or not at all."""
         with self._translated("write to"):
-            temporary = self._at(_TEMPORARY, self._run_id, SUCCESS)
-            with self.filesystem.open_output_stream(temporary) as stream:
-                stream.write(json.dumps(totals, indent=1).encode())
-            self._sync_file(temporary)
-            self.filesystem.move(temporary, self._at(SUCCESS))
-            self._sync_directory("")
+            self._write_json(SUCCESS, totals)
+
+    def _write_json(self, name: str, value: dict[str, Any]) -> None:
+        temporary = self._at(_TEMPORARY, self._run_id, name)
+        with self.filesystem.open_output_stream(temporary) as stream:
+            stream.write(json.dumps(value, indent=1).encode())
+        self._sync_file(temporary)
+        self.filesystem.move(temporary, self._at(name))
+        self._sync_directory("")
 
     def _clean(self) -> None:
         """Remove temporary files: on a local directory all, for who holds the lock has no rival; else this run's."""
@@ -164,11 +176,20 @@ class OutputDirectory:
 
     def read_success(self) -> dict[str, Any] | None:
         """Return what the last complete run wrote, None where there was none."""
-        if not self._exists(SUCCESS):
+        return self._read_json(SUCCESS)
+
+    def _read_json(self, name: str) -> dict[str, Any] | None:
+        if not self._exists(name):
             return None
-        with self.filesystem.open_input_file(self._at(SUCCESS)) as source:
-            totals: dict[str, Any] = json.loads(source.read())
-        return totals
+        with self._translated("read"), self.filesystem.open_input_file(self._at(name)) as source:
+            text = source.read()
+        try:
+            value: dict[str, Any] = json.loads(text)
+        except ValueError as error:
+            raise OutputError(
+                f"{self._at(name)}: not the JSON seqembed writes. Remove the file and run again."
+            ) from error
+        return value
 
     def _verify(self, path: str, num_rows: int) -> None:
         metadata = pq.read_metadata(path, filesystem=self.filesystem)
