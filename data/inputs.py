@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from data.errors import BadFileError, InputError
+from data.secrets import without_secrets
 
 PARQUET_SUFFIXES = (".parquet", ".parq", ".pq")
 _URI = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
@@ -21,6 +22,9 @@ _WILDCARD = re.compile(r"[*?\[]")
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 # One read buffer a column keeps a huge row group from being loaded whole; 1 MiB is Parquet's usual page size.
 _READ_BUFFER_BYTES = 1 << 20
+# Most footers fit. Small reads are to be shunned on S3: pyarrow cannot repeat a read that is shorter than the text of
+# the error the server answered with (about 300 bytes).
+_TAIL_BYTES = 1 << 16
 # What pyarrow raises at bytes that are no Parquet: ArrowInvalid is a ValueError, as are bad UTF-8 names.
 _UNREADABLE = (OSError, pa.ArrowException, ValueError, OverflowError, MemoryError)
 
@@ -61,6 +65,17 @@ class InputFile:
             raise BadFileError(
                 f"{self.name}: cannot be read as Parquet ({_first_line(error)}). Is the file complete?"
             ) from error
+
+    def open_bytes(self) -> pa.NativeFile:
+        """Open for reading at any place.
+
+        Raises:
+            BadFileError: The file is missing or unreadable.
+        """
+        try:
+            return self.filesystem.open_input_file(self.path)
+        except _UNREADABLE as error:
+            raise BadFileError(f"{self.name}: cannot be read ({_first_line(error)}).") from error
 
     def batches(
         self, parquet: pq.ParquetFile, columns: Sequence[str], batch_size: int, row_groups: Sequence[int] | None = None
@@ -129,16 +144,18 @@ def _file_times(file: InputFile) -> bytes:
 
 
 def _footer(file: InputFile) -> bytes:
-    """Return the file's size and its Parquet footer."""
+    """Return the file's size and its Parquet footer, as a rule with one read."""
     try:
         with file.filesystem.open_input_file(file.path) as source:
             size = source.size()
-            tail = source.read_at(8, size - 8) if size >= 12 else b""
-            if tail[4:] not in (b"PAR1", b"PARE"):  # PARE: an encrypted footer
+            start = max(0, size - _TAIL_BYTES)
+            tail: bytes = source.read_at(size - start, start)
+            if len(tail) < 12 or tail[-4:] not in (b"PAR1", b"PARE"):  # PARE: an encrypted footer
                 raise BadFileError(f"{file.name}: not a Parquet file, or cut short. Write it again.")
-            length = min(int.from_bytes(tail[:4], "little"), size - 8)
-            footer: bytes = source.read_at(length, size - 8 - length)
-            return f"{size}:".encode() + footer
+            length = min(int.from_bytes(tail[-8:-4], "little"), size - 8)
+            if length + 8 > len(tail):
+                tail = source.read_at(length + 8, size - 8 - length)
+            return f"{size}:".encode() + tail[-8 - length : -8]
     except OSError as error:
         raise BadFileError(f"{file.name}: cannot be read ({_first_line(error)}).") from error
 
@@ -154,13 +171,16 @@ def filesystem_and_path(given: str) -> tuple[fs.FileSystem, str]:
     try:
         filesystem, path = fs.FileSystem.from_uri(given)
     except (ValueError, OSError, pa.ArrowException) as error:
-        raise InputError(f"{given}: no such location can be opened ({_first_line(error)})") from error
+        reason = _first_line(error).replace(given, without_secrets(given))
+        raise InputError(
+            f"{without_secrets(given)}: no such location can be opened ({reason}). Escape what is special in a URI (a "
+            "slash in a password is %2F), or leave credentials to the environment."
+        ) from None  # its text has the URI in it, credentials and all
     return filesystem, path
 
 
 def _resolve(given: str) -> list[InputFile]:
     filesystem, path = filesystem_and_path(_escape_wildcards(given))
-    path = unquote(path) if _URI.match(given) else path
     try:
         info = filesystem.get_file_info(path)
         if info.type == fs.FileType.File:
@@ -172,8 +192,10 @@ def _resolve(given: str) -> list[InputFile]:
             fixed = next(index for index, part in enumerate(parts) if _WILDCARD.search(part))
             return _listing(filesystem, str(PurePosixPath(*parts[:fixed])), "/".join(parts[fixed:]), given)
     except OSError as error:
-        raise InputError(f"{given}: cannot be listed ({_first_line(error)})") from error
-    raise InputError(f"{given}: no such file or directory. Give a Parquet file, a directory or a glob.")
+        raise InputError(f"{without_secrets(given)}: cannot be listed ({_first_line(error)})") from error
+    raise InputError(
+        f"{without_secrets(given)}: no such file or directory. Give a Parquet file, a directory or a glob."
+    )
 
 
 def _escape_wildcards(given: str) -> str:
@@ -201,9 +223,8 @@ def _listing(filesystem: fs.FileSystem, root: str, pattern: str, given: str) -> 
         if whole_directory or _matches(relative, pattern):
             found.append(_file(filesystem, info.path, root, recursive=whole_directory or "**" in pattern))
     if not found:
-        raise InputError(
-            f"{given}: no Parquet file found there (looked for {', '.join(PARQUET_SUFFIXES)} below {root})."
-        )
+        looked = f"looked for {', '.join(PARQUET_SUFFIXES)} below {root}"
+        raise InputError(f"{without_secrets(given)}: no Parquet file found there ({looked}).")
     return sorted(found, key=lambda file: file.name)
 
 

@@ -13,6 +13,7 @@ from data.errors import BundleError, InputError
 from data.inputs import filesystem_and_path
 from data.layout import RunLayout
 from data.profile import QUANTILES
+from data.secrets import without_secrets
 from runner.encoder import Encoder
 from runner.options import RunOptions
 from runner.output import OutputDirectory
@@ -31,12 +32,16 @@ def describe(given: str) -> Iterator[str]:
         BundleError: A model or contract is damaged.
     """
     filesystem, path = filesystem_and_path(given)
-    kind = filesystem.get_file_info(path).type
+    shown = without_secrets(given)
+    try:
+        kind = filesystem.get_file_info(path).type
+    except OSError as error:
+        raise InputError(f"{shown}: cannot be looked at ({error}).") from error
     if kind == fs.FileType.NotFound:
-        raise InputError(f"{given}: no such file or directory.")
+        raise InputError(f"{shown}: no such file or directory.")
     if kind == fs.FileType.File:
         yield from _bundle(Path(path))
-    elif RunLayout(Path(path)).contract.exists():
+    elif isinstance(filesystem, fs.LocalFileSystem) and RunLayout(Path(path)).contract.exists():
         yield from _run_directory(RunLayout(Path(path)))
     else:
         yield from _output_directory(given)
@@ -118,10 +123,10 @@ def _output_directory(given: str) -> Iterator[str]:
     output = OutputDirectory(given)
     footers, record = output.footers(), output.read_record()
     if not footers and record is None:
-        raise InputError(f"{given}: neither a model, nor a run directory, nor an output directory of seqembed.")
+        raise InputError(f"{output.given}: neither a model, nor a run directory, nor an output directory of seqembed.")
     totals = sum((footer.counts for footer in footers.values()), PartCounts())
     success = output.read_success()
-    yield f"{given}: a seqembed output directory; finished parts: {len(footers):,}"
+    yield f"{output.given}: a seqembed output directory; finished parts: {len(footers):,}"
     yield (
         f"{totals.rows_in:,} rows in = {totals.rows_embedded:,} embedded + {totals.rows_null:,} null + "
         f"{totals.rows_quarantined:,} quarantined; {totals.rows_truncated:,} truncated"

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from data.errors import BadFileError
+from data.secrets import without_secrets
 from runner.badrows import QUARANTINE
 from runner.encoder import Encoder, read_bundle
 from runner.engines.local import LocalEngine
@@ -66,6 +67,7 @@ def run_job(job: Job, console: Console) -> RunReport:
     sha256 = bundle_sha256(content)
     plan = plan_run(job.inputs, output, sha256, job.options)
     if _is_done(plan, output, job.options):
+        output.tidy()
         return _report(plan, {}, (), start, None)
     encoder = None
     if plan.to_make:
@@ -73,7 +75,9 @@ def run_job(job: Job, console: Console) -> RunReport:
         check_inputs(plan, encoder.contract, job.options)
     golden = encoder.replay_golden() if encoder is not None else None
     with output.lock():
-        plan = plan_run(job.inputs, output, sha256, job.options)  # what another run finished meanwhile is skipped
+        plan = plan_run(job.inputs, output, sha256, job.options)  # another run may have finished parts meanwhile
+        if _is_done(plan, output, job.options):
+            return _report(plan, {}, (), start, golden)
         output.begin(_record(job, sha256))
         made: dict[str, PartCounts] = {}
         if plan.to_make:
@@ -81,23 +85,37 @@ def run_job(job: Job, console: Console) -> RunReport:
             plan, made = _make_parts(job, plan, encoder, output, console)
         pruned = _prune(plan, output) if job.options.prune else ()
         report = _report(plan, made, pruned, start, golden)
-        output.succeed(report.to_json(job.inputs, job.model, sha256, job.options))
+        output.succeed(report.to_json([without_secrets(given) for given in job.inputs], job.model, sha256, job.options))
     return report
 
 
 def _record(job: Job, model_sha256: str) -> dict[str, Any]:
-    inputs = [given if "://" in given else str(Path(given).absolute()) for given in job.inputs]
+    inputs = [without_secrets(given) if "://" in given else str(Path(given).absolute()) for given in job.inputs]
     return {"inputs": inputs, "model": job.model, "model_sha256": model_sha256, "options": asdict(job.options)}
 
 
 def _is_done(plan: RunPlan, output: OutputDirectory, options: RunOptions) -> bool:
-    return not plan.to_make and not (options.prune and plan.orphans) and output.read_success() is not None
+    if plan.to_make or (options.prune and plan.orphans):
+        return False
+    success = output.read_success()
+    return success is not None and _tells(success, plan)
+
+
+def _tells(success: dict[str, Any], plan: RunPlan) -> bool:
+    """Whether a success marker names the parts, the orphans and the unreadable files that there are now."""
+    try:
+        parts, skipped = ([entry["name"] for entry in success[key]] for key in ("parts", "skipped_files"))
+        orphans = success["orphans"]
+    except (KeyError, TypeError):
+        return False
+    names = [part.name for part in plan.parts]
+    return (parts, skipped, orphans) == (names, [name for name, _ in plan.skipped_files], list(plan.orphans))
 
 
 def _prune(plan: RunPlan, output: OutputDirectory) -> tuple[str, ...]:
     for name in plan.orphans:
+        output.withdraw(f"{QUARANTINE}/{name}")  # first: killed in between, the part still says that it must go
         output.withdraw(name)
-        output.withdraw(f"{QUARANTINE}/{name}")
     output.publish()
     return plan.orphans
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from data.contract import ModelContract
-from data.errors import ChangedInputError
+from data.errors import BadFileError, ChangedInputError, InputError
 from data.inputs import InputFile, fingerprint
 from data.reader import read_blocks
 from data.sequences import SequenceBlock
@@ -38,6 +38,13 @@ class PartMaker:
             ChangedInputError: The file is not the one that was planned any more.
             OutputError: The output cannot be written.
         """
+        try:
+            return self._stage(part, progress, limit)
+        except InputError:
+            self._refuse_changed(part)  # what looks like a bad row or file may be one that is being rewritten
+            raise
+
+    def _stage(self, part: Part, progress: ProgressView, limit: int | None) -> PartCounts:
         contract, options = self._contract, self._options
         schema = output_schema(
             part.file.open().schema_arrow, part.file, contract, options.keep, options.on_bad_row == "null"
@@ -67,14 +74,19 @@ class PartMaker:
             self._refuse_changed(part)
             footer = PartFooter(part.key, counts)
             writer.finish(footer)
+            # Before the part in either case: killed in between, the part's old footer has it made again.
             if quarantine is not None:
                 quarantine.finish(footer)
-        if quarantine is None:
-            self._output.withdraw(f"{QUARANTINE}/{part.name}")
+            else:
+                self._output.withdraw(f"{QUARANTINE}/{part.name}")
         return counts
 
     def _refuse_changed(self, part: Part) -> None:
-        if fingerprint(part.file) != part.key.input_fingerprint:
+        try:
+            now = fingerprint(part.file)
+        except BadFileError:
+            now = None  # it was readable when the run was planned
+        if now != part.fingerprint:
             raise ChangedInputError(
                 f"{part.file.name}: the file changed while it was read, so its part was not published. Run again once "
                 "its writer is done; better, have the writer rename finished files into place."

@@ -20,7 +20,7 @@ class PartKey:
     """What made a part; equal keys mean equal bytes.
 
     Attributes:
-        input_fingerprint: sha256 of the input file's size, time and footer.
+        input_fingerprint: sha256 of the input file's size, times and footer; under --limit also of the files before.
         model_sha256: sha256 of the bundle.
         options_hash: sha256 of the options that change the result.
     """
@@ -87,6 +87,7 @@ class Part:
         file: The input.
         name: Path of the part below the output directory.
         key: What it will be made of.
+        fingerprint: Of the input file, when it was planned.
         action: ``make`` it, ``remake`` it since its input changed, ``replace`` what other options or another model
             made, or ``skip`` it.
         done: Counts of a part that is skipped.
@@ -95,6 +96,7 @@ class Part:
     file: InputFile
     name: str
     key: PartKey
+    fingerprint: str
     action: Action
     done: PartCounts | None = None
 

@@ -4,10 +4,9 @@ Planning costs two footers a part, the input's and the output's, and no model: a
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from data.check import check_schema
 from data.contract import ModelContract
@@ -16,10 +15,7 @@ from data.inputs import InputFile, fingerprint, resolve_inputs
 from runner.options import RunOptions
 from runner.output import OutputDirectory
 from runner.parts import Action, Part, PartFooter, PartKey, part_name
-
-Item = TypeVar("Item")
-Answer = TypeVar("Answer")
-_READERS = 8
+from runner.threads import in_threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +56,24 @@ def plan_run(inputs: Sequence[str], output: OutputDirectory, model_sha256: str, 
     names = _part_names(files)
     footers = output.footers()
     options_hash = options.result_hash()
-    parts, skipped = [], []
+    parts: list[Part] = []
+    skipped, chain = [], ""
     for file, name, found in zip(files, names, in_threads(_fingerprint, files), strict=True):
         if isinstance(found, BadFileError):
             if options.on_bad_file == "fail":
                 raise found
             skipped.append((file.name, str(found)))
             continue
-        key = PartKey(found, model_sha256, options_hash)
+        # A limit makes a part depend on how many rows the files before it left to it.
+        chain = found if options.limit is None or not chain else hashlib.sha256(f"{chain}{found}".encode()).hexdigest()
+        key = PartKey(chain, model_sha256, options_hash)
         footer = footers.get(name)
         action = _action(key, footer)
         done = footer.counts if footer is not None and action == "skip" else None
-        parts.append(Part(file, name, key, action, done))
-    _refuse_mixture(parts, footers, output, options)
-    parts = _within_limit(parts, options.limit)
-    return RunPlan(tuple(parts), tuple(sorted(set(footers) - set(names))), tuple(skipped))
+        parts.append(Part(file, name, key, found, action, done))
+    orphans = tuple(sorted(set(footers) - set(names)))
+    _refuse_mixture(footers, orphans, model_sha256, options_hash, output, options)
+    return RunPlan(tuple(_within_limit(parts, options.limit)), orphans, tuple(skipped))
 
 
 def check_inputs(plan: RunPlan, contract: ModelContract, options: RunOptions) -> tuple[RunPlan, int]:
@@ -115,12 +114,6 @@ def check_inputs(plan: RunPlan, contract: ModelContract, options: RunOptions) ->
     return RunPlan(kept, plan.orphans, plan.skipped_files + skipped), num_rows
 
 
-def in_threads(work: Callable[[Item], Answer], items: Iterable[Item]) -> list[Answer]:
-    """Return `work` of every item, in order; reading thousands of footers waits for storage, not for the processor."""
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="footer") as pool:
-        return list(pool.map(work, items))
-
-
 def _within_limit(parts: list[Part], limit: int | None) -> list[Part]:
     """Leave out the parts that finished ones before them have made unnecessary."""
     done = 0
@@ -152,6 +145,10 @@ def _action(key: PartKey, footer: PartFooter | None) -> Action:
 def _part_names(files: Sequence[InputFile]) -> list[str]:
     names: dict[str, InputFile] = {}
     for file in files:
+        if not {"", ".", ".."}.isdisjoint(part_name(file).split("/")):
+            raise InputError(
+                f"{file.path}: a part of that name would lie outside the output directory. Rename the input."
+            )
         other = names.setdefault(part_name(file), file)
         if other is not file:
             raise UsageError(
@@ -162,10 +159,15 @@ def _part_names(files: Sequence[InputFile]) -> list[str]:
 
 
 def _refuse_output_among_inputs(files: Sequence[InputFile], output: OutputDirectory) -> None:
-    inside = output.path.rstrip("/") + "/"
-    for file in files:
-        reaches = file.recursive and inside.startswith(file.root.rstrip("/") + "/")
-        if file.filesystem.type_name == output.filesystem.type_name and (reaches or file.path.startswith(inside)):
+    def real(path: str) -> str:
+        return os.path.realpath(path) if output.is_local else path.rstrip("/")
+
+    inside = real(output.path) + "/"
+    near = [file for file in files if file.filesystem.type_name == output.filesystem.type_name]
+    roots = {root: real(root) + "/" for root in {file.root for file in near}}
+    for file in near:
+        reaches = file.recursive and inside.startswith(roots[file.root])
+        if reaches or (roots[file.root] + file.name).startswith(inside):
             raise UsageError(
                 f"the output directory {output.given} and the input {file.root} lie within each other: the next run "
                 "would take vectors for input. Give an --out outside the input."
@@ -173,19 +175,30 @@ def _refuse_output_among_inputs(files: Sequence[InputFile], output: OutputDirect
 
 
 def _refuse_mixture(
-    parts: Sequence[Part], footers: dict[str, PartFooter], output: OutputDirectory, options: RunOptions
+    footers: dict[str, PartFooter],
+    orphans: Sequence[str],
+    model_sha256: str,
+    options_hash: str,
+    output: OutputDirectory,
+    options: RunOptions,
 ) -> None:
+    """Refuse to put parts beside those of another maker, unless those are replaced, or removed, by this run."""
     if options.overwrite:
         return
-    replaced = next((part for part in parts if part.action == "replace"), None)
-    if replaced is None:
-        return
-    found = footers[replaced.name].key
-    if found.model_sha256 != replaced.key.model_sha256:
-        what = "another model"
-    else:
-        what = "other options (--keep, --limit or --on-bad-row)"
-    raise OutputError(
-        f"{output.given}: {replaced.name} was made by {what}. Vectors of two makers do not mix: give another --out, "
-        "or --overwrite to replace the old parts once the new ones are complete."
-    )
+    for name, footer in footers.items():
+        is_orphan = name in orphans
+        if (footer.key.model_sha256, footer.key.options_hash) == (model_sha256, options_hash):
+            continue
+        if is_orphan and options.prune:
+            continue
+        if footer.key.model_sha256 != model_sha256:
+            what = "another model"
+        else:
+            what = "other options (--keep, --limit or --on-bad-row)"
+        remedy = "--overwrite to replace the old parts once the new ones are complete"
+        if is_orphan:
+            remedy = "--prune to remove the parts whose input is gone"
+        raise OutputError(
+            f"{output.given}: {name} was made by {what}. Vectors of two makers do not mix: give another --out, or "
+            f"{remedy}."
+        )

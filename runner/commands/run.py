@@ -6,6 +6,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from data.secrets import without_secrets
 from runner.job import Job, plan_job, run_job
 from runner.options import ON_BAD_FILE, ON_BAD_ROW, PROGRESS_STYLES, RunOptions, usable_cores
 from runner.plan import RunPlan
@@ -75,7 +76,7 @@ def run(inputs: tuple[str, ...], model: str, out: str, keep: str, threads: int |
         return
     with stopped_by_signals():
         report = run_job(job, console)
-    _print_summary(report, out)
+    _print_summary(report, without_secrets(out))
 
 
 def _print_plan(plan: RunPlan, num_rows: int, job: Job) -> None:
@@ -88,7 +89,8 @@ def _print_plan(plan: RunPlan, num_rows: int, job: Job) -> None:
         table.add_row("pass over", f"{name}: {reason}")
     Console().print(table)
     click.echo(
-        f"{len(plan.to_make)} of {len(plan.parts)} parts would be made in {job.out}, from {num_rows:,} rows of input"
+        f"{len(plan.to_make)} of {len(plan.parts)} parts would be made in {without_secrets(job.out)}, "
+        f"from {num_rows:,} rows of input"
     )
 
 
