@@ -19,6 +19,8 @@ from data.sequences import LengthPolicy
 
 CONTRACT_KEY = "seqembed.contract"
 FORMAT_VERSION = 1
+# What reading odd JSON can raise: a number too large to convert is an OverflowError, deep nesting a RecursionError.
+_ODD = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +43,11 @@ class GoldenSequence:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Rebuild from `to_json`; float32 survives the way through JSON exactly."""
-        return cls(
-            values=np.array(value["values"], dtype=np.float32),
-            embedding=np.array(value["embedding"], dtype=np.float32),
-        )
+        with np.errstate(over="ignore"):  # too large for float32 becomes inf, which whoever checks a contract refuses
+            return cls(
+                values=np.array(value["values"], dtype=np.float32),
+                embedding=np.array(value["embedding"], dtype=np.float32),
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +162,7 @@ class ModelContract:
                     "Install the seqembed version that made the file, or export the model again."
                 )
             return cls._from_value(value)
-        except (KeyError, TypeError, ValueError) as error:
+        except _ODD as error:
             raise BundleError(
                 f"{source}: the seqembed contract is damaged ({type(error).__name__}: {error}). Export the model again."
             ) from error
@@ -179,13 +182,13 @@ class ModelContract:
             ),
             versions=value["versions"],
             precision=value["precision"],
-            parity=Parity(**value["parity"]) if value["parity"] else None,
+            parity=Parity(**value["parity"]) if value["parity"] is not None else None,
             embeddings=EmbeddingProfile(
                 mean=tuple(embeddings["mean"]),
                 std=tuple(embeddings["std"]),
                 num_sequences=embeddings["num_sequences"],
             )
-            if embeddings
+            if embeddings is not None
             else None,
             golden=tuple(GoldenSequence.from_json(sequence) for sequence in value["golden"]),
         )

@@ -1,6 +1,6 @@
 """From an Arrow record batch of the nested layout to flat float32 values and offsets, without a loop over rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 
 import numpy as np
@@ -38,7 +38,15 @@ def decode_nested(
     lengths[good] = _list_lengths(next(iter(columns.values())))
     values, bad_steps = _values(columns, schema.features, int(lengths.sum()))
     return finish_block(
-        values, lengths, bad_steps, batch.column(schema.id), kept, reasons, policy, first_row + np.arange(num_rows)
+        values,
+        lengths,
+        bad_steps,
+        batch.column(schema.id),
+        kept,
+        reasons,
+        policy,
+        first_row + np.arange(num_rows),
+        lambda place: batch.take(pa.array([place])),
     )
 
 
@@ -51,6 +59,7 @@ def finish_block(
     reasons: Reasons,
     policy: LengthPolicy,
     file_rows: NDArray[np.int64],
+    raw: Callable[[int], pa.RecordBatch],
 ) -> SequenceBlock:
     """Take out bad sequences, apply the length policy, and put the block together.
 
@@ -63,6 +72,7 @@ def finish_block(
         reasons: Sequences already known to be bad, by place in the block; their length is 0.
         policy: What happens to long sequences.
         file_rows: int64 (sequences), position of each sequence's (first) row in its file.
+        raw: Returns a bad sequence's columns as one row, by place in the block.
     """
     offsets = _offsets(lengths)
     reasons = dict(reasons)
@@ -89,7 +99,8 @@ def finish_block(
         ids=ids,
         kept=kept,
         bad=tuple(
-            (place, BadRow(int(file_rows[place]), _text(ids[place]), reasons[place])) for place in sorted(reasons)
+            (place, BadRow(int(file_rows[place]), _text(ids[place]), reasons[place], raw(place)))
+            for place in sorted(reasons)
         ),
         num_truncated=num_truncated,
     )

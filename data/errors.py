@@ -3,7 +3,9 @@
     SeqembedError            1  a bug, when raised bare
     ├── UsageError           2  options that contradict each other or make no sense
     ├── InputError           3  input data that cannot be read as the sequences asked for
-    │   └── BadRowError      3  one row that is no sequence (±inf, ragged features, null id)
+    │   ├── BadRowError      3  one row that is no sequence (±inf, ragged features, null id)
+    │   ├── BadFileError     3  one file that cannot be read at all (truncated, not Parquet, bit rot)
+    │   └── ChangedInputError 3  a file that was rewritten while it was read
     ├── BundleError          4  a model file or contract that is broken or does not fit the data
     ├── QualityGateError     5  numbers that must agree and do not (parity, golden sequences at export, NaN loss)
     └── OutputError          6  an output that is not writable, full, or made by something else
@@ -34,6 +36,14 @@ class InputError(SeqembedError):
 
 class BadRowError(InputError):
     """A single row that cannot be a sequence."""
+
+
+class BadFileError(InputError):
+    """A file that is missing, not Parquet, cut short, encrypted or damaged."""
+
+
+class ChangedInputError(InputError):
+    """A file that somebody rewrote while it was being read."""
 
 
 class BundleError(SeqembedError):

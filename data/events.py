@@ -108,7 +108,16 @@ def _sequences(
         reasons,
         policy,
         first_row + starts,
+        lambda place: _as_one_row(events.slice(int(starts[place]), int(lengths[place]))),
     )
+
+
+def _as_one_row(events: pa.RecordBatch) -> pa.RecordBatch:
+    """Return the events of a sequence as one row of lists."""
+    offsets = pa.array([0, events.num_rows], pa.int64())
+    plain = [c.dictionary_decode() if pa.types.is_dictionary(c.type) else c for c in events.columns]
+    lists = [pa.LargeListArray.from_arrays(offsets, column) for column in plain]
+    return pa.RecordBatch.from_arrays(lists, names=events.schema.names)
 
 
 def _refuse_scattered(ids: pa.Array, seen: SeenIds, name: str, column: str, rows: NDArray[np.int64]) -> None:

@@ -1,6 +1,7 @@
 """Which Parquet files an input names: a file, a directory with hive partitions, a glob, or a URI pyarrow can open."""
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from data.errors import InputError
+from data.errors import BadFileError, InputError
+from data.secrets import without_secrets
 
 PARQUET_SUFFIXES = (".parquet", ".parq", ".pq")
 _URI = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
@@ -20,6 +22,11 @@ _WILDCARD = re.compile(r"[*?\[]")
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 # One read buffer a column keeps a huge row group from being loaded whole; 1 MiB is Parquet's usual page size.
 _READ_BUFFER_BYTES = 1 << 20
+# Most footers fit. Small reads are to be shunned on S3: pyarrow cannot repeat a read that is shorter than the text of
+# the error the server answered with (about 300 bytes).
+_TAIL_BYTES = 1 << 16
+# What pyarrow raises at bytes that are no Parquet: ArrowInvalid is a ValueError, as are bad UTF-8 names.
+_UNREADABLE = (OSError, pa.ArrowException, ValueError, OverflowError, MemoryError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +53,29 @@ class InputFile:
         """Open for streaming.
 
         Raises:
-            InputError: The file is missing, unreadable or not Parquet.
+            BadFileError: The file is missing, unreadable or not Parquet.
         """
         try:
             source = self.filesystem.open_input_file(self.path)
-            return pq.ParquetFile(source, buffer_size=_READ_BUFFER_BYTES, pre_buffer=False)
-        except (OSError, pa.ArrowException) as error:
-            raise InputError(
+            # Where a writer put checksums on its pages, bit rot is found; without them a codec may still notice.
+            return pq.ParquetFile(
+                source, buffer_size=_READ_BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True
+            )
+        except _UNREADABLE as error:
+            raise BadFileError(
                 f"{self.name}: cannot be read as Parquet ({_first_line(error)}). Is the file complete?"
             ) from error
+
+    def open_bytes(self) -> pa.NativeFile:
+        """Open for reading at any place.
+
+        Raises:
+            BadFileError: The file is missing or unreadable.
+        """
+        try:
+            return self.filesystem.open_input_file(self.path)
+        except _UNREADABLE as error:
+            raise BadFileError(f"{self.name}: cannot be read ({_first_line(error)}).") from error
 
     def batches(
         self, parquet: pq.ParquetFile, columns: Sequence[str], batch_size: int, row_groups: Sequence[int] | None = None
@@ -62,14 +83,14 @@ class InputFile:
         """Yield record batches of an opened file on the calling thread.
 
         Raises:
-            InputError: A page is damaged.
+            BadFileError: A page is damaged.
         """
         options = {} if row_groups is None else {"row_groups": list(row_groups)}
         try:
             yield from parquet.iter_batches(batch_size, columns=list(columns), use_threads=False, **options)
-        except (OSError, pa.ArrowException) as error:
+        except _UNREADABLE as error:
             place = "" if row_groups is None else f" in row group {', '.join(map(str, row_groups))}"
-            raise InputError(
+            raise BadFileError(
                 f"{self.name}: damaged Parquet data{place} ({_first_line(error)}). Write the file again."
             ) from error
 
@@ -93,30 +114,50 @@ def resolve_inputs(inputs: Sequence[str]) -> tuple[InputFile, ...]:
 
 
 def fingerprint(file: InputFile) -> str:
-    """Return what tells this version of the file from another: sha256 over its size, time of change and footer.
+    """Return what tells this version of the file from every other: a sha256 over its footer and its file times.
 
-    The footer holds offset, sizes and statistics of every column chunk; reading it costs no data page.
+    What it reads is the footer and one stat: no data page. The footer holds offset, sizes and statistics of every
+    column chunk. On a local filesystem the inode and the time of its last change (ctime) count too: the kernel sets
+    that, so a file rewritten with its old size and its old modification time is still another one. Object stores set
+    the modification time themselves.
 
     Raises:
-        InputError: The file is missing, or too short to be Parquet.
+        BadFileError: The file is missing, or too short to be Parquet.
     """
-    try:
-        info = file.filesystem.get_file_info(file.path)
-        with file.filesystem.open_input_file(file.path) as source:
-            size = source.size()
-            tail = source.read_at(8, size - 8) if size >= 12 else b""
-            if tail[4:] != b"PAR1":
-                raise InputError(f"{file.name}: not a Parquet file, or cut short. Write it again.")
-            length = min(int.from_bytes(tail[:4], "little"), size - 8)
-            footer = source.read_at(length, size - 8 - length)
-    except OSError as error:
-        raise InputError(f"{file.name}: cannot be read ({_first_line(error)})") from error
-    return hashlib.sha256(f"{size}:{info.mtime_ns}:".encode() + footer).hexdigest()
+    return hashlib.sha256(_file_times(file) + _footer(file)).hexdigest()
 
 
 def combined_fingerprint(files: Sequence[InputFile]) -> str:
-    """Return one sha256 for a set of files, whatever the order they were named in."""
-    return hashlib.sha256("".join(sorted(fingerprint(file) for file in files)).encode()).hexdigest()
+    """Return one sha256 for what a set of files holds: sizes and footers, whatever their order, times and place."""
+    digests = sorted(hashlib.sha256(_footer(file)).hexdigest() for file in files)
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _file_times(file: InputFile) -> bytes:
+    try:
+        if isinstance(file.filesystem, fs.LocalFileSystem):
+            stat = os.stat(file.path)
+            return f"{stat.st_ino}:{stat.st_mtime_ns}:{stat.st_ctime_ns}:".encode()
+        return f"{file.filesystem.get_file_info(file.path).mtime_ns}:".encode()
+    except OSError as error:
+        raise BadFileError(f"{file.name}: cannot be read ({_first_line(error)}).") from error
+
+
+def _footer(file: InputFile) -> bytes:
+    """Return the file's size and its Parquet footer, as a rule with one read."""
+    try:
+        with file.filesystem.open_input_file(file.path) as source:
+            size = source.size()
+            start = max(0, size - _TAIL_BYTES)
+            tail: bytes = source.read_at(size - start, start)
+            if len(tail) < 12 or tail[-4:] not in (b"PAR1", b"PARE"):  # PARE: an encrypted footer
+                raise BadFileError(f"{file.name}: not a Parquet file, or cut short. Write it again.")
+            length = min(int.from_bytes(tail[-8:-4], "little"), size - 8)
+            if length + 8 > len(tail):
+                tail = source.read_at(length + 8, size - 8 - length)
+            return f"{size}:".encode() + tail[-8 - length : -8]
+    except OSError as error:
+        raise BadFileError(f"{file.name}: cannot be read ({_first_line(error)}).") from error
 
 
 def filesystem_and_path(given: str) -> tuple[fs.FileSystem, str]:
@@ -130,13 +171,16 @@ def filesystem_and_path(given: str) -> tuple[fs.FileSystem, str]:
     try:
         filesystem, path = fs.FileSystem.from_uri(given)
     except (ValueError, OSError, pa.ArrowException) as error:
-        raise InputError(f"{given}: no such location can be opened ({_first_line(error)})") from error
+        reason = _first_line(error).replace(given, without_secrets(given))
+        raise InputError(
+            f"{without_secrets(given)}: no such location can be opened ({reason}). Escape what is special in a URI (a "
+            "slash in a password is %2F), or leave credentials to the environment."
+        ) from None  # its text has the URI in it, credentials and all
     return filesystem, path
 
 
 def _resolve(given: str) -> list[InputFile]:
     filesystem, path = filesystem_and_path(_escape_wildcards(given))
-    path = unquote(path) if _URI.match(given) else path
     try:
         info = filesystem.get_file_info(path)
         if info.type == fs.FileType.File:
@@ -148,8 +192,10 @@ def _resolve(given: str) -> list[InputFile]:
             fixed = next(index for index, part in enumerate(parts) if _WILDCARD.search(part))
             return _listing(filesystem, str(PurePosixPath(*parts[:fixed])), "/".join(parts[fixed:]), given)
     except OSError as error:
-        raise InputError(f"{given}: cannot be listed ({_first_line(error)})") from error
-    raise InputError(f"{given}: no such file or directory. Give a Parquet file, a directory or a glob.")
+        raise InputError(f"{without_secrets(given)}: cannot be listed ({_first_line(error)})") from error
+    raise InputError(
+        f"{without_secrets(given)}: no such file or directory. Give a Parquet file, a directory or a glob."
+    )
 
 
 def _escape_wildcards(given: str) -> str:
@@ -177,9 +223,8 @@ def _listing(filesystem: fs.FileSystem, root: str, pattern: str, given: str) -> 
         if whole_directory or _matches(relative, pattern):
             found.append(_file(filesystem, info.path, root, recursive=whole_directory or "**" in pattern))
     if not found:
-        raise InputError(
-            f"{given}: no Parquet file found there (looked for {', '.join(PARQUET_SUFFIXES)} below {root})."
-        )
+        looked = f"looked for {', '.join(PARQUET_SUFFIXES)} below {root}"
+        raise InputError(f"{without_secrets(given)}: no Parquet file found there ({looked}).")
     return sorted(found, key=lambda file: file.name)
 
 

@@ -3,7 +3,8 @@
 What is decoded at a time is a slice of one row group of about `_DECODE_VALUES` numbers, however large the row group:
 columns are read through a buffer, page by page. A Parquet page is the least that can be decoded, and a dictionary is
 held while its row group is read, so the bound is: the slice, plus for each column one page, one dictionary and one
-read buffer of 1 MiB. A single row is never split: one sequence longer than the slice is decoded whole.
+read buffer of 1 MiB. A single row is never split: one sequence longer than the slice is decoded whole, up to the
+bounds of `data.pages`, which are checked before anything is decoded.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,8 +14,11 @@ import pyarrow.parquet as pq
 
 from data.check import check_schema
 from data.decode import decode_nested
+from data.errors import BadFileError
 from data.events import decode_events
+from data.footer import RowGroup, read_row_groups
 from data.inputs import InputFile
+from data.pages import check_row_group
 from data.schema import SequenceSchema
 from data.sequences import LengthPolicy, SequenceBlock
 
@@ -74,9 +78,18 @@ def _record_batches(
     columns = _leaves(parquet, schema, keep)
     places = {parquet.schema.column(place).path: place for place in range(len(parquet.schema))}
     wanted = [place for path, place in places.items() if any(path == c or path.startswith(f"{c}.") for c in columns)]
-    for group in range(parquet.num_row_groups):
-        rows = _rows_at_a_time(parquet.metadata.row_group(group), wanted)
-        yield from file.batches(parquet, columns, rows, [group])
+    with file.open_bytes() as source:
+        for place, group in enumerate(read_row_groups(file, source, parquet)):
+            check_row_group(file, source, parquet, place, group, wanted)
+            num_rows = 0
+            for batch in file.batches(parquet, columns, _rows_at_a_time(group, wanted), [place]):
+                num_rows += batch.num_rows
+                yield batch
+            if num_rows != group.num_rows:
+                raise BadFileError(
+                    f"{file.name}: row group {place} holds {num_rows:,} rows; the footer says {group.num_rows:,}. "
+                    "Write the file again."
+                )
 
 
 def _leaves(parquet: pq.ParquetFile, schema: SequenceSchema, keep: tuple[str, ...]) -> list[str]:
@@ -92,12 +105,9 @@ def _leaves(parquet: pq.ParquetFile, schema: SequenceSchema, keep: tuple[str, ..
     return list(dict.fromkeys(wanted))
 
 
-def _rows_at_a_time(group: pq.RowGroupMetaData, columns: list[int]) -> int:
-    num_rows = int(group.num_rows)
-    if not num_rows:
-        return 1
-    values = sum(max(int(group.column(place).num_values), num_rows) for place in columns)
-    return max(1, min(_MAX_DECODE_ROWS, _DECODE_VALUES * num_rows // max(values, 1)))
+def _rows_at_a_time(group: RowGroup, columns: list[int]) -> int:
+    values = sum(max(group.chunks[place].num_values, group.num_rows) for place in columns)
+    return max(1, min(_MAX_DECODE_ROWS, _DECODE_VALUES * group.num_rows // max(values, 1)))
 
 
 def _with_partitions(block: SequenceBlock, file: InputFile, keep: Sequence[str]) -> SequenceBlock:

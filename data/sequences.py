@@ -37,11 +37,14 @@ class BadRow:
         row: Position of the row in its file, from 0; in the events layout, of the first event of the sequence.
         id: The id as text, None where it is null.
         reason: Plain words: what was found and what was expected.
+        raw: The columns that were read, as they stand in the file, one row; in the events layout each is the list of
+            the sequence's values.
     """
 
     row: int
     id: str | None
     reason: str
+    raw: pa.RecordBatch
 
 
 @dataclass(frozen=True, slots=True)

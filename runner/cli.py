@@ -4,6 +4,7 @@ Options of every subcommand may stand in a TOML file (``--config``), at its top 
 command; the command line wins.
 """
 
+import io
 import os
 import sys
 import tomllib
@@ -16,6 +17,7 @@ from typing import Any
 import click
 
 from data.errors import SeqembedError, UsageError
+from data.secrets import scrub
 
 # Name → where its click command lives, its one-line help, and the extra that brings what it imports.
 _COMMANDS = {
@@ -78,10 +80,12 @@ class CommandGroup(click.Group):
             # Without standalone mode click returns the code of an Exit (--help, --version) instead of raising it.
             code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
         except click.ClickException as error:
-            error.show()
+            said = io.StringIO()
+            error.show(said)
+            click.echo(scrub(said.getvalue()), err=True, nl=False)
             sys.exit(error.exit_code)
         except SeqembedError as error:
-            click.echo(f"{click.style('error', fg='red', bold=True)}: {error}", err=True)
+            click.echo(f"{click.style('error', fg='red', bold=True)}: {scrub(str(error))}", err=True)
             sys.exit(error.exit_code)
         except (click.Abort, KeyboardInterrupt):
             click.echo("interrupted", err=True)
@@ -95,7 +99,7 @@ class CommandGroup(click.Group):
             click.echo(f"{click.style('error', fg='red', bold=True)}: {extra_error}", err=True)
             sys.exit(extra_error.exit_code)
         except Exception:
-            traceback.print_exc()
+            click.echo(scrub(traceback.format_exc()), err=True, nl=False)
             click.echo("This is a bug in seqembed. Please report it with the lines above.", err=True)
             sys.exit(_BUG)
         sys.exit(code if isinstance(code, int) else 0)

@@ -1,7 +1,8 @@
 """Models, run directories and output directories in plain words."""
 
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ from data.errors import BundleError, InputError
 from data.inputs import filesystem_and_path
 from data.layout import RunLayout
 from data.profile import QUANTILES
+from data.secrets import without_secrets
 from runner.encoder import Encoder
+from runner.options import RunOptions
 from runner.output import OutputDirectory
 from runner.parts import PartCounts
-from runner.plan import bundle_sha256
+from runner.plan import bundle_sha256, plan_run
 
 _MOST_FEATURES = 30
+_MOST_PARTS = 50
 
 
 def describe(given: str) -> Iterator[str]:
@@ -28,12 +32,16 @@ def describe(given: str) -> Iterator[str]:
         BundleError: A model or contract is damaged.
     """
     filesystem, path = filesystem_and_path(given)
-    kind = filesystem.get_file_info(path).type
+    shown = without_secrets(given)
+    try:
+        kind = filesystem.get_file_info(path).type
+    except OSError as error:
+        raise InputError(f"{shown}: cannot be looked at ({error}).") from error
     if kind == fs.FileType.NotFound:
-        raise InputError(f"{given}: no such file or directory.")
+        raise InputError(f"{shown}: no such file or directory.")
     if kind == fs.FileType.File:
         yield from _bundle(Path(path))
-    elif RunLayout(Path(path)).contract.exists():
+    elif isinstance(filesystem, fs.LocalFileSystem) and RunLayout(Path(path)).contract.exists():
         yield from _run_directory(RunLayout(Path(path)))
     else:
         yield from _output_directory(given)
@@ -113,12 +121,12 @@ def _run_directory(layout: RunLayout) -> Iterator[str]:
 
 def _output_directory(given: str) -> Iterator[str]:
     output = OutputDirectory(given)
-    footers = output.footers()
-    if not footers:
-        raise InputError(f"{given}: neither a model, nor a run directory, nor an output directory of seqembed.")
+    footers, record = output.footers(), output.read_record()
+    if not footers and record is None:
+        raise InputError(f"{output.given}: neither a model, nor a run directory, nor an output directory of seqembed.")
     totals = sum((footer.counts for footer in footers.values()), PartCounts())
     success = output.read_success()
-    yield f"{given}: a seqembed output directory, {len(footers):,} finished parts"
+    yield f"{output.given}: a seqembed output directory; finished parts: {len(footers):,}"
     yield (
         f"{totals.rows_in:,} rows in = {totals.rows_embedded:,} embedded + {totals.rows_null:,} null + "
         f"{totals.rows_quarantined:,} quarantined; {totals.rows_truncated:,} truncated"
@@ -129,6 +137,38 @@ def _output_directory(given: str) -> Iterator[str]:
         yield "No _SUCCESS: the last run did not finish. Run it again; finished parts are skipped."
     else:
         yield f"Last complete run: {success['rows_made']:,} rows made in {success['seconds']} s by {success['model']}"
+    if record is not None:
+        yield ""
+        yield from _rerun(output, record)
+
+
+def _rerun(output: OutputDirectory, record: Mapping[str, Any]) -> Iterator[str]:
+    """Tell which parts are whole, stale, missing or orphaned, and so what the same run would do now."""
+    # Nothing is refused here: what another model or other options made counts as stale.
+    options = {**record["options"], "keep": tuple(record["options"]["keep"]), "on_bad_file": "skip"}
+    key = RunOptions(**{**options, "overwrite": True})
+    try:
+        plan = plan_run(record["inputs"], output, record["model_sha256"], key)
+    except InputError as error:
+        yield f"The inputs of the last run cannot be found: {error}"
+        return
+    states = {"skip": "whole", "make": "missing", "remake": "stale", "replace": "stale"}
+    counts = Counter(states[part.action] for part in plan.parts)
+    yield (
+        f"Held against its inputs now: {counts['whole']:,} whole, {counts['stale']:,} stale, "
+        f"{counts['missing']:,} missing, {len(plan.orphans):,} orphaned"
+    )
+    named = [(states[part.action], part.name) for part in plan.parts if part.action != "skip"]
+    named += [("orphaned (its input is gone)", name) for name in plan.orphans]
+    named += [("unreadable input", reason) for _, reason in plan.skipped_files]
+    for state, name in named[:_MOST_PARTS]:
+        yield f"  {state}: {name}"
+    if len(named) > _MOST_PARTS:
+        yield f"  … and {len(named) - _MOST_PARTS:,} more"
+    if plan.to_make:
+        yield f"A rerun would make {len(plan.to_make):,} parts and skip {counts['whole']:,}."
+    else:
+        yield "A rerun would make nothing."
 
 
 def _text(path: Path) -> str:

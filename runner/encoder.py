@@ -4,6 +4,7 @@ The nightly job and the exporter's parity check use the same class, so that what
 """
 
 import os
+import stat
 from pathlib import Path
 from typing import Self
 
@@ -11,8 +12,10 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from data.contract import CONTRACT_KEY, GoldenSequence, ModelContract
+from data.contract import GoldenSequence, ModelContract
 from data.errors import BundleError
+from runner.contract_check import check_contract
+from runner.onnx_check import MAX_MODEL_BYTES, check_model, refuse_size
 
 # A session computes on the thread that calls it: several callers beat one call spread over threads by up to 2×, since
 # an LSTM's small matrix products do not pay for a barrier each.
@@ -49,8 +52,10 @@ class Encoder:
         """Load a bundle from memory.
 
         Raises:
-            BundleError: The bytes are no ONNX model, or carry no seqembed contract.
+            BundleError: The bytes are no ONNX model, ask for more than an encoder may, or carry no seqembed contract.
         """
+        contract = ModelContract.from_json(check_model(model, source), source)
+        check_contract(contract, source)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = _THREADS_A_CALL
         options.inter_op_num_threads = 1
@@ -60,14 +65,7 @@ class Encoder:
         try:
             session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises classes of its own that share no public base
-            raise BundleError(f"{source}: not a model ONNX Runtime can load ({str(error).splitlines()[0]}).") from error
-        text = session.get_modelmeta().custom_metadata_map.get(CONTRACT_KEY)
-        if text is None:
-            raise BundleError(
-                f"{source}: an ONNX model, but without a seqembed contract in its metadata. "
-                "Make it with `seqembed export`."
-            )
-        contract = ModelContract.from_json(text, source)
+            raise BundleError(f"{source}: not a model ONNX Runtime can load ({_first_line(error)}).") from error
         _check_interface(session, contract, source)
         return cls(session, contract, source)
 
@@ -81,8 +79,22 @@ class Encoder:
 
         Returns:
             float32 (batch, embedding_dim).
+
+        Raises:
+            BundleError: The model fails on these values, or returns another shape.
         """
-        embedding: NDArray[np.float32] = self._session.run(["embedding"], {"values": values, "lengths": lengths})[0]
+        try:
+            embedding: NDArray[np.float32] = self._session.run(["embedding"], {"values": values, "lengths": lengths})[0]
+        except Exception as error:  # as above: no public base
+            raise BundleError(
+                f"{self.source}: the model fails on a batch of shape {values.shape} ({_first_line(error)}). "
+                "Export it again."
+            ) from error
+        if embedding.shape != (len(values), self.contract.embedding_dim):
+            raise BundleError(
+                f"{self.source}: the model returns shape {embedding.shape} for {len(values)} sequences; expected "
+                f"({len(values)}, {self.contract.embedding_dim}). Export it again."
+            )
         return embedding
 
     def replay_golden(self) -> float:
@@ -129,14 +141,24 @@ def read_bundle(path: str | os.PathLike[str]) -> bytes:
     """Return the bytes of a bundle file.
 
     Raises:
-        BundleError: There is no such file, or it cannot be read.
+        BundleError: There is no such file, it cannot be read, or it is too large for a model.
     """
     try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise BundleError(f"{path}: not a file. Give a file made by `seqembed export`.")
+        if status.st_size > MAX_MODEL_BYTES:
+            refuse_size(str(path), status.st_size)
         return Path(path).read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a path with a zero character is a ValueError
+        reason = getattr(error, "strerror", None) or error
         raise BundleError(
-            f"{path}: cannot read the model ({error.strerror}). Give a file made by `seqembed export`."
+            f"{path}: cannot read the model ({reason}). Give a file made by `seqembed export`."
         ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _check_interface(session: onnxruntime.InferenceSession, contract: ModelContract, source: str) -> None:

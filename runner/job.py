@@ -1,101 +1,135 @@
 """The nightly job: plan, check the model on this host, embed every part, publish, say so."""
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
-import pyarrow as pa
 from rich.console import Console
 
-from data.inputs import InputFile
-from data.reader import read_blocks
-from data.sequences import SequenceBlock
-from data.survey import refuse_bad_rows
+from data.errors import BadFileError
+from data.secrets import without_secrets
+from runner.badrows import QUARANTINE
 from runner.encoder import Encoder, read_bundle
-from runner.engines.local import EmbeddedWindow, LocalEngine
+from runner.engines.local import LocalEngine
+from runner.make import PartMaker
 from runner.options import RunOptions
 from runner.output import OutputDirectory
-from runner.parts import Part, PartCounts, PartFooter, output_schema
-from runner.plan import RunPlan, bundle_sha256, plan_run
-from runner.progress import ProgressView, show_progress
+from runner.parts import PartCounts
+from runner.plan import RunPlan, bundle_sha256, check_inputs, plan_run
+from runner.progress import show_progress
 from runner.report import RunReport
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A planned run.
+    """What was asked for.
 
     Attributes:
-        encoder: The model.
+        inputs: Files, directories, globs or URIs.
         model: Path of the bundle.
-        model_sha256: sha256 of the bundle.
-        output: Where parts go.
-        options: What was asked for.
-        plan: What is to be done.
+        out: The output directory.
+        options: The rest.
     """
 
-    encoder: Encoder
+    inputs: tuple[str, ...]
     model: str
-    model_sha256: str
-    output: OutputDirectory
+    out: str
     options: RunOptions
-    plan: RunPlan
 
 
-def plan_job(inputs: Sequence[str], model: str, out: str, options: RunOptions) -> Job:
-    """Load the model and hold every input file against its contract; nothing is written.
+def plan_job(job: Job) -> tuple[RunPlan, int]:
+    """Say what `run_job` would do, and how many input rows it would read; nothing is written.
 
     Raises:
         BundleError: The model cannot be loaded.
-        InputError, UsageError, OutputError: See `plan_run`.
+        InputError, UsageError, OutputError: See `plan_run` and `check_inputs`.
     """
-    content = read_bundle(model)
-    encoder = Encoder.from_bytes(content, source=model)
-    output = OutputDirectory(out)
-    sha256 = bundle_sha256(content)
-    plan = plan_run(inputs, output, encoder.contract, sha256, options)
-    return Job(encoder, model, sha256, output, options, plan)
+    content = read_bundle(job.model)
+    plan = plan_run(job.inputs, OutputDirectory(job.out), bundle_sha256(content), job.options)
+    if not plan.to_make:
+        return plan, 0
+    return check_inputs(plan, Encoder.from_bytes(content, source=job.model).contract, job.options)
 
 
 def run_job(job: Job, console: Console) -> RunReport:
-    """Make what the plan says, and write the success marker.
+    """Make what is not finished, and write the success marker.
 
-    A run that finds every part finished changes no byte.
+    A run that finds every part finished opens no model and changes no byte.
 
     Raises:
         BundleError: The golden sequences come out differently on this host; nothing was written.
-        BadRowError, InputError: An input cannot be read; parts finished before stay.
-        OutputError: The output cannot be written; parts finished before stay.
+        InputError: An input cannot be read, changed meanwhile, or holds a bad row; parts finished before stay.
+        OutputError: The output cannot be written, or another run writes there; parts finished before stay.
     """
     start = time.perf_counter()
-    plan, output = job.plan, job.output
-    golden = job.encoder.replay_golden() if plan.to_make else None
-    made: dict[str, PartCounts] = {}
+    content, output = read_bundle(job.model), OutputDirectory(job.out)
+    sha256 = bundle_sha256(content)
+    plan = plan_run(job.inputs, output, sha256, job.options)
+    if _is_done(plan, output, job.options):
+        output.tidy()
+        return _report(plan, {}, (), start, None)
+    encoder = None
     if plan.to_make:
-        output.begin()
-        try:
-            made = _make_parts(job, console)
-            report = _report(job, made, start, golden)
-            output.succeed(report.to_json(job.model, job.model_sha256, job.options))
-        finally:
-            output.clean()
-        return report
-    report = _report(job, made, start, golden)
-    if output.read_success() is None:
-        output.begin()
-        try:
-            output.succeed(report.to_json(job.model, job.model_sha256, job.options))
-        finally:
-            output.clean()
+        encoder = Encoder.from_bytes(content, source=job.model)
+        check_inputs(plan, encoder.contract, job.options)
+    golden = encoder.replay_golden() if encoder is not None else None
+    with output.lock():
+        plan = plan_run(job.inputs, output, sha256, job.options)  # another run may have finished parts meanwhile
+        if _is_done(plan, output, job.options):
+            return _report(plan, {}, (), start, golden)
+        output.begin(_record(job, sha256))
+        made: dict[str, PartCounts] = {}
+        if plan.to_make:
+            encoder = encoder or Encoder.from_bytes(content, source=job.model)
+            plan, made = _make_parts(job, plan, encoder, output, console)
+        pruned = _prune(plan, output) if job.options.prune else ()
+        report = _report(plan, made, pruned, start, golden)
+        output.succeed(report.to_json([without_secrets(given) for given in job.inputs], job.model, sha256, job.options))
     return report
 
 
-def _report(job: Job, made: dict[str, PartCounts], start: float, golden: float | None) -> RunReport:
-    counted = [(part, made.get(part.name, part.done)) for part in job.plan.parts]
+def _record(job: Job, model_sha256: str) -> dict[str, Any]:
+    inputs = [without_secrets(given) if "://" in given else str(Path(given).absolute()) for given in job.inputs]
+    return {"inputs": inputs, "model": job.model, "model_sha256": model_sha256, "options": asdict(job.options)}
+
+
+def _is_done(plan: RunPlan, output: OutputDirectory, options: RunOptions) -> bool:
+    if plan.to_make or (options.prune and plan.orphans):
+        return False
+    success = output.read_success()
+    return success is not None and _tells(success, plan)
+
+
+def _tells(success: dict[str, Any], plan: RunPlan) -> bool:
+    """Whether a success marker names the parts, the orphans and the unreadable files that there are now."""
+    try:
+        parts, skipped = ([entry["name"] for entry in success[key]] for key in ("parts", "skipped_files"))
+        orphans = success["orphans"]
+    except (KeyError, TypeError):
+        return False
+    names = [part.name for part in plan.parts]
+    return (parts, skipped, orphans) == (names, [name for name, _ in plan.skipped_files], list(plan.orphans))
+
+
+def _prune(plan: RunPlan, output: OutputDirectory) -> tuple[str, ...]:
+    for name in plan.orphans:
+        output.withdraw(f"{QUARANTINE}/{name}")  # first: killed in between, the part still says that it must go
+        output.withdraw(name)
+    output.publish()
+    return plan.orphans
+
+
+def _report(
+    plan: RunPlan, made: dict[str, PartCounts], pruned: tuple[str, ...], start: float, golden: float | None
+) -> RunReport:
+    counted = [(part, made.get(part.name, part.done)) for part in plan.parts]
     parts = tuple((part, counts) for part, counts in counted if counts is not None)
     return RunReport(
         parts=parts,
-        orphans=job.plan.orphans,
+        orphans=tuple(name for name in plan.orphans if name not in pruned),
+        pruned=pruned,
+        skipped_files=plan.skipped_files,
         num_made=len(made),
         counts=sum((counts for _, counts in parts), PartCounts()),
         made=sum(made.values(), PartCounts()),
@@ -104,69 +138,36 @@ def _report(job: Job, made: dict[str, PartCounts], start: float, golden: float |
     )
 
 
-def _make_parts(job: Job, console: Console) -> dict[str, PartCounts]:
+def _make_parts(
+    job: Job, plan: RunPlan, encoder: Encoder, output: OutputDirectory, console: Console
+) -> tuple[RunPlan, dict[str, PartCounts]]:
+    """Make every part that is not finished; return the plan without files that could not be read, and the counts."""
+    options = job.options
+    plan, total = check_inputs(plan, encoder.contract, options)
     # Old parts stay readable until all new ones are complete where the old ones come from another maker.
-    at_the_end = any(part.action == "replace" for part in job.plan.parts)
-    total = sum(part.num_file_rows for part in job.plan.to_make)
-    left = job.options.limit
+    at_the_end = any(part.action == "replace" for part in plan.parts)
+    left = options.limit
     made: dict[str, PartCounts] = {}
+    unreadable: list[tuple[str, str]] = []
     with (
-        LocalEngine(job.encoder, job.options.threads) as engine,
-        show_progress(job.options.progress, total if left is None else min(total, left), console) as progress,
+        LocalEngine(encoder, options.threads) as engine,
+        show_progress(options.progress, total if left is None else min(total, left), console) as progress,
     ):
-        for part in job.plan.parts:
-            if part.action == "skip":
-                counts = part.done or PartCounts()
-            else:
-                counts = made[part.name] = _make_part(job, part, engine, progress, left)
+        maker = PartMaker(encoder.contract, options, output, engine)
+        for part in plan.parts:
+            counts = part.done
+            if counts is None:
+                try:
+                    counts = made[part.name] = maker.make(part, progress, left)
+                except BadFileError as error:
+                    if options.on_bad_file == "fail":
+                        raise
+                    unreadable.append((part.file.name, str(error)))
+                    continue
                 if not at_the_end:
-                    job.output.publish()
+                    output.publish()
             left = None if left is None else left - counts.rows_in
             if left == 0:
                 break
-        job.output.publish()
-    return made
-
-
-def _make_part(job: Job, part: Part, engine: LocalEngine, progress: ProgressView, limit: int | None) -> PartCounts:
-    contract, keep = job.encoder.contract, job.options.keep
-    schema = output_schema(part.file.open().schema_arrow, part.file, contract, keep)
-    blocks = read_blocks(part.file, contract.schema, contract.length_policy, keep, limit)
-    counts = PartCounts()
-    with job.output.stage(part.name, schema) as writer:
-        for window in engine.embed(_good_rows(blocks, part.file)):
-            writer.write(_rows(window, schema))
-            counts += _count(window)
-            rows = window.block.num_sequences if contract.schema.layout == "nested" else len(window.block.values)
-            progress.advance(rows, len(window.block.values), window.padded_steps)
-        writer.finish(PartFooter(part.key, counts))
-    return counts
-
-
-def _good_rows(blocks: Iterator[SequenceBlock], file: InputFile) -> Iterator[SequenceBlock]:
-    for block in blocks:
-        refuse_bad_rows(block, file)
-        yield block
-
-
-def _count(window: EmbeddedWindow) -> PartCounts:
-    embedded = int(window.has_embedding.sum())
-    return PartCounts(
-        rows_in=window.block.num_sequences,
-        rows_embedded=embedded,
-        rows_null=window.block.num_sequences - embedded,
-        rows_truncated=window.block.num_truncated,
-        steps=len(window.block.values),
-        padded_steps=window.padded_steps,
-    )
-
-
-def _rows(window: EmbeddedWindow, schema: pa.Schema) -> pa.RecordBatch:
-    """Return a window as rows of the output."""
-    dim = window.embeddings.shape[1]
-    kind = schema.field("embedding").type
-    missing = None if window.has_embedding.all() else pa.array(~window.has_embedding)
-    embedding = pa.FixedSizeListArray.from_arrays(pa.array(window.embeddings.reshape(-1)), dim, mask=missing)
-    columns = [window.block.ids, *window.block.kept.values()]
-    plain = [column.dictionary_decode() if pa.types.is_dictionary(column.type) else column for column in columns]
-    return pa.RecordBatch.from_arrays([*plain, embedding.cast(kind)], schema=schema)
+        output.publish()
+    return RunPlan(plan.parts, plan.orphans, plan.skipped_files + tuple(unreadable)), made

@@ -8,6 +8,10 @@ from typing import Literal
 
 from data.errors import UsageError
 
+OnBadRow = Literal["fail", "null", "quarantine"]
+ON_BAD_ROW: tuple[OnBadRow, ...] = ("fail", "null", "quarantine")
+OnBadFile = Literal["fail", "skip"]
+ON_BAD_FILE: tuple[OnBadFile, ...] = ("fail", "skip")
 ProgressStyle = Literal["auto", "bar", "plain", "none"]
 PROGRESS_STYLES: tuple[ProgressStyle, ...] = ("auto", "bar", "plain", "none")
 
@@ -34,6 +38,10 @@ class RunOptions:
         threads: Threads that embed; the result does not depend on it.
         limit: Most sequences in all; None embeds all.
         overwrite: Replace parts that another model or other options made.
+        prune: Remove parts whose input is gone.
+        on_bad_row: ``fail``, keep the row with a ``null`` vector and the reason, or put it aside (``quarantine``).
+        max_bad_fraction: Largest share of bad rows a part may have, where they do not fail it.
+        on_bad_file: ``fail``, or ``skip`` files that cannot be read and say so.
         dry_run: Say what would be done, and do nothing.
         progress: ``auto`` shows a bar on a terminal and plain lines elsewhere.
     """
@@ -42,6 +50,10 @@ class RunOptions:
     threads: int = field(default_factory=usable_cores)
     limit: int | None = None
     overwrite: bool = False
+    prune: bool = False
+    on_bad_row: OnBadRow = "fail"
+    max_bad_fraction: float = 1.0
+    on_bad_file: OnBadFile = "fail"
     dry_run: bool = False
     progress: ProgressStyle = "auto"
 
@@ -55,11 +67,17 @@ class RunOptions:
             raise UsageError(f"--threads must be at least 1, was {self.threads}.")
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"--limit must be at least 1, was {self.limit}.")
+        if not 0 <= self.max_bad_fraction <= 1:
+            raise UsageError(f"--max-bad-fraction must be in [0, 1], was {self.max_bad_fraction}.")
+        if "error" in self.keep and self.on_bad_row == "null":
+            raise UsageError(
+                "--keep error would stand beside the reasons of --on-bad-row null. Rename the input column."
+            )
         if "embedding" in self.keep:
             raise UsageError("--keep embedding would stand beside the vector of that name. Rename the input column.")
 
     def result_hash(self) -> str:
         """Return a sha256 over the options that change the result."""
-        value = [_RESULT_FORMAT, list(self.keep), self.limit, BATCH_SIZE, MAX_BATCH_STEPS]
+        value = [_RESULT_FORMAT, list(self.keep), self.limit, self.on_bad_row, BATCH_SIZE, MAX_BATCH_STEPS]
         value += [MAX_WINDOW_SEQUENCES, MAX_WINDOW_VALUES]
         return hashlib.sha256(json.dumps(value).encode()).hexdigest()

@@ -2,15 +2,23 @@
 
 A part is written under ``_temporary/<run id>/``, closed, synced, read back, and only then renamed to its place, so
 that nobody ever sees half of one.
+
+The same on object stores, file by file: nothing rests on directories or on renaming one. There a move is a copy of one
+object on the server, whose new name appears whole, and then a removal; a run that dies in between leaves an object that
+nobody looks at. Writing under the final name would save the copy, but an upload that was begun cannot be given up
+through pyarrow: closing the stream after an error, or dropping it, completes the object, and half a part would be
+seen. S3 copies no object of more than 5 GiB at once, so no part there may be larger.
 """
 
 import json
 import os
 import posixpath
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,11 +26,19 @@ from pyarrow import fs
 
 from data.errors import OutputError
 from data.inputs import filesystem_and_path
+from data.secrets import without_secrets
+from runner.lock import LOCK, hold_lock
 from runner.parts import PartFooter
+from runner.signals import not_interrupted
+from runner.threads import in_threads
 from runner.writer import PartWriter
 
 SUCCESS = "_SUCCESS"
+RECORD = "_RUN"
 _TEMPORARY = "_temporary"
+_OBJECT_STORES = ("s3", "gcs", "abfs")
+_MAX_S3_COPY_BYTES = 5 << 30
+_DEAD_AFTER_SECONDS = 7 * 86_400
 
 
 class OutputDirectory:
@@ -31,15 +47,15 @@ class OutputDirectory:
     Attributes:
         filesystem: Where it lies.
         path: Path on that filesystem.
-        given: The directory as the user wrote it.
+        given: The directory as the user wrote it, without credentials.
     """
 
     def __init__(self, given: str) -> None:
         """Name a directory; nothing is created yet."""
-        self.given = given
+        self.given = without_secrets(given)
         self.filesystem, self.path = filesystem_and_path(given)
         self._run_id = uuid.uuid4().hex[:12]
-        self._staged: list[str] = []
+        self._pending: list[tuple[Literal["rename", "remove"], str]] = []
 
     @property
     def is_local(self) -> bool:
@@ -48,34 +64,68 @@ class OutputDirectory:
 
     def footers(self) -> dict[str, PartFooter]:
         """Return what each finished part says of itself, by name; files of other makers are passed over."""
-        found: dict[str, PartFooter] = {}
         with self._translated("list"):
-            for info in self.filesystem.get_file_info(fs.FileSelector(self.path, recursive=True, allow_not_found=True)):
-                name = info.path[len(self.path.rstrip("/")) + 1 :]
-                if info.type != fs.FileType.File or any(part[0] in "_." for part in name.split("/")):
-                    continue
-                footer = self._footer(info.path)
-                if footer is not None:
-                    found[name] = footer
-        return found
+            names = [info.path[len(self.path.rstrip("/")) + 1 :] for info in self._files(self.path)]
+            names = [name for name in names if not any(part[0] in "_." for part in name.split("/"))]
+            footers = in_threads(lambda name: self._footer(self._at(name)), names)
+        return {name: footer for name, footer in zip(names, footers, strict=True) if footer is not None}
 
     def _footer(self, path: str) -> PartFooter | None:
         try:
             return PartFooter.from_metadata(pq.read_metadata(path, filesystem=self.filesystem).metadata)
         except (pa.ArrowInvalid, KeyError, TypeError, ValueError):
             return None  # not Parquet, or not ours: it is not a finished part, so it is made anew
+        except FileNotFoundError:
+            return None  # another run removed it since it was listed
+        except OSError as error:
+            if error.errno is None and "AWS Error" not in str(
+                error
+            ):  # not the disk: pyarrow's word for a damaged footer
+                return None
+            raise
 
-    def begin(self) -> None:
-        """Make the directory, and take the success marker away before anything changes.
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Make the directory and be the only run that writes to it; on leaving, temporary files are gone.
+
+        Raises:
+            OutputError: Another run writes here, or the directory cannot be written.
+        """
+        with ExitStack() as stack:
+            with self._translated("write to"):
+                self._make_directory("")
+                if self.is_local:
+                    stack.enter_context(hold_lock(Path(self.path)))
+            try:
+                yield
+            finally:
+                with not_interrupted():
+                    self._clean()
+
+    def begin(self, record: dict[str, Any]) -> None:
+        """Take the success marker away before anything changes, and note what this run was asked for.
+
+        Args:
+            record: What `inspect` needs to tell what a rerun would do, also after a crash.
 
         Raises:
             OutputError: The directory cannot be written.
         """
         with self._translated("write to"):
-            self.filesystem.create_dir(self._at(_TEMPORARY, self._run_id), recursive=True)
+            self._clean()
+            self._make_directory(posixpath.join(_TEMPORARY, self._run_id))
             if self._exists(SUCCESS):
                 self.filesystem.delete_file(self._at(SUCCESS))
                 self._sync_directory("")
+            self._write_json(RECORD, record)
+
+    def read_record(self) -> dict[str, Any] | None:
+        """Return what the last run that began was asked for, None where there was none."""
+        return self._read_json(RECORD)
+
+    def withdraw(self, name: str) -> None:
+        """Remove a file of the directory, if it is there, at the next `publish`."""
+        self._pending.append(("remove", name))
 
     @contextmanager
     def stage(self, name: str, schema: pa.Schema) -> Iterator[PartWriter]:
@@ -86,7 +136,9 @@ class OutputDirectory:
         """
         path = self._at(_TEMPORARY, self._run_id, name)
         with self._translated("write to"):
-            self.filesystem.create_dir(posixpath.dirname(path), recursive=True)
+            place = posixpath.join(_TEMPORARY, self._run_id, posixpath.dirname(name))
+            self._refuse_link(place)
+            self._make_directory(place)
             writer = PartWriter(self.filesystem, path, schema, lambda: self._translated("write to"))
         try:
             yield writer
@@ -96,46 +148,119 @@ class OutputDirectory:
         with self._translated("write to"):
             self._sync_file(path)
             self._verify(path, writer.num_rows)
-        self._staged.append(name)
+        self._pending.append(("rename", name))
 
     def publish(self) -> None:
-        """Rename every staged part to its place."""
+        """Rename every staged file to its place and remove what was withdrawn, in the order that was asked for."""
         with self._translated("write to"):
-            for name in self._staged:
-                target = self._at(name)
-                self.filesystem.create_dir(posixpath.dirname(target), recursive=True)
-                self.filesystem.move(self._at(_TEMPORARY, self._run_id, name), target)
+            for action, name in self._pending:
+                if action == "rename":
+                    self._refuse_way_out(name)
+                    self._make_directory(posixpath.dirname(name))
+                    self._move(self._at(_TEMPORARY, self._run_id, name), self._at(name))
+                elif self._exists(name):
+                    self.filesystem.delete_file(self._at(name))
+                else:
+                    continue
                 self._sync_directory(posixpath.dirname(name))
-        self._staged.clear()
+        self._pending.clear()
+
+    def _refuse_way_out(self, name: str) -> None:
+        """Refuse a part whose place a symbolic link puts outside the directory."""
+        self._refuse_link(posixpath.dirname(name))
+
+    def _refuse_link(self, place: str) -> None:
+        root = os.path.realpath(self.path)
+        if self.is_local and os.path.commonpath([root, os.path.realpath(self._at(place))]) != root:
+            raise OutputError(f"{self._at(place)}: a symbolic link leads out of the output directory. Remove the link.")
+
+    def _make_directory(self, place: str) -> None:
+        """Make a directory below this one; object stores have none."""
+        if self.filesystem.type_name not in _OBJECT_STORES:
+            self.filesystem.create_dir(self._at(place), recursive=True)
+
+    def _move(self, source: str, target: str) -> None:
+        """Give a file its final name, at once; an object is looked at afterwards, as it was copied."""
+        if self.is_local:
+            self.filesystem.move(source, target)
+            return
+        size = self.filesystem.get_file_info(source).size
+        if self.filesystem.type_name == "s3" and (size or 0) > _MAX_S3_COPY_BYTES:
+            raise OutputError(
+                f"{target}: {size:,} bytes; S3 publishes at most {_MAX_S3_COPY_BYTES:,} at once. Split the input file."
+            )
+        self.filesystem.move(source, target)
+        found = self.filesystem.get_file_info(target).size
+        if found != size:
+            raise OutputError(f"{target}: {found} bytes after publication, {size} before it. Run again.")
 
     def succeed(self, totals: dict[str, Any]) -> None:
         """Write the success marker, whole or not at all."""
         with self._translated("write to"):
-            temporary = self._at(_TEMPORARY, self._run_id, SUCCESS)
-            with self.filesystem.open_output_stream(temporary) as stream:
-                stream.write(json.dumps(totals, indent=1).encode())
-            self._sync_file(temporary)
-            self.filesystem.move(temporary, self._at(SUCCESS))
-            self._sync_directory("")
+            self._write_json(SUCCESS, totals)
 
-    def clean(self) -> None:
-        """Remove this run's temporary files; those of another run stay."""
+    def _write_json(self, name: str, value: dict[str, Any]) -> None:
+        temporary = self._at(_TEMPORARY, self._run_id, name)
+        with self.filesystem.open_output_stream(temporary) as stream:
+            stream.write(json.dumps(value, indent=1).encode())
+        self._sync_file(temporary)
+        self._move(temporary, self._at(name))
+        self._sync_directory("")
+
+    def _clean(self) -> None:
+        """Remove temporary files: on a local directory all, for who holds the lock has no rival; else see below."""
         with self._translated("clean"):
-            mine = self._at(_TEMPORARY, self._run_id)
-            if self.filesystem.get_file_info(mine).type == fs.FileType.Directory:
-                self.filesystem.delete_dir(mine)
-            parent = self._at(_TEMPORARY)
-            if not self.filesystem.get_file_info(fs.FileSelector(parent, allow_not_found=True)):
-                if self.filesystem.get_file_info(parent).type == fs.FileType.Directory:
-                    self.filesystem.delete_dir(parent)
+            self._refuse_link(_TEMPORARY)
+            if not self.is_local:
+                self._clean_own()
+            elif self._type(_TEMPORARY) == fs.FileType.Directory:
+                self.filesystem.delete_dir(self._at(_TEMPORARY))
+
+    def _clean_own(self) -> None:
+        """Remove this run's temporary files, and those of runs so old that they must be dead."""
+        place = self._at(_TEMPORARY)
+        files = self._files(place)
+        newest: dict[str, int] = {}
+        for info in files:
+            run = info.path[len(place) + 1 :].split("/")[0]
+            newest[run] = max(newest.get(run, 0), info.mtime_ns or 0)
+        dead = {run for run, mtime in newest.items() if mtime < time.time_ns() - _DEAD_AFTER_SECONDS * 10**9}
+        for run in dead | (newest.keys() & {self._run_id}):
+            self.filesystem.delete_dir(posixpath.join(place, run))
+        # What stands for a directory in a store, left behind by the last removal, goes once nothing is below it.
+        if not self._files(place) and self._type(_TEMPORARY) == fs.FileType.Directory:
+            self.filesystem.delete_dir(place)
+
+    def _files(self, place: str) -> list[fs.FileInfo]:
+        selector = fs.FileSelector(place, recursive=True, allow_not_found=True)
+        return [info for info in self.filesystem.get_file_info(selector) if info.type == fs.FileType.File]
+
+    def tidy(self) -> None:
+        """Remove what a run left that was killed after its last part; other runs' files stay on object stores.
+
+        Raises:
+            OutputError: Another run writes here, or the directory cannot be written.
+        """
+        if self.is_local and any(self._type(name) != fs.FileType.NotFound for name in (_TEMPORARY, LOCK)):
+            with self.lock():
+                pass  # leaving the lock cleans
 
     def read_success(self) -> dict[str, Any] | None:
         """Return what the last complete run wrote, None where there was none."""
-        if not self._exists(SUCCESS):
+        return self._read_json(SUCCESS)
+
+    def _read_json(self, name: str) -> dict[str, Any] | None:
+        if not self._exists(name):
             return None
-        with self.filesystem.open_input_file(self._at(SUCCESS)) as source:
-            totals: dict[str, Any] = json.loads(source.read())
-        return totals
+        with self._translated("read"), self.filesystem.open_input_file(self._at(name)) as source:
+            text = source.read()
+        try:
+            value: dict[str, Any] = json.loads(text)
+        except ValueError as error:
+            raise OutputError(
+                f"{self._at(name)}: not the JSON seqembed writes. Remove the file and run again."
+            ) from error
+        return value
 
     def _verify(self, path: str, num_rows: int) -> None:
         metadata = pq.read_metadata(path, filesystem=self.filesystem)
@@ -149,7 +274,11 @@ class OutputDirectory:
         return posixpath.join(self.path, *names)
 
     def _exists(self, name: str) -> bool:
-        return bool(self.filesystem.get_file_info(self._at(name)).type == fs.FileType.File)
+        return bool(self._type(name) == fs.FileType.File)
+
+    def _type(self, name: str) -> fs.FileType:
+        with self._translated("read"):
+            return self.filesystem.get_file_info(self._at(name)).type
 
     def _sync_file(self, path: str) -> None:
         if self.is_local:

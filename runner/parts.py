@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 import pyarrow as pa
 
 from data.contract import ModelContract
+from data.errors import SeqembedError
 from data.inputs import PARQUET_SUFFIXES, InputFile
 
 FOOTER_KEY = b"seqembed.part"
@@ -19,7 +20,7 @@ class PartKey:
     """What made a part; equal keys mean equal bytes.
 
     Attributes:
-        input_fingerprint: sha256 of the input file's size, time and footer.
+        input_fingerprint: sha256 of the input file's size, times and footer; under --limit also of the files before.
         model_sha256: sha256 of the bundle.
         options_hash: sha256 of the options that change the result.
     """
@@ -46,10 +47,14 @@ class PartCounts:
         mine, theirs = asdict(self), asdict(other)
         return PartCounts(**{name: mine[name] + theirs[name] for name in mine})
 
-    @property
-    def is_balanced(self) -> bool:
-        """Whether every row is accounted for."""
-        return self.rows_in == self.rows_embedded + self.rows_null + self.rows_quarantined
+    def check(self, name: str) -> None:
+        """Check that every row is accounted for.
+
+        Raises:
+            SeqembedError: Rows in and rows out do not add up; the part must not be published.
+        """
+        if self.rows_in != self.rows_embedded + self.rows_null + self.rows_quarantined:
+            raise SeqembedError(f"{name}: rows do not add up: {self}. The part was not published.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +87,7 @@ class Part:
         file: The input.
         name: Path of the part below the output directory.
         key: What it will be made of.
-        num_file_rows: Rows of the input file: sequences, or events in the events layout.
+        fingerprint: Of the input file, when it was planned.
         action: ``make`` it, ``remake`` it since its input changed, ``replace`` what other options or another model
             made, or ``skip`` it.
         done: Counts of a part that is skipped.
@@ -91,7 +96,7 @@ class Part:
     file: InputFile
     name: str
     key: PartKey
-    num_file_rows: int
+    fingerprint: str
     action: Action
     done: PartCounts | None = None
 
@@ -102,14 +107,16 @@ def part_name(file: InputFile) -> str:
 
 
 def output_schema(
-    arrow_schema: pa.Schema, file: InputFile, contract: ModelContract, keep: tuple[str, ...]
+    arrow_schema: pa.Schema, file: InputFile, contract: ModelContract, keep: tuple[str, ...], with_error: bool
 ) -> pa.Schema:
-    """Return the columns of a part: id, kept columns, and ``embedding`` as fixed-size list of float32."""
+    """Return the columns of a part: id, kept columns, ``embedding`` as fixed-size list of float32, and ``error``."""
     fields = [pa.field(contract.schema.id, plain_type(arrow_schema.field(contract.schema.id).type))]
     for name in keep:
         kind = pa.string() if name in file.partitions else plain_type(arrow_schema.field(name).type)
         fields.append(pa.field(name, kind))
     fields.append(pa.field("embedding", pa.list_(pa.field("element", pa.float32()), contract.embedding_dim)))
+    if with_error:
+        fields.append(pa.field("error", pa.string()))
     return pa.schema(fields)
 
 

@@ -1,16 +1,21 @@
-"""Decide, before the first row, which parts to make, and refuse what cannot come out right."""
+"""Decide, before the first row, which parts to make, and refuse what cannot come out right.
+
+Planning costs two footers a part, the input's and the output's, and no model: a night with nothing to do opens none.
+"""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from data.check import check_schema
 from data.contract import ModelContract
-from data.errors import OutputError, UsageError
+from data.errors import BadFileError, InputError, OutputError, UsageError
 from data.inputs import InputFile, fingerprint, resolve_inputs
 from runner.options import RunOptions
 from runner.output import OutputDirectory
 from runner.parts import Action, Part, PartFooter, PartKey, part_name
+from runner.threads import in_threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +23,14 @@ class RunPlan:
     """What a run will do.
 
     Attributes:
-        parts: One for each input file, in input order.
+        parts: One for each readable input file, in input order.
         orphans: Finished parts whose input is gone.
+        skipped_files: Names of files that cannot be read, with the reason.
     """
 
     parts: tuple[Part, ...]
     orphans: tuple[str, ...]
+    skipped_files: tuple[tuple[str, str], ...]
 
     @property
     def to_make(self) -> tuple[Part, ...]:
@@ -36,13 +43,11 @@ def bundle_sha256(model: bytes) -> str:
     return hashlib.sha256(model).hexdigest()
 
 
-def plan_run(
-    inputs: Sequence[str], output: OutputDirectory, contract: ModelContract, model_sha256: str, options: RunOptions
-) -> RunPlan:
-    """Find the input files, hold each against the contract, and compare with the parts that are there.
+def plan_run(inputs: Sequence[str], output: OutputDirectory, model_sha256: str, options: RunOptions) -> RunPlan:
+    """Find the input files and compare each with the part that is there.
 
     Raises:
-        InputError: An input is missing or does not fit the contract.
+        InputError: An input is missing, or a file cannot be read and the options say ``fail``.
         UsageError: Two inputs would make the same part, or the output lies among the inputs.
         OutputError: The directory holds parts of another model or of other options, and `overwrite` is off.
     """
@@ -51,18 +56,81 @@ def plan_run(
     names = _part_names(files)
     footers = output.footers()
     options_hash = options.result_hash()
-    parts = []
-    for file, name in zip(files, names, strict=True):
-        parquet = file.open()
-        check_schema(file, parquet.schema_arrow, contract.schema, options.keep)
-        _refuse_twice_named(contract, options)
-        key = PartKey(fingerprint(file), model_sha256, options_hash)
+    parts: list[Part] = []
+    skipped, chain = [], ""
+    for file, name, found in zip(files, names, in_threads(_fingerprint, files), strict=True):
+        if isinstance(found, BadFileError):
+            if options.on_bad_file == "fail":
+                raise found
+            skipped.append((file.name, str(found)))
+            continue
+        # A limit makes a part depend on how many rows the files before it left to it.
+        chain = found if options.limit is None or not chain else hashlib.sha256(f"{chain}{found}".encode()).hexdigest()
+        key = PartKey(chain, model_sha256, options_hash)
         footer = footers.get(name)
         action = _action(key, footer)
         done = footer.counts if footer is not None and action == "skip" else None
-        parts.append(Part(file, name, key, parquet.metadata.num_rows, action, done))
-    _refuse_mixture(parts, footers, output, options)
-    return RunPlan(tuple(parts), tuple(sorted(set(footers) - set(names))))
+        parts.append(Part(file, name, key, found, action, done))
+    orphans = tuple(sorted(set(footers) - set(names)))
+    _refuse_mixture(footers, orphans, model_sha256, options_hash, output, options)
+    return RunPlan(tuple(_within_limit(parts, options.limit)), orphans, tuple(skipped))
+
+
+def check_inputs(plan: RunPlan, contract: ModelContract, options: RunOptions) -> tuple[RunPlan, int]:
+    """Hold every file that is to be read against the contract, before the first row of any is.
+
+    Returns:
+        The plan without the files that turned out unreadable, where the options allow it, and the rows to read.
+
+    Raises:
+        BadFileError: A file cannot be read, and the options say ``fail``.
+        InputError: A file does not fit the contract.
+        UsageError: A column would stand in the output twice.
+    """
+    names = [contract.schema.id, *options.keep]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"--keep {twice}: that column is in the output already. Name it once.")
+
+    def check(part: Part) -> int | BadFileError | InputError:
+        try:
+            parquet = part.file.open()
+            check_schema(part.file, parquet.schema_arrow, contract.schema, options.keep)
+            return int(parquet.metadata.num_rows)
+        except InputError as error:
+            return error
+
+    dropped: dict[str, str] = {}
+    num_rows = 0
+    for part, found in zip(plan.to_make, in_threads(check, plan.to_make), strict=True):
+        if isinstance(found, BadFileError) and options.on_bad_file == "skip":
+            dropped[part.name] = str(found)
+        elif isinstance(found, InputError):
+            raise found
+        else:
+            num_rows += found
+    kept = tuple(part for part in plan.parts if part.name not in dropped)
+    skipped = tuple((part.file.name, dropped[part.name]) for part in plan.parts if part.name in dropped)
+    return RunPlan(kept, plan.orphans, plan.skipped_files + skipped), num_rows
+
+
+def _within_limit(parts: list[Part], limit: int | None) -> list[Part]:
+    """Leave out the parts that finished ones before them have made unnecessary."""
+    done = 0
+    for place, part in enumerate(parts):
+        if limit is not None and done >= limit:
+            return parts[:place]
+        if part.done is None:
+            return parts
+        done += part.done.rows_in
+    return parts
+
+
+def _fingerprint(file: InputFile) -> str | BadFileError:
+    try:
+        return fingerprint(file)
+    except BadFileError as error:
+        return error
 
 
 def _action(key: PartKey, footer: PartFooter | None) -> Action:
@@ -77,6 +145,10 @@ def _action(key: PartKey, footer: PartFooter | None) -> Action:
 def _part_names(files: Sequence[InputFile]) -> list[str]:
     names: dict[str, InputFile] = {}
     for file in files:
+        if not {"", ".", ".."}.isdisjoint(part_name(file).split("/")):
+            raise InputError(
+                f"{file.path}: a part of that name would lie outside the output directory. Rename the input."
+            )
         other = names.setdefault(part_name(file), file)
         if other is not file:
             raise UsageError(
@@ -86,18 +158,16 @@ def _part_names(files: Sequence[InputFile]) -> list[str]:
     return list(names)
 
 
-def _refuse_twice_named(contract: ModelContract, options: RunOptions) -> None:
-    names = [contract.schema.id, *options.keep]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise UsageError(f"--keep {twice}: that column is in the output already. Name it once.")
-
-
 def _refuse_output_among_inputs(files: Sequence[InputFile], output: OutputDirectory) -> None:
-    inside = output.path.rstrip("/") + "/"
-    for file in files:
-        reaches = file.recursive and inside.startswith(file.root.rstrip("/") + "/")
-        if file.filesystem.type_name == output.filesystem.type_name and (reaches or file.path.startswith(inside)):
+    def real(path: str) -> str:
+        return os.path.realpath(path) if output.is_local else path.rstrip("/")
+
+    inside = real(output.path) + "/"
+    near = [file for file in files if file.filesystem.type_name == output.filesystem.type_name]
+    roots = {root: real(root) + "/" for root in {file.root for file in near}}
+    for file in near:
+        reaches = file.recursive and inside.startswith(roots[file.root])
+        if reaches or (roots[file.root] + file.name).startswith(inside):
             raise UsageError(
                 f"the output directory {output.given} and the input {file.root} lie within each other: the next run "
                 "would take vectors for input. Give an --out outside the input."
@@ -105,16 +175,30 @@ def _refuse_output_among_inputs(files: Sequence[InputFile], output: OutputDirect
 
 
 def _refuse_mixture(
-    parts: Sequence[Part], footers: dict[str, PartFooter], output: OutputDirectory, options: RunOptions
+    footers: dict[str, PartFooter],
+    orphans: Sequence[str],
+    model_sha256: str,
+    options_hash: str,
+    output: OutputDirectory,
+    options: RunOptions,
 ) -> None:
+    """Refuse to put parts beside those of another maker, unless those are replaced, or removed, by this run."""
     if options.overwrite:
         return
-    replaced = next((part for part in parts if part.action == "replace"), None)
-    if replaced is None:
-        return
-    found = footers[replaced.name].key
-    what = "another model" if found.model_sha256 != replaced.key.model_sha256 else "other options (--keep or --limit)"
-    raise OutputError(
-        f"{output.given}: {replaced.name} was made by {what}. Vectors of two makers do not mix: give another --out, "
-        "or --overwrite to replace the old parts once the new ones are complete."
-    )
+    for name, footer in footers.items():
+        is_orphan = name in orphans
+        if (footer.key.model_sha256, footer.key.options_hash) == (model_sha256, options_hash):
+            continue
+        if is_orphan and options.prune:
+            continue
+        if footer.key.model_sha256 != model_sha256:
+            what = "another model"
+        else:
+            what = "other options (--keep, --limit or --on-bad-row)"
+        remedy = "--overwrite to replace the old parts once the new ones are complete"
+        if is_orphan:
+            remedy = "--prune to remove the parts whose input is gone"
+        raise OutputError(
+            f"{output.given}: {name} was made by {what}. Vectors of two makers do not mix: give another --out, or "
+            f"{remedy}."
+        )

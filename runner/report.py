@@ -2,11 +2,11 @@
 
 import resource
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any
 
-from data.errors import SeqembedError
 from runner.options import RunOptions
 from runner.parts import Part, PartCounts
 
@@ -18,6 +18,8 @@ class RunReport:
     Attributes:
         parts: Every part with its counts, in input order.
         orphans: Finished parts whose input is gone.
+        pruned: Of them, those that were removed.
+        skipped_files: Input files that could not be read, with the reason.
         num_made: Parts made by this run; the others were up to date.
         counts: Sum over all parts.
         made: Sum over the parts made by this run.
@@ -27,21 +29,13 @@ class RunReport:
 
     parts: tuple[tuple[Part, PartCounts], ...]
     orphans: tuple[str, ...]
+    pruned: tuple[str, ...]
+    skipped_files: tuple[tuple[str, str], ...]
     num_made: int
     counts: PartCounts
     made: PartCounts
     seconds: float
     golden_difference: float | None
-
-    def __post_init__(self) -> None:
-        """Check that every row is accounted for.
-
-        Raises:
-            SeqembedError: Rows in and rows out do not add up.
-        """
-        for part, counts in self.parts:
-            if not counts.is_balanced:
-                raise SeqembedError(f"{part.name}: rows do not add up: {counts}. Nothing more was published.")
 
     @property
     def rows_per_second(self) -> float:
@@ -54,13 +48,14 @@ class RunReport:
         padded = self.made.padded_steps
         return 1 - self.made.steps / padded if padded else 0.0
 
-    def to_json(self, model: str, model_sha256: str, options: RunOptions) -> dict[str, Any]:
+    def to_json(self, inputs: Sequence[str], model: str, model_sha256: str, options: RunOptions) -> dict[str, Any]:
         """Return what ``_SUCCESS`` holds."""
         return {
             "seqembed": metadata.version("seqembed"),
+            "inputs": list(inputs),
             "model": model,
             "model_sha256": model_sha256,
-            "options": {"keep": list(options.keep), "limit": options.limit, "threads": options.threads},
+            "options": asdict(options),
             "parts_made": self.num_made,
             "parts_skipped": len(self.parts) - self.num_made,
             **asdict(self.counts),
@@ -71,6 +66,8 @@ class RunReport:
             "peak_rss_bytes": peak_rss_bytes(),
             "golden_difference": self.golden_difference,
             "orphans": list(self.orphans),
+            "pruned": list(self.pruned),
+            "skipped_files": [{"name": name, "reason": reason} for name, reason in self.skipped_files],
             "parts": [{"name": part.name, **asdict(part.key), **asdict(counts)} for part, counts in self.parts],
         }
 

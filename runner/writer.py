@@ -11,6 +11,7 @@ from runner.parts import FOOTER_KEY, PartFooter
 
 # Row groups of about this many bytes of embedding: large enough for readers, small enough to be held while written.
 _ROW_GROUP_BYTES = 32 << 20
+_PLAIN_WIDTH = 64  # numbers a row of a file without vectors is taken to have
 Guard = Callable[[], AbstractContextManager[None]]
 
 
@@ -19,15 +20,16 @@ class PartWriter:
 
     Attributes:
         num_rows: Rows written so far.
+        schema: Columns of the file.
     """
 
     def __init__(self, filesystem: fs.FileSystem, path: str, schema: pa.Schema, guard: Guard) -> None:
         """Open the file; `guard` gives a context that turns what the filesystem raises into an `OutputError`."""
         self._guard = guard
         self.num_rows = 0
-        self._schema = schema
-        dim = schema.field("embedding").type.list_size
-        self._group_rows = max(1, _ROW_GROUP_BYTES // (4 * dim))
+        self.schema = schema
+        vectors = [field.type.list_size for field in schema if pa.types.is_fixed_size_list(field.type)]
+        self._group_rows = max(1, _ROW_GROUP_BYTES // (4 * max(vectors, default=_PLAIN_WIDTH)))
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = 0
         plain = [name for name in schema.names if name != "embedding"]
@@ -79,7 +81,7 @@ class PartWriter:
 
     def _flush(self) -> None:
         if self._pending and self._writer is not None:
-            self._writer.write_table(pa.Table.from_batches(self._pending, self._schema), self._group_rows)
+            self._writer.write_table(pa.Table.from_batches(self._pending, self.schema), self._group_rows)
         self._pending, self._pending_rows = [], 0
 
 

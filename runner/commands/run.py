@@ -6,9 +6,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from data.secrets import without_secrets
 from runner.job import Job, plan_job, run_job
-from runner.options import PROGRESS_STYLES, RunOptions, usable_cores
+from runner.options import ON_BAD_FILE, ON_BAD_ROW, PROGRESS_STYLES, RunOptions, usable_cores
+from runner.plan import RunPlan
 from runner.report import RunReport, peak_rss_bytes
+from runner.signals import stopped_by_signals
 
 _DEFAULTS = RunOptions()
 
@@ -30,6 +33,29 @@ Examples:
     "--threads", type=int, default=None, help=f"Threads that embed.  [default: all cores, here {usable_cores()}]"
 )
 @click.option("--limit", type=int, default=None, metavar="N", help="Embed the first N sequences only.")
+@click.option(
+    "--on-bad-row",
+    type=click.Choice(ON_BAD_ROW),
+    default=_DEFAULTS.on_bad_row,
+    show_default=True,
+    help="A row that is no sequence: fail, keep it with a null vector and the reason, or put it aside in _quarantine/.",
+)
+@click.option(
+    "--max-bad-fraction",
+    type=float,
+    default=_DEFAULTS.max_bad_fraction,
+    show_default=True,
+    metavar="X",
+    help="Largest share of bad rows in a part; above it the part fails.",
+)
+@click.option(
+    "--on-bad-file",
+    type=click.Choice(ON_BAD_FILE),
+    default=_DEFAULTS.on_bad_file,
+    show_default=True,
+    help="A file that cannot be read: fail, or skip it and say so.",
+)
+@click.option("--prune", is_flag=True, help="Remove parts whose input is gone.")
 @click.option("--overwrite", is_flag=True, help="Replace parts of another model or other options, once all are made.")
 @click.option("--dry-run", is_flag=True, help="Say which parts would be made, and do nothing.")
 @click.option("--progress", type=click.Choice(PROGRESS_STYLES), default=_DEFAULTS.progress, show_default=True)
@@ -44,22 +70,28 @@ def run(inputs: tuple[str, ...], model: str, out: str, keep: str, threads: int |
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
     columns = tuple(name.strip() for name in keep.split(",") if name.strip())
     options = RunOptions(keep=columns, threads=usable_cores() if threads is None else threads, **rest)  # type: ignore[arg-type]
-    job = plan_job(inputs, model, out, options)
+    job = Job(inputs, model, out, options)
     if options.dry_run:
-        _print_plan(job)
+        _print_plan(*plan_job(job), job)
         return
-    _print_summary(run_job(job, console), out)
+    with stopped_by_signals():
+        report = run_job(job, console)
+    _print_summary(report, without_secrets(out))
 
 
-def _print_plan(job: Job) -> None:
-    table = Table("would", "part", "rows of the input")
-    table.columns[2].justify = "right"
-    for part in job.plan.parts:
-        table.add_row(part.action, part.name, f"{part.num_file_rows:,}")
+def _print_plan(plan: RunPlan, num_rows: int, job: Job) -> None:
+    table = Table("would", "part")
+    for part in plan.parts:
+        table.add_row(part.action, part.name)
+    for name in plan.orphans:
+        table.add_row("prune" if job.options.prune else "leave (its input is gone)", name)
+    for name, reason in plan.skipped_files:
+        table.add_row("pass over", f"{name}: {reason}")
     Console().print(table)
-    for name in job.plan.orphans:
-        click.echo(f"orphan: {name}: its input is gone")
-    click.echo(f"{len(job.plan.to_make)} of {len(job.plan.parts)} parts would be made in {job.output.given}")
+    click.echo(
+        f"{len(plan.to_make)} of {len(plan.parts)} parts would be made in {without_secrets(job.out)}, "
+        f"from {num_rows:,} rows of input"
+    )
 
 
 def _print_summary(report: RunReport, out: str) -> None:
@@ -70,6 +102,10 @@ def _print_summary(report: RunReport, out: str) -> None:
     )
     if counts.rows_truncated:
         click.echo(f"{counts.rows_truncated:,} sequences were longer than the model takes and were truncated")
+    for _, reason in report.skipped_files:
+        click.secho(f"SKIPPED FILE {reason}", fg="yellow")
+    for name in report.pruned:
+        click.echo(f"{name}: its input is gone; the part was removed")
     for name in report.orphans:
         click.echo(f"{name}: its input is gone; the part was left as it is")
     made = f"{report.num_made} parts made" + (f", {skipped} up to date" if skipped else "")

@@ -214,7 +214,7 @@ def test_a_bad_row_in_the_second_file_leaves_the_first_part_whole(tiny: Tiny, tm
     result = seqembed("run", tmp_path / "in", "--model", tiny.bundle, "--out", tmp_path / "out")
     assert result.exit_code == 3
     assert list(OutputDirectory(str(tmp_path / "out")).footers()) == ["a.parquet"]
-    assert sorted(os.listdir(tmp_path / "out")) == ["a.parquet"]
+    assert sorted(os.listdir(tmp_path / "out")) == ["_RUN", "a.parquet"]
 
 
 def test_inputs_that_collide_or_lie_in_the_output_are_refused(tiny: Tiny, tmp_path: Path) -> None:
@@ -222,7 +222,10 @@ def test_inputs_that_collide_or_lie_in_the_output_are_refused(tiny: Tiny, tmp_pa
         write_sequences(tmp_path / part / "p.parquet", sequences(3, seed=1))
     both = seqembed("run", tmp_path / "a", tmp_path / "b", "--model", tiny.bundle, "--out", tmp_path / "out")
     assert (both.exit_code, "would both become p.parquet" in both.output) == (2, True)
-    for out in (tmp_path / "a" / "vectors", tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    by_detour = (tmp_path / "elsewhere" / ".." / "a" / "vectors", tmp_path / "link" / "vectors")
+    for out in (tmp_path / "a" / "vectors", tmp_path, *by_detour):
         within = seqembed("run", tmp_path / "a", "--model", tiny.bundle, "--out", out)
         assert (within.exit_code, "lie within each other" in within.output) == (2, True)
 

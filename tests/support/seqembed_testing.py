@@ -1,15 +1,19 @@
 """Helpers that tests of several packages share: command lines, small data, reading results."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 from click.testing import CliRunner, Result
 
+from data.contract import CONTRACT_KEY
 from runner.cli import main
+from runner.encoder import Encoder
 
 
 def seqembed(*words: object) -> Result:
@@ -59,3 +63,29 @@ def embeddings(paths: Sequence[Path]) -> dict[str, np.ndarray | None]:
         for row in pq.read_table(path).to_pylist():
             found[row["id"]] = None if row["embedding"] is None else np.array(row["embedding"], np.float32)
     return found
+
+
+def with_contract(bundle: Path, path: Path, **changes: object) -> Path:
+    """Write a copy of a bundle whose contract has other values at its top level: another model, as far as runs know."""
+    model = onnx.load(bundle)
+    (entry,) = [entry for entry in model.metadata_props if entry.key == CONTRACT_KEY]
+    entry.value = json.dumps(json.loads(entry.value) | changes)
+    onnx.save(model, path)
+    return path
+
+
+def events_bundle(bundle: Path, path: Path) -> Path:
+    """Write a copy of a bundle that takes its sequences from single events: columns id, x, y."""
+    schema = Encoder.open(bundle).contract.schema.to_json()
+    return with_contract(bundle, path, schema=schema | {"layout": "events"})
+
+
+def write_events(path: Path, num: int, seed: int) -> Path:
+    """Write `num` sequences of the events layout."""
+    columns = sequences(num, seed, shortest=1)
+    lengths = [len(row) for row in columns["x"]]
+    flat = {name: [value for row in columns[name] for value in row] for name in "xy"}
+    events = {name: np.repeat(columns[name], lengths).tolist() for name in ("id", "label")}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({**events, **flat}), path, row_group_size=97)
+    return path

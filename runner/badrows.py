@@ -1,0 +1,71 @@
+"""What happens to rows that are no sequence: fail, keep them with a null vector, or put them aside."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from data.errors import BadRowError
+from data.inputs import InputFile
+from data.sequences import BadRow
+from runner.parts import plain_type
+
+QUARANTINE = "_quarantine"
+
+
+def refuse(file: InputFile, bad: BadRow) -> None:
+    """Raise for a row that is no sequence.
+
+    Raises:
+        BadRowError: Names the file, row, id, reason and the remedies.
+    """
+    name = "null" if bad.id is None else repr(bad.id)
+    raise BadRowError(
+        f"{file.name}: row {bad.row} (id {name}): {bad.reason}. Mend the row, or say --on-bad-row null or quarantine."
+    )
+
+
+def refuse_too_many(file: InputFile, num_bad: int, num_rows: int, most: float) -> None:
+    """Check the share of bad rows of a part.
+
+    Raises:
+        BadRowError: It is above `most`.
+    """
+    if num_rows and num_bad / num_rows > most:
+        raise BadRowError(
+            f"{file.name}: {num_bad:,} of {num_rows:,} rows are bad ({num_bad / num_rows:.2%}); --max-bad-fraction "
+            f"allows {most:.2%}. The part was not published. Mend the feed, or allow more."
+        )
+
+
+def quarantine_schema(raw: pa.Schema) -> pa.Schema:
+    """Return the columns of a quarantine file: file, row, id, reason, and under ``raw`` the columns that were read."""
+    return pa.schema(
+        [
+            pa.field("file", pa.string()),
+            pa.field("row", pa.int64()),
+            pa.field("id", pa.string()),
+            pa.field("reason", pa.string()),
+            pa.field("raw", pa.struct([pa.field(field.name, plain_type(field.type)) for field in raw])),
+        ]
+    )
+
+
+def quarantine_rows(file: InputFile, rows: Sequence[BadRow], schema: pa.Schema) -> pa.RecordBatch:
+    """Return bad rows as rows of a quarantine file."""
+    raw_type = schema.field("raw").type
+    raw = pa.concat_arrays([_struct(row.raw, raw_type) for row in rows])
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.array([file.name] * len(rows), pa.string()),
+            pa.array([row.row for row in rows], pa.int64()),
+            pa.array([row.id for row in rows], pa.string()),
+            pa.array([row.reason for row in rows], pa.string()),
+            raw,
+        ],
+        schema=schema,
+    )
+
+
+def _struct(raw: pa.RecordBatch, kind: pa.StructType) -> pa.StructArray:
+    fields = [kind.field(place) for place in range(kind.num_fields)]
+    return pa.StructArray.from_arrays([raw.column(field.name).cast(field.type) for field in fields], fields=fields)

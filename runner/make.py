@@ -1,0 +1,133 @@
+"""Make one part: read, embed, write, account for every row, and notice an input that changed meanwhile."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import numpy as np
+import pyarrow as pa
+
+from data.contract import ModelContract
+from data.errors import BadFileError, ChangedInputError, InputError
+from data.inputs import InputFile, fingerprint
+from data.reader import read_blocks
+from data.sequences import SequenceBlock
+from runner.badrows import QUARANTINE, quarantine_rows, quarantine_schema, refuse, refuse_too_many
+from runner.engines.local import EmbeddedWindow, LocalEngine
+from runner.options import RunOptions
+from runner.output import OutputDirectory
+from runner.parts import Part, PartCounts, PartFooter, output_schema
+from runner.progress import ProgressView
+from runner.writer import PartWriter
+
+
+class PartMaker:
+    """Makes parts with one engine into one output directory; they are staged, and published by whoever asked."""
+
+    def __init__(
+        self, contract: ModelContract, options: RunOptions, output: OutputDirectory, engine: LocalEngine
+    ) -> None:
+        """Keep what every part needs."""
+        self._contract, self._options, self._output, self._engine = contract, options, output, engine
+
+    def make(self, part: Part, progress: ProgressView, limit: int | None) -> PartCounts:
+        """Embed one input file and stage its part, and its quarantined rows beside it.
+
+        Raises:
+            BadRowError: A row is no sequence and the options say ``fail``, or too many are.
+            BadFileError: The file cannot be read.
+            ChangedInputError: The file is not the one that was planned any more.
+            OutputError: The output cannot be written.
+        """
+        try:
+            return self._stage(part, progress, limit)
+        except InputError:
+            self._refuse_changed(part)  # what looks like a bad row or file may be one that is being rewritten
+            raise
+
+    def _stage(self, part: Part, progress: ProgressView, limit: int | None) -> PartCounts:
+        contract, options = self._contract, self._options
+        schema = output_schema(
+            part.file.open().schema_arrow, part.file, contract, options.keep, options.on_bad_row == "null"
+        )
+        blocks = read_blocks(part.file, contract.schema, contract.length_policy, options.keep, limit)
+        if options.on_bad_row == "fail":
+            blocks = _good_rows(blocks, part.file)
+        counts, num_bad = PartCounts(), 0
+        with ExitStack() as stack:
+            writer = stack.enter_context(self._output.stage(part.name, schema))
+            quarantine: PartWriter | None = None
+            for window in self._engine.embed(blocks):
+                bad = window.block.bad
+                num_bad += len(bad)
+                if bad and options.on_bad_row == "quarantine":
+                    shape = quarantine_schema(bad[0][1].raw.schema)
+                    if quarantine is None:
+                        quarantine = stack.enter_context(self._output.stage(f"{QUARANTINE}/{part.name}", shape))
+                    quarantine.write(quarantine_rows(part.file, [row for _, row in bad], quarantine.schema))
+                writer.write(self._rows(window, schema))
+                counts += self._count(window)
+                num_steps = len(window.block.values)
+                rows = window.block.num_sequences if contract.schema.layout == "nested" else num_steps
+                progress.advance(rows, num_steps, window.padded_steps)
+            refuse_too_many(part.file, num_bad, counts.rows_in, options.max_bad_fraction)
+            counts.check(part.name)
+            self._refuse_changed(part)
+            footer = PartFooter(part.key, counts)
+            writer.finish(footer)
+            # Before the part in either case: killed in between, the part's old footer has it made again.
+            if quarantine is not None:
+                quarantine.finish(footer)
+            else:
+                self._output.withdraw(f"{QUARANTINE}/{part.name}")
+        return counts
+
+    def _refuse_changed(self, part: Part) -> None:
+        try:
+            now = fingerprint(part.file)
+        except BadFileError:
+            now = None  # it was readable when the run was planned
+        if now != part.fingerprint:
+            raise ChangedInputError(
+                f"{part.file.name}: the file changed while it was read, so its part was not published. Run again once "
+                "its writer is done; better, have the writer rename finished files into place."
+            )
+
+    def _count(self, window: EmbeddedWindow) -> PartCounts:
+        num_bad, embedded = len(window.block.bad), int(window.has_embedding.sum())
+        quarantined = num_bad if self._options.on_bad_row == "quarantine" else 0
+        return PartCounts(
+            rows_in=window.block.num_sequences,
+            rows_embedded=embedded,
+            rows_null=window.block.num_sequences - embedded - quarantined,
+            rows_quarantined=quarantined,
+            rows_truncated=window.block.num_truncated,
+            steps=len(window.block.values),
+            padded_steps=window.padded_steps,
+        )
+
+    def _rows(self, window: EmbeddedWindow, schema: pa.Schema) -> pa.RecordBatch:
+        """Return a window as rows of the output."""
+        dim = window.embeddings.shape[1]
+        missing = None if window.has_embedding.all() else pa.array(~window.has_embedding)
+        embedding = pa.FixedSizeListArray.from_arrays(pa.array(window.embeddings.reshape(-1)), dim, mask=missing)
+        columns = [window.block.ids, *window.block.kept.values()]
+        plain = [column.dictionary_decode() if pa.types.is_dictionary(column.type) else column for column in columns]
+        plain.append(embedding.cast(schema.field("embedding").type))
+        places = np.array([place for place, _ in window.block.bad], dtype=np.int64)
+        if self._options.on_bad_row == "null":
+            reasons = np.full(window.block.num_sequences, None, dtype=object)
+            reasons[places] = [row.reason for _, row in window.block.bad]
+            plain.append(pa.array(reasons, pa.string()))
+        rows = pa.RecordBatch.from_arrays(plain, schema=schema)
+        if self._options.on_bad_row == "quarantine" and len(places):
+            stays = np.ones(window.block.num_sequences, dtype=bool)
+            stays[places] = False
+            rows = rows.filter(pa.array(stays))
+        return rows
+
+
+def _good_rows(blocks: Iterator[SequenceBlock], file: InputFile) -> Iterator[SequenceBlock]:
+    for block in blocks:
+        if block.bad:
+            refuse(file, block.bad[0][1])
+        yield block

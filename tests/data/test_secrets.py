@@ -1,0 +1,34 @@
+"""Credentials are taken out of whatever is shown or stored; everything else stays as it was."""
+
+import pytest
+
+from data.secrets import scrub, without_secrets
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("/data/in", "/data/in"),
+        ("in/a@b:c.parquet", "in/a@b:c.parquet"),
+        ("s3://bucket/in", "s3://bucket/in"),
+        ("s3://bucket/in/day=?/*.parquet", "s3://bucket/in/day=?/*.parquet"),
+        ("s3://bucket/user@host/in", "s3://bucket/user@host/in"),
+        ("s3://AKIA:secret@bucket/in", "s3://bucket/in"),
+        ("s3://AKIA@bucket", "s3://bucket"),
+        ("s3://AKIA:se/cr@et@bucket/in", "s3://bucket/in"),
+        ("hdfs://name:8020/user@home/in", "hdfs://name:8020/user@home/in"),
+        ("s3://b/in?region=eu&scheme=http", "s3://b/in?region=eu&scheme=http"),
+        ("s3://b/in?secret_key=x&region=eu&bogus", "s3://b/in?region=eu"),
+        ("s3://b/in?session_token=x", "s3://b/in"),
+        ("s3://b/in?endpoint_override=u:p@host:9000", "s3://b/in?endpoint_override=host:9000"),
+    ],
+)
+def test_a_uri_is_shown_without_its_secrets(given: str, shown: str) -> None:
+    assert without_secrets(given) == shown
+
+
+def test_text_is_scrubbed_of_uris_and_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-long-secret")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "")
+    text = "cannot open 's3://k:p@bucket/x?secret_key=y' with a-long-secret (s3://b/y)"
+    assert scrub(text) == "cannot open 's3://bucket/x' with [hidden] (s3://b/y)"

@@ -1,0 +1,121 @@
+"""One run at a time for each output directory; a dead run holds nothing."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from nursery import KILLED, Nursery, check_finished, contents
+from runner.lock import LOCK, hold_lock
+from seqembed_testing import Tiny, done, seqembed, sequences, write_sequences
+
+ROOT = Path(__file__).parents[2]
+# Takes the lock again and again; inside, nobody else may be: a directory can be made by one process only.
+_CONTENDER = """
+import os, sys
+from pathlib import Path
+from data.errors import OutputError
+from runner.lock import hold_lock
+place, rounds = Path(sys.argv[1]), int(sys.argv[2])
+inside = place.parent / "inside"
+held = refused = 0
+while held < rounds:
+    try:
+        with hold_lock(place):
+            os.mkdir(inside)
+            held += 1
+            os.rmdir(inside)
+    except OutputError as error:
+        assert "another run is writing here" in str(error), error
+        refused += 1
+print(refused)
+"""
+
+
+@pytest.fixture(scope="module")
+def nurseries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Nursery]]:
+    with Nursery(tmp_path_factory.mktemp("one")) as one, Nursery(tmp_path_factory.mktemp("two")) as two:
+        yield [one, two]
+
+
+def test_a_second_run_is_refused_at_once_and_told_who_writes(tiny: Tiny, tmp_path: Path) -> None:
+    data = write_sequences(tmp_path / "in.parquet", sequences(20, seed=1))
+    out = tmp_path / "out"
+    out.mkdir()
+    with hold_lock(out):
+        refused = seqembed("run", data, "--model", tiny.bundle, "--out", out)
+        assert refused.exit_code == 6
+        assert f"process {os.getpid()} on {socket.gethostname()}" in refused.output
+        assert str(out) in refused.output
+        assert sorted(os.listdir(out)) == [LOCK]
+    done("run", data, "--model", tiny.bundle, "--out", out)
+    assert not (out / LOCK).exists()
+
+
+def test_the_lock_dies_with_its_process(tiny: Tiny, nurseries: list[Nursery], tmp_path: Path) -> None:
+    data = write_sequences(tmp_path / "in.parquet", sequences(20, seed=1))
+    words = ("run", data, "--model", tiny.bundle, "--out")
+    done(*words, tmp_path / "undisturbed")
+    out = tmp_path / "out"
+    assert nurseries[0].run(*words, out, step="part opened", number=1).code == KILLED
+    assert json.loads((out / LOCK).read_text())["host"] == socket.gethostname()
+    assert (out / "_temporary").exists()
+    done(*words, out)
+    check_finished(out, contents(tmp_path / "undisturbed"))
+
+
+@pytest.mark.parametrize("left", [b"", b"{", b'{"pid": 1, "host": "gone"}', b"\xff" * 5000])
+def test_a_lock_file_that_nobody_holds_means_nothing(tiny: Tiny, tmp_path: Path, left: bytes) -> None:
+    data = write_sequences(tmp_path / "in.parquet", sequences(20, seed=1))
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / LOCK).write_bytes(left)
+    done("run", data, "--model", tiny.bundle, "--out", out)
+    assert not (out / LOCK).exists()
+
+
+def test_processes_that_race_for_the_lock_hold_it_one_at_a_time(tmp_path: Path) -> None:
+    place = tmp_path / "out"
+    place.mkdir()
+    contenders = [
+        subprocess.Popen(
+            [sys.executable, "-c", _CONTENDER, str(place), "300"],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    ends = [process.communicate(timeout=120) for process in contenders]
+    assert [process.returncode for process in contenders] == [0, 0, 0], ends
+    assert sum(int(output) for output, _ in ends) > 0, "they never met"
+    assert list(place.iterdir()) == []
+
+
+def test_runs_that_start_together_make_what_one_makes(tiny: Tiny, nurseries: list[Nursery], tmp_path: Path) -> None:
+    for place in range(3):
+        write_sequences(tmp_path / "in" / f"{place}.parquet", sequences(40, seed=place))
+    words = ("run", tmp_path / "in", "--model", tiny.bundle, "--threads", 1, "--out")
+    done(*words, tmp_path / "undisturbed")
+    new = contents(tmp_path / "undisturbed")
+    refused = 0
+    with ThreadPoolExecutor(2) as pool:
+        for number in range(12):
+            out = tmp_path / f"out{number}"
+            ends = list(pool.map(lambda nursery, out=out: nursery.run(*words, out), nurseries))
+            codes = sorted(ended.code for ended in ends)
+            assert codes in ([0, 0], [0, 6]), ends
+            for ended in ends:
+                if ended.code == 6:
+                    refused += 1
+                    assert re.search(r"process \d+ on \S+, since", ended.output), ended.output
+            check_finished(out, new)
+    assert refused, "they never met"

@@ -1,0 +1,285 @@
+"""A bundle is input from outside: what asks for more than an encoder may is refused before ONNX Runtime sees a byte."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from data.contract import CONTRACT_KEY, ModelContract
+from data.errors import BundleError
+from runner import onnx_check
+from runner.encoder import Encoder
+from runner.onnx_check import check_model
+from seqembed_testing import Tiny, seqembed
+
+Change = Callable[[onnx.ModelProto], None]
+
+
+def refused(tiny: Tiny, path: Path) -> str:
+    """Run with a bundle that must be refused with exit code 4 and nothing written; return the output on one line."""
+    result = seqembed("run", tiny.data, "--model", path, "--out", path.parent / "out")
+    assert result.exit_code == 4, result.output
+    assert not (path.parent / "out").exists()
+    return " ".join(result.output.split())
+
+
+def outside_tensor(name: str, place: str) -> TensorProto:
+    tensor = numpy_helper.from_array(np.zeros(4, np.float32), name)
+    tensor.ClearField("raw_data")
+    tensor.external_data.add(key="location", value=place)
+    tensor.data_location = TensorProto.EXTERNAL
+    return tensor
+
+
+def constant(tensor: TensorProto) -> onnx.NodeProto:
+    return helper.make_node("Constant", [], ["spare"], value=tensor)
+
+
+def graph_of(node: onnx.NodeProto) -> onnx.GraphProto:
+    return helper.make_graph([node], "inner", [], [helper.make_tensor_value_info("spare", 1, [4])])
+
+
+def external_initializer(model: onnx.ModelProto) -> None:
+    model.graph.initializer.append(outside_tensor("spare", "/etc/passwd"))
+
+
+def external_entries_only(model: onnx.ModelProto) -> None:
+    model.graph.initializer[0].external_data.add(key="location", value="weights.bin")
+
+
+def external_attribute(model: onnx.ModelProto) -> None:
+    model.graph.node.append(constant(outside_tensor("spare", "../secret")))
+
+
+def external_sparse(model: onnx.ModelProto) -> None:
+    indices = numpy_helper.from_array(np.arange(4))
+    sparse = helper.make_sparse_tensor(outside_tensor("spare", "w"), indices, [4])
+    model.graph.sparse_initializer.append(sparse)
+
+
+def external_in_a_nested_graph(model: onnx.ModelProto) -> None:
+    inner = graph_of(constant(outside_tensor("spare", "w")))
+    model.graph.node.append(helper.make_node("If", ["c"], ["o"], then_branch=inner, else_branch=inner))
+
+
+def nested_graphs_in_a_list(model: onnx.ModelProto) -> None:
+    node = helper.make_node("Identity", ["values"], ["o"])
+    node.attribute.append(helper.make_attribute("bodies", [graph_of(constant(numpy_helper.from_array(np.zeros(4))))]))
+    model.graph.node.append(node)
+
+
+def custom_domain(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("Anything", ["values"], ["o"], domain="evil.example"))
+
+
+def contrib_operator(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("FusedMatMul", ["values"], ["o"], domain="com.microsoft"))
+
+
+def own_function(model: onnx.ModelProto) -> None:
+    node = helper.make_node("Identity", ["a"], ["b"])
+    model.functions.append(helper.make_function("here", "F", ["a"], ["b"], [node], model.opset_import))
+
+
+def training_info(model: onnx.ModelProto) -> None:
+    model.training_info.add().algorithm.name = "sgd"
+
+
+def old_opset(model: onnx.ModelProto) -> None:
+    model.opset_import[0].version = 12
+
+
+def no_opset(model: onnx.ModelProto) -> None:
+    del model.opset_import[:]
+
+
+def future_opset(model: onnx.ModelProto) -> None:
+    model.opset_import[0].version = 999
+
+
+def two_contracts(model: onnx.ModelProto) -> None:
+    model.metadata_props.append(model.metadata_props[0])
+
+
+def unknown_operator(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("NoSuchOperator", ["values"], ["o"]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (external_initializer, "a tensor whose data lie in another file"),
+        (external_entries_only, "a tensor whose data lie in another file"),
+        (external_attribute, "a tensor whose data lie in another file"),
+        (external_sparse, "a tensor whose data lie in another file"),
+        (external_in_a_nested_graph, "a graph within a node"),
+        (nested_graphs_in_a_list, "a graph within a node"),
+        (custom_domain, "the operator evil.example.Anything"),
+        (contrib_operator, "the operator com.microsoft.FusedMatMul"),
+        (own_function, "functions of its own"),
+        (training_info, "training information"),
+        (old_opset, "operator set 12; expected 13 or newer"),
+        (no_opset, "operator set not named"),
+        (future_opset, "not a model ONNX Runtime can load"),
+        (two_contracts, "2 contracts"),
+        (unknown_operator, "not a model ONNX Runtime can load"),
+    ],
+)
+def test_a_model_that_asks_for_more_is_refused(tiny: Tiny, tmp_path: Path, change: Change, message: str) -> None:
+    model = onnx.load(tiny.bundle)
+    change(model)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    assert message in refused(tiny, tmp_path / "m.onnx")
+
+
+def test_the_operators_of_quantisation_pass(tiny: Tiny) -> None:
+    model = onnx.load(tiny.bundle)
+    model.graph.node.append(helper.make_node("DynamicQuantizeLSTM", ["values"], ["o"], domain="com.microsoft"))
+    model.graph.node.append(helper.make_node("MatMulInteger", ["a", "b"], ["p"]))
+    assert json.loads(check_model(model.SerializeToString(), "memory"))["embedding_dim"] == 6
+
+
+def test_sizes_are_bounded_before_reading(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open(tmp_path / "huge.onnx", "wb") as file:
+        file.truncate(1 << 31)  # a hole: it takes no room, and would take two gigabytes once read
+    assert "2,147,483,648 bytes; a model has at most 2,147,483,647" in refused(tiny, tmp_path / "huge.onnx")
+    os.mkfifo(tmp_path / "pipe.onnx")
+    assert "not a file" in refused(tiny, tmp_path / "pipe.onnx")
+    monkeypatch.setattr(onnx_check, "MAX_CONTRACT_BYTES", 1000)
+    assert "a contract of" in refused(tiny, Path(shutil.copy(tiny.bundle, tmp_path / "m.onnx")))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x00",
+        b"\x08",
+        b"\x0b\x0c",
+        b"\x3a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"\x3a\x05ab",
+        b"\x38\x01",
+    ],
+)
+def test_bytes_that_are_no_message_are_no_model(content: bytes) -> None:
+    with pytest.raises(BundleError, match="memory: not a model"):
+        check_model(content, "memory")
+
+
+def test_the_reader_finds_what_the_protobuf_library_finds(tiny: Tiny) -> None:
+    content = tiny.bundle.read_bytes()
+    (entry,) = [entry for entry in onnx.load_from_string(content).metadata_props if entry.key == CONTRACT_KEY]
+    assert check_model(content, "memory") == entry.value
+
+
+def contract_with(place: str, value: object) -> Callable[[dict], None]:
+    """Return a change that puts `value` at a dotted place of the contract; DELETE takes the place away."""
+
+    def change(contract: dict) -> None:
+        *path, last = [int(word) if word.isdigit() else word for word in place.split(".")]
+        for word in path:
+            contract = contract[word]
+        if value is DELETE:
+            del contract[last]
+        else:
+            contract[last] = value
+
+    return change
+
+
+DELETE = object()
+ODD = [
+    ("schema", []),
+    ("schema", None),
+    ("schema.id", 5),
+    ("schema.id", "x"),
+    ("schema.layout", "sideways"),
+    ("schema.time", "t"),
+    ("schema.time", ["t"]),
+    ("schema.features", []),
+    ("schema.features", 7),
+    ("schema.features", [[]]),
+    ("schema.features.1.name", "x"),
+    ("schema.features.1.name", {}),
+    ("schema.features.1.column", None),
+    ("schema.features.1.column", "x"),
+    ("schema.features.1.part", 1.5),
+    ("schema.features.1.part", 3),
+    ("schema.features.1.kind", "categorical"),
+    ("schema.features.1.extra", 1),
+    ("schema.features.1", DELETE),
+    ("length_policy", None),
+    ("length_policy.max_length", 0),
+    ("length_policy.max_length", -5),
+    ("length_policy.max_length", True),
+    ("length_policy.max_length", 1 << 40),
+    ("length_policy.max_length", "10"),
+    ("length_policy.truncate", "middle"),
+    ("length_policy.truncate", []),
+    ("embedding_dim", 0),
+    ("embedding_dim", -6),
+    ("embedding_dim", 6.0),
+    ("embedding_dim", 10**30),
+    ("embedding_dim", None),
+    ("architecture", "lstm"),
+    ("versions", []),
+    ("versions.numpy", 2),
+    ("precision", 32),
+    ("parity", []),
+    ("parity", "x"),
+    ("parity.tolerance", 1e9),
+    ("parity.tolerance", 0),
+    ("parity.tolerance", "x"),
+    ("parity.num_real", -1),
+    ("embeddings", 3),
+    ("embeddings.mean", [1.0]),
+    ("embeddings.std.0", None),
+    ("training", None),
+    ("training.fingerprint", 5),
+    ("training.num_files", "1"),
+    ("training.profile", []),
+    ("training.profile.mean", [0.0]),
+    ("training.profile.std", "ab"),
+    ("training.profile.missing_rate.1", None),
+    ("training.profile.length_quantiles", [1, 2]),
+    ("training.profile.num_steps", -1),
+    ("golden", None),
+    ("golden", {"a": 1}),
+    ("golden", []),
+    ("golden.0", None),
+    ("golden.0.values", []),
+    ("golden.0.values", [1.0, 2.0]),
+    ("golden.0.values", [[1.0]]),
+    ("golden.0.values", [[1.0, 2.0], [3.0]]),
+    ("golden.0.values", [["a", "b"]]),
+    ("golden.0.values", [[1e300, 0.0]]),
+    ("golden.0.values", [[10**400, 0.0]]),
+    ("golden.0.values", "text"),
+    ("golden.0.embedding", [0.0] * 5),
+    ("golden.0.embedding", [None] * 6),
+    ("golden.0.embedding", {"a": 1}),
+    ("format_version", "1"),
+]
+
+
+@pytest.mark.parametrize(("place", "value"), ODD, ids=[f"{place}={str(value)[:20]}" for place, value in ODD])
+def test_an_odd_contract_is_refused(tiny: Tiny, place: str, value: object) -> None:
+    model = onnx.load(tiny.bundle)
+    entry = model.metadata_props[0]
+    contract = json.loads(entry.value)
+    contract_with(place, value)(contract)
+    entry.value = json.dumps(contract)
+    with pytest.raises(BundleError, match="memory: "):
+        Encoder.from_bytes(model.SerializeToString(), source="memory").replay_golden()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "7", '"a"', "{", "NaN", "[" * 100_000, "9" * 10_000, '{"a": 1}'])
+def test_text_that_is_no_contract_is_refused(text: str) -> None:
+    with pytest.raises(BundleError, match="memory: "):
+        ModelContract.from_json(text, "memory")

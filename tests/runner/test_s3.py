@@ -1,0 +1,308 @@
+"""Object stores: every promise of a run on s3:// URIs, against a server that speaks S3, also where it fails at times.
+
+The server and the door in front of it that fails on purpose are `tests/support/s3_server.py`, on loopback.
+`SEQEMBED_S3_FAULTS=all` tries every kind of fault at every rate.
+"""
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyarrow import fs
+
+from runner import output
+from seqembed_testing import Tiny, done, seqembed, sequences, write_sequences
+
+KEY, SECRET, TOKEN = "AKIALOOPBACKONLY", "s3cr3t/of+nobody", "t0ken-of-nobody"
+FAULTS = [("503", 5), ("half", 4), ("late", 3)]
+OUTAGES = [25]
+if os.environ.get("SEQEMBED_S3_FAULTS") == "all":
+    FAULTS = [(kind, every) for kind in ("500", "503", "drop", "half", "late") for every in (2, 3, 4, 5, 7, 11)]
+    OUTAGES = [*range(0, 60, 4)]
+
+
+@dataclass(frozen=True)
+class Store:
+    """A bucket of its own on the server."""
+
+    filesystem: fs.FileSystem
+    bucket: str
+    server: int
+    door: int
+
+    def __truediv__(self, name: str) -> str:
+        return f"s3://{self.bucket}/{name}"
+
+    def query(self, name: str) -> str:
+        """Return a URI that says itself where the server is."""
+        return f"{self / name}?endpoint_override=127.0.0.1:{self.server}&scheme=http&region=us-east-1"
+
+    def put(self, name: str, seed: int, num: int = 20, **columns: list) -> None:
+        table = sequences(num, seed) | columns
+        kinds = {"x": pa.list_(pa.float32()), "y": pa.list_(pa.float64())}
+        table = pa.table({name: pa.array(values, kinds.get(name)) for name, values in table.items()})
+        pq.write_table(table, f"{self.bucket}/{name}", filesystem=self.filesystem, use_dictionary=False)
+
+    def names(self, below: str = "") -> list[str]:
+        """Return the names of all objects below a place."""
+        selector = fs.FileSelector(f"{self.bucket}/{below}".rstrip("/"), recursive=True, allow_not_found=True)
+        found = [info.path for info in self.filesystem.get_file_info(selector) if info.type == fs.FileType.File]
+        return sorted(path.removeprefix(f"{self.bucket}/") for path in found)
+
+    def objects(self, below: str = "") -> dict[str, tuple[bytes, int]]:
+        """Return the bytes and the time of every object below a place, by name."""
+        paths = {name: f"{self.bucket}/{name}" for name in self.names(below)}
+        return {name: (self.read(path), self.filesystem.get_file_info(path).mtime_ns) for name, path in paths.items()}
+
+    def read(self, path: str) -> bytes:
+        with self.filesystem.open_input_file(path) as source:
+            return source.read()
+
+    def parts(self, below: str) -> dict[str, pa.Table]:
+        """Return every visible Parquet object, which must be whole, by name."""
+        visible = [name for name in self.names(below) if name.endswith(".parquet") and "/_" not in name]
+        whole = {name: pq.read_table(pa.BufferReader(self.read(f"{self.bucket}/{name}"))) for name in visible}
+        return {name.removeprefix(f"{below}/"): table for name, table in whole.items()}
+
+    def fail(self, kind: str, every: int, after: int = 0) -> int:
+        """Tell the door how to fail; return how many requests came since the last time."""
+        address = f"http://127.0.0.1:{self.door}/_faults?kind={kind}&every={every}&after={after}"
+        with urllib.request.urlopen(address) as answer:
+            return json.loads(answer.read())
+
+
+@pytest.fixture(scope="module")
+def ports() -> Iterator[dict[str, int]]:
+    script = Path(__file__).parents[1] / "support" / "s3_server.py"
+    command = [sys.executable, str(script)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        yield json.loads(process.stdout.readline())
+        process.stdin.close()
+        assert process.wait(20) == 0
+
+
+@pytest.fixture
+def store(ports: dict[str, int], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Store:
+    environment = {
+        "AWS_ACCESS_KEY_ID": KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_SESSION_TOKEN": TOKEN,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['server']}",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    bucket = "b" + str(abs(hash(request.node.name)))[:12]
+    filesystem, _ = fs.FileSystem.from_uri(f"s3://{bucket}?allow_bucket_creation=true")
+    filesystem.create_dir(bucket)
+    return Store(filesystem, bucket, ports["server"], ports["door"])
+
+
+def test_input_and_output_may_both_lie_in_a_bucket(store: Store, tiny: Tiny, tmp_path: Path) -> None:
+    for day in (1, 2):
+        store.put(f"in/day={day}/p.parquet", seed=day)
+    for name, given in {
+        "one": store / "in/day=2/p.parquet",
+        "all": store / "in",
+        "glob": store / "in/day=?/*.parquet",
+        "said": store.query("in"),
+    }.items():
+        keep = [] if name == "one" else ["--keep", "day"]
+        done("run", given, "--model", tiny.bundle, "--out", store / f"out/{name}", *keep)
+        (tmp_path / name).mkdir()
+        done("run", given, "--model", tiny.bundle, "--out", tmp_path / name, *keep)
+        there = store.parts(f"out/{name}")
+        assert sorted(there) == (["p.parquet"] if name == "one" else ["day=1/p.parquet", "day=2/p.parquet"])
+        for part, table in there.items():
+            assert table.equals(pq.ParquetFile(tmp_path / name / part).read())
+        assert json.loads(store.objects(f"out/{name}")[f"out/{name}/_SUCCESS"][0])["rows_in"] == 20 * len(there)
+    assert not [name for name in store.objects("out") if "_temporary" in name]
+    local = write_sequences(tmp_path / "local.parquet", sequences(20, seed=1))
+    done("run", local, "--model", tiny.bundle, "--out", store.query("up"))
+    assert store.parts("up")["local.parquet"]["embedding"].equals(
+        store.parts("out/all")["day=1/p.parquet"]["embedding"]
+    )
+
+
+def test_the_ledger_holds_in_a_bucket(store: Store, tiny: Tiny) -> None:
+    for name in "abc":
+        store.put(f"in/{name}.parquet", seed=ord(name))
+    command = ("run", store / "in", "--model", tiny.bundle, "--out", store / "out", "--on-bad-row", "quarantine")
+    assert "3 parts made" in done(*command).output
+    before = store.objects("out")
+    assert "0 parts made, 3 up to date" in done(*command).output
+    assert store.objects("out") == before
+    store.put("in/b.parquet", seed=0, x=[[float("inf")]] + [[1.0]] * 19, y=[[1.0]] * 20)
+    assert "1 stale" in done("inspect", store / "out").output
+    assert "1 parts made, 2 up to date" in done(*command).output
+    assert "out/_quarantine/b.parquet" in store.objects("out")
+    assert store.parts("out")["b.parquet"].num_rows == 19
+    store.filesystem.delete_file(f"{store.bucket}/in/b.parquet")
+    assert "b.parquet: its input is gone; the part was left" in done(*command).output
+    assert "1 orphaned" in done("inspect", store / "out").output
+    assert "b.parquet: its input is gone; the part was removed" in done(*command, "--prune").output
+    now = store.objects("out")
+    assert sorted(now) == ["out/_RUN", "out/_SUCCESS", "out/a.parquet", "out/c.parquet"]
+    assert (now["out/a.parquet"], now["out/c.parquet"]) == (before["out/a.parquet"], before["out/c.parquet"])
+    refused = seqembed(*command, "--keep", "label")
+    assert (refused.exit_code, "other options" in refused.output) == (6, True)
+
+
+def test_a_reader_never_sees_half_a_part(store: Store, tiny: Tiny) -> None:
+    for name in "abcd":
+        store.put(f"in/{name}.parquet", seed=ord(name), num=200)
+    stop, seen = threading.Event(), []
+
+    def look() -> None:
+        while not stop.is_set():
+            seen.append({name: (table.num_rows, table.column_names) for name, table in store.parts("out").items()})
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    try:
+        command = ("run", store / "in", "--model", tiny.bundle, "--out", store / "out")
+        done(*command)
+        between = len(seen)
+        done(*command, "--keep", "label", "--overwrite")
+    finally:
+        stop.set()
+        reader.join()
+    shapes = {(200, ("id", "embedding")), (200, ("id", "label", "embedding"))}
+    assert {(rows, tuple(columns)) for parts in seen for rows, columns in parts.values()} <= shapes
+    assert all(len(parts) == 4 for parts in seen[between + 1 :])
+    assert len(seen) > 3
+
+
+@pytest.mark.parametrize(("kind", "every"), FAULTS)
+def test_a_server_that_fails_now_and_then_costs_time_and_no_row(
+    store: Store, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, kind: str, every: int
+) -> None:
+    store.put("in/a.parquet", seed=1, num=60)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{store.door}")
+    command = ("run", store / "in", "--model", tiny.bundle, "--out", store / "out")
+    store.fail(kind, every)
+    try:
+        result = seqembed(*command)
+    finally:
+        num_requests = store.fail("none", 0)
+    assert num_requests > every
+    assert result.exit_code in (0, 3, 6), result.output
+    assert "Traceback" not in result.output
+    if result.exit_code:
+        assert "out/_SUCCESS" not in store.objects("out")
+    assert all(table.num_rows == 60 for table in store.parts("out").values())
+    done(*command)
+    assert store.parts("out")["a.parquet"].num_rows == 60
+    assert sorted(store.objects("out")) == ["out/_RUN", "out/_SUCCESS", "out/a.parquet"]
+
+
+@pytest.mark.parametrize("after", OUTAGES)
+def test_a_server_that_goes_away_is_an_error_and_the_rerun_completes(
+    store: Store, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    data = write_sequences(tmp_path / "in" / "a.parquet", sequences(20, seed=1)).parent
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{store.door}")
+    command = ("run", data, "--model", tiny.bundle, "--out", store / "out")
+    store.fail("drop", 1, after)
+    result = seqembed(*command)
+    store.fail("none", 0)
+    assert result.exit_code == 6, result.output
+    assert f"s3://{store.bucket}/out: cannot" in result.output
+    assert "Traceback" not in result.output
+    assert "out/_SUCCESS" not in store.objects("out")
+    assert all(table.num_rows == 20 for table in store.parts("out").values())
+    done(*command)
+    assert store.parts("out")["a.parquet"].num_rows == 20
+
+
+def test_credentials_are_nowhere(store: Store, tiny: Tiny, tmp_path: Path) -> None:
+    store.put("in/a.parquet", seed=1)
+    user, password = "AKIAOFTHEURI", "pass%2Fword%2Bof-the-uri"
+    secrets = [KEY, SECRET, TOKEN, user, password, "pass/word+of-the-uri", "0therSecret"]
+    tail = store.query("")[len(store / "") :]
+
+    def uri(name: str) -> str:
+        return f"s3://{user}:{password}@{store.bucket}/{name}{tail}"
+
+    out, extra = uri("out"), uri("in") + "&secret_key=0therSecret"
+    said = done("run", uri("in"), "--model", tiny.bundle, "--out", out, "--progress", "plain").output
+    said += done("run", uri("in"), "--model", tiny.bundle, "--out", out).output
+    said += done(
+        "run", uri("in"), "--model", tiny.bundle, "--out", out, "--dry-run", "--limit", 1, "--overwrite"
+    ).output
+    said += done("run", uri("in"), "--model", tiny.bundle, "--out", tmp_path / "out").output
+    said += done("inspect", out).output
+    for words, code in [
+        (("run", extra, "--model", tiny.bundle, "--out", out), 3),
+        (("run", uri("none"), "--model", tiny.bundle, "--out", out), 3),
+        (("run", uri("none/*"), "--model", tiny.bundle, "--out", out), 3),
+        (("run", uri("in").replace("%2F", "/"), "--model", tiny.bundle, "--out", out), 3),
+        (("run", uri("in").replace("s3:", "s4:"), "--model", tiny.bundle, "--out", out), 3),
+        (("run", uri("in"), "--model", tiny.bundle, "--out", out, "--keep", "label"), 6),
+        (("run", uri("in"), "--model", uri("model"), "--out", out), 4),
+        (("run", uri("in"), "--model", tiny.bundle, "--out", uri("in/below")), 2),
+        (("inspect", uri("none")), 3),
+        (("inspect", uri("none"), uri("more")), 2),
+    ]:
+        result = seqembed(*words)
+        assert result.exit_code == code, result.output
+        said += result.output
+    written = [content for content, _ in store.objects("out").values()]
+    written += [path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    for secret in secrets:
+        assert secret not in "".join(said.split("\n"))
+        assert not [content for content in written if secret.encode() in content]
+    assert store.bucket in said
+
+
+def test_a_key_that_points_upwards_is_refused(store: Store, tiny: Tiny, tmp_path: Path) -> None:
+    store.put("in/a.parquet", seed=1)
+    content = store.read(f"{store.bucket}/in/a.parquet")
+    server = http.client.HTTPConnection("127.0.0.1", store.server)  # pyarrow refuses to write such a key
+    server.request("PUT", f"/{store.bucket}/in/%2e%2e/%2e%2e/up.parquet", content)
+    assert server.getresponse().status == 200
+    assert "in/../../up.parquet" in store.names("in")
+    (tmp_path / "deep" / "out").mkdir(parents=True)
+    result = seqembed("run", store / "in", "--model", tiny.bundle, "--out", tmp_path / "deep" / "out")
+    assert result.exit_code == 3, result.output
+    assert "outside the output directory" in " ".join(result.output.split())
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_what_dead_runs_left_goes_after_a_week(store: Store, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.put("in/a.parquet", seed=1)
+    left = "out/_temporary/0123/a.parquet"
+    store.put(left, seed=2)
+    command = ("run", store / "in", "--model", tiny.bundle, "--out", store / "out")
+    done(*command)
+    assert left in store.objects("out")  # it may be another run's, on another host
+    store.put("in/a.parquet", seed=3)
+    monkeypatch.setattr(output, "_DEAD_AFTER_SECONDS", -60)
+    done(*command)
+    assert sorted(store.objects("out")) == ["out/_RUN", "out/_SUCCESS", "out/a.parquet"]
+
+
+def test_a_part_too_large_to_publish_says_so(store: Store, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.put("in/a.parquet", seed=1, num=100)
+    monkeypatch.setattr(output, "_MAX_S3_COPY_BYTES", 1000)
+    result = seqembed("run", store / "in", "--model", tiny.bundle, "--out", store / "out")
+    assert result.exit_code == 6
+    assert "Split the input file" in " ".join(result.output.split())
+    assert not store.parts("out")

@@ -1,0 +1,99 @@
+"""SIGTERM and Ctrl-C: exit 143 and 130, temporary files removed, finished parts kept, lock given back."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nursery import Nursery, check_finished, check_whole, contents
+from seqembed_testing import Tiny, done, sequences, write_sequences
+
+ROOT = Path(__file__).parents[2]
+CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
+
+
+@pytest.fixture(scope="module")
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+    with Nursery(tmp_path_factory.mktemp("nursery")) as nursery:
+        yield nursery
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    data = tmp_path_factory.mktemp("stop") / "in"
+    for place in range(3):
+        write_sequences(data / f"{place}.parquet", sequences(40, seed=place))
+    return data
+
+
+@pytest.mark.parametrize("number", CODES)
+@pytest.mark.parametrize(
+    ("step", "call", "num_parts"),
+    [
+        ("locked", 1, 0),
+        ("old marker gone", 1, 0),
+        ("part opened", 2, 1),
+        ("rows on disk", 2, 1),
+        ("part checked", 3, 2),
+        ("after rename or removal", 3, 2),  # the first is of _RUN
+        ("before _SUCCESS", 1, 3),
+        ("before cleaning", 2, 3),
+    ],
+)
+def test_a_stopped_run_cleans_up_and_the_rerun_finishes(
+    tiny: Tiny,
+    nursery: Nursery,
+    data: Path,
+    tmp_path: Path,
+    number: signal.Signals,
+    step: str,
+    call: int,
+    num_parts: int,
+) -> None:
+    words = ("run", data, "--model", tiny.bundle, "--threads", 2, "--out")
+    done(*words, tmp_path / "undisturbed")
+    new = contents(tmp_path / "undisturbed")
+    out = tmp_path / "out"
+    ended = nursery.run(*words, out, step=step, number=call, signal=number)
+    assert ended.code == CODES[number], ended.output
+    assert "Traceback" not in ended.output
+    assert len(list(out.glob("*.parquet"))) == num_parts
+    assert not (out / "_temporary").exists()
+    assert not (out / "_lock").exists()
+    check_whole(out, new)
+    done(*words, out)
+    check_finished(out, new)
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_a_real_process_is_stopped_in_the_middle(tiny: Tiny, tmp_path: Path, number: signal.Signals) -> None:
+    for place in range(60):
+        write_sequences(tmp_path / "in" / f"{place:02}.parquet", sequences(40, seed=place))
+    out = tmp_path / "out"
+    words = ["run", tmp_path / "in", "--model", tiny.bundle, "--out", out]
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from runner.cli import main; main()", *map(str, words)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    while process.poll() is None and not list(out.glob("*.parquet")):
+        time.sleep(0.002)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == CODES[number], output + errors
+    assert "Traceback" not in errors
+    kept = {name: text for name, text in contents(out).items() if name.endswith(".parquet")}
+    assert 0 < len(kept) < 60
+    assert not (out / "_temporary").exists()
+    assert not (out / "_lock").exists()
+    assert not (out / "_SUCCESS").exists()
+    result = done(*words)
+    assert f"{60 - len(kept)} parts made, {len(kept)} up to date" in result.output
+    assert kept.items() <= contents(out).items()

@@ -1,0 +1,152 @@
+"""Runs `seqembed` in children of one warmed interpreter, each told where to kill itself; a script, see `nursery.py`.
+
+Starting Python and importing pyarrow and ONNX Runtime takes seconds, a fork of a process that has done so milliseconds.
+The warmed process imports and does nothing else, so no lock is held and no session is open when it forks. The libraries
+start idle threads at import that a child lacks, so a child ends by `os._exit` and not through their destructors.
+The product has no hooks for faults: methods are wrapped here, in the child.
+"""
+
+import ctypes
+import json
+import os
+import resource
+import signal
+import struct
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import pandas  # noqa: F401 - pyarrow imports it at its first conversion, which would cost every child a second
+
+import runner.commands.run  # noqa: F401
+import runner.lock
+from data.inputs import InputFile
+from runner.cli import main
+from runner.output import OutputDirectory
+from runner.writer import PartWriter
+
+# Step → where it is: class or module, function, and whether the process dies before or after the call.
+STEPS: dict[str, tuple[Any, str, str]] = {
+    "locked": (runner.lock, "_acquire", "after"),
+    "old marker gone": (OutputDirectory, "begin", "after"),
+    "part opened": (PartWriter, "__init__", "after"),
+    "rows handed over": (PartWriter, "write", "after"),
+    "rows on disk": (PartWriter, "_flush", "after"),
+    "part closed": (PartWriter, "close", "after"),
+    "part synced": (OutputDirectory, "_sync_file", "after"),
+    "part checked": (OutputDirectory, "_verify", "after"),
+    "before rename": (OutputDirectory, "_refuse_way_out", "before"),
+    "after rename or removal": (OutputDirectory, "_sync_directory", "before"),
+    "published": (OutputDirectory, "publish", "after"),
+    "before _SUCCESS": (OutputDirectory, "succeed", "before"),
+    "after _SUCCESS": (OutputDirectory, "succeed", "after"),
+    "before cleaning": (OutputDirectory, "_clean", "before"),
+    "cleaned": (OutputDirectory, "_clean", "after"),
+}
+
+
+def at_call(place: tuple[Any, str, str], number: int, act: Callable[[], None]) -> None:
+    """Call `act` at the `number`-th call (from 1) of a function."""
+    owner, name, when = place
+    function, calls = getattr(owner, name), 0
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        hit = calls == number
+        if hit and when == "before":
+            act()
+        value = function(*args, **kwargs)
+        if hit and when == "after":
+            act()
+        return value
+
+    setattr(owner, name, wrapped)
+
+
+def after_batch(number: int, act: Callable[[], None]) -> None:
+    """Call `act` once `number` record batches (from 1) were read from the inputs."""
+    batches, read = InputFile.batches, 0
+
+    def wrapped(self: InputFile, *args: Any, **kwargs: Any) -> Any:
+        nonlocal read
+        for batch in batches(self, *args, **kwargs):
+            yield batch
+            read += 1
+            if read == number:
+                act()
+
+    InputFile.batches = wrapped  # type: ignore[method-assign]
+
+
+def give_up_powers() -> None:
+    """Take from this process what lets root write where file modes say nobody may."""
+    header = struct.pack("Ii", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this process
+    if ctypes.CDLL(None, use_errno=True).capset(header, struct.pack("6I", *[0] * 6)):
+        raise OSError(ctypes.get_errno(), "capset")
+
+
+def limit_file_size(num_bytes: int) -> None:
+    """Let no file grow beyond a size: what a quota does, in this process alone."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, num_bytes))
+
+
+def child(order: dict[str, Any]) -> int:
+    """Run one command line, `words`, and return its exit code.
+
+    At call `number` of `step` (for the step "reading": once record batch `number` was read) Python `code` runs, or,
+    where there is none, a `signal` goes to this very process. Python `prepare` runs before all.
+    """
+
+    def act() -> None:
+        if "code" in order:
+            exec(order["code"], globals())
+        else:
+            os.kill(os.getpid(), order.get("signal", signal.SIGKILL))
+
+    exec(order.get("prepare", ""), globals())
+    if order.get("step") == "reading":
+        after_batch(order["number"], act)
+    elif "step" in order:
+        at_call(STEPS[order["step"]], order["number"], act)
+    try:
+        main(order["words"])
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    return 0
+
+
+def serve() -> None:
+    """Fork one child an order, a line of JSON each; answer with its end, and what it said."""
+    for line in sys.stdin:
+        order = json.loads(line)
+        sys.stdout.flush()
+        process = os.fork()
+        if not process:
+            descriptor = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(descriptor, 1)
+            os.dup2(descriptor, 2)
+            try:
+                code = child(order)
+                sys.stdout.flush()
+                sys.stderr.flush()
+            except BaseException:
+                traceback.print_exc()
+                sys.stderr.flush()
+                code = 1
+            os._exit(code)
+        if "seconds" in order:
+            time.sleep(order["seconds"])
+            os.kill(process, order.get("signal", signal.SIGKILL))
+        start = time.perf_counter()
+        _, status = os.waitpid(process, 0)
+        answer = {"code": os.waitstatus_to_exitcode(status), "seconds": time.perf_counter() - start}
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    serve()
