@@ -17,6 +17,7 @@ from data.sequences import LengthPolicy, SequenceBlock
 from exporter.bundle import assemble
 from exporter.convert import convert
 from exporter.draws import as_block
+from exporter.libraries import keras
 from exporter.model import EncoderModel, load_encoder
 from exporter.reference import KerasReference
 from exporter.structure import GraphStructure, check_structure
@@ -26,6 +27,12 @@ from trainer.model import build_encoder
 
 NUM_FEATURES = 3
 MAX_LENGTH = 12
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Start every test from the same weights: an unlucky draw of relu cells amplifies rounding beyond the tolerance."""
+    keras.utils.set_random_seed(0)
 
 
 @dataclass(frozen=True)
