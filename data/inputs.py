@@ -211,21 +211,59 @@ def _escape_wildcards(given: str) -> str:
 
 
 def _listing(filesystem: fs.FileSystem, root: str, pattern: str, given: str) -> list[InputFile]:
-    selector = fs.FileSelector(root, recursive=True, allow_not_found=True)
+    whole_directory = pattern == "*"
     found = []
-    for info in filesystem.get_file_info(selector):
-        relative = info.path[len(root.rstrip("/")) + 1 :]
-        if info.type != fs.FileType.File or any(part[0] in "_." for part in relative.split("/")):
+    for path in _paths_below(filesystem, root, ["**"] if whole_directory else pattern.split("/")):
+        relative = path[len(root.rstrip("/")) + 1 :]
+        if any(_is_hidden(part) for part in relative.split("/")):
             continue
-        whole_directory = pattern == "*"
-        if whole_directory and not relative.endswith(PARQUET_SUFFIXES):
-            continue
-        if whole_directory or _matches(relative, pattern):
-            found.append(_file(filesystem, info.path, root, recursive=whole_directory or "**" in pattern))
+        if relative.endswith(PARQUET_SUFFIXES) if whole_directory else _matches(relative, pattern):
+            found.append(_file(filesystem, path, root, recursive=whole_directory or "**" in pattern))
     if not found:
         looked = f"looked for {', '.join(PARQUET_SUFFIXES)} below {root}"
         raise InputError(f"{without_secrets(given)}: no Parquet file found there ({looked}).")
     return sorted(found, key=lambda file: file.name)
+
+
+def _paths_below(filesystem: fs.FileSystem, root: str, patterns: list[str]) -> Iterator[str]:
+    if isinstance(filesystem, fs.LocalFileSystem):
+        yield from _local_paths(root, patterns, set())
+        return
+    for info in filesystem.get_file_info(fs.FileSelector(root, recursive=True, allow_not_found=True)):
+        if info.type == fs.FileType.File:
+            yield info.path
+
+
+def _local_paths(directory: str, patterns: list[str], seen: set[str]) -> Iterator[str]:
+    """Yield what may be an input file, links that lead nowhere included: they are refused when they are opened.
+
+    Only directories that `patterns`, one a level, allow are entered, and none twice: links may go in circles.
+    """
+    real = os.path.realpath(directory)
+    if real in seen:
+        raise InputError(
+            f"{directory}: a link to a directory that was met before; its rows would count twice. Remove the link."
+        )
+    seen.add(real)
+    if not os.path.isdir(directory):
+        return
+    deeper = patterns if patterns[0] == "**" else patterns[1:]
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            path = f"{directory.rstrip('/')}/{entry.name}"
+            if entry.is_dir():
+                if (
+                    deeper
+                    and not _is_hidden(entry.name)
+                    and (deeper is patterns or fnmatchcase(entry.name, patterns[0]))
+                ):
+                    yield from _local_paths(path, deeper, seen)
+            elif entry.is_file() or entry.is_symlink():
+                yield path
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(("_", "."))
 
 
 def _matches(relative: str, pattern: str) -> bool:

@@ -66,7 +66,7 @@ class OutputDirectory:
         """Return what each finished part says of itself, by name; files of other makers are passed over."""
         with self._translated("list"):
             names = [info.path[len(self.path.rstrip("/")) + 1 :] for info in self._files(self.path)]
-            names = [name for name in names if not any(part[0] in "_." for part in name.split("/"))]
+            names = [name for name in names if not any(part.startswith(("_", ".")) for part in name.split("/"))]
             footers = in_threads(lambda name: self._footer(self._at(name)), names)
         return {name: footer for name, footer in zip(names, footers, strict=True) if footer is not None}
 

@@ -46,7 +46,9 @@ class Worker:
         task = json.dumps(self._task | {"first": first, "stop": stop})
         environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'support'}"}
         command = [sys.executable, str(ROOT / "tests" / "support" / "fuzz_worker.py"), task]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True, errors="replace"
+        )
         lines: queue.Queue[str] = queue.Queue()
         errors: list[str] = []
         assert process.stdout is not None

@@ -7,7 +7,7 @@ is the long form: 300 random moments, and every call of every step in every scen
 import os
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,12 +47,6 @@ class Scenario:
     old: Contents
     new: Contents
     seconds: float
-
-
-@pytest.fixture(scope="module")
-def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
-    with Nursery(tmp_path_factory.mktemp("nursery")) as nursery:
-        yield nursery
 
 
 def spoilt(seed: int, num: int = 50) -> dict[str, list]:
@@ -143,7 +137,8 @@ def named_steps() -> list[tuple[str, str]]:
         return [(name, step) for name in SCENARIOS for step in STEPS]
     # What is written before the first rename is the same in every scenario; what is published is not.
     publication = ("old marker gone", "after rename or removal", "before _SUCCESS", "after _SUCCESS")
-    firsts = [("first night", step) for step in STEPS]
+    # Three steps lie so near to others that the short form does without.
+    firsts = [("first night", s) for s in STEPS if s not in ("rows handed over", "published", "before cleaning")]
     return firsts + [(name, step) for name in ("second night", "new model") for step in publication]
 
 

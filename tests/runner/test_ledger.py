@@ -6,7 +6,7 @@ The number of finished parts that are checked without a model is 1,000; SEQEMBED
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,12 +17,6 @@ from nursery import KILLED, Contents, Nursery, check_finished, check_whole, cont
 from seqembed_testing import Tiny, done, seqembed, sequences, with_contract, write_sequences
 
 NUM_PARTS = int(os.environ.get("SEQEMBED_PARTS", "1000"))
-
-
-@pytest.fixture(scope="module")
-def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
-    with Nursery(tmp_path_factory.mktemp("nursery")) as nursery:
-        yield nursery
 
 
 @pytest.fixture

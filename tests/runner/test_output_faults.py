@@ -20,12 +20,6 @@ POWERLESS = {"prepare": "give_up_powers()"}
 
 
 @pytest.fixture(scope="module")
-def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
-    with Nursery(tmp_path_factory.mktemp("nursery")) as nursery:
-        yield nursery
-
-
-@pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small file, and one whose part has some 400 KB."""
     data = tmp_path_factory.mktemp("faults") / "in"
