@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 from data.errors import UsageError
+from data.secrets import without_secrets
 from data.sequences import TRUNCATES, LengthPolicy, Truncate
 
 CELLS = ("lstm", "gru")
@@ -190,9 +191,10 @@ class TrainJob:
     def to_options(self) -> dict[str, Any]:
         """Return flat option names with their values: what ``config.toml`` holds; options that are unset are left out.
 
-        ``inputs`` stays as given, so that a run is repeated from the directory it was started in.
+        ``inputs`` stays as given, so that a run is repeated from the directory it was started in, but for credentials.
         """
         options = {**asdict(self.data), **asdict(self.model), **asdict(self.training)}
+        options["inputs"] = tuple(map(without_secrets, self.data.inputs))
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
         return {name: value for name, value in plain.items() if value is not None}
 

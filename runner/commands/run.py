@@ -22,6 +22,7 @@ Examples:
   seqembed run tonight/ --model encoder.onnx --out vectors/
   seqembed run 'in/day=*/part-*.parquet' --model encoder.onnx --out vectors/ --keep label
   seqembed run events.parquet --model encoder.onnx --out try/ --limit 1000
+  seqembed run s3://lake/tonight/ --model encoder.onnx --out s3://lake/vectors/
   seqembed run tonight/ --model encoder.onnx --out vectors/ --dry-run
 """
 )

@@ -3,6 +3,7 @@
 import pytest
 
 from data.secrets import scrub, without_secrets
+from trainer.config import DataConfig, TrainJob
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,8 @@ def test_text_is_scrubbed_of_uris_and_of_the_environment(monkeypatch: pytest.Mon
     monkeypatch.setenv("AWS_SESSION_TOKEN", "")
     text = "cannot open 's3://k:p@bucket/x?secret_key=y' with a-long-secret (s3://b/y)"
     assert scrub(text) == "cannot open 's3://bucket/x' with [hidden] (s3://b/y)"
+
+
+def test_a_training_does_not_keep_the_credentials_of_its_inputs() -> None:
+    job = TrainJob(DataConfig(inputs=("s3://AKIA:secret@bucket/in?region=eu", "in/a@b:c.parquet")))
+    assert job.to_options()["inputs"] == ["s3://bucket/in?region=eu", "in/a@b:c.parquet"]
