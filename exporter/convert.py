@@ -54,6 +54,10 @@ def convert(model: EncoderModel, opset: int) -> tuple[Any, int]:
 
         def encode(values: Any, lengths: Any) -> dict[str, Any]:
             tracing.lengths = lengths
+            # Of whole positive numbers, so that ONNX's division, which cuts off, is the one that is meant.
+            tracing.lengths_read = (
+                tf.truncatediv(lengths + (model.frame - 1), model.frame) if model.frame > 1 else lengths
+            )
             tracing.specs.clear()
             if not model.handles_padding:
                 known = tf.logical_and(tracing.valid_steps(values), tf.logical_not(tf.math.is_nan(values)))

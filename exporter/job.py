@@ -61,6 +61,7 @@ def export_encoder(config: ExportConfig) -> ExportReport:
         num_recurrent=num_recurrent,
         opset=config.opset,
         source=str(config.source),
+        frame=source.model.frame,
     )
     contract, parity = _checked_contract(graph, source, config)
     bundle = assemble(graph, contract)

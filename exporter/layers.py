@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import BundleError
+from data.layout import FRAME_LAYER
 
 RECURRENT = ("LSTM", "GRU", "Bidirectional")
 POOLING = ("GlobalAveragePooling1D", "GlobalMaxPooling1D")
@@ -67,6 +68,8 @@ def refuse_unsupported(config: Mapping[str, Any], source: str) -> None:
         )
     for layer in _flat_layers(config):
         kind = layer.get("class_name")
+        if kind == "ZeroPadding1D" and _name(layer) == FRAME_LAYER:
+            continue
         if layer.get("registered_name") in (None, kind) and kind in SUPPORTED:
             continue
         if str(layer.get("module", "")).startswith("keras.src.ops."):
@@ -75,6 +78,14 @@ def refuse_unsupported(config: Mapping[str, Any], source: str) -> None:
             f"{source}: layer {_name(layer)!r} is of class {kind}, which cannot be exported. Supported layers: "
             f"{', '.join(sorted(SUPPORTED))}, and plain keras.ops. Rebuild the encoder from these."
         )
+
+
+def frame_of(config: Mapping[str, Any]) -> int:
+    """Return how many steps the encoder reads as one, from its configuration; 1 where it has no frames."""
+    for layer in _flat_layers(config):
+        if layer.get("class_name") == "ZeroPadding1D":
+            return int(layer["config"]["padding"][1]) + 1
+    return 1
 
 
 def _flat_layers(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import BundleError
-from exporter.layers import read_config, refuse_unsupported
+from exporter.layers import frame_of, read_config, refuse_unsupported
 from exporter.libraries import keras
 
 
@@ -24,6 +24,7 @@ class EncoderModel:
         embedding_dim: Width of the output.
         values_input: Name of the input layer that takes (batch, time, features).
         lengths_input: Name of the input layer that takes (batch), None where there is none.
+        frame: Consecutive steps that the recurrent layers read as one.
         fill: float32 (features), put in the place of missing values and of padding before a model that takes no
             lengths, and so cannot tell them from data.
     """
@@ -34,6 +35,7 @@ class EncoderModel:
     embedding_dim: int
     values_input: str
     lengths_input: str | None = None
+    frame: int = 1
     fill: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
     @property
@@ -75,7 +77,8 @@ def load_encoder(path: Path) -> EncoderModel:
         BundleError: The file is missing or damaged, holds an unsupported layer, or the model's inputs and outputs are
             not those of an encoder.
     """
-    refuse_unsupported(read_config(path), str(path))
+    config = read_config(path)
+    refuse_unsupported(config, str(path))
     try:
         model = keras.models.load_model(path, compile=False)
     except (ValueError, TypeError, KeyError, OSError, RuntimeError) as error:
@@ -100,6 +103,7 @@ def load_encoder(path: Path) -> EncoderModel:
         embedding_dim=outputs[0].shape[1],
         values_input=values.name,
         lengths_input=None if lengths is None else lengths.name,
+        frame=frame_of(config),
     )
 
 

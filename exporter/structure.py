@@ -41,7 +41,7 @@ class GraphStructure:
 
 
 def check_structure(
-    model: Any, *, num_features: int, embedding_dim: int, num_recurrent: int, opset: int, source: str
+    model: Any, *, num_features: int, embedding_dim: int, num_recurrent: int, opset: int, source: str, frame: int = 1
 ) -> GraphStructure:
     """Check an ONNX model against the form every bundle has (DESIGN §4).
 
@@ -52,6 +52,7 @@ def check_structure(
         num_recurrent: Recurrent layers of the Keras model; a bidirectional one counts once.
         opset: ONNX operator set the model must declare.
         source: What was converted, for messages.
+        frame: Consecutive steps that the recurrent layers read as one.
 
     Raises:
         BundleError: The model is not valid ONNX or not of that form; the message says what was found.
@@ -59,7 +60,7 @@ def check_structure(
     graph = model.graph
     counts = Counter(node.op_type for node in graph.node)
     _check_operators(model, counts, opset, source)
-    _check_recurrent(graph, counts, num_recurrent, source)
+    _check_recurrent(graph, counts, num_recurrent, frame, source)
     _check_interface(graph, num_features, embedding_dim, source)
     try:
         onnx.checker.check_model(model, full_check=True)
@@ -89,7 +90,7 @@ def _check_operators(model: Any, counts: Mapping[str, int], opset: int, source: 
         raise BundleError(f"{source}: the converted graph declares opset {found}, expected {opset}. {_HINT}")
 
 
-def _check_recurrent(graph: Any, counts: Mapping[str, int], num_recurrent: int, source: str) -> None:
+def _check_recurrent(graph: Any, counts: Mapping[str, int], num_recurrent: int, frame: int, source: str) -> None:
     nodes = [node for node in graph.node if node.op_type in _RECURRENT]
     if len(nodes) != num_recurrent:
         raise BundleError(
@@ -98,14 +99,30 @@ def _check_recurrent(graph: Any, counts: Mapping[str, int], num_recurrent: int, 
         )
     makers = {output: node for node in graph.node for output in node.output}
     for node in nodes:
-        name = node.input[_SEQUENCE_LENS] if len(node.input) > _SEQUENCE_LENS else ""
-        while name in makers and makers[name].op_type in _TRANSPARENT:
-            name = makers[name].input[0]
-        if name != "lengths":
+        name, steps = _origin(graph, makers, node.input[_SEQUENCE_LENS] if len(node.input) > _SEQUENCE_LENS else "")
+        expected = [("Add", frame - 1), ("Div", frame)] if frame > 1 else []
+        if name != "lengths" or steps != expected:
+            what = "the graph input 'lengths'" + (f" in frames of {frame} steps" if frame > 1 else "")
             raise BundleError(
-                f"{source}: sequence_lens of {node.op_type} node {node.name!r} comes from {name or 'nowhere'!r}, "
-                f"expected the graph input 'lengths': padding would change the embedding. {_HINT}"
+                f"{source}: sequence_lens of {node.op_type} node {node.name!r} comes from {name or 'nowhere'!r} by "
+                f"{steps or 'nothing'}, expected {what}: padding would change the embedding. {_HINT}"
             )
+
+
+def _origin(graph: Any, makers: Mapping[str, Any], name: str) -> tuple[str, list[tuple[str, int]]]:
+    """Return the tensor that `name` comes from, and the sums and divisions by constants on the way, in their order."""
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    constants |= {n.output[0]: n.attribute[0].t for n in graph.node if n.op_type == "Constant"}
+    steps: list[tuple[str, int]] = []
+    while name in makers:
+        node = makers[name]
+        if node.op_type in ("Add", "Div") and node.input[1] in constants:
+            value = onnx.numpy_helper.to_array(constants[node.input[1]])
+            steps.insert(0, (node.op_type, int(value.reshape(-1)[0])))
+        elif node.op_type not in _TRANSPARENT:
+            break
+        name = node.input[0]
+    return name, steps
 
 
 def _check_interface(graph: Any, num_features: int, embedding_dim: int, source: str) -> None:

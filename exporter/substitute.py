@@ -26,12 +26,14 @@ class Tracing:
 
     Attributes:
         lengths: Symbolic int32 (batch), the graph input; set by the traced function before it calls the model.
+        lengths_read: Symbolic int32 (batch), what recurrent layers read of it, steps or frames of steps; set likewise.
         specs: One a recurrent layer, in the order of the calls; its place here is the number in the op's name.
     """
 
     def __init__(self, source: str) -> None:
         self.source = source
         self.lengths: Any = None
+        self.lengths_read: Any = None
         self.specs: list[RecurrentSpec] = []
 
     def valid_steps(self, sequences: Any) -> Any:
@@ -51,7 +53,7 @@ class Tracing:
 
     def _opaque(self, spec: RecurrentSpec, sequences: Any, initial_state: Any) -> tuple[Any, list[Any]]:
         """Return the steps, (batch, time, directions * units), and the states, each (directions, batch, units)."""
-        inputs = [sequences, self.lengths, *_stack_states(spec, initial_state)]
+        inputs = [sequences, self.lengths_read, *_stack_states(spec, initial_state)]
         outputs = tf.numpy_function(
             _never_run, inputs, [tf.float32] * (1 + spec.num_states), name=f"{OPAQUE_NAME}{len(self.specs)}"
         )

@@ -126,6 +126,7 @@ def write_contract(
     *,
     fingerprint: str,
     num_files: int,
+    embedding_dim: int,
     num_parameters: int,
 ) -> None:
     """Write the contract: from now on the run counts as finished."""
@@ -133,7 +134,7 @@ def write_contract(
     contract = ModelContract(
         schema=schema,
         length_policy=job.data.length_policy,
-        embedding_dim=job.model.embedding_dim,
+        embedding_dim=embedding_dim,
         architecture={**asdict(job.model), "num_parameters": num_parameters},
         training=TrainingData(fingerprint=fingerprint, num_files=num_files, profile=found.profile),
         versions={**versions, "python": platform.python_version()},

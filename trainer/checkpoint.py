@@ -17,7 +17,7 @@ from trainer.network import Network
 
 _KEEP = 2
 # What may differ between a training and its resumption: nothing that shapes the weights of the epochs already run.
-FREE_OPTIONS = frozenset({"inputs", "epochs", "patience", "label"})
+FREE_OPTIONS = frozenset({"inputs", "epochs", "steps", "patience", "label"})
 
 
 class TrainingState:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 
 from data.errors import UsageError
@@ -32,9 +33,18 @@ def train(out: Path, resume: bool, overwrite: bool, progress: str, **options: An
     """
     if resume and overwrite:
         raise UsageError("--resume goes on with the run that --overwrite would replace. Give one of them.")
-    job = TrainJob.from_options(options)
+    job = TrainJob.from_options(_typed_wins(options))
     from trainer.job import train as run_training
 
     with make_progress(progress, Console(stderr=True), lambda text: click.echo(text, err=True)) as shown:
         summary = run_training(job, out, resume=resume, overwrite=overwrite, progress=shown)
     click.echo("\n".join(summary.lines()))
+
+
+def _typed_wins(options: dict[str, Any]) -> dict[str, Any]:
+    """Let --epochs on the command line replace the --steps of a configuration file, and the other way round."""
+    source = click.get_current_context().get_parameter_source
+    for typed, filed in (("epochs", "steps"), ("steps", "epochs")):
+        if source(typed) is ParameterSource.COMMANDLINE and source(filed) is ParameterSource.DEFAULT_MAP:
+            return {**options, filed: None}
+    return options

@@ -16,12 +16,15 @@ from data.sequences import TRUNCATES, LengthPolicy, Truncate
 CELLS = ("lstm", "gru")
 ACTIVATIONS = ("tanh", "relu")
 POOLINGS = ("last", "mean", "max", "concat")
-DECODERS = ("repeat", "reshape", "dense", "autoregressive")
+OBJECTIVES = ("hybrid", "reconstruct", "contrast")
+DECODERS = ("positional", "repeat", "reshape", "dense", "autoregressive")
 FIXED_LENGTH_DECODERS = ("reshape", "dense")
 TASKS = ("reconstruct", "predict", "composite")
 LOSSES = ("mse", "mae", "huber", "binary_crossentropy")
 LAYOUT_CHOICES = ("auto", "nested", "events")
-_DEFAULT_DECODER = "repeat"
+
+# What an option that is not given stands for, by objective.
+_DECODER_OF = {"hybrid": "positional", "reconstruct": "repeat", "contrast": "positional"}
 
 
 def _one_of(option: str, value: str, choices: tuple[str, ...]) -> None:
@@ -85,11 +88,15 @@ class ModelConfig:
         cell: Recurrent cell, ``lstm`` or ``gru``.
         units: Units of each recurrent layer and direction.
         layers: Recurrent layers of the encoder, and of the decoder.
+        frame: Consecutive steps that the encoder reads as one; None is chosen from the lengths (`trainer.recipe`).
         bidirectional: Whether the encoder also reads each sequence backwards.
         activation: Of the recurrent layers, ``tanh`` or ``relu``.
         pooling: From steps to one vector: ``last`` state, ``mean`` or ``max`` over valid steps, or all three.
-        embedding_dim: Width of the embedding.
-        decoder: How an embedding becomes steps again; ``reshape`` and ``dense`` write one fixed length.
+        embedding_dim: Width of the embedding, by a dense layer; None leaves it as wide as the pooling makes it.
+        objective: ``contrast`` (two altered views of a sequence are told from other sequences), ``reconstruct``, or
+            ``hybrid``, which is both; None is hybrid, and reconstruct where the task predicts.
+        decoder: How an embedding becomes steps again; ``reshape`` and ``dense`` write one fixed length. None is
+            ``repeat`` for the objective reconstruct, else ``positional``.
         reverse_target: Autoregressive only: the decoder writes the newest step first.
         task: ``reconstruct`` the sequence, ``predict`` the step after a prefix, or both on one embedding.
         loss: Compares target and output a value, in standardised units (``binary_crossentropy``: raw 0 and 1).
@@ -101,40 +108,73 @@ class ModelConfig:
     cell: str = "lstm"
     units: int = 64
     layers: int = 1
+    frame: int | None = None
     bidirectional: bool = True
     activation: str = "tanh"
     pooling: str = "concat"
-    embedding_dim: int = 64
-    decoder: str = _DEFAULT_DECODER
+    embedding_dim: int | None = None
+    objective: str | None = None
+    decoder: str | None = None
     reverse_target: bool = False
     task: str = "reconstruct"
     loss: str = "mse"
 
     def __post_init__(self) -> None:
+        decoder = self.decoder
+        if self.objective is None:
+            object.__setattr__(self, "objective", "hybrid" if self.task == "reconstruct" else "reconstruct")
+        _one_of("objective", str(self.objective), OBJECTIVES)
+        if decoder is None:
+            object.__setattr__(self, "decoder", _DECODER_OF[str(self.objective)])
         _one_of("cell", self.cell, CELLS)
         _one_of("activation", self.activation, ACTIVATIONS)
         _one_of("pooling", self.pooling, POOLINGS)
-        _one_of("decoder", self.decoder, DECODERS)
+        _one_of("decoder", str(self.decoder), DECODERS)
         _one_of("task", self.task, TASKS)
         _one_of("loss", self.loss, LOSSES)
         _at_least("units", self.units, 1)
         _at_least("layers", self.layers, 1)
-        _at_least("embedding-dim", self.embedding_dim, 1)
+        for option, value in (("embedding-dim", self.embedding_dim), ("frame", self.frame)):
+            if value is not None:
+                _at_least(option, value, 1)
+        self._refuse_contradictions(decoder)
+
+    def _refuse_contradictions(self, decoder: str | None) -> None:
+        if self.objective != "reconstruct" and self.task != "reconstruct":
+            raise UsageError(
+                f"--task {self.task} belongs to --objective reconstruct; the objective was {self.objective!r}. "
+                "Drop one."
+            )
         if self.reverse_target and self.decoder != "autoregressive":
             raise UsageError(
                 f"--reverse-target works with --decoder autoregressive alone; the decoder was {self.decoder!r}."
             )
-        if self.task == "predict" and self.decoder != _DEFAULT_DECODER:
+        if not self.reconstructs and decoder not in (None, _DECODER_OF[str(self.objective)]):
+            what = "--objective contrast" if self.objective == "contrast" else "--task predict"
             raise UsageError(
-                f"--decoder {self.decoder} has no part in --task predict, which decodes nothing. "
-                "Drop it, or choose --task composite."
+                f"--decoder {decoder} has no part in {what}, which decodes nothing. Drop it, or choose "
+                + ("--objective hybrid." if self.objective == "contrast" else "--task composite.")
             )
 
     @property
+    def contrasts(self) -> bool:
+        """Whether training compares two views of each sequence."""
+        return self.objective != "reconstruct"
+
+    @property
+    def reconstructs(self) -> bool:
+        """Whether there is a decoder."""
+        return self.objective == "hybrid" or (self.objective == "reconstruct" and self.task != "predict")
+
+    @property
     def heads(self) -> tuple[str, ...]:
-        """What the network puts out: ``reconstruction``, ``prediction`` or both."""
-        wanted = {"reconstruct": ("reconstruction",), "predict": ("prediction",)}
-        return wanted.get(self.task, ("reconstruction", "prediction"))
+        """What the losses see: some of ``contrast``, ``reconstruction`` and ``prediction``."""
+        wanted = {
+            "contrast": self.contrasts,
+            "reconstruction": self.reconstructs,
+            "prediction": self.task in ("predict", "composite"),
+        }
+        return tuple(head for head, present in wanted.items() if present)
 
     @property
     def min_length(self) -> int:
@@ -147,34 +187,45 @@ class TrainingConfig:
     """How the weights are found.
 
     Attributes:
-        epochs: Most passes over the training sequences; 0 writes an untrained model.
+        epochs: Most passes over the training sequences; 0 writes an untrained model. None trains for `steps`.
+        steps: Batches to learn from, instead of `epochs`.
         batch_size: Most sequences in a batch.
-        learning_rate: Of Adam.
-        patience: Epochs without a better validation loss before training stops.
+        learning_rate: Of Adam; where views are compared, the peak between a short rise and a cosine down to 0.
+        patience: Epochs (or twentieths of `steps`) without a better validation loss before training stops.
         validation_fraction: Share of the ids held out for validation, by a hash of the id.
         clip_norm: Largest norm of a step's gradient over all weights; 0 leaves it alone.
         seed: Of initial weights, order of batches and places of cuts.
 
+    None stands for what `trainer.recipe` chooses from the data.
+
     Raises:
-        UsageError: A value is outside its range.
+        UsageError: A value is outside its range, or options contradict each other.
     """
 
-    epochs: int = 100
-    batch_size: int = 64
+    epochs: int | None = None
+    steps: int | None = None
+    batch_size: int | None = None
     learning_rate: float = 2e-3
-    patience: int = 10
-    validation_fraction: float = 0.1
+    patience: int | None = None
+    validation_fraction: float | None = None
     clip_norm: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _at_least("epochs", self.epochs, 0)
-        _at_least("batch-size", self.batch_size, 1)
-        _at_least("patience", self.patience, 1)
-        _at_least("seed", self.seed, 0)
+        for option, value, least in (
+            ("epochs", self.epochs, 0),
+            ("steps", self.steps, 1),
+            ("batch-size", self.batch_size, 1),
+            ("patience", self.patience, 1),
+            ("seed", self.seed, 0),
+        ):
+            if value is not None:
+                _at_least(option, value, least)
+        if self.epochs is not None and self.steps is not None:
+            raise UsageError("--epochs and --steps both say when training ends. Give one of them.")
         if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
             raise UsageError(f"--learning-rate must be a positive number; was {self.learning_rate}.")
-        if not 0 <= self.validation_fraction < 1:
+        if self.validation_fraction is not None and not 0 <= self.validation_fraction < 1:
             raise UsageError(f"--validation-fraction must be at least 0 and below 1; was {self.validation_fraction}.")
         if not (self.clip_norm >= 0 and math.isfinite(self.clip_norm)):
             raise UsageError(f"--clip-norm must be 0 or a positive number; was {self.clip_norm}.")

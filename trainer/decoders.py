@@ -4,6 +4,7 @@ All take ``embedding`` float32 (batch, embedding_dim) and ``mask`` bool (batch, 
 ``np.arange(time) < lengths[:, None]``. The autoregressive one also takes ``previous`` float32 (batch, time, features):
 at each step the standardised step before it, zeros at the first.
 
+    positional      the embedding and the place in the sequence, each step by itself → two dense layers
     repeat          the embedding at every step → recurrent layers → dense a step
     reshape         the embedding as (time, k), widened where it does not divide → recurrent layers → dense a step
     dense           the embedding as one step → recurrent layer of time × features units, reshaped → dense a step
@@ -12,6 +13,7 @@ at each step the standardised step before it, zeros at the first.
 `reshape` and `dense` write one fixed length; a mask longer than that gets NaN past it.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +24,8 @@ from trainer.model import recurrent_layer
 
 ops, layers = keras.ops, keras.layers
 
+_OCTAVES = 8
+_POSITIONAL_UNITS = 128
 # A recurrent layer of 4096 units holds 67 million recurrent weights: more is a wrong choice of decoder.
 MAX_FIXED_UNITS = 4096
 
@@ -50,7 +54,7 @@ def check_fixed_length(config: ModelConfig, fixed_length: int, num_features: int
     Raises:
         UsageError: The decoder would be too large.
     """
-    if config.task == "predict" or config.decoder not in FIXED_LENGTH_DECODERS:
+    if not config.reconstructs or config.decoder not in FIXED_LENGTH_DECODERS:
         return
     size = fixed_length * (num_features if config.decoder == "dense" else 1)
     if size > MAX_FIXED_UNITS:
@@ -61,24 +65,27 @@ def check_fixed_length(config: ModelConfig, fixed_length: int, num_features: int
         )
 
 
-def build_decoder(config: ModelConfig, num_features: int, fixed_length: int) -> DecoderGraph:
+def build_decoder(config: ModelConfig, embedding_dim: int, num_features: int, fixed_length: int) -> DecoderGraph:
     """Build the decoder's graph.
 
     Args:
         config: The architecture.
+        embedding_dim: Width of the embedding.
         num_features: Width of a step.
         fixed_length: Steps that `reshape` and `dense` write; the others ignore it.
     """
-    embedding = keras.Input((config.embedding_dim,), name="embedding", dtype="float32")
+    embedding = keras.Input((embedding_dim,), name="embedding", dtype="float32")
     mask = keras.Input((None,), name="mask", dtype="bool")
     inputs = {"embedding": embedding, "mask": mask}
     if config.decoder == "autoregressive":
         inputs["previous"] = keras.Input((None, num_features), name="previous", dtype="float32")
         hidden = _autoregressive(config, embedding, mask, inputs["previous"])
+    elif config.decoder == "positional":
+        hidden = _positional(embedding, mask)
     elif config.decoder == "repeat":
         hidden = _recurrent(config, _repeat(embedding, mask))
     elif config.decoder == "reshape":
-        hidden = _recurrent(config, _reshape(config, embedding, fixed_length))
+        hidden = _recurrent(config, _reshape(embedding, fixed_length))
     else:
         hidden = _dense(config, embedding, fixed_length, num_features)
     scores = layers.Dense(num_features, name="steps")(hidden)  # (batch, time, features)
@@ -98,23 +105,36 @@ def _recurrent(config: ModelConfig, steps: Any) -> Any:
     return steps  # (batch, time, units)
 
 
+def _positional(embedding: Any, mask: Any) -> Any:
+    """Return (batch, time, units): a layer over embedding and place, of which the embedding's part is computed once."""
+    counted = ops.cast(mask, "float32")
+    length = ops.maximum(ops.sum(counted, axis=1, keepdims=True), 1.0)  # (batch, 1)
+    place = ops.divide(ops.cumsum(ops.ones_like(counted), axis=1) - 0.5, length)  # (batch, time), of the whole
+    angles = [ops.multiply(place, math.pi * 2**octave) for octave in range(_OCTAVES)]
+    waves = [place, *(wave(angle) for angle in angles for wave in (ops.sin, ops.cos))]
+    of_place = layers.Dense(_POSITIONAL_UNITS, name="decoder_place")(ops.stack(waves, axis=-1))
+    of_embedding = layers.Dense(_POSITIONAL_UNITS, use_bias=False, name="decoder_embedding")(embedding)
+    return layers.Activation("relu", name="decoder_hidden")(of_place + ops.expand_dims(of_embedding, 1))
+
+
 def _repeat(embedding: Any, mask: Any) -> Any:
     """Return the embedding at every step, (batch, time, embedding_dim); time comes from the mask."""
     ones = ops.expand_dims(ops.ones_like(mask, dtype="float32"), -1)  # (batch, time, 1)
     return ops.multiply(ones, ops.expand_dims(embedding, 1))
 
 
-def _reshape(config: ModelConfig, embedding: Any, time: int) -> Any:
+def _reshape(embedding: Any, time: int) -> Any:
     """Return the embedding as (batch, time, k)."""
-    width = max(1, config.embedding_dim // time)
-    if width * time != config.embedding_dim:
+    embedding_dim = embedding.shape[-1]
+    width = max(1, embedding_dim // time)
+    if width * time != embedding_dim:
         embedding = layers.Dense(time * width, name="decoder_widen")(embedding)
     return layers.Reshape((time, width), name="decoder_reshape")(embedding)
 
 
 def _dense(config: ModelConfig, embedding: Any, time: int, num_features: int) -> Any:
     """Return (batch, time, features) from a recurrent layer that sees the embedding as its only step."""
-    steps = layers.Reshape((1, config.embedding_dim), name="decoder_one_step")(embedding)
+    steps = layers.Reshape((1, embedding.shape[-1]), name="decoder_one_step")(embedding)
     for place in range(config.layers - 1):
         steps = recurrent_layer(config, _name(config, place), return_sequences=True)(steps)
     last = recurrent_layer(config, _name(config, config.layers - 1), units=time * num_features)

@@ -1,6 +1,6 @@
 """From a `SequenceSource` to tf.data: reading and padding go on while the last batch is being learned."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from trainer.backend import tf
 from trainer.losses import Batch
@@ -15,7 +15,7 @@ class Feed:
 
     def __init__(self, source: SequenceSource, num_features: int) -> None:
         self._source = source
-        self._epoch = self._skip = 0
+        self._batches: Callable[[], Iterator[Batch]] = lambda: iter(())
         self._error: Exception | None = None
         shapes = tuple(signature(num_features))
         self._dataset = tf.data.Dataset.from_generator(self._generate, output_signature=shapes).prefetch(_BATCHES_AHEAD)
@@ -26,15 +26,26 @@ class Feed:
         Raises:
             InputError: A file can no longer be read.
         """
-        self._epoch, self._skip, self._error = epoch, skip, None
-        for values, lengths, next_step in self._dataset:
-            yield Batch(values, lengths, next_step)
+        return self._run(lambda: self._source.batches(epoch, skip))
+
+    def stream(self, skip: int = 0) -> Iterator[Batch]:
+        """Yield batches without end, epoch after epoch, without the first `skip`.
+
+        Raises:
+            InputError: A file can no longer be read.
+        """
+        return self._run(lambda: self._source.stream(skip))
+
+    def _run(self, batches: Callable[[], Iterator[Batch]]) -> Iterator[Batch]:
+        self._batches, self._error = batches, None
+        for tensors in self._dataset:
+            yield Batch(*tensors)
         if self._error is not None:
             raise self._error
 
     def _generate(self) -> Iterator[Batch]:
         # An error raised inside tf.data loses its class on the way out: carry it around.
         try:
-            yield from self._source.batches(self._epoch, self._skip)
+            yield from self._batches()
         except Exception as error:
             self._error = error

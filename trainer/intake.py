@@ -14,6 +14,10 @@ from data.survey import Survey, survey
 from trainer.config import TrainJob
 from trainer.source import in_validation
 
+_VALIDATION_FRACTION = 0.1
+# Below, where no early stopping needs a held-out side, every sequence is worth more as one to learn from.
+_FEW = 500
+
 
 @dataclass(frozen=True, slots=True)
 class Intake:
@@ -45,7 +49,7 @@ class Intake:
         if self.survey.num_truncated:
             lines.append(f"{self.survey.num_truncated:,} sequences are longer than --max-length and are truncated")
         if not self.num_validation:
-            lines.append("no sequence is held out: early stopping watches the training loss")
+            lines.append("no sequence is held out: the training loss is the one that is watched")
         described = zip(schema.feature_names, profile.std, profile.missing_rate, strict=True)
         still = [name for name, std, missing in described if std == 0 or missing == 1]
         if still:
@@ -61,7 +65,8 @@ def take_in(files: Sequence[InputFile], schema: SequenceSchema, job: TrainJob) -
         InputError: Too few sequences, or values that do not suit the loss.
     """
     keep = (job.data.label,) if job.data.label is not None else ()
-    for fraction in (job.training.validation_fraction, 0.0):
+    wanted = job.training.validation_fraction
+    for fraction in (_VALIDATION_FRACTION if wanted is None else wanted, 0.0):
         sides = _Sides(job, schema, fraction)
         found = survey(
             files, schema, job.data.length_policy, seed=job.training.seed, keep=keep, select=sides.training_side
@@ -71,8 +76,9 @@ def take_in(files: Sequence[InputFile], schema: SequenceSchema, job: TrainJob) -
                 f"{', '.join(job.data.inputs)}: {sides.num_training + sides.num_validation} of {found.num_total:,} "
                 f"sequences have at least {job.model.min_length} step(s); training needs two or more."
             )
-        if sides.num_training:
-            break  # else every id of a tiny data set fell on the other side: hold none out
+        few = wanted is None and sides.num_training + sides.num_validation < _FEW
+        if sides.num_training and not (few and job.model.contrasts and job.training.patience is None):
+            break  # else every id of a tiny data set fell on the other side, or all are needed: hold none out
     return Intake(found, sides.num_training, sides.num_validation, sides.num_too_short, fraction)
 
 

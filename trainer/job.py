@@ -15,16 +15,20 @@ from trainer.feed import Feed
 from trainer.intake import Intake, take_in
 from trainer.loop import CHECKPOINT_SECONDS, Loop
 from trainer.losses import Objective
+from trainer.model import moments
 from trainer.network import Network, build_network
 from trainer.pictures import draw
 from trainer.progress import Progress
+from trainer.recipe import choose, num_steps
 from trainer.source import MAX_BATCH_STEPS, SequenceSource
 from trainer.steps import Steps, seed_everything
 from trainer.summary import TrainSummary
+from trainer.views import ViewMaker
 
 # Decoded sequences kept between epochs, where they fit: together 256 MB.
 _TRAINING_CACHE_BYTES = 192_000_000
 _VALIDATION_CACHE_BYTES = 64_000_000
+_LEAST_VIEW = 64  # steps, even of the largest batches
 
 
 def train(
@@ -61,13 +65,23 @@ def train(
     intake = take_in(files, schema, job)
     for line in intake.notes(schema):
         progress.note(line)
-    seed_everything(job.training.seed)
     profile = intake.survey.profile
+    recipe = choose(job, profile, intake.num_training, intake.validation_fraction)
+    job = recipe.job
+    for line in recipe.notes:
+        progress.note(line)
+    seed_everything(job.training.seed)
     network = build_network(job.model, profile, intake.survey.max_length)
     objective = Objective(job.model, profile)
-    steps = Steps(network, objective, job.training, profile)
+    decay_steps = num_steps(job, intake.num_training) if job.model.contrasts else None
+    steps = Steps(network, objective, job.training, profile, decay_steps)
     fingerprint = combined_fingerprint(files)
-    identity = {**job.to_options(), "data": fingerprint, "feature_names": list(schema.feature_names)}
+    identity = {
+        **job.to_options(),
+        "data": fingerprint,
+        "feature_names": list(schema.feature_names),
+        "measured in": "epochs" if job.training.steps is None else "steps",
+    }
     state = TrainingState(network, steps.optimizer, len(job.model.heads), identity)
     training, validation = _feeds(files, schema, job, intake)
     loop = Loop(
@@ -80,6 +94,7 @@ def train(
         config=job.training,
         progress=progress,
         checkpoint_seconds=checkpoint_seconds,
+        views_a_sequence=2 if job.model.contrasts else 1,
     )
     if overwrite:
         artifacts.clear(layout)
@@ -92,7 +107,8 @@ def train(
     artifacts.write_config(layout, job)
     if not resumed:
         checkpoints.save(state)
-    progress.training_starts(job.training.epochs, intake.num_training, state.epochs_done)
+    unit = "epoch" if job.training.steps is None else "part"
+    progress.training_starts(loop.num_epochs, loop.rows_an_epoch(intake.num_training), state.epochs_done, unit)
     loop.run()
     history = _history(job, intake, network, loop)
     artifacts.write_models(layout, network)
@@ -106,6 +122,7 @@ def train(
         intake.survey,
         fingerprint=fingerprint,
         num_files=len(files),
+        embedding_dim=network.encoder.output_shape[-1],
         num_parameters=network.num_parameters,
     )
     return TrainSummary(layout, history, job.model.loss)
@@ -142,8 +159,8 @@ def _schema(files: tuple[InputFile, ...], job: TrainJob) -> SequenceSchema:
 def _feeds(
     files: tuple[InputFile, ...], schema: SequenceSchema, job: TrainJob, intake: Intake
 ) -> tuple[Feed, Feed | None]:
-    batch_size = job.training.batch_size
-    if job.model.task != "predict" and job.model.decoder in FIXED_LENGTH_DECODERS:
+    batch_size = job.training.batch_size or 1
+    if job.model.reconstructs and job.model.decoder in FIXED_LENGTH_DECODERS:
         # These write their full length for every sequence, however short: that bounds the batch.
         batch_size = min(batch_size, max(1, MAX_BATCH_STEPS // intake.survey.max_length))
 
@@ -158,6 +175,7 @@ def _feeds(
             batch_size=batch_size,
             seed=job.training.seed,
             cache_bytes=cache_bytes,
+            views=_view_maker(job, intake, batch_size),
         )
         return Feed(source, schema.num_features)
 
@@ -165,12 +183,21 @@ def _feeds(
     return feed(False, _TRAINING_CACHE_BYTES), held_out
 
 
+def _view_maker(job: TrainJob, intake: Intake, batch_size: int) -> ViewMaker | None:
+    if not job.model.contrasts:
+        return None
+    # Whole batches of views fit into the bound on steps, so that long sequences, too, are told from many others.
+    longest = max(_LEAST_VIEW, MAX_BATCH_STEPS * (job.model.frame or 1) // (2 * batch_size))
+    return ViewMaker(*moments(intake.survey.profile), max_length=longest)
+
+
 def _history(job: TrainJob, intake: Intake, network: Network, loop: Loop) -> dict[str, Any]:
     """Return the document of ``history.json``; the baseline is scored on the data that decided what is best."""
     state = loop.state
     watched = loop.training if loop.validation is None else loop.validation
-    if state.best_epoch:
-        best = {name: value for name, value in state.history[state.best_epoch - 1].items() if name != "epoch"}
+    chosen = loop.chosen_epoch
+    if chosen:
+        best = {name: value for name, value in state.history[chosen - 1].items() if name not in ("epoch", "step")}
         best.pop("rows_per_second")
     else:
         prefix = "" if loop.validation is None else "val_"
@@ -178,7 +205,7 @@ def _history(job: TrainJob, intake: Intake, network: Network, loop: Loop) -> dic
     return {
         "epochs": state.history,
         "watched": loop.watched,
-        "best_epoch": state.best_epoch,
+        "best_epoch": chosen,
         "best_loss": best[loop.watched],
         "best_val_loss": best.get("val_loss"),
         "best": best,
@@ -186,6 +213,8 @@ def _history(job: TrainJob, intake: Intake, network: Network, loop: Loop) -> dic
         "num_parameters": network.num_parameters,
         "num_training": intake.num_training,
         "num_validation": intake.num_validation,
+        "measured_in": "epochs" if job.training.steps is None else "steps",
+        "num_steps": loop.steps.num_done,
         "seconds": state.seconds,
         "rows_per_second": state.num_rows / state.seconds if state.seconds else 0.0,
         "stopped_early": loop.stopped_early,

@@ -1,8 +1,13 @@
-"""The training loop: epochs of batches, early stopping, checkpoints, and a clear end when the loss is no number."""
+"""The training loop: epochs of batches or parts of a number of steps, early stopping, checkpoints, and a clear end.
+
+A loss that is no number ends it.
+"""
 
 import math
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from data.errors import QualityGateError
 from trainer.checkpoint import Checkpoints, TrainingState
@@ -13,6 +18,7 @@ from trainer.progress import Progress
 from trainer.steps import Steps
 
 CHECKPOINT_SECONDS = 300.0
+PARTS = 20  # of a training that is measured in steps: each ends with a record and a checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +32,10 @@ class Loop:
         validation: Held-out batches; None watches the training loss instead.
         state: Where the training stands.
         checkpoints: Where it is saved.
-        config: Epochs, patience.
+        config: Epochs or steps, patience.
         progress: Who is told.
         checkpoint_seconds: Longest time without a checkpoint.
+        views_a_sequence: Rows of a batch that belong to one sequence.
     """
 
     steps: Steps
@@ -40,6 +47,7 @@ class Loop:
     config: TrainingConfig
     progress: Progress
     checkpoint_seconds: float = CHECKPOINT_SECONDS
+    views_a_sequence: int = 1
 
     @property
     def watched(self) -> str:
@@ -49,39 +57,68 @@ class Loop:
     @property
     def stopped_early(self) -> bool:
         """Whether patience has run out."""
-        return self.state.waited >= self.config.patience
+        return self.config.patience is not None and self.state.waited >= self.config.patience
 
     @property
     def finished(self) -> bool:
-        """Whether no epoch is left to run."""
-        return self.stopped_early or self.state.epochs_done >= self.config.epochs
+        """Whether nothing is left to learn from."""
+        if self.config.steps is not None:
+            return self.stopped_early or self.steps.num_done >= self.config.steps
+        return self.stopped_early or self.state.epochs_done >= (self.config.epochs or 0)
+
+    @property
+    def num_epochs(self) -> int:
+        """Records a whole training has: passes over the data, or parts of the steps."""
+        if self.config.steps is not None:
+            return -(-self.config.steps // self._part)
+        return self.config.epochs or 0
+
+    @property
+    def chosen_epoch(self) -> int:
+        """Epoch whose weights the finished network has, from 1: the best one with patience, else the last one."""
+        return self.state.epochs_done if self.config.patience is None else self.state.best_epoch
+
+    def rows_an_epoch(self, num_training: int) -> int:
+        """Return how many sequences are learned from between two records."""
+        return num_training if self.config.steps is None else self._part * (self.config.batch_size or 1)
+
+    @property
+    def _part(self) -> int:
+        return -(-(self.config.steps or 1) // PARTS)
 
     def run(self) -> None:
-        """Train until the epochs are done or patience has run out; then put the best weights in place.
+        """Train until all is done or patience has run out; then, with patience, put the best weights in place.
 
         Raises:
             QualityGateError: The loss is no longer a number.
             InputError: A file can no longer be read.
             OutputError: A checkpoint cannot be written.
         """
+        stream = self.training.stream(skip=self.steps.num_done) if self.config.steps is not None else None
         while not self.finished:
-            self._epoch()
-        if self.state.best_epoch:
+            number = self.state.epochs_done + 1
+            if stream is None:
+                batches = self.training.epoch(number, skip=self.state.batches_done)
+            else:
+                done = self.steps.num_done
+                batches = islice(stream, min(self._part - done % self._part, (self.config.steps or 0) - done))
+            self._epoch(number, batches)
+        if self.config.patience is not None and self.state.best_epoch:
             self.state.restore_best()
 
-    def _epoch(self) -> None:
-        state, number = self.state, self.state.epochs_done + 1
+    def _epoch(self, number: int, batches: Iterable[Batch]) -> None:
+        state = self.state
         self.progress.epoch_starts(number)
         started = last_save = time.monotonic()
         num_rows = 0
-        for batch in self.training.epoch(number, skip=state.batches_done):
+        for batch in batches:
             num_rows += self._learn(batch, number)
             now = time.monotonic()
             if now - last_save >= self.checkpoint_seconds:
                 state.seconds += now - last_save
                 self.checkpoints.save(state)
                 last_save = time.monotonic()
-        record = {"epoch": number, **self.objective.report(state.totals)}
+        record = {"epoch": number, "step": self.steps.num_done, **self.objective.report(state.totals)}
         if self.validation is not None:
             record |= self.steps.evaluate(self.validation.epoch(0), prefix="val_")
         watched = record[self.watched] if state.weights_are_finite() else math.nan
@@ -90,13 +127,13 @@ class Loop:
         record["rows_per_second"] = num_rows / max(now - started, 1e-9)
         state.seconds += now - last_save
         self._close(record)
-        self.progress.epoch_ends(record, best=state.best_epoch == number)
+        self.progress.epoch_ends(record, best=state.best_epoch == number and self.config.patience is not None)
 
     def _learn(self, batch: Batch, number: int) -> int:
         sums = self.steps.learn(batch)
         self.state.totals += sums
         self.state.batches_done += 1
-        num_rows = int(batch.lengths.shape[0])
+        num_rows = int(batch.lengths.shape[0]) // self.views_a_sequence
         self.state.num_rows += num_rows
         loss = self.objective.report(sums)["loss"]
         self._refuse_nan(loss, number)

@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 from data.profile import SequenceProfile
 from trainer.backend import tf
 from trainer.config import ModelConfig
-from trainer.model import moments
+from trainer.model import MAX_DEVIATIONS, moments
+
+TEMPERATURE = 0.2
+_NEVER = -1e9
 
 
 class Batch(NamedTuple):
@@ -21,11 +24,14 @@ class Batch(NamedTuple):
     Attributes:
         values: float32 (batch, time, features), raw units; NaN is missing, the padding is 0.
         lengths: int32 (batch), steps the encoder sees.
+        targets: float32 (batch, time, features), raw units: what a decoder is to write, `values` unless those were
+            altered; NaN is missing.
         next_step: float32 (batch, features), raw units: the step after them; NaN where there is none.
     """
 
     values: Any
     lengths: Any
+    targets: Any
     next_step: Any
 
 
@@ -78,6 +84,27 @@ def masked_sums(loss: str, targets: Any, scores: Any, mask: Any) -> Any:
     return tf.stack([tf.reduce_sum(losses), tf.reduce_sum(tf.cast(valid, tf.float32)), hits])
 
 
+def contrast_sums(projections: Any) -> Any:
+    """Sum the cross-entropy of finding each view's partner among all views of a batch.
+
+    Source: NT-Xent of Chen et al. (2020), "A simple framework for contrastive learning of visual representations".
+
+    Args:
+        projections: float32 (2 × sequences, dim), unit vectors: the first view of every sequence, then the second ones.
+
+    Returns:
+        float32 (3): the sum of cross-entropies, the number of views, and how many have their partner nearest.
+    """
+    num_views = tf.shape(projections)[0]
+    similarity = tf.matmul(projections, projections, transpose_b=True) / TEMPERATURE  # (views, views)
+    similarity = tf.linalg.set_diag(similarity, tf.fill([num_views], _NEVER))
+    partner = tf.math.floormod(tf.range(num_views) + num_views // 2, num_views)
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=partner, logits=similarity)
+    hits = tf.equal(tf.argmax(similarity, axis=1, output_type=tf.int32), partner)
+    counted = tf.reduce_sum(tf.cast(hits, tf.float32))
+    return tf.stack([tf.reduce_sum(losses), tf.cast(num_views, tf.float32), counted])
+
+
 class Objective:
     """The sums of every head of a task, from a batch and the network's scores."""
 
@@ -88,18 +115,23 @@ class Objective:
 
     def sums(self, batch: Batch, scores: Mapping[str, Any]) -> Any:
         """Return float32 (heads, 3): what `masked_sums` gives for each head, in the order of `heads`."""
-        rows = []
-        for head in self.heads:
-            if head == "reconstruction":
-                steps = tf.range(tf.shape(batch.values)[1])
-                mask = (steps < batch.lengths[:, None])[:, :, None]  # (batch, time, 1)
-                targets = batch.values
-            else:
-                mask, targets = True, batch.next_step
-            if self.loss != "binary_crossentropy":
-                targets = (targets - self._mean) / self._std
-            rows.append(masked_sums(self.loss, targets, scores[head], mask))
-        return tf.stack(rows)
+        return tf.stack([self._head_sums(head, batch, scores[head]) for head in self.heads])
+
+    def _head_sums(self, head: str, batch: Batch, scores: Any) -> Any:
+        if head == "contrast":
+            return contrast_sums(scores)
+        if head == "reconstruction":
+            steps = tf.range(tf.shape(batch.targets)[1])
+            mask = (steps < batch.lengths[:, None])[:, :, None]  # (batch, time, 1)
+            return masked_sums(self.loss, self._in_loss_units(batch.targets), scores, mask)
+        return masked_sums(self.loss, self._in_loss_units(batch.next_step), scores, True)
+
+    def _in_loss_units(self, targets: Any) -> Any:
+        if self.loss == "binary_crossentropy":
+            return targets
+        scaled = (targets - self._mean) / self._std
+        clipped = tf.clip_by_value(scaled, -MAX_DEVIATIONS, MAX_DEVIATIONS)
+        return tf.where(tf.math.is_nan(targets), targets, clipped)
 
     def baseline_scores(self, profile: SequenceProfile) -> NDArray[np.float32]:
         """Return the scores of always answering with each feature's mean, float32 (features)."""
@@ -110,11 +142,16 @@ class Objective:
         return logits
 
     def report(self, totals: NDArray[np.float64], prefix: str = "") -> dict[str, float]:
-        """Turn summed sums, float64 (heads, 3), into a loss, the loss of each of several heads, and binary accuracy."""
+        """Turn summed sums, float64 (heads, 3), into a loss, the loss of each of several heads, and accuracies."""
         means = totals[:, 0] / np.maximum(totals[:, 1], 1)
+        shares = totals[:, 2] / np.maximum(totals[:, 1], 1)
         figures = {f"{prefix}loss": float(means.sum())}
         if len(self.heads) > 1:
             figures |= {f"{prefix}{head}_loss": float(mean) for head, mean in zip(self.heads, means, strict=True)}
-        if self.loss == "binary_crossentropy":
-            figures[f"{prefix}binary_accuracy"] = float(totals[:, 2].sum() / max(totals[:, 1].sum(), 1))
+        if "contrast" in self.heads:
+            figures[f"{prefix}contrast_accuracy"] = float(shares[self.heads.index("contrast")])
+        values = [place for place, head in enumerate(self.heads) if head != "contrast"]
+        if self.loss == "binary_crossentropy" and values:
+            counted = totals[values].sum(axis=0)
+            figures[f"{prefix}binary_accuracy"] = float(counted[2] / max(counted[1], 1))
         return figures

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data.layout import FRAME_LAYER
 from data.profile import SequenceProfile
 from trainer.backend import keras
 from trainer.config import ModelConfig
 
 ops, layers = keras.ops, keras.layers
 
+MAX_DEVIATIONS = 10.0
+_SMALLEST_STD = 1e-30  # its inverse still fits into float32
 _LOWEST = -1e30  # below every activation, so that padding never wins a maximum
 
 
@@ -24,8 +27,8 @@ def moments(profile: SequenceProfile) -> tuple[NDArray[np.float32], NDArray[np.f
     A feature that never changes gets a deviation of 1: it standardises to 0, or to a plain offset once it does change.
     """
     mean = np.asarray(profile.mean, dtype=np.float32)
-    std = np.asarray(profile.std, dtype=np.float32)
-    return mean, np.where(std > 0, std, np.float32(1.0))
+    std = np.asarray(profile.std, dtype=np.float64)
+    return mean, np.where(std > _SMALLEST_STD, std, 1.0).astype(np.float32)
 
 
 def valid_steps(values: Any, lengths: Any) -> Any:
@@ -35,11 +38,16 @@ def valid_steps(values: Any, lengths: Any) -> Any:
 
 
 def standardised(values: Any, mask: Any, profile: SequenceProfile, name: str) -> Any:
-    """Standardise; missing values become 0, which is the mean, and so does whatever stands in the padding."""
+    """Standardise; missing values become 0, which is the mean, and so does whatever stands in the padding.
+
+    What lies further than `MAX_DEVIATIONS` from the mean counts as that far, so that one wild value cannot drown all
+    others. Keras's Normalization would square the deviation, which float32 cannot hold below 1e-19 or above 1e19.
+    """
     mean, std = moments(profile)
-    scaled = layers.Normalization(mean=mean, variance=std**2, name=name)(values)  # (batch, time, features)
-    known = ops.logical_and(ops.expand_dims(mask, -1), ops.logical_not(ops.isnan(scaled)))
-    return ops.where(known, scaled, 0.0)
+    centred = layers.Rescaling(1.0, (-mean).tolist(), name=f"{name}_mean")(values)  # (batch, time, features)
+    scaled = layers.Rescaling((1 / std).tolist(), name=f"{name}_spread")(centred)
+    known = ops.logical_and(ops.expand_dims(mask, -1), ops.logical_not(ops.isnan(values)))
+    return ops.where(known, ops.clip(scaled, -MAX_DEVIATIONS, MAX_DEVIATIONS), 0.0)
 
 
 def raw_values(scores: Any, profile: SequenceProfile, loss: str, name: str) -> Any:
@@ -47,7 +55,7 @@ def raw_values(scores: Any, profile: SequenceProfile, loss: str, name: str) -> A
     if loss == "binary_crossentropy":
         return layers.Activation("sigmoid", name=name)(scores)
     mean, std = moments(profile)
-    return layers.Normalization(mean=mean, variance=std**2, invert=True, name=name)(scores)
+    return layers.Rescaling(std.tolist(), mean.tolist(), name=name)(scores)
 
 
 def recurrent_layer(config: ModelConfig, name: str, units: int | None = None, **options: Any) -> Any:
@@ -72,11 +80,35 @@ def build_encoder(config: ModelConfig, profile: SequenceProfile) -> Any:
     lengths = keras.Input((), name="lengths", dtype="int32")
     mask = valid_steps(values, lengths)  # (batch, time)
     steps = standardised(values, mask, profile, "standardise")
+    frame = config.frame or 1
+    if frame > 1:
+        steps = fold(steps, frame)  # (batch, frames, frame × features)
+        lengths_read = ops.floor_divide(ops.add(lengths, frame - 1), frame)  # of a frame with any real step
+        mask = valid_steps(steps, lengths_read)
+    else:
+        lengths_read = lengths
     for place in range(config.layers):
         steps, states = _recurrent(config, f"encoder_{config.cell}_{place + 1}", steps, mask)
-    pooled = _pool(config.pooling, steps, states, mask, lengths)
-    embedding = layers.Dense(config.embedding_dim, name="embedding")(pooled)  # (batch, embedding_dim)
+    embedding = _pool(config, steps, states, mask, lengths_read)
+    if config.embedding_dim is not None:
+        embedding = layers.Dense(config.embedding_dim, name="embedding")(embedding)  # (batch, embedding_dim)
     return keras.Model({"values": values, "lengths": lengths}, embedding, name="encoder")
+
+
+def fold(steps: Any, frame: int) -> Any:
+    """Lay `frame` consecutive steps side by side, as one.
+
+    Args:
+        steps: float32 (batch, time, features).
+        frame: Steps in a frame; zeros fill up the last one.
+
+    Returns:
+        float32 (batch, ceil(time / frame), frame × features).
+    """
+    filled = layers.ZeroPadding1D((0, frame - 1), name=FRAME_LAYER)(steps)
+    # Each slice ends so that all have ceil(time / frame) steps; a reshape would need the time, which is open here.
+    slices = [filled[:, place : (place - (frame - 1)) or None : frame] for place in range(frame)]
+    return layers.Concatenate(name="frames")(slices)
 
 
 def _recurrent(config: ModelConfig, name: str, steps: Any, mask: Any) -> tuple[Any, list[Any]]:
@@ -89,9 +121,9 @@ def _recurrent(config: ModelConfig, name: str, steps: Any, mask: Any) -> tuple[A
     return outputs, [states[0], states[len(states) // 2]]  # the hidden states; an LSTM's cell states stay inside
 
 
-def _pool(pooling: str, steps: Any, states: list[Any], mask: Any, lengths: Any) -> Any:
+def _pool(config: ModelConfig, steps: Any, states: list[Any], mask: Any, lengths: Any) -> Any:
     """Return one vector a sequence, (batch, width); a sequence without steps gets zeros from mean and max."""
-    parts = []
+    parts, pooling = [], config.pooling
     real = ops.expand_dims(mask, -1)  # (batch, time, 1)
     if pooling in ("last", "concat"):
         parts += states

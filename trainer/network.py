@@ -11,6 +11,8 @@ from trainer.model import build_encoder, raw_values, standardised, valid_steps
 
 ops, layers = keras.ops, keras.layers
 
+_PROJECTION_DIM = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Network:
@@ -19,10 +21,12 @@ class Network:
     Attributes:
         encoder: {values, lengths} → embedding (batch, embedding_dim).
         decoder: {embedding, mask} (and ``previous``) → steps in raw units, zeros where the mask is false; None where
-            the task only predicts. With a reversed target it writes the newest step first.
+            nothing is reconstructed. With a reversed target it writes the newest step first.
         autoencoder: {values, lengths} → what the task asks for, in raw units: the reconstruction (batch, time,
-            features), the prediction of the next step (batch, features), or a dict of both.
-        scorer: {values, lengths} → dict of the same heads as standardised values or logits: what the loss compares.
+            features), the prediction of the next step (batch, features), or a dict of both; where views are only
+            compared, what is compared: a unit vector (batch, projection).
+        scorer: {values, lengths} → dict of all heads as standardised values, logits or unit vectors: what the losses
+            compare.
     """
 
     encoder: Any
@@ -62,15 +66,18 @@ def build_network(config: ModelConfig, profile: SequenceProfile, fixed_length: i
     mask = valid_steps(values, lengths)
     decoder, scores, raw = None, {}, {}
     if "reconstruction" in config.heads:
-        graph = build_decoder(config, num_features, fixed_length)
+        graph = build_decoder(config, embedding.shape[-1], num_features, fixed_length)
         decoder = _raw_decoder(graph, config, profile)
         scores["reconstruction"] = _reconstruct(config, profile, graph, values, embedding, mask)
         steps = raw_values(scores["reconstruction"], profile, config.loss, "reconstruction")
         raw["reconstruction"] = ops.where(ops.expand_dims(mask, -1), steps, 0.0)
     if "prediction" in config.heads:
-        head = _prediction_head(config, num_features)
+        head = _prediction_head(config, embedding.shape[-1], num_features)
         scores["prediction"] = head(embedding)
         raw["prediction"] = raw_values(scores["prediction"], profile, config.loss, "prediction")
+    if "contrast" in config.heads:
+        scores["contrast"] = _projection(embedding)
+        raw = raw or {"contrast": scores["contrast"]}
     outputs = raw if len(raw) > 1 else next(iter(raw.values()))
     return Network(
         encoder=encoder,
@@ -111,9 +118,19 @@ def _reversed(steps: Any, mask: Any) -> Any:
     return ops.take_along_axis(steps, ops.expand_dims(ops.maximum(lengths - places, 0), -1), axis=1)
 
 
-def _prediction_head(config: ModelConfig, num_features: int) -> Any:
+def _projection(embedding: Any) -> Any:
+    """Return the unit vectors in which views are compared, (batch, projection); the encoder is served without them.
+
+    Source: Chen et al. (2020), "A simple framework for contrastive learning of visual representations".
+    """
+    hidden = layers.Dense(_PROJECTION_DIM, activation="relu", name="projection_hidden")(embedding)
+    projected = layers.Dense(_PROJECTION_DIM, name="projection")(hidden)
+    return layers.UnitNormalization(name="projection_direction")(projected)
+
+
+def _prediction_head(config: ModelConfig, embedding_dim: int, num_features: int) -> Any:
     """Return embedding → scores of the next step, (batch, features)."""
-    embedding = keras.Input((config.embedding_dim,), name="embedding", dtype="float32")
+    embedding = keras.Input((embedding_dim,), name="embedding", dtype="float32")
     hidden = layers.Dense(config.units, activation="relu", name="next_step_hidden")(embedding)
     scores = layers.Dense(num_features, name="next_step")(hidden)
     return keras.Model(embedding, scores, name="next_step_head")

@@ -32,6 +32,24 @@ class Names(click.ParamType):
         return tuple(name for part in parts if (name := str(part).strip()))
 
 
+class Frame(click.ParamType):
+    """A positive number of steps, or ``auto``, which is None."""
+
+    name = "auto|N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        """Return the number of steps."""
+        if value == "auto":
+            return None
+        try:
+            number = int(value)
+        except (TypeError, ValueError):
+            number = 0
+        if number < 1:
+            self.fail(f"{value!r} is neither 'auto' nor a positive number of steps.", param, ctx)
+        return number
+
+
 class SectionedCommand(click.Command):
     """A command whose help groups its options."""
 
@@ -54,8 +72,13 @@ def _option(flag: str, text: str, type: Any = None, unset: str = "none", **setti
     return click.Option([flag], default=default, show_default=shown, help=text, type=type, **settings)
 
 
-def _choice(flag: str, choices: tuple[str, ...], text: str) -> click.Option:
-    return _option(flag, text, click.Choice(choices))
+def _choice(flag: str, choices: tuple[str, ...], text: str, unset: str = "none") -> click.Option:
+    return _option(flag, text, click.Choice(choices), unset=unset)
+
+
+def _frame() -> click.Option:
+    text = "Consecutive steps read as one."
+    return _option("--frame", text, Frame(), unset="auto: half of the sequences get at most some 50 frames")
 
 
 def _switch(flag: str, text: str) -> click.Option:
@@ -71,26 +94,69 @@ SECTIONS: dict[str, list[click.Option]] = {
         _option("--label", "Column that colours the map of embeddings; no feature unless named.", metavar="COLUMN"),
         _option("--max-length", "Most steps kept of a sequence.", _POSITIVE, unset="all", metavar="STEPS"),
         _choice("--truncate", TRUNCATES, "Which end a longer sequence keeps: tail is the newest."),
-        _option("--validation-fraction", "Share of ids held out, by a hash of the id.", float),
+        _option(
+            "--validation-fraction",
+            "Share of ids held out, by a hash of the id.",
+            float,
+            unset="0.1; 0 below 500 sequences that need no early stopping",
+            metavar="SHARE",
+        ),
     ],
     "Model": [
         _choice("--cell", config.CELLS, "Recurrent cell."),
         _option("--units", "Units of each recurrent layer and direction.", _POSITIVE, metavar="N"),
         _option("--layers", "Recurrent layers of the encoder, and of the decoder.", _POSITIVE, metavar="N"),
+        _frame(),
         _option("--bidirectional/--forward-only", "Whether the encoder also reads backwards."),
         _choice("--activation", config.ACTIVATIONS, "Of the recurrent layers."),
         _choice("--pooling", config.POOLINGS, "From steps to one vector; concat is all three."),
-        _option("--embedding-dim", "Width of the embedding.", _POSITIVE, metavar="N"),
-        _choice("--decoder", config.DECODERS, "From embedding to steps; reshape and dense write one fixed length."),
+        _option("--embedding-dim", "Width of the embedding.", _POSITIVE, unset="as wide as the pooling", metavar="N"),
+        _choice(
+            "--objective",
+            config.OBJECTIVES,
+            "Tell views of a sequence from other sequences (contrast), reconstruct it, or both (hybrid).",
+            unset="hybrid; reconstruct where --task predicts",
+        ),
+        _choice(
+            "--decoder",
+            config.DECODERS,
+            "From embedding to steps; reshape and dense write one fixed length.",
+            unset="positional; repeat with --objective reconstruct",
+        ),
         _switch("--reverse-target", "The autoregressive decoder writes the newest step first."),
         _choice("--task", config.TASKS, "Reconstruct, predict the step after a prefix, or both (composite)."),
         _choice("--loss", config.LOSSES, "Compares output and target; binary_crossentropy takes values in 0…1."),
     ],
     "Training": [
-        _option("--epochs", "Most passes over the data; 0 writes an untrained model.", _COUNT, metavar="N"),
-        _option("--batch-size", "Most sequences in a batch.", _POSITIVE, metavar="N"),
-        _option("--learning-rate", "Of Adam.", float),
-        _option("--patience", "Epochs without a better validation loss before training stops.", _POSITIVE, metavar="N"),
+        _option(
+            "--epochs",
+            "Most passes over the data; 0 writes an untrained model.",
+            _COUNT,
+            unset="100 with --objective reconstruct; else --steps",
+            metavar="N",
+        ),
+        _option(
+            "--steps",
+            "Batches to learn from, instead of --epochs.",
+            _POSITIVE,
+            unset="ten passes, but 1,000 at least and 4,000 at most",
+            metavar="N",
+        ),
+        _option(
+            "--batch-size",
+            "Most sequences in a batch.",
+            _POSITIVE,
+            unset="32, 64 from 20,000 sequences; 64 with --objective reconstruct",
+            metavar="N",
+        ),
+        _option("--learning-rate", "Of Adam; the peak of a cosine, but constant with --objective reconstruct.", float),
+        _option(
+            "--patience",
+            "Epochs, or twentieths of --steps, without a better validation loss before training stops.",
+            _POSITIVE,
+            unset="10 with --objective reconstruct; else never",
+            metavar="N",
+        ),
         _option("--clip-norm", "Largest norm of a gradient; 0 turns clipping off.", float),
         _option("--seed", "Of initial weights, order of batches and places of cuts.", _COUNT, metavar="N"),
     ],

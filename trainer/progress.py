@@ -26,8 +26,15 @@ class Progress:
     def note(self, text: str) -> None:
         """Say one line."""
 
-    def training_starts(self, num_epochs: int, num_rows: int, epochs_done: int) -> None:
-        """Say how much there is: at most `num_epochs` passes over `num_rows` sequences, of which some are done."""
+    def training_starts(self, num_epochs: int, num_rows: int, epochs_done: int, unit: str = "epoch") -> None:
+        """Say how much there is: at most `num_epochs` times `num_rows` sequences, of which some are done.
+
+        Args:
+            num_epochs: Passes over the data, or parts of a training that is measured in batches.
+            num_rows: Sequences in each.
+            epochs_done: How many are done.
+            unit: What to call one.
+        """
 
     def epoch_starts(self, epoch: int) -> None:
         """Say that an epoch starts, from 1."""
@@ -44,7 +51,7 @@ class PlainProgress(Progress):
 
     def __init__(self, echo: Callable[[str], object]) -> None:
         self._echo = echo
-        self._num_epochs = 0
+        self._num_epochs, self._unit = 0, "epoch"
         self._seconds: list[float] = []
         self._started = 0.0
 
@@ -52,9 +59,9 @@ class PlainProgress(Progress):
         """Say one line."""
         self._echo(text)
 
-    def training_starts(self, num_epochs: int, num_rows: int, epochs_done: int) -> None:
+    def training_starts(self, num_epochs: int, num_rows: int, epochs_done: int, unit: str = "epoch") -> None:
         """Remember how many epochs there are."""
-        self._num_epochs = num_epochs
+        self._num_epochs, self._unit = num_epochs, unit
 
     def epoch_starts(self, epoch: int) -> None:
         """Start the clock."""
@@ -65,7 +72,7 @@ class PlainProgress(Progress):
         self._seconds.append(time.monotonic() - self._started)
         left = (self._num_epochs - int(record["epoch"])) * sum(self._seconds) / len(self._seconds)
         parts = [
-            f"epoch {record['epoch']}/{self._num_epochs}",
+            f"{self._unit} {record['epoch']}/{self._num_epochs}",
             *figures(record),
             f"{record['rows_per_second']:,.0f} rows/s",
             f"at most {duration(left)} left",
@@ -87,6 +94,7 @@ class BarProgress(Progress):
             console=console,
         )
         self._num_epochs = self._num_rows = 0
+        self._unit = "epoch"
         self._task: rich_progress.TaskID | None = None
         self._epoch_rows, self._started, self._last = 0, 0.0, ""
 
@@ -105,16 +113,16 @@ class BarProgress(Progress):
         """Say one line above the bar."""
         self._bar.console.print(text, markup=False, highlight=False)
 
-    def training_starts(self, num_epochs: int, num_rows: int, epochs_done: int) -> None:
+    def training_starts(self, num_epochs: int, num_rows: int, epochs_done: int, unit: str = "epoch") -> None:
         """Set the bar's length."""
-        self._num_epochs, self._num_rows = num_epochs, num_rows
+        self._num_epochs, self._num_rows, self._unit = num_epochs, num_rows, unit
         total, done = num_epochs * num_rows, epochs_done * num_rows
-        self._task = self._bar.add_task("epoch", total=total, completed=done, figures="", speed="")
+        self._task = self._bar.add_task(unit, total=total, completed=done, figures="", speed="")
 
     def epoch_starts(self, epoch: int) -> None:
         """Show the epoch's number."""
         self._epoch_rows, self._started = 0, time.monotonic()
-        self._update(description=f"epoch {epoch}/{self._num_epochs}")
+        self._update(description=f"{self._unit} {epoch}/{self._num_epochs}")
 
     def batch_ends(self, num_rows: int, loss: float) -> None:
         """Move the bar."""
@@ -143,7 +151,7 @@ def make_progress(mode: str, console: Console, echo: Callable[[str], object]) ->
 
 def figures(record: Mapping[str, Any]) -> list[str]:
     """Return the losses and metrics of a record as text, the watched ones first."""
-    names = sorted((name for name in record if name not in ("epoch", "rows_per_second")), key=_rank)
+    names = sorted((name for name in record if name not in ("epoch", "step", "rows_per_second")), key=_rank)
     return [f"{name} {record[name]:.4f}" for name in names]
 
 

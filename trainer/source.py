@@ -5,7 +5,7 @@ sequences are cut. So a training that was killed can take up an epoch at any bat
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from itertools import chain, count
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,7 @@ from data.schema import SequenceSchema
 from data.sequences import LengthPolicy, SequenceBlock, windows
 from trainer.config import ModelConfig
 from trainer.losses import Batch
+from trainer.views import ViewMaker
 
 # Backpropagation keeps some 10 kB for every step of a batch at LSTM-64: 16,384 steps stay below 200 MB.
 MAX_BATCH_STEPS = 16_384
@@ -50,6 +51,7 @@ class SequenceSource:
         batch_size: int,
         seed: int,
         cache_bytes: int,
+        views: ViewMaker | None = None,
     ) -> None:
         """Describe the side; nothing is read yet.
 
@@ -63,11 +65,13 @@ class SequenceSource:
             batch_size: Most sequences in a batch.
             seed: Of all that is drawn.
             cache_bytes: Most bytes of decoded sequences to keep between epochs; larger data is read again.
+            views: Draws two views of each sequence, which then stand in the batch in its place.
         """
         self._files, self._schema, self._policy, self._config = tuple(files), schema, policy, config
         self._validation, self._fraction = validation, fraction
         self._batch_size, self._seed = batch_size, seed
         self._cache_bytes = cache_bytes
+        self._views = views
         self._cache: dict[int, list[SequenceBlock]] = {}
 
     def batches(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
@@ -82,11 +86,37 @@ class SequenceSource:
         max_steps = max(1, _MAX_WINDOW_BYTES // (4 * self._schema.num_features))
         for window in windows(blocks, MAX_WINDOW_SEQUENCES, max_steps):
             seen, next_step = self._cut(window, random)
-            plan = self._plan(seen.lengths, random)
-            for rows in plan[skip:]:
-                padded = pad(seen, rows)
-                yield Batch(padded.values, padded.lengths, next_step[rows])
+            lengths = seen.lengths if self._views is None else np.minimum(seen.lengths, self._views.max_length)
+            plan = self._plan(lengths, random)
+            for place, rows in enumerate(plan):
+                batch = self._batch(seen, next_step, rows, random)  # even if skipped: later draws follow from it
+                if place >= skip:
+                    yield batch
             skip = max(0, skip - len(plan))
+
+    def stream(self, skip: int = 0) -> Iterator[Batch]:
+        """Yield the batches of epoch 1, 2 and so on without end, without the first `skip`.
+
+        Raises:
+            InputError: A file can no longer be read.
+        """
+        for epoch in count(1):
+            found = 0
+            for found, batch in enumerate(self.batches(epoch), start=1):
+                if found > skip:
+                    yield batch
+            if not found:
+                return
+            skip = max(0, skip - found)
+
+    def _batch(
+        self, block: SequenceBlock, next_step: NDArray[np.float32], rows: NDArray[np.int64], random: np.random.Generator
+    ) -> Batch:
+        if self._views is None:
+            padded = pad(block, rows)
+            return Batch(padded.values, padded.lengths, padded.values, next_step[rows])
+        views = self._views.draw(block, rows, random)
+        return Batch(views.values, views.lengths, views.targets, np.concatenate([next_step[rows], next_step[rows]]))
 
     def _blocks(self, place: int) -> Iterator[SequenceBlock]:
         """Yield this side's sequences of a file, without empty ones and without what training does not need."""
@@ -114,7 +144,7 @@ class SequenceSource:
         """Return what the encoder sees of each sequence, and the step after it, float32 (sequences, features)."""
         lengths = window.lengths
         next_step = np.full((window.num_sequences, self._schema.num_features), np.nan, dtype=np.float32)
-        if self._config.task == "reconstruct":
+        if "prediction" not in self._config.heads:
             return window, next_step
         seen = np.maximum(lengths - 1, 1)
         if not self._validation:

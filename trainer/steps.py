@@ -16,6 +16,8 @@ from trainer.config import TrainingConfig
 from trainer.losses import Batch, Objective
 from trainer.network import Network
 
+_WARM_UP_STEPS = 20
+
 
 def seed_everything(seed: int) -> None:
     """Make initial weights and every operation repeatable on this machine."""
@@ -28,7 +30,18 @@ def signature(num_features: int) -> Batch:
     return Batch(
         tf.TensorSpec((None, None, num_features), tf.float32),
         tf.TensorSpec((None,), tf.int32),
+        tf.TensorSpec((None, None, num_features), tf.float32),
         tf.TensorSpec((None, num_features), tf.float32),
+    )
+
+
+def _warm_cosine(peak: float, num_steps: int) -> Any:
+    warm_up = min(_WARM_UP_STEPS, num_steps // 2)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0 if warm_up else peak,
+        max(1, num_steps - warm_up),
+        warmup_target=peak if warm_up else None,
+        warmup_steps=warm_up,
     )
 
 
@@ -40,41 +53,63 @@ class Steps:
     """
 
     def __init__(
-        self, network: Network, objective: Objective, config: TrainingConfig, profile: SequenceProfile
+        self,
+        network: Network,
+        objective: Objective,
+        config: TrainingConfig,
+        profile: SequenceProfile,
+        decay_steps: int | None = None,
     ) -> None:
+        """Build the optimizer and describe the steps; they are compiled when first used.
+
+        Args:
+            network: The models.
+            objective: Their losses.
+            config: Learning rate and clipping.
+            profile: Statistics of the training sequences.
+            decay_steps: Batches over which the learning rate rises shortly and then falls to 0; None keeps it.
+        """
         self._objective = objective
         variables = network.scorer.trainable_variables
-        clip_norm = config.clip_norm or None
-        self.optimizer = keras.optimizers.Adam(config.learning_rate, global_clipnorm=clip_norm)
+        rate = config.learning_rate if decay_steps is None else _warm_cosine(config.learning_rate, decay_steps)
+        self.optimizer = keras.optimizers.Adam(rate, global_clipnorm=config.clip_norm or None)
         self.optimizer.build(variables)
         shapes = signature(len(profile.mean))
 
-        def learn(values: Any, lengths: Any, next_step: Any) -> Any:
-            batch = Batch(values, lengths, next_step)
+        def learn(*tensors: Any) -> Any:
+            batch = Batch(*tensors)
             with tf.GradientTape() as tape:
-                scores = network.scorer({"values": values, "lengths": lengths}, training=True)
+                scores = network.scorer({"values": batch.values, "lengths": batch.lengths}, training=True)
                 sums = objective.sums(batch, scores)
                 loss = tf.reduce_sum(tf.math.divide_no_nan(sums[:, 0], sums[:, 1]))
             gradients = tape.gradient(loss, variables)
             self.optimizer.apply(gradients, variables)
             return sums
 
-        def score(values: Any, lengths: Any, next_step: Any) -> Any:
-            scores = network.scorer({"values": values, "lengths": lengths}, training=False)
-            return objective.sums(Batch(values, lengths, next_step), scores)
+        def score(*tensors: Any) -> Any:
+            batch = Batch(*tensors)
+            scores = network.scorer({"values": batch.values, "lengths": batch.lengths}, training=False)
+            return objective.sums(batch, scores)
 
         constant = tf.constant(objective.baseline_scores(profile))
 
-        def score_means(values: Any, lengths: Any, next_step: Any) -> Any:
+        def score_means(*tensors: Any) -> Any:
+            batch = Batch(*tensors)
             scores = {
-                "reconstruction": tf.broadcast_to(constant, tf.shape(values)),
-                "prediction": tf.broadcast_to(constant, tf.shape(next_step)),
+                "reconstruction": tf.broadcast_to(constant, tf.shape(batch.targets)),
+                "prediction": tf.broadcast_to(constant, tf.shape(batch.next_step)),
+                "contrast": tf.zeros((tf.shape(batch.lengths)[0], 1)),  # all alike: no view is told from another
             }
-            return objective.sums(Batch(values, lengths, next_step), scores)
+            return objective.sums(batch, scores)
 
         self._learn = tf.function(learn, input_signature=shapes, autograph=False)
         self._score = tf.function(score, input_signature=shapes, autograph=False)
         self._score_means = score_means
+
+    @property
+    def num_done(self) -> int:
+        """Batches learned from so far, over all resumptions."""
+        return int(self.optimizer.iterations.numpy())
 
     def learn(self, batch: Batch) -> NDArray[np.float64]:
         """Take one step of gradient descent; return the sums before it, float64 (heads, 3)."""

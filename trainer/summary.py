@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from data.layout import RunLayout
-from trainer.progress import duration, figures
+from trainer.progress import duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class TrainSummary:
         lines = []
         if self.already_finished:
             lines.append(f"{layout.root}: this run is finished; nothing was done. Give more --epochs to go on.")
-        lines += [f"parameters   {history['num_parameters']:,}", f"epochs       {self._epochs()}"]
+        lines += [f"parameters   {history['num_parameters']:,}", f"learned      {self._epochs()}"]
         lines.append(f"{history['watched']:<12} {self._best()}")
         if history["epochs"]:
             lines.append(f"speed        {history['rows_per_second']:,.0f} rows/s over {duration(history['seconds'])}")
@@ -42,22 +42,32 @@ class TrainSummary:
     def _epochs(self) -> str:
         run, history = len(self.history["epochs"]), self.history
         if not run:
-            return "0: the model is untrained"
+            return "nothing: the model is untrained"
+        text = f"{history['num_steps']:,} batches in {run} epochs"
+        if history["measured_in"] == "steps":
+            text = f"{history['num_steps']:,} batches"
+        if history["patience"] is None:
+            return text
         why = f", stopped early after {history['patience']} without a better one" if history["stopped_early"] else ""
-        return f"{run}, the best is epoch {history['best_epoch']}{why}"
+        return f"{text}, the best is {'epoch' if 'epochs' in text else 'part'} {history['best_epoch']}{why}"
 
     def _best(self) -> str:
-        history = self.history
-        accuracy = "".join(f", {text}" for text in figures(history["best"]) if text.startswith(self._accuracy_name()))
-        baseline = history["baseline"]
-        beside = f"{baseline['loss']:.4f}"
-        if "binary_accuracy" in baseline:
-            beside += f", binary_accuracy {baseline['binary_accuracy']:.4f}"
-        value = history["best_loss"]
-        return f"{value:.4f} ({self.loss}){accuracy}; answering with the mean scores {beside}"
-
-    def _accuracy_name(self) -> str:
-        return "binary_accuracy" if self.history["watched"] == "loss" else "val_binary_accuracy"
+        """Return the watched loss, with what is beside it and what answering with the mean or by chance scores."""
+        best, baseline = self.history["best"], self.history["baseline"]
+        prefix = self.history["watched"].removesuffix("loss")
+        told = [f"{best[f'{prefix}loss']:.4f} ({self.loss}); answering with the mean scores {baseline['loss']:.4f}"]
+        if f"{prefix}contrast_loss" in best or f"{prefix}contrast_accuracy" in best:
+            told = [f"{best[f'{prefix}loss']:.4f}"]
+            right = best[f"{prefix}contrast_accuracy"]
+            told.append(f"views told from others {right:.1%}")
+        for head in ("reconstruction", "prediction"):
+            if f"{prefix}{head}_loss" in best:
+                scored, mean = best[f"{prefix}{head}_loss"], baseline[f"{head}_loss"]
+                told.append(f"{head} {scored:.4f} ({self.loss}; the mean scores {mean:.4f})")
+        if f"{prefix}binary_accuracy" in best:
+            right, mean = best[f"{prefix}binary_accuracy"], baseline["binary_accuracy"]
+            told.append(f"{prefix}binary_accuracy {right:.4f} (the mean {mean:.4f})")
+        return ", ".join(told)
 
     def _files(self) -> list[tuple[Any, str]]:
         layout = self.layout

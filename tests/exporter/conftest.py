@@ -125,6 +125,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, profile: SequenceProfile)
             num_recurrent=num_recurrent,
             opset=opset,
             source="model",
+            frame=model.frame,
         )
         contract = contract_for(model, profile)
         encoder = Encoder.from_bytes(assemble(graph, contract), source="model")

@@ -13,7 +13,15 @@ from trainer.job import train
 from trainer.losses import Batch
 
 # Small enough to train in a second, with everything in it that can go wrong: empty rows and missing values.
-SMALL = {"features": ["x", "y"], "units": 4, "embedding_dim": 5, "epochs": 2, "batch_size": 8, "bidirectional": False}
+SMALL = {
+    "features": ["x", "y"],
+    "objective": "reconstruct",
+    "units": 4,
+    "embedding_dim": 5,
+    "epochs": 2,
+    "batch_size": 8,
+    "bidirectional": False,
+}
 
 
 @pytest.fixture
@@ -37,7 +45,7 @@ def batch() -> Batch:
     lengths = np.array([6, 1, 3, 0, 4], np.int32)
     next_step = random.random((5, 3)).astype(np.float32)
     next_step[3] = np.nan
-    return Batch(values, lengths, next_step)
+    return Batch(values, lengths, values, next_step)
 
 
 @pytest.fixture(scope="session")

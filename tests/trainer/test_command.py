@@ -16,6 +16,7 @@ from trainer.options import SECTIONS
 from trainer.progress import BarProgress, PlainProgress, Progress, make_progress
 
 SMALL = ["--features", "x,y", "--units", 4, "--forward-only", "--embedding-dim", 3, "--epochs", 1]
+SMALL += ["--objective", "reconstruct"]
 
 
 def test_it_trains_and_ends_with_a_summary(data, tmp_path):

@@ -87,5 +87,5 @@ def test_what_is_not_said_takes_its_default():
     ],
 )
 def test_a_task_knows_its_heads_and_what_it_can_learn_from(task, heads, min_length):
-    config = ModelConfig(task=task)
+    config = ModelConfig(task=task, objective="reconstruct")
     assert (config.heads, config.min_length) == (heads, min_length)

@@ -48,7 +48,7 @@ def test_padding_and_missing_targets_change_no_loss_and_no_gradient(loss, batch,
         values[padding] = garbage
         variables = {head: tf.Variable(score) for head, score in scores.items()}
         with tf.GradientTape() as tape:
-            sums = objective.sums(Batch(values, batch.lengths, batch.next_step), variables)
+            sums = objective.sums(Batch(values, batch.lengths, values, batch.next_step), variables)
             total = tf.reduce_sum(sums[:, 0])
         return sums.numpy(), *(gradient.numpy() for gradient in tape.gradient(total, list(variables.values())))
 
@@ -64,8 +64,9 @@ def test_padding_and_missing_targets_change_no_loss_and_no_gradient(loss, batch,
 
 
 def test_a_batch_without_any_value_has_loss_zero(profile):
-    objective = Objective(ModelConfig(), profile)
-    empty = Batch(np.zeros((1, 2, 3), np.float32), np.zeros(1, np.int32), np.full((1, 3), np.nan, np.float32))
+    objective = Objective(ModelConfig(objective="reconstruct"), profile)
+    nothing = np.zeros((1, 2, 3), np.float32)
+    empty = Batch(nothing, np.zeros(1, np.int32), nothing, np.full((1, 3), np.nan, np.float32))
     totals = objective.sums(empty, {"reconstruction": np.ones((1, 2, 3), np.float32)}).numpy()
     assert objective.report(totals) == {"loss": 0.0}
 
@@ -82,8 +83,8 @@ def test_a_report_means_over_values_not_over_batches(profile):
 
 
 def test_standardised_targets_make_the_mean_the_baseline(batch, profile):
-    objective = Objective(ModelConfig(), profile)
+    objective = Objective(ModelConfig(objective="reconstruct"), profile)
     values = np.broadcast_to(np.asarray(profile.mean, np.float32), (5, 6, 3))
     scores = {"reconstruction": np.broadcast_to(objective.baseline_scores(profile), values.shape)}
-    sums = objective.sums(Batch(values, batch.lengths, batch.next_step), scores).numpy()
+    sums = objective.sums(Batch(values, batch.lengths, values, batch.next_step), scores).numpy()
     np.testing.assert_allclose(sums[0, 0], 0, atol=1e-9)

@@ -1,0 +1,97 @@
+"""What a training does where its options leave it open: chosen from the data, and told before it starts.
+
+Comparing views of sequences needs some thousand batches to beat an untrained encoder, whether the data holds fifty
+sequences or fifty million; so a training of that kind is measured in batches, not in passes over the data. Frames keep
+what a recurrent layer reads to some fifty steps: as accurate, and cheaper to train and to serve by their size.
+"""
+
+from dataclasses import dataclass, replace
+
+from data.profile import QUANTILES, SequenceProfile
+from trainer.config import TrainJob
+
+_MEDIAN = QUANTILES.index(0.5)
+_FRAMES_A_SEQUENCE = 50
+_MAX_FRAME_WIDTH = 512
+_EPOCHS = 100  # of a reconstruction, which early stopping ends sooner
+_PATIENCE = 10
+_RECONSTRUCT_BATCH_SIZE = 64
+_BATCH_SIZE = 32
+_LARGE_BATCH_SIZE = 64
+_LARGE = 20_000
+_LEAST_STEPS, _MOST_STEPS = 1_000, 4_000
+_PASSES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A job without open options.
+
+    Attributes:
+        job: The options in force.
+        notes: What was chosen and why, a line each.
+    """
+
+    job: TrainJob
+    notes: tuple[str, ...]
+
+
+def choose(job: TrainJob, profile: SequenceProfile, num_training: int, validation_fraction: float) -> Recipe:
+    """Fill in the options that are open.
+
+    Args:
+        job: Options as given.
+        profile: Statistics of the training sequences.
+        num_training: Sequences to learn from.
+        validation_fraction: Share that is held out.
+    """
+    frame = job.model.frame or choose_frame(profile)
+    training = replace(job.training, validation_fraction=validation_fraction)
+    if job.model.contrasts:
+        size = training.batch_size or (_LARGE_BATCH_SIZE if num_training >= _LARGE else _BATCH_SIZE)
+        steps = training.steps
+        if steps is None and training.epochs is None:
+            steps = min(max(_LEAST_STEPS, _PASSES * num_training // size), _MOST_STEPS)
+        training = replace(training, batch_size=size, steps=steps)
+    else:
+        size = training.batch_size or _RECONSTRUCT_BATCH_SIZE
+        epochs = _EPOCHS if training.steps is None and training.epochs is None else training.epochs
+        training = replace(training, batch_size=size, epochs=epochs, patience=training.patience or _PATIENCE)
+    chosen = replace(job, model=replace(job.model, frame=frame), training=training)
+    return Recipe(chosen, tuple(_notes(chosen, profile, num_training)))
+
+
+def choose_frame(profile: SequenceProfile) -> int:
+    """Return how many steps to read as one, so that half of the sequences are at most some fifty frames long."""
+    wanted = profile.length_quantiles[_MEDIAN] // _FRAMES_A_SEQUENCE
+    return max(1, min(wanted, _MAX_FRAME_WIDTH // len(profile.mean)))
+
+
+def num_steps(job: TrainJob, num_training: int) -> int:
+    """Return how many batches a job without open options learns from at most."""
+    training = job.training
+    if training.steps is not None:
+        return training.steps
+    return (training.epochs or 0) * -(-num_training // (training.batch_size or 1))
+
+
+def _notes(job: TrainJob, profile: SequenceProfile, num_training: int) -> list[str]:
+    training, lines = job.training, []
+    what = {
+        "hybrid": "tells views of a sequence from other sequences, and reconstructs it",
+        "contrast": "tells views of a sequence from other sequences",
+    }.get(str(job.model.objective), "predicts" if not job.model.reconstructs else "reconstructs sequences")
+    how = f"{job.model.objective}: {what}; "
+    if training.steps is not None:
+        passes = training.steps * (training.batch_size or 1) / max(num_training, 1)
+        how += f"{training.steps:,} batches of {training.batch_size} sequences ({passes:,.1f} passes over the data)"
+    else:
+        how += f"at most {training.epochs:,} passes in batches of {training.batch_size}"
+    lines.append(how)
+    if job.model.frame and job.model.frame > 1:
+        median = profile.length_quantiles[_MEDIAN]
+        lines.append(
+            f"frames of {job.model.frame} steps: a sequence of {median} steps (the median) is read as "
+            f"{-(-median // job.model.frame)}"
+        )
+    return lines
