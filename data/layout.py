@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-# Name of the layer in encoder.keras that fills up the last frame; its padding tells the exporter how many steps a frame
-# has, and so how many frames the recurrent layers read of a sequence.
+# Begins the name of each layer in encoder.keras that fills up the last frame; its padding tells the exporter how many
+# steps a frame has, and so how many frames the recurrent layers read of a sequence.
 FRAME_LAYER = "whole_frames"
 
 

@@ -68,7 +68,7 @@ def refuse_unsupported(config: Mapping[str, Any], source: str) -> None:
         )
     for layer in _flat_layers(config):
         kind = layer.get("class_name")
-        if kind == "ZeroPadding1D" and _name(layer) == FRAME_LAYER:
+        if kind == "ZeroPadding1D" and _name(layer).startswith(FRAME_LAYER):
             continue
         if layer.get("registered_name") in (None, kind) and kind in SUPPORTED:
             continue

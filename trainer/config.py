@@ -14,6 +14,7 @@ from data.secrets import without_secrets
 from data.sequences import TRUNCATES, LengthPolicy, Truncate
 
 CELLS = ("lstm", "gru")
+READS = ("values", "differences", "both")
 ACTIVATIONS = ("tanh", "relu")
 POOLINGS = ("last", "mean", "max", "concat")
 OBJECTIVES = ("hybrid", "reconstruct", "contrast")
@@ -88,6 +89,8 @@ class ModelConfig:
         cell: Recurrent cell, ``lstm`` or ``gru``.
         units: Units of each recurrent layer and direction.
         layers: Recurrent layers of the encoder, and of the decoder.
+        reads: Whether recurrent layers read the ``values``, their ``differences`` from step to step, or ``both``, each
+            by layers of its own.
         frame: Consecutive steps that the encoder reads as one; None is chosen from the lengths (`trainer.recipe`).
         bidirectional: Whether the encoder also reads each sequence backwards.
         activation: Of the recurrent layers, ``tanh`` or ``relu``.
@@ -108,6 +111,7 @@ class ModelConfig:
     cell: str = "lstm"
     units: int = 64
     layers: int = 1
+    reads: str = "values"
     frame: int | None = None
     bidirectional: bool = True
     activation: str = "tanh"
@@ -127,6 +131,7 @@ class ModelConfig:
         if decoder is None:
             object.__setattr__(self, "decoder", _DECODER_OF[str(self.objective)])
         _one_of("cell", self.cell, CELLS)
+        _one_of("reads", self.reads, READS)
         _one_of("activation", self.activation, ACTIVATIONS)
         _one_of("pooling", self.pooling, POOLINGS)
         _one_of("decoder", str(self.decoder), DECODERS)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from data.layout import FRAME_LAYER
 from data.profile import SequenceProfile
+from data.sequences import SequenceBlock
 from trainer.backend import keras
 from trainer.config import ModelConfig
 
@@ -29,6 +30,25 @@ def moments(profile: SequenceProfile) -> tuple[NDArray[np.float32], NDArray[np.f
     mean = np.asarray(profile.mean, dtype=np.float32)
     std = np.asarray(profile.std, dtype=np.float64)
     return mean, np.where(std > _SMALLEST_STD, std, 1.0).astype(np.float32)
+
+
+def spread_of_differences(block: SequenceBlock, profile: SequenceProfile) -> NDArray[np.float32]:
+    """Return the root mean square of the differences from step to step of standardised values, float32 (features).
+
+    A feature that never changes gets 1.
+
+    Args:
+        block: Some of the training sequences, raw units.
+        profile: Statistics of all of them.
+    """
+    mean, std = moments(profile)
+    scaled = np.clip((block.values - mean) / std, -MAX_DEVIATIONS, MAX_DEVIATIONS).astype(np.float64)
+    inside = np.ones(len(scaled), dtype=np.bool_)
+    inside[block.offsets[:-1][block.lengths > 0]] = False  # a first step differs from nothing
+    changes = np.diff(scaled, axis=0, prepend=np.nan)[inside]
+    count = np.maximum((~np.isnan(changes)).sum(axis=0), 1)
+    spread = np.sqrt(np.nansum(changes**2, axis=0) / count)
+    return np.where(spread > 0, spread, 1.0).astype(np.float32)
 
 
 def valid_steps(values: Any, lengths: Any) -> Any:
@@ -64,51 +84,87 @@ def recurrent_layer(config: ModelConfig, name: str, units: int | None = None, **
     return kind(units or config.units, activation=config.activation, name=name, **options)
 
 
-def build_encoder(config: ModelConfig, profile: SequenceProfile) -> Any:
+def build_encoder(
+    config: ModelConfig, profile: SequenceProfile, difference_std: NDArray[np.float32] | None = None
+) -> Any:
     """Build the encoder.
 
     Args:
         config: The architecture.
         profile: Statistics of the training sequences, to standardise with.
+        difference_std: float32 (features), spread of the differences from step to step of standardised values; None
+            takes them as they are.
 
     Returns:
         A Keras model from ``values`` float32 (batch, time, features), raw units, NaN allowed, and ``lengths`` int32
-        (batch) to the embedding, float32 (batch, embedding_dim). What stands beyond a length has no influence.
+        (batch) to the embedding, float32 (batch, embedding_dim). What stands beyond a length has no influence. Where
+        both values and differences are read, the first half is what was made of the values.
     """
     num_features = len(profile.mean)
     values = keras.Input((None, num_features), name="values", dtype="float32")
     lengths = keras.Input((), name="lengths", dtype="int32")
     mask = valid_steps(values, lengths)  # (batch, time)
     steps = standardised(values, mask, profile, "standardise")
-    frame = config.frame or 1
-    if frame > 1:
-        steps = fold(steps, frame)  # (batch, frames, frame × features)
-        lengths_read = ops.floor_divide(ops.add(lengths, frame - 1), frame)  # of a frame with any real step
-        mask = valid_steps(steps, lengths_read)
-    else:
-        lengths_read = lengths
-    for place in range(config.layers):
-        steps, states = _recurrent(config, f"encoder_{config.cell}_{place + 1}", steps, mask)
-    embedding = _pool(config, steps, states, mask, lengths_read)
+    branches = []
+    if config.reads != "differences":
+        branches.append(_branch(config, steps, mask, lengths, "encoder"))
+    if config.reads != "values":
+        changes = differences(steps, values, mask, difference_std)
+        branches.append(_branch(config, changes, mask, lengths, "encoder_differences"))
+    embedding = branches[0] if len(branches) == 1 else layers.Concatenate(name="joined")(branches)
     if config.embedding_dim is not None:
         embedding = layers.Dense(config.embedding_dim, name="embedding")(embedding)  # (batch, embedding_dim)
     return keras.Model({"values": values, "lengths": lengths}, embedding, name="encoder")
 
 
-def fold(steps: Any, frame: int) -> Any:
+def differences(steps: Any, values: Any, mask: Any, difference_std: NDArray[np.float32] | None) -> Any:
+    """Return how much each step differs from the one before it; 0 at the first one and wherever either is missing.
+
+    Args:
+        steps: float32 (batch, time, features), standardised.
+        values: float32 (batch, time, features), raw: what is missing in it is NaN.
+        mask: bool (batch, time), true at real steps.
+        difference_std: float32 (features), what counts as a difference of 1; None is 1.
+    """
+    known = ops.cast(ops.logical_and(ops.expand_dims(mask, -1), ops.logical_not(ops.isnan(values))), "float32")
+    both = ops.multiply(known, _one_later(known))
+    changes = ops.multiply(ops.subtract(steps, _one_later(steps)), both)
+    if difference_std is not None:
+        changes = layers.Rescaling((1 / difference_std).tolist(), name="standardise_differences")(changes)
+    return ops.clip(changes, -MAX_DEVIATIONS, MAX_DEVIATIONS)
+
+
+def _one_later(steps: Any) -> Any:
+    return ops.concatenate([ops.zeros_like(steps[:, :1]), steps[:, :-1]], axis=1)
+
+
+def _branch(config: ModelConfig, steps: Any, mask: Any, lengths: Any, name: str) -> Any:
+    """Return one vector a sequence, (batch, width), by recurrent layers over frames of `steps`, and pooling."""
+    frame = config.frame or 1
+    if frame > 1:
+        steps = fold(steps, frame, f"{FRAME_LAYER}_of_{name}")  # (batch, frames, frame × features)
+        lengths = ops.floor_divide(ops.add(lengths, frame - 1), frame)  # frames with any real step
+        mask = valid_steps(steps, lengths)
+    for place in range(config.layers):
+        steps, states = _recurrent(config, f"{name}_{config.cell}_{place + 1}", steps, mask)
+    return _pool(config, steps, states, mask, lengths, name)
+
+
+def fold(steps: Any, frame: int, name: str = FRAME_LAYER) -> Any:
     """Lay `frame` consecutive steps side by side, as one.
 
     Args:
         steps: float32 (batch, time, features).
         frame: Steps in a frame; zeros fill up the last one.
+        name: Of the layer that fills up; by its beginning the exporter knows it.
 
     Returns:
         float32 (batch, ceil(time / frame), frame × features).
     """
-    filled = layers.ZeroPadding1D((0, frame - 1), name=FRAME_LAYER)(steps)
+    filled = layers.ZeroPadding1D((0, frame - 1), name=name)(steps)
     # Each slice ends so that all have ceil(time / frame) steps; a reshape would need the time, which is open here.
     slices = [filled[:, place : (place - (frame - 1)) or None : frame] for place in range(frame)]
-    return layers.Concatenate(name="frames")(slices)
+    return ops.concatenate(slices, axis=-1)
 
 
 def _recurrent(config: ModelConfig, name: str, steps: Any, mask: Any) -> tuple[Any, list[Any]]:
@@ -121,7 +177,7 @@ def _recurrent(config: ModelConfig, name: str, steps: Any, mask: Any) -> tuple[A
     return outputs, [states[0], states[len(states) // 2]]  # the hidden states; an LSTM's cell states stay inside
 
 
-def _pool(config: ModelConfig, steps: Any, states: list[Any], mask: Any, lengths: Any) -> Any:
+def _pool(config: ModelConfig, steps: Any, states: list[Any], mask: Any, lengths: Any, name: str) -> Any:
     """Return one vector a sequence, (batch, width); a sequence without steps gets zeros from mean and max."""
     parts, pooling = [], config.pooling
     real = ops.expand_dims(mask, -1)  # (batch, time, 1)
@@ -133,4 +189,4 @@ def _pool(config: ModelConfig, steps: Any, states: list[Any], mask: Any, lengths
     if pooling in ("max", "concat"):
         highest = ops.max(ops.where(real, steps, _LOWEST), axis=1)
         parts.append(ops.where(ops.greater(ops.expand_dims(lengths, 1), 0), highest, 0.0))
-    return parts[0] if len(parts) == 1 else layers.Concatenate(name="pooled")(parts)
+    return parts[0] if len(parts) == 1 else layers.Concatenate(name=f"{name}_pooled")(parts)

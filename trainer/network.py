@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from data.profile import SequenceProfile
 from trainer.backend import keras
 from trainer.config import ModelConfig
@@ -24,7 +27,7 @@ class Network:
             nothing is reconstructed. With a reversed target it writes the newest step first.
         autoencoder: {values, lengths} → what the task asks for, in raw units: the reconstruction (batch, time,
             features), the prediction of the next step (batch, features), or a dict of both; where views are only
-            compared, what is compared: a unit vector (batch, projection).
+            compared, what is compared: unit vectors (batch, branches, projection).
         scorer: {values, lengths} → dict of all heads as standardised values, logits or unit vectors: what the losses
             compare.
     """
@@ -45,20 +48,26 @@ class Network:
         return [variable.value for variable in self.scorer.trainable_variables]
 
 
-def build_network(config: ModelConfig, profile: SequenceProfile, fixed_length: int) -> Network:
+def build_network(
+    config: ModelConfig,
+    profile: SequenceProfile,
+    fixed_length: int,
+    difference_std: NDArray[np.float32] | None = None,
+) -> Network:
     """Build all models of a training.
 
     Args:
         config: The architecture and the task.
         profile: Statistics of the training sequences.
         fixed_length: Steps of the longest sequence: what fixed-length decoders write.
+        difference_std: float32 (features), by `trainer.model.spread_of_differences`.
 
     Raises:
         UsageError: A fixed-length decoder would be of absurd size.
     """
     num_features = len(profile.mean)
     check_fixed_length(config, fixed_length, num_features)
-    encoder = build_encoder(config, profile)
+    encoder = build_encoder(config, profile, difference_std)
     values = keras.Input((None, num_features), name="values", dtype="float32")
     lengths = keras.Input((), name="lengths", dtype="int32")
     inputs = {"values": values, "lengths": lengths}
@@ -76,7 +85,7 @@ def build_network(config: ModelConfig, profile: SequenceProfile, fixed_length: i
         scores["prediction"] = head(embedding)
         raw["prediction"] = raw_values(scores["prediction"], profile, config.loss, "prediction")
     if "contrast" in config.heads:
-        scores["contrast"] = _projection(embedding)
+        scores["contrast"] = _projections(config, embedding)
         raw = raw or {"contrast": scores["contrast"]}
     outputs = raw if len(raw) > 1 else next(iter(raw.values()))
     return Network(
@@ -118,14 +127,26 @@ def _reversed(steps: Any, mask: Any) -> Any:
     return ops.take_along_axis(steps, ops.expand_dims(ops.maximum(lengths - places, 0), -1), axis=1)
 
 
-def _projection(embedding: Any) -> Any:
-    """Return the unit vectors in which views are compared, (batch, projection); the encoder is served without them.
+def _projections(config: ModelConfig, embedding: Any) -> Any:
+    """Return the unit vectors in which views are compared, (batch, branches, projection).
+
+    What was made of the values and what was made of their differences are compared each by itself: both have to be
+    telling. The encoder is served without the projections.
 
     Source: Chen et al. (2020), "A simple framework for contrastive learning of visual representations".
     """
-    hidden = layers.Dense(_PROJECTION_DIM, activation="relu", name="projection_hidden")(embedding)
-    projected = layers.Dense(_PROJECTION_DIM, name="projection")(hidden)
-    return layers.UnitNormalization(name="projection_direction")(projected)
+    if config.reads != "both" or config.embedding_dim is not None:
+        parts = [embedding]
+    else:
+        half = embedding.shape[-1] // 2
+        parts = [embedding[:, :half], embedding[:, half:]]
+    return ops.stack([_projection(part, f"projection_{place}") for place, part in enumerate(parts, start=1)], axis=1)
+
+
+def _projection(embedding: Any, name: str) -> Any:
+    hidden = layers.Dense(_PROJECTION_DIM, activation="relu", name=f"{name}_hidden")(embedding)
+    projected = layers.Dense(_PROJECTION_DIM, name=name)(hidden)
+    return layers.UnitNormalization(name=f"{name}_direction")(projected)
 
 
 def _prediction_head(config: ModelConfig, embedding_dim: int, num_features: int) -> Any:

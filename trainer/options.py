@@ -106,6 +106,9 @@ SECTIONS: dict[str, list[click.Option]] = {
         _choice("--cell", config.CELLS, "Recurrent cell."),
         _option("--units", "Units of each recurrent layer and direction.", _POSITIVE, metavar="N"),
         _option("--layers", "Recurrent layers of the encoder, and of the decoder.", _POSITIVE, metavar="N"),
+        _choice(
+            "--reads", config.READS, "What the encoder reads: the values, how they change from step to step, or both."
+        ),
         _frame(),
         _option("--bidirectional/--forward-only", "Whether the encoder also reads backwards."),
         _choice("--activation", config.ACTIVATIONS, "Of the recurrent layers."),

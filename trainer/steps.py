@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from data.profile import SequenceProfile
 from trainer.backend import keras, tf
 from trainer.config import TrainingConfig
+from trainer.fused import fused
 from trainer.losses import Batch, Objective
 from trainer.network import Network
 
@@ -76,10 +77,14 @@ class Steps:
         self.optimizer.build(variables)
         shapes = signature(len(profile.mean))
 
+        def call(batch: Batch, training: bool) -> Any:
+            with fused(network.scorer):
+                return network.scorer({"values": batch.values, "lengths": batch.lengths}, training=training)
+
         def learn(*tensors: Any) -> Any:
             batch = Batch(*tensors)
             with tf.GradientTape() as tape:
-                scores = network.scorer({"values": batch.values, "lengths": batch.lengths}, training=True)
+                scores = call(batch, training=True)
                 sums = objective.sums(batch, scores)
                 loss = tf.reduce_sum(tf.math.divide_no_nan(sums[:, 0], sums[:, 1]))
             gradients = tape.gradient(loss, variables)
@@ -88,9 +93,10 @@ class Steps:
 
         def score(*tensors: Any) -> Any:
             batch = Batch(*tensors)
-            scores = network.scorer({"values": batch.values, "lengths": batch.lengths}, training=False)
+            scores = call(batch, training=False)
             return objective.sums(batch, scores)
 
+        num_branches = network.scorer.output["contrast"].shape[1] if "contrast" in objective.heads else 1
         constant = tf.constant(objective.baseline_scores(profile))
 
         def score_means(*tensors: Any) -> Any:
@@ -98,7 +104,9 @@ class Steps:
             scores = {
                 "reconstruction": tf.broadcast_to(constant, tf.shape(batch.targets)),
                 "prediction": tf.broadcast_to(constant, tf.shape(batch.next_step)),
-                "contrast": tf.zeros((tf.shape(batch.lengths)[0], 1)),  # all alike: no view is told from another
+                "contrast": tf.zeros(
+                    (tf.shape(batch.lengths)[0], num_branches, 1)
+                ),  # all alike: no view is told from another
             }
             return objective.sums(batch, scores)
 
