@@ -355,3 +355,21 @@ def test_inspect_with_a_record_of_another_version(tiny: Tiny, tmp_path: Path) ->
     record["options"]["of_tomorrow"] = 1
     (out / "_RUN").write_text(json.dumps(record))
     assert "damaged or of another version" in done("inspect", out).output
+
+
+def test_inspect_tells_the_state_of_each_part_and_what_a_rerun_would_make(tiny: Tiny, tmp_path: Path) -> None:
+    for place, name in enumerate("abcd"):
+        write_sequences(tmp_path / "in" / f"{name}.parquet", sequences(20, seed=place))
+    out = tmp_path / "out"
+    words = ("run", tmp_path / "in", "--model", tiny.bundle, "--out", out)
+    done(*words)
+    assert "A rerun would make nothing." in done("inspect", out).output
+    write_sequences(tmp_path / "in" / "b.parquet", sequences(25, seed=9))
+    (out / "c.parquet").unlink()
+    (tmp_path / "in" / "d.parquet").unlink()
+    said = done("inspect", out).output
+    assert "1 whole, 1 stale, 1 missing, 1 orphaned" in said
+    for line in ("stale: b.parquet", "missing: c.parquet", "orphaned (its input is gone): d.parquet"):
+        assert f"  {line}\n" in said
+    assert "A rerun would make 2 parts and skip 1." in said
+    assert "2 parts made, 1 up to date" in done(*words).output
