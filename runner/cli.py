@@ -18,6 +18,7 @@ import click
 
 from data.errors import SeqembedError, UsageError
 from data.secrets import scrub
+from runner.signals import TERMINATED
 
 # Name → where its click command lives, its one-line help, and the extra that brings what it imports.
 _COMMANDS = {
@@ -90,6 +91,10 @@ class CommandGroup(click.Group):
         except (click.Abort, KeyboardInterrupt):
             click.echo("interrupted", err=True)
             sys.exit(_INTERRUPTED)
+        except SystemExit as end:
+            if end.code == TERMINATED:
+                click.echo("terminated", err=True)
+            raise
         except BrokenPipeError:
             # `seqembed inspect … | head` closes our output; that is the reader's right and no bug.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -176,5 +181,5 @@ def main() -> None:
     seqembed run tonight/ --model encoder.onnx --out vectors/   every night, without TensorFlow
 
     Exit codes: 0 done, 1 bug, 2 usage, 3 input data, 4 model or contract, 5 parity or quality gate, 6 output,
-    130 interrupted.
+    130 interrupted, 143 terminated.
     """  # noqa: D301 - \b is the character that click takes for "leave these lines as they are"

@@ -9,7 +9,7 @@ from typing import Any
 from pyarrow import fs
 
 from data.contract import ModelContract
-from data.errors import BundleError, InputError
+from data.errors import BundleError, InputError, OutputError, UsageError
 from data.inputs import filesystem_and_path
 from data.layout import RunLayout
 from data.profile import QUANTILES
@@ -22,6 +22,7 @@ from runner.plan import bundle_sha256, plan_run
 
 _MOST_FEATURES = 30
 _MOST_PARTS = 50
+_SAID = {"rows_made", "seconds", "model"}
 
 
 def describe(given: str) -> Iterator[str]:
@@ -121,7 +122,7 @@ def _run_directory(layout: RunLayout) -> Iterator[str]:
 
 def _output_directory(given: str) -> Iterator[str]:
     output = OutputDirectory(given)
-    footers, record = output.footers(), output.read_record()
+    footers, record = output.read_ledger().parts, output.read_record()
     if not footers and record is None:
         raise InputError(f"{output.given}: neither a model, nor a run directory, nor an output directory of seqembed.")
     totals = sum((footer.counts for footer in footers.values()), PartCounts())
@@ -133,10 +134,11 @@ def _output_directory(given: str) -> Iterator[str]:
     )
     for model in sorted({footer.key.model_sha256 for footer in footers.values()}):
         yield f"Model sha256 {model[:16]}…"
-    if success is None:
-        yield "No _SUCCESS: the last run did not finish. Run it again; finished parts are skipped."
-    else:
+    if success is not None and _SAID <= success.keys():
         yield f"Last complete run: {success['rows_made']:,} rows made in {success['seconds']} s by {success['model']}"
+    else:
+        what = "A damaged _SUCCESS" if output.is_marked else "No _SUCCESS"
+        yield f"{what}: the last run counts as not finished. Run it again; finished parts are skipped."
     if record is not None:
         yield ""
         yield from _rerun(output, record)
@@ -145,12 +147,20 @@ def _output_directory(given: str) -> Iterator[str]:
 def _rerun(output: OutputDirectory, record: Mapping[str, Any]) -> Iterator[str]:
     """Tell which parts are whole, stale, missing or orphaned, and so what the same run would do now."""
     # Nothing is refused here: what another model or other options made counts as stale.
-    options = {**record["options"], "keep": tuple(record["options"]["keep"]), "on_bad_file": "skip"}
-    key = RunOptions(**{**options, "overwrite": True})
+    lenient = {"on_bad_file": "skip", "overwrite": True, "prune": True}
     try:
-        plan = plan_run(record["inputs"], output, record["model_sha256"], key)
+        options = RunOptions(**{**record["options"], "keep": tuple(record["options"]["keep"]), **lenient})
+        inputs, model_sha256 = record["inputs"], record["model_sha256"]
+    except (KeyError, TypeError, UsageError):
+        yield "What the last run was asked for (_RUN) is damaged or of another version; the next run writes it anew."
+        return
+    try:
+        plan = plan_run(inputs, output, model_sha256, options)
     except InputError as error:
         yield f"The inputs of the last run cannot be found: {error}"
+        return
+    except OutputError as error:
+        yield f"A rerun would be refused: {error}"
         return
     states = {"skip": "whole", "make": "missing", "remake": "stale", "replace": "stale"}
     counts = Counter(states[part.action] for part in plan.parts)
@@ -160,6 +170,7 @@ def _rerun(output: OutputDirectory, record: Mapping[str, Any]) -> Iterator[str]:
     )
     named = [(states[part.action], part.name) for part in plan.parts if part.action != "skip"]
     named += [("orphaned (its input is gone)", name) for name in plan.orphans]
+    named += [("beyond --limit", name) for name in plan.beyond]
     named += [("unreadable input", reason) for _, reason in plan.skipped_files]
     for state, name in named[:_MOST_PARTS]:
         yield f"  {state}: {name}"

@@ -1,7 +1,7 @@
 """The nightly job: plan, check the model on this host, embed every part, publish, say so."""
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,29 +95,31 @@ def _record(job: Job, model_sha256: str) -> dict[str, Any]:
 
 
 def _is_done(plan: RunPlan, output: OutputDirectory, options: RunOptions) -> bool:
-    if plan.to_make or (options.prune and plan.orphans):
+    if plan.to_make or (options.prune and (plan.orphans or plan.beyond)):
         return False
     success = output.read_success()
     return success is not None and _tells(success, plan)
 
 
 def _tells(success: dict[str, Any], plan: RunPlan) -> bool:
-    """Whether a success marker names the parts, the orphans and the unreadable files that there are now."""
+    """Whether a success marker names the parts, those left over and the unreadable files that there are now."""
     try:
         parts, skipped = ([entry["name"] for entry in success[key]] for key in ("parts", "skipped_files"))
-        orphans = success["orphans"]
+        left = success["orphans"], success["beyond_limit"]
     except (KeyError, TypeError):
         return False
     names = [part.name for part in plan.parts]
-    return (parts, skipped, orphans) == (names, [name for name, _ in plan.skipped_files], list(plan.orphans))
+    unreadable = [name for name, _ in plan.skipped_files]
+    return (parts, skipped, left) == (names, unreadable, (list(plan.orphans), list(plan.beyond)))
 
 
 def _prune(plan: RunPlan, output: OutputDirectory) -> tuple[str, ...]:
-    for name in plan.orphans:
+    names = plan.orphans + plan.beyond
+    for name in names:
         output.withdraw(f"{QUARANTINE}/{name}")  # first: killed in between, the part still says that it must go
         output.withdraw(name)
     output.publish()
-    return plan.orphans
+    return names
 
 
 def _report(
@@ -127,7 +129,8 @@ def _report(
     parts = tuple((part, counts) for part, counts in counted if counts is not None)
     return RunReport(
         parts=parts,
-        orphans=tuple(name for name in plan.orphans if name not in pruned),
+        orphans=plan.orphans,
+        beyond=plan.beyond,
         pruned=pruned,
         skipped_files=plan.skipped_files,
         num_made=len(made),
@@ -154,7 +157,7 @@ def _make_parts(
         show_progress(options.progress, total if left is None else min(total, left), console) as progress,
     ):
         maker = PartMaker(encoder.contract, options, output, engine)
-        for part in plan.parts:
+        for place, part in enumerate(plan.parts):
             counts = part.done
             if counts is None:
                 try:
@@ -168,6 +171,7 @@ def _make_parts(
                     output.publish()
             left = None if left is None else left - counts.rows_in
             if left == 0:
+                plan = plan.cut(place + 1)
                 break
         output.publish()
-    return RunPlan(plan.parts, plan.orphans, plan.skipped_files + tuple(unreadable)), made
+    return replace(plan, skipped_files=plan.skipped_files + tuple(unreadable)), made

@@ -4,10 +4,12 @@ A part is written under ``_temporary/<run id>/``, closed, synced, read back, and
 that nobody ever sees half of one.
 
 The same on object stores, file by file: nothing rests on directories or on renaming one. There a move is a copy of one
-object on the server, whose new name appears whole, and then a removal; a run that dies in between leaves an object that
-nobody looks at. Writing under the final name would save the copy, but an upload that was begun cannot be given up
-through pyarrow: closing the stream after an error, or dropping it, completes the object, and half a part would be
-seen. S3 copies no object of more than 5 GiB at once, so no part there may be larger.
+object on the server, whose new name appears whole, and then a removal of the copied one; a run that dies in between
+leaves an object that nobody looks at. Nothing removes the old object first: the copy takes its place at once, so a
+listing never lacks a name and a GET answers with all of the old part or all of the new one. Writing under the final
+name would save the copy, but the part would be read back only after everybody could see it, and an upload that was
+begun cannot be given up through pyarrow: closing the stream after an error, or dropping it, completes the object, and
+half a part would be seen. S3 copies no object of more than 5 GiB at once, so no part there may be larger.
 """
 
 import json
@@ -28,7 +30,7 @@ from data.errors import OutputError
 from data.inputs import filesystem_and_path
 from data.secrets import without_secrets
 from runner.lock import LOCK, hold_lock
-from runner.parts import PartFooter
+from runner.parts import Ledger, PartFooter
 from runner.signals import not_interrupted
 from runner.threads import in_threads
 from runner.writer import PartWriter
@@ -62,27 +64,30 @@ class OutputDirectory:
         """Whether the directory is on this machine's own filesystem."""
         return isinstance(self.filesystem, fs.LocalFileSystem)
 
-    def footers(self) -> dict[str, PartFooter]:
-        """Return what each finished part says of itself, by name; files of other makers are passed over."""
+    def read_ledger(self) -> Ledger:
+        """Return what the Parquet files say of themselves; those that are cut short or damaged are passed over.
+
+        Raises:
+            OutputError: The directory, or a file in it, may not be read.
+        """
         with self._translated("list"):
             names = [info.path[len(self.path.rstrip("/")) + 1 :] for info in self._files(self.path)]
             names = [name for name in names if not any(part.startswith(("_", ".")) for part in name.split("/"))]
-            footers = in_threads(lambda name: self._footer(self._at(name)), names)
-        return {name: footer for name, footer in zip(names, footers, strict=True) if footer is not None}
+            found = dict(zip(names, in_threads(lambda name: self._footer(self._at(name)), names), strict=True))
+        footers = {name: footer for name, footer in found.items() if isinstance(footer, PartFooter)}
+        return Ledger(footers, frozenset(name for name, footer in found.items() if footer == "foreign"))
 
-    def _footer(self, path: str) -> PartFooter | None:
+    def _footer(self, path: str) -> PartFooter | Literal["foreign", "damaged"]:
         try:
-            return PartFooter.from_metadata(pq.read_metadata(path, filesystem=self.filesystem).metadata)
-        except (pa.ArrowInvalid, KeyError, TypeError, ValueError):
-            return None  # not Parquet, or not ours: it is not a finished part, so it is made anew
-        except FileNotFoundError:
-            return None  # another run removed it since it was listed
+            footer = PartFooter.from_metadata(pq.read_metadata(path, filesystem=self.filesystem).metadata)
+            return footer or "foreign"
+        except (pa.ArrowInvalid, KeyError, TypeError, ValueError, FileNotFoundError):
+            return "damaged"  # no Parquet, a key of another version, or removed since it was listed: it is made anew
         except OSError as error:
-            if error.errno is None and "AWS Error" not in str(
-                error
-            ):  # not the disk: pyarrow's word for a damaged footer
-                return None
-            raise
+            if error.errno is not None or "AWS Error" in str(error):
+                raise
+            # Not the disk: pyarrow's word for a damaged footer, and for an encrypted one, which is none of ours.
+            return "foreign" if "encrypted" in str(error) else "damaged"
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -120,7 +125,7 @@ class OutputDirectory:
             self._write_json(RECORD, record)
 
     def read_record(self) -> dict[str, Any] | None:
-        """Return what the last run that began was asked for, None where there was none."""
+        """Return what the last run that began was asked for, None where there was none or it is damaged."""
         return self._read_json(RECORD)
 
     def withdraw(self, name: str) -> None:
@@ -246,8 +251,13 @@ class OutputDirectory:
                 pass  # leaving the lock cleans
 
     def read_success(self) -> dict[str, Any] | None:
-        """Return what the last complete run wrote, None where there was none."""
+        """Return what the last complete run wrote, None where there was none or it is damaged."""
         return self._read_json(SUCCESS)
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether there is a success marker, damaged or not."""
+        return self._exists(SUCCESS)
 
     def _read_json(self, name: str) -> dict[str, Any] | None:
         if not self._exists(name):
@@ -255,12 +265,10 @@ class OutputDirectory:
         with self._translated("read"), self.filesystem.open_input_file(self._at(name)) as source:
             text = source.read()
         try:
-            value: dict[str, Any] = json.loads(text)
-        except ValueError as error:
-            raise OutputError(
-                f"{self._at(name)}: not the JSON seqembed writes. Remove the file and run again."
-            ) from error
-        return value
+            value = json.loads(text)
+        except ValueError:
+            return None  # a damaged marker marks nothing: the footers tell what is finished
+        return value if isinstance(value, dict) else None
 
     def _verify(self, path: str, num_rows: int) -> None:
         metadata = pq.read_metadata(path, filesystem=self.filesystem)

@@ -80,6 +80,19 @@ class PartFooter:
 
 
 @dataclass(frozen=True, slots=True)
+class Ledger:
+    """What the Parquet files of an output directory say of themselves.
+
+    Attributes:
+        parts: Footer of each finished part, by name.
+        foreign: Names of whole Parquet files that no seqembed run made.
+    """
+
+    parts: dict[str, PartFooter]
+    foreign: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """One file to make, or to leave alone.
 

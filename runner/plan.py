@@ -6,7 +6,7 @@ Planning costs two footers a part, the input's and the output's, and no model: a
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from data.check import check_schema
 from data.contract import ModelContract
@@ -26,16 +26,24 @@ class RunPlan:
         parts: One for each readable input file, in input order.
         orphans: Finished parts whose input is gone.
         skipped_files: Names of files that cannot be read, with the reason.
+        beyond: Finished parts that hold none of the first sequences `limit` asks for; more may show while parts are
+            made.
     """
 
     parts: tuple[Part, ...]
     orphans: tuple[str, ...]
     skipped_files: tuple[tuple[str, str], ...]
+    beyond: tuple[str, ...] = ()
 
     @property
     def to_make(self) -> tuple[Part, ...]:
         """Parts that are not finished yet."""
         return tuple(part for part in self.parts if part.action != "skip")
+
+    def cut(self, num_parts: int) -> "RunPlan":
+        """Return the plan with its first parts only; what is there of the others lies beyond the limit."""
+        there = tuple(part.name for part in self.parts[num_parts:] if part.action != "make")
+        return replace(self, parts=self.parts[:num_parts], beyond=there + self.beyond)
 
 
 def bundle_sha256(model: bytes) -> str:
@@ -49,12 +57,15 @@ def plan_run(inputs: Sequence[str], output: OutputDirectory, model_sha256: str, 
     Raises:
         InputError: An input is missing, or a file cannot be read and the options say ``fail``.
         UsageError: Two inputs would make the same part, or the output lies among the inputs.
-        OutputError: The directory holds parts of another model or of other options, and `overwrite` is off.
+        OutputError: The directory holds parts of another model or of other options that this run would leave there,
+            or somebody else's file stands where a part belongs.
     """
     files = resolve_inputs(inputs)
     _refuse_output_among_inputs(files, output)
     names = _part_names(files)
-    footers = output.footers()
+    ledger = output.read_ledger()
+    _refuse_foreign(names, ledger.foreign, output)
+    footers = ledger.parts
     options_hash = options.result_hash()
     parts: list[Part] = []
     skipped, chain = [], ""
@@ -72,8 +83,9 @@ def plan_run(inputs: Sequence[str], output: OutputDirectory, model_sha256: str, 
         done = footer.counts if footer is not None and action == "skip" else None
         parts.append(Part(file, name, key, found, action, done))
     orphans = tuple(sorted(set(footers) - set(names)))
-    _refuse_mixture(footers, orphans, model_sha256, options_hash, output, options)
-    return RunPlan(tuple(_within_limit(parts, options.limit)), orphans, tuple(skipped))
+    _refuse_mixture(footers, names, (model_sha256, options_hash), output, options)
+    plan = RunPlan(tuple(parts), orphans, tuple(skipped))
+    return plan.cut(_num_within_limit(parts, options.limit))
 
 
 def check_inputs(plan: RunPlan, contract: ModelContract, options: RunOptions) -> tuple[RunPlan, int]:
@@ -111,19 +123,19 @@ def check_inputs(plan: RunPlan, contract: ModelContract, options: RunOptions) ->
             num_rows += found
     kept = tuple(part for part in plan.parts if part.name not in dropped)
     skipped = tuple((part.file.name, dropped[part.name]) for part in plan.parts if part.name in dropped)
-    return RunPlan(kept, plan.orphans, plan.skipped_files + skipped), num_rows
+    return replace(plan, parts=kept, skipped_files=plan.skipped_files + skipped), num_rows
 
 
-def _within_limit(parts: list[Part], limit: int | None) -> list[Part]:
-    """Leave out the parts that finished ones before them have made unnecessary."""
+def _num_within_limit(parts: list[Part], limit: int | None) -> int:
+    """Return how many parts are needed, as far as finished ones tell how many sequences they hold."""
     done = 0
     for place, part in enumerate(parts):
         if limit is not None and done >= limit:
-            return parts[:place]
+            return place
         if part.done is None:
-            return parts
+            break
         done += part.done.rows_in
-    return parts
+    return len(parts)
 
 
 def _fingerprint(file: InputFile) -> str | BadFileError:
@@ -174,30 +186,37 @@ def _refuse_output_among_inputs(files: Sequence[InputFile], output: OutputDirect
             )
 
 
+def _refuse_foreign(names: Sequence[str], foreign: frozenset[str], output: OutputDirectory) -> None:
+    """Refuse to write over what no run of ours made, whatever the options say: it may be the only copy."""
+    name = next((name for name in names if name in foreign), None)
+    if name is not None:
+        raise OutputError(
+            f"{output.given}: {name} is a Parquet file that seqembed did not write, and stands where a part belongs. "
+            "Move it away, or give another --out."
+        )
+
+
 def _refuse_mixture(
     footers: dict[str, PartFooter],
-    orphans: Sequence[str],
-    model_sha256: str,
-    options_hash: str,
+    names: Sequence[str],
+    maker: tuple[str, str],
     output: OutputDirectory,
     options: RunOptions,
 ) -> None:
-    """Refuse to put parts beside those of another maker, unless those are replaced, or removed, by this run."""
-    if options.overwrite:
-        return
+    """Refuse to put parts beside those of another maker, unless this run replaces or removes those."""
     for name, footer in footers.items():
-        is_orphan = name in orphans
-        if (footer.key.model_sha256, footer.key.options_hash) == (model_sha256, options_hash):
+        if (footer.key.model_sha256, footer.key.options_hash) == maker:
             continue
-        if is_orphan and options.prune:
-            continue
-        if footer.key.model_sha256 != model_sha256:
-            what = "another model"
+        # Of the parts behind the first one, nobody knows beforehand which hold sequences within the limit.
+        may_stay = name not in names or (options.limit is not None and name != names[0])
+        if name in names and not options.overwrite:
+            remedy = "--overwrite to replace the old parts once the new ones are complete"
+        elif may_stay and not options.prune:
+            remedy = "--prune to remove the parts whose input is gone, or lies beyond --limit"
         else:
-            what = "other options (--keep, --limit or --on-bad-row)"
-        remedy = "--overwrite to replace the old parts once the new ones are complete"
-        if is_orphan:
-            remedy = "--prune to remove the parts whose input is gone"
+            continue
+        is_other_model = footer.key.model_sha256 != maker[0]
+        what = "another model" if is_other_model else "other options (--keep, --limit or --on-bad-row)"
         raise OutputError(
             f"{output.given}: {name} was made by {what}. Vectors of two makers do not mix: give another --out, or "
             f"{remedy}."

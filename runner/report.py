@@ -18,7 +18,8 @@ class RunReport:
     Attributes:
         parts: Every part with its counts, in input order.
         orphans: Finished parts whose input is gone.
-        pruned: Of them, those that were removed.
+        beyond: Finished parts beyond the limit.
+        pruned: Of both, those that were removed.
         skipped_files: Input files that could not be read, with the reason.
         num_made: Parts made by this run; the others were up to date.
         counts: Sum over all parts.
@@ -29,6 +30,7 @@ class RunReport:
 
     parts: tuple[tuple[Part, PartCounts], ...]
     orphans: tuple[str, ...]
+    beyond: tuple[str, ...]
     pruned: tuple[str, ...]
     skipped_files: tuple[tuple[str, str], ...]
     num_made: int
@@ -65,7 +67,8 @@ class RunReport:
             "padding_share": round(self.padding_share, 5),
             "peak_rss_bytes": peak_rss_bytes(),
             "golden_difference": self.golden_difference,
-            "orphans": list(self.orphans),
+            "orphans": [name for name in self.orphans if name not in self.pruned],
+            "beyond_limit": [name for name in self.beyond if name not in self.pruned],
             "pruned": list(self.pruned),
             "skipped_files": [{"name": name, "reason": reason} for name, reason in self.skipped_files],
             "parts": [{"name": part.name, **asdict(part.key), **asdict(counts)} for part, counts in self.parts],

@@ -56,7 +56,7 @@ Examples:
     show_default=True,
     help="A file that cannot be read: fail, or skip it and say so.",
 )
-@click.option("--prune", is_flag=True, help="Remove parts whose input is gone.")
+@click.option("--prune", is_flag=True, help="Remove parts whose input is gone or lies beyond --limit.")
 @click.option("--overwrite", is_flag=True, help="Replace parts of another model or other options, once all are made.")
 @click.option("--dry-run", is_flag=True, help="Say which parts would be made, and do nothing.")
 @click.option("--progress", type=click.Choice(PROGRESS_STYLES), default=_DEFAULTS.progress, show_default=True)
@@ -84,13 +84,15 @@ def _print_plan(plan: RunPlan, num_rows: int, job: Job) -> None:
     table = Table("would", "part")
     for part in plan.parts:
         table.add_row(part.action, part.name)
-    for name in plan.orphans:
-        table.add_row("prune" if job.options.prune else "leave (its input is gone)", name)
+    for names, why in ((plan.orphans, "its input is gone"), (plan.beyond, "beyond --limit")):
+        for name in names:
+            table.add_row(f"{'prune' if job.options.prune else 'leave'} ({why})", name)
     for name, reason in plan.skipped_files:
         table.add_row("pass over", f"{name}: {reason}")
     Console().print(table)
+    most = "" if job.options.limit is None else "at most "
     click.echo(
-        f"{len(plan.to_make)} of {len(plan.parts)} parts would be made in {without_secrets(job.out)}, "
+        f"{most}{len(plan.to_make)} of {len(plan.parts)} parts would be made in {without_secrets(job.out)}, "
         f"from {num_rows:,} rows of input"
     )
 
@@ -105,10 +107,9 @@ def _print_summary(report: RunReport, out: str) -> None:
         click.echo(f"{counts.rows_truncated:,} sequences were longer than the model takes and were truncated")
     for _, reason in report.skipped_files:
         click.secho(f"SKIPPED FILE {reason}", fg="yellow")
-    for name in report.pruned:
-        click.echo(f"{name}: its input is gone; the part was removed")
-    for name in report.orphans:
-        click.echo(f"{name}: its input is gone; the part was left as it is")
+    for names, why in ((report.orphans, "its input is gone"), (report.beyond, "it lies beyond --limit")):
+        for name in names:
+            click.echo(f"{name}: {why}; the part was {'removed' if name in report.pruned else 'left as it is'}")
     made = f"{report.num_made} parts made" + (f", {skipped} up to date" if skipped else "")
     if report.num_made:
         made += (

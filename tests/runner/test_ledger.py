@@ -251,3 +251,125 @@ def test_equal_bytes_whatever_the_threads(tiny: Tiny, tmp_path: Path) -> None:
         found.append(contents(out))
     assert all(one == found[0] for one in found)
     assert len(found[0]) == 5
+
+
+@pytest.mark.parametrize("options", [(), ("--overwrite",), ("--prune", "--overwrite")])
+@pytest.mark.parametrize("kind", ["plain", "encrypted"])
+def test_what_somebody_else_wrote_is_not_written_over(
+    tiny: Tiny, tmp_path: Path, options: tuple[str, ...], kind: str
+) -> None:
+    data = write_sequences(tmp_path / "in" / "a.parquet", sequences(20, seed=1)).parent
+    out = tmp_path / "out"
+    words = ("run", data, "--model", tiny.bundle, "--out", out, *options)
+    theirs = write_sequences(out / "a.parquet", {"id": ["theirs"]})
+    if kind == "encrypted":
+        theirs.write_bytes(b"PARE" + bytes(40) + (16).to_bytes(4, "little") + b"PARE")
+    before = state(out)
+    for dry in ((), ("--dry-run",)):
+        refused = seqembed(*words, *dry)
+        assert refused.exit_code == 6
+        assert "a.parquet is a Parquet file that seqembed did not write" in refused.output
+        assert "another --out" in refused.output
+    assert state(out) == before
+    theirs.rename(out / "theirs.parquet")
+    done(*words)
+    done(*words)
+    assert sorted(contents(out)) == ["a.parquet", "theirs.parquet"]
+    (out / "a.parquet").write_bytes((out / "theirs.parquet").read_bytes())
+    assert "A rerun would be refused: " in done("inspect", out).output
+
+
+def test_parts_beyond_the_limit_are_told_and_pruned_on_request(tiny: Tiny, tmp_path: Path) -> None:
+    for place, name in enumerate("abc"):
+        write_sequences(tmp_path / "in" / f"{name}.parquet", sequences(30, seed=place))
+    out = tmp_path / "out"
+    words = ("run", tmp_path / "in", "--model", tiny.bundle, "--out", out, "--limit", 70)
+    done(*words)
+    write_sequences(tmp_path / "in" / "a.parquet", sequences(65, seed=9))
+    for _ in range(2):
+        result = done(*words).output
+        assert "70 rows in = " in result
+        assert "c.parquet: it lies beyond --limit; the part was left as it is" in result
+        assert json.loads((out / "_SUCCESS").read_text())["beyond_limit"] == ["c.parquet"]
+    assert "beyond --limit: c.parquet" in done("inspect", out).output
+    before = state(out)
+    assert "leave (beyond --limit)" in done(*words, "--dry-run").output
+    done(*words)
+    assert state(out) == before
+    assert "c.parquet: it lies beyond --limit; the part was removed" in done(*words, "--prune").output
+    assert [pq.read_metadata(path).num_rows for path in sorted(out.glob("*.parquet"))] == [65, 5]
+    assert json.loads((out / "_SUCCESS").read_text())["beyond_limit"] == []
+
+
+def test_a_limit_leaves_no_part_of_another_maker_behind(tiny: Tiny, tmp_path: Path) -> None:
+    for place, name in enumerate("abc"):
+        write_sequences(tmp_path / "in" / f"{name}.parquet", sequences(30, seed=place))
+    out = tmp_path / "out"
+    words = ("run", tmp_path / "in", "--model", tiny.bundle, "--out", out)
+    done(*words)
+    before = state(out)
+    for options, remedy in (((), "--overwrite"), (("--overwrite",), "--prune"), (("--prune",), "--overwrite")):
+        refused = seqembed(*words, "--limit", 40, *options)
+        assert (refused.exit_code, f"{remedy} to " in refused.output) == (6, True), refused.output
+    assert state(out) == before
+    result = done(*words, "--limit", 40, "--overwrite", "--prune").output
+    assert "c.parquet: it lies beyond --limit; the part was removed" in result
+    assert [pq.read_metadata(path).num_rows for path in sorted(out.glob("*.parquet"))] == [30, 10]
+
+
+def test_replacing_parts_leaves_no_orphan_of_another_maker(tiny: Tiny, tmp_path: Path) -> None:
+    for name in "ab":
+        write_sequences(tmp_path / "in" / f"{name}.parquet", sequences(20, seed=1))
+    out = tmp_path / "out"
+    words = ("run", tmp_path / "in", "--model", tiny.bundle, "--out", out)
+    done(*words)
+    (tmp_path / "in" / "b.parquet").unlink()
+    refused = seqembed(*words, "--keep", "label", "--overwrite")
+    assert (refused.exit_code, "--prune" in refused.output) == (6, True)
+    done(*words, "--keep", "label", "--overwrite", "--prune")
+    assert list(contents(out)) == ["a.parquet"]
+    assert "0 parts made" in done(*words, "--keep", "label").output
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"parts": 3}', "\ud800"])
+def test_a_damaged_marker_marks_nothing(tiny: Tiny, tmp_path: Path, text: str) -> None:
+    data = write_sequences(tmp_path / "in" / "a.parquet", sequences(20, seed=1)).parent
+    out = tmp_path / "out"
+    words = ("run", data, "--model", tiny.bundle, "--out", out)
+    done(*words)
+    (out / "_SUCCESS").write_bytes(text.encode(errors="surrogatepass"))
+    said = done("inspect", out).output
+    assert "A damaged _SUCCESS: the last run counts as not finished" in said
+    assert "0 parts made, 1 up to date" in done(*words).output
+    assert json.loads((out / "_SUCCESS").read_text())["rows_in"] == 20
+    (out / "_RUN").write_bytes(text.encode(errors="surrogatepass"))
+    done("inspect", out)
+    assert "0 parts made, 1 up to date" in done(*words).output
+
+
+def test_inspect_with_a_record_of_another_version(tiny: Tiny, tmp_path: Path) -> None:
+    data = write_sequences(tmp_path / "in" / "a.parquet", sequences(20, seed=1)).parent
+    out = tmp_path / "out"
+    done("run", data, "--model", tiny.bundle, "--out", out)
+    record = json.loads((out / "_RUN").read_text())
+    record["options"]["of_tomorrow"] = 1
+    (out / "_RUN").write_text(json.dumps(record))
+    assert "damaged or of another version" in done("inspect", out).output
+
+
+def test_inspect_tells_the_state_of_each_part_and_what_a_rerun_would_make(tiny: Tiny, tmp_path: Path) -> None:
+    for place, name in enumerate("abcd"):
+        write_sequences(tmp_path / "in" / f"{name}.parquet", sequences(20, seed=place))
+    out = tmp_path / "out"
+    words = ("run", tmp_path / "in", "--model", tiny.bundle, "--out", out)
+    done(*words)
+    assert "A rerun would make nothing." in done("inspect", out).output
+    write_sequences(tmp_path / "in" / "b.parquet", sequences(25, seed=9))
+    (out / "c.parquet").unlink()
+    (tmp_path / "in" / "d.parquet").unlink()
+    said = done("inspect", out).output
+    assert "1 whole, 1 stale, 1 missing, 1 orphaned" in said
+    for line in ("stale: b.parquet", "missing: c.parquet", "orphaned (its input is gone): d.parquet"):
+        assert f"  {line}\n" in said
+    assert "A rerun would make 2 parts and skip 1." in said
+    assert "2 parts made, 1 up to date" in done(*words).output

@@ -1,12 +1,16 @@
 """Disk full, quota, read-only directories, permissions: exit 6, the path named, earlier parts whole, a rerun finishes.
 
 The small and the read-only filesystem are real ones (tmpfs), where this process may mount; limits and file modes, which
-need no such right, make the same faults in any case.
+need no such right, make the same faults in any case. A quota's error comes from the kernel too, by a filter of system
+calls: few kernels that tests run on have filesystems with quotas.
 """
 
+import errno
 import os
+import platform
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,6 +114,25 @@ def test_no_file_may_grow_further(
         check_first_part_stays(out, new)
     else:
         assert not list(out.rglob("*.parquet"))
+    done(*words, out)
+    check_finished(out, new)
+
+
+@pytest.mark.skipif((sys.platform, platform.machine()) != ("linux", "x86_64"), reason="names system calls by number")
+@pytest.mark.parametrize("call", ["write", "fsync"])  # NFS tells of a quota only when a file is synced
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_quota_that_is_used_up(
+    nursery: Nursery, words: tuple, new: dict[str, bytes], tmp_path: Path, call: str, number: int
+) -> None:
+    out = tmp_path / "out"
+    code = f"answer_with({errno.EDQUOT}, {call!r})"
+    ended = nursery.run(*words, out, step="part opened", number=number, code=code)
+    check_refused(ended, out)
+    assert os.strerror(errno.EDQUOT) in ended.output
+    check_whole(out, new)
+    assert [path.name for path in out.rglob("*.parquet")] == ["a.parquet"][: number - 1]
+    assert not (out / "_SUCCESS").exists()
+    assert not (out / "_temporary").exists()
     done(*words, out)
     check_finished(out, new)
 

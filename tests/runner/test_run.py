@@ -213,7 +213,7 @@ def test_a_bad_row_in_the_second_file_leaves_the_first_part_whole(tiny: Tiny, tm
     write_sequences(tmp_path / "in" / "b.parquet", {"id": ["q"], "label": [0], "x": [[1.0]], "y": [[np.inf]]})
     result = seqembed("run", tmp_path / "in", "--model", tiny.bundle, "--out", tmp_path / "out")
     assert result.exit_code == 3
-    assert list(OutputDirectory(str(tmp_path / "out")).footers()) == ["a.parquet"]
+    assert list(OutputDirectory(str(tmp_path / "out")).read_ledger().parts) == ["a.parquet"]
     assert sorted(os.listdir(tmp_path / "out")) == ["_RUN", "a.parquet"]
 
 

@@ -4,6 +4,7 @@ The server and the door in front of it that fails on purpose are `tests/support/
 `SEQEMBED_S3_FAULTS=all` tries every kind of fault at every rate.
 """
 
+import base64
 import http.client
 import json
 import os
@@ -75,9 +76,21 @@ class Store:
 
     def fail(self, kind: str, every: int, after: int = 0) -> int:
         """Tell the door how to fail; return how many requests came since the last time."""
-        address = f"http://127.0.0.1:{self.door}/_faults?kind={kind}&every={every}&after={after}"
-        with urllib.request.urlopen(address) as answer:
-            return json.loads(answer.read())
+        return int(self._tell(f"_faults?kind={kind}&every={every}&after={after}"))
+
+    def watch(self, below: str) -> None:
+        """Have the door look at a place after every request that changes something."""
+        self._tell(f"_watch?prefix={self.bucket}/{below}")
+
+    def seen(self) -> list[dict[str, bytes]]:
+        """Return the objects that were there each time, by name, and end the watch."""
+        found = json.loads(self._tell("_seen"))
+        return [{name: base64.b64decode(content) for name, content in look.items()} for look in found]
+
+    def _tell(self, wish: str) -> bytes:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.door}/{wish}") as answer:
+            content: bytes = answer.read()
+        return content
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +175,38 @@ def test_the_ledger_holds_in_a_bucket(store: Store, tiny: Tiny) -> None:
     assert (now["out/a.parquet"], now["out/c.parquet"]) == (before["out/a.parquet"], before["out/c.parquet"])
     refused = seqembed(*command, "--keep", "label")
     assert (refused.exit_code, "other options" in refused.output) == (6, True)
+
+
+def test_a_reader_never_misses_a_part_nor_sees_half_of_one(
+    store: Store, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abcd":
+        store.put(f"in/{name}.parquet", seed=ord(name), num=200)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{store.door}")
+    command = ("run", store / "in", "--model", tiny.bundle, "--out", store / "out")
+    states: list[list[dict[str, bytes]]] = []
+    finished: list[dict[str, bytes]] = [{}]
+    for night in ((), ("--keep", "label", "--overwrite"), ("--keep", "label")):
+        if finished[2:]:
+            store.put("in/b.parquet", seed=2, num=300)  # the third night remakes one part in place
+        store.watch("out/")
+        try:
+            done(*command, *night)
+        finally:
+            states.append([_visible(look) for look in store.seen()])
+        finished.append(_visible({name: content for name, (content, _) in store.objects("out").items()}))
+        assert len(finished[-1]) == 4
+        assert states[-1][-1] == finished[-1]
+    for place, looks in enumerate(states):
+        old, new = finished[place : place + 2]
+        for look in looks:
+            assert old.keys() <= look.keys()
+            assert all(content in (old.get(name), new[name]) for name, content in look.items())
+        assert len({tuple(look.items()) for look in looks}) == (2 if place == 2 else 5)  # one part after the other
+
+
+def _visible(objects: dict[str, bytes]) -> dict[str, bytes]:
+    return {name: content for name, content in objects.items() if name.endswith(".parquet") and "/_" not in name}
 
 
 @pytest.mark.parametrize(("kind", "every"), FAULTS)

@@ -82,6 +82,7 @@ def test_a_real_process_is_stopped_in_the_middle(tiny: Tiny, tmp_path: Path, num
     output, errors = process.communicate(timeout=60)
     assert process.returncode == CODES[number], output + errors
     assert "Traceback" not in errors
+    assert {143: "terminated", 130: "interrupted"}[process.returncode] in errors
     kept = {name: text for name, text in contents(out).items() if name.endswith(".parquet")}
     assert 0 < len(kept) < 60
     assert not (out / "_temporary").exists()

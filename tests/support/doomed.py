@@ -94,6 +94,23 @@ def limit_file_size(num_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, num_bytes))
 
 
+def answer_with(error: int, call: str) -> None:
+    """Have the kernel refuse every later `write` to a file (not to 0, 1, 2) or every `fsync`, with an errno.
+
+    A filter of system calls (seccomp) does it: a quota that is used up, where no filesystem with quotas can be had.
+    """
+    number = {"write": 1, "fsync": 74}[call]  # of x86-64
+    load, equal, above, end = 0x20, 0x15, 0x25, 0x06  # BPF_LD|W|ABS, BPF_JMP|JEQ|K, BPF_JMP|JGT|K, BPF_RET|K
+    allow, refuse = 0x7FFF0000, 0x00050000 | error
+    steps = [(load, 0, 0, 0), (equal, 0, 3, number), (load, 0, 0, 16), (above, 0, 1, 2), (end, 0, 0, refuse)]
+    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in [*steps, (end, 0, 0, allow)]))
+    header = ctypes.create_string_buffer(struct.pack("H6xQ", len(steps) + 1, ctypes.addressof(program)))
+    libc = ctypes.CDLL(None, use_errno=True)
+    for words in ((38, 1, 0, 0, 0), (22, 2, ctypes.addressof(header), 0, 0)):  # PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP
+        if libc.prctl(words[0], *map(ctypes.c_ulong, words[1:])):
+            raise OSError(ctypes.get_errno(), "prctl")
+
+
 def child(order: dict[str, Any]) -> int:
     """Run one command line, `words`, and return its exit code.
 

@@ -7,15 +7,23 @@ The door passes every request on to the server, but fails as it was told by `GET
 the requests behind the first `after`, every third is answered with 503 (or 500), gets no answer at all (`drop`), half
 of one (`half`), or is carried out and then gets no answer (`late`). `every=0` passes everything. The answer to such a
 wish is the number of requests since the last one, as JSON.
+
+The server itself is not atomic: it closes the object that is replaced before the new one stands in its place, and looks
+up one by one what it lists, so that a reader in between gets an error 500. S3 promises better. After
+`GET /_watch?prefix=bucket/place`, the door lets one request through at a time, and after each that changes something it
+looks itself: it lists the place and gets what is there. `GET /_seen` ends that, and answers with what was there each
+time: name to content (base64).
 """
 
+import base64
 import http.client
 import itertools
 import json
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
+from xml.etree import ElementTree
 
 from moto.server import ThreadedMotoServer
 
@@ -30,10 +38,17 @@ class Door(BaseHTTPRequestHandler):
     server_port_behind = 0
     kind, every, after = "none", 0, 0
     turn = itertools.count(1)
+    one_at_a_time = threading.Lock()
+    watched = ""
+    seen: list[dict[str, str]] = []
 
     def _serve(self) -> None:
         address = urlsplit(self.path)
         body = self._body()
+        if address.path in ("/_watch", "/_seen"):
+            answer, Door.seen = json.dumps(Door.seen).encode(), []
+            Door.watched = parse_qs(address.query).get("prefix", [""])[0]
+            return self._answer(200, {}, answer)
         if address.path == "/_faults":
             wish = parse_qs(address.query)
             passed = next(Door.turn) - 1
@@ -46,17 +61,20 @@ class Door(BaseHTTPRequestHandler):
             return self._answer(int(Door.kind), {"Content-Type": "application/xml"}, _BUSY)
         if fails and Door.kind == "drop":
             return self._hang_up()
-        behind = http.client.HTTPConnection("127.0.0.1", Door.server_port_behind, timeout=30)
         headers = {
             name: value for name, value in self.headers.items() if name.lower() not in ("expect", "transfer-encoding")
         }
-        behind.request(self.command, self.path, body=body, headers=headers | {"Content-Length": str(len(body))})
-        response = behind.getresponse()
-        content = response.read()
-        behind.close()
+        headers["Content-Length"] = str(len(body))
+        if Door.watched:
+            with Door.one_at_a_time:
+                status, told, content = _ask(self.command, self.path, body, headers)
+                if self.command not in ("GET", "HEAD"):
+                    Door.seen.append(_look(Door.watched, headers))
+        else:
+            status, told, content = _ask(self.command, self.path, body, headers)
         if fails and Door.kind == "late":
             return self._hang_up()
-        self._answer(response.status, dict(response.getheaders()), content, half=fails)
+        self._answer(status, told, content, half=fails)
         return None
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _serve  # noqa: N815 - names http.server looks for
@@ -101,6 +119,26 @@ class Door(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing: the test looks at what the product says."""
+
+
+def _ask(command: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+    """Hand a request to the server; return status, headers and content of its answer."""
+    behind = http.client.HTTPConnection("127.0.0.1", Door.server_port_behind, timeout=30)
+    behind.request(command, path, body=body, headers=headers)
+    response = behind.getresponse()
+    content = response.read()
+    behind.close()
+    return response.status, dict(response.getheaders()), content
+
+
+def _look(place: str, headers: dict[str, str]) -> dict[str, str]:
+    """Return what a reader sees who lists a place, then gets each object: all of its content, or its error."""
+    bucket, _, prefix = place.partition("/")
+    who = {name: value for name, value in headers.items() if name.lower() == "authorization"}
+    _, _, listing = _ask("GET", f"/{bucket}?list-type=2&prefix={quote(prefix)}", b"", who)
+    names = [key.text or "" for key in ElementTree.fromstring(listing).iter() if key.tag.endswith("}Key")]
+    found = {name: _ask("GET", f"/{bucket}/{quote(name)}", b"", who)[2] for name in names}
+    return {name: base64.b64encode(content).decode() for name, content in found.items()}
 
 
 def main() -> None:
