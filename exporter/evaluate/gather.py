@@ -43,7 +43,7 @@ def gather(
 def _pieces(controls: Sequence[Control], contract: ModelContract, split: Split, rows: NDArray[np.int64]) -> Pieces:
     found: Pieces = [[] for _ in controls]
     start = 0
-    for part, counts in split.report.parts:
+    for _, part, counts in split.parts:
         stop = start
         for block in read_blocks(part.file, contract.schema, contract.length_policy):
             first, stop = stop, stop + block.num_sequences

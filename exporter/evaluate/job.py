@@ -132,8 +132,8 @@ class _Evaluator:
             majority=float((task.test == majority).mean()),
             majority_label=self._names[majority],
             encoding=Encoding(
-                rows=sum(split.report.counts.rows_in for split in self._splits),
-                seconds=sum(split.report.seconds for split in self._splits),
+                rows=sum(split.counts.rows_in for split in self._splits),
+                seconds=sum(split.seconds for split in self._splits),
                 encoder_rows_per_second=sum(control.num_rows for control in untrained) / seconds if seconds else None,
                 threads=config.threads,
             ),
@@ -166,11 +166,11 @@ def _classes(train: Split, test: Split, config: EvaluateConfig) -> tuple[list[st
 
 def _counts(split: Split, classes: NDArray[np.int64]) -> SplitCounts:
     return SplitCounts(
-        rows=split.report.counts.rows_in,
+        rows=split.counts.rows_in,
         unlabelled=split.num_unlabelled,
         empty=split.num_empty,
         bad=split.num_bad,
         used=len(classes),
-        truncated=split.report.counts.rows_truncated,
+        truncated=split.counts.rows_truncated,
         classes=len(np.unique(classes)),
     )

@@ -53,7 +53,7 @@ def _bars(axes: Axes, rows: list[Row], metrics: tuple[Metric, ...], factor: int)
     for place, row in enumerate(rows):
         middles = np.arange(len(metrics)) - _GROUP / 2 + width * (place + 0.5)
         means = np.array([np.nan if (mean := row.mean(metric)) is None else mean * factor for metric in metrics])
-        axes.bar(middles, np.nan_to_num(means), width * 0.92, color=_COLOURS[row.name], label=row.title)
+        axes.bar(middles, np.nan_to_num(means), width * 0.92, color=_COLOURS[row.name], label=_name(row))
         errors = np.array([(row.standard_error(metric) or 0.0) * factor for metric in metrics])
         if errors.any():
             axes.errorbar(middles, means, errors, fmt="none", ecolor=_INK, elinewidth=1.1, capsize=3)
@@ -61,7 +61,9 @@ def _bars(axes: Axes, rows: list[Row], metrics: tuple[Metric, ...], factor: int)
             text = "–" if np.isnan(mean) else f"{mean:.1f}" if factor > 1 else f"{mean:.2f}"
             top = max(0.0, np.nan_to_num(mean)) + error + 0.012 * factor
             axes.text(middle, top, text, ha="center", va="bottom", fontsize=_SMALL, color=_INK)
-    axes.set_xticks(np.arange(len(metrics)), [METRICS[metric] for metric in metrics])
+    axes.set_xticks(
+        np.arange(len(metrics)), ["k-means" if metric == "clusters" else METRICS[metric] for metric in metrics]
+    )
 
 
 def _tidy(axes: Axes, title: str, limits: tuple[float, float], ticks: np.ndarray) -> None:
@@ -81,6 +83,10 @@ def _chance(axes: Axes, evaluation: Evaluation) -> None:
     level = max(evaluation.chance, evaluation.majority) * 100
     what = "chance" if evaluation.chance >= evaluation.majority else "always the most frequent class"
     axes.axhline(level, color=_INK, linewidth=1.0, linestyle=(0, (4, 3)), label=f"{what}: {level:.1f} %")
+
+
+def _name(row: Row) -> str:
+    return f"{row.name} (mean ± s.e. of {len(row.scores)})" if len(row.scores) > 1 else row.name
 
 
 def _plain(label: str) -> str:

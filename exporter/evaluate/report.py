@@ -11,7 +11,7 @@ from exporter.evaluate.protocols import MAX_SEARCH_ROWS, Accuracy, Scores
 
 FORMAT_VERSION = 1
 Metric = Literal["svm", "logistic", "nearest", "clusters"]
-METRICS: dict[Metric, str] = {"svm": "SVM", "logistic": "logistic", "nearest": "1-NN", "clusters": "clusters (ARI)"}
+METRICS: dict[Metric, str] = {"svm": "SVM", "logistic": "logistic", "nearest": "1-NN", "clusters": "ARI"}
 TRAINED, UNTRAINED = "trained encoder", "untrained encoder"
 
 
@@ -32,11 +32,6 @@ class Row:
     scores: tuple[Scores, ...]
     absent: str | None = None
     seeds: tuple[int, ...] = ()
-
-    @property
-    def title(self) -> str:
-        """The name, and over how many draws its figures are means."""
-        return f"{self.name}, mean of {len(self.scores)}" if len(self.scores) > 1 else self.name
 
     def values(self, metric: Metric) -> list[float]:
         """Return the figure of each draw: accuracy 0…1, or the adjusted Rand index; empty where there is none."""
@@ -119,7 +114,7 @@ class Verdict:
     Attributes:
         outcome: ``gain`` or ``loss`` beyond two standard errors, ``noise`` within, ``unknown`` without a control.
         difference: Trained minus the mean of the untrained.
-        standard_error: Of the difference: test rows in pairs, and the seeds.
+        standard_error: Of the difference: test rows in pairs, and the luck of a single draw of weights.
         test_standard_error: Of the trained accuracy on so many test rows.
         text: The same in a plain sentence or two.
     """

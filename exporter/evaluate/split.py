@@ -15,7 +15,7 @@ from exporter.evaluate.config import EvaluateConfig
 from exporter.evaluate.labels import label_texts
 from runner.job import Job, run_job
 from runner.options import RunOptions
-from runner.parts import Part
+from runner.parts import Part, PartCounts
 from runner.report import RunReport
 
 
@@ -25,8 +25,7 @@ class Split:
 
     Attributes:
         name: ``train`` or ``test``.
-        out: Directory with the parts.
-        report: What the runner did.
+        jobs: For each input the directory with its parts, and what the runner did.
         rows: int64 (usable), places of the usable rows among all rows of the split, rising.
         labels: Arrow strings (usable).
         num_unlabelled: Rows with a vector and no label.
@@ -35,8 +34,7 @@ class Split:
     """
 
     name: str
-    out: Path
-    report: RunReport
+    jobs: tuple[tuple[Path, RunReport], ...]
     rows: NDArray[np.int64]
     labels: pa.Array
     num_unlabelled: int
@@ -44,9 +42,19 @@ class Split:
     num_bad: int
 
     @property
-    def parts(self) -> list[Part]:
-        """The parts, in input order."""
-        return [part for part, _ in self.report.parts]
+    def parts(self) -> list[tuple[Path, Part, PartCounts]]:
+        """Path, part and counts of each input file, in order."""
+        return _parts(self.jobs)
+
+    @property
+    def counts(self) -> PartCounts:
+        """Sum over all parts."""
+        return sum((counts for _, _, counts in self.parts), PartCounts())
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the runner."""
+        return sum(report.seconds for _, report in self.jobs)
 
 
 def embed_split(config: EvaluateConfig, name: str, inputs: Sequence[str], out: Path, console: Console) -> Split:
@@ -58,11 +66,15 @@ def embed_split(config: EvaluateConfig, name: str, inputs: Sequence[str], out: P
     """
     # Bad rows get a null vector here: an evaluation goes on without them, and says so.
     options = RunOptions(keep=(config.label,), threads=config.threads, on_bad_row="null", progress=config.progress)
-    report = run_job(Job(tuple(inputs), config.model, str(out), options), console)
+    # An output directory for each input: two files of one name may come from two places.
+    places = [out / str(place) for place in range(len(inputs))]
+    jobs = tuple(
+        (place, run_job(Job((given,), config.model, str(place), options), console))
+        for place, given in zip(places, inputs, strict=True)
+    )
     labels, embedded, bad = [], [], []
-    for part, _ in report.parts:
-        table = pq.ParquetFile(out / part.name)
-        for batch in table.iter_batches(columns=[config.label, "embedding", "error"]):
+    for path, part, _ in _parts(jobs):
+        for batch in pq.ParquetFile(path).iter_batches(columns=[config.label, "embedding", "error"]):
             labels.append(label_texts(batch.column(config.label), config.label, part.file.name))
             embedded.append(batch.column("embedding").is_valid().to_numpy(zero_copy_only=False))
             bad.append(batch.column("error").is_valid().to_numpy(zero_copy_only=False))
@@ -73,8 +85,7 @@ def embed_split(config: EvaluateConfig, name: str, inputs: Sequence[str], out: P
     num_bad = int(np.concatenate(bad).sum()) if bad else 0
     split = Split(
         name=name,
-        out=out,
-        report=report,
+        jobs=jobs,
         rows=rows,
         labels=all_labels.take(pa.array(rows)),
         num_unlabelled=int((has_vector & ~has_label).sum()),
@@ -85,11 +96,15 @@ def embed_split(config: EvaluateConfig, name: str, inputs: Sequence[str], out: P
     return split
 
 
+def _parts(jobs: Sequence[tuple[Path, RunReport]]) -> list[tuple[Path, Part, PartCounts]]:
+    return [(place / part.name, part, counts) for place, report in jobs for part, counts in report.parts]
+
+
 def _refuse_nothing(split: Split, config: EvaluateConfig) -> None:
     if len(split.rows):
         return
     raise InputError(
-        f"--{split.name}: none of {split.report.counts.rows_in:,} rows can be judged ({split.num_unlabelled:,} without "
+        f"--{split.name}: none of {split.counts.rows_in:,} rows can be judged ({split.num_unlabelled:,} without "
         f"'{config.label}', {split.num_empty:,} without steps, {split.num_bad:,} bad). Give rows with labels."
     )
 
@@ -126,6 +141,6 @@ def read_vectors(split: Split, rows: NDArray[np.int64], model: str) -> NDArray[n
 
 
 def _embeddings(split: Split) -> Iterator[pa.Array]:
-    for part in split.parts:
-        for batch in pq.ParquetFile(split.out / part.name).iter_batches(columns=["embedding"]):
+    for path, _, _ in split.parts:
+        for batch in pq.ParquetFile(path).iter_batches(columns=["embedding"]):
             yield batch.column("embedding")

@@ -27,5 +27,7 @@ def stratified_rows(classes: NDArray[np.int64], most: int, seed: int) -> NDArray
     quotas = np.maximum(np.floor(exact), 1).astype(np.int64)
     left = max(0, most - int(quotas.sum()))
     quotas[np.argsort(quotas - exact, kind="stable")[:left]] += 1  # to the largest remainders
+    for _ in range(int(quotas.sum()) - most):  # what small classes got too much, the largest give
+        quotas[quotas.argmax()] = max(1, quotas.max() - 1)
     chosen = [grouped[start : start + quota] for start, quota in zip(starts, quotas, strict=True)]
     return np.sort(np.concatenate(chosen))

@@ -14,7 +14,7 @@ def table(evaluation: Evaluation) -> Table:
     for column in shown.columns[1:]:
         column.justify = "right"
     for row in evaluation.rows:
-        shown.add_row(row.title, *(_cell(row, metric) for metric in METRICS))
+        shown.add_row(row.name, *(_cell(row, metric) for metric in METRICS))
     return shown
 
 
@@ -48,8 +48,8 @@ def lines_before(evaluation: Evaluation) -> list[str]:
 def lines_after(evaluation: Evaluation) -> list[str]:
     """Return what the table leaves open, and the verdict."""
     reasons = [f"{row.name}: {row.absent}" for row in evaluation.rows if row.absent is not None]
-    several = any(len(row.scores) > 1 for row in evaluation.rows)
-    spread = ["± is the standard error of the mean over the seeds."] if several else []
+    draws = max(len(row.scores) for row in evaluation.rows)
+    spread = [f"untrained: mean of {draws} draws of the weights, ± its standard error"] if draws > 1 else []
     return [*reasons, *spread, evaluation.verdict.text]
 
 

@@ -16,7 +16,8 @@ def verdict(trained: Row, untrained: Row, others: Sequence[Row]) -> Verdict:
     """Compare SVM accuracies on the same test rows.
 
     The standard error of the difference has two parts: the spread over test rows of (right when trained) minus (share
-    of untrained draws that are right), which is a paired comparison, and the standard error over the draws.
+    of untrained draws that are right), which is a paired comparison, and that of one draw of weights against the mean
+    of the others: the trained encoder, too, began as a single draw.
 
     Args:
         trained: With one set of scores.
@@ -34,7 +35,8 @@ def verdict(trained: Row, untrained: Row, others: Sequence[Row]) -> Verdict:
         return Verdict("unknown", None, None, test_error, " ".join([text, *plain]))
     control = np.mean([scores.svm.right for scores in untrained.scores], axis=0)  # (test rows)
     difference, paired = _paired(right, control)
-    error = math.hypot(paired, untrained.standard_error("svm") or 0.0)
+    draws = (untrained.standard_error("svm") or 0.0) * math.sqrt(len(untrained.scores) + 1)
+    error = math.hypot(paired, draws)
     outcome = "noise" if abs(difference) <= _CLEAR * error else "gain" if difference > 0 else "loss"
     points = f"{abs(difference) * 100:.1f} ± {error * 100:.1f} points of SVM accuracy"
     text = {
