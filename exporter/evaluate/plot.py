@@ -15,9 +15,10 @@ from exporter.evaluate.report import METRICS, TRAINED, UNTRAINED, Evaluation, Me
 _COLOURS = {TRAINED: "#0072B2", UNTRAINED: "#E69F00", "raw values": "#8C8C8C", "mean and spread": "#BDBDBD"}
 _INK, _GREY, _PALE = "#222222", "#6A6A6A", "#E4E4E4"
 _SMALL, _NORMAL, _LARGE = 9, 10.5, 13  # points
-WIDTH, HEIGHT, DPI = 9.0, 4.6, 120  # inches, inches, dots per inch
+WIDTH, HEIGHT, DPI = 10.0, 4.6, 120  # inches, inches, dots per inch
 _GROUP = 0.84  # share of the room between two groups that their bars take
 _LONGEST_LABEL = 40
+_BACKING = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # no grid line through a number
 
 
 def draw(evaluation: Evaluation, path: Path) -> None:
@@ -41,7 +42,10 @@ def draw(evaluation: Evaluation, path: Path) -> None:
     title = f"What the vectors tell of {_plain(evaluation.label)}: {evaluation.train.classes} classes"
     figure.suptitle(title, fontsize=_LARGE, color=_INK, x=0.015, ha="left")
     handles, labels = accuracy.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower left", ncols=len(labels), frameon=False, fontsize=_NORMAL)
+    spacing = {"columnspacing": 1.3, "handlelength": 1.4, "handletextpad": 0.5}
+    figure.legend(
+        handles, labels, loc="outside lower left", ncols=len(labels), frameon=False, fontsize=_SMALL, **spacing
+    )
     with warnings.catch_warnings():
         # A label in a script the font lacks shows as boxes: no reason to fail.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
@@ -60,7 +64,7 @@ def _bars(axes: Axes, rows: list[Row], metrics: tuple[Metric, ...], factor: int)
         for middle, mean, error in zip(middles, means, errors, strict=True):
             text = "–" if np.isnan(mean) else f"{mean:.1f}" if factor > 1 else f"{mean:.2f}"
             top = max(0.0, np.nan_to_num(mean)) + error + 0.012 * factor
-            axes.text(middle, top, text, ha="center", va="bottom", fontsize=_SMALL, color=_INK)
+            axes.text(middle, top, text, ha="center", va="bottom", fontsize=_SMALL, color=_INK, bbox=_BACKING)
     axes.set_xticks(
         np.arange(len(metrics)), ["k-means" if metric == "clusters" else METRICS[metric] for metric in metrics]
     )

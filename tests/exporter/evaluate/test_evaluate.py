@@ -235,7 +235,7 @@ def test_a_file_in_both_splits_is_refused(evaluate: Callable, tiny: Tiny) -> Non
     assert "in --train and in --test" in result.output
 
 
-def test_a_model_that_returns_no_numbers_is_refused(evaluate: Callable, tiny: Tiny, tmp_path: Path) -> None:
+def test_a_model_that_fails_its_golden_sequences_is_refused(evaluate: Callable, tiny: Tiny, tmp_path: Path) -> None:
     model = onnx.load(tiny.bundle)
     (output,) = [node for node in model.graph.node if "embedding" in node.output]
     output.output[0] = "before"
