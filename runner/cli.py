@@ -25,6 +25,7 @@ _COMMANDS = {
     "train": ("trainer.command:train", "Train a sequence autoencoder on Parquet.", "train"),
     "export": ("exporter.command:export", "Turn a trained encoder into one checked ONNX file.", "train"),
     "run": ("runner.commands.run:run", "Embed Parquet sequences into Parquet vectors.", None),
+    "evaluate": ("exporter.evaluate.command:evaluate", "Tell what the vectors are worth on your own labels.", "train"),
     "inspect": ("runner.commands.inspect:inspect", "Tell in plain words what a model or directory holds.", None),
     "sample": ("runner.commands.sample:sample", "Write sample data.", None),
     "demo": ("runner.commands.demo:demo", "Train, export and run on real recorded data.", "train"),
@@ -36,6 +37,9 @@ _EXTRAS = {
     "onnx": "train",
     "matplotlib": "train",
     "tomli_w": "train",
+    "sklearn": "train",
+    "joblib": "train",
+    "threadpoolctl": "train",
 }
 _INTERRUPTED = 130
 _BUG = 1

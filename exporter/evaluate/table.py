@@ -1,0 +1,84 @@
+"""An evaluation as people read it on a terminal."""
+
+from rich.table import Table
+
+from exporter.evaluate.protocols import MAX_SEARCH_ROWS
+from exporter.evaluate.report import METRICS, Evaluation, Metric, Row, SplitCounts
+
+_MOST_NAMED = 5  # unseen labels that are spelt out
+
+
+def table(evaluation: Evaluation) -> Table:
+    """Return the vectors with their figures: accuracies on the test rows in percent, and the adjusted Rand index."""
+    shown = Table("vectors", *METRICS.values())
+    for column in shown.columns[1:]:
+        column.justify = "right"
+    for row in evaluation.rows:
+        shown.add_row(row.name, *(_cell(row, metric) for metric in METRICS))
+    return shown
+
+
+def _cell(row: Row, metric: Metric) -> str:
+    mean, error = row.mean(metric), row.standard_error(metric)
+    if mean is None:
+        return "–"
+    factor, digits, unit = (1, 2, "") if metric == "clusters" else (100, 1, "%")
+    spread = "" if error is None else f" ± {error * factor:.{digits}f}"
+    return f"{mean * factor:.{digits}f}{spread}{unit}"
+
+
+def lines_before(evaluation: Evaluation) -> list[str]:
+    """Return what was judged, line by line."""
+    encoding = evaluation.encoding
+    alone = encoding.encoder_rows_per_second
+    rate = f"embedded {encoding.rows:,} rows in {encoding.seconds:.1f} s, {encoding.rows_per_second:,.0f} rows/s"
+    threads = "1 thread" if encoding.threads == 1 else f"{encoding.threads} threads"
+    return [
+        f"train  {_split(evaluation.train)}",
+        f"test   {_split(evaluation.test)}",
+        *_unseen(evaluation),
+        *_search(evaluation),
+        f"chance {evaluation.chance:.1%}; always '{evaluation.majority_label}', the most frequent training class: "
+        f"{evaluation.majority:.1%}",
+        f"{rate} from Parquet to Parquet with start-up, {threads}"
+        + (f"; {alone:,.0f} rows/s for the encoder alone" if alone else ""),
+    ]
+
+
+def lines_after(evaluation: Evaluation) -> list[str]:
+    """Return what the table leaves open, and the verdict."""
+    reasons = [f"{row.name}: {row.absent}" for row in evaluation.rows if row.absent is not None]
+    draws = max(len(row.scores) for row in evaluation.rows)
+    spread = [f"untrained: mean of {draws} draws of the weights, ± its standard error"] if draws > 1 else []
+    return [*reasons, *spread, evaluation.verdict.text]
+
+
+def _split(counts: SplitCounts) -> str:
+    kinds = (
+        (counts.unlabelled, "without label"),
+        (counts.empty, "without steps"),
+        (counts.bad, "bad (see seqembed run)"),
+    )
+    dropped = ", ".join(f"{number:,} {what}" for number, what in kinds if number)
+    text = f"{counts.used:,} rows, {counts.classes} classes"
+    if counts.used < counts.usable:
+        text += f"; drawn class by class from {counts.usable:,} (--max-rows)"
+    if dropped:
+        text += f"; dropped: {dropped}"
+    if counts.truncated:
+        text += f"; {counts.truncated:,} truncated"
+    return text
+
+
+def _unseen(evaluation: Evaluation) -> list[str]:
+    if not evaluation.unseen_rows:
+        return []
+    labels = evaluation.unseen_labels
+    named = ", ".join(repr(label) for label in labels[:_MOST_NAMED]) + (", …" if len(labels) > _MOST_NAMED else "")
+    return [f"{evaluation.unseen_rows:,} test rows have labels no training row has ({named}); they count as wrong"]
+
+
+def _search(evaluation: Evaluation) -> list[str]:
+    if evaluation.train.used <= MAX_SEARCH_ROWS:
+        return []
+    return [f"the SVM's C was chosen on {MAX_SEARCH_ROWS:,} of the training rows, and the SVM fitted on all"]
