@@ -87,10 +87,11 @@ class ModelConfig:
 
     Attributes:
         cell: Recurrent cell, ``lstm`` or ``gru``.
-        units: Units of each recurrent layer and direction.
+        units: Units of each recurrent layer and direction; None is 64, and 48 where values and differences are read:
+            the two then cost as much as one of 64.
         layers: Recurrent layers of the encoder, and of the decoder.
         reads: Whether recurrent layers read the ``values``, their ``differences`` from step to step, or ``both``, each
-            by layers of its own.
+            by layers of its own. None is ``both`` where views are compared, else ``values``.
         frame: Consecutive steps that the encoder reads as one; None is chosen from the lengths (`trainer.recipe`).
         bidirectional: Whether the encoder also reads each sequence backwards.
         activation: Of the recurrent layers, ``tanh`` or ``relu``.
@@ -109,9 +110,9 @@ class ModelConfig:
     """
 
     cell: str = "lstm"
-    units: int = 64
+    units: int | None = None
     layers: int = 1
-    reads: str = "values"
+    reads: str | None = None
     frame: int | None = None
     bidirectional: bool = True
     activation: str = "tanh"
@@ -131,13 +132,17 @@ class ModelConfig:
         if decoder is None:
             object.__setattr__(self, "decoder", _DECODER_OF[str(self.objective)])
         _one_of("cell", self.cell, CELLS)
-        _one_of("reads", self.reads, READS)
+        if self.reads is None:
+            object.__setattr__(self, "reads", "both" if self.contrasts else "values")
+        _one_of("reads", str(self.reads), READS)
+        if self.units is None:
+            object.__setattr__(self, "units", 48 if self.reads == "both" else 64)
         _one_of("activation", self.activation, ACTIVATIONS)
         _one_of("pooling", self.pooling, POOLINGS)
         _one_of("decoder", str(self.decoder), DECODERS)
         _one_of("task", self.task, TASKS)
         _one_of("loss", self.loss, LOSSES)
-        _at_least("units", self.units, 1)
+        _at_least("units", self.units or 0, 1)
         _at_least("layers", self.layers, 1)
         for option, value in (("embedding-dim", self.embedding_dim), ("frame", self.frame)):
             if value is not None:

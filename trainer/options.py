@@ -78,7 +78,7 @@ def _choice(flag: str, choices: tuple[str, ...], text: str, unset: str = "none")
 
 def _frame() -> click.Option:
     text = "Consecutive steps read as one."
-    return _option("--frame", text, Frame(), unset="auto: half of the sequences get at most some 50 frames")
+    return _option("--frame", text, Frame(), unset="auto: half of the sequences get 30 to 60 frames")
 
 
 def _switch(flag: str, text: str) -> click.Option:
@@ -104,10 +104,15 @@ SECTIONS: dict[str, list[click.Option]] = {
     ],
     "Model": [
         _choice("--cell", config.CELLS, "Recurrent cell."),
-        _option("--units", "Units of each recurrent layer and direction.", _POSITIVE, metavar="N"),
+        _option(
+            "--units", "Units of each recurrent layer and direction.", _POSITIVE, unset="64, or 48 and 48", metavar="N"
+        ),
         _option("--layers", "Recurrent layers of the encoder, and of the decoder.", _POSITIVE, metavar="N"),
         _choice(
-            "--reads", config.READS, "What the encoder reads: the values, how they change from step to step, or both."
+            "--reads",
+            config.READS,
+            "What the encoder reads: the values, their differences from step to step, or both by layers of their own.",
+            unset="both; values with --objective reconstruct",
         ),
         _frame(),
         _option("--bidirectional/--forward-only", "Whether the encoder also reads backwards."),

@@ -2,7 +2,7 @@
 
 Comparing views of sequences needs some thousand batches to beat an untrained encoder, whether the data holds fifty
 sequences or fifty million; so a training of that kind is measured in batches, not in passes over the data. Frames keep
-what a recurrent layer reads to some fifty steps: as accurate, and cheaper to train and to serve by their size.
+what a recurrent layer reads to some thirty to sixty steps: as accurate, and cheaper to train and to serve by their size.
 """
 
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from data.profile import QUANTILES, SequenceProfile
 from trainer.config import TrainJob
 
 _MEDIAN = QUANTILES.index(0.5)
-_FRAMES_A_SEQUENCE = 50
+_FRAMES_A_SEQUENCE = 30
 _MAX_FRAME_WIDTH = 512
 _EPOCHS = 100  # of a reconstruction, which early stopping ends sooner
 _PATIENCE = 10
@@ -62,7 +62,7 @@ def choose(job: TrainJob, profile: SequenceProfile, num_training: int, validatio
 
 
 def choose_frame(profile: SequenceProfile) -> int:
-    """Return how many steps to read as one, so that half of the sequences are at most some fifty frames long."""
+    """Return how many steps to read as one, so that half of the sequences have at most thirty to sixty frames."""
     wanted = profile.length_quantiles[_MEDIAN] // _FRAMES_A_SEQUENCE
     return max(1, min(wanted, _MAX_FRAME_WIDTH // len(profile.mean)))
 
