@@ -2,7 +2,7 @@
 
 Comparing views of sequences needs some thousand batches to beat an untrained encoder, whether the data holds fifty
 sequences or fifty million; so a training of that kind is measured in batches, not in passes over the data. Frames keep
-what a recurrent layer reads to some thirty to sixty steps: as accurate, and cheaper to train and to serve by their size.
+what a recurrent layer reads to thirty to sixty steps: as accurate, and cheaper to train and to serve by their size.
 """
 
 from dataclasses import dataclass, replace
