@@ -15,6 +15,9 @@ from data.sequences import TRUNCATES, LengthPolicy, Truncate
 
 CELLS = ("lstm", "gru")
 READS = ("values", "differences", "both")
+SCALINGS = ("sequence", "data")
+# Two branches of 48 units cost as much as one of 64.
+UNITS_OF = {"values": 64, "differences": 64, "both": 48}
 ACTIVATIONS = ("tanh", "relu")
 POOLINGS = ("last", "mean", "max", "concat")
 OBJECTIVES = ("hybrid", "reconstruct", "contrast")
@@ -87,11 +90,13 @@ class ModelConfig:
 
     Attributes:
         cell: Recurrent cell, ``lstm`` or ``gru``.
-        units: Units of each recurrent layer and direction; None is 64, and 48 where values and differences are read:
-            the two then cost as much as one of 64.
+        units: Units of each recurrent layer and direction; None is 64, or 48 in each branch where both are read.
         layers: Recurrent layers of the encoder, and of the decoder.
         reads: Whether recurrent layers read the ``values``, their ``differences`` from step to step, or ``both``, each
-            by layers of its own. None is ``both`` where views are compared, else ``values``.
+            by layers of its own. None is chosen from the data where views are compared, else ``values``.
+        scaling: Whether the values that are read are centred and scaled by the ``data`` alone, or each ``sequence`` by
+            its own mean and spread, too, which then stand at the end of the embedding. None is ``sequence`` where views
+            are compared, else ``data``.
         frame: Consecutive steps that the encoder reads as one; None is chosen from the lengths (`trainer.recipe`).
         bidirectional: Whether the encoder also reads each sequence backwards.
         activation: Of the recurrent layers, ``tanh`` or ``relu``.
@@ -113,6 +118,7 @@ class ModelConfig:
     units: int | None = None
     layers: int = 1
     reads: str | None = None
+    scaling: str | None = None
     frame: int | None = None
     bidirectional: bool = True
     activation: str = "tanh"
@@ -132,19 +138,22 @@ class ModelConfig:
         if decoder is None:
             object.__setattr__(self, "decoder", _DECODER_OF[str(self.objective)])
         _one_of("cell", self.cell, CELLS)
-        if self.reads is None:
-            object.__setattr__(self, "reads", "both" if self.contrasts else "values")
-        _one_of("reads", str(self.reads), READS)
-        if self.units is None:
-            object.__setattr__(self, "units", 48 if self.reads == "both" else 64)
+        if self.scaling is None:
+            object.__setattr__(self, "scaling", "sequence" if self.contrasts else "data")
+        _one_of("scaling", str(self.scaling), SCALINGS)
+        if self.reads is None and not self.contrasts:
+            object.__setattr__(self, "reads", "values")
+        if self.reads is not None:
+            _one_of("reads", self.reads, READS)
+            if self.units is None:
+                object.__setattr__(self, "units", UNITS_OF[self.reads])
         _one_of("activation", self.activation, ACTIVATIONS)
         _one_of("pooling", self.pooling, POOLINGS)
         _one_of("decoder", str(self.decoder), DECODERS)
         _one_of("task", self.task, TASKS)
         _one_of("loss", self.loss, LOSSES)
-        _at_least("units", self.units or 0, 1)
         _at_least("layers", self.layers, 1)
-        for option, value in (("embedding-dim", self.embedding_dim), ("frame", self.frame)):
+        for option, value in (("embedding-dim", self.embedding_dim), ("frame", self.frame), ("units", self.units)):
             if value is not None:
                 _at_least(option, value, 1)
         self._refuse_contradictions(decoder)

@@ -15,7 +15,7 @@ from trainer.feed import Feed
 from trainer.intake import Intake, take_in
 from trainer.loop import CHECKPOINT_SECONDS, Loop
 from trainer.losses import Objective
-from trainer.model import moments, spread_of_differences
+from trainer.model import changes_of, moments
 from trainer.network import Network, build_network
 from trainer.pictures import draw
 from trainer.progress import Progress
@@ -66,13 +66,13 @@ def train(
     for line in intake.notes(schema):
         progress.note(line)
     profile = intake.survey.profile
-    recipe = choose(job, profile, intake.num_training, intake.validation_fraction)
+    changes = changes_of(intake.survey.sample, profile)
+    recipe = choose(job, profile, changes, intake.num_training, intake.validation_fraction)
     job = recipe.job
     for line in recipe.notes:
         progress.note(line)
     seed_everything(job.training.seed)
-    difference_std = spread_of_differences(intake.survey.sample, profile)
-    network = build_network(job.model, profile, intake.survey.max_length, difference_std)
+    network = build_network(job.model, profile, intake.survey.max_length, changes.std)
     objective = Objective(job.model, profile)
     decay_steps = num_steps(job, intake.num_training) if job.model.contrasts else None
     steps = Steps(network, objective, job.training, profile, decay_steps)

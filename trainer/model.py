@@ -4,6 +4,7 @@ Standardisation, imputation and the mask are layers and operations of the model,
 training. Only layers and operations that Keras ships are used: any Keras 3 loads ``encoder.keras`` without seqembed.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from trainer.config import ModelConfig
 ops, layers = keras.ops, keras.layers
 
 MAX_DEVIATIONS = 10.0
+_LEAST_SPREAD = 0.1  # of the data's: what hardly moves is not blown up to noise
+_LEVEL_LIMIT = 5.0
 _SMALLEST_STD = 1e-30  # its inverse still fits into float32
 _LOWEST = -1e30  # below every activation, so that padding never wins a maximum
 
@@ -32,10 +35,22 @@ def moments(profile: SequenceProfile) -> tuple[NDArray[np.float32], NDArray[np.f
     return mean, np.where(std > _SMALLEST_STD, std, 1.0).astype(np.float32)
 
 
-def spread_of_differences(block: SequenceBlock, profile: SequenceProfile) -> NDArray[np.float32]:
-    """Return the root mean square of the differences from step to step of standardised values, float32 (features).
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """How standardised values change from step to step.
 
-    A feature that never changes gets 1.
+    Attributes:
+        std: float32 (features), root mean square of the differences; 1 for a feature that never changes.
+        persistence: Correlation of a difference with the next one, over all features: −0.5 for pure noise, whose
+            differences are noise twice over, towards 1 for what moves smoothly.
+    """
+
+    std: NDArray[np.float32]
+    persistence: float
+
+
+def changes_of(block: SequenceBlock, profile: SequenceProfile) -> Changes:
+    """Measure the differences from step to step.
 
     Args:
         block: Some of the training sequences, raw units.
@@ -43,12 +58,17 @@ def spread_of_differences(block: SequenceBlock, profile: SequenceProfile) -> NDA
     """
     mean, std = moments(profile)
     scaled = np.clip((block.values - mean) / std, -MAX_DEVIATIONS, MAX_DEVIATIONS).astype(np.float64)
-    inside = np.ones(len(scaled), dtype=np.bool_)
-    inside[block.offsets[:-1][block.lengths > 0]] = False  # a first step differs from nothing
-    changes = np.diff(scaled, axis=0, prepend=np.nan)[inside]
-    count = np.maximum((~np.isnan(changes)).sum(axis=0), 1)
-    spread = np.sqrt(np.nansum(changes**2, axis=0) / count)
-    return np.where(spread > 0, spread, 1.0).astype(np.float32)
+    changes = np.diff(scaled, axis=0, prepend=np.nan)
+    changes[block.offsets[:-1][block.lengths > 0]] = np.nan  # a first step differs from nothing
+    known = ~np.isnan(changes)
+    filled = np.where(known, changes, 0.0)
+    squares = (filled**2).sum(axis=0)
+    spread = np.sqrt(squares / np.maximum(known.sum(axis=0), 1))
+    spread = np.where(spread > 0, spread, 1.0)
+    unit = filled / spread
+    total = (unit**2).sum()
+    persistence = float((unit[1:] * unit[:-1]).sum() / total) if total else 0.0
+    return Changes(spread.astype(np.float32), persistence)
 
 
 def valid_steps(values: Any, lengths: Any) -> Any:
@@ -97,36 +117,62 @@ def build_encoder(
 
     Returns:
         A Keras model from ``values`` float32 (batch, time, features), raw units, NaN allowed, and ``lengths`` int32
-        (batch) to the embedding, float32 (batch, embedding_dim). What stands beyond a length has no influence. Where
-        both values and differences are read, the first half is what was made of the values.
+        (batch) to the embedding, float32 (batch, embedding_dim). What stands beyond a length has no influence. It holds
+        what was made of the values, then of the differences, then each feature's mean and spread, as far as `config`
+        asks for them.
     """
     num_features = len(profile.mean)
     values = keras.Input((None, num_features), name="values", dtype="float32")
     lengths = keras.Input((), name="lengths", dtype="int32")
     mask = valid_steps(values, lengths)  # (batch, time)
     steps = standardised(values, mask, profile, "standardise")
-    branches = []
+    known = ops.cast(ops.logical_and(ops.expand_dims(mask, -1), ops.logical_not(ops.isnan(values))), "float32")
+    branches: list[Any] = []
+    level: list[Any] = []
+    read = steps
+    if config.scaling == "sequence":
+        read, level = by_its_own_scale(steps, known)
     if config.reads != "differences":
-        branches.append(_branch(config, steps, mask, lengths, "encoder"))
+        branches.append(_branch(config, read, mask, lengths, "encoder"))
     if config.reads != "values":
-        changes = differences(steps, values, mask, difference_std)
+        changes = differences(steps, known, difference_std)
         branches.append(_branch(config, changes, mask, lengths, "encoder_differences"))
-    embedding = branches[0] if len(branches) == 1 else layers.Concatenate(name="joined")(branches)
+    parts = [*branches, *level]
+    embedding = parts[0] if len(parts) == 1 else layers.Concatenate(name="joined")(parts)
     if config.embedding_dim is not None:
         embedding = layers.Dense(config.embedding_dim, name="embedding")(embedding)  # (batch, embedding_dim)
     return keras.Model({"values": values, "lengths": lengths}, embedding, name="encoder")
 
 
-def differences(steps: Any, values: Any, mask: Any, difference_std: NDArray[np.float32] | None) -> Any:
+def by_its_own_scale(steps: Any, known: Any) -> tuple[Any, list[Any]]:
+    """Centre and scale each feature of each sequence by its own mean and spread.
+
+    Source: instance normalisation, Ulyanov et al. (2016), here over time and by what is known.
+
+    Args:
+        steps: float32 (batch, time, features), standardised; 0 where not known.
+        known: float32 (batch, time, features), 1 where a value is there, 0 in the padding and where one is missing.
+
+    Returns:
+        The scaled steps, 0 where not known, and mean and spread, each float32 (batch, features) and within
+        `_LEVEL_LIMIT`: so that no level outweighs all else in the embedding.
+    """
+    count = ops.maximum(ops.sum(known, axis=1), 1.0)  # (batch, features)
+    mean = ops.divide(ops.sum(steps, axis=1), count)
+    centred = ops.multiply(ops.subtract(steps, ops.expand_dims(mean, 1)), known)
+    spread = ops.sqrt(ops.divide(ops.sum(ops.square(centred), axis=1), count))
+    scaled = ops.divide(centred, ops.expand_dims(ops.add(spread, _LEAST_SPREAD), 1))
+    return scaled, [ops.clip(mean, -_LEVEL_LIMIT, _LEVEL_LIMIT), ops.clip(spread, 0.0, _LEVEL_LIMIT)]
+
+
+def differences(steps: Any, known: Any, difference_std: NDArray[np.float32] | None) -> Any:
     """Return how much each step differs from the one before it; 0 at the first one and wherever either is missing.
 
     Args:
         steps: float32 (batch, time, features), standardised.
-        values: float32 (batch, time, features), raw: what is missing in it is NaN.
-        mask: bool (batch, time), true at real steps.
+        known: float32 (batch, time, features), 1 where a value is there, 0 in the padding and where one is missing.
         difference_std: float32 (features), what counts as a difference of 1; None is 1.
     """
-    known = ops.cast(ops.logical_and(ops.expand_dims(mask, -1), ops.logical_not(ops.isnan(values))), "float32")
     both = ops.multiply(known, _one_later(known))
     changes = ops.multiply(ops.subtract(steps, _one_later(steps)), both)
     if difference_std is not None:

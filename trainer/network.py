@@ -60,7 +60,7 @@ def build_network(
         config: The architecture and the task.
         profile: Statistics of the training sequences.
         fixed_length: Steps of the longest sequence: what fixed-length decoders write.
-        difference_std: float32 (features), by `trainer.model.spread_of_differences`.
+        difference_std: float32 (features), by `trainer.model.changes_of`.
 
     Raises:
         UsageError: A fixed-length decoder would be of absurd size.
@@ -85,7 +85,7 @@ def build_network(
         scores["prediction"] = head(embedding)
         raw["prediction"] = raw_values(scores["prediction"], profile, config.loss, "prediction")
     if "contrast" in config.heads:
-        scores["contrast"] = _projections(config, embedding)
+        scores["contrast"] = _projections(config, embedding, num_features)
         raw = raw or {"contrast": scores["contrast"]}
     outputs = raw if len(raw) > 1 else next(iter(raw.values()))
     return Network(
@@ -127,19 +127,21 @@ def _reversed(steps: Any, mask: Any) -> Any:
     return ops.take_along_axis(steps, ops.expand_dims(ops.maximum(lengths - places, 0), -1), axis=1)
 
 
-def _projections(config: ModelConfig, embedding: Any) -> Any:
+def _projections(config: ModelConfig, embedding: Any, num_features: int) -> Any:
     """Return the unit vectors in which views are compared, (batch, branches, projection).
 
     What was made of the values and what was made of their differences are compared each by itself: both have to be
-    telling. The encoder is served without the projections.
+    telling. Mean and spread are not, since nothing can be learned of them. The encoder is served without projections.
 
     Source: Chen et al. (2020), "A simple framework for contrastive learning of visual representations".
     """
-    if config.reads != "both" or config.embedding_dim is not None:
+    if config.embedding_dim is not None:
         parts = [embedding]
     else:
-        half = embedding.shape[-1] // 2
-        parts = [embedding[:, :half], embedding[:, half:]]
+        num_branches = 1 + (config.reads == "both")
+        level = 2 * num_features if config.scaling == "sequence" else 0
+        width = (embedding.shape[-1] - level) // num_branches
+        parts = [embedding[:, place * width : (place + 1) * width] for place in range(num_branches)]
     return ops.stack([_projection(part, f"projection_{place}") for place, part in enumerate(parts, start=1)], axis=1)
 
 

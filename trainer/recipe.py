@@ -9,7 +9,11 @@ from dataclasses import dataclass, replace
 
 from data.profile import QUANTILES, SequenceProfile
 from trainer.config import TrainJob
+from trainer.model import Changes
 
+READ_NAMES = {"values": "the values", "differences": "differences", "both": "values and differences"}
+# Halfway from differences of pure noise, at -0.5, to those of a walk without direction, at 0.
+_LEAST_PERSISTENCE = -0.25
 _MEDIAN = QUANTILES.index(0.5)
 _FRAMES_A_SEQUENCE = 30
 _MAX_FRAME_WIDTH = 512
@@ -36,16 +40,20 @@ class Recipe:
     notes: tuple[str, ...]
 
 
-def choose(job: TrainJob, profile: SequenceProfile, num_training: int, validation_fraction: float) -> Recipe:
+def choose(
+    job: TrainJob, profile: SequenceProfile, changes: Changes, num_training: int, validation_fraction: float
+) -> Recipe:
     """Fill in the options that are open.
 
     Args:
         job: Options as given.
         profile: Statistics of the training sequences.
+        changes: How their values change from step to step.
         num_training: Sequences to learn from.
         validation_fraction: Share that is held out.
     """
-    frame = job.model.frame or choose_frame(profile)
+    reads = job.model.reads or ("both" if changes.persistence > _LEAST_PERSISTENCE else "values")
+    model = replace(job.model, frame=job.model.frame or choose_frame(profile), reads=reads)
     training = replace(job.training, validation_fraction=validation_fraction)
     if job.model.contrasts:
         size = training.batch_size or (_LARGE_BATCH_SIZE if num_training >= _LARGE else _BATCH_SIZE)
@@ -57,8 +65,12 @@ def choose(job: TrainJob, profile: SequenceProfile, num_training: int, validatio
         size = training.batch_size or _RECONSTRUCT_BATCH_SIZE
         epochs = _EPOCHS if training.steps is None and training.epochs is None else training.epochs
         training = replace(training, batch_size=size, epochs=epochs, patience=training.patience or _PATIENCE)
-    chosen = replace(job, model=replace(job.model, frame=frame), training=training)
-    return Recipe(chosen, tuple(_notes(chosen, profile, num_training)))
+    chosen = replace(job, model=model, training=training)
+    notes = _notes(chosen, profile, num_training)
+    if job.model.reads is None:
+        noisy = f"changes from step to step {'go on' if reads == 'both' else 'are mostly noise'}"
+        notes.append(f"reads {READ_NAMES[reads]}: {noisy} (correlation with the next {changes.persistence:+.2f})")
+    return Recipe(chosen, tuple(notes))
 
 
 def choose_frame(profile: SequenceProfile) -> int:
