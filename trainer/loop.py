@@ -63,7 +63,7 @@ class Loop:
     def finished(self) -> bool:
         """Whether nothing is left to learn from."""
         if self.config.steps is not None:
-            return self.stopped_early or self.steps.num_done >= self.config.steps
+            return self.stopped_early or self._recorded >= self.config.steps
         return self.stopped_early or self.state.epochs_done >= (self.config.epochs or 0)
 
     @property
@@ -86,6 +86,17 @@ class Loop:
     def _part(self) -> int:
         return -(-(self.config.steps or 1) // PARTS)
 
+    @property
+    def _recorded(self) -> int:
+        """Batches up to the last record; more are done where a training was stopped inside a part."""
+        return int(self.state.history[-1]["step"]) if self.state.history else 0
+
+    @property
+    def _until_record(self) -> int:
+        """Batches left of the part; 0 where a training was stopped between its last batch and its record."""
+        end = min((self._recorded // self._part + 1) * self._part, self.config.steps or 0)
+        return max(0, end - self.steps.num_done)
+
     def run(self) -> None:
         """Train until all is done or patience has run out; then, with patience, put the best weights in place.
 
@@ -100,8 +111,7 @@ class Loop:
             if stream is None:
                 batches = self.training.epoch(number, skip=self.state.batches_done)
             else:
-                done = self.steps.num_done
-                batches = islice(stream, min(self._part - done % self._part, (self.config.steps or 0) - done))
+                batches = islice(stream, self._until_record)
             self._epoch(number, batches)
         if self.config.patience is not None and self.state.best_epoch:
             self.state.restore_best()

@@ -29,7 +29,8 @@ class TrainSummary:
         history, layout = self.history, self.layout
         lines = []
         if self.already_finished:
-            lines.append(f"{layout.root}: this run is finished; nothing was done. Give more --epochs to go on.")
+            more = f"Give more --{history['measured_in']} to go on."
+            lines.append(f"{layout.root}: this run is finished; nothing was done. {more}")
         lines += [f"parameters   {history['num_parameters']:,}", f"learned      {self._epochs()}"]
         lines.append(f"{history['watched']:<12} {self._best()}")
         if history["epochs"]:

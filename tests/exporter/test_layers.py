@@ -204,6 +204,10 @@ REFUSED = {
         lambda: functional(lambda x: lstm()(layers.Attention(name="looks")([x, x]))),
         "'looks' is of class Attention",
     ),
+    "ZeroPadding1D": (
+        lambda: stack(layers.ZeroPadding1D(2, name="wider"), lstm()),
+        "'wider' is of class ZeroPadding1D",
+    ),
     "nested": (lambda: stack(stack(layers.Conv1D(4, 3, name="inside")), lstm()), "'inside' is of class Conv1D"),
     "fixed time": (lambda: keras.Sequential([keras.Input((5, 3)), lstm()]), r"number of steps must be open"),
     "steps out": (lambda: stack(lstm(return_sequences=True)), "returns one .batch, embedding_dim. tensor"),

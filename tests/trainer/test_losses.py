@@ -5,7 +5,7 @@ import pytest
 
 from trainer.backend import tf
 from trainer.config import LOSSES, ModelConfig
-from trainer.losses import Batch, Objective, masked_sums
+from trainer.losses import TEMPERATURE, Batch, Objective, contrast_sums, masked_sums
 
 
 def plain(loss, target, score):
@@ -88,3 +88,78 @@ def test_standardised_targets_make_the_mean_the_baseline(batch, profile):
     scores = {"reconstruction": np.broadcast_to(objective.baseline_scores(profile), values.shape)}
     sums = objective.sums(Batch(values, batch.lengths, values, batch.next_step), scores).numpy()
     np.testing.assert_allclose(sums[0, 0], 0, atol=1e-9)
+
+
+def unit_vectors(num, dim=4, seed=0):
+    vectors = np.random.default_rng(seed).normal(size=(num, dim))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def plain_contrast(vectors):
+    """Return the sum of cross-entropies, the number of views and that of hits, view by view in float64."""
+    total, hits, num = 0.0, 0, len(vectors)
+    for view in range(num):
+        partner = (view + num // 2) % num
+        others = [place for place in range(num) if place != view]
+        alike = {place: float(vectors[view].astype(np.float64) @ vectors[place]) / TEMPERATURE for place in others}
+        total += np.log(sum(np.exp(value) for value in alike.values())) - alike[partner]
+        hits += max(others, key=lambda place: alike[place]) == partner
+    return [total, num, hits]
+
+
+@pytest.mark.parametrize("num_sequences", [2, 3, 9])
+def test_contrast_equals_a_loop_over_views(num_sequences):
+    first = unit_vectors(num_sequences)
+    second = first + 0.8 * unit_vectors(num_sequences, seed=1)
+    vectors = np.concatenate([first, second / np.linalg.norm(second, axis=1, keepdims=True)]).astype(np.float32)
+    np.testing.assert_allclose(contrast_sums(vectors).numpy(), plain_contrast(vectors), rtol=1e-5)
+
+
+def test_a_view_is_a_hit_where_its_partner_is_the_nearest():
+    # The second views of sequences 1 and 2 are exchanged: those four views are nearer to another than to their own.
+    first = np.eye(5, dtype=np.float32)
+    assert contrast_sums(np.concatenate([first, first])).numpy()[2] == 10
+    assert contrast_sums(np.concatenate([first, first[[0, 2, 1, 3, 4]]])).numpy()[2] == 6
+
+
+def test_one_sequence_alone_has_nothing_to_be_told_from():
+    projections = tf.Variable(unit_vectors(2))
+    with tf.GradientTape() as tape:
+        sums = contrast_sums(projections)
+        loss = sums[0]
+    assert sums.numpy().tolist() == [0, 2, 2]
+    np.testing.assert_array_equal(tape.gradient(loss, projections), np.zeros((2, 4)))
+
+
+@pytest.mark.parametrize("num_sequences", [2, 32])
+def test_views_that_are_all_alike_score_like_a_guess(num_sequences):
+    sums = contrast_sums(np.repeat(unit_vectors(1), 2 * num_sequences, axis=0)).numpy()
+    np.testing.assert_allclose(sums[0] / sums[1], np.log(2 * num_sequences - 1), rtol=1e-5)
+
+
+def test_a_report_with_contrast_counts_its_hits_apart(profile):
+    totals = np.array([[10.0, 4.0, 3.0], [6.0, 12.0, 9.0]])
+    both = Objective(ModelConfig(loss="binary_crossentropy"), profile)
+    assert both.heads == ("contrast", "reconstruction")
+    expected = {"loss": 3.0, "contrast_loss": 2.5, "reconstruction_loss": 0.5, "contrast_accuracy": 0.75}
+    assert both.report(totals) == {**expected, "binary_accuracy": 0.75}
+    assert Objective(ModelConfig(), profile).report(totals) == expected
+    alone = Objective(ModelConfig(objective="contrast"), profile).report(totals[:1], "val_")
+    assert alone == {"val_loss": 2.5, "val_contrast_accuracy": 0.75}
+
+
+def test_targets_are_what_is_reconstructed_not_the_altered_values(batch, profile):
+    objective = Objective(ModelConfig(objective="reconstruct"), profile)
+    scores = (batch.targets - np.asarray(profile.mean)) / np.array([1.5, 1.0, 0.5])
+    altered = batch._replace(values=batch.values + 1)
+    sums = objective.sums(altered, {"reconstruction": np.nan_to_num(scores).astype(np.float32)}).numpy()
+    np.testing.assert_allclose(sums[0, 0], 0, atol=1e-9)
+    assert sums[0, 1] == 14 * 3 - 2
+
+
+def test_a_target_far_from_the_mean_counts_as_ten_deviations(batch, profile):
+    objective = Objective(ModelConfig(objective="reconstruct"), profile)
+    for far, score in ((1e30, 10.0), (-1e30, -10.0)):
+        wild = batch._replace(targets=np.full_like(batch.targets, far))
+        scores = {"reconstruction": np.full_like(batch.targets, score)}
+        assert objective.sums(wild, scores).numpy()[0].tolist() == [0, 14 * 3, 0]

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from data.errors import BundleError, InputError, OutputError, UsageError
 from data.layout import RunLayout
 from seqembed_testing import sequences, write_sequences
 from trainer.backend import keras
+from trainer.checkpoint import Checkpoints
 from trainer.config import TrainJob
 from trainer.job import train
 from trainer.progress import Progress
@@ -72,6 +74,47 @@ def test_resumed_equals_uninterrupted(finished, tmp_path, kills, checkpoint_seco
         assert not RunLayout(run).contract.exists()
     train(job, run, resume=True, checkpoint_seconds=checkpoint_seconds)
     same_run(run, whole)
+
+
+@pytest.fixture(scope="module")
+def in_steps(finished, tmp_path_factory):
+    """Return a job that compares views for 22 steps, two a record, and the run directory it made uninterrupted."""
+    options = {"objective": "hybrid", "decoder": "positional", "reverse_target": False, "epochs": None, "steps": 22}
+    job = changed(finished[0], **options, validation_fraction=0.3, patience=30, frame=2)
+    run = tmp_path_factory.mktemp("in_steps") / "whole"
+    train(job, run)
+    return job, run
+
+
+def test_resumed_equals_uninterrupted_in_steps(in_steps, tmp_path, monkeypatch):
+    """Killed inside parts and passes over the data, and between the last batch of a part and its record."""
+    job, whole = in_steps
+    run, save = tmp_path / "killed", Checkpoints.save
+    deaths = [(0, 2), (10, 2)]  # records written, batches since
+
+    def save_and_die(self, state):
+        save(self, state)
+        if (state.epochs_done, state.batches_done) in deaths:
+            deaths.remove((state.epochs_done, state.batches_done))
+            raise Killed
+
+    monkeypatch.setattr(Checkpoints, "save", save_and_die)
+    for batches in (None, 9, None):
+        with pytest.raises(Killed):
+            train(job, run, resume=True, progress=KillAt(batches), checkpoint_seconds=0.0)
+    assert not deaths and not RunLayout(run).contract.exists()
+    train(job, run, resume=True)
+    assert [record["step"] for record in figures(run)] == list(range(2, 23, 2))
+    same_run(run, whole)
+
+
+def test_more_steps_go_on_and_are_recorded_from_there(in_steps, tmp_path):
+    job, whole = in_steps
+    run = Path(shutil.copytree(whole, tmp_path / "run"))
+    summary = train(changed(job, steps=80), run, resume=True)
+    assert figures(run)[:11] == figures(whole)
+    assert [record["step"] for record in figures(run)[11:]] == list(range(24, 81, 4))
+    assert "Give more --steps to go on" in replace(summary, already_finished=True).lines()[0]
 
 
 def test_a_real_sigkill_loses_nothing(job, tmp_path):

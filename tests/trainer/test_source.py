@@ -1,5 +1,7 @@
 """Batches: every sequence once an epoch, on its own side for good, in memory that is bounded."""
 
+from itertools import islice
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +17,7 @@ from trainer import source as source_module
 from trainer.config import ModelConfig
 from trainer.feed import Feed
 from trainer.source import SequenceSource, in_validation
+from trainer.views import ViewMaker
 
 LENGTHS = [7, 0, 1, 3, 2, 9, 4, 4, 1, 6, 5, 8, 2, 3, 0, 7, 9, 1, 5, 6]
 
@@ -29,7 +32,9 @@ def files(tmp_path):
     return resolve_inputs([str(tmp_path)])
 
 
-def make(files, task="reconstruct", validation=False, cache_bytes=1 << 20, fraction=0.3, batch_size=3, seed=0):
+def make(
+    files, task="reconstruct", validation=False, cache_bytes=1 << 20, fraction=0.3, batch_size=3, seed=0, views=None
+):
     return SequenceSource(
         files,
         detect_schema(files),
@@ -40,7 +45,12 @@ def make(files, task="reconstruct", validation=False, cache_bytes=1 << 20, fract
         batch_size=batch_size,
         seed=seed,
         cache_bytes=cache_bytes,
+        views=views,
     )
+
+
+def view_maker(max_length=100):
+    return ViewMaker(np.zeros(1, np.float32), np.ones(1, np.float32), max_length)
 
 
 def rows(batches):
@@ -188,3 +198,40 @@ def test_an_error_inside_the_feed_keeps_its_class(files, tmp_path):
     (tmp_path / "1.parquet").unlink()
     with pytest.raises(InputError, match="1.parquet"):
         list(feed.epoch(1))
+
+
+def test_each_sequence_gets_two_views_in_one_batch_an_epoch(files):
+    source, seen = make(files, fraction=0, views=view_maker()), []
+    for batch in source.batches(1):
+        numbers = (batch.targets[:, 0, 0] // 100).astype(int).tolist()
+        half = len(numbers) // 2
+        assert numbers[:half] == numbers[half:] and len(set(numbers)) == half <= 3
+        assert batch.values.shape == batch.targets.shape and not np.array_equal(batch.values, batch.targets)
+        seen += numbers[:half]
+    assert sorted(seen) == [number for number, length in enumerate(LENGTHS) if length]
+
+
+def test_views_are_drawn_anew_each_epoch_but_for_validation(files):
+    training, held_out = make(files, views=view_maker()), make(files, views=view_maker(), validation=True)
+    same(held_out.batches(0), make(files, views=view_maker(), validation=True).batches(0))
+    drawn = [sorted(float(batch.targets.sum()) for batch in training.batches(epoch)) for epoch in (1, 2)]
+    assert drawn[0] != drawn[1]
+
+
+@pytest.mark.parametrize("views", [None, view_maker()], ids=["sequences", "views"])
+@pytest.mark.parametrize("skip", [0, 1, 7, 8, 23])
+def test_a_stream_of_epochs_can_be_taken_up_at_any_batch(files, views, skip):
+    source = make(files, fraction=0, views=views)
+    whole = [*source.batches(1), *source.batches(2), *source.batches(3), *source.batches(4)]
+    assert len(whole) >= 24
+    same(islice(source.stream(skip), 24 - skip), whole[skip:24])
+
+
+def test_a_stream_without_sequences_ends(files):
+    assert list(make(files, validation=True, fraction=0.0).stream()) == []
+
+
+def test_the_feed_streams_what_the_source_does(files):
+    source = make(files, views=view_maker())
+    streamed = islice(Feed(source, 1).stream(3), 9)
+    same(([part.numpy() for part in batch] for batch in streamed), islice(source.stream(3), 9))

@@ -1,0 +1,137 @@
+"""Frames: several steps read as one. Equality with Keras, the laws of an embedding, and the form of the graph."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from data.batching import pad
+from data.errors import BundleError
+from data.profile import SequenceProfile
+from data.sequences import SequenceBlock
+from exporter.draws import as_block
+from exporter.libraries import onnx
+from exporter.parity import measure_parity
+from exporter.structure import check_structure
+
+TOLERANCE = 1e-5
+# Every frame with every cell and depth; pooling and direction are dealt out so that each meets every frame.
+CASES = [
+    (2, "lstm", 1, "concat", True),
+    (2, "lstm", 2, "last", False),
+    (2, "gru", 1, "mean", False),
+    (2, "gru", 2, "max", True),
+    (3, "lstm", 1, "last", True),
+    (3, "lstm", 2, "mean", True),
+    (3, "gru", 1, "max", False),
+    (3, "gru", 2, "concat", False),
+    (7, "lstm", 1, "mean", False),
+    (7, "lstm", 2, "max", True),
+    (7, "gru", 1, "concat", True),
+    (7, "gru", 2, "last", True),
+]
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: "-".join(map(str, case)))
+def framed(request: pytest.FixtureRequest, encoder_of: Callable[..., Any], exported: Callable[..., Any]) -> Any:
+    """Return the frame, the cell, the number of layers, and what was exported of such an encoder."""
+    frame, cell, layers, pooling, bidirectional = request.param
+    options = {"cell": cell, "layers": layers, "pooling": pooling, "bidirectional": bidirectional}
+    return frame, cell, layers, exported(encoder_of(frame=frame, embedding_dim=None, **options))
+
+
+def test_equal_to_keras_with_one_native_node_a_layer(
+    framed: Any, rows: SequenceBlock, profile: SequenceProfile
+) -> None:
+    frame, cell, layers, made = framed
+    assert made.model.frame == frame
+    assert made.structure.op_counts[cell.upper()] == made.structure.num_recurrent == layers
+    assert not {"Loop", "Scan", "If"} & set(made.structure.op_counts)
+    parity = measure_parity(made.reference, made.encoder, rows, profile, tolerance=TOLERANCE, seed=1)
+    assert parity.max_difference <= TOLERANCE and parity.num_real == rows.num_sequences
+
+
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    lengths=st.lists(st.integers(1, 20), min_size=1, max_size=12),
+    seed=st.integers(0, 2**32 - 1),
+    extra=st.integers(0, 20),
+    garbage=st.sampled_from([1e6, -1e30, np.nan, np.inf, -np.inf]),
+)
+def test_alone_equals_batched_shuffled_and_padded(
+    framed: Any, lengths: list[int], seed: int, extra: int, garbage: float
+) -> None:
+    encoder = framed[3].encoder
+    random = np.random.default_rng(seed)
+    values = random.normal(scale=3, size=(sum(lengths), 3)).astype(np.float32)
+    values[random.random(values.shape) < 0.1] = np.nan
+    block = as_block(values, np.array(lengths))
+    batches = [pad(block, np.array([place])) for place in range(len(lengths))]
+    alone = np.concatenate([encoder.embed(batch.values, batch.lengths) for batch in batches])
+    order = random.permutation(len(lengths))
+    batch = pad(block, order, max(lengths) + extra)
+    batch.values[np.arange(batch.values.shape[1]) >= batch.lengths[:, None]] = garbage
+    together = np.empty_like(alone)
+    together[order] = encoder.embed(batch.values, batch.lengths)
+    assert np.isfinite(alone).all()
+    np.testing.assert_allclose(together, alone, rtol=2e-6, atol=2e-6)
+
+
+def test_each_step_of_a_frame_counts_and_each_place_in_it(framed: Any) -> None:
+    """The law above would hold for an encoder that reads one step of a frame, or their sum."""
+    values = np.random.default_rng(1).normal(size=(1, 10, 3)).astype(np.float32)
+    changes = []
+    for step in range(10):
+        changed = values.copy()
+        changed[0, step] += 5
+        changes.append(framed[3].encoder.embed(changed, np.array([10], np.int32))[0])
+    found = np.stack([framed[3].encoder.embed(values, np.array([10], np.int32))[0], *changes])
+    distances = np.abs(found[:, None] - found[None]).max(axis=2)
+    assert distances[~np.eye(11, dtype=bool)].min() > 1e-5
+
+
+def test_a_sequence_without_steps_is_finite(framed: Any) -> None:
+    found = framed[3].encoder.embed(np.full((2, 3, 3), np.nan, np.float32), np.array([0, 0], np.int32))
+    assert np.isfinite(found).all()
+
+
+@pytest.fixture
+def graph(encoder_of: Callable[..., Any], exported: Callable[..., Any]) -> Any:
+    """Return a good graph to spoil, of two layers that read frames of 3 steps."""
+    return exported(encoder_of(layers=2, frame=3)).graph
+
+
+def check(model: Any, frame: int) -> Any:
+    return check_structure(
+        model, num_features=3, embedding_dim=5, num_recurrent=2, opset=17, source="model", frame=frame
+    )
+
+
+def test_a_good_graph_passes_with_its_own_frame_alone(graph: Any) -> None:
+    assert check(graph, 3).num_recurrent == 2
+    with pytest.raises(BundleError, match="expected the graph input 'lengths' in frames of 2 steps"):
+        check(graph, 2)
+    with pytest.raises(BundleError, match="expected the graph input 'lengths': padding"):
+        check(graph, 1)
+
+
+def test_lengths_that_are_not_divided_are_refused(graph: Any) -> None:
+    [node for node in graph.graph.node if node.op_type == "LSTM"][1].input[4] = "lengths"
+    with pytest.raises(BundleError, match="comes from 'lengths' by nothing, expected .* in frames of 3 steps"):
+        check(graph, 3)
+
+
+@pytest.mark.parametrize(("operator", "value"), [("Add", 3), ("Div", 4)])
+def test_lengths_that_are_divided_otherwise_are_refused(graph: Any, operator: str, value: int) -> None:
+    makers = {output: node for node in graph.graph.node for output in node.output}
+    name = next(node for node in graph.graph.node if node.op_type == "LSTM").input[4]
+    while makers[name].op_type != operator:
+        name = makers[name].input[0]
+    (constant,) = [tensor for tensor in graph.graph.initializer if tensor.name == makers[name].input[1]]
+    other = onnx.numpy_helper.to_array(constant) * 0 + value
+    constant.CopyFrom(onnx.numpy_helper.from_array(other, constant.name))
+    with pytest.raises(BundleError, match=rf"\('{operator}', {value}\)"):
+        check(graph, 3)

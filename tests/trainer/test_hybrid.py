@@ -1,0 +1,210 @@
+"""The recipe that compares views: every form of it learns, in whole trainings too, on data of every kind."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from data.detect import detect_schema
+from data.inputs import resolve_inputs
+from data.layout import RunLayout
+from runner.encoder import Encoder
+from seqembed_testing import done, sequences, write_sequences
+from trainer.backend import keras, tf
+from trainer.config import DECODERS, LOSSES, ModelConfig, TrainingConfig
+from trainer.intake import take_in
+from trainer.job import train
+from trainer.losses import Batch, Objective
+from trainer.network import build_network
+from trainer.steps import Steps, seed_everything
+
+# Each decoder once, with the losses, cells and frames dealt out over them, and no decoder at all.
+FORMS = [
+    *zip(["hybrid"] * 5, DECODERS, (*LOSSES, "mse"), ("lstm", "gru") * 3, (1, 2, 3, 2, 1), strict=False),
+    ("contrast", None, "mse", "gru", 2),
+]
+
+
+@pytest.fixture
+def views():
+    """Two views of four sequences of 1 to 6 steps, three features between 0 and 1, some of them missing."""
+    random = np.random.default_rng(3)
+    lengths = np.array([6, 1, 3, 5, 4, 1, 2, 6], np.int32)
+    inside = (np.arange(6) < lengths[:, None])[:, :, None]
+    targets = np.where(inside, random.random((8, 6, 3)), 0).astype(np.float32)
+    values = np.where(inside, targets + 0.05 * random.normal(size=targets.shape), 0).astype(np.float32)
+    values[0, 1] = values[2, 0, 0] = targets[2, 0, 0] = np.nan
+    return Batch(values, lengths, targets, np.full((8, 3), np.nan, np.float32))
+
+
+def build(profile, objective, decoder, loss="mse", cell="lstm", frame=1):
+    seed_everything(1)
+    config = ModelConfig(units=6, objective=objective, decoder=decoder, loss=loss, cell=cell, frame=frame)
+    return Objective(config, profile), build_network(config, profile, fixed_length=6)
+
+
+@pytest.mark.parametrize(("objective", "decoder", "loss", "cell", "frame"), FORMS)
+def test_every_weight_goes_downhill(profile, views, objective, decoder, loss, cell, frame):
+    goal, network = build(profile, objective, decoder, loss, cell, frame)
+    inputs = {"values": views.values, "lengths": views.lengths}
+
+    def loss_now():
+        sums = goal.sums(views, network.scorer(inputs))
+        return tf.reduce_sum(sums[:, 0] / sums[:, 1])
+
+    with tf.GradientTape() as tape:
+        before = loss_now()
+    gradients = tape.gradient(before, network.trainable)
+    assert all(gradient is not None and np.isfinite(gradient).all() for gradient in gradients)
+    names = [variable.path for variable in network.scorer.trainable_variables]
+    idle = [name for name, gradient in zip(names, gradients, strict=True) if not np.any(gradient)]
+    # The dense decoder's recurrent layer sees one step, from a state of zeros.
+    assert all(decoder == "dense" and name.endswith("recurrent_kernel") for name in idle), idle
+    for variable, gradient in zip(network.trainable, gradients, strict=True):
+        variable.assign_sub(0.01 * gradient)
+    assert loss_now() < before
+
+
+@pytest.mark.parametrize(("objective", "decoder", "frame"), [("hybrid", "positional", 2), ("contrast", None, 1)])
+def test_views_are_learned_by_heart(profile, views, objective, decoder, frame):
+    goal, network = build(profile, objective, decoder, frame=frame)
+    steps = Steps(network, goal, TrainingConfig(learning_rate=0.02), profile, decay_steps=60)
+    tensors = Batch(*map(tf.constant, views))
+    reports = [goal.report(steps.learn(tensors)) for _ in range(60)]
+    for figure in ("loss", *(f"{head}_loss" for head in goal.heads if len(goal.heads) > 1)):
+        assert reports[-1][figure] < 0.7 * reports[0][figure], figure
+    assert reports[-1]["contrast_accuracy"] >= 0.75 and steps.num_done == 60
+
+
+@pytest.mark.parametrize(("objective", "decoder", "loss", "cell", "frame"), FORMS)
+def test_it_survives_saving(profile, views, tmp_path, objective, decoder, loss, cell, frame):
+    _, network = build(profile, objective, decoder, loss, cell, frame)
+    assert (network.decoder is None) == (objective == "contrast")
+    inputs = {"values": views.values, "lengths": views.lengths}
+    for model in (network.encoder, network.autoencoder):
+        model.save(tmp_path / "model.keras")
+        found = np.asarray(keras.models.load_model(tmp_path / "model.keras")(inputs))
+        np.testing.assert_array_equal(found, model(inputs))
+        assert np.isfinite(found).all()
+
+
+def test_the_embedding_is_what_the_pooling_gives_and_the_projection_stays_behind(profile, views):
+    _, network = build(profile, "hybrid", "positional")
+    assert network.encoder.output_shape == (None, 3 * 2 * 6), "state, mean and maximum, each both ways"
+    assert not [layer for layer in network.encoder.layers if "projection" in layer.name]
+    projected = network.scorer({"values": views.values, "lengths": views.lengths})["contrast"]
+    np.testing.assert_allclose(np.linalg.norm(projected, axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 10, 100])
+def test_the_learning_rate_rises_shortly_and_falls_to_zero(profile, num_steps):
+    goal, network = build(profile, "contrast", None)
+    steps = Steps(network, goal, TrainingConfig(learning_rate=0.5), profile, decay_steps=num_steps)
+    rates = []
+    for iteration in range(num_steps + 1):
+        steps.optimizer.iterations.assign(iteration)
+        rates.append(float(steps.optimizer.learning_rate))
+    top = min(20, num_steps // 2)
+    assert rates[top] == max(rates) == 0.5 and rates[num_steps] == pytest.approx(0, abs=1e-7)
+    assert (np.diff(rates[: top + 1]) > 0).all() and (np.diff(rates[top:]) < 0).all()
+
+
+def weights(run):
+    return [np.asarray(weight) for weight in keras.models.load_model(RunLayout(run).autoencoder).weights]
+
+
+@pytest.fixture
+def hybrid(job):
+    """Return a function that builds a small job of the recipe, with changes."""
+    return lambda **changes: job(**{"objective": "hybrid", "epochs": None, "embedding_dim": None, **changes})
+
+
+def test_a_seed_repeats_the_weights_and_the_history_tells_the_parts(hybrid, tmp_path):
+    for name in ("one", "same"):
+        train(hybrid(steps=5), tmp_path / name)
+    for mine, its in zip(weights(tmp_path / "one"), weights(tmp_path / "same"), strict=True):
+        np.testing.assert_array_equal(mine, its)
+    history = json.loads(RunLayout(tmp_path / "one").history.read_text())
+    assert [record["step"] for record in history["epochs"]] == [1, 2, 3, 4, 5]
+    assert (history["measured_in"], history["num_steps"], history["patience"]) == ("steps", 5, None)
+    assert (history["best_epoch"], history["watched"], history["num_validation"]) == (5, "loss", 0)
+    for record in history["epochs"]:
+        heads = record["contrast_loss"] + record["reconstruction_loss"]
+        assert record["loss"] == pytest.approx(heads) and 0 <= record["contrast_accuracy"] <= 1
+    assert history["best"]["loss"] == history["epochs"][-1]["loss"] == history["best_loss"]
+    baseline = history["baseline"]
+    assert np.log(2 * 2 - 1) < baseline["contrast_loss"] <= np.log(2 * 8 - 1) + 1e-5, "a guess among batches of eight"
+    assert 0.5 < baseline["reconstruction_loss"] < 2, "standardised values have a spread of one"
+
+
+@pytest.mark.parametrize(
+    ("num", "changes", "held_out"),
+    [
+        (499, {}, 0),
+        (499, {"objective": "contrast"}, 0),
+        (499, {"validation_fraction": 0.1}, 50),
+        (499, {"patience": 9}, 50),
+        (499, {"objective": "reconstruct"}, 50),
+        (500, {}, 50),
+        (500, {"validation_fraction": 0.0}, 0),
+    ],
+)
+def test_few_sequences_are_all_learned_from_unless_some_must_watch(hybrid, tmp_path, num, changes, held_out):
+    data = write_sequences(tmp_path / "data.parquet", sequences(num, seed=1, shortest=1, longest=3))
+    files = resolve_inputs([str(data)])
+    intake = take_in(files, detect_schema(files, features=("x", "y")), hybrid(inputs=[str(data)], **changes))
+    assert intake.num_training + intake.num_validation == num
+    assert abs(intake.num_validation - held_out) <= held_out * 0.4
+    assert intake.validation_fraction == (0.1 if held_out else 0.0)
+    told = any("no sequence is held out" in line for line in intake.notes(detect_schema(files)))
+    assert told == (not held_out)
+
+
+def test_comparing_views_alone_writes_no_decoder(hybrid, tmp_path):
+    layout = RunLayout(tmp_path / "run")
+    summary = train(hybrid(objective="contrast", epochs=2, patience=5), layout.root)
+    assert not layout.decoder.exists() and layout.encoder.exists() and layout.contract.exists()
+    history = summary.history
+    assert (history["measured_in"], history["watched"], len(history["epochs"])) == ("epochs", "val_loss", 2)
+    assert history["num_steps"] == history["epochs"][-1]["step"] > 2
+    assert any("views told from others" in line for line in summary.lines())
+
+
+def test_patience_ends_it_early_with_the_best_weights(hybrid, tmp_path):
+    restless = {"steps": 200, "patience": 2, "learning_rate": 0.5, "validation_fraction": 0.3}
+    stopped = train(hybrid(**restless), tmp_path / "stopped").history
+    assert stopped["stopped_early"] and stopped["num_steps"] < 200
+    assert len(stopped["epochs"]) == stopped["best_epoch"] + 2
+    assert stopped["best_val_loss"] == min(record["val_loss"] for record in stopped["epochs"])
+
+
+def odd_sequences(path):
+    """Write 40 sequences of 1 to 3,000 steps; four features in five are hard ones, and 40 % of the values miss."""
+    random = np.random.default_rng(4)
+    lengths = [1, 1, 2, 3, 3_000, 700, *random.integers(1, 60, size=34)]
+    scales = {"plain": (0, 1), "still": (7.7, 0), "vast": (3e30, 1e30), "fine": (0, 1e-20), "offset": (1e6, 1)}
+    columns = {"id": [f"s{place}" for place in range(len(lengths))]}
+    for name, (mean, std) in scales.items():
+        rows = [mean + std * random.normal(size=length) for length in lengths]
+        rows = [[None if random.random() < 0.4 else float(value) for value in row] for row in rows]
+        columns[name] = pa.array(rows, pa.list_(pa.float32()))
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def test_odd_data_goes_through_the_commands(tmp_path):
+    data = odd_sequences(tmp_path / "odd.parquet")
+    options = ["--units", 4, "--steps", 4, "--batch-size", 8, "--frame", 3, "--seed", 2]
+    result = done("train", data, "--out", tmp_path / "run", *options, "--progress", "plain")
+    assert "frames of 3 steps" in result.stderr and "never change and teach nothing: still" in result.stderr
+    assert all(np.isfinite(weight).all() for weight in weights(tmp_path / "run"))
+    done("export", tmp_path / "run", "--out", tmp_path / "encoder.onnx")
+    contract = Encoder.open(tmp_path / "encoder.onnx").contract
+    assert contract.parity.max_difference <= 1e-5 and contract.embedding_dim == 3 * 2 * 4
+    done("run", data, "--model", tmp_path / "encoder.onnx", "--out", tmp_path / "out")
+    (part,) = (tmp_path / "out").glob("*.parquet")
+    vectors = np.array(pq.read_table(part)["embedding"].to_pylist())
+    assert vectors.shape == (40, 24) and np.isfinite(vectors).all()
+    assert len(np.unique(vectors.round(6), axis=0)) > 30, "different sequences, different embeddings"

@@ -1,0 +1,140 @@
+"""What is chosen where options are open, what typed options keep, and what is refused."""
+
+import tomllib
+
+import pytest
+
+from data.layout import RunLayout
+from data.profile import SequenceProfile
+from seqembed_testing import done, seqembed
+from trainer.config import TrainJob
+from trainer.recipe import choose, choose_frame, num_steps
+
+
+def profile(median=30, num_features=2):
+    ones = (1.0,) * num_features
+    return SequenceProfile(100, 0, 100 * median, ones, ones, ones, (1, 1, 1, 1, median, 2000, 3000, 4000, 5000))
+
+
+def chosen(num_training=1_000, median=30, fraction=0.0, **options):
+    return choose(TrainJob.from_options({"inputs": ["a"], **options}), profile(median), num_training, fraction)
+
+
+@pytest.mark.parametrize(
+    ("num_training", "batch_size", "steps"),
+    [(50, 32, 1_000), (270, 32, 1_000), (6_400, 32, 2_000), (20_000, 64, 3_125), (50_000_000, 64, 4_000)],
+)
+@pytest.mark.parametrize("objective", ["hybrid", "contrast"])
+def test_steps_and_batches_suit_the_number_of_sequences(objective, num_training, batch_size, steps):
+    recipe = chosen(num_training, fraction=0.25, objective=objective)
+    training = recipe.job.training
+    assert (training.batch_size, training.steps, training.epochs, training.patience) == (batch_size, steps, None, None)
+    assert training.validation_fraction == 0.25
+    assert num_steps(recipe.job, num_training) == steps
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"steps": 7}, {"steps": 7, "epochs": None, "batch_size": 32}),
+        ({"epochs": 3}, {"steps": None, "epochs": 3, "batch_size": 32}),
+        ({"epochs": 0}, {"steps": None, "epochs": 0, "batch_size": 32}),
+        ({"batch_size": 5, "patience": 2}, {"steps": 2_000, "epochs": None, "batch_size": 5, "patience": 2}),
+        ({"objective": "reconstruct", "steps": 7}, {"steps": 7, "epochs": None, "batch_size": 64, "patience": 10}),
+        (
+            {"objective": "reconstruct", "epochs": 0, "batch_size": 5, "patience": 2},
+            {"steps": None, "epochs": 0, "batch_size": 5, "patience": 2},
+        ),
+    ],
+)
+def test_what_is_given_stays(options, expected):
+    training = chosen(**options).job.training
+    assert {name: getattr(training, name) for name in expected} == expected
+
+
+def test_num_steps_counts_the_batches_of_all_passes():
+    assert num_steps(chosen(epochs=3).job, 1_000) == 3 * 32
+    assert num_steps(chosen(epochs=0).job, 1_000) == 0
+
+
+@pytest.mark.parametrize("task", ["reconstruct", "predict", "composite"])
+def test_a_reconstruction_keeps_what_it_did_before(task):
+    training = chosen(50_000, objective="reconstruct", task=task).job.training
+    assert (training.epochs, training.steps, training.batch_size, training.patience) == (100, None, 64, 10)
+    assert chosen(task=task).job.model.objective == ("hybrid" if task == "reconstruct" else "reconstruct")
+
+
+@pytest.mark.parametrize(
+    ("median", "num_features", "frame"),
+    [(1, 2, 1), (24, 2, 1), (99, 2, 1), (100, 2, 2), (150, 2, 3), (1_000, 2, 20), (1_000, 200, 2), (1_000, 600, 1)],
+)
+def test_a_frame_leaves_some_fifty_and_no_wide_one(median, num_features, frame):
+    assert choose_frame(profile(median, num_features)) == frame
+
+
+def test_a_typed_frame_stays():
+    assert chosen(median=1_000).job.model.frame == 20
+    assert chosen(median=1_000, frame=1).job.model.frame == 1
+    assert chosen(median=30, frame=7).job.model.frame == 7
+
+
+@pytest.mark.parametrize(
+    ("options", "notes"),
+    [
+        (
+            {},
+            "hybrid: tells views of a sequence from other sequences, and reconstructs it; "
+            "1,000 batches of 32 sequences (32.0 passes over the data)",
+        ),
+        (
+            {"objective": "contrast", "epochs": 5},
+            "contrast: tells views of a sequence from other sequences; at most 5 passes in batches of 32",
+        ),
+        ({"task": "predict"}, "reconstruct: predicts; at most 100 passes in batches of 64"),
+        ({"objective": "reconstruct"}, "reconstruct: reconstructs sequences; at most 100 passes in batches of 64"),
+    ],
+)
+def test_it_is_told_what_will_be_done(options, notes):
+    assert chosen(**options).notes == (notes,)
+
+
+def test_frames_are_told():
+    assert chosen(median=151).notes[1:] == ("frames of 3 steps: a sequence of 151 steps (the median) is read as 51",)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--epochs", 3, "--steps", 3], "--epochs and --steps both say when training ends. Give one of them"),
+        (["--objective", "hybrid", "--task", "predict"], "--task predict belongs to --objective reconstruct"),
+        (["--objective", "contrast", "--task", "composite"], "--task composite belongs to --objective reconstruct"),
+        (["--objective", "contrast", "--decoder", "repeat"], "Drop it, or choose --objective hybrid"),
+        (["--objective", "best"], "'best' is not one of"),
+        (["--frame", 0], "neither 'auto' nor a positive number of steps"),
+        (["--frame", "2.5"], "'2.5' is neither 'auto' nor"),
+        (["--steps", 0], "--steps"),
+        (["--config", "BOTH"], "--epochs and --steps both say when training ends"),
+    ],
+)
+def test_contradictions_end_with_exit_code_two(data, tmp_path, words, told):
+    both = tmp_path / "both.toml"
+    both.write_text("steps = 5\nepochs = 5\n")
+    result = seqembed("train", data, "--out", tmp_path / "out", *(both if word == "BOTH" else word for word in words))
+    assert result.exit_code == 2, result.output
+    assert told in " ".join(result.output.replace("│", " ").split()) and "Traceback" not in result.output
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("filed", "typed", "kept", "gone"),
+    [
+        ("steps = 5\nframe = 3\n", ["--epochs", 0, "--frame", "auto"], {"epochs": 0, "frame": 1}, "steps"),
+        ('epochs = 5\nframe = "auto"\n', ["--steps", 1, "--frame", 2], {"steps": 1, "frame": 2}, "epochs"),
+    ],
+)
+def test_what_is_typed_wins_over_the_file(data, tmp_path, filed, typed, kept, gone):
+    (tmp_path / "given.toml").write_text(filed + "units = 4\n")
+    run = tmp_path / "run"
+    done("train", data, "--features", "x,y", "--config", tmp_path / "given.toml", "--out", run, *typed)
+    options = tomllib.loads(RunLayout(run).config.read_text())
+    assert {name: options[name] for name in kept} == kept and gone not in options
