@@ -37,6 +37,7 @@ class TrainingState:
 
     def __init__(self, network: Network, optimizer: Any, num_heads: int, identity: Mapping[str, Any]) -> None:
         self._weights = network.trainable
+        self._random = [variable.value for variable in network.scorer.non_trainable_variables]
         self._best = [tf.Variable(variable) for variable in self._weights]
         self._place = tf.Variable(np.zeros(5, np.int64))
         self._numbers = tf.Variable(np.zeros(2, np.float64))
@@ -45,6 +46,7 @@ class TrainingState:
         self.checkpoint = tf.train.Checkpoint(
             weights=self._weights,
             best=self._best,
+            random=self._random,
             optimizer=[variable.value for variable in optimizer.variables],
             place=self._place,
             numbers=self._numbers,

@@ -189,7 +189,7 @@ def _view_maker(job: TrainJob, intake: Intake, batch_size: int) -> ViewMaker | N
         return None
     # Whole batches of views fit into the bound on steps, so that long sequences, too, are told from many others.
     longest = max(_LEAST_VIEW, MAX_BATCH_STEPS * (job.model.frame or 1) // (2 * batch_size))
-    return ViewMaker(*moments(intake.survey.profile), max_length=longest)
+    return ViewMaker(moments(intake.survey.profile)[0], max_length=longest)
 
 
 def _history(job: TrainJob, intake: Intake, network: Network, loop: Loop) -> dict[str, Any]:

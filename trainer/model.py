@@ -21,6 +21,8 @@ ops, layers = keras.ops, keras.layers
 MAX_DEVIATIONS = 10.0
 _LEAST_SPREAD = 0.1  # of the data's: what hardly moves is not blown up to noise
 _LEVEL_LIMIT = 5.0
+_LEVEL_WEIGHT = 2.0
+_NOISE = 0.1
 _SMALLEST_STD = 1e-30  # its inverse still fits into float32
 _LOWEST = -1e30  # below every activation, so that padding never wins a maximum
 
@@ -132,16 +134,29 @@ def build_encoder(
     read = steps
     if config.scaling == "sequence":
         read, level = by_its_own_scale(steps, known)
+    level = [ops.multiply(part, _LEVEL_WEIGHT) for part in level]
     if config.reads != "differences":
+        read = _noisy(config, read, mask, "noise")
         branches.append(_branch(config, read, mask, lengths, "encoder"))
     if config.reads != "values":
-        changes = differences(steps, known, difference_std)
+        changes = _noisy(config, differences(steps, known, difference_std), mask, "noise_of_differences")
         branches.append(_branch(config, changes, mask, lengths, "encoder_differences"))
     parts = [*branches, *level]
     embedding = parts[0] if len(parts) == 1 else layers.Concatenate(name="joined")(parts)
     if config.embedding_dim is not None:
         embedding = layers.Dense(config.embedding_dim, name="embedding")(embedding)  # (batch, embedding_dim)
     return keras.Model({"values": values, "lengths": lengths}, embedding, name="encoder")
+
+
+def _noisy(config: ModelConfig, steps: Any, mask: Any, name: str) -> Any:
+    """Return steps (batch, time, features) with noise while views are learned from; as they are at any other time.
+
+    It is added to what the recurrent layers read, so that it weighs the same for a quiet sequence and a loud one, for
+    values and for differences.
+    """
+    if not config.contrasts:
+        return steps
+    return ops.where(ops.expand_dims(mask, -1), layers.GaussianNoise(_NOISE, name=name)(steps), 0.0)
 
 
 def by_its_own_scale(steps: Any, known: Any) -> tuple[Any, list[Any]]:

@@ -1,7 +1,7 @@
 """Two altered views of each sequence: what an embedding should not depend on, drawn on the host as batches are made.
 
-A view is a crop, each of its features a little louder or quieter, with noise, and with two short segments missing. The
-crop without those changes is what the decoder is to write from the view's embedding.
+A view is a crop, each of its features a little louder or quieter, and with two short segments missing; the encoder adds
+noise while it learns (`trainer.model`). The crop itself is what the decoder is to write from the view's embedding.
 """
 
 from dataclasses import dataclass
@@ -14,19 +14,17 @@ from data.sequences import SequenceBlock
 
 @dataclass(frozen=True, slots=True)
 class ViewConfig:
-    """How far a view may be from its sequence, in shares of its length and in standard deviations of a feature.
+    """How far a view may be from its sequence.
 
     Attributes:
         least_crop: Shortest crop, as a share of the sequence.
         amplitude: Spread of the factor of each feature around 1.
-        noise: Spread of what is added to each value.
         num_gaps: Segments of missing values.
         longest_gap: Longest of them, as a share of the crop.
     """
 
     least_crop: float = 0.5
     amplitude: float = 0.1
-    noise: float = 0.1
     num_gaps: int = 2
     longest_gap: float = 0.1
 
@@ -50,7 +48,7 @@ class ViewMaker:
     """Draws views.
 
     Args:
-        mean, std: float32 (features), raw units: centre and unit of the changes.
+        mean: float32 (features), raw units: what is louder is further from it.
         max_length: Most steps of a view: longer sequences are seen in parts.
         config: How far views go.
     """
@@ -58,12 +56,11 @@ class ViewMaker:
     def __init__(
         self,
         mean: NDArray[np.float32],
-        std: NDArray[np.float32],
         max_length: int,
         config: ViewConfig | None = None,
     ) -> None:
         self.max_length = max_length
-        self._mean, self._std = mean, std
+        self._mean = mean
         self._config = config or ViewConfig()
 
     def draw(self, block: SequenceBlock, rows: NDArray[np.int64], random: np.random.Generator) -> Views:
@@ -87,9 +84,8 @@ class ViewMaker:
     ) -> NDArray[np.float32]:
         config = self._config
         factors = 1 + config.amplitude * random.standard_normal((len(targets), 1, targets.shape[2]), dtype=np.float32)
-        noise = random.standard_normal(targets.shape, dtype=np.float32) * (config.noise * self._std)
         with np.errstate(over="ignore"):  # beyond float32 is infinite, and counts as far from the mean
-            values = (targets - self._mean) * factors + noise + self._mean
+            values = (targets - self._mean) * factors + self._mean
         steps = np.arange(targets.shape[1])
         for _ in range(config.num_gaps):
             sizes = np.floor(
