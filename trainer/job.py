@@ -29,6 +29,9 @@ from trainer.views import ViewMaker
 _TRAINING_CACHE_BYTES = 192_000_000
 _VALIDATION_CACHE_BYTES = 64_000_000
 _LEAST_VIEW = 64  # steps, even of the largest batches
+_LEAST_SEQUENCES = 8  # in a batch of the longest views: one alone would have nothing to be told from
+# Measured at LSTM-64: 8 kB for every step or frame that is read, 1.2 kB for every step the positional decoder writes.
+_WRITTEN_FOR_ONE_READ = 5
 
 
 def train(
@@ -177,6 +180,7 @@ def _feeds(
             seed=job.training.seed,
             cache_bytes=cache_bytes,
             views=_view_maker(job, intake, batch_size),
+            max_batch_steps=_max_batch_steps(job),
         )
         return Feed(source, schema.num_features)
 
@@ -187,9 +191,18 @@ def _feeds(
 def _view_maker(job: TrainJob, intake: Intake, batch_size: int) -> ViewMaker | None:
     if not job.model.contrasts:
         return None
-    # Whole batches of views fit into the bound on steps, so that long sequences, too, are told from many others.
-    longest = max(_LEAST_VIEW, MAX_BATCH_STEPS * (job.model.frame or 1) // (2 * batch_size))
-    return ViewMaker(moments(intake.survey.profile)[0], max_length=longest)
+    longest = MAX_BATCH_STEPS * (job.model.frame or 1) // (2 * batch_size)
+    # So that long sequences, too, are told from others; the lengths that batches are planned by have noise on them.
+    longest = min(longest, _max_batch_steps(job) // (_LEAST_SEQUENCES + 1))
+    return ViewMaker(moments(intake.survey.profile)[0], max_length=max(_LEAST_VIEW, longest))
+
+
+def _max_batch_steps(job: TrainJob) -> int:
+    """Return how many steps a batch of sequences may hold: frames make those that are only read cheaper."""
+    frame = job.model.frame or 1
+    if not job.model.contrasts or (job.model.reconstructs and job.model.decoder != "positional"):
+        return MAX_BATCH_STEPS
+    return MAX_BATCH_STEPS * (min(frame, _WRITTEN_FOR_ONE_READ) if job.model.reconstructs else frame)
 
 
 def _history(job: TrainJob, intake: Intake, network: Network, loop: Loop) -> dict[str, Any]:

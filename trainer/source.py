@@ -52,6 +52,7 @@ class SequenceSource:
         seed: int,
         cache_bytes: int,
         views: ViewMaker | None = None,
+        max_batch_steps: int = MAX_BATCH_STEPS,
     ) -> None:
         """Describe the side; nothing is read yet.
 
@@ -66,12 +67,13 @@ class SequenceSource:
             seed: Of all that is drawn.
             cache_bytes: Most bytes of decoded sequences to keep between epochs; larger data is read again.
             views: Draws two views of each sequence, which then stand in the batch in its place.
+            max_batch_steps: Most steps in a batch of sequences, padding included.
         """
         self._files, self._schema, self._policy, self._config = tuple(files), schema, policy, config
         self._validation, self._fraction = validation, fraction
         self._batch_size, self._seed = batch_size, seed
         self._cache_bytes = cache_bytes
-        self._views = views
+        self._views, self._max_batch_steps = views, max_batch_steps
         self._cache: dict[int, list[SequenceBlock]] = {}
 
     def batches(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
@@ -161,8 +163,8 @@ class SequenceSource:
         A little noise on the lengths that are sorted keeps a batch from always holding the same sequences.
         """
         if self._validation:
-            return plan_batches(lengths, self._batch_size, MAX_BATCH_STEPS)
+            return plan_batches(lengths, self._batch_size, self._max_batch_steps)
         dealt = random.permutation(len(lengths))
         noisy = lengths[dealt] + np.floor(random.random(len(dealt)) * (1 + _LENGTH_NOISE * lengths[dealt]))
-        plan = plan_batches(noisy.astype(np.int64), self._batch_size, MAX_BATCH_STEPS)
+        plan = plan_batches(noisy.astype(np.int64), self._batch_size, self._max_batch_steps)
         return [dealt[plan[place]] for place in random.permutation(len(plan))]

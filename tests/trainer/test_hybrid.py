@@ -18,6 +18,7 @@ from trainer.intake import take_in
 from trainer.job import train
 from trainer.losses import Batch, Objective
 from trainer.network import build_network
+from trainer.progress import Progress
 from trainer.steps import Steps, seed_everything
 
 # Each decoder once, with the losses, cells and frames dealt out over them, and no decoder at all.
@@ -178,6 +179,28 @@ def test_patience_ends_it_early_with_the_best_weights(hybrid, tmp_path):
     assert stopped["stopped_early"] and stopped["num_steps"] < 200
     assert len(stopped["epochs"]) == stopped["best_epoch"] + 2
     assert stopped["best_val_loss"] == min(record["val_loss"] for record in stopped["epochs"])
+
+
+class Counting(Progress):
+    """Keeps how many sequences each batch held."""
+
+    def __init__(self):
+        self.rows = []
+
+    def batch_ends(self, num_rows, loss):
+        self.rows.append(num_rows)
+
+
+@pytest.mark.parametrize(
+    ("length", "objective", "least"), [(900, "hybrid", 24), (12_000, "hybrid", 8), (3_000, "contrast", 24)]
+)
+def test_long_sequences_are_told_from_others_too(hybrid, tmp_path, length, objective, least):
+    values = np.random.default_rng(0).normal(size=(24, length)).astype(np.float32)
+    pq.write_table(pa.table({"id": range(24), "x": list(values)}), tmp_path / "long.parquet")
+    counting = Counting()
+    changes = {"inputs": [str(tmp_path / "long.parquet")], "features": ["x"], "batch_size": 24, "steps": 1}
+    train(hybrid(**changes, objective=objective), tmp_path / "run", progress=counting)
+    assert min(counting.rows) >= least
 
 
 def odd_sequences(path):

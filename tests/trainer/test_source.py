@@ -32,9 +32,7 @@ def files(tmp_path):
     return resolve_inputs([str(tmp_path)])
 
 
-def make(
-    files, task="reconstruct", validation=False, cache_bytes=1 << 20, fraction=0.3, batch_size=3, seed=0, views=None
-):
+def make(files, task="reconstruct", validation=False, cache_bytes=1 << 20, fraction=0.3, **options):
     return SequenceSource(
         files,
         detect_schema(files),
@@ -42,10 +40,8 @@ def make(
         ModelConfig(task=task),
         validation=validation,
         fraction=fraction,
-        batch_size=batch_size,
-        seed=seed,
         cache_bytes=cache_bytes,
-        views=views,
+        **{"batch_size": 3, "seed": 0, **options},
     )
 
 
@@ -152,9 +148,8 @@ def test_tiny_windows_hold_the_same_sequences(files, monkeypatch):
     assert len(widths) >= 9 and all(sequences <= 2 and steps <= 10 for sequences, steps in widths)
 
 
-def test_a_batch_is_bounded_in_steps(files, monkeypatch):
-    monkeypatch.setattr(source_module, "MAX_BATCH_STEPS", 12)
-    batches = list(make(files, fraction=0, batch_size=100).batches(1))
+def test_a_batch_is_bounded_in_steps(files):
+    batches = list(make(files, fraction=0, batch_size=100, max_batch_steps=12).batches(1))
     assert all(batch.values.shape[0] * batch.values.shape[1] <= 12 for batch in batches)
     assert len(rows(batches)) == 18
 
