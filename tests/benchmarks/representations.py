@@ -46,7 +46,7 @@ def write_split(name, split, path):
 def seqembed(*words):
     """Run one command; return its output and how many seconds it took."""
     start = time.monotonic()
-    line = [sys.executable, "-m", "runner.cli", *map(str, words)]
+    line = [sys.executable, "-c", "from runner.cli import main; main()", *map(str, words)]
     done = subprocess.run(line, check=True, capture_output=True, text=True)
     return done.stdout, time.monotonic() - start
 
