@@ -166,5 +166,9 @@ class SequenceSource:
             return plan_batches(lengths, self._batch_size, self._max_batch_steps)
         dealt = random.permutation(len(lengths))
         noisy = lengths[dealt] + np.floor(random.random(len(dealt)) * (1 + _LENGTH_NOISE * lengths[dealt]))
-        plan = plan_batches(noisy.astype(np.int64), self._batch_size, self._max_batch_steps)
+        size = self._batch_size
+        if self._views is not None:
+            # Dealt evenly: a last batch of few would have little to be told from.
+            size = -(-len(lengths) // -(-len(lengths) // size))
+        plan = plan_batches(noisy.astype(np.int64), size, self._max_batch_steps)
         return [dealt[plan[place]] for place in random.permutation(len(plan))]

@@ -40,9 +40,11 @@ def views():
     return Batch(values, lengths, targets, np.full((8, 3), np.nan, np.float32))
 
 
-def build(profile, objective, decoder, loss="mse", cell="lstm", frame=1):
+def build(profile, objective, decoder, loss="mse", cell="lstm", frame=1, scaling="sequence"):
     seed_everything(1)
-    config = ModelConfig(units=6, objective=objective, decoder=decoder, loss=loss, cell=cell, frame=frame)
+    config = ModelConfig(
+        units=6, objective=objective, decoder=decoder, loss=loss, cell=cell, frame=frame, reads="both", scaling=scaling
+    )
     return Objective(config, profile), build_network(config, profile, fixed_length=6)
 
 
@@ -93,10 +95,13 @@ def test_it_survives_saving(profile, views, tmp_path, objective, decoder, loss, 
 
 def test_the_embedding_is_what_the_pooling_gives_and_the_projection_stays_behind(profile, views):
     _, network = build(profile, "hybrid", "positional")
-    assert network.encoder.output_shape == (None, 3 * 2 * 6), "state, mean and maximum, each both ways"
+    of_a_branch = 3 * 2 * 6  # state, mean and maximum, each both ways
+    assert network.encoder.output_shape == (None, 2 * of_a_branch + 2 * 3), "values, differences; mean and spread"
     assert not [layer for layer in network.encoder.layers if "projection" in layer.name]
     projected = network.scorer({"values": views.values, "lengths": views.lengths})["contrast"]
-    np.testing.assert_allclose(np.linalg.norm(projected, axis=1), 1, rtol=1e-5)
+    # A step alone has no shape: both branches see zeros, and nothing has a direction.
+    sizes = np.where(views.lengths > 1, 1, 0)[:, None]
+    np.testing.assert_allclose(np.linalg.norm(projected, axis=2), sizes * [1, 1], atol=1e-5)
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 10, 100])
@@ -225,9 +230,10 @@ def test_odd_data_goes_through_the_commands(tmp_path):
     assert all(np.isfinite(weight).all() for weight in weights(tmp_path / "run"))
     done("export", tmp_path / "run", "--out", tmp_path / "encoder.onnx")
     contract = Encoder.open(tmp_path / "encoder.onnx").contract
-    assert contract.parity.max_difference <= 1e-5 and contract.embedding_dim == 3 * 2 * 4
+    width = 3 * 2 * 4 * (2 if contract.architecture["reads"] == "both" else 1) + 2 * 5
+    assert contract.parity.max_difference <= 1e-5 and contract.embedding_dim == width
     done("run", data, "--model", tmp_path / "encoder.onnx", "--out", tmp_path / "out")
     (part,) = (tmp_path / "out").glob("*.parquet")
     vectors = np.array(pq.read_table(part)["embedding"].to_pylist())
-    assert vectors.shape == (40, 24) and np.isfinite(vectors).all()
+    assert vectors.shape == (40, width) and np.isfinite(vectors).all()
     assert len(np.unique(vectors.round(6), axis=0)) > 30, "different sequences, different embeddings"

@@ -112,28 +112,37 @@ def test_contrast_equals_a_loop_over_views(num_sequences):
     first = unit_vectors(num_sequences)
     second = first + 0.8 * unit_vectors(num_sequences, seed=1)
     vectors = np.concatenate([first, second / np.linalg.norm(second, axis=1, keepdims=True)]).astype(np.float32)
-    np.testing.assert_allclose(contrast_sums(vectors).numpy(), plain_contrast(vectors), rtol=1e-5)
+    np.testing.assert_allclose(contrast_sums(vectors[:, None]).numpy(), plain_contrast(vectors), rtol=1e-5)
+
+
+def test_branches_are_compared_each_by_itself():
+    one, other = unit_vectors(6), unit_vectors(6, seed=1)
+    total, num, hits = contrast_sums(np.stack([one, other], axis=1)).numpy()
+    apart = [plain_contrast(one), plain_contrast(other)]
+    np.testing.assert_allclose(
+        [total, num, hits], [apart[0][0] + apart[1][0], 6, (apart[0][2] + apart[1][2]) / 2], rtol=1e-5
+    )
 
 
 def test_a_view_is_a_hit_where_its_partner_is_the_nearest():
     # The second views of sequences 1 and 2 are exchanged: those four views are nearer to another than to their own.
     first = np.eye(5, dtype=np.float32)
-    assert contrast_sums(np.concatenate([first, first])).numpy()[2] == 10
-    assert contrast_sums(np.concatenate([first, first[[0, 2, 1, 3, 4]]])).numpy()[2] == 6
+    assert contrast_sums(np.concatenate([first, first])[:, None]).numpy()[2] == 10
+    assert contrast_sums(np.concatenate([first, first[[0, 2, 1, 3, 4]]])[:, None]).numpy()[2] == 6
 
 
 def test_one_sequence_alone_has_nothing_to_be_told_from():
-    projections = tf.Variable(unit_vectors(2))
+    projections = tf.Variable(unit_vectors(2)[:, None])
     with tf.GradientTape() as tape:
         sums = contrast_sums(projections)
         loss = sums[0]
     assert sums.numpy().tolist() == [0, 2, 2]
-    np.testing.assert_array_equal(tape.gradient(loss, projections), np.zeros((2, 4)))
+    np.testing.assert_array_equal(tape.gradient(loss, projections), np.zeros((2, 1, 4)))
 
 
 @pytest.mark.parametrize("num_sequences", [2, 32])
 def test_views_that_are_all_alike_score_like_a_guess(num_sequences):
-    sums = contrast_sums(np.repeat(unit_vectors(1), 2 * num_sequences, axis=0)).numpy()
+    sums = contrast_sums(np.repeat(unit_vectors(1)[:, None], 2 * num_sequences, axis=0)).numpy()
     np.testing.assert_allclose(sums[0] / sums[1], np.log(2 * num_sequences - 1), rtol=1e-5)
 
 

@@ -1,13 +1,16 @@
 """The encoder's laws: an embedding is its sequence's alone."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.profile import SequenceProfile
+from data.sequences import SequenceBlock
 from trainer.backend import keras
 from trainer.config import POOLINGS, ModelConfig
-from trainer.model import build_encoder
+from trainer.model import build_encoder, changes_of, differences
 
 
 def build(profile, **changes):
@@ -43,7 +46,7 @@ def test_neighbours_padding_and_garbage_change_nothing(
 
 
 def test_a_missing_value_counts_as_the_mean(profile, batch):
-    encoder = build(profile)
+    encoder = build(profile, scaling="data", reads="values")
     filled = np.where(np.isnan(batch.values), np.asarray(profile.mean, np.float32), batch.values)
     assert np.isnan(batch.values).any()
     np.testing.assert_allclose(
@@ -51,8 +54,49 @@ def test_a_missing_value_counts_as_the_mean(profile, batch):
     )
 
 
+def test_scaled_by_its_own_a_missing_value_moves_neither_level_nor_spread(profile):
+    encoder = build(profile, embedding_dim=None, reads="values")
+    values = np.array([[[3.0, 2, 0], [np.nan, 2, 1], [6, np.nan, 5]]], np.float32)
+    mean, std = np.asarray(profile.mean), np.where(np.asarray(profile.std) > 0, profile.std, 1)
+    scaled = (values[0] - mean) / std
+    level = embed(encoder, values, [3])[0, -6:]
+    expected = np.concatenate([np.nanmean(scaled, axis=0).clip(-5, 5), np.nanstd(scaled, axis=0).clip(0, 5)])
+    np.testing.assert_allclose(level, 2 * expected, rtol=1e-5)
+    louder = embed(encoder, (values - mean).astype(np.float32) * 40 + mean.astype(np.float32), [3])
+    np.testing.assert_allclose(louder[0, :-6], embed(encoder, values, [3])[0, :-6], atol=0.1)
+
+
+def test_differences_know_no_level_and_skip_what_is_missing(profile):
+    encoder = build(profile, embedding_dim=None, reads="differences", scaling="data")
+    values = np.random.default_rng(0).normal(size=(1, 6, 3)).astype(np.float32)
+    np.testing.assert_allclose(embed(encoder, values + 1, [6]), embed(encoder, values, [6]), atol=1e-5)
+    values[0, 2, 1] = np.nan
+    found = np.asarray(differences(values, ~np.isnan(values) * np.float32(1), np.full(3, 2, np.float32)))[0]
+    expected = np.nan_to_num(np.diff(values[0], axis=0, prepend=np.nan)) / 2
+    np.testing.assert_allclose(np.nan_to_num(found), expected, atol=1e-6)
+
+
+def test_changes_are_measured_inside_sequences():
+    random = np.random.default_rng(0)
+    noise, walk = random.normal(size=(4_000, 1)), np.cumsum(random.normal(size=(4_000, 1)), axis=0)
+    smooth = np.sin(np.arange(4_000) / 20)[:, None]
+    offsets = np.arange(0, 4_001, 40)
+    found = []
+    for values in (noise, walk, smooth, np.zeros((4_000, 1))):
+        values = values.astype(np.float32)
+        spread = float(values.std())
+        profile = SequenceProfile(100, 0, 4_000, (float(values.mean()),), (spread,), (0.0,), (40,) * 9)
+        block = SequenceBlock(values, offsets, pa.nulls(100))
+        changes = changes_of(block, profile)
+        found.append(changes.persistence)
+        inside = np.diff(values.reshape(100, 40), axis=1)
+        root = np.sqrt((inside**2).mean()) / spread if spread else 1.0
+        np.testing.assert_allclose(changes.std, [root], rtol=1e-3)
+    np.testing.assert_allclose(found, [-0.5, 0, 1, 0], atol=0.06)
+
+
 def test_a_genuine_zero_counts(profile):
-    encoder = build(profile)
+    encoder = build(profile, scaling="data", reads="values")
     zeros = np.zeros((2, 4, 3), np.float32)
     short, long = embed(encoder, zeros, [2, 4])
     assert np.abs(short - long).max() > 1e-4

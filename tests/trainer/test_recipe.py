@@ -2,13 +2,18 @@
 
 import tomllib
 
+import numpy as np
 import pytest
 
 from data.layout import RunLayout
 from data.profile import SequenceProfile
 from seqembed_testing import done, seqembed
 from trainer.config import TrainJob
+from trainer.model import Changes
 from trainer.recipe import choose, choose_frame, num_steps
+
+SMOOTH = Changes(np.ones(2, np.float32), 0.4)
+NOISE = Changes(np.ones(2, np.float32), -0.5)
 
 
 def profile(median=30, num_features=2):
@@ -17,7 +22,8 @@ def profile(median=30, num_features=2):
 
 
 def chosen(num_training=1_000, median=30, fraction=0.0, **options):
-    return choose(TrainJob.from_options({"inputs": ["a"], **options}), profile(median), num_training, fraction)
+    job = TrainJob.from_options({"inputs": ["a"], "reads": "values", **options})
+    return choose(job, profile(median), SMOOTH, num_training, fraction)
 
 
 @pytest.mark.parametrize(
@@ -66,14 +72,14 @@ def test_a_reconstruction_keeps_what_it_did_before(task):
 
 @pytest.mark.parametrize(
     ("median", "num_features", "frame"),
-    [(1, 2, 1), (24, 2, 1), (99, 2, 1), (100, 2, 2), (150, 2, 3), (1_000, 2, 20), (1_000, 200, 2), (1_000, 600, 1)],
+    [(1, 2, 1), (24, 2, 1), (59, 2, 1), (60, 2, 2), (150, 2, 5), (1_000, 2, 33), (1_000, 200, 2), (1_000, 600, 1)],
 )
-def test_a_frame_leaves_some_fifty_and_no_wide_one(median, num_features, frame):
+def test_a_frame_leaves_some_thirty_and_no_wide_one(median, num_features, frame):
     assert choose_frame(profile(median, num_features)) == frame
 
 
 def test_a_typed_frame_stays():
-    assert chosen(median=1_000).job.model.frame == 20
+    assert chosen(median=1_000).job.model.frame == 33
     assert chosen(median=1_000, frame=1).job.model.frame == 1
     assert chosen(median=30, frame=7).job.model.frame == 7
 
@@ -98,8 +104,26 @@ def test_it_is_told_what_will_be_done(options, notes):
     assert chosen(**options).notes == (notes,)
 
 
+@pytest.mark.parametrize(
+    ("changes", "options", "reads", "units"),
+    [
+        (SMOOTH, {}, "both", 48),
+        (NOISE, {}, "values", 64),
+        (NOISE, {"units": 5}, "values", 5),
+        (NOISE, {"reads": "both"}, "both", 48),
+        (SMOOTH, {"reads": "differences"}, "differences", 64),
+        (SMOOTH, {"objective": "reconstruct"}, "values", 64),
+    ],
+)
+def test_differences_are_read_where_they_are_no_noise(changes, options, reads, units):
+    recipe = choose(TrainJob.from_options({"inputs": ["a"], **options}), profile(), changes, 100, 0.0)
+    assert (recipe.job.model.reads, recipe.job.model.units) == (reads, units)
+    told = any(note.startswith("reads the values: changes from step to step are mostly noise") for note in recipe.notes)
+    assert told == (changes is NOISE and "reads" not in options)
+
+
 def test_frames_are_told():
-    assert chosen(median=151).notes[1:] == ("frames of 3 steps: a sequence of 151 steps (the median) is read as 51",)
+    assert chosen(median=151).notes[1:] == ("frames of 5 steps: a sequence of 151 steps (the median) is read as 31",)
 
 
 @pytest.mark.parametrize(

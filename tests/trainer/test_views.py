@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from data.sequences import SequenceBlock
 from trainer.views import ViewConfig, ViewMaker
 
-PLAIN = np.zeros(2, np.float32), np.ones(2, np.float32)
+CENTRE = np.zeros(2, np.float32)
 
 
 def numbered(lengths):
@@ -25,9 +25,9 @@ def normal(num, length, features=2, seed=0):
     return SequenceBlock(values, np.arange(num + 1) * length, pa.nulls(num))
 
 
-def draw(block, config=None, rows=None, moments=PLAIN, max_length=10_000, seed=0):
+def draw(block, config=None, rows=None, mean=CENTRE, max_length=10_000, seed=0):
     chosen = np.arange(block.num_sequences) if rows is None else np.array(rows)
-    return ViewMaker(*moments, max_length, config).draw(block, chosen, np.random.default_rng(seed))
+    return ViewMaker(mean, max_length, config).draw(block, chosen, np.random.default_rng(seed))
 
 
 def inside(views):
@@ -68,7 +68,7 @@ def test_first_views_come_first_in_the_order_of_the_rows():
     assert (views.targets[:, 0, 0] // 10_000).tolist() == [3, 0, 2, 3, 0, 2]
 
 
-@pytest.mark.parametrize("length", [1, 2, 30])
+@pytest.mark.parametrize("length", [2, 30])
 def test_the_two_views_of_a_sequence_differ(length):
     views = draw(normal(50, length))
     first, second = np.nan_to_num(views.values).reshape(2, 50, -1)
@@ -96,7 +96,7 @@ def test_missing_values_stay_missing():
 
 @pytest.mark.parametrize("length", [1, 2, 3, 9, 10, 11, 64])
 def test_gaps_are_whole_steps_within_their_share(length):
-    views = draw(normal(300, length), ViewConfig(least_crop=1.0, amplitude=0.0, noise=0.0))
+    views = draw(normal(300, length), ViewConfig(least_crop=1.0, amplitude=0.0))
     assert (views.lengths == length).all() and not np.isnan(views.targets).any()
     gaps = np.isnan(views.values)
     assert (gaps[:, :, 0] == gaps[:, :, 1]).all(), "a gap takes all features of a step"
@@ -117,34 +117,30 @@ def test_a_gap_is_half_its_longest_on_average_and_leaves_a_step():
     assert np.isnan(draw(normal(500, 3), whole).values[:, :, 0]).sum(axis=1).max() == 2
 
 
-def test_noise_and_amplitude_are_measured_in_deviations_around_the_mean():
-    moments = np.array([100.0, -5.0], np.float32), np.array([20.0, 0.5], np.float32)
+def test_a_feature_is_louder_or_quieter_around_its_mean():
+    mean, std = np.array([100.0, -5.0], np.float32), np.array([20.0, 0.5], np.float32)
     block = normal(300, 50)
-    block.values[:] = block.values * moments[1] + moments[0]
-    noisy = draw(block, ViewConfig(amplitude=0.0, num_gaps=0), moments=moments)
-    added = (noisy.values - noisy.targets)[inside(noisy)] / moments[1]
-    np.testing.assert_allclose(added.std(axis=0), 0.1, rtol=0.05)
-    np.testing.assert_allclose(added.mean(axis=0), 0.0, atol=0.01)
-    scaled = draw(block, ViewConfig(noise=0.0, num_gaps=0), moments=moments)
-    far = inside(scaled)[:, :, None] & (np.abs(scaled.targets - moments[0]) > 0.2 * moments[1])
-    factors = np.where(far, scaled.values - moments[0], np.nan) / np.where(far, scaled.targets - moments[0], 1)
+    block.values[:] = block.values * std + mean
+    scaled = draw(block, ViewConfig(num_gaps=0), mean=mean)
+    far = inside(scaled)[:, :, None] & (np.abs(scaled.targets - mean) > 0.2 * std)
+    factors = np.where(far, scaled.values - mean, np.nan) / np.where(far, scaled.targets - mean, 1)
     middle = np.nanmedian(factors, axis=1)  # (views, features)
     assert np.nanmax(np.abs(factors - middle[:, None])) < 1e-3, "one factor a feature and view"
     assert abs(middle.std() - 0.1) < 0.02 and abs(np.corrcoef(middle.T)[0, 1]) < 0.15
 
 
 def test_wild_scales_stay_float32_and_warn_of_nothing():
-    moments = np.array([1e30, 1e-20, 0.0], np.float32), np.array([1e25, 1e-21, 1e38], np.float32)
+    mean, std = np.array([1e30, 1e-20, 0.0], np.float32), np.array([1e25, 1e-21, 1e38], np.float32)
     block = normal(20, 30, features=3)
     with np.errstate(over="ignore"):
-        block.values[:] = np.clip(block.values * moments[1] + moments[0], -3.4e38, 3.4e38)
-    views = draw(block, ViewConfig(num_gaps=0), moments=moments)
+        block.values[:] = np.clip(block.values * std + mean, -3.4e38, 3.4e38)
+    views = draw(block, ViewConfig(num_gaps=0), mean=mean)
     assert views.values.dtype == np.float32
     assert np.isfinite(views.values[:, :, :2]).all() and not np.isnan(views.values).any()
-    changed = (views.values - views.targets)[inside(views)][:, :2] / moments[1][:2]
+    changed = (views.values - views.targets)[inside(views)][:, :2] / std[:2]
     assert (changed.std(axis=0) > 0.05).all() and (np.abs(changed) < 5).all()
 
 
 def test_unaltered_views_are_their_targets():
-    views = draw(numbered([7, 1, 4]), ViewConfig(amplitude=0.0, noise=0.0, num_gaps=0))
+    views = draw(numbered([7, 1, 4]), ViewConfig(amplitude=0.0, num_gaps=0))
     np.testing.assert_array_equal(views.values, views.targets)
