@@ -46,7 +46,7 @@ def make(files, task="reconstruct", validation=False, cache_bytes=1 << 20, fract
 
 
 def view_maker(max_length=100):
-    return ViewMaker(np.zeros(1, np.float32), np.ones(1, np.float32), max_length)
+    return ViewMaker(np.zeros(1, np.float32), max_length)
 
 
 def rows(batches):
