@@ -103,7 +103,8 @@ class ModelConfig:
         pooling: From steps to one vector: ``last`` state, ``mean`` or ``max`` over valid steps, or all three.
         embedding_dim: Width of the embedding, by a dense layer; None leaves it as wide as the pooling makes it.
         objective: ``contrast`` (two altered views of a sequence are told from other sequences), ``reconstruct``, or
-            ``hybrid``, which is both; None is hybrid, and reconstruct where the task predicts.
+            ``hybrid``, which is both; None is hybrid, but reconstruct where the task predicts or the loss is
+            ``binary_crossentropy``.
         decoder: How an embedding becomes steps again; ``reshape`` and ``dense`` write one fixed length. None is
             ``repeat`` for the objective reconstruct, else ``positional``.
         reverse_target: Autoregressive only: the decoder writes the newest step first.
@@ -133,7 +134,9 @@ class ModelConfig:
     def __post_init__(self) -> None:
         decoder = self.decoder
         if self.objective is None:
-            object.__setattr__(self, "objective", "hybrid" if self.task == "reconstruct" else "reconstruct")
+            # Zeros and ones, and a task that predicts, ask for a decoder that gets them right.
+            exact = self.task != "reconstruct" or self.loss == "binary_crossentropy"
+            object.__setattr__(self, "objective", "reconstruct" if exact else "hybrid")
         _one_of("objective", str(self.objective), OBJECTIVES)
         if decoder is None:
             object.__setattr__(self, "decoder", _DECODER_OF[str(self.objective)])

@@ -11,6 +11,7 @@ from data.schema import SequenceSchema
 from trainer import artifacts
 from trainer.checkpoint import Checkpoints, TrainingState
 from trainer.config import FIXED_LENGTH_DECODERS, TrainJob
+from trainer.cost import told_cost
 from trainer.feed import Feed
 from trainer.intake import Intake, take_in
 from trainer.loop import CHECKPOINT_SECONDS, Loop
@@ -108,6 +109,12 @@ def train(
     if resumed:
         layout.contract.unlink(missing_ok=True)  # the run is unfinished again
         progress.note(f"goes on after epoch {state.epochs_done}, batch {state.batches_done}")
+    elif planned := num_steps(job, intake.num_training):
+        size = job.training.batch_size or 1
+        tried = intake.survey.sample
+        progress.note(
+            told_cost(steps, network.num_parameters, job.model, profile, tried, batch_size=size, num_steps=planned)
+        )
     artifacts.write_config(layout, job)
     if not resumed:
         checkpoints.save(state)

@@ -129,7 +129,7 @@ SECTIONS: dict[str, list[click.Option]] = {
             "--objective",
             config.OBJECTIVES,
             "Tell views of a sequence from other sequences (contrast), reconstruct it, or both (hybrid).",
-            unset="hybrid; reconstruct where --task predicts",
+            unset="hybrid; reconstruct where --task predicts or --loss is binary_crossentropy",
         ),
         _choice(
             "--decoder",
