@@ -104,8 +104,8 @@ def _check_recurrent(graph: Any, counts: Mapping[str, int], num_recurrent: int, 
         if name != "lengths" or steps != expected:
             what = "the graph input 'lengths'" + (f" in frames of {frame} steps" if frame > 1 else "")
             raise BundleError(
-                f"{source}: sequence_lens of {node.op_type} node {node.name!r} comes from {name or 'nowhere'!r} by "
-                f"{steps or 'nothing'}, expected {what}: padding would change the embedding. {_HINT}"
+                f"{source}: sequence_lens of {node.op_type} node {node.name!r} comes from {name or 'nowhere'!r}"
+                f"{f' by {steps}' if steps else ''}, expected {what}: padding would change the embedding. {_HINT}"
             )
 
 

@@ -97,7 +97,7 @@ def encoder_of(profile: SequenceProfile) -> Callable[..., Any]:
     """Return a function from options of `ModelConfig` to an untrained Keras encoder as the trainer builds it."""
 
     def build(**options: Any) -> Any:
-        small = {"units": 7, "embedding_dim": 5, **options}
+        small = {"units": 7, "embedding_dim": 5, "reads": "values", "scaling": "data", **options}
         return lively(build_encoder(ModelConfig(**small), profile))
 
     return build

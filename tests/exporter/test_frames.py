@@ -40,6 +40,9 @@ def framed(request: pytest.FixtureRequest, encoder_of: Callable[..., Any], expor
     """Return the frame, the cell, the number of layers, and what was exported of such an encoder."""
     frame, cell, layers, pooling, bidirectional = request.param
     options = {"cell": cell, "layers": layers, "pooling": pooling, "bidirectional": bidirectional}
+    if options["pooling"] == "concat":  # with every branch there is
+        options |= {"reads": "both", "scaling": "sequence"}
+        layers *= 2
     return frame, cell, layers, exported(encoder_of(frame=frame, embedding_dim=None, **options))
 
 
