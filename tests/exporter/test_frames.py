@@ -123,7 +123,7 @@ def test_a_good_graph_passes_with_its_own_frame_alone(graph: Any) -> None:
 
 def test_lengths_that_are_not_divided_are_refused(graph: Any) -> None:
     [node for node in graph.graph.node if node.op_type == "LSTM"][1].input[4] = "lengths"
-    with pytest.raises(BundleError, match="comes from 'lengths' by nothing, expected .* in frames of 3 steps"):
+    with pytest.raises(BundleError, match="comes from 'lengths', expected .* in frames of 3 steps"):
         check(graph, 3)
 
 

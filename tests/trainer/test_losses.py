@@ -148,7 +148,7 @@ def test_views_that_are_all_alike_score_like_a_guess(num_sequences):
 
 def test_a_report_with_contrast_counts_its_hits_apart(profile):
     totals = np.array([[10.0, 4.0, 3.0], [6.0, 12.0, 9.0]])
-    both = Objective(ModelConfig(loss="binary_crossentropy"), profile)
+    both = Objective(ModelConfig(loss="binary_crossentropy", objective="hybrid"), profile)
     assert both.heads == ("contrast", "reconstruction")
     expected = {"loss": 3.0, "contrast_loss": 2.5, "reconstruction_loss": 0.5, "contrast_accuracy": 0.75}
     assert both.report(totals) == {**expected, "binary_accuracy": 0.75}
