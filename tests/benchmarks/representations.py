@@ -1,6 +1,6 @@
 """What the default recipe's vectors are worth on four open sets: the table of README, from the commands a user types.
 
-    uv run --with aeon python tests/benchmarks/representations.py --out /tmp/representations
+    uv run --with aeon python tests/benchmarks/representations.py --out representations
 
 trains with no tuning on the train split of JapaneseVowels, BasicMotions, GunPoint and ItalyPowerDemand (they come with
 the package aeon), for three seeds each, exports, and judges with ``seqembed evaluate``. The untrained control is the
