@@ -20,11 +20,13 @@ class SequenceBatch:
         values: float32 (batch, time, features), raw units; NaN is missing, the padding is 0.
         lengths: int32 (batch), each in 1…time.
         rows: int64 (batch), position of each sequence in the window it came from.
+        categories: int32 (batch, time, fields), ids by `data.vocabulary`; the padding is 0.
     """
 
     values: NDArray[np.float32]
     lengths: NDArray[np.int32]
     rows: NDArray[np.int64]
+    categories: NDArray[np.int32]
 
 
 def pad(block: SequenceBlock, rows: NDArray[np.int64], time: int | None = None) -> SequenceBatch:
@@ -42,8 +44,11 @@ def pad(block: SequenceBlock, rows: NDArray[np.int64], time: int | None = None) 
     steps = np.arange(time)
     valid = steps < lengths[:, None]  # (batch, time)
     source = block.offsets[rows][:, None] + steps
-    values[valid] = block.values[source[valid]]
-    return SequenceBatch(values=values, lengths=lengths.astype(np.int32), rows=rows)
+    places = source[valid]
+    values[valid] = block.values[places]
+    categories = np.zeros((len(rows), time, block.categories.shape[1]), dtype=np.int32)
+    categories[valid] = block.categories[places]
+    return SequenceBatch(values=values, lengths=lengths.astype(np.int32), rows=rows, categories=categories)
 
 
 def plan_batches(lengths: NDArray[np.int64], batch_size: int, max_steps: int) -> list[NDArray[np.int64]]:

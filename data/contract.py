@@ -30,15 +30,18 @@ class GoldenSequence:
     Attributes:
         values: float32 (time, features), raw units, NaN where missing.
         embedding: float32 (embedding_dim).
+        categories: int32 (time, fields), ids by `data.vocabulary`; None where the model has no fields.
     """
 
     values: NDArray[np.float32]
     embedding: NDArray[np.float32]
+    categories: NDArray[np.int32] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; NaN becomes null, since JSON has no NaN."""
         steps = [[None if np.isnan(x) else float(x) for x in step] for step in self.values]
-        return {"values": steps, "embedding": [float(x) for x in self.embedding]}
+        value = {"values": steps, "embedding": [float(x) for x in self.embedding]}
+        return value if self.categories is None else {**value, "categories": self.categories.tolist()}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -47,6 +50,7 @@ class GoldenSequence:
             return cls(
                 values=np.array(value["values"], dtype=np.float32),
                 embedding=np.array(value["embedding"], dtype=np.float32),
+                categories=np.array(value["categories"], dtype=np.int32) if "categories" in value else None,
             )
 
 

@@ -8,6 +8,7 @@ bounds of `data.pages`, which are checked before anything is decoded.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -120,4 +121,4 @@ def _with_partitions(block: SequenceBlock, file: InputFile, keep: Sequence[str])
         else block.kept[name]
         for name in keep
     }
-    return SequenceBlock(block.values, block.offsets, block.ids, kept, block.bad, block.num_truncated)
+    return replace(block, kept=kept)

@@ -47,17 +47,22 @@ class BadRow:
     raw: pa.RecordBatch
 
 
+_NONE = np.zeros((0, 0), dtype=np.int32)
+
+
 @dataclass(frozen=True, slots=True)
 class SequenceBlock:
     """Consecutive sequences of one file, end to end.
 
     Attributes:
-        values: float32 (steps, features), raw units; NaN is a missing value, ±inf never occurs.
+        values: float32 (steps, features), raw units; NaN is a missing value, ±inf never occurs. Without features it
+            still has the steps.
         offsets: int64 (sequences + 1); sequence i is ``values[offsets[i]:offsets[i + 1]]``.
         ids: Arrow array (sequences), of the file's own type.
         kept: Other columns asked for, one row a sequence, in the order asked.
         bad: Rows that are no sequence; `index` counts from this block's first sequence. Their length here is 0.
         num_truncated: How many sequences lost steps to the length policy.
+        categories: int32 (steps, fields), ids by `data.vocabulary`; left out, there are no fields.
     """
 
     values: NDArray[np.float32]
@@ -66,6 +71,12 @@ class SequenceBlock:
     kept: dict[str, pa.Array] = field(default_factory=dict)
     bad: tuple[tuple[int, BadRow], ...] = ()
     num_truncated: int = 0
+    categories: NDArray[np.int32] = field(default_factory=lambda: _NONE)
+
+    def __post_init__(self) -> None:
+        """Give the categories that were left out their number of steps."""
+        if self.categories is _NONE:
+            object.__setattr__(self, "categories", np.zeros((len(self.values), 0), dtype=np.int32))
 
     @property
     def num_sequences(self) -> int:
@@ -87,6 +98,7 @@ class SequenceBlock:
             kept={name: column.slice(start, stop - start) for name, column in self.kept.items()},
             bad=tuple((index - start, row) for index, row in self.bad if start <= index < stop),
             num_truncated=self.num_truncated if start == 0 else 0,
+            categories=self.categories[first:last],
         )
 
     def take(self, rows: NDArray[np.int64]) -> Self:
@@ -100,6 +112,7 @@ class SequenceBlock:
             offsets=offsets,
             ids=self.ids.take(indices),
             kept={name: column.take(indices) for name, column in self.kept.items()},
+            categories=self.categories[steps],
         )
 
 
@@ -127,6 +140,7 @@ def concatenate(blocks: Sequence[SequenceBlock]) -> SequenceBlock:
             for index, row in block.bad
         ),
         num_truncated=sum(block.num_truncated for block in blocks),
+        categories=np.concatenate([block.categories for block in blocks]),
     )
 
 
