@@ -99,6 +99,12 @@ def _open_model(config: ExportConfig) -> ExportSource:
 
 
 def _check_widths(model: EncoderModel, schema: SequenceSchema, where: str) -> None:
+    if model.num_fields != schema.num_fields:
+        names = ", ".join(field.name for field in schema.categorical) or "none"
+        raise BundleError(
+            f"{model.source}: the model takes {model.num_fields} categories a step, {where} has {schema.num_fields} "
+            f"({names}). The files are not of one training: train again."
+        )
     if model.num_features != schema.num_features:
         names = ", ".join(schema.feature_names[:8]) + (", …" if schema.num_features > 8 else "")
         raise BundleError(
