@@ -12,7 +12,6 @@ from data.errors import BundleError
 from exporter.layers import frame_of, read_config, refuse_unsupported
 from exporter.libraries import keras, tf
 
-
 _CATEGORIES = "categories"
 
 

@@ -120,13 +120,13 @@ def _merge(merge_mode: str | None, forward: Any, backward: Any) -> list[Any]:
 def _embedding(layer: Any, source: str) -> Callable[..., Any]:
     """Return a stand-in for `Embedding.call`: one lookup in a table, which ONNX calls Gather.
 
-    Gather counts a negative id from the end of its table, as Keras does; here it is sent beyond the table instead, where
-    ONNX Runtime raises. An id that no vocabulary gives must not quietly get the vector of another.
+    Gather counts a negative id from the end of its table, as Keras does; here it is sent beyond the table instead,
+    where ONNX Runtime raises. An id that no vocabulary gives must not quietly get the vector of another.
     """
     if layer.mask_zero:
         raise BundleError(
-            f"{source}: layer {layer.name!r} has mask_zero=True; the lengths tell the padding here, and id 0 is a value "
-            "like any other. Rebuild it with mask_zero=False and set its weights."
+            f"{source}: layer {layer.name!r} has mask_zero=True; the lengths tell the padding here, and id 0 is a "
+            "value like any other. Rebuild it with mask_zero=False and set its weights."
         )
     num_ids = layer.input_dim
 
