@@ -38,6 +38,16 @@ class Vocabulary:
         """Ids in use, those for unknown and missing included."""
         return FIRST_ID + len(self.values)
 
+    @property
+    def unknown_share(self) -> float:
+        """Share of the training steps whose value did not get into the vocabulary."""
+        return self.num_unknown / max(1, sum(self.counts) + self.num_unknown + self.num_missing)
+
+    @property
+    def missing_share(self) -> float:
+        """Share of the training steps without a value."""
+        return self.num_missing / max(1, sum(self.counts) + self.num_unknown + self.num_missing)
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values for the contract."""
         return {
