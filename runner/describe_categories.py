@@ -44,7 +44,7 @@ def _vocabulary(field: CategoricalField) -> str:
     return text
 
 
-def _short(value: str | int | bool) -> str:
+def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"
 
