@@ -15,9 +15,9 @@ from trainer.cost import told_cost
 from trainer.feed import Feed
 from trainer.intake import Intake, take_in
 from trainer.loop import CHECKPOINT_SECONDS, Loop
-from trainer.losses import Objective
 from trainer.model import changes_of, moments
 from trainer.network import Network, build_network
+from trainer.objective import Objective
 from trainer.pictures import draw
 from trainer.progress import Progress
 from trainer.recipe import choose, num_steps
