@@ -4,6 +4,7 @@ Every field has an embedding of its own, learned with all else. A decoder answer
 ids themselves, as far as they are frequent, and one class for all that are rarer than those.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -29,7 +30,7 @@ def width_of(field: CategoricalField) -> int:
 
     Source: the rule of thumb of fastai's tabular models (Howard and Gugger, 2020), cut at `WIDEST`.
     """
-    rule = round(1.6 * float(max(1, field.num_ids - FIRST_ID)) ** 0.56)
+    rule = round(1.6 * math.pow(max(1, field.num_ids - FIRST_ID), 0.56))
     return max(_NARROWEST, min(WIDEST, rule))
 
 
@@ -62,9 +63,22 @@ def plain_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_]", "_", name)
 
 
+def output_name(head: str, field: CategoricalField | None = None) -> str:
+    """Return what a head's output is called: by the head alone for numbers, else with the field after a dot."""
+    return head if field is None else f"{head}.{field.name}"
+
+
 def num_classes(field: CategoricalField) -> int:
     """Return how many classes a decoder tells apart in `field`: ids up to a bound, and one class for rarer values."""
     return min(field.num_ids, FIRST_ID + MOST_CLASSES + 1)
+
+
+def class_logits(hidden: Any, field: CategoricalField, name: str) -> Any:
+    """Return logits (…, classes) of hidden (…, units); before training they answer with the frequencies."""
+    layer = layers.Dense(num_classes(field), name=name)
+    logits = layer(hidden)
+    layer.bias.assign(log_frequencies(field))
+    return logits
 
 
 def frequencies(field: CategoricalField) -> NDArray[np.float64]:
