@@ -77,7 +77,13 @@ def _open_model(config: ExportConfig) -> ExportSource:
     model = load_encoder(config.source)
     files = resolve_inputs(config.data)
     schema = detect_schema(
-        files, id_column=config.id, features=config.features, layout=config.layout, time_column=config.time
+        files,
+        id_column=config.id,
+        features=config.features,
+        layout=config.layout,
+        time_column=config.time,
+        time_features=False,
+        categories=False,
     )
     _check_widths(model, schema, "--data")
     found = survey(files, schema, LengthPolicy(), seed=_SURVEY_SEED)

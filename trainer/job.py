@@ -7,6 +7,7 @@ from data.detect import detect_schema
 from data.errors import OutputError
 from data.inputs import InputFile, combined_fingerprint, resolve_inputs
 from data.layout import RunLayout
+from data.learn import learn_vocabularies
 from data.schema import SequenceSchema
 from trainer import artifacts
 from trainer.categories import num_classes
@@ -68,7 +69,9 @@ def train(
     checkpoints = Checkpoints(layout.checkpoints)
     _refuse_occupied(layout, checkpoints, resume=resume, overwrite=overwrite)
     files = resolve_inputs(job.data.inputs)
-    schema = _schema(files, job)
+    schema, learned = _schema(files, job)
+    for line in learned:
+        progress.note(line)
     intake = take_in(files, schema, job)
     for line in intake.notes(schema):
         progress.note(line)
@@ -160,16 +163,21 @@ def _refuse_occupied(layout: RunLayout, checkpoints: Checkpoints, *, resume: boo
         )
 
 
-def _schema(files: tuple[InputFile, ...], job: TrainJob) -> SequenceSchema:
+def _schema(files: tuple[InputFile, ...], job: TrainJob) -> tuple[SequenceSchema, tuple[str, ...]]:
+    """Return the schema with its vocabularies, and what there is to say about them."""
     data = job.data
-    return detect_schema(
+    found = detect_schema(
         files,
         id_column=data.id,
         features=data.features,
         layout=data.layout,
         time_column=data.time,
         exclude=() if data.label is None else (data.label,),
+        categorical=data.categorical,
+        time_features=data.time_features,
     )
+    named = (*data.features, *data.categorical)
+    return learn_vocabularies(files, found, min_count=data.min_count, max_vocabulary=data.max_vocabulary, named=named)
 
 
 def _feeds(
