@@ -11,7 +11,6 @@ from data.inputs import InputFile
 from data.schema import SequenceSchema
 from data.sequences import SequenceBlock
 from data.survey import Survey, survey
-from data.vocabulary import FIRST_ID
 from trainer.config import TrainJob
 from trainer.source import in_validation
 
@@ -41,9 +40,10 @@ class Intake:
     def notes(self, schema: SequenceSchema) -> list[str]:
         """Return what a user should know before waiting for the training, a line each."""
         profile = self.survey.profile
+        fields = f"{schema.num_fields} categorical fields, " if schema.categorical else ""
         lines = [
             f"{self.num_training:,} training sequences, {self.num_validation:,} for validation; "
-            f"{_counted(schema)}, up to {self.survey.max_length} steps"
+            f"{schema.num_features} features, {fields}up to {self.survey.max_length} steps"
         ]
         if self.num_too_short:
             lines.append(f"{self.num_too_short:,} sequences have too few steps to learn from (empty ones included)")
@@ -56,14 +56,6 @@ class Intake:
         if still:
             lines.append(f"features that never change and teach nothing: {', '.join(still)}")
         return lines
-
-
-def _counted(schema: SequenceSchema) -> str:
-    features = f"{schema.num_features} features"
-    if not schema.categorical:
-        return features
-    fields = ", ".join(f"{field.name} ({field.num_ids - FIRST_ID:,} values)" for field in schema.categorical)
-    return (f"{features}, " if schema.num_features else "") + f"{schema.num_fields} categorical: {fields}"
 
 
 def take_in(files: Sequence[InputFile], schema: SequenceSchema, job: TrainJob) -> Intake:
