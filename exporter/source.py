@@ -67,7 +67,8 @@ def _open_run(layout: RunLayout) -> ExportSource:
     if (rows.values.shape[1], rows.categories.shape[1]) != (model.num_features, model.num_fields):
         raise BundleError(
             f"{layout.sample}: {rows.values.shape[1]} features and {rows.categories.shape[1]} categorical fields; the "
-            f"encoder takes {model.num_features} and {model.num_fields}. The files are not of one training: train again."
+            f"encoder takes {model.num_features} and {model.num_fields}. The files are not of one training: train "
+            "again."
         )
     if model.embedding_dim != contract.embedding_dim or not model.handles_padding:
         raise BundleError(
