@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 
@@ -14,6 +15,13 @@ def is_number(kind: pa.DataType) -> bool:
 def is_number_or_null(kind: pa.DataType) -> bool:
     """Like `is_number`, or the type Arrow gives to a column that holds nothing but nulls."""
     return is_number(kind) or pa.types.is_null(kind)
+
+
+def is_string(kind: pa.DataType | None) -> bool:
+    """Whether a value of this type is a plain string."""
+    return kind is not None and bool(
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
 
 
 def is_list(kind: pa.DataType) -> bool:
@@ -31,6 +39,39 @@ def to_float32(values: pa.Array) -> NDArray[np.float32]:
         values = values.cast(pa.float32(), safe=False)
     array: NDArray[np.float32] = values.to_numpy(zero_copy_only=False)
     return array
+
+
+def locate(arrow_schema: pa.Schema, name: str) -> tuple[str, str | None]:
+    """Return the top-level column and, for ``column.field`` of a list of structs, the field that `name` means."""
+    column, dot, part = name.rpartition(".")
+    if name in arrow_schema.names or not dot or column not in arrow_schema.names:
+        return name, None
+    return column, part
+
+
+def leaf(steps: pa.Array, part: str | None) -> pa.Array:
+    """Return the values of steps, or of one field where steps are structs."""
+    return steps if part is None else pc.struct_field(steps, part)
+
+
+def plain_values(values: pa.Array) -> pa.Array:
+    """Return an array, or one of lists, without dictionaries, which differ from batch to batch."""
+    kind = values.type
+    return values if (plain := plain_type(kind)) == kind else values.cast(plain)
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """Return a type with its dictionaries replaced by what they hold."""
+    if pa.types.is_dictionary(kind):
+        return kind.value_type
+    if pa.types.is_large_list(kind):
+        return pa.large_list(kind.value_field.with_type(plain_type(kind.value_type)))
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(plain_type(kind.value_type)))
+    if pa.types.is_struct(kind):
+        fields = [kind.field(place) for place in range(kind.num_fields)]
+        return pa.struct([field.with_type(plain_type(field.type)) for field in fields])
+    return kind
 
 
 def only_batch(batches: list[pa.RecordBatch]) -> pa.RecordBatch:

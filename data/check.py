@@ -5,10 +5,14 @@ from typing import NoReturn
 
 import pyarrow as pa
 
-from data.arrow import is_list, is_number, is_number_or_null
+from data.arrow import is_list, is_number, is_number_or_null, is_string, locate
 from data.errors import InputError
 from data.inputs import InputFile
-from data.schema import Layout, SequenceSchema
+from data.schema import CategoricalField, Layout, SequenceSchema
+from data.times import zone_of
+from data.vocabulary import ValueKind
+
+_KINDS: dict[ValueKind, str] = {"string": "text", "integer": "whole numbers", "boolean": "booleans"}
 
 
 def check_schema(file: InputFile, arrow_schema: pa.Schema, schema: SequenceSchema, keep: Sequence[str] = ()) -> None:
@@ -20,16 +24,92 @@ def check_schema(file: InputFile, arrow_schema: pa.Schema, schema: SequenceSchem
     """
     require_column(file, arrow_schema, schema.id, "id")
     if schema.time is not None:
-        kind = require_column(file, arrow_schema, schema.time, "time").type
-        if not (pa.types.is_temporal(kind) or is_number(kind)) or pa.types.is_interval(kind):
-            refuse_column(file, schema.time, kind, "a timestamp or a number", "Cast it to a timestamp")
-    for column in schema.feature_columns:
+        _check_time(file, arrow_schema, schema, schema.time)
+    for column in dict.fromkeys(feature.column for feature in schema.numbers):
         kind = require_column(file, arrow_schema, column, "feature").type
-        parts = [feature.part for feature in schema.features if feature.column == column]
+        parts = [feature.part for feature in schema.numbers if feature.column == column]
         _check_column(file, column, kind, parts, schema.layout)
+    for field in schema.categorical:
+        _check_field(file, arrow_schema, field, schema.layout)
     for column in keep:
         if column not in file.partitions:
             require_column(file, arrow_schema, column, "kept")
+
+
+def _check_time(file: InputFile, arrow_schema: pa.Schema, schema: SequenceSchema, name: str) -> None:
+    kind = require_column(file, arrow_schema, locate(arrow_schema, name)[0], "time").type
+    step = time_type(arrow_schema, name, schema.layout)
+    if step is None or not (pa.types.is_temporal(step) or is_number(step)) or pa.types.is_interval(step):
+        where = "in each row" if schema.layout == "events" else "in each step of its lists (nested layout)"
+        refuse_column(file, name, kind, f"a timestamp or a number {where}", "Cast it to a timestamp")
+    if schema.time_zone is None:
+        return
+    if zone_of(step) is None:
+        refuse_column(
+            file, name, kind, "timestamps or dates, which the model makes features of", "Cast it to a timestamp"
+        )
+    if zone_of(step) != schema.time_zone:
+        aware = schema.time_zone == "aware"
+        refuse_column(
+            file,
+            name,
+            kind,
+            f"timestamps {'with' if aware else 'without'} a time zone, as the model was trained on",
+            "Give the times the zone they were recorded in" if aware else "Cast them to local time without a zone",
+        )
+
+
+def _check_field(file: InputFile, arrow_schema: pa.Schema, field: CategoricalField, layout: Layout) -> None:
+    kind = require_column(file, arrow_schema, field.column, "feature").type
+    step = step_type(arrow_schema, field, layout)
+    if pa.types.is_null(kind) or (step is not None and pa.types.is_null(step)):
+        return
+    found = None if step is None else value_kind(step)
+    trained = None if field.vocabulary is None else field.vocabulary.kind
+    if found is None or (trained is not None and found != trained):
+        values = "text, whole numbers or booleans" if trained is None else _KINDS[trained]
+        where = "in each row (events layout)" if layout == "events" else "in each step of its lists (nested layout)"
+        refuse_column(
+            file,
+            field.name,
+            kind if step is None else step,
+            f"categories: {values} {where}",
+            "Cast it" if trained is None else "Cast it to what the model was trained on, or train again",
+        )
+
+
+def value_kind(kind: pa.DataType) -> ValueKind | None:
+    """Say what kind of category a type holds, plain or from a dictionary; None where it holds none."""
+    plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if is_string(plain):
+        return "string"
+    if pa.types.is_integer(plain):
+        return "integer"
+    return "boolean" if pa.types.is_boolean(plain) else None
+
+
+def step_type(arrow_schema: pa.Schema, field: CategoricalField, layout: Layout) -> pa.DataType | None:
+    """Return the type of one step of a field's column; None where the column is no such thing."""
+    return _step(arrow_schema.field(field.column).type, field.part, layout)
+
+
+def time_type(arrow_schema: pa.Schema, name: str, layout: Layout) -> pa.DataType | None:
+    """Return the type of one time of the column or struct field `name`; None where there is no such thing."""
+    column, part = locate(arrow_schema, name)
+    place = arrow_schema.get_field_index(column)
+    return None if place < 0 else _step(arrow_schema.field(place).type, part, layout)
+
+
+def _step(kind: pa.DataType, part: str | None, layout: Layout) -> pa.DataType | None:
+    if layout == "nested":
+        if not is_list(kind):
+            return None
+        kind = kind.value_type
+    if part is None:
+        return kind
+    if not pa.types.is_struct(kind) or kind.get_field_index(part) < 0:
+        return None
+    return kind.field(part).type
 
 
 def _check_column(
@@ -88,7 +168,7 @@ def require_column(file: InputFile, arrow_schema: pa.Schema, column: str, role: 
         file: For messages.
         arrow_schema: The file's columns.
         column: The name looked for.
-        role: What it is for: ``id``, ``time``, ``feature`` or ``kept``.
+        role: What it is for: ``id``, ``time``, ``feature``, ``categorical`` or ``kept``.
 
     Raises:
         InputError: There is none, or more than one.
@@ -99,7 +179,13 @@ def require_column(file: InputFile, arrow_schema: pa.Schema, column: str, role: 
     if places:
         raise InputError(f"{file.name}: {len(places)} columns are called '{column}'. Rename all but one.")
     there = ", ".join(arrow_schema.names[:20]) + (", …" if len(arrow_schema.names) > 20 else "")
-    option = {"id": "--id", "time": "--time", "feature": "--features", "kept": "--keep"}[role]
+    option = {
+        "id": "--id",
+        "time": "--time",
+        "feature": "--features",
+        "kept": "--keep",
+        "categorical": "--categorical",
+    }[role]
     raise InputError(
         f"{file.name}: no column '{column}', expected as the {role} column. The file has: {there}. "
         f"Name the right one with {option}, or add the column."

@@ -1,4 +1,4 @@
-"""From an Arrow record batch of the nested layout to flat float32 values and offsets, without a loop over rows."""
+"""From an Arrow record batch of the nested layout to flat values, categories and offsets, without a loop over rows."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from data.arrow import is_list, to_float32
+from data.arrow import is_list, leaf, locate, plain_values, to_float32
 from data.schema import Feature, SequenceSchema
 from data.sequences import BadRow, LengthPolicy, SequenceBlock
+from data.steps import Steps, in_time_order, read_categories
 
 Reasons = dict[int, str]
 
@@ -27,7 +28,9 @@ def decode_nested(
         kept: Columns to carry along.
         first_row: Position of the batch's first row in its file.
     """
-    columns = {name: batch.column(name) for name in schema.feature_columns}
+    time = None if schema.time is None else locate(batch.schema, schema.time)
+    names = [*schema.feature_columns, *([] if time is None else [time[0]])]
+    columns = {name: batch.column(name) for name in dict.fromkeys(names)}
     reasons = _null_ids(batch.column(schema.id)) | _ragged(columns)
     num_rows = batch.num_rows
     good = np.ones(num_rows, dtype=bool)
@@ -36,9 +39,21 @@ def decode_nested(
         columns = {name: column.filter(pa.array(good)) for name, column in columns.items()}
     lengths = np.zeros(num_rows, dtype=np.int64)
     lengths[good] = _list_lengths(next(iter(columns.values())))
-    values, bad_steps = _values(columns, schema.features, int(lengths.sum()))
+    flat = {name: column.flatten() for name, column in columns.items()}
+
+    def steps_of(column: str, part: str | None) -> pa.Array:
+        return leaf(flat[column], part)
+
+    num_steps = int(lengths.sum())
+    values, bad_steps = _values(flat, schema, num_steps)
+    steps = Steps(values, read_categories(schema, steps_of, num_steps))
+    if time is not None:
+        steps, order, untimed = in_time_order(steps, steps_of(*time), schema, to_offsets(lengths))
+        bad_steps = {reason: spoilt if order is None else spoilt[order] for reason, spoilt in bad_steps.items()}
+        bad_steps |= untimed
     return finish_block(
-        values,
+        steps,
+        schema,
         lengths,
         bad_steps,
         batch.column(schema.id),
@@ -46,12 +61,18 @@ def decode_nested(
         reasons,
         policy,
         first_row + np.arange(num_rows),
-        lambda place: batch.take(pa.array([place])),
+        lambda place: _plain_row(batch, place),
     )
 
 
+def _plain_row(batch: pa.RecordBatch, place: int) -> pa.RecordBatch:
+    row = batch.take(pa.array([place]))
+    return pa.RecordBatch.from_arrays([plain_values(column) for column in row.columns], names=row.schema.names)
+
+
 def finish_block(
-    values: NDArray[np.float32],
+    steps: Steps,
+    schema: SequenceSchema,
     lengths: NDArray[np.int64],
     bad_steps: Mapping[str, NDArray[np.bool_]],
     ids: pa.Array,
@@ -61,10 +82,11 @@ def finish_block(
     file_rows: NDArray[np.int64],
     raw: Callable[[int], pa.RecordBatch],
 ) -> SequenceBlock:
-    """Take out bad sequences, apply the length policy, and put the block together.
+    """Take out bad sequences, apply the length policy, make features of times, and put the block together.
 
     Args:
-        values: float32 (steps, features) of all sequences end to end.
+        steps: Of all sequences end to end, in order.
+        schema: Which features are made of times.
         lengths: int64 (sequences); sums to the number of steps.
         bad_steps: Reason → bool (steps): steps that spoil their sequence.
         ids: Arrow array (sequences).
@@ -74,10 +96,10 @@ def finish_block(
         file_rows: int64 (sequences), position of each sequence's (first) row in its file.
         raw: Returns a bad sequence's columns as one row, by place in the block.
     """
-    offsets = _offsets(lengths)
+    offsets = to_offsets(lengths)
     reasons = dict(reasons)
-    for reason, steps in bad_steps.items():
-        rows = np.searchsorted(offsets, np.flatnonzero(steps), side="right") - 1
+    for reason, spoilt in bad_steps.items():
+        rows = np.searchsorted(offsets, np.flatnonzero(spoilt), side="right") - 1
         for row in np.unique(rows).tolist():
             reasons.setdefault(row, reason)
     wanted = lengths.copy()
@@ -90,11 +112,12 @@ def finish_block(
         wanted = np.minimum(wanted, policy.max_length)
         if policy.truncate == "tail":
             starts = np.where(too_long, offsets[1:] - wanted, starts)
-    new_offsets = _offsets(wanted)
+    new_offsets = to_offsets(wanted)
     if new_offsets[-1] != offsets[-1]:
-        values = values[np.repeat(starts - new_offsets[:-1], wanted) + np.arange(new_offsets[-1])]
+        steps = steps.take(np.repeat(starts - new_offsets[:-1], wanted) + np.arange(new_offsets[-1]))
+    steps = steps.with_times(schema, new_offsets)
     return SequenceBlock(
-        values=values,
+        values=steps.values,
         offsets=new_offsets,
         ids=ids,
         kept=kept,
@@ -103,6 +126,7 @@ def finish_block(
             for place in sorted(reasons)
         ),
         num_truncated=num_truncated,
+        categories=steps.categories,
     )
 
 
@@ -117,7 +141,8 @@ def infinite_steps(values: NDArray[np.float32]) -> dict[str, NDArray[np.bool_]]:
     return {"±inf, or a number beyond float32's range; numbers must be finite (null or NaN where missing)": steps}
 
 
-def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+def to_offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where each sequence begins, and the end: int64 (sequences + 1)."""
     offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets
@@ -150,17 +175,17 @@ def _ragged(columns: Mapping[str, pa.Array]) -> Reasons:
 
 
 def _values(
-    columns: Mapping[str, pa.Array], features: Sequence[Feature], num_steps: int
+    flat: Mapping[str, pa.Array], schema: SequenceSchema, num_steps: int
 ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.bool_]]]:
-    """Return float32 (steps, features) in feature order, and the steps that spoil their row."""
-    values = np.empty((num_steps, len(features)), dtype=np.float32)
+    """Return float32 (steps, features) in feature order, numbers first and filled, and the steps that spoil a row."""
+    values = np.empty((num_steps, schema.num_features), dtype=np.float32)
     bad_steps: dict[str, NDArray[np.bool_]] = {}
     place = 0
-    for name, group in groupby(features, key=lambda feature: feature.column):
+    for name, group in groupby(schema.numbers, key=lambda feature: feature.column):
         parts = list(group)
-        bad_steps |= _fill(values[:, place : place + len(parts)], columns[name].flatten(), parts)
+        bad_steps |= _fill(values[:, place : place + len(parts)], flat[name], parts)
         place += len(parts)
-    return values, bad_steps | infinite_steps(values)
+    return values, bad_steps | infinite_steps(values[:, :place])
 
 
 def _fill(out: NDArray[np.float32], steps: pa.Array, parts: Sequence[Feature]) -> dict[str, NDArray[np.bool_]]:

@@ -1,16 +1,19 @@
 """Find out which columns of a Parquet file make its sequences, and refuse to guess where two readings are possible."""
 
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, NoReturn
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.arrow import is_list, is_number
-from data.check import check_schema, refuse_column, require_column
+from data.arrow import is_list, is_number, locate
+from data.candidates import Candidate, inside_lists, is_open_vector, is_value, named, of_column
+from data.check import check_schema, refuse_column, require_column, time_type, value_kind
 from data.errors import InputError, UsageError
 from data.inputs import InputFile
-from data.schema import LAYOUTS, Feature, Layout, SequenceSchema
+from data.schema import LAYOUTS, CategoricalField, Feature, Layout, SequenceSchema
+from data.times import TimeZone, zone_of
+from data.times import time_features as times_of
 
 LayoutChoice = Literal["auto", "nested", "events"]
 LAYOUT_CHOICES: tuple[LayoutChoice, ...] = ("auto", *LAYOUTS)
@@ -25,17 +28,23 @@ def detect_schema(
     layout: str = "auto",
     time_column: str | None = None,
     exclude: Sequence[str] = (),
+    categorical: Sequence[str] = (),
+    time_features: bool = True,
+    categories: bool = True,
 ) -> SequenceSchema:
-    """Return the schema of `files`, found from the first and checked against all.
+    """Return the schema of `files`, found from the first and checked against all; vocabularies are not learned yet.
 
     Args:
         files: At least one.
         id_column: Column that names a sequence.
         features: Columns (``f0``), struct fields (``readings.x``, or ``x`` where only one struct has it); empty takes
-            every numeric sequence column, or in the events layout every numeric column, in schema order.
+            every sequence column of numbers or text, or in the events layout every such column, in schema order.
         layout: ``auto``, ``nested`` or ``events``.
-        time_column: Events only: column that orders the events of an id.
+        time_column: Orders the events of an id; nested, a column of lists of times, or a field of structs.
         exclude: Columns never taken by default, such as a label.
+        categorical: Columns or struct fields whose whole numbers or booleans are categories; taken beside `features`.
+        time_features: Whether timestamps in `time_column` become features.
+        categories: Whether text is taken; without it booleans are numbers, too.
 
     Raises:
         InputError: A column is missing or of a wrong type, or the layout is ambiguous.
@@ -44,63 +53,88 @@ def detect_schema(
     first = files[0]
     arrow_schema = first.open().schema_arrow
     require_column(first, arrow_schema, id_column, "id")
-    if time_column is not None and layout == "nested":
-        raise UsageError("--time orders events; it does not go with --layout nested. Leave one of the two out.")
-    chosen = _layout(first, arrow_schema, id_column, features, layout, time_column, exclude)
-    if chosen == "events":
-        found = _event_features(first, arrow_schema, features, {id_column, time_column, *exclude})
+    asked = tuple(features) + (tuple(name for name in categorical if name not in features) if features else ())
+    chosen = _layout(first, arrow_schema, id_column, asked, layout, time_column, exclude)
+    zone = _zone(arrow_schema, chosen, time_column)
+    if asked:
+        found = [one for name in asked for one in named(first, arrow_schema, chosen, name, "feature")]
     else:
-        found = _nested_features(first, arrow_schema, features, {id_column, *exclude})
-    names = [feature.name for feature in found]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise UsageError(f"--features names {twice!r} twice. Name each feature once.")
-    schema = SequenceSchema(id=id_column, features=tuple(found), layout=chosen, time=time_column)
+        found = [
+            candidate
+            for field in arrow_schema
+            if field.name not in {id_column, time_column, *exclude}
+            for candidate in of_column(first, field, chosen)
+            if candidate.name != time_column and (categories or is_number(candidate.kind))
+        ]
+    for name in () if asked else categorical:
+        found += [one for one in named(first, arrow_schema, chosen, name, "categorical") if one not in found]
+    made = time_features and zone is not None
+    if not found and not made:
+        _refuse_none(first, chosen, [id_column, time_column, *exclude])
+    _refuse_twice([candidate.name for candidate in found])
+    numbers, fields = _divide(first, found, categorical, booleans_too=categories and zone is not None)
+    schema = SequenceSchema(
+        id=id_column,
+        features=numbers + (times_of(time_column) if made and time_column is not None else ()),
+        layout=chosen,
+        time=time_column,
+        categorical=fields,
+        time_zone=zone if made else None,
+    )
     for file in files:
         check_schema(file, file.open().schema_arrow, schema)
     return schema
 
 
-def _sequence_features(field: pa.Field) -> Iterator[Feature]:
-    """Yield the features a column can give in the nested layout; variable-width vectors are left to the data."""
-    if not is_list(field.type):
-        return
-    step = field.type.value_type
-    if is_number(step):
-        yield Feature(field.name, field.name)
-    elif pa.types.is_struct(step):
-        for place in range(step.num_fields):
-            part = step.field(place)
-            if is_number(part.type):
-                yield Feature(f"{field.name}.{part.name}", field.name, part.name)
-    elif pa.types.is_fixed_size_list(step) and is_number(step.value_type):
-        yield from _vector_features(field.name, step.list_size)
+def _divide(
+    file: InputFile, found: Sequence[Candidate], categorical: Sequence[str], booleans_too: bool
+) -> tuple[tuple[Feature, ...], tuple[CategoricalField, ...]]:
+    """Tell numbers from categories.
+
+    Text and dictionaries are categories, and so is what `categorical` names; booleans are where there is text, or
+    where `booleans_too` says that events stand beside them.
+    """
+    with_text = booleans_too or any(not is_number(candidate.kind) for candidate in found)
+    numbers, fields = [], []
+    for candidate in found:
+        wanted = candidate.is_named(categorical)
+        if wanted and (value_kind(candidate.kind) is None or isinstance(candidate.part, int)):
+            expected = "whole numbers, booleans or text, as --categorical asks for"
+            refuse_column(file, candidate.name, candidate.kind, expected, "Cast it, or leave it out of --categorical")
+        if wanted or not is_number(candidate.kind) or (with_text and _is_flag(candidate)):
+            part = None if candidate.part is None else str(candidate.part)
+            fields.append(CategoricalField(candidate.name, candidate.column, part=part))
+        else:
+            numbers.append(Feature(candidate.name, candidate.column, candidate.part))
+    return tuple(numbers), tuple(fields)
 
 
-def _vector_features(column: str, width: int) -> Iterator[Feature]:
-    for place in range(width):
-        yield Feature(f"{column}.{place}", column, place)
+def _is_flag(candidate: Candidate) -> bool:
+    return bool(pa.types.is_boolean(candidate.kind)) and not isinstance(candidate.part, int)
 
 
-def _is_open_vector(field: pa.Field) -> bool:
-    kind = field.type
-    return is_list(kind) and is_list(kind.value_type) and is_number(kind.value_type.value_type)
+def _refuse_none(file: InputFile, layout: Layout, left_out: Sequence[str | None]) -> NoReturn:
+    besides = ", ".join(sorted(filter(None, left_out)))
+    raise InputError(
+        f"{file.name}: no column holds a list of numbers or text in each row. Name the features with --features, or "
+        "say --layout events where each row is one event."
+        if layout == "nested"
+        else f"{file.name}: no column of numbers or text besides {besides}. Name the features with --features."
+    )
 
 
-def _column_features(file: InputFile, field: pa.Field) -> list[Feature]:
-    found = list(_sequence_features(field))
-    if not found and _is_open_vector(field):
-        return list(_vector_features(field.name, _peek_width(file, field.name)))
-    return found
+def _refuse_twice(names: Sequence[str]) -> None:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"--features names {twice!r} twice. Name each feature once.")
 
 
-def _peek_width(file: InputFile, column: str) -> int:
-    """Return the width of the first vector met in a column of list<list<number>>."""
-    for batch in file.batches(file.open(), [column], _PEEK_ROWS):
-        widths = pc.list_value_length(batch.column(0).flatten()).drop_null()
-        if len(widths):
-            return int(widths[0].as_py())
-    raise InputError(f"{file.name}: column '{column}' holds no vector, so its width is unknown. Name other --features.")
+def _zone(arrow_schema: pa.Schema, layout: Layout, time_column: str | None) -> TimeZone | None:
+    """Return what points in time the time column holds, if any; whether it may stand there is checked later."""
+    if time_column is None:
+        return None
+    kind = time_type(arrow_schema, time_column, layout)
+    return None if kind is None else zone_of(kind)
 
 
 def _layout(
@@ -120,8 +154,12 @@ def _layout(
     others = [field for field in arrow_schema if field.name not in {id_column, time_column, *exclude}]
     named = {name.split(".")[0] for name in features} | set(features)
     asked = [field for field in others if field.name in named] or others
-    lists = [field.name for field in asked if any(_sequence_features(field)) or _is_open_vector(field)]
-    scalars = [field.name for field in asked if is_number(field.type)]
+    lists = [field.name for field in asked if _holds_numbers(field)]
+    scalars = [field.name for field in asked if is_value(field.type)]
+    if time_column is not None and is_list(_column_type(arrow_schema, time_column)):
+        return "nested"
+    if not lists and time_column is None and _repeated_id(file, id_column) is None:
+        lists = [field.name for field in asked if any(inside_lists(field))]  # of text: events may have them, too
     if not lists:
         # A bare struct field (--features x) lies inside a list; everything else is looked up as a scalar.
         inside = any(
@@ -147,10 +185,19 @@ def _layout(
     return "nested"
 
 
+def _holds_numbers(field: pa.Field) -> bool:
+    return is_open_vector(field) or any(is_number(candidate.kind) for candidate in inside_lists(field))
+
+
+def _column_type(arrow_schema: pa.Schema, name: str) -> pa.DataType:
+    place = arrow_schema.get_field_index(locate(arrow_schema, name)[0])
+    return pa.null() if place < 0 else arrow_schema.field(place).type
+
+
 def _names(field: pa.Field) -> set[str]:
     """Return how a column, or a part of it, may be named in ``--features``."""
-    parts = [feature for feature in _sequence_features(field) if isinstance(feature.part, str)]
-    return {field.name, *(feature.name for feature in parts), *(str(feature.part) for feature in parts)}
+    parts = [candidate for candidate in inside_lists(field) if isinstance(candidate.part, str)]
+    return {field.name, *(candidate.name for candidate in parts), *(str(candidate.part) for candidate in parts)}
 
 
 def _is_structs(field: pa.Field) -> bool:
@@ -165,58 +212,3 @@ def _repeated_id(file: InputFile, id_column: str) -> object | None:
         place = pc.index(same, True).as_py()
         return ids[place].as_py() if place >= 0 else None
     return None
-
-
-def _nested_features(
-    file: InputFile, arrow_schema: pa.Schema, names: Sequence[str], left_out: set[str]
-) -> list[Feature]:
-    if not names:
-        found = [
-            feature for field in arrow_schema if field.name not in left_out for feature in _column_features(file, field)
-        ]
-        if not found:
-            raise InputError(
-                f"{file.name}: no column holds a list of numbers in each row. Name the features with --features, or "
-                "say --layout events where each row is one event."
-            )
-        return found
-    return [feature for name in names for feature in _named_features(file, arrow_schema, name)]
-
-
-def _named_features(file: InputFile, arrow_schema: pa.Schema, name: str) -> list[Feature]:
-    if name in arrow_schema.names:
-        field = require_column(file, arrow_schema, name, "feature")
-        found = _column_features(file, field)
-        if not found:
-            refuse_column(
-                file,
-                name,
-                field.type,
-                "a list of numbers, vectors or structs (nested layout)",
-                "Cast it, or name other features",
-            )
-        return found
-    inside = [
-        feature
-        for field in arrow_schema
-        for feature in _sequence_features(field)
-        if name in (feature.name, feature.part)
-    ]
-    if len(inside) > 1:
-        raise InputError(f"{file.name}: '{name}' could be {' or '.join(f.name for f in inside)}. Name the column too.")
-    if not inside:
-        require_column(file, arrow_schema, name, "feature")
-    return inside
-
-
-def _event_features(
-    file: InputFile, arrow_schema: pa.Schema, names: Sequence[str], left_out: set[str | None]
-) -> list[Feature]:
-    if not names:
-        names = [field.name for field in arrow_schema if is_number(field.type) and field.name not in left_out]
-    if not names:
-        raise InputError(
-            f"{file.name}: no numeric column besides {', '.join(sorted(filter(None, left_out)))}. "
-            "Name the features with --features."
-        )
-    return [Feature(name, name) for name in names]

@@ -1,19 +1,19 @@
 """From rows that are single events to sequences: contiguous ids, in time order, across record batches."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from data.arrow import only_batch, to_float32
+from data.arrow import only_batch, plain_values, to_float32
 from data.decode import Reasons, finish_block, infinite_steps
 from data.errors import InputError
 from data.hashing import SeenIds, hash_ids
 from data.schema import SequenceSchema
 from data.sequences import LengthPolicy, SequenceBlock
+from data.steps import Steps, in_time_order, read_categories
 
 
 def decode_events(
@@ -86,23 +86,21 @@ def _sequences(
     for place in np.flatnonzero(pc.is_null(ids).to_numpy(zero_copy_only=False)).tolist():
         reasons[place] = "the id is null"
     values = np.empty((events.num_rows, schema.num_features), dtype=np.float32)
-    for place, feature in enumerate(schema.features):
+    for place, feature in enumerate(schema.numbers):
         values[:, place] = to_float32(events.column(feature.column))
-    bad_steps = {}
-    order = None
+    categories = read_categories(schema, lambda column, _: events.column(column), events.num_rows)
+    steps, order = Steps(values, categories), None
+    bad_steps: dict[str, NDArray[np.bool_]] = {}
     if schema.time is not None:
-        times, missing = _times(events.column(schema.time))
-        bad_steps = {f"the time ('{schema.time}') of an event is null": missing} if missing.any() else {}
-        order = _time_order(times, starts, lengths)
-    if order is not None:
-        values = values[order]
-        bad_steps = {reason: steps[order] for reason, steps in bad_steps.items()}
+        times = events.column(schema.time)
+        steps, order, bad_steps = in_time_order(steps, times, schema, np.append(starts, events.num_rows))
     last = starts + lengths - 1
     newest = pa.array(last if order is None else order[last])
     return finish_block(
-        values,
+        steps,
+        schema,
         lengths,
-        bad_steps | infinite_steps(values),
+        bad_steps | infinite_steps(steps.values[:, : len(schema.numbers)]),
         ids,
         {column: events.column(column).take(newest) for column in kept},
         reasons,
@@ -115,8 +113,7 @@ def _sequences(
 def _as_one_row(events: pa.RecordBatch) -> pa.RecordBatch:
     """Return the events of a sequence as one row of lists."""
     offsets = pa.array([0, events.num_rows], pa.int64())
-    plain = [c.dictionary_decode() if pa.types.is_dictionary(c.type) else c for c in events.columns]
-    lists = [pa.LargeListArray.from_arrays(offsets, column) for column in plain]
+    lists = [pa.LargeListArray.from_arrays(offsets, plain_values(column)) for column in events.columns]
     return pa.RecordBatch.from_arrays(lists, names=events.schema.names)
 
 
@@ -129,25 +126,3 @@ def _refuse_scattered(ids: pa.Array, seen: SeenIds, name: str, column: str, rows
             f"{name}: row {rows[place]}: the events of {column} = {ids[place].as_py()!r} do not stand together: it was "
             f"met before with other ids between. Sort the file by '{column}' (and by time), then run again."
         )
-
-
-def _times(column: pa.Array) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Return times to sort by (n) and which are missing, bool (n)."""
-    missing = pc.is_null(column, nan_is_null=True).to_numpy(zero_copy_only=False)
-    kind = column.type
-    if pa.types.is_decimal(kind) or pa.types.is_floating(kind):
-        return np.nan_to_num(column.cast(pa.float64()).to_numpy(zero_copy_only=False)), missing
-    if kind != pa.uint64():
-        width = pa.int32() if getattr(kind, "bit_width", 64) == 32 and pa.types.is_temporal(kind) else pa.int64()
-        column = column.cast(width)
-    return pc.fill_null(column, 0).to_numpy(zero_copy_only=False), missing
-
-
-def _time_order(times: NDArray[Any], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64] | None:
-    """Return the stable order that sorts each run by time, or None where every run is in order already."""
-    falls = times[1:] < times[:-1]
-    falls[starts[1:] - 1] = False  # from one id to the next time may go back
-    if not falls.any():
-        return None
-    runs = np.repeat(np.arange(len(starts)), lengths)
-    return np.lexsort((times, runs))

@@ -13,7 +13,8 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.check import check_schema
+from data.arrow import is_string, locate
+from data.check import check_schema, step_type
 from data.decode import decode_nested
 from data.errors import BadFileError
 from data.events import decode_events
@@ -50,7 +51,7 @@ def read_blocks(
     check_schema(file, parquet.schema_arrow, schema, keep)
     policy = policy or LengthPolicy()
     in_file = tuple(column for column in keep if column not in file.partitions)
-    batches = _record_batches(file, parquet, schema, in_file)
+    batches = record_batches(file, parquet, schema, in_file)
     if schema.layout == "events":
         blocks = decode_events(batches, schema, policy, in_file, file.name)
     else:
@@ -73,10 +74,20 @@ def _nested_blocks(
         first_row += batch.num_rows
 
 
-def _record_batches(
-    file: InputFile, parquet: pq.ParquetFile, schema: SequenceSchema, keep: tuple[str, ...]
+def record_batches(
+    file: InputFile, parquet: pq.ParquetFile, schema: SequenceSchema, keep: tuple[str, ...] = ()
 ) -> Iterator[pa.RecordBatch]:
+    """Yield the columns that `schema` and `keep` name, some thousands of rows at a time, each row group by itself.
+
+    Strings that are categories come as dictionaries.
+
+    Raises:
+        BadFileError: The file is damaged, or its pages claim more than may be decoded.
+    """
     columns = _leaves(parquet, schema, keep)
+    dictionaries = _dictionaries(parquet, schema, keep)
+    if dictionaries:
+        parquet = file.open(dictionaries, parquet)
     places = {parquet.schema.column(place).path: place for place in range(len(parquet.schema))}
     wanted = [place for path, place in places.items() if any(path == c or path.startswith(f"{c}.") for c in columns)]
     with file.open_bytes() as source:
@@ -95,15 +106,35 @@ def _record_batches(
 
 def _leaves(parquet: pq.ParquetFile, schema: SequenceSchema, keep: tuple[str, ...]) -> list[str]:
     """Return the leaf columns to read: of a struct column only the fields that are features."""
-    wanted = [schema.id, *keep] + ([schema.time] if schema.time is not None else [])
-    paths = [parquet.schema.column(place).path for place in range(len(parquet.schema))]
-    for feature in schema.features:
-        if isinstance(feature.part, str) and feature.column not in wanted:
-            start, end = f"{feature.column}.", f".{feature.part}"
-            wanted += [path for path in paths if path.startswith(start) and path.endswith(end)]
+    wanted = [schema.id, *keep]
+    parts: list[tuple[str, str | int | None]] = [(feature.column, feature.part) for feature in schema.numbers]
+    parts += [(field.column, field.part) for field in schema.categorical]
+    if schema.time is not None:
+        parts.append(locate(parquet.schema_arrow, schema.time))
+    for column, part in parts:
+        if isinstance(part, str) and column not in wanted:
+            wanted += _leaves_of(parquet, column, part)
         else:
-            wanted.append(feature.column)
+            wanted.append(column)
     return list(dict.fromkeys(wanted))
+
+
+def _leaves_of(parquet: pq.ParquetFile, column: str, part: str | None) -> list[str]:
+    """Return the paths of the leaf columns of a column, or of a field of its structs."""
+    paths = [parquet.schema.column(place).path for place in range(len(parquet.schema))]
+    end = "" if part is None else f".{part}"
+    return [path for path in paths if path == column or (path.startswith(f"{column}.") and path.endswith(end))]
+
+
+def _dictionaries(parquet: pq.ParquetFile, schema: SequenceSchema, keep: tuple[str, ...]) -> list[str]:
+    """Return the leaf columns of strings that are categories and nothing else: kept columns stay as they are."""
+    read_plain = {schema.id, *keep}
+    return [
+        path
+        for field in schema.categorical
+        if field.column not in read_plain and is_string(step_type(parquet.schema_arrow, field, schema.layout))
+        for path in _leaves_of(parquet, field.column, field.part)
+    ]
 
 
 def _rows_at_a_time(group: RowGroup, columns: list[int]) -> int:

@@ -105,14 +105,25 @@ class SequenceSchema:
         return len(self.categorical)
 
     @property
+    def vocabularies(self) -> tuple[Vocabulary, ...]:
+        """Those of the categorical fields, in model order; none of a field whose values are not learned yet."""
+        return tuple(field.vocabulary for field in self.categorical if field.vocabulary is not None)
+
+    @property
     def feature_names(self) -> tuple[str, ...]:
         """Names in model order."""
         return tuple(feature.name for feature in self.features)
 
     @property
     def feature_columns(self) -> tuple[str, ...]:
-        """Top-level columns that hold features, each once, in order of first use."""
-        return tuple(dict.fromkeys(feature.column for feature in self.features))
+        """Top-level columns that hold numbers or categories of the model, each once, in order of first use."""
+        numbers = [feature.column for feature in self.numbers]
+        return tuple(dict.fromkeys([*numbers, *(field.column for field in self.categorical)]))
+
+    @property
+    def numbers(self) -> tuple[Feature, ...]:
+        """The features that stand in the data; those made of times are left out."""
+        return tuple(feature for feature in self.features if feature.kind == "numeric")
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for the contract."""

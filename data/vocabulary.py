@@ -8,6 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
 UNKNOWN_ID = 0
 MISSING_ID = 1
 FIRST_ID = 2
@@ -38,6 +43,16 @@ class Vocabulary:
         """Ids in use, those for unknown and missing included."""
         return FIRST_ID + len(self.values)
 
+    @property
+    def unknown_share(self) -> float:
+        """Share of the training steps whose value did not get into the vocabulary."""
+        return self.num_unknown / max(1, sum(self.counts) + self.num_unknown + self.num_missing)
+
+    @property
+    def missing_share(self) -> float:
+        """Share of the training steps without a value."""
+        return self.num_missing / max(1, sum(self.counts) + self.num_unknown + self.num_missing)
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values for the contract."""
         return {
@@ -62,3 +77,35 @@ class Vocabulary:
             num_unknown=value["num_unknown"],
             num_missing=value["num_missing"],
         )
+
+
+def to_ids(steps: pa.Array, vocabulary: Vocabulary) -> NDArray[np.int32]:
+    """Return the id of each value, int32 (steps); of a dictionary array only the dictionary is looked up.
+
+    Args:
+        steps: Strings, integers or booleans as the vocabulary says, plain or from a dictionary, or nothing but nulls.
+        vocabulary: The known values.
+    """
+    if pa.types.is_dictionary(steps.type):
+        known = np.append(to_ids(steps.dictionary, vocabulary), np.int32(MISSING_ID))
+        places = pc.fill_null(steps.indices.cast(pa.int64()), len(steps.dictionary))
+        found: NDArray[np.int32] = known[places.to_numpy(zero_copy_only=False)]
+        return found
+    if pa.types.is_null(steps.type):
+        return np.full(len(steps), MISSING_ID, dtype=np.int32)
+    kind = _lookup_type(steps.type)
+    least, most = (0, 2**64 - 1) if kind == pa.uint64() else (-(2**63), 2**63 - 1)
+    # A number that the column cannot hold keeps its place as a null, which stands for nothing in the look-up.
+    values = [None if isinstance(v, int) and not least <= v <= most else v for v in vocabulary.values]
+    places = pc.index_in(steps.cast(kind), value_set=pa.array(values, kind), skip_nulls=True)
+    ids = pc.add(pc.fill_null(places, UNKNOWN_ID - FIRST_ID), FIRST_ID)
+    if steps.null_count:
+        ids = pc.if_else(pc.is_null(steps), pa.scalar(MISSING_ID, pa.int32()), ids)
+    array: NDArray[np.int32] = ids.to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
+    return array
+
+
+def _lookup_type(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_integer(kind) and kind != pa.uint64():
+        return pa.int64()
+    return pa.string() if pa.types.is_string_view(kind) else kind

@@ -26,7 +26,7 @@ class TrainingState:
     Attributes:
         epochs_done: Finished epochs.
         batches_done: Batches taken inside the epoch that runs.
-        totals: float64 (heads, 3): the sums of those batches.
+        totals: float64 (parts, 3): the sums of those batches.
         history: One record an epoch.
         best_epoch: Epoch with the lowest watched loss, 0 before the first.
         best_loss: That loss.
@@ -35,13 +35,13 @@ class TrainingState:
         num_rows: Sequences learned from, over all epochs.
     """
 
-    def __init__(self, network: Network, optimizer: Any, num_heads: int, identity: Mapping[str, Any]) -> None:
+    def __init__(self, network: Network, optimizer: Any, num_parts: int, identity: Mapping[str, Any]) -> None:
         self._weights = network.trainable
         self._random = [variable.value for variable in network.scorer.non_trainable_variables]
         self._best = [tf.Variable(variable) for variable in self._weights]
         self._place = tf.Variable(np.zeros(5, np.int64))
         self._numbers = tf.Variable(np.zeros(2, np.float64))
-        self._totals = tf.Variable(np.zeros((num_heads, 3), np.float64))
+        self._totals = tf.Variable(np.zeros((num_parts, 3), np.float64))
         self._history = tf.Variable("[]", dtype=tf.string)
         self.checkpoint = tf.train.Checkpoint(
             weights=self._weights,
@@ -56,7 +56,7 @@ class TrainingState:
         )
         self.epochs_done = self.batches_done = self.best_epoch = self.waited = self.num_rows = 0
         self.best_loss, self.seconds = float("inf"), 0.0
-        self.totals: NDArray[np.float64] = np.zeros((num_heads, 3))
+        self.totals: NDArray[np.float64] = np.zeros((num_parts, 3))
         self.history: list[dict[str, Any]] = []
 
     def remember_best(self, loss: float) -> None:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 from data.errors import UsageError
+from data.learn import DEFAULT_MAX_VOCABULARY, DEFAULT_MIN_COUNT, MOST_VOCABULARY
 from data.secrets import without_secrets
 from data.sequences import TRUNCATES, LengthPolicy, Truncate
 
@@ -48,9 +49,13 @@ class DataConfig:
     Attributes:
         inputs: Parquet files, directories or globs.
         id: Column that names a sequence.
-        features: Feature columns in model order; empty takes every numeric sequence column.
+        features: Columns of numbers or text in model order; empty takes every one that holds a value a step.
+        categorical: Columns whose whole numbers or booleans are categories; text always is.
+        min_count: A category met less often in the data counts as unknown.
+        max_vocabulary: Most categories a field tells apart.
         layout: ``auto``, ``nested`` (a row is a sequence) or ``events`` (a row is one step).
-        time: Events only: column that orders the steps of an id.
+        time: Column that orders the steps of a sequence; nested, it holds lists.
+        time_features: Whether timestamps in `time` become features.
         label: Column that colours the map of the embeddings; never a feature by default.
         max_length: Most steps kept of a sequence; None keeps all.
         truncate: Which end a longer sequence keeps: ``tail`` the newest steps, ``head`` the oldest.
@@ -62,8 +67,12 @@ class DataConfig:
     inputs: tuple[str, ...]
     id: str = "id"
     features: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
+    min_count: int = DEFAULT_MIN_COUNT
+    max_vocabulary: int = DEFAULT_MAX_VOCABULARY
     layout: str = "auto"
     time: str | None = None
+    time_features: bool = True
     label: str | None = None
     max_length: int | None = None
     truncate: Truncate = "tail"
@@ -73,6 +82,12 @@ class DataConfig:
             raise UsageError("no INPUT given. Name a Parquet file, a directory or a glob.")
         _one_of("layout", self.layout, LAYOUT_CHOICES)
         _one_of("truncate", self.truncate, TRUNCATES)
+        _at_least("min-count", self.min_count, 1)
+        _at_least("max-vocabulary", self.max_vocabulary, 1)
+        if self.max_vocabulary > MOST_VOCABULARY:
+            raise UsageError(f"--max-vocabulary must be at most {MOST_VOCABULARY:,}; was {self.max_vocabulary:,}.")
+        if not self.time_features and self.time is None:
+            raise UsageError("--no-time-features leaves nothing out without --time. Give --time too, or neither.")
         if self.max_length is not None:
             _at_least("max-length", self.max_length, 1)
         elif self.truncate != "tail":

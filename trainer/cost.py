@@ -7,6 +7,7 @@ import numpy as np
 from data.batching import pad
 from data.profile import SequenceProfile
 from data.sequences import SequenceBlock
+from data.vocabulary import MISSING_ID
 from trainer.config import ModelConfig
 from trainer.losses import Batch
 from trainer.progress import duration
@@ -59,5 +60,13 @@ def _tried_batch(sample: SequenceBlock, mean: float, num_rows: int, most_steps: 
     rows = np.resize(nearest[:num_rows], num_rows)
     padded = pad(sample, rows)
     values = padded.values[:, :most_steps]
-    nothing = np.full((num_rows, values.shape[2]), np.nan, dtype=np.float32)
-    return Batch(values, np.minimum(padded.lengths, most_steps), values, nothing)
+    categories = padded.categories[:, :most_steps]
+    return Batch(
+        values=values,
+        lengths=np.minimum(padded.lengths, most_steps),
+        targets=values,
+        next_step=np.full((num_rows, values.shape[2]), np.nan, dtype=np.float32),
+        categories=categories,
+        category_targets=categories,
+        next_categories=np.full((num_rows, categories.shape[2]), MISSING_ID, dtype=np.int32),
+    )

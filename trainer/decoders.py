@@ -1,8 +1,9 @@
 """Decoders: stock Keras models from an embedding back to steps.
 
 All take ``embedding`` float32 (batch, embedding_dim) and ``mask`` bool (batch, time), true at each step to be written:
-``np.arange(time) < lengths[:, None]``. The autoregressive one also takes ``previous`` float32 (batch, time, features):
-at each step the standardised step before it, zeros at the first.
+``np.arange(time) < lengths[:, None]``. The autoregressive one also takes ``previous`` float32 (batch, time, features)
+and ``previous_categories`` int32 (batch, time, fields), as far as there are any: at each step the standardised step
+before it and its ids, zeros at the first. Numbers and each field are answered from the same hidden steps.
 
     positional      the embedding and the place in the sequence, each step by itself → two dense layers
     repeat          the embedding at every step → recurrent layers → dense a step
@@ -14,11 +15,14 @@ at each step the standardised step before it, zeros at the first.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from data.errors import UsageError
+from data.schema import CategoricalField
 from trainer.backend import keras
+from trainer.categories import class_logits, embedded, output_name, plain_name
 from trainer.config import FIXED_LENGTH_DECODERS, ModelConfig
 from trainer.model import recurrent_layer
 
@@ -36,11 +40,12 @@ class DecoderGraph:
 
     Attributes:
         inputs: Name → symbolic input.
-        scores: Symbolic output (batch, time, features): standardised values, or logits with binary cross-entropy.
+        scores: Name (`output_name`) → symbolic output: of the numbers (batch, time, features), standardised values, or
+            logits with binary cross-entropy; of each field logits (batch, time, classes).
     """
 
     inputs: dict[str, Any]
-    scores: Any
+    scores: dict[str, Any]
 
 
 def check_fixed_length(config: ModelConfig, fixed_length: int, num_features: int) -> None:
@@ -49,7 +54,7 @@ def check_fixed_length(config: ModelConfig, fixed_length: int, num_features: int
     Args:
         config: The architecture.
         fixed_length: Steps the decoder would write.
-        num_features: Width of a step.
+        num_features: Width of a step: numbers and categories.
 
     Raises:
         UsageError: The decoder would be too large.
@@ -65,21 +70,28 @@ def check_fixed_length(config: ModelConfig, fixed_length: int, num_features: int
         )
 
 
-def build_decoder(config: ModelConfig, embedding_dim: int, num_features: int, fixed_length: int) -> DecoderGraph:
+def build_decoder(
+    config: ModelConfig,
+    embedding_dim: int,
+    num_features: int,
+    fixed_length: int,
+    fields: Sequence[CategoricalField] = (),
+) -> DecoderGraph:
     """Build the decoder's graph.
 
     Args:
         config: The architecture.
         embedding_dim: Width of the embedding.
-        num_features: Width of a step.
+        num_features: Numbers of a step; may be 0 where there are fields.
         fixed_length: Steps that `reshape` and `dense` write; the others ignore it.
+        fields: Categorical fields in model order.
     """
     embedding = keras.Input((embedding_dim,), name="embedding", dtype="float32")
     mask = keras.Input((None,), name="mask", dtype="bool")
     inputs = {"embedding": embedding, "mask": mask}
     if config.decoder == "autoregressive":
-        inputs["previous"] = keras.Input((None, num_features), name="previous", dtype="float32")
-        hidden = _autoregressive(config, embedding, mask, inputs["previous"])
+        previous = _previous(inputs, num_features, fields)
+        hidden = _autoregressive(config, embedding, mask, previous)
     elif config.decoder == "positional":
         hidden = _positional(embedding, mask)
     elif config.decoder == "repeat":
@@ -87,11 +99,36 @@ def build_decoder(config: ModelConfig, embedding_dim: int, num_features: int, fi
     elif config.decoder == "reshape":
         hidden = _recurrent(config, _reshape(embedding, fixed_length))
     else:
-        hidden = _dense(config, embedding, fixed_length, num_features)
-    scores = layers.Dense(num_features, name="steps")(hidden)  # (batch, time, features)
+        hidden = _dense(config, embedding, fixed_length, num_features + len(fields))
+    scores = told_apart(hidden, num_features, fields, "reconstruction", "steps")
     if config.decoder in FIXED_LENGTH_DECODERS:
-        scores = _fit(scores, mask, fixed_length)
+        scores = {name: _fit(told, mask, fixed_length) for name, told in scores.items()}
     return DecoderGraph(inputs, scores)
+
+
+def told_apart(
+    hidden: Any, num_features: int, fields: Sequence[CategoricalField], head: str, name: str
+) -> dict[str, Any]:
+    """Return what a head says of hidden (…, units): numbers (…, features), and logits (…, classes) of each field."""
+    scores = {}
+    if num_features:
+        scores[output_name(head)] = layers.Dense(num_features, name=name)(hidden)
+    for place, field in enumerate(fields):
+        told = class_logits(hidden, field, f"{name}_{place + 1}_{plain_name(field.name)}")
+        scores[output_name(head, field)] = told
+    return scores
+
+
+def _previous(inputs: dict[str, Any], num_features: int, fields: Sequence[CategoricalField]) -> list[Any]:
+    """Add the inputs of the steps before, and return what is read of them, each (batch, time, width)."""
+    read = []
+    if num_features:
+        inputs["previous"] = keras.Input((None, num_features), name="previous", dtype="float32")
+        read.append(inputs["previous"])
+    if fields:
+        inputs["previous_categories"] = keras.Input((None, len(fields)), name="previous_categories", dtype="int32")
+        read.append(embedded(inputs["previous_categories"], inputs["mask"], fields, "embed_previous"))
+    return read
 
 
 def _name(config: ModelConfig, place: int) -> str:
@@ -141,9 +178,9 @@ def _dense(config: ModelConfig, embedding: Any, time: int, num_features: int) ->
     return layers.Reshape((time, num_features), name="decoder_reshape")(last(steps))
 
 
-def _autoregressive(config: ModelConfig, embedding: Any, mask: Any, previous: Any) -> Any:
+def _autoregressive(config: ModelConfig, embedding: Any, mask: Any, previous: list[Any]) -> Any:
     """Return (batch, time, units); the embedding starts every layer's state and stands beside every previous step."""
-    steps = layers.Concatenate(name="decoder_previous")([previous, _repeat(embedding, mask)])
+    steps = layers.Concatenate(name="decoder_previous")([*previous, _repeat(embedding, mask)])
     num_states = 2 if config.cell == "lstm" else 1
     for place in range(config.layers):
         name = _name(config, place)

@@ -13,11 +13,11 @@ _BATCHES_AHEAD = 4
 class Feed:
     """A tf.data pipeline over a source, built once and run every epoch."""
 
-    def __init__(self, source: SequenceSource, num_features: int) -> None:
+    def __init__(self, source: SequenceSource, num_features: int, num_fields: int = 0) -> None:
         self._source = source
         self._batches: Callable[[], Iterator[Batch]] = lambda: iter(())
         self._error: Exception | None = None
-        shapes = tuple(signature(num_features))
+        shapes = tuple(signature(num_features, num_fields))
         self._dataset = tf.data.Dataset.from_generator(self._generate, output_signature=shapes).prefetch(_BATCHES_AHEAD)
 
     def epoch(self, epoch: int, skip: int = 0) -> Iterator[Batch]:

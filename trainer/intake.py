@@ -40,9 +40,10 @@ class Intake:
     def notes(self, schema: SequenceSchema) -> list[str]:
         """Return what a user should know before waiting for the training, a line each."""
         profile = self.survey.profile
+        fields = f"{schema.num_fields} categorical fields, " if schema.categorical else ""
         lines = [
             f"{self.num_training:,} training sequences, {self.num_validation:,} for validation; "
-            f"{schema.num_features} features, up to {self.survey.max_length} steps"
+            f"{schema.num_features} features, {fields}up to {self.survey.max_length} steps"
         ]
         if self.num_too_short:
             lines.append(f"{self.num_too_short:,} sequences have too few steps to learn from (empty ones included)")

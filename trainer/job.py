@@ -7,17 +7,20 @@ from data.detect import detect_schema
 from data.errors import OutputError
 from data.inputs import InputFile, combined_fingerprint, resolve_inputs
 from data.layout import RunLayout
+from data.learn import learn_vocabularies
 from data.schema import SequenceSchema
 from trainer import artifacts
+from trainer.categories import num_classes
 from trainer.checkpoint import Checkpoints, TrainingState
 from trainer.config import FIXED_LENGTH_DECODERS, TrainJob
 from trainer.cost import told_cost
 from trainer.feed import Feed
 from trainer.intake import Intake, take_in
 from trainer.loop import CHECKPOINT_SECONDS, Loop
-from trainer.losses import Objective
+from trainer.losses import feature_weights
 from trainer.model import changes_of, moments
 from trainer.network import Network, build_network
+from trainer.objective import Objective
 from trainer.pictures import draw
 from trainer.progress import Progress
 from trainer.recipe import choose, num_steps
@@ -33,6 +36,7 @@ _LEAST_VIEW = 64  # steps, even of the largest batches
 _LEAST_SEQUENCES = 8  # in a batch of the longest views: one alone would have nothing to be told from
 # Measured at LSTM-64: 8 kB for every step or frame that is read, 1.2 kB for every step the positional decoder writes.
 _WRITTEN_FOR_ONE_READ = 5
+_MOST_LOGITS = 20_000_000  # of all fields and steps of a batch: 80 MB, and as much again for their gradient
 
 
 def train(
@@ -65,19 +69,21 @@ def train(
     checkpoints = Checkpoints(layout.checkpoints)
     _refuse_occupied(layout, checkpoints, resume=resume, overwrite=overwrite)
     files = resolve_inputs(job.data.inputs)
-    schema = _schema(files, job)
+    schema, learned = _schema(files, job)
+    for line in learned:
+        progress.note(line)
     intake = take_in(files, schema, job)
     for line in intake.notes(schema):
         progress.note(line)
     profile = intake.survey.profile
     changes = changes_of(intake.survey.sample, profile)
-    recipe = choose(job, profile, changes, intake.num_training, intake.validation_fraction)
+    recipe = choose(job, profile, changes, intake.num_training, intake.validation_fraction, schema)
     job = recipe.job
     for line in recipe.notes:
         progress.note(line)
     seed_everything(job.training.seed)
-    network = build_network(job.model, profile, intake.survey.max_length, changes.std)
-    objective = Objective(job.model, profile)
+    network = build_network(job.model, profile, intake.survey.max_length, changes.std, schema.categorical)
+    objective = Objective(job.model, profile, schema.categorical, feature_weights(schema.features))
     decay_steps = num_steps(job, intake.num_training) if job.model.contrasts else None
     steps = Steps(network, objective, job.training, profile, decay_steps)
     fingerprint = combined_fingerprint(files)
@@ -87,7 +93,9 @@ def train(
         "feature_names": list(schema.feature_names),
         "measured in": "epochs" if job.training.steps is None else "steps",
     }
-    state = TrainingState(network, steps.optimizer, len(job.model.heads), identity)
+    if schema.categorical:
+        identity["category_names"] = [field.name for field in schema.categorical]
+    state = TrainingState(network, steps.optimizer, len(objective.parts), identity)
     training, validation = _feeds(files, schema, job, intake)
     loop = Loop(
         steps=steps,
@@ -155,16 +163,21 @@ def _refuse_occupied(layout: RunLayout, checkpoints: Checkpoints, *, resume: boo
         )
 
 
-def _schema(files: tuple[InputFile, ...], job: TrainJob) -> SequenceSchema:
+def _schema(files: tuple[InputFile, ...], job: TrainJob) -> tuple[SequenceSchema, tuple[str, ...]]:
+    """Return the schema with its vocabularies, and what there is to say about them."""
     data = job.data
-    return detect_schema(
+    found = detect_schema(
         files,
         id_column=data.id,
         features=data.features,
         layout=data.layout,
         time_column=data.time,
         exclude=() if data.label is None else (data.label,),
+        categorical=data.categorical,
+        time_features=data.time_features,
     )
+    named = (*data.features, *data.categorical)
+    return learn_vocabularies(files, found, min_count=data.min_count, max_vocabulary=data.max_vocabulary, named=named)
 
 
 def _feeds(
@@ -186,30 +199,35 @@ def _feeds(
             batch_size=batch_size,
             seed=job.training.seed,
             cache_bytes=cache_bytes,
-            views=_view_maker(job, intake, batch_size),
-            max_batch_steps=_max_batch_steps(job),
+            views=_view_maker(job, schema, intake, batch_size),
+            max_batch_steps=_max_batch_steps(job, schema),
         )
-        return Feed(source, schema.num_features)
+        return Feed(source, schema.num_features, schema.num_fields)
 
     held_out = feed(True, _VALIDATION_CACHE_BYTES) if intake.num_validation else None
     return feed(False, _TRAINING_CACHE_BYTES), held_out
 
 
-def _view_maker(job: TrainJob, intake: Intake, batch_size: int) -> ViewMaker | None:
+def _view_maker(job: TrainJob, schema: SequenceSchema, intake: Intake, batch_size: int) -> ViewMaker | None:
     if not job.model.contrasts:
         return None
     longest = MAX_BATCH_STEPS * (job.model.frame or 1) // (2 * batch_size)
     # So that long sequences, too, are told from others; the lengths that batches are planned by have noise on them.
-    longest = min(longest, _max_batch_steps(job) // (_LEAST_SEQUENCES + 1))
-    return ViewMaker(moments(intake.survey.profile)[0], max_length=max(_LEAST_VIEW, longest))
+    longest = min(longest, _max_batch_steps(job, schema) // (_LEAST_SEQUENCES + 1))
+    mean = moments(intake.survey.profile)[0]
+    return ViewMaker(mean, max_length=max(_LEAST_VIEW, longest), features=schema.features)
 
 
-def _max_batch_steps(job: TrainJob) -> int:
+def _max_batch_steps(job: TrainJob, schema: SequenceSchema) -> int:
     """Return how many steps a batch of sequences may hold: frames make those that are only read cheaper."""
     frame = job.model.frame or 1
-    if not job.model.contrasts or (job.model.reconstructs and job.model.decoder != "positional"):
-        return MAX_BATCH_STEPS
-    return MAX_BATCH_STEPS * (min(frame, _WRITTEN_FOR_ONE_READ) if job.model.reconstructs else frame)
+    if not job.model.reconstructs:
+        return MAX_BATCH_STEPS * (frame if job.model.contrasts else 1)
+    most = MAX_BATCH_STEPS
+    if job.model.contrasts and job.model.decoder == "positional":
+        most *= min(frame, _WRITTEN_FOR_ONE_READ)
+    logits = sum(map(num_classes, schema.categorical)) * (2 if job.model.contrasts else 1)
+    return min(most, _MOST_LOGITS // logits) if logits else most
 
 
 def _history(job: TrainJob, intake: Intake, network: Network, loop: Loop) -> dict[str, Any]:

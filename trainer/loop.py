@@ -13,7 +13,8 @@ from data.errors import QualityGateError
 from trainer.checkpoint import Checkpoints, TrainingState
 from trainer.config import TrainingConfig
 from trainer.feed import Feed
-from trainer.losses import Batch, Objective
+from trainer.losses import Batch
+from trainer.objective import Objective
 from trainer.progress import Progress
 from trainer.steps import Steps
 

@@ -3,19 +3,20 @@
 Each returns sums and counts, not means, so that a mean over many batches is exact however they were cut.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data.profile import SequenceProfile
+from data.schema import Feature
+from data.vocabulary import MISSING_ID
 from trainer.backend import tf
-from trainer.config import ModelConfig
-from trainer.model import MAX_DEVIATIONS, moments
 
 TEMPERATURE = 0.2
 _NEVER = -1e9
+_NO_STEPS = np.zeros((0, 0, 0), dtype=np.int32)
+_NO_IDS = np.zeros((0, 0), dtype=np.int32)
 
 
 class Batch(NamedTuple):
@@ -27,12 +28,18 @@ class Batch(NamedTuple):
         targets: float32 (batch, time, features), raw units: what a decoder is to write, `values` unless those were
             altered; NaN is missing.
         next_step: float32 (batch, features), raw units: the step after them; NaN where there is none.
+        categories: int32 (batch, time, fields), ids that the encoder sees; the padding is 0.
+        category_targets: int32 (batch, time, fields): ids that a decoder is to write.
+        next_categories: int32 (batch, fields): ids of the step after them; `MISSING_ID` where there is none.
     """
 
     values: Any
     lengths: Any
     targets: Any
     next_step: Any
+    categories: Any = _NO_STEPS
+    category_targets: Any = _NO_STEPS
+    next_categories: Any = _NO_IDS
 
 
 def _mse(targets: Any, scores: Any) -> Any:
@@ -60,7 +67,7 @@ _LOSSES: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-def masked_sums(loss: str, targets: Any, scores: Any, mask: Any) -> Any:
+def masked_sums(loss: str, targets: Any, scores: Any, mask: Any, weights: Any = None) -> Any:
     """Sum a loss over the values that count.
 
     Args:
@@ -68,6 +75,7 @@ def masked_sums(loss: str, targets: Any, scores: Any, mask: Any) -> Any:
         targets: float32 (…, features); NaN is missing.
         scores: float32 (…, features).
         mask: bool, broadcast against targets: false in the padding.
+        weights: float32 (features), how much a value of each counts; None is 1.
 
     Returns:
         float32 (3): the sum of losses, the number of values, and, with ``binary_crossentropy``, how many values the
@@ -77,11 +85,40 @@ def masked_sums(loss: str, targets: Any, scores: Any, mask: Any) -> Any:
     # Clean both sides before the loss: the gradient of a NaN that is masked afterwards is still NaN.
     targets, scores = tf.where(valid, targets, 0.0), tf.where(valid, scores, 0.0)
     losses = tf.where(valid, _LOSSES[loss](targets, scores), 0.0)
+    counted = tf.cast(valid, tf.float32)
+    if weights is not None:
+        losses, counted = losses * weights, counted * weights
     hits = tf.zeros(())
     if loss == "binary_crossentropy":
-        right = tf.logical_and(valid, tf.equal(scores > 0.0, targets > 0.5))
-        hits = tf.reduce_sum(tf.cast(right, tf.float32))
-    return tf.stack([tf.reduce_sum(losses), tf.reduce_sum(tf.cast(valid, tf.float32)), hits])
+        hits = tf.reduce_sum(tf.where(tf.equal(scores > 0.0, targets > 0.5), counted, 0.0))
+    return tf.stack([tf.reduce_sum(losses), tf.reduce_sum(counted), hits])
+
+
+def category_sums(ids: Any, logits: Any, mask: Any) -> Any:
+    """Sum the cross-entropy of a field over the steps that have a value; one that is not in the vocabulary counts.
+
+    Args:
+        ids: int32 (…); those past the last class, which are rarer than all that are told apart, count as the last one.
+        logits: float32 (…, classes).
+        mask: bool, broadcast against ids: false in the padding.
+
+    Returns:
+        float32 (3): the sum of cross-entropies in nats, the number of steps, and for how many the class is right.
+    """
+    valid = tf.logical_and(mask, tf.not_equal(ids, MISSING_ID))
+    # The padding may hold any number, and a lookup must not leave its table.
+    classes = tf.where(valid, tf.minimum(ids, tf.shape(logits)[-1] - 1), 0)
+    logits = tf.where(valid[..., None], logits, 0.0)
+    losses = tf.where(valid, tf.nn.sparse_softmax_cross_entropy_with_logits(labels=classes, logits=logits), 0.0)
+    right = tf.logical_and(valid, tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), classes))
+    return tf.stack([tf.reduce_sum(tf.cast(each, tf.float32)) for each in (losses, valid, right)])
+
+
+def feature_weights(features: Sequence[Feature]) -> NDArray[np.float32]:
+    """Return how much each feature counts, float32 (features): 1, but what is made of one time counts as 1 together."""
+    together = [feature.column if feature.kind == "time" else None for feature in features]
+    counted = [1.0 if column is None else 1.0 / together.count(column) for column in together]
+    return np.asarray(counted, dtype=np.float32)
 
 
 def contrast_sums(projections: Any) -> Any:
@@ -107,55 +144,3 @@ def contrast_sums(projections: Any) -> Any:
     hits = tf.equal(tf.argmax(similarity, axis=2, output_type=tf.int32), partner)
     counted = tf.reduce_sum(tf.cast(hits, tf.float32)) / tf.cast(num_branches, tf.float32)
     return tf.stack([tf.reduce_sum(losses), tf.cast(num_views, tf.float32), counted])
-
-
-class Objective:
-    """The sums of every head of a task, from a batch and the network's scores."""
-
-    def __init__(self, config: ModelConfig, profile: SequenceProfile) -> None:
-        self.loss = config.loss
-        self.heads = config.heads
-        self._mean, self._std = moments(profile)
-
-    def sums(self, batch: Batch, scores: Mapping[str, Any]) -> Any:
-        """Return float32 (heads, 3): what `masked_sums` gives for each head, in the order of `heads`."""
-        return tf.stack([self._head_sums(head, batch, scores[head]) for head in self.heads])
-
-    def _head_sums(self, head: str, batch: Batch, scores: Any) -> Any:
-        if head == "contrast":
-            return contrast_sums(scores)
-        if head == "reconstruction":
-            steps = tf.range(tf.shape(batch.targets)[1])
-            mask = (steps < batch.lengths[:, None])[:, :, None]  # (batch, time, 1)
-            return masked_sums(self.loss, self._in_loss_units(batch.targets), scores, mask)
-        return masked_sums(self.loss, self._in_loss_units(batch.next_step), scores, True)
-
-    def _in_loss_units(self, targets: Any) -> Any:
-        if self.loss == "binary_crossentropy":
-            return targets
-        scaled = (targets - self._mean) / self._std
-        clipped = tf.clip_by_value(scaled, -MAX_DEVIATIONS, MAX_DEVIATIONS)
-        return tf.where(tf.math.is_nan(targets), targets, clipped)
-
-    def baseline_scores(self, profile: SequenceProfile) -> NDArray[np.float32]:
-        """Return the scores of always answering with each feature's mean, float32 (features)."""
-        if self.loss != "binary_crossentropy":
-            return np.zeros_like(self._mean)
-        share = np.clip(np.asarray(profile.mean), 1e-6, 1 - 1e-6)
-        logits: NDArray[np.float32] = np.log(share / (1 - share)).astype(np.float32)
-        return logits
-
-    def report(self, totals: NDArray[np.float64], prefix: str = "") -> dict[str, float]:
-        """Turn summed sums, float64 (heads, 3), into a loss, the loss of each of several heads, and accuracies."""
-        means = totals[:, 0] / np.maximum(totals[:, 1], 1)
-        shares = totals[:, 2] / np.maximum(totals[:, 1], 1)
-        figures = {f"{prefix}loss": float(means.sum())}
-        if len(self.heads) > 1:
-            figures |= {f"{prefix}{head}_loss": float(mean) for head, mean in zip(self.heads, means, strict=True)}
-        if "contrast" in self.heads:
-            figures[f"{prefix}contrast_accuracy"] = float(shares[self.heads.index("contrast")])
-        values = [place for place, head in enumerate(self.heads) if head != "contrast"]
-        if self.loss == "binary_crossentropy" and values:
-            counted = totals[values].sum(axis=0)
-            figures[f"{prefix}binary_accuracy"] = float(counted[2] / max(counted[1], 1))
-        return figures

@@ -1,9 +1,10 @@
-"""The encoder as a stock Keras model: {values, lengths} → embedding.
+"""The encoder as a stock Keras model: {values, categories, lengths} → embedding.
 
 Standardisation, imputation and the mask are layers and operations of the model, so that serving cannot drift from
 training. Only layers and operations that Keras ships are used: any Keras 3 loads ``encoder.keras`` without seqembed.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,10 @@ from numpy.typing import NDArray
 
 from data.layout import FRAME_LAYER
 from data.profile import SequenceProfile
+from data.schema import CategoricalField
 from data.sequences import SequenceBlock
 from trainer.backend import keras
+from trainer.categories import embedded, width_of
 from trainer.config import ModelConfig
 
 ops, layers = keras.ops, keras.layers
@@ -74,7 +77,7 @@ def changes_of(block: SequenceBlock, profile: SequenceProfile) -> Changes:
 
 
 def valid_steps(values: Any, lengths: Any) -> Any:
-    """Return the mask of real steps, bool (batch, time), of values (batch, time, features) and lengths (batch)."""
+    """Return the mask of real steps, bool (batch, time), of values or categories (batch, time, …) and lengths."""
     positions = ops.cumsum(ops.ones_like(values[:, :, 0], dtype="int32"), axis=1)  # (batch, time), from 1
     return ops.less_equal(positions, ops.expand_dims(lengths, 1))
 
@@ -106,8 +109,21 @@ def recurrent_layer(config: ModelConfig, name: str, units: int | None = None, **
     return kind(units or config.units, activation=config.activation, name=name, **options)
 
 
+def network_inputs(num_features: int, num_fields: int) -> dict[str, Any]:
+    """Return the symbolic inputs of an encoder by name: ``values`` and ``categories`` as far as there are any."""
+    inputs = {"lengths": keras.Input((), name="lengths", dtype="int32")}
+    if num_fields:
+        inputs["categories"] = keras.Input((None, num_fields), name="categories", dtype="int32")
+    if num_features:
+        inputs["values"] = keras.Input((None, num_features), name="values", dtype="float32")
+    return dict(reversed(inputs.items()))
+
+
 def build_encoder(
-    config: ModelConfig, profile: SequenceProfile, difference_std: NDArray[np.float32] | None = None
+    config: ModelConfig,
+    profile: SequenceProfile,
+    difference_std: NDArray[np.float32] | None = None,
+    fields: Sequence[CategoricalField] = (),
 ) -> Any:
     """Build the encoder.
 
@@ -116,27 +132,36 @@ def build_encoder(
         profile: Statistics of the training sequences, to standardise with.
         difference_std: float32 (features), spread of the differences from step to step of standardised values; None
             takes them as they are.
+        fields: Categorical fields in model order.
 
     Returns:
-        A Keras model from ``values`` float32 (batch, time, features), raw units, NaN allowed, and ``lengths`` int32
-        (batch) to the embedding, float32 (batch, embedding_dim). What stands beyond a length has no influence. It holds
-        what was made of the values, then of the differences, then each feature's mean and spread, as far as `config`
-        asks for them.
+        A Keras model to the embedding, float32 (batch, embedding_dim), from ``lengths`` int32 (batch) and, as far as
+        there are any, ``values`` float32 (batch, time, features), raw units, NaN allowed, and ``categories`` int32
+        (batch, time, fields), ids. What stands beyond a length has no influence. The embedding holds what was made of
+        the values and categories, then of the differences, then each feature's mean and spread and the mean of each
+        field's embedding, as far as `config` asks for them.
     """
-    num_features = len(profile.mean)
-    values = keras.Input((None, num_features), name="values", dtype="float32")
-    lengths = keras.Input((), name="lengths", dtype="int32")
-    mask = valid_steps(values, lengths)  # (batch, time)
-    steps = standardised(values, mask, profile, "standardise")
-    known = ops.cast(ops.logical_and(ops.expand_dims(mask, -1), ops.logical_not(ops.isnan(values))), "float32")
+    inputs = network_inputs(len(profile.mean), len(fields))
+    lengths = inputs["lengths"]
+    mask = valid_steps(inputs.get("values", inputs.get("categories")), lengths)  # (batch, time)
+    reads: list[Any] = []
     branches: list[Any] = []
     level: list[Any] = []
-    read = steps
-    if config.scaling == "sequence":
-        read, level = by_its_own_scale(steps, known)
+    if "values" in inputs:
+        values = inputs["values"]
+        steps = standardised(values, mask, profile, "standardise")
+        known = ops.cast(ops.logical_and(ops.expand_dims(mask, -1), ops.logical_not(ops.isnan(values))), "float32")
+        read = steps
+        if config.scaling == "sequence":
+            read, level = by_its_own_scale(steps, known)
+        reads.append(_noisy(config, read, mask, "noise"))
+    if "categories" in inputs:
+        reads.append(embedded(inputs["categories"], mask, fields, "embed"))
+        if config.scaling == "sequence":
+            level.append(mean_step(reads[-1], lengths))
     level = [ops.multiply(part, _LEVEL_WEIGHT) for part in level]
     if config.reads != "differences":
-        read = _noisy(config, read, mask, "noise")
+        read = reads[0] if len(reads) == 1 else layers.Concatenate(name="numbers_and_categories")(reads)
         branches.append(_branch(config, read, mask, lengths, "encoder"))
     if config.reads != "values":
         changes = _noisy(config, differences(steps, known, difference_std), mask, "noise_of_differences")
@@ -145,7 +170,18 @@ def build_encoder(
     embedding = parts[0] if len(parts) == 1 else layers.Concatenate(name="joined")(parts)
     if config.embedding_dim is not None:
         embedding = layers.Dense(config.embedding_dim, name="embedding")(embedding)  # (batch, embedding_dim)
-    return keras.Model({"values": values, "lengths": lengths}, embedding, name="encoder")
+    return keras.Model(inputs, embedding, name="encoder")
+
+
+def level_width(config: ModelConfig, num_features: int, fields: Sequence[CategoricalField]) -> int:
+    """Return how many numbers at the end of the embedding tell the level of a sequence."""
+    return 2 * num_features + sum(map(width_of, fields)) if config.scaling == "sequence" else 0
+
+
+def mean_step(steps: Any, lengths: Any) -> Any:
+    """Return the mean over time of (batch, time, width), whose padding is 0: (batch, width), 0 without any step."""
+    count = ops.cast(ops.maximum(ops.expand_dims(lengths, 1), 1), "float32")  # (batch, 1)
+    return ops.divide(ops.sum(steps, axis=1), count)
 
 
 def _noisy(config: ModelConfig, steps: Any, mask: Any, name: str) -> Any:

@@ -1,5 +1,6 @@
 """Encoder, decoder and prediction head put together: one set of weights, seen through several Keras models."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.profile import SequenceProfile
+from data.schema import CategoricalField
 from trainer.backend import keras
 from trainer.config import ModelConfig
-from trainer.decoders import DecoderGraph, build_decoder, check_fixed_length
-from trainer.model import build_encoder, raw_values, standardised, valid_steps
+from trainer.decoders import DecoderGraph, build_decoder, check_fixed_length, told_apart
+from trainer.model import build_encoder, level_width, network_inputs, raw_values, standardised, valid_steps
 
 ops, layers = keras.ops, keras.layers
 
@@ -21,15 +23,17 @@ _PROJECTION_DIM = 64
 class Network:
     """Models that share their weights.
 
+    All take ``values`` and ``categories``, as far as there are any, and ``lengths``.
+
     Attributes:
-        encoder: {values, lengths} → embedding (batch, embedding_dim).
-        decoder: {embedding, mask} (and ``previous``) → steps in raw units, zeros where the mask is false; None where
-            nothing is reconstructed. With a reversed target it writes the newest step first.
-        autoencoder: {values, lengths} → what the task asks for, in raw units: the reconstruction (batch, time,
-            features), the prediction of the next step (batch, features), or a dict of both; where views are only
-            compared, what is compared: unit vectors (batch, branches, projection).
-        scorer: {values, lengths} → dict of all heads as standardised values, logits or unit vectors: what the losses
-            compare.
+        encoder: Sequences → embedding (batch, embedding_dim).
+        decoder: {embedding, mask} (and the steps before) → steps in raw units, zeros where the mask is false; None
+            where nothing is reconstructed. With a reversed target it writes the newest step first.
+        autoencoder: Sequences → what the task asks for, in raw units: the reconstruction (batch, time, features), the
+            prediction of the next step (batch, features), or a dict of both; where views are only compared, what is
+            compared: unit vectors (batch, branches, projection). With fields it is always a dict, and ``head.field``
+            holds how likely each class is (…, classes), by `trainer.categories`; so does the decoder's.
+        scorer: Sequences → dict of all heads as standardised values, logits or unit vectors: what the losses compare.
     """
 
     encoder: Any
@@ -53,6 +57,7 @@ def build_network(
     profile: SequenceProfile,
     fixed_length: int,
     difference_std: NDArray[np.float32] | None = None,
+    fields: Sequence[CategoricalField] = (),
 ) -> Network:
     """Build all models of a training.
 
@@ -61,33 +66,35 @@ def build_network(
         profile: Statistics of the training sequences.
         fixed_length: Steps of the longest sequence: what fixed-length decoders write.
         difference_std: float32 (features), by `trainer.model.changes_of`.
+        fields: Categorical fields in model order.
 
     Raises:
         UsageError: A fixed-length decoder would be of absurd size.
     """
     num_features = len(profile.mean)
-    check_fixed_length(config, fixed_length, num_features)
-    encoder = build_encoder(config, profile, difference_std)
-    values = keras.Input((None, num_features), name="values", dtype="float32")
-    lengths = keras.Input((), name="lengths", dtype="int32")
-    inputs = {"values": values, "lengths": lengths}
+    check_fixed_length(config, fixed_length, num_features + len(fields))
+    encoder = build_encoder(config, profile, difference_std, fields)
+    inputs = network_inputs(num_features, len(fields))
     embedding = encoder(inputs)
-    mask = valid_steps(values, lengths)
-    decoder, scores, raw = None, {}, {}
+    mask = valid_steps(inputs.get("values", inputs.get("categories")), inputs["lengths"])
+    decoder: Any | None = None
+    scores: dict[str, Any] = {}
+    raw: dict[str, Any] = {}
     if "reconstruction" in config.heads:
-        graph = build_decoder(config, embedding.shape[-1], num_features, fixed_length)
-        decoder = _raw_decoder(graph, config, profile)
-        scores["reconstruction"] = _reconstruct(config, profile, graph, values, embedding, mask)
-        steps = raw_values(scores["reconstruction"], profile, config.loss, "reconstruction")
-        raw["reconstruction"] = ops.where(ops.expand_dims(mask, -1), steps, 0.0)
+        graph = build_decoder(config, embedding.shape[-1], num_features, fixed_length, fields)
+        decoder = _raw_decoder(graph, config, profile, as_dict=bool(fields))
+        told = _reconstruct(config, profile, graph, inputs, embedding, mask)
+        scores |= told
+        raw |= {name: _masked(steps, mask) for name, steps in _raw(told, config, profile, "reconstruction").items()}
     if "prediction" in config.heads:
-        head = _prediction_head(config, embedding.shape[-1], num_features)
-        scores["prediction"] = head(embedding)
-        raw["prediction"] = raw_values(scores["prediction"], profile, config.loss, "prediction")
+        told = _prediction_head(config, embedding.shape[-1], num_features, fields)(embedding)
+        told = told if fields else {"prediction": told}
+        scores |= told
+        raw |= _raw(told, config, profile, "prediction")
     if "contrast" in config.heads:
-        scores["contrast"] = _projections(config, embedding, num_features)
+        scores["contrast"] = _projections(config, embedding, level_width(config, num_features, fields))
         raw = raw or {"contrast": scores["contrast"]}
-    outputs = raw if len(raw) > 1 else next(iter(raw.values()))
+    outputs = raw if len(raw) > 1 or fields else next(iter(raw.values()))
     return Network(
         encoder=encoder,
         decoder=decoder,
@@ -96,27 +103,58 @@ def build_network(
     )
 
 
-def _raw_decoder(graph: DecoderGraph, config: ModelConfig, profile: SequenceProfile) -> Any:
-    steps = raw_values(graph.scores, profile, config.loss, "raw_units")
-    masked = ops.where(ops.expand_dims(graph.inputs["mask"], -1), steps, 0.0)
-    return keras.Model(graph.inputs, masked, name="decoder")
+def inputs_of(model: Any, batch: Any) -> dict[str, Any]:
+    """Return what a model takes of a batch of sequences, by the names of its inputs."""
+    return {name: getattr(batch, name) for name in model.input}
+
+
+def _raw(scores: dict[str, Any], config: ModelConfig, profile: SequenceProfile, name: str) -> dict[str, Any]:
+    """Return numbers in raw units (the output without a dot in its name), and probabilities of classes."""
+    return {
+        output: raw_values(told, profile, config.loss, name)
+        if output in ("reconstruction", "prediction")
+        else ops.softmax(told, axis=-1)
+        for output, told in scores.items()
+    }
+
+
+def _masked(steps: Any, mask: Any) -> Any:
+    return ops.where(ops.expand_dims(mask, -1), steps, 0.0)
+
+
+def _raw_decoder(graph: DecoderGraph, config: ModelConfig, profile: SequenceProfile, *, as_dict: bool) -> Any:
+    raw = _raw(graph.scores, config, profile, "raw_units")
+    masked = {name: _masked(steps, graph.inputs["mask"]) for name, steps in raw.items()}
+    return keras.Model(graph.inputs, masked if as_dict else masked["reconstruction"], name="decoder")
 
 
 def _reconstruct(
-    config: ModelConfig, profile: SequenceProfile, graph: DecoderGraph, values: Any, embedding: Any, mask: Any
-) -> Any:
-    """Return scores (batch, time, features) in the order of the sequence."""
+    config: ModelConfig,
+    profile: SequenceProfile,
+    graph: DecoderGraph,
+    inputs: dict[str, Any],
+    embedding: Any,
+    mask: Any,
+) -> dict[str, Any]:
+    """Return scores (batch, time, …) by name, in the order of the sequence."""
     decode = keras.Model(graph.inputs, graph.scores, name="decoder_scores")
     given = {"embedding": embedding, "mask": mask}
     if config.decoder != "autoregressive":
-        return decode(given)
-    target = standardised(values, mask, profile, "previous_steps")
-    if config.reverse_target:
-        target = _reversed(target, mask)
-    first = ops.zeros_like(target[:, :1])  # (batch, 1, features)
-    given["previous"] = ops.concatenate([first, target[:, :-1]], axis=1)
+        return dict(decode(given))
+    if "values" in inputs:
+        target = standardised(inputs["values"], mask, profile, "previous_steps")
+        given["previous"] = _one_step_late(target, mask, reverse=config.reverse_target)
+    if "categories" in inputs:
+        given["previous_categories"] = _one_step_late(inputs["categories"], mask, reverse=config.reverse_target)
     scores = decode(given)
-    return _reversed(scores, mask) if config.reverse_target else scores
+    return {name: _reversed(told, mask) if config.reverse_target else told for name, told in scores.items()}
+
+
+def _one_step_late(steps: Any, mask: Any, *, reverse: bool) -> Any:
+    """Return the step before each of (batch, time, width), in the order of writing; zeros at the first."""
+    if reverse:
+        steps = _reversed(steps, mask)
+    return ops.concatenate([ops.zeros_like(steps[:, :1]), steps[:, :-1]], axis=1)
 
 
 def _reversed(steps: Any, mask: Any) -> Any:
@@ -127,11 +165,12 @@ def _reversed(steps: Any, mask: Any) -> Any:
     return ops.take_along_axis(steps, ops.expand_dims(ops.maximum(lengths - places, 0), -1), axis=1)
 
 
-def _projections(config: ModelConfig, embedding: Any, num_features: int) -> Any:
+def _projections(config: ModelConfig, embedding: Any, level: int) -> Any:
     """Return the unit vectors in which views are compared, (batch, branches, projection).
 
     What was made of the values and what was made of their differences are compared each by itself: both have to be
-    telling. Mean and spread are not, since nothing can be learned of them. The encoder is served without projections.
+    telling. The last `level` numbers, what a sequence is on the whole, are not. The encoder is served without
+    projections.
 
     Source: Chen et al. (2020), "A simple framework for contrastive learning of visual representations".
     """
@@ -139,7 +178,6 @@ def _projections(config: ModelConfig, embedding: Any, num_features: int) -> Any:
         parts = [embedding]
     else:
         num_branches = 1 + (config.reads == "both")
-        level = 2 * num_features if config.scaling == "sequence" else 0
         width = (embedding.shape[-1] - level) // num_branches
         parts = [embedding[:, place * width : (place + 1) * width] for place in range(num_branches)]
     return ops.stack([_projection(part, f"projection_{place}") for place, part in enumerate(parts, start=1)], axis=1)
@@ -151,9 +189,11 @@ def _projection(embedding: Any, name: str) -> Any:
     return layers.UnitNormalization(name=f"{name}_direction")(projected)
 
 
-def _prediction_head(config: ModelConfig, embedding_dim: int, num_features: int) -> Any:
-    """Return embedding → scores of the next step, (batch, features)."""
+def _prediction_head(
+    config: ModelConfig, embedding_dim: int, num_features: int, fields: Sequence[CategoricalField]
+) -> Any:
+    """Return embedding → scores of the next step, (batch, features); with fields a dict by name."""
     embedding = keras.Input((embedding_dim,), name="embedding", dtype="float32")
     hidden = layers.Dense(config.units, activation="relu", name="next_step_hidden")(embedding)
-    scores = layers.Dense(num_features, name="next_step")(hidden)
-    return keras.Model(embedding, scores, name="next_step_head")
+    scores = told_apart(hidden, num_features, fields, "prediction", "next_step")
+    return keras.Model(embedding, scores if fields else scores["prediction"], name="next_step_head")

@@ -88,9 +88,19 @@ def _switch(flag: str, text: str) -> click.Option:
 SECTIONS: dict[str, list[click.Option]] = {
     "Data": [
         _option("--id", "Column that names a sequence.", metavar="COLUMN"),
-        _option("--features", "Feature columns, in model order.", Names(), unset="every numeric sequence column"),
+        _option(
+            "--features", "Columns of numbers or text, in model order.", Names(), unset="every one with a value a step"
+        ),
+        _option("--categorical", "Columns whose whole numbers or booleans are categories; text is.", Names()),
+        _option("--min-count", "A category met less often counts as unknown.", _POSITIVE, metavar="N"),
+        _option("--max-vocabulary", "Most categories that a field tells apart.", _POSITIVE, metavar="N"),
         _choice("--layout", config.LAYOUT_CHOICES, "Whether a row is a sequence (nested) or one step (events)."),
-        _option("--time", "Events layout: column that orders the steps of an id.", metavar="COLUMN"),
+        _option(
+            "--time",
+            "Column that orders the steps of a sequence; in the nested layout it holds lists.",
+            metavar="COLUMN",
+        ),
+        _option("--time-features/--no-time-features", "Whether timestamps in --time become features, too."),
         _option("--label", "Column that colours the map of embeddings; no feature unless named.", metavar="COLUMN"),
         _option("--max-length", "Most steps kept of a sequence.", _POSITIVE, unset="all", metavar="STEPS"),
         _choice("--truncate", TRUNCATES, "Which end a longer sequence keeps: tail is the newest."),

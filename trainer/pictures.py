@@ -12,11 +12,13 @@ from data.layout import RunLayout
 from data.profile import SequenceProfile
 from data.schema import SequenceSchema
 from data.sequences import SequenceBlock
+from data.vocabulary import MISSING_ID
 from trainer import plots
 from trainer.artifacts import replacing
+from trainer.categories import answers
 from trainer.config import ModelConfig
 from trainer.model import moments
-from trainer.network import Network
+from trainer.network import Network, inputs_of
 from trainer.source import MAX_BATCH_STEPS
 
 _NUM_SHOWN = 4
@@ -57,8 +59,11 @@ def draw(
         plots.plot_model(models, path)
     if network.decoder is not None:
         originals, written, titles = reconstructions(network, config, profile, sample)
+        rows = _rows(schema)
+        originals, written = ([steps[:, list(rows)] for steps in each] for each in (originals, written))
+        points = [place >= schema.num_features for place in rows]
         with replacing(layout.plots / "reconstructions.png") as path:
-            plots.plot_reconstructions(originals, written, schema.feature_names, path, titles)
+            plots.plot_reconstructions(originals, written, list(rows.values()), path, titles, points)
     labels = None if label is None else [_text(value) for value in sample.kept[label]]
     names = [_text(value) for value in sample.ids]
     with replacing(layout.plots / "embeddings.png") as path:
@@ -77,7 +82,10 @@ def embed(network: Network, block: SequenceBlock) -> NDArray[np.float32]:
 def reconstructions(
     network: Network, config: ModelConfig, profile: SequenceProfile, sample: SequenceBlock
 ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]], list[str]]:
-    """Return some sequences short to long, what the decoder makes of their embeddings, and a title each."""
+    """Return some sequences short to long, what the decoder makes of their embeddings, and a title each.
+
+    Each is float32 (time, features + fields): numbers in raw units, then ids, NaN where missing.
+    """
     order = np.argsort(sample.lengths, kind="stable")
     places = np.unique(np.linspace(0, len(order) - 1, _NUM_SHOWN + 2).round().astype(np.int64)[1:-1])
     rows = order[places]
@@ -85,10 +93,11 @@ def reconstructions(
     if config.decoder == "autoregressive":
         written = generate(network, config, profile, batch, max_steps=_MAX_SHOWN_STEPS)
     else:
-        given = {"embedding": _encode(network, batch), "mask": _mask(batch)}
-        written = np.asarray(_decoder(network)(given))
+        written = _told(_decoder(network)({"embedding": _encode(network, batch), "mask": _mask(batch)}))
     how = ", free-running" if config.decoder == "autoregressive" else ""
-    originals = [batch.values[row, :length] for row, length in enumerate(batch.lengths)]
+    ids = np.where(batch.categories == MISSING_ID, np.nan, batch.categories)
+    steps = np.concatenate([batch.values, ids], axis=2, dtype=np.float32)
+    originals = [steps[row, :length] for row, length in enumerate(batch.lengths)]
     outputs = [written[row, :length] for row, length in enumerate(batch.lengths)]
     titles = [
         f"{_text(sample.ids[int(row)])} ({len(original)} steps{how})"
@@ -115,28 +124,53 @@ def generate(
         max_steps: Most steps to write; the rest stays NaN.
 
     Returns:
-        float32 (batch, time, features), raw units, oldest step first.
+        float32 (batch, time, features + fields), raw units and ids, oldest step first.
     """
     mean, std = moments(profile)
+    num_features, num_fields = len(mean), batch.categories.shape[2]
     mask, embedding = _mask(batch), _encode(network, batch)
-    num_steps = min(batch.values.shape[1], max_steps)
-    written = np.full(batch.values.shape, np.nan, dtype=np.float32)
-    previous = np.zeros((len(mask), num_steps, len(mean)), dtype=np.float32)
+    num_steps = min(mask.shape[1], max_steps)
+    written = np.full((*mask.shape, num_features + num_fields), np.nan, dtype=np.float32)
+    previous = np.zeros((len(mask), num_steps, num_features), dtype=np.float32)
+    ids = np.zeros((len(mask), num_steps, num_fields), dtype=np.int32)
     for step in range(num_steps):
         so_far = slice(0, step + 1)
-        given = {"embedding": embedding, "mask": mask[:, so_far], "previous": previous[:, so_far]}
-        written[:, step] = _decoder(network)(given)[:, step]
+        given = {"embedding": embedding, "mask": mask[:, so_far]}
+        given |= {"previous": previous[:, so_far]} if num_features else {}
+        given |= {"previous_categories": ids[:, so_far]} if num_fields else {}
+        written[:, step] = _told(_decoder(network)(given))[:, step]
         if step + 1 < num_steps:
-            told = np.round(written[:, step]) if config.loss == "binary_crossentropy" else written[:, step]
+            numbers = written[:, step, :num_features]
+            told = np.round(numbers) if config.loss == "binary_crossentropy" else numbers
             previous[:, step + 1] = (told - mean) / std
+            ids[:, step + 1] = written[:, step, num_features:]
     if config.reverse_target:
         for row, length in enumerate(batch.lengths):
             written[row, :length] = written[row, :length][::-1].copy()
     return written
 
 
+def _told(output: Any) -> NDArray[np.float32]:
+    """Return what a decoder wrote, float32 (batch, time, features + fields): numbers and the most likely ids."""
+    if not isinstance(output, dict):
+        return np.asarray(output)
+    fields = [np.asarray(told) for name, told in output.items() if name != "reconstruction"]
+    ids = [answers(told).astype(np.float32)[..., None] for told in fields]
+    numbers = [np.asarray(output["reconstruction"])] if "reconstruction" in output else []
+    return np.concatenate([*numbers, *ids], axis=2)
+
+
+def _rows(schema: SequenceSchema) -> dict[int, str]:
+    """Return place and name of what is drawn, what was measured before what is made of times."""
+    kinds = [feature.kind for feature in schema.features]
+    names = dict(enumerate(schema.feature_names))
+    fields = {schema.num_features + place: f"{field.name} (id)" for place, field in enumerate(schema.categorical)}
+    numbers, times = ({place: names[place] for place in names if kinds[place] == kind} for kind in ("numeric", "time"))
+    return {**numbers, **fields, **times}
+
+
 def _encode(network: Network, batch: SequenceBatch) -> NDArray[np.float32]:
-    return np.asarray(network.encoder({"values": batch.values, "lengths": batch.lengths}))
+    return np.asarray(network.encoder(inputs_of(network.encoder, batch)))
 
 
 def _decoder(network: Network) -> Any:

@@ -59,6 +59,7 @@ def plot_reconstructions(
     feature_names: Sequence[str],
     path: Path | str,
     titles: Sequence[str],
+    points: Sequence[bool] = (),
 ) -> None:
     """Draw sequences and what the decoder makes of their embeddings: a column a sequence, a row a feature.
 
@@ -69,6 +70,7 @@ def plot_reconstructions(
         feature_names: As many as there are features.
         path: PNG file.
         titles: One for each sequence.
+        points: One for each feature: whether it holds ids, between which no line is drawn; left out, none does.
 
     Raises:
         ValueError: There is no sequence, or the arguments differ in number.
@@ -86,8 +88,9 @@ def plot_reconstructions(
         for row in range(rows):
             axes = grid[row, column]
             tidy(axes, title=plain(titles[column], MAX_TITLE) if row == 0 else "")
-            _steps(axes, originals[column][:, row], BLUE, "-", "original")
-            _steps(axes, reconstructions[column][:, row], ORANGE, "--", "reconstruction")
+            solid, dashed = ("", "") if row < len(points) and points[row] else ("-", "--")
+            _steps(axes, originals[column][:, row], BLUE, solid, "original")
+            _steps(axes, reconstructions[column][:, row], ORANGE, dashed, "reconstruction")
         grid[-1, column].set_xlabel("step", fontsize=NORMAL, color=INK)
         grid[-1, column].xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1, steps=(1, 2, 5, 10)))
     for row in range(rows):
@@ -141,4 +144,4 @@ def _curves(axes: Axes, history: Sequence[Epoch], key: str, best: int) -> None:
 
 def _steps(axes: Axes, values: NDArray[np.float32], colour: str, style: str, label: str) -> None:
     steps = np.arange(1, len(values) + 1)
-    axes.plot(steps, values, style, color=colour, linewidth=1.6, marker="o", markersize=2.6, label=label)
+    axes.plot(steps, values, linestyle=style, color=colour, linewidth=1.6, marker="o", markersize=2.6, label=label)

@@ -150,8 +150,9 @@ def make_progress(mode: str, console: Console, echo: Callable[[str], object]) ->
 
 
 def figures(record: Mapping[str, Any]) -> list[str]:
-    """Return the losses and metrics of a record as text, the watched ones first."""
-    names = sorted((name for name in record if name not in ("epoch", "step", "rows_per_second")), key=_rank)
+    """Return the losses and metrics of a record as text, the watched ones first; those of single outputs stay out."""
+    told = (name for name in record if name not in ("epoch", "step", "rows_per_second") and "." not in name)
+    names = sorted(told, key=_rank)
     return [f"{name} {record[name]:.4f}" for name in names]
 
 

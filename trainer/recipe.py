@@ -7,7 +7,10 @@ what a recurrent layer reads to thirty to sixty steps: as accurate, and cheaper 
 
 from dataclasses import dataclass, replace
 
+from data.errors import UsageError
 from data.profile import QUANTILES, SequenceProfile
+from data.schema import SequenceSchema
+from trainer.categories import width_of
 from trainer.config import TrainJob
 from trainer.model import Changes
 
@@ -41,7 +44,12 @@ class Recipe:
 
 
 def choose(
-    job: TrainJob, profile: SequenceProfile, changes: Changes, num_training: int, validation_fraction: float
+    job: TrainJob,
+    profile: SequenceProfile,
+    changes: Changes,
+    num_training: int,
+    validation_fraction: float,
+    schema: SequenceSchema | None = None,
 ) -> Recipe:
     """Fill in the options that are open.
 
@@ -51,9 +59,17 @@ def choose(
         changes: How their values change from step to step.
         num_training: Sequences to learn from.
         validation_fraction: Share that is held out.
+        schema: Kinds of features, and categorical fields; None has plain numbers alone.
+
+    Raises:
+        UsageError: Differences are to be read where there are no numbers.
     """
-    reads = job.model.reads or ("both" if changes.persistence > _LEAST_PERSISTENCE else "values")
-    model = replace(job.model, frame=job.model.frame or choose_frame(profile), reads=reads)
+    events = schema is not None and has_events(schema)
+    reads = job.model.reads or ("both" if changes.persistence > _LEAST_PERSISTENCE and not events else "values")
+    if not profile.mean and reads != "values":
+        raise UsageError(f"--reads {reads} needs numbers, and there are categories alone. Drop it, or add --features.")
+    width = len(profile.mean) + sum(map(width_of, schema.categorical if schema is not None else ()))
+    model = replace(job.model, frame=job.model.frame or choose_frame(profile, width), reads=reads)
     training = replace(job.training, validation_fraction=validation_fraction)
     if job.model.contrasts:
         size = training.batch_size or (_LARGE_BATCH_SIZE if num_training >= _LARGE else _BATCH_SIZE)
@@ -67,16 +83,26 @@ def choose(
         training = replace(training, batch_size=size, epochs=epochs, patience=training.patience or _PATIENCE)
     chosen = replace(job, model=model, training=training)
     notes = _notes(chosen, profile, num_training)
-    if job.model.reads is None:
+    if job.model.reads is None and not events:
         noisy = f"changes from step to step {'go on' if reads == 'both' else 'are mostly noise'}"
         notes.append(f"reads {READ_NAMES[reads]}: {noisy} (correlation with the next {changes.persistence:+.2f})")
     return Recipe(chosen, tuple(notes))
 
 
-def choose_frame(profile: SequenceProfile) -> int:
-    """Return how many steps to read as one, so that half of the sequences have at most thirty to sixty frames."""
+def has_events(schema: SequenceSchema) -> bool:
+    """Say whether steps are events, with a category or a time each, and not measurements alone."""
+    return bool(schema.categorical) or any(feature.kind == "time" for feature in schema.features)
+
+
+def choose_frame(profile: SequenceProfile, width: int) -> int:
+    """Return how many steps to read as one, so that half of the sequences have at most thirty to sixty frames.
+
+    Args:
+        profile: Lengths of the training sequences.
+        width: Numbers that are read of a step; a frame of all its steps stays within bounds.
+    """
     wanted = profile.length_quantiles[_MEDIAN] // _FRAMES_A_SEQUENCE
-    return max(1, min(wanted, _MAX_FRAME_WIDTH // len(profile.mean)))
+    return max(1, min(wanted, _MAX_FRAME_WIDTH // width))
 
 
 def num_steps(job: TrainJob, num_training: int) -> int:

@@ -5,6 +5,7 @@ sequences are cut. So a training that was killed can take up an epoch at any bat
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain, count
 
 import numpy as np
@@ -17,6 +18,7 @@ from data.inputs import InputFile
 from data.reader import read_blocks
 from data.schema import SequenceSchema
 from data.sequences import LengthPolicy, SequenceBlock, windows
+from data.vocabulary import MISSING_ID
 from trainer.config import ModelConfig
 from trainer.losses import Batch
 from trainer.views import ViewMaker
@@ -31,6 +33,19 @@ _LENGTH_NOISE = 0.1
 def in_validation(block: SequenceBlock, fraction: float) -> NDArray[np.bool_]:
     """Say which sequences are held out, bool (sequences): by a hash of the id, so each stays on its side for good."""
     return hash_ids(block.ids) < np.uint64(int(fraction * 2.0**64))
+
+
+@dataclass(frozen=True, slots=True)
+class _Following:
+    """The step after what is seen of each sequence.
+
+    Attributes:
+        values: float32 (sequences, features), NaN where there is none.
+        categories: int32 (sequences, fields), `MISSING_ID` where there is none.
+    """
+
+    values: NDArray[np.float32]
+    categories: NDArray[np.int32]
 
 
 class SequenceSource:
@@ -85,13 +100,13 @@ class SequenceSource:
         random = np.random.default_rng([self._seed, epoch])
         order = np.arange(len(self._files)) if self._validation else random.permutation(len(self._files))
         blocks = chain.from_iterable(self._blocks(int(place)) for place in order)
-        max_steps = max(1, _MAX_WINDOW_BYTES // (4 * self._schema.num_features))
+        max_steps = max(1, _MAX_WINDOW_BYTES // (4 * (self._schema.num_features + self._schema.num_fields)))
         for window in windows(blocks, MAX_WINDOW_SEQUENCES, max_steps):
-            seen, next_step = self._cut(window, random)
+            seen, following = self._cut(window, random)
             lengths = seen.lengths if self._views is None else np.minimum(seen.lengths, self._views.max_length)
             plan = self._plan(lengths, random)
             for place, rows in enumerate(plan):
-                batch = self._batch(seen, next_step, rows, random)  # even if skipped: later draws follow from it
+                batch = self._batch(seen, following, rows, random)  # even if skipped: later draws follow from it
                 if place >= skip:
                     yield batch
             skip = max(0, skip - len(plan))
@@ -112,13 +127,30 @@ class SequenceSource:
             skip = max(0, skip - found)
 
     def _batch(
-        self, block: SequenceBlock, next_step: NDArray[np.float32], rows: NDArray[np.int64], random: np.random.Generator
+        self, block: SequenceBlock, following: _Following, rows: NDArray[np.int64], random: np.random.Generator
     ) -> Batch:
         if self._views is None:
             padded = pad(block, rows)
-            return Batch(padded.values, padded.lengths, padded.values, next_step[rows])
+            return Batch(
+                values=padded.values,
+                lengths=padded.lengths,
+                targets=padded.values,
+                next_step=following.values[rows],
+                categories=padded.categories,
+                category_targets=padded.categories,
+                next_categories=following.categories[rows],
+            )
         views = self._views.draw(block, rows, random)
-        return Batch(views.values, views.lengths, views.targets, np.concatenate([next_step[rows], next_step[rows]]))
+        twice = np.concatenate([rows, rows])
+        return Batch(
+            values=views.values,
+            lengths=views.lengths,
+            targets=views.targets,
+            next_step=following.values[twice],
+            categories=views.categories,
+            category_targets=views.category_targets,
+            next_categories=following.categories[twice],
+        )
 
     def _blocks(self, place: int) -> Iterator[SequenceBlock]:
         """Yield this side's sequences of a file, without empty ones and without what training does not need."""
@@ -131,10 +163,10 @@ class SequenceSource:
             side = (held_out == self._validation) & (block.lengths >= self._config.min_length)
             rows = np.flatnonzero(side)
             chosen = block.take(rows)
-            chosen = SequenceBlock(chosen.values, chosen.offsets, pa.nulls(len(rows)))
+            chosen = SequenceBlock(chosen.values, chosen.offsets, pa.nulls(len(rows)), categories=chosen.categories)
             if self._cache_bytes > 0:
                 kept.append(chosen)
-                self._cache_bytes -= chosen.values.nbytes + chosen.offsets.nbytes
+                self._cache_bytes -= chosen.values.nbytes + chosen.categories.nbytes + chosen.offsets.nbytes
             if self._cache_bytes <= 0:  # too large to keep: from now on it is streamed
                 kept.clear()
                 self._cache.clear()
@@ -142,20 +174,23 @@ class SequenceSource:
         if self._cache_bytes > 0:
             self._cache[place] = kept
 
-    def _cut(self, window: SequenceBlock, random: np.random.Generator) -> tuple[SequenceBlock, NDArray[np.float32]]:
-        """Return what the encoder sees of each sequence, and the step after it, float32 (sequences, features)."""
-        lengths = window.lengths
-        next_step = np.full((window.num_sequences, self._schema.num_features), np.nan, dtype=np.float32)
+    def _cut(self, window: SequenceBlock, random: np.random.Generator) -> tuple[SequenceBlock, _Following]:
+        """Return what the encoder sees of each sequence, and the step after it."""
+        lengths, num = window.lengths, window.num_sequences
+        next_step = np.full((num, self._schema.num_features), np.nan, dtype=np.float32)
+        next_ids = np.full((num, self._schema.num_fields), MISSING_ID, dtype=np.int32)
         if "prediction" not in self._config.heads:
-            return window, next_step
+            return window, _Following(next_step, next_ids)
         seen = np.maximum(lengths - 1, 1)
         if not self._validation:
             seen = 1 + np.floor(random.random(len(lengths)) * np.maximum(lengths - 1, 1)).astype(np.int64)
         has_next = seen < lengths
         next_step[has_next] = window.values[(window.offsets[:-1] + seen)[has_next]]
+        next_ids[has_next] = window.categories[(window.offsets[:-1] + seen)[has_next]]
         offsets = np.concatenate([[0], np.cumsum(seen)]).astype(np.int64)
         steps = np.repeat(window.offsets[:-1] - offsets[:-1], seen) + np.arange(offsets[-1])
-        return SequenceBlock(window.values[steps], offsets, window.ids), next_step
+        cut = SequenceBlock(window.values[steps], offsets, window.ids, categories=window.categories[steps])
+        return cut, _Following(next_step, next_ids)
 
     def _plan(self, lengths: NDArray[np.int64], random: np.random.Generator) -> list[NDArray[np.int64]]:
         """Deal a window into batches of like length; for training with other neighbours and in another order each time.

@@ -14,8 +14,9 @@ from data.profile import SequenceProfile
 from trainer.backend import keras, tf
 from trainer.config import TrainingConfig
 from trainer.fused import fused
-from trainer.losses import Batch, Objective
-from trainer.network import Network
+from trainer.losses import Batch
+from trainer.network import Network, inputs_of
+from trainer.objective import Objective
 
 _WARM_UP_STEPS = 20
 
@@ -26,13 +27,18 @@ def seed_everything(seed: int) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def signature(num_features: int) -> Batch:
+def signature(num_features: int, num_fields: int = 0) -> Batch:
     """Return the shapes and types of a `Batch` with batch and time left open."""
+    steps = tf.TensorSpec((None, None, num_features), tf.float32)
+    categories = tf.TensorSpec((None, None, num_fields), tf.int32)
     return Batch(
-        tf.TensorSpec((None, None, num_features), tf.float32),
-        tf.TensorSpec((None,), tf.int32),
-        tf.TensorSpec((None, None, num_features), tf.float32),
-        tf.TensorSpec((None, num_features), tf.float32),
+        values=steps,
+        lengths=tf.TensorSpec((None,), tf.int32),
+        targets=steps,
+        next_step=tf.TensorSpec((None, num_features), tf.float32),
+        categories=categories,
+        category_targets=categories,
+        next_categories=tf.TensorSpec((None, num_fields), tf.int32),
     )
 
 
@@ -75,18 +81,19 @@ class Steps:
         rate = config.learning_rate if decay_steps is None else _warm_cosine(config.learning_rate, decay_steps)
         self.optimizer = keras.optimizers.Adam(rate, global_clipnorm=config.clip_norm or None)
         self.optimizer.build(variables)
-        shapes = signature(len(profile.mean))
+        fields = network.encoder.input.get("categories")
+        shapes = signature(len(profile.mean), 0 if fields is None else fields.shape[-1])
 
         def call(batch: Batch, training: bool) -> Any:
             with fused(network.scorer):
-                return network.scorer({"values": batch.values, "lengths": batch.lengths}, training=training)
+                return network.scorer(inputs_of(network.scorer, batch), training=training)
 
         def learn(*tensors: Any) -> Any:
             batch = Batch(*tensors)
             with tf.GradientTape() as tape:
                 scores = call(batch, training=True)
                 sums = objective.sums(batch, scores)
-                loss = tf.reduce_sum(tf.math.divide_no_nan(sums[:, 0], sums[:, 1]))
+                loss = tf.reduce_sum(objective.weights * tf.math.divide_no_nan(sums[:, 0], sums[:, 1]))
             gradients = tape.gradient(loss, variables)
             self.optimizer.apply(gradients, variables)
             return sums
@@ -97,18 +104,10 @@ class Steps:
             return objective.sums(batch, scores)
 
         num_branches = network.scorer.output["contrast"].shape[1] if "contrast" in objective.heads else 1
-        constant = tf.constant(objective.baseline_scores(profile))
 
         def score_means(*tensors: Any) -> Any:
             batch = Batch(*tensors)
-            scores = {
-                "reconstruction": tf.broadcast_to(constant, tf.shape(batch.targets)),
-                "prediction": tf.broadcast_to(constant, tf.shape(batch.next_step)),
-                "contrast": tf.zeros(
-                    (tf.shape(batch.lengths)[0], num_branches, 1)
-                ),  # all alike: no view is told from another
-            }
-            return objective.sums(batch, scores)
+            return objective.sums(batch, objective.baseline(batch, profile, num_branches))
 
         self._learn = tf.function(learn, input_signature=shapes, autograph=False)
         self._score = tf.function(score, input_signature=shapes, autograph=False)
@@ -120,7 +119,7 @@ class Steps:
         return int(self.optimizer.iterations.numpy())
 
     def learn(self, batch: Batch) -> NDArray[np.float64]:
-        """Take one step of gradient descent; return the sums before it, float64 (heads, 3)."""
+        """Take one step of gradient descent; return the sums before it, float64 (parts, 3)."""
         sums: NDArray[np.float64] = self._learn(*batch).numpy().astype(np.float64)
         return sums
 
@@ -133,7 +132,7 @@ class Steps:
         return self._totals(self._score_means, batches, "")
 
     def _totals(self, score: Callable[..., Any], batches: Iterable[Batch], prefix: str) -> dict[str, float]:
-        totals = np.zeros((len(self._objective.heads), 3))
+        totals = np.zeros((len(self._objective.parts), 3))
         for batch in batches:
             totals += score(*batch).numpy()
         return self._objective.report(totals, prefix)

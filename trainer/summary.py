@@ -33,6 +33,7 @@ class TrainSummary:
             lines.append(f"{layout.root}: this run is finished; nothing was done. {more}")
         lines += [f"parameters   {history['num_parameters']:,}", f"learned      {self._epochs()}"]
         lines.append(f"{history['watched']:<12} {self._best()}")
+        lines += self._outputs()
         if history["epochs"]:
             lines.append(f"speed        {history['rows_per_second']:,.0f} rows/s over {duration(history['seconds'])}")
         lines += [f"{path.name:<17} {what}" for path, what in self._files()]
@@ -70,12 +71,27 @@ class TrainSummary:
             told.append(f"{prefix}binary_accuracy {right:.4f} (the mean {mean:.4f})")
         return ", ".join(told)
 
+    def _outputs(self) -> list[str]:
+        """Return a line for the numbers and each field, where there are fields."""
+        best, baseline = self.history["best"], self.history["baseline"]
+        prefix, lines = self.history["watched"].removesuffix("loss"), []
+        for name, loss in best.items():
+            output = name.removeprefix(prefix).removesuffix("_loss")
+            if not name.startswith(prefix) or not name.endswith("_loss") or "." not in output:
+                continue
+            trivial = baseline[f"{output}_loss"]
+            line = f"{output}: {loss:.3f} (trivial answers score {trivial:.3f})"
+            if (right := best.get(f"{prefix}{output}_accuracy")) is not None:
+                line += f", right {right:.1%} (the most frequent {baseline[f'{output}_accuracy']:.1%})"
+            lines.append(f"{'':<13}{line}")
+        return lines
+
     def _files(self) -> list[tuple[Any, str]]:
         layout = self.layout
         described = [
-            (layout.encoder, "{values, lengths} → embedding"),
+            (layout.encoder, "sequences → embedding"),
             (layout.decoder, "{embedding, mask} → steps"),
-            (layout.autoencoder, "{values, lengths} → what it was trained for, in raw units"),
+            (layout.autoencoder, "sequences → what it was trained for, in raw units"),
             (layout.history, "losses and metrics of every epoch"),
             (layout.config, "the options in force"),
             (layout.contract, "what the encoder expects and was trained on"),

@@ -2,14 +2,20 @@
 
 A view is a crop, each of its features a little louder or quieter, and with two short segments missing; the encoder adds
 noise while it learns (`trainer.model`). The crop itself is what the decoder is to write from the view's embedding.
+
+Events, which have categories or times, lose some of their number instead of segments, and the times between those that
+stay are what has passed; a few categories are not told. What the decoder is to write are the events that stayed.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data.schema import Feature
 from data.sequences import SequenceBlock
+from data.vocabulary import UNKNOWN_ID
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +27,16 @@ class ViewConfig:
         amplitude: Spread of the factor of each feature around 1.
         num_gaps: Segments of missing values.
         longest_gap: Longest of them, as a share of the crop.
+        dropped: Chance of an event to be dropped.
+        untold: Chance of a category to be taken for an unknown one, which so gets an embedding that says little.
     """
 
     least_crop: float = 0.5
     amplitude: float = 0.1
     num_gaps: int = 2
     longest_gap: float = 0.1
+    dropped: float = 0.15
+    untold: float = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +47,51 @@ class Views:
         values: float32 (2 × sequences, time, features), raw units; NaN is missing, the padding is 0.
         lengths: int32 (2 × sequences), each at least 1.
         targets: float32 like `values`: the crops as they are in the data.
+        categories: int32 (2 × sequences, time, fields), ids; the padding is 0.
+        category_targets: int32 like `categories`: the ids as they are in the data.
     """
 
     values: NDArray[np.float32]
     lengths: NDArray[np.int32]
     targets: NDArray[np.float32]
+    categories: NDArray[np.int32]
+    category_targets: NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class _Clock:
+    """Where the times of one column stand among the features; -1 where one is not among them."""
+
+    since_previous: int
+    since_first: int
+
+    def restart(self, values: NDArray[np.float32], rows: NDArray[np.int64], stays: NDArray[np.bool_]) -> None:
+        """Tell what has passed since the event that stayed before, and since the first one that stayed.
+
+        Args:
+            values: float32 (events, features) of crops end to end; changed in place at events that stay.
+            rows: int64 (events), which view each belongs to; rising.
+            stays: bool (events), at least one a view. The first one of a view keeps its true gap.
+        """
+        passed = np.cumsum(np.expm1(values[:, self.since_previous].astype(np.float64)))[stays]
+        places, view = np.flatnonzero(stays), rows[stays]
+        first = np.diff(view, prepend=-1) > 0
+        gaps = np.log1p(np.maximum(np.diff(passed, prepend=0.0), 0.0))
+        values[places[~first], self.since_previous] = gaps[~first]
+        if self.since_first >= 0:
+            begun = np.maximum.accumulate(np.where(first, np.arange(len(view)), 0))
+            values[places, self.since_first] = np.log1p(np.maximum(passed - passed[begun], 0.0))
+
+
+def _clocks(features: Sequence[Feature]) -> tuple[_Clock, ...]:
+    """Return the columns of times among the features, as far as their gaps are known."""
+    places = {(feature.column, feature.part): place for place, feature in enumerate(features) if feature.kind == "time"}
+    columns = dict.fromkeys(column for column, _ in places)
+    return tuple(
+        _Clock(places[column, "since_previous"], places.get((column, "since_first"), -1))
+        for column in columns
+        if (column, "since_previous") in places
+    )
 
 
 class ViewMaker:
@@ -51,6 +101,7 @@ class ViewMaker:
         mean: float32 (features), raw units: what is louder is further from it.
         max_length: Most steps of a view: longer sequences are seen in parts.
         config: How far views go.
+        features: What the values are, in model order; without them all are plain numbers.
     """
 
     def __init__(
@@ -58,10 +109,14 @@ class ViewMaker:
         mean: NDArray[np.float32],
         max_length: int,
         config: ViewConfig | None = None,
+        features: Sequence[Feature] = (),
     ) -> None:
         self.max_length = max_length
         self._mean = mean
         self._config = config or ViewConfig()
+        numeric = [place for place, feature in enumerate(features) if feature.kind == "numeric"]
+        self._numeric = np.array(numeric if features else range(len(mean)), dtype=np.int64)
+        self._clocks = _clocks(features)
 
     def draw(self, block: SequenceBlock, rows: NDArray[np.int64], random: np.random.Generator) -> Views:
         """Return two views of each of the sequences at `rows`, int64 (sequences), none of them empty."""
@@ -71,21 +126,60 @@ class ViewMaker:
         share = random.uniform(self._config.least_crop, 1.0, len(twice))
         lengths = np.maximum(np.rint(share * longest), 1).astype(np.int64)
         starts = block.offsets[twice] + np.floor(random.random(len(twice)) * (whole - lengths + 1)).astype(np.int64)
+        if self._clocks or block.categories.shape[1]:
+            return self._of_events(block, starts, lengths, random)
         steps = np.arange(int(lengths.max()))
         inside = steps < lengths[:, None]  # (views, time)
         targets = np.zeros((*inside.shape, block.values.shape[1]), dtype=np.float32)
         targets[inside] = block.values[(starts[:, None] + steps)[inside]]
         values = self._altered(targets, lengths, random)
         values[~inside] = 0.0
-        return Views(values, lengths.astype(np.int32), targets)
+        ids = np.zeros((*inside.shape, 0), dtype=np.int32)
+        return Views(values, lengths.astype(np.int32), targets, ids, ids)
+
+    def _of_events(
+        self,
+        block: SequenceBlock,
+        starts: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+        random: np.random.Generator,
+    ) -> Views:
+        """Return the crops of `lengths` from the steps at `starts` on, without some of their events."""
+        kept = random.random((len(lengths), int(lengths.max()))) >= self._config.dropped
+        kept[np.arange(len(lengths)), np.floor(random.random(len(lengths)) * lengths).astype(np.int64)] = True
+        cropped = np.arange(kept.shape[1]) < lengths[:, None]  # (views, time)
+        num_kept = (kept & cropped).sum(axis=1)
+        rows, steps = np.nonzero(cropped)  # in the order of the views, and of time within each
+        source, stays = starts[rows] + steps, kept[cropped]
+        flat = block.values[source]
+        for clock in self._clocks:
+            clock.restart(flat, rows, stays)
+        flat, source = flat[stays], source[stays]
+        inside = np.arange(int(num_kept.max())) < num_kept[:, None]
+        targets = np.zeros((*inside.shape, flat.shape[1]), dtype=np.float32)
+        ids = np.zeros((*inside.shape, block.categories.shape[1]), dtype=np.int32)
+        targets[inside], ids[inside] = flat, block.categories[source]
+        values = targets.copy()
+        values[:, :, self._numeric] = self._louder(targets[:, :, self._numeric], self._mean[self._numeric], random)
+        values[~inside] = 0.0
+        untold = random.random(ids.shape) < self._config.untold
+        told = np.where(untold, np.int32(UNKNOWN_ID), ids)
+        return Views(values, num_kept.astype(np.int32), targets, told, ids)
+
+    def _louder(
+        self, targets: NDArray[np.float32], mean: NDArray[np.float32], random: np.random.Generator
+    ) -> NDArray[np.float32]:
+        shape = (len(targets), 1, targets.shape[2])
+        factors = 1 + self._config.amplitude * random.standard_normal(shape, dtype=np.float32)
+        with np.errstate(over="ignore"):  # beyond float32 is infinite, and counts as far from the mean
+            louder: NDArray[np.float32] = (targets - mean) * factors + mean
+        return louder
 
     def _altered(
         self, targets: NDArray[np.float32], lengths: NDArray[np.int64], random: np.random.Generator
     ) -> NDArray[np.float32]:
         config = self._config
-        factors = 1 + config.amplitude * random.standard_normal((len(targets), 1, targets.shape[2]), dtype=np.float32)
-        with np.errstate(over="ignore"):  # beyond float32 is infinite, and counts as far from the mean
-            values = (targets - self._mean) * factors + self._mean
+        values = self._louder(targets, self._mean, random)
         steps = np.arange(targets.shape[1])
         for _ in range(config.num_gaps):
             sizes = np.floor(

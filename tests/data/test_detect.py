@@ -1,5 +1,6 @@
 """Layout detection, and files that do not fit: each error names place, expectation and remedy."""
 
+import datetime as dt
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,8 +11,13 @@ from data.check import check_schema
 from data.detect import detect_schema
 from data.errors import InputError, UsageError
 from data.inputs import InputFile, resolve_inputs
+from data.schema import SequenceSchema
 
 LISTS = [[1.0, 2.0], [3.0]]
+
+
+def fields(schema: SequenceSchema) -> tuple[str, ...]:
+    return tuple(field.name for field in schema.categorical)
 
 
 def write(tmp_path: Path, **columns: object) -> InputFile:
@@ -22,7 +28,7 @@ def write(tmp_path: Path, **columns: object) -> InputFile:
 
 def test_lists_with_scalar_labels_are_nested(tmp_path: Path) -> None:
     schema = detect_schema([write(tmp_path, id=["a", "b"], speaker=[1, 2], x=LISTS, words=[["u"], ["v"]])])
-    assert (schema.layout, schema.feature_names) == ("nested", ("x",))
+    assert (schema.layout, schema.feature_names, fields(schema)) == ("nested", ("x",), ("words",))
 
 
 def test_scalars_are_events(tmp_path: Path) -> None:
@@ -31,7 +37,8 @@ def test_scalars_are_events(tmp_path: Path) -> None:
         time_column="t",
         exclude=["kind"],
     )
-    assert (schema.layout, schema.feature_names, schema.time) == ("events", ("x", "y"), "t")
+    assert (schema.layout, schema.feature_names, schema.time) == ("events", ("x",), "t")
+    assert fields(schema) == ("y", "note")
 
 
 def test_a_feature_that_is_not_there_is_missing_not_ambiguous(tmp_path: Path) -> None:
@@ -58,8 +65,8 @@ def test_saying_the_layout_settles_it(tmp_path: Path) -> None:
     assert detect_schema([file], layout="events").feature_names == ("y",)
 
 
-def test_time_does_not_go_with_nested(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--time"):
+def test_the_time_of_a_nested_sequence_is_a_list(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"column 't' is int64; expected a timestamp or a number in each step of"):
         detect_schema([write(tmp_path, id=["a"], x=[[1.0]], t=[1])], layout="nested", time_column="t")
 
 
@@ -68,19 +75,21 @@ def test_time_does_not_go_with_nested(tmp_path: Path) -> None:
     [
         ({"id_column": "user"}, r"in\.parquet: no column 'user'.*--id"),
         ({"features": ["nope"], "layout": "nested"}, r"no column 'nope'.*--features"),
-        ({"features": ["words"], "layout": "nested"}, r"column 'words' is list<.*string>; expected.*numbers"),
+        ({"features": ["days"], "layout": "nested"}, r"column 'days' is list<.*date32.*>; expected a list of numbers"),
+        ({"categorical": ["x"]}, r"column 'x' is double; expected whole numbers, booleans or text.*--categorical"),
+        ({"categorical": ["nope"]}, r"no column 'nope'.*--categorical"),
         ({"features": ["x", "x"]}, "twice"),
     ],
 )
 def test_wrong_names_and_types_are_refused(tmp_path: Path, options: dict, message: str) -> None:
-    file = write(tmp_path, id=["a", "b"], x=LISTS, words=[["u"], ["v"]])
+    file = write(tmp_path, id=["a", "b"], x=LISTS, days=[[dt.date(2026, 1, 1)], []])
     with pytest.raises((InputError, UsageError), match=message):
         detect_schema([file], **options)
 
 
-def test_no_numbers_at_all(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no numeric column"):
-        detect_schema([write(tmp_path, id=["a"], note=["u"])])
+def test_nothing_to_learn_from(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no column of numbers or text besides id"):
+        detect_schema([write(tmp_path, id=["a"], day=[dt.date(2026, 1, 1)])])
 
 
 def test_every_file_is_held_against_the_schema(tmp_path: Path) -> None:

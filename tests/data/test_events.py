@@ -25,7 +25,8 @@ def write(tmp_path: Path, columns: dict[str, pa.Array], row_group_size: int = 10
 
 
 def read(file: InputFile, keep: tuple[str, ...] = (), **options: object) -> SequenceBlock:
-    return concatenate(list(read_blocks(file, detect_schema([file], **options), keep=keep)))
+    schema = detect_schema([file], categories=False, **options)
+    return concatenate(list(read_blocks(file, schema, keep=keep)))
 
 
 @settings(max_examples=60)

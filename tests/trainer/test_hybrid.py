@@ -16,8 +16,9 @@ from trainer.backend import keras, tf
 from trainer.config import DECODERS, LOSSES, ModelConfig, TrainingConfig
 from trainer.intake import take_in
 from trainer.job import train
-from trainer.losses import Batch, Objective
+from trainer.losses import Batch
 from trainer.network import build_network
+from trainer.objective import Objective
 from trainer.progress import Progress
 from trainer.steps import Steps, seed_everything
 

@@ -5,7 +5,8 @@ import pytest
 
 from trainer.backend import tf
 from trainer.config import LOSSES, ModelConfig
-from trainer.losses import TEMPERATURE, Batch, Objective, contrast_sums, masked_sums
+from trainer.losses import TEMPERATURE, Batch, contrast_sums, masked_sums
+from trainer.objective import Objective
 
 
 def plain(loss, target, score):

@@ -8,8 +8,8 @@ import pytest
 from data.errors import UsageError
 from trainer.backend import keras, tf
 from trainer.config import DECODERS, LOSSES, ModelConfig, TrainingConfig
-from trainer.losses import Objective
 from trainer.network import build_network
+from trainer.objective import Objective
 from trainer.steps import Steps, seed_everything
 
 HEADED = [*itertools.product(DECODERS, ("reconstruct", "composite")), ("repeat", "predict")]

@@ -75,7 +75,7 @@ def test_a_reconstruction_keeps_what_it_did_before(task):
     [(1, 2, 1), (24, 2, 1), (59, 2, 1), (60, 2, 2), (150, 2, 5), (1_000, 2, 33), (1_000, 200, 2), (1_000, 600, 1)],
 )
 def test_a_frame_leaves_some_thirty_and_no_wide_one(median, num_features, frame):
-    assert choose_frame(profile(median, num_features)) == frame
+    assert choose_frame(profile(median, num_features), num_features) == frame
 
 
 def test_a_typed_frame_stays():

@@ -1,0 +1,127 @@
+"""What a column can give a model, step by step: numbers or categories, found by default or by a name."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data.arrow import is_list, is_number
+from data.check import refuse_column, require_column, value_kind
+from data.errors import InputError
+from data.inputs import InputFile
+from data.schema import Layout
+
+_PEEK_ROWS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One value a step.
+
+    Attributes:
+        name: What the user calls it.
+        column: The top-level column.
+        part: Nothing for a column of its own, a field name inside structs, or a position inside vectors.
+        kind: Arrow type of the value.
+    """
+
+    name: str
+    column: str
+    part: str | int | None
+    kind: pa.DataType
+
+    def is_named(self, names: Collection[str]) -> bool:
+        """Whether one of `names` means it: by its full name, its column, or its field."""
+        return self.name in names or self.column in names or (isinstance(self.part, str) and self.part in names)
+
+
+def is_value(kind: pa.DataType) -> bool:
+    """Whether a type is a number or a category."""
+    return is_number(kind) or value_kind(kind) is not None
+
+
+def inside_lists(field: pa.Field) -> Iterator[Candidate]:
+    """Yield what a column gives in the nested layout; variable-width vectors are left to the data."""
+    if not is_list(field.type):
+        return
+    step = field.type.value_type
+    if is_value(step):
+        yield Candidate(field.name, field.name, None, step)
+    elif pa.types.is_struct(step):
+        for place in range(step.num_fields):
+            part = step.field(place)
+            if is_value(part.type):
+                yield Candidate(f"{field.name}.{part.name}", field.name, part.name, part.type)
+    elif pa.types.is_fixed_size_list(step) and is_number(step.value_type):
+        yield from _vector(field, step.list_size)
+
+
+def is_open_vector(field: pa.Field) -> bool:
+    """Whether a column holds lists of vectors whose width only the data tells."""
+    kind = field.type
+    return is_list(kind) and is_list(kind.value_type) and is_number(kind.value_type.value_type)
+
+
+def of_column(file: InputFile, field: pa.Field, layout: Layout) -> list[Candidate]:
+    """Return what a column gives.
+
+    Raises:
+        InputError: Its vectors have no width, since there are none.
+    """
+    if layout == "events":
+        return [Candidate(field.name, field.name, None, field.type)] if is_value(field.type) else []
+    found = list(inside_lists(field))
+    if not found and is_open_vector(field):
+        return list(_vector(field, _peek_width(file, field.name)))
+    return found
+
+
+def named(file: InputFile, arrow_schema: pa.Schema, layout: Layout, name: str, role: str) -> list[Candidate]:
+    """Return what `name` means: a column, ``column.field``, or a field that only one struct column has.
+
+    Args:
+        file: For messages.
+        arrow_schema: The file's columns.
+        layout: Where to look.
+        name: As the user gave it.
+        role: ``feature`` or ``categorical``, for messages.
+
+    Raises:
+        InputError: Nothing, several things, or something that is no number and no category.
+    """
+    if name in arrow_schema.names or layout == "events":
+        field = require_column(file, arrow_schema, name, role)
+        found = of_column(file, field, layout)
+        if not found:
+            expected = "a list of numbers, text, vectors or structs" if layout == "nested" else "a number or text"
+            where = "nested" if layout == "nested" else "events"
+            refuse_column(
+                file, name, field.type, f"{expected} in each row ({where} layout)", "Cast it, or name other features"
+            )
+        return found
+    inside = [
+        candidate
+        for field in arrow_schema
+        for candidate in inside_lists(field)
+        if name in (candidate.name, candidate.part)
+    ]
+    if len(inside) > 1:
+        raise InputError(f"{file.name}: '{name}' could be {' or '.join(c.name for c in inside)}. Name the column too.")
+    if not inside:
+        require_column(file, arrow_schema, name, role)
+    return inside
+
+
+def _vector(field: pa.Field, width: int) -> Iterator[Candidate]:
+    for place in range(width):
+        yield Candidate(f"{field.name}.{place}", field.name, place, field.type.value_type.value_type)
+
+
+def _peek_width(file: InputFile, column: str) -> int:
+    """Return the width of the first vector met in a column of list<list<number>>."""
+    for batch in file.batches(file.open(), [column], _PEEK_ROWS):
+        widths = pc.list_value_length(batch.column(0).flatten()).drop_null()
+        if len(widths):
+            return int(widths[0].as_py())
+    raise InputError(f"{file.name}: column '{column}' holds no vector, so its width is unknown. Name other --features.")

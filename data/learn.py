@@ -1,0 +1,212 @@
+"""Learn the vocabularies of a schema's categorical fields in one streaming pass, in memory that does not grow."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data.arrow import leaf, plain_values
+from data.check import check_schema
+from data.errors import InputError
+from data.heavy_hitters import HeavyHitters
+from data.inputs import InputFile
+from data.reader import record_batches
+from data.schema import CategoricalField, SequenceSchema
+from data.vocabulary import ValueKind, Vocabulary
+
+DEFAULT_MIN_COUNT = 2
+DEFAULT_MAX_VOCABULARY = 10_000
+MOST_VOCABULARY = 1 << 20  # ids stay exact in float32, and the contract below the size of a model
+MAX_VALUE_BYTES = 256  # longer text is no category: it would make memory and contract depend on its length
+_LEAST_CAPACITY = 1 << 16
+_CAPACITY_OF_ONE_VALUE = 8  # values counted for one that may get a number
+_LEAST_COVERAGE = 0.5
+
+
+def learn_vocabularies(
+    files: Sequence[InputFile],
+    schema: SequenceSchema,
+    *,
+    min_count: int = DEFAULT_MIN_COUNT,
+    max_vocabulary: int = DEFAULT_MAX_VOCABULARY,
+    named: Collection[str] = (),
+) -> tuple[SequenceSchema, tuple[str, ...]]:
+    """Return `schema` with the vocabulary of every field, and what a user should know about them, a line each.
+
+    A field holds as many values as `data.heavy_hitters` guarantees for a capacity of eight times `max_vocabulary`, but
+    65,536 at least: counts are exact up to so many different values, and beyond, whatever is more frequent than one
+    step in so many is not missed. Text of more than 256 bytes counts as unknown.
+
+    Fields that `named` does not name are left out where they teach nothing: in the events layout text that never
+    changes within a sequence (it describes the sequence, as a label does), and fields whose vocabulary covers less than
+    half of the steps that have a value (names, free text).
+
+    Args:
+        files: The training files.
+        schema: From `data.detect`.
+        min_count: Rarer values stay unknown.
+        max_vocabulary: Most values of a field; the most frequent ones stay.
+        named: What the user asked for by name: fields, columns or struct fields.
+
+    Raises:
+        InputError: A file cannot be read, text is not UTF-8, or nothing is left to learn from.
+    """
+    if not schema.categorical:
+        return schema, ()
+    capacity = max(_LEAST_CAPACITY, _CAPACITY_OF_ONE_VALUE * max_vocabulary)
+    counters = [_Counter(field, capacity) for field in schema.categorical]
+    # The time column is not needed: counts do not depend on the order.
+    wanted = replace(schema, features=(), time=None, time_zone=None)
+    for file in files:
+        parquet = file.open()
+        check_schema(file, parquet.schema_arrow, wanted)
+        last = None
+        for batch in record_batches(file, parquet, wanted):
+            ids = plain_values(batch.column(schema.id))
+            same = _same_sequence(ids, last) if schema.layout == "events" else None
+            last = ids[-1:] if len(ids) else last
+            for counter in counters:
+                counter.add(batch.column(counter.field.column), same, file)
+    kept: list[CategoricalField] = []
+    notes: list[str] = []
+    for counter in counters:
+        field = replace(counter.field, vocabulary=counter.vocabulary(min_count, max_vocabulary))
+        reason = None if _is_named(field, named) else counter.useless(field.vocabulary)
+        if reason is None:
+            kept.append(field)
+        notes.append(_describe(field, counter.num_values) if reason is None else _left_out(field, reason))
+    if not kept and not schema.features:
+        raise InputError(f"{files[0].name}: no column is left to learn from: {'; '.join(notes)}.")
+    return replace(schema, categorical=tuple(kept)), tuple(notes)
+
+
+def _same_sequence(ids: pa.Array, last: pa.Array | None) -> pa.Array:
+    """Return for each event whether it is of the sequence of the one before it; `last` holds the id before, if any."""
+    equal = pc.equal(ids, _shifted(ids, last))
+    return pc.fill_null(equal, False)
+
+
+def _shifted(values: pa.Array, last: pa.Array | None) -> pa.Array:
+    """Return for each value the one before it, null where there is none."""
+    before = pa.nulls(min(1, len(values)), values.type) if last is None else last
+    return pa.concat_arrays([before, values])[: len(values)]
+
+
+def _is_named(field: CategoricalField, named: Collection[str]) -> bool:
+    return field.name in named or field.column in named or field.part in named
+
+
+def _left_out(field: CategoricalField, reason: str) -> str:
+    return f"'{field.name}' is left out: {reason}; name it with --features to keep it"
+
+
+def _describe(field: CategoricalField, num_values: int) -> str:
+    vocabulary = field.vocabulary
+    known = 0 if vocabulary is None else sum(vocabulary.counts)
+    size = 0 if vocabulary is None else len(vocabulary.values)
+    return f"'{field.name}': {size:,} values cover {known / max(num_values, 1):.2%} of the steps that have one"
+
+
+class _Counter:
+    """Counts the values of one field.
+
+    Attributes:
+        field: Without its vocabulary.
+        num_values: Steps that have a value.
+    """
+
+    def __init__(self, field: CategoricalField, capacity: int) -> None:
+        self.field = field
+        self.num_values = self._num_missing = 0
+        self._counts = HeavyHitters(capacity)
+        self._kind: ValueKind = "string"
+        self._met_pairs = self._changes = False
+        self._last: pa.Array | None = None
+
+    def add(self, column: pa.Array, same: pa.Array | None, file: InputFile) -> None:
+        """Count a column; in the events layout `same` says which events stand in the sequence of the one before."""
+        steps = leaf(column if same is not None else column.flatten(), self.field.part)
+        if same is not None and not self._changes:
+            self._watch(steps, same)
+        values, counts = _value_counts(steps)
+        num_known = int(pc.sum(counts).as_py() or 0)
+        self.num_values += num_known
+        self._num_missing += len(steps) - num_known
+        if not len(values):
+            return
+        if pa.types.is_boolean(values.type):
+            self._kind = "boolean"
+        elif pa.types.is_integer(values.type):
+            self._kind, values = "integer", _to_int64(values, file, self.field)
+        else:
+            short = pc.less_equal(pc.binary_length(values), MAX_VALUE_BYTES)
+            values, counts = values.filter(short).cast(pa.large_string()), counts.filter(short)
+        self._counts.add(values, counts)
+
+    def _watch(self, steps: pa.Array, same: pa.Array) -> None:
+        """Find out whether values change within sequences; the first event of a file is in none before it."""
+        plain = plain_values(steps)
+        last = self._last if self._last is not None and self._last.type == plain.type else None
+        if not len(plain) or pa.types.is_null(plain.type):
+            return
+        before = _shifted(plain, last)
+        self._last = plain[-1:]
+        missing = pc.xor(pc.is_null(plain), pc.is_null(before))
+        differ = pc.or_(pc.fill_null(pc.not_equal(plain, before), False), missing)
+        self._met_pairs = self._met_pairs or bool(pc.any(same).as_py())
+        self._changes = bool(pc.any(pc.and_(differ, same)).as_py())
+
+    def vocabulary(self, min_count: int, max_vocabulary: int) -> Vocabulary:
+        """Return the most frequent values.
+
+        Raises:
+            InputError: A value is not UTF-8.
+        """
+        table = self._counts.counts().filter(pc.field("count") >= min_count)
+        order = [("count", "descending"), ("value", "ascending")]
+        table = table.sort_by(order).slice(0, max_vocabulary)
+        counts = tuple(table["count"].to_pylist())
+        try:
+            values = tuple(table["value"].to_pylist())
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"column '{self.field.name}' holds text that is not UTF-8 ({error.reason}); categories must be. "
+                "Write the column again as UTF-8, or leave it out with --features."
+            ) from error
+        return Vocabulary(self._kind, values, counts, self.num_values - sum(counts), self._num_missing)
+
+    def useless(self, vocabulary: Vocabulary | None) -> str | None:
+        """Return why the field teaches nothing, or None where it may."""
+        if self._met_pairs and not self._changes and self._kind == "string":
+            return "its value never changes within a sequence"
+        known = 0 if vocabulary is None else sum(vocabulary.counts)
+        if known < _LEAST_COVERAGE * self.num_values or not self.num_values:
+            return f"the values that are frequent enough cover {known / max(self.num_values, 1):.0%} of its steps"
+        return None
+
+
+def _value_counts(steps: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Return the values of an array, without null, and how often each stands there, int64."""
+    if pa.types.is_null(steps.type):
+        return pa.array([], pa.string()), pa.array([], pa.int64())
+    if pa.types.is_dictionary(steps.type):
+        places = steps.indices.drop_null().to_numpy().astype(np.int64)
+        counts = np.bincount(places, minlength=len(steps.dictionary))
+        met = np.flatnonzero(counts)
+        values, counted = steps.dictionary.take(pa.array(met)), pa.array(counts[met])
+    else:
+        found = pc.value_counts(steps)
+        values, counted = found.field(0), found.field(1)
+    known = pc.is_valid(values)
+    return values.filter(known), counted.filter(known)
+
+
+def _to_int64(values: pa.Array, file: InputFile, field: CategoricalField) -> pa.Array:
+    try:
+        return values.cast(pa.int64())
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"{file.name}: column '{field.name}' holds a number beyond 63 bits, as a category. Cast the column to text."
+        ) from error

@@ -1,0 +1,104 @@
+"""The steps of many sequences end to end, of either layout: numbers, categories and times, in order, not yet cut."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from data.schema import SequenceSchema
+from data.times import fill_time_features, previous_ticks, read_times, time_order
+from data.vocabulary import to_ids
+
+Leaf = Callable[[str, str | None], pa.Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The times of steps, and those of the steps before them, as integers.
+
+    Attributes:
+        ticks: int64 (steps), rising within each sequence.
+        previous: int64 (steps), of the step before; its own for the first of a sequence.
+        ticks_per_second: Of both.
+    """
+
+    ticks: NDArray[np.int64]
+    previous: NDArray[np.int64]
+    ticks_per_second: int
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Numbers, categories and times of steps.
+
+    Attributes:
+        values: float32 (steps, features); features made of times are filled by `with_times`, after the cut.
+        categories: int32 (steps, fields).
+        clock: None where no features are made of times.
+    """
+
+    values: NDArray[np.float32]
+    categories: NDArray[np.int32]
+    clock: Clock | None = None
+
+    def take(self, places: NDArray[np.int64]) -> "Steps":
+        """Return the steps at `places`, int64 (n)."""
+        clock = self.clock
+        if clock is not None:
+            clock = replace(clock, ticks=clock.ticks[places], previous=clock.previous[places])
+        return Steps(self.values[places], self.categories[places], clock)
+
+    def with_times(self, schema: SequenceSchema, offsets: NDArray[np.int64]) -> "Steps":
+        """Fill the features made of times; `offsets`, int64 (sequences + 1), are those of the steps kept."""
+        if self.clock is not None:
+            clock = self.clock
+            fill_time_features(
+                self.values, schema.features, clock.ticks, clock.previous, offsets, clock.ticks_per_second
+            )
+        return self
+
+
+def read_categories(schema: SequenceSchema, leaf: Leaf, num_steps: int) -> NDArray[np.int32]:
+    """Return the ids of every field, int32 (steps, fields).
+
+    Args:
+        schema: With the vocabularies.
+        leaf: Returns the steps of a column, or of a field of its structs.
+        num_steps: Of all sequences.
+
+    Raises:
+        ValueError: A vocabulary is not learned yet.
+    """
+    categories = np.empty((num_steps, schema.num_fields), dtype=np.int32)
+    for place, field in enumerate(schema.categorical):
+        if field.vocabulary is None:
+            raise ValueError(f"the vocabulary of {field.name!r} is not learned yet")
+        categories[:, place] = to_ids(leaf(field.column, field.part), field.vocabulary)
+    return categories
+
+
+def in_time_order(
+    steps: Steps, times: pa.Array, schema: SequenceSchema, offsets: NDArray[np.int64]
+) -> tuple[Steps, NDArray[np.int64] | None, dict[str, NDArray[np.bool_]]]:
+    """Sort the steps of each sequence by time, stable on ties.
+
+    Args:
+        steps: As they stand in the file.
+        times: Arrow array (steps).
+        schema: Says whether features are made of the times.
+        offsets: int64 (sequences + 1).
+
+    Returns:
+        The steps in order, the order, int64 (steps), or None where they were, and reason → bool (steps), in order:
+        steps that spoil their sequence.
+    """
+    found = read_times(times)
+    order = time_order(found.keys, offsets)
+    keys, missing = (found.keys, found.missing) if order is None else (found.keys[order], found.missing[order])
+    ordered = steps if order is None else steps.take(order)
+    if schema.time_zone is not None and found.ticks_per_second is not None:
+        ordered = replace(ordered, clock=Clock(keys, previous_ticks(keys, offsets), found.ticks_per_second))
+    reason = f"the time ('{schema.time}') of an event is null; every event needs one"
+    return ordered, order, {reason: missing} if missing.any() else {}

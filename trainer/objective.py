@@ -1,0 +1,170 @@
+"""What a network is trained for: the loss of each of its outputs, and how they are weighed against each other."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.profile import SequenceProfile
+from data.schema import CategoricalField
+from trainer.backend import tf
+from trainer.categories import entropy, log_frequencies, output_name
+from trainer.config import ModelConfig
+from trainer.losses import Batch, category_sums, contrast_sums, masked_sums
+from trainer.model import MAX_DEVIATIONS, moments
+
+_LEAST_ENTROPY = 0.05  # nats: a field that hardly changes is not blown up
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One output that is compared.
+
+    Attributes:
+        head: Of the network.
+        place: Of the field in model order; None for numbers, or views.
+        name: Of the output (`output_name`).
+        weight: Its share in the loss of its head.
+    """
+
+    head: str
+    place: int | None
+    name: str
+    weight: float
+
+
+class Objective:
+    """The sums of every output of a task, from a batch and the network's scores.
+
+    Every number and every field counts alike, and so does a column of times, whatever is made of it. The cross-entropy
+    of a field is divided by the entropy of its training frequencies: always answering with the frequencies then costs
+    1, as always answering with the mean costs 1 in squared standardised errors. So no field drowns another.
+
+    Attributes:
+        loss: Name of the loss of numbers.
+        heads: What the network is trained for.
+        parts: Its outputs, in the order of the sums.
+        weights: float32 (parts), of each mean in the loss.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        profile: SequenceProfile,
+        fields: Sequence[CategoricalField] = (),
+        weights: NDArray[np.float32] | None = None,
+    ) -> None:
+        """Describe what is compared.
+
+        Args:
+            config: Heads and loss.
+            profile: Statistics of the training sequences.
+            fields: Categorical fields in model order.
+            weights: float32 (features), by `feature_weights`; None counts every feature as 1.
+        """
+        self.loss = config.loss
+        self.heads = config.heads
+        self._mean, self._std = moments(profile)
+        self._feature_weights = None if weights is None or (weights == 1).all() else weights
+        self._entropies = [max(entropy(field), _LEAST_ENTROPY) for field in fields]
+        self._logits = [log_frequencies(field) for field in fields]
+        counted = len(self._mean) if self._feature_weights is None else float(self._feature_weights.sum())
+        self.parts = tuple(part for head in self.heads for part in _parts(head, fields, counted))
+        self.weights = np.array([part.weight for part in self.parts], dtype=np.float32)
+
+    def sums(self, batch: Batch, scores: Mapping[str, Any]) -> Any:
+        """Return float32 (parts, 3): what `masked_sums` gives for numbers, `category_sums` in entropies for fields."""
+        return tf.stack([self._part_sums(part, batch, scores[part.name]) for part in self.parts])
+
+    def _part_sums(self, part: Part, batch: Batch, scores: Any) -> Any:
+        if part.head == "contrast":
+            return contrast_sums(scores)
+        mask: Any = True
+        if part.head == "reconstruction":
+            steps = tf.range(tf.shape(batch.targets)[1])
+            mask = steps < batch.lengths[:, None]  # (batch, time)
+        if part.place is not None:
+            ids = batch.category_targets if part.head == "reconstruction" else batch.next_categories
+            sums = category_sums(ids[..., part.place], scores, mask)
+            return sums / tf.constant([self._entropies[part.place], 1.0, 1.0])
+        if part.head == "reconstruction":
+            return self._numeric_sums(batch.targets, scores, mask[:, :, None])
+        return self._numeric_sums(batch.next_step, scores, mask)
+
+    def _numeric_sums(self, targets: Any, scores: Any, mask: Any) -> Any:
+        return masked_sums(self.loss, self._in_loss_units(targets), scores, mask, self._feature_weights)
+
+    def _in_loss_units(self, targets: Any) -> Any:
+        if self.loss == "binary_crossentropy":
+            return targets
+        scaled = (targets - self._mean) / self._std
+        clipped = tf.clip_by_value(scaled, -MAX_DEVIATIONS, MAX_DEVIATIONS)
+        return tf.where(tf.math.is_nan(targets), targets, clipped)
+
+    def baseline_scores(self, profile: SequenceProfile) -> NDArray[np.float32]:
+        """Return the scores of always answering with each feature's mean, float32 (features)."""
+        if self.loss != "binary_crossentropy":
+            return np.zeros_like(self._mean)
+        share = np.clip(np.asarray(profile.mean), 1e-6, 1 - 1e-6)
+        logits: NDArray[np.float32] = np.log(share / (1 - share)).astype(np.float32)
+        return logits
+
+    def baseline(self, batch: Batch, profile: SequenceProfile, num_branches: int) -> dict[str, Any]:
+        """Return the scores of always answering with means and frequencies; to views, that they are all alike."""
+        scores: dict[str, Any] = {}
+        for part in self.parts:
+            target = batch.targets if part.head == "reconstruction" else batch.next_step
+            if part.head == "contrast":
+                scores[part.name] = tf.zeros((tf.shape(batch.lengths)[0], num_branches, 1))
+            elif part.place is None:
+                scores[part.name] = tf.broadcast_to(self.baseline_scores(profile), tf.shape(target))
+            else:
+                logits = self._logits[part.place]
+                shape = tf.concat([tf.shape(target)[:-1], [len(logits)]], axis=0)
+                scores[part.name] = tf.broadcast_to(logits, shape)
+        return scores
+
+    def report(self, totals: NDArray[np.float64], prefix: str = "") -> dict[str, float]:
+        """Turn summed sums, float64 (parts, 3), into a loss, the loss of each of several heads, and accuracies.
+
+        With fields, the numbers and each field have a loss, and each field an accuracy, under its output's name.
+        """
+        means = totals[:, 0] / np.maximum(totals[:, 1], 1)
+        shares = totals[:, 2] / np.maximum(totals[:, 1], 1)
+        weighted = means * np.array([part.weight for part in self.parts])
+        figures = {f"{prefix}loss": float(weighted.sum())}
+        if len(self.heads) > 1:
+            for head in self.heads:
+                places = [place for place, part in enumerate(self.parts) if part.head == head]
+                figures[f"{prefix}{head}_loss"] = float(weighted[places].sum())
+        if "contrast" in self.heads:
+            figures[f"{prefix}contrast_accuracy"] = float(shares[self.heads.index("contrast")])
+        numeric = [place for place, part in enumerate(self.parts) if part.head != "contrast" and part.place is None]
+        if self.loss == "binary_crossentropy" and numeric:
+            counted = totals[numeric].sum(axis=0)
+            figures[f"{prefix}binary_accuracy"] = float(counted[2] / max(counted[1], 1))
+        if self._logits:
+            figures |= self._by_output(means, shares, prefix)
+        return figures
+
+    def _by_output(self, means: NDArray[np.float64], shares: NDArray[np.float64], prefix: str) -> dict[str, float]:
+        figures = {}
+        for part, mean, share in zip(self.parts, means, shares, strict=True):
+            if part.head == "contrast":
+                continue
+            name = part.name if part.place is not None else f"{part.head}.numbers"
+            figures[f"{prefix}{name}_loss"] = float(mean)
+            if part.place is not None:
+                figures[f"{prefix}{name}_accuracy"] = float(share)
+        return figures
+
+
+def _parts(head: str, fields: Sequence[CategoricalField], num_numbers: float) -> list[Part]:
+    """Return the outputs of a head; `num_numbers` is how many features there are, by their weights."""
+    if head == "contrast":
+        return [Part(head, None, head, 1.0)]
+    counted = num_numbers + len(fields)
+    numbers = [Part(head, None, output_name(head), num_numbers / counted)] if num_numbers else []
+    return numbers + [Part(head, place, output_name(head, field), 1.0 / counted) for place, field in enumerate(fields)]
