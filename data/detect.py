@@ -1,7 +1,7 @@
 """Find out which columns of a Parquet file make its sequences, and refuse to guess where two readings are possible."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NoReturn
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -68,10 +68,11 @@ def detect_schema(
         ]
     for name in () if asked else categorical:
         found += [one for one in named(first, arrow_schema, chosen, name, "categorical") if one not in found]
-    _refuse_none(first, found, chosen, [id_column, time_column, *exclude])
+    made = time_features and zone is not None
+    if not found and not made:
+        _refuse_none(first, chosen, [id_column, time_column, *exclude])
     _refuse_twice([candidate.name for candidate in found])
     numbers, fields = _divide(first, found, categorical, booleans_too=categories and zone is not None)
-    made = time_features and time_column is not None and zone is not None
     schema = SequenceSchema(
         id=id_column,
         features=numbers + (times_of(time_column) if made and time_column is not None else ()),
@@ -112,9 +113,7 @@ def _is_flag(candidate: Candidate) -> bool:
     return bool(pa.types.is_boolean(candidate.kind)) and not isinstance(candidate.part, int)
 
 
-def _refuse_none(file: InputFile, found: Sequence[Candidate], layout: Layout, left_out: Sequence[str | None]) -> None:
-    if found:
-        return
+def _refuse_none(file: InputFile, layout: Layout, left_out: Sequence[str | None]) -> NoReturn:
     besides = ", ".join(sorted(filter(None, left_out)))
     raise InputError(
         f"{file.name}: no column holds a list of numbers or text in each row. Name the features with --features, or "

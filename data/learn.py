@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.arrow import leaf
+from data.arrow import leaf, plain_values
 from data.check import check_schema
 from data.errors import InputError
 from data.heavy_hitters import HeavyHitters
@@ -62,8 +62,11 @@ def learn_vocabularies(
     for file in files:
         parquet = file.open()
         check_schema(file, parquet.schema_arrow, wanted)
+        last = None
         for batch in record_batches(file, parquet, wanted):
-            same = _same_sequence(batch.column(schema.id)) if schema.layout == "events" else None
+            ids = plain_values(batch.column(schema.id))
+            same = _same_sequence(ids, last) if schema.layout == "events" else None
+            last = ids[-1:] if len(ids) else last
             for counter in counters:
                 counter.add(batch.column(counter.field.column), same, file)
     kept: list[CategoricalField] = []
@@ -79,9 +82,16 @@ def learn_vocabularies(
     return replace(schema, categorical=tuple(kept)), tuple(notes)
 
 
-def _same_sequence(ids: pa.Array) -> pa.Array:
-    """Return for each event but the first whether it is of the sequence of the one before it."""
-    return pc.fill_null(pc.equal(ids[1:], ids[:-1]), False)
+def _same_sequence(ids: pa.Array, last: pa.Array | None) -> pa.Array:
+    """Return for each event whether it is of the sequence of the one before it; `last` holds the id before, if any."""
+    equal = pc.equal(ids, _shifted(ids, last))
+    return pc.fill_null(equal, False)
+
+
+def _shifted(values: pa.Array, last: pa.Array | None) -> pa.Array:
+    """Return for each value the one before it, null where there is none."""
+    before = pa.nulls(min(1, len(values)), values.type) if last is None else last
+    return pa.concat_arrays([before, values])[: len(values)]
 
 
 def _is_named(field: CategoricalField, named: Collection[str]) -> bool:
@@ -113,6 +123,7 @@ class _Counter:
         self._counts = HeavyHitters(capacity)
         self._kind: ValueKind = "string"
         self._met_pairs = self._changes = False
+        self._last: pa.Array | None = None
 
     def add(self, column: pa.Array, same: pa.Array | None, file: InputFile) -> None:
         """Count a column; in the events layout `same` says which events stand in the sequence of the one before."""
@@ -135,13 +146,16 @@ class _Counter:
         self._counts.add(values, counts)
 
     def _watch(self, steps: pa.Array, same: pa.Array) -> None:
-        """Find out whether values change within sequences."""
-        self._met_pairs = self._met_pairs or bool(pc.any(same).as_py())
-        plain = steps.dictionary_decode() if pa.types.is_dictionary(steps.type) else steps
-        if len(plain) < 2 or pa.types.is_null(plain.type):
+        """Find out whether values change within sequences; the first event of a file is in none before it."""
+        plain = plain_values(steps)
+        last = self._last if self._last is not None and self._last.type == plain.type else None
+        if not len(plain) or pa.types.is_null(plain.type):
             return
-        missing = pc.is_null(plain)
-        differ = pc.or_(pc.fill_null(pc.not_equal(plain[1:], plain[:-1]), False), pc.xor(missing[1:], missing[:-1]))
+        before = _shifted(plain, last)
+        self._last = plain[-1:]
+        missing = pc.xor(pc.is_null(plain), pc.is_null(before))
+        differ = pc.or_(pc.fill_null(pc.not_equal(plain, before), False), missing)
+        self._met_pairs = self._met_pairs or bool(pc.any(same).as_py())
         self._changes = bool(pc.any(pc.and_(differ, same)).as_py())
 
     def vocabulary(self, min_count: int, max_vocabulary: int) -> Vocabulary:
