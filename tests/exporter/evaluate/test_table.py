@@ -1,5 +1,6 @@
 """The class table: which classes each set of vectors tells, by the classifier that suits the trained ones best."""
 
+import io
 from dataclasses import replace
 
 import numpy as np
@@ -50,9 +51,9 @@ def evaluation() -> Evaluation:
 def shown(evaluation: Evaluation) -> list[list[str]]:
     table = class_table(evaluation)
     assert table is not None
-    console = Console(width=120, record=True, quiet=True)
-    console.print(table)
-    lines = console.export_text().splitlines()
+    text = io.StringIO()
+    Console(width=120, file=text).print(table)
+    lines = text.getvalue().splitlines()
     return [
         [cell.strip() for cell in line.strip("│┃").replace("┃", "│").split("│")] for line in lines if line[0] in "│┃"
     ]
