@@ -88,7 +88,9 @@ def to_ids(steps: pa.Array, vocabulary: Vocabulary) -> NDArray[np.int32]:
     """
     if pa.types.is_dictionary(steps.type):
         known = np.append(to_ids(steps.dictionary, vocabulary), np.int32(MISSING_ID))
-        places = pc.fill_null(steps.indices.cast(pa.int64()), len(steps.dictionary))
+        places = steps.indices
+        if places.null_count:
+            places = pc.fill_null(places.cast(pa.int64()), len(steps.dictionary))
         found: NDArray[np.int32] = known[places.to_numpy(zero_copy_only=False)]
         return found
     if pa.types.is_null(steps.type):
