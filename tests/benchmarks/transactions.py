@@ -25,7 +25,7 @@ VALUES = (4, 30, 200)  # distinct values of the three categories
 
 
 def judge(root, seeds, options):
-    """Train, export and judge; return the recalls of all draws of each kind of vectors, (draws, kinds), and seconds."""
+    """Train, export and judge; return the recalls of each set of vectors, a list of kinds a draw, and the seconds."""
     seqembed("sample", "transactions", "--out", root / "data", "--layout", "events", "--files", 2)
     train, test = (root / "data" / f"part-0000{place}.parquet" for place in range(2))
     found = {"trained encoder": [], **{name: [] for name in CONTROLS}}
