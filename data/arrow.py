@@ -68,6 +68,8 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
         return pa.large_list(kind.value_field.with_type(plain_type(kind.value_type)))
     if pa.types.is_list(kind):
         return pa.list_(kind.value_field.with_type(plain_type(kind.value_type)))
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(kind.value_field.with_type(plain_type(kind.value_type)), kind.list_size)
     if pa.types.is_struct(kind):
         fields = [kind.field(place) for place in range(kind.num_fields)]
         return pa.struct([field.with_type(plain_type(field.type)) for field in fields])

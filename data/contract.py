@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import BundleError
+from data.preprocessing import preprocessing
 from data.profile import SequenceProfile
 from data.schema import SequenceSchema
 from data.sequences import LengthPolicy
@@ -126,7 +127,10 @@ class ModelContract:
     golden: tuple[GoldenSequence, ...] = field(default=())
 
     def to_json(self) -> str:
-        """Return the contract as JSON text, stable for equal contracts."""
+        """Return the contract as JSON text, stable for equal contracts.
+
+        Where ids or time features are made, ``preprocessing`` tells other clients how; it is not read back.
+        """
         value = {
             "format_version": FORMAT_VERSION,
             "schema": self.schema.to_json(),
@@ -144,6 +148,8 @@ class ModelContract:
             "embeddings": asdict(self.embeddings) if self.embeddings else None,
             "golden": [sequence.to_json() for sequence in self.golden],
         }
+        if self.schema.categorical or self.schema.time_zone is not None:
+            value["preprocessing"] = preprocessing(self.schema, self.length_policy)
         return json.dumps(value, indent=1, allow_nan=False)
 
     @classmethod

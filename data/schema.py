@@ -105,6 +105,11 @@ class SequenceSchema:
         return len(self.categorical)
 
     @property
+    def vocabularies(self) -> tuple[Vocabulary, ...]:
+        """Those of the categorical fields, in model order; none of a field whose values are not learned yet."""
+        return tuple(field.vocabulary for field in self.categorical if field.vocabulary is not None)
+
+    @property
     def feature_names(self) -> tuple[str, ...]:
         """Names in model order."""
         return tuple(feature.name for feature in self.features)

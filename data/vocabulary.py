@@ -43,6 +43,16 @@ class Vocabulary:
         """Ids in use, those for unknown and missing included."""
         return FIRST_ID + len(self.values)
 
+    @property
+    def unknown_share(self) -> float:
+        """Share of the training steps whose value did not get into the vocabulary."""
+        return self.num_unknown / max(1, sum(self.counts) + self.num_unknown + self.num_missing)
+
+    @property
+    def missing_share(self) -> float:
+        """Share of the training steps without a value."""
+        return self.num_missing / max(1, sum(self.counts) + self.num_unknown + self.num_missing)
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values for the contract."""
         return {
@@ -78,7 +88,9 @@ def to_ids(steps: pa.Array, vocabulary: Vocabulary) -> NDArray[np.int32]:
     """
     if pa.types.is_dictionary(steps.type):
         known = np.append(to_ids(steps.dictionary, vocabulary), np.int32(MISSING_ID))
-        places = pc.fill_null(steps.indices.cast(pa.int64()), len(steps.dictionary))
+        places = steps.indices
+        if places.null_count:
+            places = pc.fill_null(places.cast(pa.int64()), len(steps.dictionary))
         found: NDArray[np.int32] = known[places.to_numpy(zero_copy_only=False)]
         return found
     if pa.types.is_null(steps.type):

@@ -20,6 +20,10 @@ _DESCRIPTION = (
     "lengths: int32 (batch), steps of each sequence; embedding: float32 (batch, embedding_dim). What stands beyond a "
     f"sequence's length has no influence. The metadata entry {CONTRACT_KEY} names the features in order, as JSON."
 )
+_DESCRIPTION_OF_CATEGORIES = (
+    " categories: int32 (batch, time, fields), ids by the vocabularies in that entry, whose part 'preprocessing' says "
+    "how ids and time features are made."
+)
 
 
 def library_versions() -> dict[str, str]:
@@ -38,7 +42,8 @@ def assemble(graph: Any, contract: ModelContract) -> bytes:
     model.CopyFrom(graph)
     model.producer_name = "seqembed"
     model.producer_version = metadata.version("seqembed")
-    model.doc_string = _DESCRIPTION
+    described = contract.schema.categorical or contract.schema.time_zone
+    model.doc_string = _DESCRIPTION + (_DESCRIPTION_OF_CATEGORIES if described else "")
     model.graph.name = "encoder"
     onnx.helper.set_model_props(model, {CONTRACT_KEY: contract.to_json()})
     return bytes(model.SerializeToString())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from data.schema import LAYOUTS
+from data.schema import LAYOUTS, SequenceSchema
 from exporter.config import ExportConfig
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def summary(report: "ExportReport") -> str:
     return "\n".join(
         [
             f"{report.path}  {_size(report.num_bytes)}, in {report.seconds:.1f} s",
-            f"  takes    values (batch, time, {contract.schema.num_features}) and lengths (batch)",
+            f"  takes    {_inputs(contract.schema)}",
             f"  gives    embedding (batch, {contract.embedding_dim})",
             f"  graph    {structure.num_nodes} nodes, of them {recurrent or 'none recurrent'}; opset {structure.opset}",
             f"  parity   {parity.max_difference:.1e} at most from Keras (allowed {parity.tolerance:.0e}) on "
@@ -96,6 +96,12 @@ def summary(report: "ExportReport") -> str:
             f"Next: seqembed run INPUT --model {report.path} --out DIR",
         ]
     )
+
+
+def _inputs(schema: SequenceSchema) -> str:
+    widths = {"values": schema.num_features, "categories": schema.num_fields}
+    wide = [f"{name} (batch, time, {width})" for name, width in widths.items() if width]
+    return f"{', '.join(wide)} and lengths (batch)"
 
 
 def _size(num_bytes: int) -> str:

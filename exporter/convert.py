@@ -16,7 +16,6 @@ with importing():
 
 # 13 is the first opset with axes as inputs, as the graph is built here; tf2onnx 1.17 knows none above 18.
 OPSETS = range(13, 19)
-INPUT_NAMES = ("values", "lengths")
 OUTPUT_NAME = "embedding"
 
 
@@ -38,21 +37,20 @@ def convert(model: EncoderModel, opset: int) -> tuple[Any, int]:
         opset: ONNX operator set, one of `OPSETS`.
 
     Returns:
-        The ONNX model, with inputs ``values`` float32 (batch, time, features) and ``lengths`` int32 (batch) and the
-        output ``embedding`` float32 (batch, embedding_dim), and how many recurrent nodes it must have.
+        The ONNX model, with the inputs of `EncoderModel.interface` and the output ``embedding`` float32 (batch,
+        embedding_dim), and how many recurrent nodes it must have.
 
     Raises:
         BundleError: A layer cannot be converted.
         UsageError: The opset is not supported.
     """
     check_opset(opset)
-    signature = [
-        tf.TensorSpec((None, None, model.num_features), tf.float32, name="values"),
-        tf.TensorSpec((None,), tf.int32, name="lengths"),
-    ]
+    signature = model.signature
     with substituted(model.keras_model, model.source) as tracing:
 
-        def encode(values: Any, lengths: Any) -> dict[str, Any]:
+        def encode(*tensors: Any) -> dict[str, Any]:
+            inputs = dict(zip(model.interface, tensors, strict=True))
+            lengths = inputs["lengths"]
             tracing.lengths = lengths
             # Of whole positive numbers, so that ONNX's division, which cuts off, is the one that is meant.
             tracing.lengths_read = (
@@ -60,9 +58,10 @@ def convert(model: EncoderModel, opset: int) -> tuple[Any, int]:
             )
             tracing.specs.clear()
             if not model.handles_padding:
+                values = inputs["values"]
                 known = tf.logical_and(tracing.valid_steps(values), tf.logical_not(tf.math.is_nan(values)))
-                values = tf.where(known, values, model.fill)
-            return {OUTPUT_NAME: tf.identity(model.call(values, lengths))}
+                inputs["values"] = tf.where(known, values, model.fill)
+            return {OUTPUT_NAME: tf.identity(model.call(inputs))}
 
         with _collected_errors() as errors:
             proto, _ = tf2onnx.convert.from_function(
@@ -76,7 +75,7 @@ def convert(model: EncoderModel, opset: int) -> tuple[Any, int]:
     if errors:
         raise BundleError(f"{model.source}: tf2onnx could not convert the model: {'; '.join(errors)}.")
     Lowering(proto, specs).run()
-    _name_dimensions(proto, model.embedding_dim)
+    _name_dimensions(proto, model)
     return proto, len(specs)
 
 
@@ -102,13 +101,15 @@ def _as_where(context: Any, node: Any, name: str, _: Any) -> None:
     node.type = "Where"
 
 
-def _name_dimensions(proto: Any, embedding_dim: int) -> None:
-    values, lengths = (next(i for i in proto.graph.input if i.name == name) for name in INPUT_NAMES)
-    (output,) = proto.graph.output
-    for tensor, names in ((values, ("batch", "time")), (lengths, ("batch",)), (output, ("batch",))):
-        for dimension, name in zip(tensor.type.tensor_type.shape.dim, names, strict=False):
-            dimension.dim_param = name
-    output.type.tensor_type.shape.dim[1].dim_value = embedding_dim
+def _name_dimensions(proto: Any, model: EncoderModel) -> None:
+    shapes = {name: shape for name, (_, shape) in model.interface.items()}
+    shapes[OUTPUT_NAME] = ("batch", model.embedding_dim)
+    for tensor in [*proto.graph.input, *proto.graph.output]:
+        for dimension, size in zip(tensor.type.tensor_type.shape.dim, shapes[tensor.name], strict=True):
+            if isinstance(size, int):
+                dimension.dim_value = size
+            else:
+                dimension.dim_param = size
 
 
 class _Collector(logging.Handler):

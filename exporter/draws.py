@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from data.profile import SequenceProfile
 from data.sequences import SequenceBlock
+from data.vocabulary import MISSING_ID, UNKNOWN_ID, Vocabulary
 
 _ALL_LENGTHS_UP_TO = 64
 _EXTREME = 8.0  # standard deviations' worth of scale
@@ -27,8 +28,12 @@ def draw_sequences(
     *,
     missing: NDArray[np.bool_],
     extreme: NDArray[np.bool_],
+    vocabularies: Sequence[Vocabulary] = (),
 ) -> SequenceBlock:
     """Draw one normal sequence a length, with the mean and spread each feature had in training.
+
+    Of each step's categories half come as often as in training, a quarter are any id, and a quarter are unknown,
+    missing or the rarest value: the ends of the table that is looked up.
 
     Args:
         profile: Statistics of the training sequences.
@@ -36,6 +41,7 @@ def draw_sequences(
         random: Source of randomness.
         missing: bool (sequences): some values of these are NaN, at the training data's rate or a fifth of them.
         extreme: bool (sequences): these spread eight times as far.
+        vocabularies: Of the categorical fields, in model order.
     """
     num_steps, num_features = int(lengths.sum()), len(profile.mean)
     owner = np.repeat(np.arange(len(lengths)), lengths)  # (steps)
@@ -45,17 +51,42 @@ def draw_sequences(
     values = mean + std * scale * random.standard_normal((num_steps, num_features))
     rate = np.maximum(np.array(profile.missing_rate), 0.2)
     values[missing[owner][:, None] & (random.random((num_steps, num_features)) < rate)] = np.nan
-    return as_block(values.astype(np.float32), lengths)
+    fields = [_draw_ids(vocabulary, num_steps, random) for vocabulary in vocabularies]
+    categories = np.stack(fields, axis=1) if fields else np.zeros((num_steps, 0))
+    return as_block(values.astype(np.float32), lengths, categories.astype(np.int32))
 
 
-def as_block(values: NDArray[np.float32], lengths: NDArray[np.int64]) -> SequenceBlock:
-    """Return sequences that lie end to end in `values`, float32 (steps, features), numbered from 0."""
+def _draw_ids(vocabulary: Vocabulary, num_steps: int, random: np.random.Generator) -> NDArray[np.int64]:
+    """Return ids, int64 (steps)."""
+    num_ids = vocabulary.num_ids
+    counts = np.array([vocabulary.num_unknown, vocabulary.num_missing, *vocabulary.counts], dtype=np.float64)
+    shares = counts / counts.sum() if counts.any() else np.full(num_ids, 1 / num_ids)
+    ends = np.array([UNKNOWN_ID, MISSING_ID, num_ids - 1])
+    kinds = [random.choice(num_ids, num_steps, p=shares), random.integers(num_ids, size=num_steps)]
+    kinds.append(random.choice(ends, num_steps))
+    return np.choose(random.choice(3, num_steps, p=[0.5, 0.25, 0.25]), kinds)
+
+
+def as_block(
+    values: NDArray[np.float32], lengths: NDArray[np.int64], categories: NDArray[np.int32] | None = None
+) -> SequenceBlock:
+    """Return sequences that lie end to end, numbered from 0.
+
+    Args:
+        values: float32 (steps, features).
+        lengths: int64 (sequences).
+        categories: int32 (steps, fields), ids; None where there are no fields.
+    """
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return SequenceBlock(values, offsets, pa.array(np.arange(len(lengths))))
+    if categories is None:
+        categories = np.zeros((len(values), 0), np.int32)
+    return SequenceBlock(values, offsets, pa.array(np.arange(len(lengths))), categories=categories)
 
 
 def join(blocks: Sequence[SequenceBlock]) -> SequenceBlock:
     """Put blocks behind each other, whatever their ids."""
     return as_block(
-        np.concatenate([block.values for block in blocks]), np.concatenate([block.lengths for block in blocks])
+        np.concatenate([block.values for block in blocks]),
+        np.concatenate([block.lengths for block in blocks]),
+        np.concatenate([block.categories for block in blocks]),
     )

@@ -37,15 +37,21 @@ def golden_sequences(
     lengths = np.clip([1, *quartiles], 1, _MAX_GOLDEN_STEPS).astype(np.int64)
     num_golden = len(lengths)
     lengths = np.tile(lengths, _CANDIDATES)
-    missing = (np.arange(len(lengths)) % num_golden == num_golden - 2) & (max(profile.missing_rate) > 0)
-    block = draw_sequences(profile, lengths, random, missing=missing, extreme=np.zeros(len(lengths), bool))
-    block.values[block.offsets[:-1][missing], np.argmax(profile.missing_rate)] = np.nan  # whatever the draw was
+    missing = (np.arange(len(lengths)) % num_golden == num_golden - 2) & (max(profile.missing_rate, default=0) > 0)
+    vocabularies, nowhere = encoder.contract.schema.vocabularies, np.zeros(len(lengths), bool)
+    block = draw_sequences(profile, lengths, random, missing=missing, extreme=nowhere, vocabularies=vocabularies)
+    if missing.any():
+        block.values[block.offsets[:-1][missing], np.argmax(profile.missing_rate)] = np.nan  # whatever the draw was
     noise = reference.rounding_noise(block, reference.embed(block), random)
     best = noise.reshape(_CANDIDATES, num_golden).argmin(axis=0) * num_golden + np.arange(num_golden)
-    sequences = [block.values[block.offsets[row] : block.offsets[row + 1]] for row in best]
+    batches = [pad(block, np.array([row])) for row in best]
     return tuple(
-        GoldenSequence(values, encoder.embed(values[None], np.array([len(values)], np.int32))[0])
-        for values in sequences
+        GoldenSequence(
+            values=batch.values[0],
+            embedding=encoder.embed(batch.values, batch.lengths, batch.categories)[0],
+            categories=batch.categories[0] if vocabularies else None,
+        )
+        for batch in batches
     )
 
 
@@ -62,7 +68,7 @@ def embedding_profile(encoder: Encoder, real: SequenceBlock) -> EmbeddingProfile
     parts = []
     for rows in batches:
         batch = pad(real, rows)
-        parts.append(encoder.embed(batch.values, batch.lengths))
+        parts.append(encoder.embed(batch.values, batch.lengths, batch.categories))
     embeddings = np.concatenate(parts).astype(np.float64)
     return EmbeddingProfile(
         mean=tuple(embeddings.mean(axis=0).tolist()),

@@ -62,6 +62,7 @@ def export_encoder(config: ExportConfig) -> ExportReport:
         opset=config.opset,
         source=str(config.source),
         frame=source.model.frame,
+        num_ids=[vocabulary.num_ids for vocabulary in source.contract.schema.vocabularies],
     )
     contract, parity = _checked_contract(graph, source, config)
     bundle = assemble(graph, contract)

@@ -21,6 +21,7 @@ STEPWISE = (
     "BatchNormalization",
     "Dense",
     "ELU",
+    "Embedding",
     "LayerNormalization",
     "LeakyReLU",
     "Normalization",

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from data.errors import BundleError
 from exporter.layers import frame_of, read_config, refuse_unsupported
-from exporter.libraries import keras
+from exporter.libraries import keras, tf
+
+_CATEGORIES = "categories"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +22,12 @@ class EncoderModel:
     Attributes:
         keras_model: The model as Keras loaded it.
         source: Its file, for messages.
-        num_features: Width of a step.
+        num_features: Numbers a step; 0 where the model takes categories alone.
         embedding_dim: Width of the output.
-        values_input: Name of the input layer that takes (batch, time, features).
+        values_input: Name of the input layer that takes (batch, time, features), None where there is none.
         lengths_input: Name of the input layer that takes (batch), None where there is none.
+        categories_input: Name of the input layer that takes (batch, time, fields), None where there is none.
+        num_fields: Categories a step.
         frame: Consecutive steps that the recurrent layers read as one.
         fill: float32 (features), put in the place of missing values and of padding before a model that takes no
             lengths, and so cannot tell them from data.
@@ -33,8 +37,10 @@ class EncoderModel:
     source: str
     num_features: int
     embedding_dim: int
-    values_input: str
+    values_input: str | None
     lengths_input: str | None = None
+    categories_input: str | None = None
+    num_fields: int = 0
     frame: int = 1
     fill: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
@@ -43,20 +49,40 @@ class EncoderModel:
         """Whether the model itself tells steps from padding and values from missing ones."""
         return self.lengths_input is not None
 
-    def call(self, values: Any, lengths: Any) -> Any:
+    @property
+    def interface(self) -> dict[str, tuple[str, tuple[int | str, ...]]]:
+        """Type and shape of each input of the exported graph, by name, in order; an axis with a name is open."""
+        inputs: dict[str, tuple[str, tuple[int | str, ...]]] = {}
+        if self.num_features:
+            inputs["values"] = ("float32", ("batch", "time", self.num_features))
+        if self.num_fields:
+            inputs["categories"] = ("int32", ("batch", "time", self.num_fields))
+        return {**inputs, "lengths": ("int32", ("batch",))}
+
+    @property
+    def signature(self) -> list[Any]:
+        """`interface` as TensorFlow says it."""
+        return [
+            tf.TensorSpec([None if isinstance(axis, str) else axis for axis in shape], kind, name=name)
+            for name, (kind, shape) in self.interface.items()
+        ]
+
+    def call(self, inputs: Mapping[str, Any]) -> Any:
         """Call the model, symbolically or not, as at inference.
 
         Args:
-            values: float32 (batch, time, features).
-            lengths: int32 (batch); not used by a model that takes no lengths.
+            inputs: Those of `interface`; a model that takes no lengths does not use them.
 
         Returns:
             float32 (batch, embedding_dim).
         """
-        tensors = {self.values_input: keras.ops.convert_to_tensor(values)}
-        if self.lengths_input is not None:
-            lengths_type = next(i.dtype for i in self.keras_model.inputs if i.name == self.lengths_input)
-            tensors[self.lengths_input] = keras.ops.cast(lengths, lengths_type)
+        own = {"values": self.values_input, "categories": self.categories_input, "lengths": self.lengths_input}
+        kinds = {tensor.name: tensor.dtype for tensor in self.keras_model.inputs}
+        tensors = {}
+        for name, tensor in inputs.items():
+            layer = own[name]
+            if layer is not None:
+                tensors[layer] = keras.ops.cast(tensor, kinds[layer])
         return self.keras_model(_arrange(self.keras_model, tensors), training=False)
 
 
@@ -83,7 +109,7 @@ def load_encoder(path: Path) -> EncoderModel:
         model = keras.models.load_model(path, compile=False)
     except (ValueError, TypeError, KeyError, OSError, RuntimeError) as error:
         raise BundleError(f"{path}: Keras cannot load this model: {error}") from error
-    values, lengths = _inputs(model, path)
+    values, categories, lengths = _inputs(model, path)
     outputs = model.outputs
     if len(outputs) != 1 or len(outputs[0].shape) != 2 or outputs[0].shape[1] is None:
         raise BundleError(
@@ -99,34 +125,40 @@ def load_encoder(path: Path) -> EncoderModel:
     return EncoderModel(
         keras_model=model,
         source=str(path),
-        num_features=values.shape[2],
+        num_features=0 if values is None else values.shape[2],
         embedding_dim=outputs[0].shape[1],
-        values_input=values.name,
+        values_input=None if values is None else values.name,
         lengths_input=None if lengths is None else lengths.name,
+        categories_input=None if categories is None else categories.name,
+        num_fields=0 if categories is None else categories.shape[2],
         frame=frame_of(config),
     )
 
 
-def _inputs(model: Any, path: Path) -> tuple[Any, Any]:
-    """Return the symbolic values and lengths inputs of a model, the latter None where there is none.
+def _inputs(model: Any, path: Path) -> tuple[Any, Any, Any]:
+    """Return the symbolic values, categories and lengths inputs of a model, each None where there is none.
 
     Raises:
         BundleError: The inputs are not those of an encoder.
     """
-    values = [tensor for tensor in model.inputs if len(tensor.shape) == 3]
+    steps = [tensor for tensor in model.inputs if len(tensor.shape) == 3]
+    categories = [tensor for tensor in steps if tensor.name == _CATEGORIES and "int" in tensor.dtype]
+    values = [tensor for tensor in steps if all(tensor is not other for other in categories)]
     lengths = [tensor for tensor in model.inputs if len(tensor.shape) == 1]
-    if len(values) != 1 or len(lengths) > 1 or len(values) + len(lengths) != len(model.inputs):
+    if not steps or max(len(values), len(lengths)) > 1 or len(steps) + len(lengths) != len(model.inputs):
         raise BundleError(
             f"{path}: the model takes {_shapes(model.inputs)}; an encoder takes one (batch, time, features) tensor, "
-            "and at most one of lengths, (batch)."
+            f"at most one of whole numbers named {_CATEGORIES!r}, (batch, time, fields), and at most one of lengths, "
+            "(batch)."
         )
-    _, time, features = values[0].shape
-    if time is not None or features is None:
-        raise BundleError(
-            f"{path}: the model takes {_shapes(values)}; the number of steps must be open and that of features fixed. "
-            "Rebuild the model on keras.Input((None, features)) and set its weights."
-        )
-    return values[0], lengths[0] if lengths else None
+    for tensor in steps:
+        _, time, width = tensor.shape
+        if time is not None or width is None:
+            raise BundleError(
+                f"{path}: the model takes {_shapes([tensor])}; the number of steps must be open and that of features "
+                "fixed. Rebuild the model on keras.Input((None, features)) and set its weights."
+            )
+    return next(iter(values), None), next(iter(categories), None), next(iter(lengths), None)
 
 
 def _shapes(tensors: list[Any]) -> str:

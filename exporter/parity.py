@@ -1,6 +1,6 @@
 """The gate every bundle passes: ONNX Runtime and Keras agree, whatever the length, the neighbours and the padding."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from data.contract import Parity
 from data.errors import QualityGateError
 from data.profile import SequenceProfile
 from data.sequences import SequenceBlock
+from data.vocabulary import Vocabulary
 from exporter.draws import draw_sequences, join, spread_lengths
 from exporter.model import EncoderModel
 from exporter.reference import KerasReference
@@ -27,15 +28,22 @@ class Batching:
     Attributes:
         batch_size: Sequences in a batch.
         extra_steps: Padding beyond the longest.
-        garbage: What stands in the padding.
+        garbage: What stands in the padding of the values.
+        garbage_id: What stands in the padding of the categories.
     """
 
     batch_size: int
     extra_steps: int
     garbage: float
+    garbage_id: int
 
 
-BATCHINGS = (Batching(1, 0, 0.0), Batching(3, 2, 1e6), Batching(32, 7, np.nan), Batching(32, 1, np.inf))
+BATCHINGS = (
+    Batching(1, 0, 0.0, 0),
+    Batching(3, 2, 1e6, -1),
+    Batching(32, 7, np.nan, np.iinfo(np.int32).max),
+    Batching(32, 1, np.inf, np.iinfo(np.int32).min),
+)
 
 
 def measure_parity(
@@ -63,7 +71,8 @@ def measure_parity(
     """
     random, model = np.random.default_rng(seed), reference.model
     real = _affordable(real, random)
-    drawn = _draw(profile, max(1, int(real.lengths.max(initial=0)), profile.max_length), random)
+    longest = max(1, int(real.lengths.max(initial=0)), profile.max_length)
+    drawn = _draw(profile, longest, encoder.contract.schema.vocabularies, random)
     block = join([real, drawn])
     expected = reference.embed(block)
     _refuse_not_finite(expected[: real.num_sequences], model.source)
@@ -75,7 +84,7 @@ def measure_parity(
     for batching in BATCHINGS:
         for batch in _batches(block, comparable, batching, random):
             wanted = expected[batch.rows]
-            found = encoder.embed(batch.values, batch.lengths)
+            found = encoder.embed(batch.values, batch.lengths, batch.categories)
             absolute = np.abs(found - wanted)
             worst_absolute = max(worst_absolute, float(np.nan_to_num(absolute, nan=np.inf).max()))
             worst = worst.or_worse(batch, batching, wanted, found)
@@ -157,7 +166,9 @@ def _affordable(real: SequenceBlock, random: np.random.Generator) -> SequenceBlo
     return real.take(order[: max(2, int(affordable))])
 
 
-def _draw(profile: SequenceProfile, max_length: int, random: np.random.Generator) -> SequenceBlock:
+def _draw(
+    profile: SequenceProfile, max_length: int, vocabularies: Sequence[Vocabulary], random: np.random.Generator
+) -> SequenceBlock:
     """Draw sequences of every length, or of a spread; a quarter has missing values, a tenth is extreme."""
     lengths = spread_lengths(max_length)
     times = int(min(_MAX_SEQUENCES // len(lengths), max(1, _MAX_STEPS // lengths.sum())))
@@ -165,7 +176,7 @@ def _draw(profile: SequenceProfile, max_length: int, random: np.random.Generator
     if lengths.sum() > _MAX_STEPS:  # very long sequences: fewer of them, the longest always
         lengths = spread_lengths(max_length, num_lengths=8)
     missing, extreme = random.random(len(lengths)) < 0.25, random.random(len(lengths)) < 0.1
-    return draw_sequences(profile, lengths, random, missing=missing, extreme=extreme)
+    return draw_sequences(profile, lengths, random, missing=missing, extreme=extreme, vocabularies=vocabularies)
 
 
 def _refuse_not_finite(expected: NDArray[np.float32], source: str) -> None:
@@ -186,5 +197,7 @@ def _batches(
         chosen = order[start : start + batching.batch_size]
         time = int(block.lengths[chosen].max()) + batching.extra_steps
         batch = pad(block, chosen, time)
-        batch.values[np.arange(time) >= batch.lengths[:, None]] = batching.garbage
+        padding = np.arange(time) >= batch.lengths[:, None]  # (batch, time)
+        batch.values[padding] = batching.garbage
+        batch.categories[padding] = batching.garbage_id
         yield batch

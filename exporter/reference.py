@@ -23,11 +23,8 @@ class KerasReference:
     def __init__(self, model: EncoderModel) -> None:
         self.model = model
         self._call = tf.function(
-            model.call,
-            input_signature=[
-                tf.TensorSpec((None, None, model.num_features), tf.float32),
-                tf.TensorSpec((None,), tf.int32),
-            ],
+            lambda *tensors: model.call(dict(zip(model.interface, tensors, strict=True))),
+            input_signature=model.signature,
         )
 
     def embed(self, block: SequenceBlock) -> NDArray[np.float32]:
@@ -48,10 +45,10 @@ class KerasReference:
             size = max(1, min(_BATCH_SIZE, _MAX_STEPS // int(length)))
             for start in range(0, len(rows), size):
                 batch = pad(block, rows[start : start + size])
-                values = batch.values
+                inputs = {"values": batch.values, "categories": batch.categories, "lengths": batch.lengths}
                 if not self.model.handles_padding:
-                    values = np.where(np.isnan(values), self.model.fill, values)
-                embeddings[batch.rows] = self._call(values, batch.lengths).numpy()
+                    inputs["values"] = np.where(np.isnan(batch.values), self.model.fill, batch.values)
+                embeddings[batch.rows] = self._call(*(inputs[name] for name in self.model.interface)).numpy()
         return embeddings
 
     def rounding_noise(

@@ -15,7 +15,7 @@ from data.sample_rows import read_sequences
 from data.schema import SequenceSchema
 from data.sequences import LengthPolicy, SequenceBlock
 from data.survey import survey
-from exporter.config import ExportConfig
+from exporter.config import KERAS_SUFFIX, ExportConfig
 from exporter.model import EncoderModel, load_encoder
 
 _SURVEY_SEED = 0
@@ -64,6 +64,12 @@ def _open_run(layout: RunLayout) -> ExportSource:
         raise BundleError(f"{layout.root}: the run directory is damaged: {error}. Train again.") from error
     model = load_encoder(layout.encoder)
     _check_widths(model, contract.schema, "the run's contract")
+    if (rows.values.shape[1], rows.categories.shape[1]) != (model.num_features, model.num_fields):
+        raise BundleError(
+            f"{layout.sample}: {rows.values.shape[1]} features and {rows.categories.shape[1]} categorical fields; the "
+            f"encoder takes {model.num_features} and {model.num_fields}. The files are not of one training: train "
+            "again."
+        )
     if model.embedding_dim != contract.embedding_dim or not model.handles_padding:
         raise BundleError(
             f"{layout.encoder}: the encoder returns {model.embedding_dim} numbers from {len(model.keras_model.inputs)} "
@@ -75,6 +81,11 @@ def _open_run(layout: RunLayout) -> ExportSource:
 
 def _open_model(config: ExportConfig) -> ExportSource:
     model = load_encoder(config.source)
+    if model.num_fields:
+        raise BundleError(
+            f"{config.source}: the model takes categories as ids, and a {KERAS_SUFFIX} file does not say which id "
+            "stands for which value. Export the run directory it was trained in, whose contract holds the vocabularies."
+        )
     files = resolve_inputs(config.data)
     schema = detect_schema(
         files,
@@ -105,6 +116,12 @@ def _open_model(config: ExportConfig) -> ExportSource:
 
 
 def _check_widths(model: EncoderModel, schema: SequenceSchema, where: str) -> None:
+    if model.num_fields != schema.num_fields:
+        names = ", ".join(field.name for field in schema.categorical) or "none"
+        raise BundleError(
+            f"{model.source}: the model takes {model.num_fields} categories a step, {where} has {schema.num_fields} "
+            f"({names}). The files are not of one training: train again."
+        )
     if model.num_features != schema.num_features:
         names = ", ".join(schema.feature_names[:8]) + (", …" if schema.num_features > 8 else "")
         raise BundleError(

@@ -1,7 +1,7 @@
 """What an exported graph must look like: native recurrent nodes that know the lengths, and nothing that loops."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,18 +41,27 @@ class GraphStructure:
 
 
 def check_structure(
-    model: Any, *, num_features: int, embedding_dim: int, num_recurrent: int, opset: int, source: str, frame: int = 1
+    model: Any,
+    *,
+    num_features: int,
+    embedding_dim: int,
+    num_recurrent: int,
+    opset: int,
+    source: str,
+    frame: int = 1,
+    num_ids: Sequence[int] = (),
 ) -> GraphStructure:
     """Check an ONNX model against the form every bundle has (DESIGN §4).
 
     Args:
         model: ONNX ModelProto.
-        num_features: Width of ``values``.
+        num_features: Width of ``values``; 0 where the graph takes none.
         embedding_dim: Width of ``embedding``.
         num_recurrent: Recurrent layers of the Keras model; a bidirectional one counts once.
         opset: ONNX operator set the model must declare.
         source: What was converted, for messages.
         frame: Consecutive steps that the recurrent layers read as one.
+        num_ids: Ids of each categorical field, in order: rows of the table that it is looked up in.
 
     Raises:
         BundleError: The model is not valid ONNX or not of that form; the message says what was found.
@@ -61,7 +70,8 @@ def check_structure(
     counts = Counter(node.op_type for node in graph.node)
     _check_operators(model, counts, opset, source)
     _check_recurrent(graph, counts, num_recurrent, frame, source)
-    _check_interface(graph, num_features, embedding_dim, source)
+    _check_lookups(graph, num_ids, source)
+    _check_interface(graph, num_features, len(num_ids), embedding_dim, source)
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
@@ -125,11 +135,27 @@ def _origin(graph: Any, makers: Mapping[str, Any], name: str) -> tuple[str, list
     return name, steps
 
 
-def _check_interface(graph: Any, num_features: int, embedding_dim: int, source: str) -> None:
+def _check_lookups(graph: Any, num_ids: Sequence[int], source: str) -> None:
+    """Check that the fields are looked up in tables of learned numbers, each field in one as long as its vocabulary."""
+    tables = {tensor.name: tensor.dims for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT}
+    gathers = [node for node in graph.node if node.op_type == "Gather" and len(tables.get(node.input[0], ())) == 2]
+    found = [int(tables[node.input[0]][0]) for node in gathers]
+    if sorted(found) != sorted(num_ids):
+        raise BundleError(
+            f"{source}: the converted graph looks categories up in tables of {found or 'no'} rows, expected one table "
+            f"for each field, of {list(num_ids)}: the model and the vocabularies are not of one training, or a field "
+            f"was lost. {_HINT}"
+        )
+
+
+def _check_interface(graph: Any, num_features: int, num_fields: int, embedding_dim: int, source: str) -> None:
     initializers = {tensor.name for tensor in graph.initializer}
     inputs = sorted(_describe(tensor) for tensor in graph.input if tensor.name not in initializers)
     outputs = [_describe(tensor) for tensor in graph.output]
-    expected = sorted([f"values float32 (batch, time, {num_features})", "lengths int32 (batch)"])
+    expected = ["lengths int32 (batch)"]
+    expected += [f"values float32 (batch, time, {num_features})"] if num_features else []
+    expected += [f"categories int32 (batch, time, {num_fields})"] if num_fields else []
+    expected.sort()
     expected_outputs = [f"embedding float32 (batch, {embedding_dim})"]
     if inputs != expected or outputs != expected_outputs:
         raise BundleError(

@@ -117,6 +117,26 @@ def _merge(merge_mode: str | None, forward: Any, backward: Any) -> list[Any]:
     return [(forward + backward) / 2.0 if merge_mode == "ave" else forward + backward]
 
 
+def _embedding(layer: Any, source: str) -> Callable[..., Any]:
+    """Return a stand-in for `Embedding.call`: one lookup in a table, which ONNX calls Gather.
+
+    Gather counts a negative id from the end of its table, as Keras does; here it is sent beyond the table instead,
+    where ONNX Runtime raises. An id that no vocabulary gives must not quietly get the vector of another.
+    """
+    if layer.mask_zero:
+        raise BundleError(
+            f"{source}: layer {layer.name!r} has mask_zero=True; the lengths tell the padding here, and id 0 is a "
+            "value like any other. Rebuild it with mask_zero=False and set its weights."
+        )
+    num_ids = layer.input_dim
+
+    def call(inputs: Any) -> Any:
+        ids = tf.cast(inputs, tf.int32)
+        return tf.gather(layer.embeddings.value, tf.where(ids < 0, num_ids, ids))
+
+    return call
+
+
 def _normalization(layer: Any) -> Callable[..., Any]:
     """Return a stand-in for `Normalization.call` with numpy constants.
 
@@ -139,6 +159,8 @@ def _stand_in(layer: Any, tracing: Tracing) -> Callable[..., Any] | None:
             )
         average = isinstance(layer, layers.GlobalAveragePooling1D)
         return tracing.average_pooling(layer) if average else tracing.max_pooling(layer)
+    if isinstance(layer, layers.Embedding):
+        return _embedding(layer, tracing.source)
     if isinstance(layer, layers.Masking):
         return lambda inputs: inputs
     return _normalization(layer) if isinstance(layer, layers.Normalization) else None

@@ -5,7 +5,6 @@
 
 import math
 from collections.abc import Sequence
-from itertools import groupby
 from typing import Any, NoReturn
 
 import numpy as np
@@ -13,11 +12,10 @@ import numpy as np
 from data.contract import GoldenSequence, ModelContract
 from data.errors import BundleError
 from data.profile import QUANTILES
-from data.schema import LAYOUTS, Feature
 from data.sequences import TRUNCATES
+from runner.schema_check import check_contract_schema, is_whole
 
 _MAX_EMBEDDING_DIM = 1 << 16
-_MAX_FEATURES = 1 << 16
 _MAX_GOLDEN_VALUES = 1 << 24
 
 
@@ -40,62 +38,22 @@ class _Check:
 
     def all(self) -> None:
         contract = self._contract
-        self._columns()
-        self._features(contract.schema.features)
+        check_contract_schema(contract.schema, self._refuse)
         self._length_policy()
-        if not _is_int(contract.embedding_dim, 1, _MAX_EMBEDDING_DIM):
+        if not is_whole(contract.embedding_dim, 1, _MAX_EMBEDDING_DIM):
             self._refuse("embedding_dim", contract.embedding_dim, f"a whole number in 1…{_MAX_EMBEDDING_DIM:,}")
         self._profiles()
         self._parity()
         self._plain_parts()
-        if sum(sequence.values.size for sequence in contract.golden) > _MAX_GOLDEN_VALUES:
+        steps = sum(len(sequence.values) for sequence in contract.golden)
+        if steps * (contract.schema.num_features + contract.schema.num_fields) > _MAX_GOLDEN_VALUES:
             self._refuse("golden", "more", f"at most {_MAX_GOLDEN_VALUES:,} numbers")
         for place, golden in enumerate(contract.golden):
             self._golden(f"golden[{place}]", golden)
 
-    def _columns(self) -> None:
-        schema = self._contract.schema
-        if schema.layout not in LAYOUTS:
-            self._refuse("layout", schema.layout, " or ".join(LAYOUTS))
-        if not (isinstance(schema.id, str) and schema.id):
-            self._refuse("id", schema.id, "the name of a column")
-        if not (schema.time is None or (isinstance(schema.time, str) and schema.time)):
-            self._refuse("time", schema.time, "the name of a column, or null")
-        if schema.time is not None and schema.layout != "events":
-            self._refuse("time", schema.time, "null in the nested layout")
-
-    def _features(self, features: Sequence[Feature]) -> None:
-        if not 1 <= len(features) <= _MAX_FEATURES:
-            self._refuse("features", len(features), f"1…{_MAX_FEATURES:,} of them")
-        for feature in features:
-            if not all(isinstance(text, str) and text for text in (feature.name, feature.column)):
-                self._refuse("feature", feature, "a name and a column")
-            if feature.kind != "numeric":
-                self._refuse(f"kind of feature '{feature.name}'", feature.kind, "numeric")
-        names = [feature.name for feature in features]
-        twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
-        if twice:
-            self._refuse("features", f"'{twice[0]}' twice", "every name once")
-        columns = [column for column, _ in groupby(features, key=lambda feature: feature.column)]
-        if len(set(columns)) < len(columns):
-            self._refuse("features", columns, "the features of a column to stand together")
-        if self._contract.schema.id in columns:
-            self._refuse("features", f"the id column '{self._contract.schema.id}'", "other columns")
-        for column, group in groupby(features, key=lambda feature: feature.column):
-            self._parts(column, [feature.part for feature in group])
-
-    def _parts(self, column: str, parts: list[str | int | None]) -> None:
-        whole = parts == [None]
-        vector = all(_is_int(part, 0, _MAX_FEATURES) for part in parts) and parts == list(range(len(parts)))
-        struct = all(isinstance(part, str) and part for part in parts) and len(set(parts)) == len(parts)
-        if not (whole or (self._contract.schema.layout == "nested" and (vector or struct))):
-            self._refuse(
-                f"parts of column '{column}'", parts[:10], "the column, all its places in order, or its fields"
-            )
-
     def _length_policy(self) -> None:
         policy = self._contract.length_policy
-        if policy.max_length is not None and not _is_int(policy.max_length, 1, np.iinfo(np.int32).max):
+        if policy.max_length is not None and not is_whole(policy.max_length, 1, np.iinfo(np.int32).max):
             self._refuse("max_length", policy.max_length, "a positive whole number, or null")
         if policy.truncate not in TRUNCATES:
             self._refuse("truncate", policy.truncate, " or ".join(TRUNCATES))
@@ -108,9 +66,9 @@ class _Check:
         quantiles = profile.length_quantiles
         self._numbers("length_quantiles", quantiles, len(QUANTILES))
         for name in ("num_sequences", "num_empty", "num_steps"):
-            if not _is_int(getattr(profile, name), 0, 1 << 62):
+            if not is_whole(getattr(profile, name), 0, 1 << 62):
                 self._refuse(f"training {name}", getattr(profile, name), "a whole number")
-        if not isinstance(contract.training.fingerprint, str) or not _is_int(contract.training.num_files, 0, 1 << 62):
+        if not isinstance(contract.training.fingerprint, str) or not is_whole(contract.training.num_files, 0, 1 << 62):
             self._refuse("training data", contract.training.num_files, "a fingerprint and a number of files")
         if contract.embeddings is not None:
             self._numbers("embeddings mean", contract.embeddings.mean, contract.embedding_dim)
@@ -123,7 +81,7 @@ class _Check:
         self._numbers("parity", (parity.max_abs_difference, parity.max_difference, parity.tolerance), 3)
         if not 0 < parity.tolerance <= 1:
             self._refuse("tolerance", parity.tolerance, "a number in (0, 1]")
-        if not (_is_int(parity.num_sequences, 0, 1 << 62) and _is_int(parity.num_real, 0, 1 << 62)):
+        if not (is_whole(parity.num_sequences, 0, 1 << 62) and is_whole(parity.num_real, 0, 1 << 62)):
             self._refuse("parity", (parity.num_sequences, parity.num_real), "numbers of sequences")
 
     def _plain_parts(self) -> None:
@@ -140,10 +98,24 @@ class _Check:
         width, dim = self._contract.schema.num_features, self._contract.embedding_dim
         if golden.values.ndim != 2 or golden.values.shape[0] < 1 or golden.values.shape[1] != width:
             self._refuse(f"{name} values", f"shape {golden.values.shape}", f"(at least 1, {width})")
+        self._golden_ids(f"{name} categories", golden)
         if golden.embedding.shape != (dim,):
             self._refuse(f"{name} embedding", f"shape {golden.embedding.shape}", f"({dim},)")
         if np.isinf(golden.values).any() or not np.isfinite(golden.embedding).all():
             self._refuse(name, "a number that is not finite", "finite numbers (null where a value is missing)")
+
+    def _golden_ids(self, name: str, golden: GoldenSequence) -> None:
+        vocabularies, ids = self._contract.schema.vocabularies, golden.categories
+        if not vocabularies:
+            if ids is not None:
+                self._refuse(name, f"shape {ids.shape}", "none, since the model has no categorical field")
+            return
+        shape = (len(golden.values), len(vocabularies))
+        if ids is None or ids.shape != shape:
+            self._refuse(name, "none" if ids is None else f"shape {ids.shape}", f"{shape}")
+        most = np.array([vocabulary.num_ids for vocabulary in vocabularies])
+        if (ids < 0).any() or (ids >= most).any():
+            self._refuse(name, f"ids in {ids.min()}…{ids.max()}", f"ids below {most.tolist()}")
 
     def _numbers(self, name: str, values: Sequence[Any], width: int) -> None:
         if len(values) != width:
@@ -159,7 +131,3 @@ class _Check:
             f"{self._source}: the seqembed contract is damaged: {what}: found {shown}, expected {expected}. "
             "Export the model again."
         )
-
-
-def _is_int(value: object, least: int, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most

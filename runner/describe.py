@@ -12,8 +12,10 @@ from data.contract import ModelContract
 from data.errors import BundleError, InputError, OutputError, UsageError
 from data.inputs import filesystem_and_path
 from data.layout import RunLayout
-from data.profile import QUANTILES
+from data.profile import QUANTILES, SequenceProfile
+from data.schema import SequenceSchema
 from data.secrets import without_secrets
+from runner.describe_categories import describe_fields, describe_times
 from runner.encoder import Encoder
 from runner.options import RunOptions
 from runner.output import OutputDirectory
@@ -54,8 +56,7 @@ def _bundle(path: Path) -> Iterator[str]:
     content = path.read_bytes()
     yield f"{path}: a seqembed model, {len(content):,} bytes, sha256 {bundle_sha256(content)[:16]}…"
     yield ""
-    yield "Input   values  float32 (batch, time, features), raw units, NaN where missing"
-    yield "        lengths int32 (batch); what stands beyond a sequence's length has no influence"
+    yield from _inputs(contract.schema)
     yield f"Output  embedding float32 (batch, {contract.embedding_dim})"
     yield ""
     yield from _contract(contract)
@@ -67,6 +68,18 @@ def _bundle(path: Path) -> Iterator[str]:
         )
     if contract.golden:
         yield f"Golden sequences: {len(contract.golden)}; on this host they differ by {encoder.replay_golden():.2g}"
+
+
+def _inputs(schema: SequenceSchema) -> Iterator[str]:
+    inputs = []
+    if schema.features:
+        inputs.append(("values", "float32 (batch, time, features), raw units, NaN where missing"))
+    if schema.categorical:
+        inputs.append(("categories", "int32 (batch, time, fields), ids: 0 unknown, 1 missing, values from 2"))
+    inputs.append(("lengths", "int32 (batch); what stands beyond a sequence's length has no influence"))
+    width = max(len(name) for name, _ in inputs)
+    for place, (name, kind) in enumerate(inputs):
+        yield f"{'' if place else 'Input':<8}{name:<{width}} {kind}"
 
 
 def _contract(contract: ModelContract) -> Iterator[str]:
@@ -92,6 +105,16 @@ def _contract(contract: ModelContract) -> Iterator[str]:
     )
     lengths = dict(zip(QUANTILES, profile.length_quantiles, strict=True))
     yield f"Lengths: shortest {lengths[0.0]}, median {lengths[0.5]}, 95 % up to {lengths[0.95]}, longest {lengths[1.0]}"
+    yield from _features(schema, profile)
+    yield from describe_fields(schema)
+    yield from describe_times(schema)
+    yield ""
+    yield "Made with " + ", ".join(f"{name} {version}" for name, version in sorted(contract.versions.items()))
+
+
+def _features(schema: SequenceSchema, profile: SequenceProfile) -> Iterator[str]:
+    if not schema.features:
+        return
     yield f"{schema.num_features} features in this order:"
     width = max(len(name) for name in schema.feature_names[:_MOST_FEATURES])
     moments = zip(schema.features, profile.mean, profile.std, profile.missing_rate, strict=True)
@@ -101,8 +124,6 @@ def _contract(contract: ModelContract) -> Iterator[str]:
             break
         gaps = f", missing {missing:.1%}" if missing else ""
         yield f"  {feature.name:<{width}}  {feature.kind}, mean {mean:.4g}, std {std:.4g}{gaps}"
-    yield ""
-    yield "Made with " + ", ".join(f"{name} {version}" for name, version in sorted(contract.versions.items()))
 
 
 def _run_directory(layout: RunLayout) -> Iterator[str]:

@@ -69,31 +69,47 @@ class Encoder:
         _check_interface(session, contract, source)
         return cls(session, contract, source)
 
-    def embed(self, values: NDArray[np.float32], lengths: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Return one vector a sequence.
+    def embed(
+        self,
+        values: NDArray[np.float32],
+        lengths: NDArray[np.int32],
+        categories: NDArray[np.int32] | None = None,
+    ) -> NDArray[np.float32]:
+        """Return one vector a sequence; what stands beyond a sequence's length has no influence.
 
         Args:
-            values: float32 (batch, time, features), raw units, NaN where missing; what stands beyond a sequence's
-                length has no influence.
+            values: float32 (batch, time, features), raw units, NaN where missing; not looked at by a model without
+                features.
             lengths: int32 (batch), each in 1…time.
+            categories: int32 (batch, time, fields), ids by the vocabularies of the contract; None where the model has
+                no fields.
 
         Returns:
             float32 (batch, embedding_dim).
 
         Raises:
             BundleError: The model fails on these values, or returns another shape.
+            ValueError: The model reads categories and none are given.
         """
+        schema = self.contract.schema
+        inputs: dict[str, NDArray[np.float32] | NDArray[np.int32]] = {"lengths": lengths}
+        if schema.features:
+            inputs["values"] = values
+        if schema.categorical:
+            if categories is None:
+                raise ValueError(f"{self.source} reads categories, {len(schema.categorical)} a step; none are given")
+            inputs["categories"] = categories
         try:
-            embedding: NDArray[np.float32] = self._session.run(["embedding"], {"values": values, "lengths": lengths})[0]
+            embedding: NDArray[np.float32] = self._session.run(["embedding"], inputs)[0]
         except Exception as error:  # as above: no public base
+            shapes = ", ".join(f"{name} {array.shape}" for name, array in inputs.items())
             raise BundleError(
-                f"{self.source}: the model fails on a batch of shape {values.shape} ({_first_line(error)}). "
-                "Export it again."
+                f"{self.source}: the model fails on a batch of {shapes} ({_first_line(error)}). Export it again."
             ) from error
-        if embedding.shape != (len(values), self.contract.embedding_dim):
+        if embedding.shape != (len(lengths), self.contract.embedding_dim):
             raise BundleError(
-                f"{self.source}: the model returns shape {embedding.shape} for {len(values)} sequences; expected "
-                f"({len(values)}, {self.contract.embedding_dim}). Export it again."
+                f"{self.source}: the model returns shape {embedding.shape} for {len(lengths)} sequences; expected "
+                f"({len(lengths)}, {self.contract.embedding_dim}). Export it again."
             )
         return embedding
 
@@ -124,11 +140,15 @@ class Encoder:
 
     def _golden_difference(self, golden: tuple[GoldenSequence, ...]) -> float:
         lengths = np.array([len(sequence.values) for sequence in golden], dtype=np.int32)
-        values = np.zeros((len(golden), int(lengths.max()), golden[0].values.shape[1]), dtype=np.float32)
+        schema, time = self.contract.schema, int(lengths.max())
+        values = np.zeros((len(golden), time, schema.num_features), dtype=np.float32)
+        categories = np.zeros((len(golden), time, schema.num_fields), dtype=np.int32)
         for place, sequence in enumerate(golden):
             values[place, : lengths[place]] = sequence.values
+            if sequence.categories is not None:
+                categories[place, : lengths[place]] = sequence.categories
         expected = np.stack([sequence.embedding for sequence in golden])
-        found = self.embed(values, lengths)
+        found = self.embed(values, lengths, categories)
         return float(np.max(np.abs(found - expected) / np.maximum(1.0, np.abs(expected))))
 
 
@@ -163,12 +183,13 @@ def _first_line(error: BaseException) -> str:
 
 def _check_interface(session: onnxruntime.InferenceSession, contract: ModelContract, source: str) -> None:
     found = {node.name: (node.type, list(node.shape)) for node in [*session.get_inputs(), *session.get_outputs()]}
-    width, dim = contract.schema.num_features, contract.embedding_dim
-    expected = {
-        "values": ("tensor(float)", 3, width),
-        "lengths": ("tensor(int32)", 1, None),
-        "embedding": ("tensor(float)", 2, dim),
-    }
+    schema = contract.schema
+    expected: dict[str, tuple[str, int, int | None]] = {"lengths": ("tensor(int32)", 1, None)}
+    if schema.features:
+        expected["values"] = ("tensor(float)", 3, schema.num_features)
+    if schema.categorical:
+        expected["categories"] = ("tensor(int32)", 3, schema.num_fields)
+    expected["embedding"] = ("tensor(float)", 2, contract.embedding_dim)
     for name, (kind, rank, last) in expected.items():
         type_and_shape = found.pop(name, None)
         fits = type_and_shape is not None and type_and_shape[0] == kind and len(type_and_shape[1]) == rank

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
+from data.contract import ModelContract
 from data.errors import BadFileError
 from data.secrets import without_secrets
 from runner.badrows import QUARANTINE
@@ -84,7 +85,7 @@ def run_job(job: Job, console: Console) -> RunReport:
             encoder = encoder or Encoder.from_bytes(content, source=job.model)
             plan, made = _make_parts(job, plan, encoder, output, console)
         pruned = _prune(plan, output) if job.options.prune else ()
-        report = _report(plan, made, pruned, start, golden)
+        report = _report(plan, made, pruned, start, golden, None if encoder is None else encoder.contract)
         output.succeed(report.to_json([without_secrets(given) for given in job.inputs], job.model, sha256, job.options))
     return report
 
@@ -123,8 +124,14 @@ def _prune(plan: RunPlan, output: OutputDirectory) -> tuple[str, ...]:
 
 
 def _report(
-    plan: RunPlan, made: dict[str, PartCounts], pruned: tuple[str, ...], start: float, golden: float | None
+    plan: RunPlan,
+    made: dict[str, PartCounts],
+    pruned: tuple[str, ...],
+    start: float,
+    golden: float | None,
+    contract: ModelContract | None = None,
 ) -> RunReport:
+    fields = () if contract is None else contract.schema.categorical
     counted = [(part, made.get(part.name, part.done)) for part in plan.parts]
     parts = tuple((part, counts) for part, counts in counted if counts is not None)
     return RunReport(
@@ -138,6 +145,7 @@ def _report(
         made=sum(made.values(), PartCounts()),
         seconds=time.perf_counter() - start,
         golden_difference=golden,
+        trained_unknown={field.name: field.vocabulary.unknown_share for field in fields if field.vocabulary},
     )
 
 

@@ -11,6 +11,7 @@ from data.errors import BadFileError, ChangedInputError, InputError
 from data.inputs import InputFile, fingerprint
 from data.reader import read_blocks
 from data.sequences import SequenceBlock
+from data.vocabulary import UNKNOWN_ID
 from runner.badrows import QUARANTINE, quarantine_rows, quarantine_schema, refuse, refuse_too_many
 from runner.engines.local import EmbeddedWindow, LocalEngine
 from runner.options import RunOptions
@@ -103,7 +104,13 @@ class PartMaker:
             rows_truncated=window.block.num_truncated,
             steps=len(window.block.values),
             padded_steps=window.padded_steps,
+            unknown_steps=self._unknown_steps(window.block),
         )
+
+    def _unknown_steps(self, block: SequenceBlock) -> dict[str, int]:
+        found = np.count_nonzero(block.categories == UNKNOWN_ID, axis=0).tolist()
+        names = [field.name for field in self._contract.schema.categorical]
+        return dict(zip(names, found, strict=True))
 
     def _rows(self, window: EmbeddedWindow, schema: pa.Schema) -> pa.RecordBatch:
         """Return a window as rows of the output."""

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
 import pyarrow as pa
@@ -32,7 +32,12 @@ class PartKey:
 
 @dataclass(frozen=True, slots=True)
 class PartCounts:
-    """Rows and steps of a part; each sequence is exactly one of embedded, null and quarantined."""
+    """Rows and steps of a part; each sequence is exactly one of embedded, null and quarantined.
+
+    Attributes:
+        unknown_steps: Steps whose category is not in the vocabulary, by the name of each categorical field; empty for a
+            model without any.
+    """
 
     rows_in: int = 0
     rows_embedded: int = 0
@@ -41,11 +46,19 @@ class PartCounts:
     rows_truncated: int = 0
     steps: int = 0
     padded_steps: int = 0
+    unknown_steps: Mapping[str, int] = field(default_factory=dict)
 
     def __add__(self, other: "PartCounts") -> "PartCounts":
         """Add up, count by count."""
         mine, theirs = asdict(self), asdict(other)
-        return PartCounts(**{name: mine[name] + theirs[name] for name in mine})
+        ours, others = mine.pop("unknown_steps"), theirs.pop("unknown_steps")
+        unknown = {name: ours.get(name, 0) + others.get(name, 0) for name in {**ours, **others}}
+        return PartCounts(**{name: mine[name] + theirs[name] for name in mine}, unknown_steps=unknown)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; unknown categories only where there are fields."""
+        value = asdict(self)
+        return value if self.unknown_steps else {name: value[name] for name in value if name != "unknown_steps"}
 
     def check(self, name: str) -> None:
         """Check that every row is accounted for.
@@ -66,7 +79,7 @@ class PartFooter:
 
     def to_json(self) -> str:
         """Return the footer's text."""
-        return json.dumps({**asdict(self.key), **asdict(self.counts)})
+        return json.dumps({**asdict(self.key), **self.counts.to_json()})
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[bytes, bytes] | None) -> Self | None:

@@ -2,13 +2,35 @@
 
 import resource
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from typing import Any
 
 from runner.options import RunOptions
 from runner.parts import Part, PartCounts
+
+_MOST_UNKNOWN_ABOVE_TRAINING = 0.10
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownShare:
+    """How many steps of a categorical field hold a value that the model does not know.
+
+    Attributes:
+        name: The field.
+        share: Of the steps of this run.
+        trained: Of the steps of the training.
+    """
+
+    name: str
+    share: float
+    trained: float
+
+    @property
+    def drifted(self) -> bool:
+        """Whether so many are unknown that the model reads another field than it learned."""
+        return self.share > self.trained + _MOST_UNKNOWN_ABOVE_TRAINING
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +48,8 @@ class RunReport:
         made: Sum over the parts made by this run.
         seconds: Wall time of the run.
         golden_difference: Largest difference of the golden sequences on this host; None where nothing had to be made.
+        trained_unknown: Share of the training steps whose category was not in the vocabulary, by field; empty where
+            nothing had to be made.
     """
 
     parts: tuple[tuple[Part, PartCounts], ...]
@@ -38,6 +62,16 @@ class RunReport:
     made: PartCounts
     seconds: float
     golden_difference: float | None
+    trained_unknown: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def unknown_shares(self) -> tuple["UnknownShare", ...]:
+        """The fields of this run's rows that hold unknown categories, in model order."""
+        steps = max(1, self.made.steps)
+        shares = [
+            (name, self.made.unknown_steps.get(name, 0) / steps, share) for name, share in self.trained_unknown.items()
+        ]
+        return tuple(UnknownShare(*found) for found in shares if found[1] > 0)
 
     @property
     def rows_per_second(self) -> float:
@@ -50,6 +84,12 @@ class RunReport:
         padded = self.made.padded_steps
         return 1 - self.made.steps / padded if padded else 0.0
 
+    def _unknown(self) -> dict[str, dict[str, float]]:
+        """Return the share of unknown categories of each field over all parts; nothing for a model without fields."""
+        steps = max(1, self.counts.steps)
+        shares = {name: round(found / steps, 6) for name, found in self.counts.unknown_steps.items()}
+        return {"unknown": shares} if shares else {}
+
     def to_json(self, inputs: Sequence[str], model: str, model_sha256: str, options: RunOptions) -> dict[str, Any]:
         """Return what ``_SUCCESS`` holds."""
         return {
@@ -60,7 +100,8 @@ class RunReport:
             "options": asdict(options),
             "parts_made": self.num_made,
             "parts_skipped": len(self.parts) - self.num_made,
-            **asdict(self.counts),
+            **self.counts.to_json(),
+            **self._unknown(),
             "rows_made": self.made.rows_in,
             "seconds": round(self.seconds, 3),
             "rows_per_second": round(self.rows_per_second, 1),
@@ -71,7 +112,7 @@ class RunReport:
             "beyond_limit": [name for name in self.beyond if name not in self.pruned],
             "pruned": list(self.pruned),
             "skipped_files": [{"name": name, "reason": reason} for name, reason in self.skipped_files],
-            "parts": [{"name": part.name, **asdict(part.key), **asdict(counts)} for part, counts in self.parts],
+            "parts": [{"name": part.name, **asdict(part.key), **counts.to_json()} for part, counts in self.parts],
         }
 
 

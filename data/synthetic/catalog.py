@@ -6,11 +6,12 @@ from pathlib import Path
 
 from data.errors import UsageError
 from data.schema import Layout
-from data.synthetic import japanese_vowels, moving_ones, ramps, telemetry
+from data.synthetic import japanese_vowels, moving_ones, ramps, telemetry, transactions
 from data.synthetic.recipe import Recipe, blocks
 from data.synthetic.writer import WrittenSample, refuse_strangers, replacing, write_blocks
 
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (moving_ones.RECIPE, ramps.RECIPE, telemetry.RECIPE)}
+_ALL = (moving_ones.RECIPE, ramps.RECIPE, telemetry.RECIPE, transactions.RECIPE)
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}
 SAMPLE_NAMES = (japanese_vowels.NAME, *RECIPES)
 
 
@@ -67,9 +68,7 @@ def _write_recipe(recipe: Recipe, out: Path, options: SampleOptions) -> WrittenS
         refuse_strangers(out, [path.name for path in paths])
     marker = json.dumps({"name": recipe.name, "rows": rows, "seed": seed, "layout": layout, "files": len(paths)})
     with replacing(paths) as temporary:
-        num_sequences, num_steps = write_blocks(
-            blocks(recipe, rows, seed), recipe.features, temporary, rows, layout, marker.encode()
-        )
+        num_sequences, num_steps = write_blocks(blocks(recipe, rows, seed), temporary, rows, layout, marker.encode())
     return WrittenSample(
         path=out,
         num_files=len(paths),

@@ -3,14 +3,14 @@
 import numpy as np
 import pyarrow as pa
 
-from data.sequences import SequenceBlock
-from data.synthetic.recipe import CHUNK_ROWS, Recipe, offsets_of, step_numbers
+from data.synthetic.recipe import CHUNK_ROWS, Recipe, SampleBlock, number_columns, offsets_of, step_numbers
 
 NUM_FEATURES = 8
 MAX_LENGTH = 10
+NAMES = tuple(f"f{place}" for place in range(NUM_FEATURES))
 
 
-def make(first_row: int, generator: np.random.Generator) -> SequenceBlock:
+def make(first_row: int, generator: np.random.Generator) -> SampleBlock:
     """Return rows of 0 to `MAX_LENGTH` steps; step k has a one at place k, and later steps than the eighth have none.
 
     Steps past the eighth are all zeros and still count, which tells a mask from lengths apart from a magic value.
@@ -20,7 +20,8 @@ def make(first_row: int, generator: np.random.Generator) -> SequenceBlock:
     values = np.zeros((len(steps), NUM_FEATURES), dtype=np.float32)
     lit = np.flatnonzero(steps < NUM_FEATURES)
     values[lit, steps[lit]] = 1
-    return SequenceBlock(values=values, offsets=offsets, ids=pa.array(np.arange(first_row, first_row + CHUNK_ROWS)))
+    ids = pa.array(np.arange(first_row, first_row + CHUNK_ROWS))
+    return SampleBlock(ids=ids, offsets=offsets, columns=number_columns(NAMES, values))
 
 
-RECIPE = Recipe("moving-ones", tuple(f"f{place}" for place in range(NUM_FEATURES)), default_rows=1_000, make=make)
+RECIPE = Recipe("moving-ones", NAMES, default_rows=1_000, make=make)

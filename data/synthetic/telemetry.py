@@ -4,10 +4,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from data.sequences import SequenceBlock
-from data.synthetic.recipe import CHUNK_ROWS, Recipe, offsets_of, step_numbers
+from data.synthetic.recipe import CHUNK_ROWS, Recipe, SampleBlock, number_columns, offsets_of, step_numbers
 
 NUM_FEATURES = 8
+NAMES = tuple(f"f{place}" for place in range(NUM_FEATURES))
 MIN_LENGTH, MEDIAN_LENGTH, MAX_LENGTH = 5, 32, 100
 LENGTH_SPREAD = 0.5  # standard deviation of the logarithm of the length
 DEVICES = ("boiler", "chiller", "fan", "motor", "pump", "valve")
@@ -32,7 +32,7 @@ def _wave_mixes() -> NDArray[np.float32]:
 WAVE_MIXES = _wave_mixes()
 
 
-def make(first_row: int, generator: np.random.Generator) -> SequenceBlock:
+def make(first_row: int, generator: np.random.Generator) -> SampleBlock:
     """Return windows of lognormal length, eight autocorrelated features each, with the `device` they come from.
 
     A feature is its level plus its scale times the sum of a first-order autoregression and the device's slow wave.
@@ -40,10 +40,10 @@ def make(first_row: int, generator: np.random.Generator) -> SequenceBlock:
     lengths = np.rint(np.exp(generator.normal(np.log(MEDIAN_LENGTH), LENGTH_SPREAD, size=CHUNK_ROWS)))
     offsets = offsets_of(np.clip(lengths, MIN_LENGTH, MAX_LENGTH).astype(np.int64))
     devices = generator.integers(len(DEVICES), size=CHUNK_ROWS)
-    return SequenceBlock(
-        values=_signals(generator, offsets, devices) * SCALE + LEVEL,
-        offsets=offsets,
+    return SampleBlock(
         ids=pa.array(np.arange(first_row, first_row + CHUNK_ROWS)),
+        offsets=offsets,
+        columns=number_columns(NAMES, _signals(generator, offsets, devices) * SCALE + LEVEL),
         kept={"device": pa.array(DEVICES).take(pa.array(devices))},
     )
 
@@ -77,4 +77,4 @@ def _signals(
     return signals[firsts[step_numbers(offsets)] + np.repeat(ranks, lengths)]
 
 
-RECIPE = Recipe("telemetry", tuple(f"f{place}" for place in range(NUM_FEATURES)), default_rows=10_000, make=make)
+RECIPE = Recipe("telemetry", NAMES, default_rows=10_000, make=make)

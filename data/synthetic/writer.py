@@ -16,8 +16,7 @@ import pyarrow.parquet as pq
 
 from data.errors import OutputError
 from data.schema import Layout
-from data.sequences import SequenceBlock
-from data.synthetic.recipe import step_numbers
+from data.synthetic.recipe import SampleBlock, step_numbers
 
 # Carried in the footer of every sample file; only a file that carries it is ever replaced.
 SAMPLE_KEY = b"seqembed.sample"
@@ -46,8 +45,7 @@ class WrittenSample:
 
 
 def write_blocks(
-    blocks: Iterator[SequenceBlock],
-    features: tuple[str, ...],
+    blocks: Iterator[SampleBlock],
     paths: Sequence[Path],
     rows: int,
     layout: Layout,
@@ -64,51 +62,58 @@ def write_blocks(
         with ExitStack() as stack:
             writer: pq.ParquetWriter | None = None
             for _, first_row, piece in pieces:
-                table = to_table(piece, features, layout, first_row)
+                table = to_table(piece, layout, first_row)
                 if writer is None:
                     schema = table.schema.with_metadata({SAMPLE_KEY: marker})
                     options = parquet_options(schema, repeated=("id",) if layout == "events" else ())
                     writer = stack.enter_context(pq.ParquetWriter(paths[place], schema, **options))
                 writer.write_table(table)
-                num_steps += len(piece.values)
+                num_steps += int(piece.offsets[-1])
                 num_sequences += piece.num_sequences if layout == "nested" else int((piece.lengths > 0).sum())
     return num_sequences, num_steps
 
 
-def to_table(block: SequenceBlock, features: tuple[str, ...], layout: Layout, first_row: int) -> pa.Table:
+def to_table(block: SampleBlock, layout: Layout, first_row: int) -> pa.Table:
     """Return `block` as a table: one row a sequence (nested), or one row a step with its `time` (events).
 
     Args:
         block: Sequences; those without a step have no row in the events layout.
-        features: Column names, in the order of the block's last axis.
         layout: Shape of the table.
-        first_row: Number of the block's first sequence in the whole sample; it sets the events' clock.
+        first_row: Number of the block's first sequence in the whole sample; it sets the events' clock where the steps
+            have no times of their own.
     """
-    columns = {name: pa.array(np.ascontiguousarray(block.values[:, place])) for place, name in enumerate(features)}
     if layout == "nested":
         offsets = pa.array(block.offsets.astype(np.int32))
-        lists = {name: pa.ListArray.from_arrays(offsets, column) for name, column in columns.items()}
+        lists = {name: pa.ListArray.from_arrays(offsets, column) for name, column in block.columns.items()}
         return pa.table({"id": block.ids, **block.kept, **lists})
     rows = np.repeat(np.arange(block.num_sequences), block.lengths)
-    time = EVENTS_START + (first_row + rows) * BETWEEN_SEQUENCES + step_numbers(block.offsets) * BETWEEN_STEPS
     repeats = pa.array(rows)
     kept = {name: column.take(repeats) for name, column in block.kept.items()}
-    return pa.table({"id": block.ids.take(repeats), "time": pa.array(time), **kept, **columns})
+    columns = dict(block.columns)
+    if "time" not in columns:
+        clock = EVENTS_START + (first_row + rows) * BETWEEN_SEQUENCES + step_numbers(block.offsets) * BETWEEN_STEPS
+        columns["time"] = pa.array(clock)
+    time = columns.pop("time")
+    return pa.table({"id": block.ids.take(repeats), "time": time, **kept, **columns})
 
 
 def parquet_options(schema: pa.Schema, repeated: Sequence[str] = ()) -> dict[str, Any]:
     """Return how a table of `schema` is best stored.
 
     Distinct floats make dictionaries larger than the values; their bytes in streams compress by a fifth. Text and the
-    columns in `repeated` hold few values many times, which is what dictionaries are for.
+    columns in `repeated` hold few values many times, which is what dictionaries are for. Lists go by their elements.
     """
-    floats = [field.name for field in schema if pa.types.is_floating(field.type)]
-    lists = [f"{field.name}.list.element" for field in schema if pa.types.is_list(field.type)]
-    texts = [field.name for field in schema if pa.types.is_string(field.type)]
+    leaves = {
+        f"{field.name}.list.element" if pa.types.is_list(field.type) else field.name: (
+            field.type.value_type if pa.types.is_list(field.type) else field.type
+        )
+        for field in schema
+    }
+    texts = [path for path, kind in leaves.items() if pa.types.is_string(kind)]
     return {
         "compression": "zstd",
         "use_dictionary": list(dict.fromkeys([*texts, *repeated])),
-        "use_byte_stream_split": [*floats, *lists],
+        "use_byte_stream_split": [path for path, kind in leaves.items() if pa.types.is_floating(kind)],
     }
 
 
@@ -175,7 +180,7 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _pieces(blocks: Iterator[SequenceBlock], ends: Sequence[int]) -> Iterator[tuple[int, int, SequenceBlock]]:
+def _pieces(blocks: Iterator[SampleBlock], ends: Sequence[int]) -> Iterator[tuple[int, int, SampleBlock]]:
     """Cut blocks where a file ends: (place of the file, first row, sequences)."""
     place = first_row = 0
     for block in blocks:
@@ -188,7 +193,7 @@ def _pieces(blocks: Iterator[SequenceBlock], ends: Sequence[int]) -> Iterator[tu
             start = stop
 
 
-def _one_ahead(blocks: Iterator[SequenceBlock]) -> Iterator[SequenceBlock]:
+def _one_ahead(blocks: Iterator[SampleBlock]) -> Iterator[SampleBlock]:
     """Make the next block on another thread while the last one is being written."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         coming = pool.submit(next, blocks, None)

@@ -72,7 +72,8 @@ def evaluate(threads: int | None, **options: Any) -> None:
 
     Both splits are embedded as `seqembed run` does. The vectors are judged by TS2Vec's protocol (an RBF SVM on frozen
     vectors), a logistic regression, the nearest neighbour, and k-means; beside them, always, the same encoder
-    untrained, the raw values where all sequences are of one length, and the mean and spread of each feature.
+    untrained, the raw values where all sequences are of one length, the mean and spread of each feature, and, for a
+    model that reads categories, how often each occurs. Up to 20 classes are also listed one by one.
 
     --train and --test take a file, a directory or a glob, and may be repeated. Rows without a label or without steps
     are left out and counted.
@@ -92,14 +93,17 @@ def evaluate(threads: int | None, **options: Any) -> None:
 
 def _show(evaluation: "Evaluation", config: EvaluateConfig) -> None:
     from exporter.evaluate.output import json_text
-    from exporter.evaluate.table import lines_after, lines_before, table
+    from exporter.evaluate.table import class_table, lines_after, lines_before, table
 
     if config.json_path == STDOUT:
         click.echo(json_text(evaluation))
         return
     for line in lines_before(evaluation):
         click.echo(line)
-    Console().print(table(evaluation))
+    console = Console()
+    console.print(table(evaluation))
+    if (classes := class_table(evaluation)) is not None:
+        console.print(classes)
     for line in lines_after(evaluation):
         click.echo(line)
     for path in (config.json_path, config.plot_path):

@@ -127,19 +127,31 @@ class MeanAndSpread:
 
     def vectors(self, block: SequenceBlock) -> NDArray[np.floating]:
         """Return float64 (sequences, 3 * features + 1); a feature without any value counts as its mean."""
-        starts, lengths = block.offsets[:-1], block.lengths[:, None]
-        steps = self._scale(block.values).astype(np.float64)
-        known = ~np.isnan(steps)
-        steps[~known] = 0
-        counts = np.add.reduceat(known, starts, axis=0, dtype=np.float64)
-        means = np.add.reduceat(steps, starts, axis=0) / np.maximum(counts, 1)
-        away = np.where(known, steps - np.repeat(means, block.lengths, axis=0), 0)
-        spreads = np.sqrt(np.add.reduceat(away**2, starts, axis=0) / np.maximum(counts, 1))
-        return np.concatenate([means, spreads, 1 - counts / lengths, lengths], axis=1)
+        means, spreads, missing = moments(self._scale(block.values).astype(np.float64), block)
+        return np.concatenate([means, spreads, missing, block.lengths[:, None]], axis=1)
 
     def standardise(self) -> bool:
         """Return True: shares, lengths and moments have units of their own."""
         return True
+
+
+def moments(
+    steps: NDArray[np.float64], block: SequenceBlock
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean, standard deviation and share of missing values of each sequence, each float64 (sequences, features).
+
+    Args:
+        steps: float64 (steps, features); NaN is missing. A sequence with nothing else has mean and deviation 0.
+        block: The sequences they belong to, each of at least one step.
+    """
+    starts = block.offsets[:-1]
+    known = ~np.isnan(steps)
+    values = np.where(known, steps, 0)
+    counts = np.add.reduceat(known, starts, axis=0, dtype=np.float64)
+    means = np.add.reduceat(values, starts, axis=0) / np.maximum(counts, 1)
+    away = np.where(known, values - np.repeat(means, block.lengths, axis=0), 0)
+    spreads = np.sqrt(np.add.reduceat(away**2, starts, axis=0) / np.maximum(counts, 1))
+    return means, spreads, 1 - counts / block.lengths[:, None]
 
 
 class Standardisation:

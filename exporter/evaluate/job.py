@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 from data.contract import ModelContract
 from data.errors import InputError, UsageError
 from data.inputs import resolve_inputs
+from exporter.evaluate.bag import BagOfCategories
 from exporter.evaluate.config import EvaluateConfig
 from exporter.evaluate.controls import Control, MeanAndSpread, RawValues, Untrained, Vectors
 from exporter.evaluate.gather import gather
@@ -78,6 +79,8 @@ class _Evaluator:
         seeds = range(config.seed, config.seed + config.untrained_seeds)
         untrained = [Untrained(self._bundle, self._contract, seed, config.threads) for seed in seeds]
         plain: list[Control] = [RawValues(self._contract), MeanAndSpread(self._contract)]
+        if self._contract.schema.categorical:
+            plain.append(BagOfCategories(self._contract))
         trained = tuple(
             read_vectors(split, rows, config.model) for split, rows in zip(self._splits, self._rows, strict=True)
         )
@@ -137,6 +140,7 @@ class _Evaluator:
                 encoder_rows_per_second=sum(control.num_rows for control in untrained) / seconds if seconds else None,
                 threads=config.threads,
             ),
+            classes=tuple(self._names[number] for number in np.unique(task.test)),
             rows=tuple(rows),
             verdict=verdict(rows[0], rows[1], rows[2:]),
         )

@@ -9,10 +9,17 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from exporter.evaluate.bag import BAG
 from exporter.evaluate.report import METRICS, TRAINED, UNTRAINED, Evaluation, Metric, Row
 
 # Okabe & Ito (2008), "Color universal design": told apart by colour-blind readers; the controls stay quiet.
-_COLOURS = {TRAINED: "#0072B2", UNTRAINED: "#E69F00", "raw values": "#8C8C8C", "mean and spread": "#BDBDBD"}
+_COLOURS = {
+    TRAINED: "#0072B2",
+    UNTRAINED: "#E69F00",
+    "raw values": "#8C8C8C",
+    "mean and spread": "#BDBDBD",
+    BAG: "#56B4E9",
+}
 _INK, _GREY, _PALE = "#222222", "#6A6A6A", "#E4E4E4"
 _SMALL, _NORMAL, _LARGE = 9, 10.5, 13  # points
 WIDTH, HEIGHT, DPI = 10.0, 4.6, 120  # inches, inches, dots per inch

@@ -60,12 +60,14 @@ class Accuracy:
     Attributes:
         accuracy: Share that is right, 0…1.
         balanced: Mean over the test classes of the share of each that is right, 0…1.
+        recalls: float64 (test classes), share of each test class that is right, 0…1, in rising order of the classes.
         right: bool (m), row by row.
         penalty: The SVM's C; None for other classifiers.
     """
 
     accuracy: float
     balanced: float
+    recalls: NDArray[np.float64]
     right: NDArray[np.bool_]
     penalty: float | None = None
 
@@ -165,8 +167,8 @@ def cluster_agreement(test: NDArray[np.float64], task: Task) -> float | None:
 
 def _accuracy(found: NDArray[np.int64], expected: NDArray[np.int64], penalty: float | None = None) -> Accuracy:
     right = found == expected
-    balanced = float(np.mean([right[expected == label].mean() for label in np.unique(expected)]))
-    return Accuracy(float(right.mean()), balanced, right, penalty)
+    recalls = np.array([right[expected == label].mean() for label in np.unique(expected)])
+    return Accuracy(float(right.mean()), float(recalls.mean()), recalls, right, penalty)
 
 
 @contextmanager

@@ -1,16 +1,20 @@
 """What an evaluation found, and its JSON."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.evaluate.protocols import MAX_SEARCH_ROWS, Accuracy, Scores
 
 FORMAT_VERSION = 1
 Metric = Literal["svm", "logistic", "nearest", "clusters"]
+Classifier = Literal["svm", "logistic", "nearest"]
+CLASSIFIERS: tuple[Classifier, ...] = ("svm", "logistic", "nearest")
 METRICS: dict[Metric, str] = {"svm": "SVM", "logistic": "logistic", "nearest": "1-NN", "clusters": "ARI"}
 TRAINED, UNTRAINED = "trained encoder", "untrained encoder"
 
@@ -48,12 +52,19 @@ class Row:
         values = self.values(metric)
         return float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
+    def recalls(self, classifier: Classifier) -> NDArray[np.float64] | None:
+        """Return the share of each test class that is right, mean over the draws, float64 (classes)."""
+        if not self.scores:
+            return None
+        found: NDArray[np.float64] = np.mean([getattr(scores, classifier).recalls for scores in self.scores], axis=0)
+        return found
+
+    def to_json(self, classes: Sequence[str]) -> dict[str, Any]:
+        """Return plain values; `classes` names those of the test rows."""
         value: dict[str, Any] = {"name": self.name, "width": self.width, "absent": self.absent}
         if self.seeds:
             value["seeds"] = list(self.seeds)
-        value["scores"] = [_scores_json(scores) for scores in self.scores]
+        value["scores"] = [_scores_json(scores, classes) for scores in self.scores]
         value["mean"] = {metric: self.mean(metric) for metric in METRICS}
         value["standard_error"] = {metric: self.standard_error(metric) for metric in METRICS}
         return value
@@ -142,6 +153,7 @@ class Evaluation:
         majority: Accuracy of always naming the most frequent training class.
         majority_label: That class.
         encoding: What embedding cost.
+        classes: Of the test rows, in the order of every `Accuracy.recalls`.
         rows: The table, the trained encoder first.
         verdict: What training bought.
     """
@@ -158,6 +170,7 @@ class Evaluation:
     majority: float
     majority_label: str
     encoding: Encoding
+    classes: tuple[str, ...]
     rows: tuple[Row, ...]
     verdict: Verdict
 
@@ -177,16 +190,17 @@ class Evaluation:
             "chance": self.chance,
             "majority": {"label": self.majority_label, "accuracy": self.majority},
             "encoding": {**asdict(self.encoding), "rows_per_second": self.encoding.rows_per_second},
-            "rows": [row.to_json() for row in self.rows],
+            "rows": [row.to_json(self.classes) for row in self.rows],
             "verdict": asdict(self.verdict),
         }
 
 
-def _scores_json(scores: Scores) -> dict[str, Any]:
+def _scores_json(scores: Scores, classes: Sequence[str]) -> dict[str, Any]:
     value: dict[str, Any] = {}
-    for name in ("svm", "logistic", "nearest"):
+    for name in CLASSIFIERS:
         found: Accuracy = getattr(scores, name)
-        value[name] = {"accuracy": found.accuracy, "balanced_accuracy": found.balanced}
+        recalls = dict(zip(classes, found.recalls.tolist(), strict=True))
+        value[name] = {"accuracy": found.accuracy, "balanced_accuracy": found.balanced, "recall": recalls}
     # JSON has no infinity: a C that was not searched is null.
     penalty = scores.svm.penalty
     value["svm"]["C"] = penalty if penalty is not None and math.isfinite(penalty) else None

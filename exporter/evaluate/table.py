@@ -1,10 +1,13 @@
 """An evaluation as people read it on a terminal."""
 
+from rich.markup import escape
 from rich.table import Table
 
 from exporter.evaluate.protocols import MAX_SEARCH_ROWS
-from exporter.evaluate.report import METRICS, Evaluation, Metric, Row, SplitCounts
+from exporter.evaluate.report import CLASSIFIERS, METRICS, Evaluation, Metric, Row, SplitCounts
 
+MOST_CLASSES = 20  # that are listed one by one
+_FEWEST_CLASSES = 3
 _MOST_NAMED = 5  # unseen labels that are spelt out
 
 
@@ -15,6 +18,24 @@ def table(evaluation: Evaluation) -> Table:
         column.justify = "right"
     for row in evaluation.rows:
         shown.add_row(row.name, *(_cell(row, metric) for metric in METRICS))
+    return shown
+
+
+def class_table(evaluation: Evaluation) -> Table | None:
+    """Return the share of each class that is told, in percent, by the classifier that does best on the trained vectors.
+
+    None where there are more than `MOST_CLASSES`, or fewer than three: of two, accuracy says enough.
+    """
+    if not _FEWEST_CLASSES <= len(evaluation.classes) <= MOST_CLASSES:
+        return None
+    trained = evaluation.rows[0]
+    best = max(CLASSIFIERS, key=lambda classifier: trained.mean(classifier) or 0.0)
+    columns = [(row.name, found) for row in evaluation.rows if (found := row.recalls(best)) is not None]
+    shown = Table(f"{escape(evaluation.label)}, by {METRICS[best]}", *(name for name, _ in columns))
+    for column in shown.columns[1:]:
+        column.justify = "right"
+    for place, name in enumerate(evaluation.classes):
+        shown.add_row(escape(name), *(f"{found[place]:.1%}" for _, found in columns))
     return shown
 
 

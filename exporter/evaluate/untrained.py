@@ -1,9 +1,9 @@
 """The same encoder as if it had never been trained: the graph of a bundle with freshly drawn weights, in memory only.
 
 What stands before the first weights of the graph (standardisation, imputation, frames) comes from the data's moments
-and stays. From there on, recurrent weights and dense kernels are drawn as Keras draws them, and learned scales and
-offsets (normalisation layers, biases) become 1 and 0. Golden sequences do not hold for such a graph: it is embedded
-with the runner's encoder directly, and is never written anywhere.
+and stays. From there on, recurrent weights and dense kernels are drawn as Keras draws them, tables of categories as the
+trainer draws them, and learned scales and offsets (normalisation layers, biases) become 1 and 0. Golden sequences do
+not hold for such a graph: it is embedded with the runner's encoder directly, and is never written anywhere.
 """
 
 from typing import Any
@@ -17,6 +17,7 @@ _KERNELS = ("MatMul", "Gemm")
 _OFFSETS = ("Add", "Sub")
 _SCALES = ("Mul", "Div")
 _RECURRENT_SLOTS = (1, 2, 3)  # W, R and B, as ONNX orders an LSTM's and a GRU's inputs
+_TABLE_SPREAD = 0.5  # the trainer's embeddings of categories begin as normal numbers of this standard deviation
 _FORGET_GATE = 2  # ONNX orders an LSTM's gates i, o, f, c
 
 
@@ -29,7 +30,8 @@ def untrained_bundle(bundle: bytes, seed: int) -> bytes:
 
     Kernels are Glorot uniform over the whole kernel (all gates together), recurrent kernels orthogonal, biases 0 with
     1 for an LSTM's forget gate: Keras's defaults. Sources: Glorot & Bengio (2010); Saxe et al. (2014, arXiv
-    1312.6120); Jozefowicz et al. (2015) for the forget gate.
+    1312.6120); Jozefowicz et al. (2015) for the forget gate. A table that categories are looked up in (Gather from
+    float numbers) becomes normal numbers of standard deviation 0.5.
 
     Args:
         bundle: Bytes of the trained bundle; its golden sequences no longer hold for what is returned.
@@ -75,6 +77,9 @@ class _Redraw:
             for slot in weights:
                 array = self._array(node, slot)
                 self._replace(node, place, slot, self._glorot(array) if array.ndim > 1 else np.zeros_like(array))
+            learned = True
+        elif node.op_type == "Gather" and 0 in weights and self._array(node, 0).ndim == 2:
+            self._replace(node, place, 0, self._random.normal(0, _TABLE_SPREAD, size=self._array(node, 0).shape))
             learned = True
         elif learned:
             self._scales_and_offsets(node, place, weights)

@@ -105,6 +105,12 @@ def _print_summary(report: RunReport, out: str) -> None:
     )
     if counts.rows_truncated:
         click.echo(f"{counts.rows_truncated:,} sequences were longer than the model takes and were truncated")
+    for field in report.unknown_shares:
+        known = f"{field.name}: {field.share:.1%} of the steps hold values unknown to the model"
+        if field.drifted:
+            click.secho(f"WARNING {known}, in training {field.trained:.1%}: train again on newer data", fg="yellow")
+        else:
+            click.echo(f"{known} (in training {field.trained:.1%})")
     for _, reason in report.skipped_files:
         click.secho(f"SKIPPED FILE {reason}", fg="yellow")
     for names, why in ((report.orphans, "its input is gone"), (report.beyond, "it lies beyond --limit")):

@@ -24,6 +24,9 @@ def sample(name: str, out: str, rows: int | None, seed: int | None, layout: Layo
     ramps            400 short rising lines of four kinds with a little noise, 1 feature.
     telemetry        10,000 windows of 5 to 100 steps from six devices, 8 features;
                      ask for millions: memory stays the same.
+    transactions     6,000 customers with 20 to 200 payments each: time, category, type, amount.
+                     Six kinds of customers in the column `label`; `order` and `timing` differ
+                     from `plain` in the order of payments and of gaps between them alone.
 
     All but japanese-vowels are generated, and take --seed, --layout and --files. In the events layout a
     sequence without steps has no rows. Files that this command did not write are never replaced.
@@ -34,6 +37,7 @@ def sample(name: str, out: str, rows: int | None, seed: int | None, layout: Layo
       seqembed sample moving-ones --out ones.parquet --rows 5000 --seed 7
       seqembed sample telemetry --out sensors --rows 1000000 --files 8
       seqembed sample telemetry --out events.parquet --layout events
+      seqembed sample transactions --out payments --layout events --files 2
     """  # noqa: D301 - click takes the backspace character itself for "leave these lines as they are"
     options = SampleOptions(rows=rows, seed=seed, layout=layout, files=files)
     written = write_sample(name, out, options)

@@ -68,7 +68,7 @@ class LocalEngine:
         of threads.
         """
         schema = self._encoder.contract.schema
-        max_steps = max(1, MAX_WINDOW_VALUES // schema.num_features)
+        max_steps = max(1, MAX_WINDOW_VALUES // (schema.num_features + schema.num_fields))
         source = read_ahead(windows(blocks, MAX_WINDOW_SEQUENCES, max_steps), _DECODED_AHEAD)
         in_flight: deque[tuple[EmbeddedWindow, list[Future[None]]]] = deque()
         try:
@@ -97,7 +97,7 @@ class LocalEngine:
 
     def _embed_batch(self, window: EmbeddedWindow, rows: NDArray[np.int64]) -> None:
         batch = pad(window.block, rows)
-        window.embeddings[rows] = self._encoder.embed(batch.values, batch.lengths)
+        window.embeddings[rows] = self._encoder.embed(batch.values, batch.lengths, batch.categories)
 
 
 def _finished(item: tuple[EmbeddedWindow, list[Future[None]]]) -> EmbeddedWindow:

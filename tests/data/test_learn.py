@@ -220,3 +220,21 @@ def test_a_schema_survives_json(tmp_path: Path) -> None:
     }
     schema = learn(write(tmp_path / "a.parquet", columns), time_column="at", categorical=["n"])
     assert SequenceSchema.from_json(schema.to_json()) == schema
+
+
+KINDS = [
+    pa.list_(pa.string()),
+    pa.large_list(pa.large_string()),
+    pa.list_(pa.string(), 2),
+    pa.list_(pa.dictionary(pa.int8(), pa.string())),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_bad_rows_show_text_not_dictionaries(tmp_path: Path, kind: pa.DataType) -> None:
+    file = write(tmp_path / "a.parquet", {"id": pa.array([1, None]), "kind": pa.array([["a", "b"], ["b", "c"]], kind)})
+    block = read(file, learn(file))
+    ((_, bad),) = block.bad
+    assert bad.raw.to_pylist() == [{"id": None, "kind": ["b", "c"]}]
+    assert not pa.types.is_dictionary(bad.raw.column("kind").type.value_type)
+    np.testing.assert_array_equal(block.categories[:, 0], [3, 2])

@@ -17,8 +17,8 @@ from data.synthetic.recipe import CHUNK_ROWS, Recipe, blocks
 GENERATED = sorted(RECIPES)
 
 
-def steps_of(table: pa.Table, row: int, features: tuple[str, ...]) -> np.ndarray:
-    return np.array([table[name][row].as_py() for name in features], dtype=np.float32).T.reshape(-1, len(features))
+def steps_of(table: pa.Table, row: int, columns: tuple[str, ...]) -> np.ndarray:
+    return np.array([table[name][row].as_py() for name in columns], dtype=np.float32).T.reshape(-1, len(columns))
 
 
 def digest(path: Path) -> str:
@@ -45,15 +45,16 @@ def test_the_first_rows_stay_when_more_are_asked_for(name, tmp_path):
 
 @pytest.mark.parametrize("name", GENERATED)
 def test_events_hold_the_sequences_of_the_nested_layout(name, tmp_path):
-    features = RECIPES[name].features
+    columns = RECIPES[name].columns
     for layout in ("nested", "events"):
         write_sample(name, str(tmp_path / f"{layout}.parquet"), SampleOptions(rows=80, seed=3, layout=layout))
     nested, events = (pq.read_table(tmp_path / f"{layout}.parquet") for layout in ("nested", "events"))
     assert events.schema.field("time").type == pa.timestamp("ms")
-    kept = [column for column in nested.column_names if column not in (*features, "id")]
+    kept = [column for column in nested.column_names if column not in (*columns, "id")]
     for row, sequence_id in enumerate(nested["id"].to_pylist()):
         own = events.filter(pc.equal(events["id"], pa.scalar(sequence_id, events["id"].type)))
-        np.testing.assert_array_equal(np.stack([own[f] for f in features], axis=1), steps_of(nested, row, features))
+        for column in columns:
+            assert own[column].combine_chunks().equals(nested[column][row].values)
         assert (np.diff(own["time"].to_numpy()) > np.timedelta64(0)).all()
         assert all(set(own[column].to_pylist()) <= {nested[column][row].as_py()} for column in kept)
 
@@ -82,12 +83,12 @@ def test_counts_are_of_what_the_files_hold(tmp_path):
 def test_moving_ones_moves_a_one_and_then_none(tmp_path):
     write_sample("moving-ones", str(tmp_path / "ones.parquet"))
     table = pq.read_table(tmp_path / "ones.parquet")
-    features = RECIPES["moving-ones"].features
+    columns = RECIPES["moving-ones"].columns
     expected = np.vstack([np.eye(8), np.zeros((2, 8))]).astype(np.float32)
     lengths = pc.list_value_length(table["f0"]).to_pylist()
     assert sorted(set(lengths)) == list(range(11))
     for row in range(200):
-        np.testing.assert_array_equal(steps_of(table, row, features), expected[: lengths[row]])
+        np.testing.assert_array_equal(steps_of(table, row, columns), expected[: lengths[row]])
 
 
 def test_ramps_are_the_four_named_lines_with_a_little_noise(tmp_path):
@@ -105,6 +106,10 @@ def test_ramps_are_the_four_named_lines_with_a_little_noise(tmp_path):
     assert 0.009 < errors.std() < 0.011
 
 
+def values_of(block):
+    return np.stack([column.to_numpy() for column in block.columns.values()], axis=1)
+
+
 @pytest.fixture(scope="module")
 def windows():
     return next(blocks(telemetry.RECIPE, 10_000, seed=0))
@@ -119,7 +124,7 @@ def test_telemetry_lengths_are_lognormal_between_their_bounds(windows):
 
 
 def test_telemetry_is_autocorrelated_and_of_equal_spread_at_every_step(windows):
-    signals = (windows.values - telemetry.LEVEL) / telemetry.SCALE
+    signals = (values_of(windows) - telemetry.LEVEL) / telemetry.SCALE
     first = windows.offsets[:-1]
     for feature in range(telemetry.NUM_FEATURES):
         assert np.corrcoef(signals[first, feature], signals[first + 1, feature])[0, 1] > 0.6
@@ -128,7 +133,7 @@ def test_telemetry_is_autocorrelated_and_of_equal_spread_at_every_step(windows):
 
 def test_telemetry_devices_differ(windows):
     # The wave's phase is random and its strength is the device's own, so spread tells devices apart.
-    signals = (windows.values - telemetry.LEVEL) / telemetry.SCALE
+    signals = (values_of(windows) - telemetry.LEVEL) / telemetry.SCALE
     devices = np.array(windows.kept["device"].to_pylist())
     spreads = np.stack([signals[windows.offsets[:-1]][devices == name].std(axis=0) for name in telemetry.DEVICES])
     assert np.ptp(spreads, axis=0).max() > 0.2

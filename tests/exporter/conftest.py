@@ -12,7 +12,7 @@ from data.contract import ModelContract, TrainingData
 from data.layout import RunLayout
 from data.profile import ProfileAccumulator, SequenceProfile
 from data.sample_rows import write_sequences
-from data.schema import Feature, SequenceSchema
+from data.schema import CategoricalField, Feature, SequenceSchema
 from data.sequences import LengthPolicy, SequenceBlock
 from exporter.bundle import assemble
 from exporter.convert import convert
@@ -66,10 +66,13 @@ def profile(rows: SequenceBlock) -> SequenceProfile:
     return accumulator.finish()
 
 
-def contract_for(model: EncoderModel, profile: SequenceProfile) -> ModelContract:
+def contract_for(
+    model: EncoderModel, profile: SequenceProfile, fields: tuple[CategoricalField, ...] = ()
+) -> ModelContract:
     """Return what a trainer would write for `model`."""
+    features = tuple(Feature(f"f{i}", f"f{i}") for i in range(model.num_features))
     return ModelContract(
-        schema=SequenceSchema("id", tuple(Feature(f"f{i}", f"f{i}") for i in range(model.num_features)), "nested"),
+        schema=SequenceSchema("id", features, "nested", categorical=fields),
         length_policy=LengthPolicy(),
         embedding_dim=model.embedding_dim,
         architecture={"cell": "any"},
@@ -113,7 +116,12 @@ def enliven() -> Callable[..., Any]:
 def exported(tmp_path_factory: pytest.TempPathFactory, profile: SequenceProfile) -> Callable[..., Exported]:
     """Return a function that saves a Keras model, loads and converts it, and opens it in ONNX Runtime."""
 
-    def export(keras_model: Any, opset: int = 17) -> Exported:
+    def export(
+        keras_model: Any,
+        opset: int = 17,
+        fields: tuple[CategoricalField, ...] = (),
+        profile: SequenceProfile = profile,
+    ) -> Exported:
         path = tmp_path_factory.mktemp("model") / "encoder.keras"
         keras_model.save(path)
         model = replace(load_encoder(path), fill=np.array(profile.mean, np.float32))
@@ -126,8 +134,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory, profile: SequenceProfile)
             opset=opset,
             source="model",
             frame=model.frame,
+            num_ids=[field.num_ids for field in fields],
         )
-        contract = contract_for(model, profile)
+        contract = contract_for(model, profile, fields)
         encoder = Encoder.from_bytes(assemble(graph, contract), source="model")
         return Exported(model, KerasReference(model), graph, structure, contract, encoder)
 

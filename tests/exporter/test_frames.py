@@ -80,7 +80,7 @@ def test_alone_equals_batched_shuffled_and_padded(
     together = np.empty_like(alone)
     together[order] = encoder.embed(batch.values, batch.lengths)
     assert np.isfinite(alone).all()
-    np.testing.assert_allclose(together, alone, rtol=2e-6, atol=2e-6)
+    np.testing.assert_allclose(together, alone, rtol=5e-6, atol=5e-6)  # float32 sums in another order
 
 
 def test_each_step_of_a_frame_counts_and_each_place_in_it(framed: Any) -> None:

@@ -112,9 +112,9 @@ def test_lengths_from_one_to_the_longest_are_tried(
     seen: list[tuple[int, int, int]] = []
     embed = Encoder.embed
 
-    def watched(self: Encoder, values: Any, lengths: Any) -> Any:
+    def watched(self: Encoder, values: Any, lengths: Any, categories: Any) -> Any:
         seen.extend((int(length), len(values), values.shape[1]) for length in lengths)
-        return embed(self, values, lengths)
+        return embed(self, values, lengths, categories)
 
     monkeypatch.setattr(Encoder, "embed", watched)
     long = replace(profile, length_quantiles=(1, 1, 1, 3, 6, 10, 20, 30, 40))

@@ -200,7 +200,6 @@ ODD = [
     ("schema.id", 5),
     ("schema.id", "x"),
     ("schema.layout", "sideways"),
-    ("schema.time", "t"),
     ("schema.time", ["t"]),
     ("schema.features", []),
     ("schema.features", 7),

@@ -102,6 +102,11 @@ def test_the_json_tells_everything_and_is_the_same_twice(evaluate: Callable) -> 
     assert untrained["mean"]["svm"] == pytest.approx(np.mean(svm))
     assert untrained["standard_error"]["svm"] == pytest.approx(np.std(svm, ddof=1) / 2**0.5)
     assert row(found, "raw values")["absent"] == "sequences differ in length"
+    assert "bag of categories" not in [one["name"] for one in found["rows"]]
+    judged = row(found, "trained encoder")["scores"][0]["svm"]
+    assert list(judged["recall"]) == ["0", "1", "2", "9"]
+    assert judged["recall"]["9"] == 0
+    assert np.mean(list(judged["recall"].values())) == pytest.approx(judged["balanced_accuracy"])
     again = figures(evaluate(train, test, "--threads", 1))
     for key in ("rows", "verdict", "train", "test"):
         assert again[key] == found[key]

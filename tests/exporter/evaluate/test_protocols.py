@@ -69,6 +69,7 @@ def test_a_class_that_training_lacks_is_always_wrong() -> None:
     assert scores.svm.accuracy == 0.5
     assert not scores.nearest.right[:30].any()
     assert scores.svm.balanced == pytest.approx(3 / 4)  # three classes right, the fourth wrong
+    np.testing.assert_array_equal(scores.svm.recalls, [1, 1, 1, 0])
 
 
 def test_balanced_accuracy_weighs_classes_alike() -> None:
@@ -80,6 +81,7 @@ def test_balanced_accuracy_weighs_classes_alike() -> None:
     found = svm_accuracy(train, test[rare], task(classes, expected))
     assert found.accuracy == pytest.approx(10 / 11)
     assert found.balanced == 0.5
+    assert sorted(found.recalls) == [0, 1]
 
 
 def test_odd_vectors_do_not_stop_the_protocols() -> None:

@@ -151,6 +151,35 @@ def test_equal_constants_shared_by_two_nodes_are_drawn_apart(tiny: Tiny) -> None
     assert kernel not in drawn
 
 
+def test_tables_of_categories_are_drawn_as_the_trainer_draws_them() -> None:
+    random = np.random.default_rng(0)
+    constants = {
+        "table": random.normal(3, 9, size=(400, 16)).astype(np.float32),
+        "kernel": random.normal(3, 9, size=(16, 4)).astype(np.float32),
+        "moments": np.array([7.0, 8.0], np.float32),  # picked from a list, not looked up in a table
+        "first": np.array(0, np.int64),
+    }
+    make = onnx.helper.make_node
+    nodes = [
+        make("Gather", ["moments", "first"], ["mean"]),
+        make("Gather", ["table", "categories"], ["looked_up"]),
+        make("Sub", ["looked_up", "mean"], ["centred"]),
+        make("MatMul", ["centred", "kernel"], ["embedding"]),
+    ]
+    ids = onnx.helper.make_tensor_value_info("categories", onnx.TensorProto.INT32, ["batch", "time"])
+    out = onnx.helper.make_tensor_value_info("embedding", onnx.TensorProto.FLOAT, ["batch", "time", 4])
+    initializers = [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()]
+    graph = onnx.helper.make_graph(nodes, "looks-up", [ids], [out], initializers)
+    bundle = onnx.helper.make_model(graph).SerializeToString()
+    (mean, table, kernel), (_, other, _) = (floats(untrained_bundle(bundle, seed)) for seed in (0, 1))
+    np.testing.assert_array_equal(mean, constants["moments"])
+    assert table.shape == (400, 16)
+    assert table.std() == pytest.approx(0.5, rel=0.05)
+    assert table.mean() == pytest.approx(0, abs=0.03)
+    assert not np.array_equal(table, other)
+    assert np.abs(kernel).max() < 1
+
+
 def test_weights_of_an_unknown_kind_are_refused(tiny: Tiny) -> None:
     model = onnx.load(tiny.bundle)
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(6, np.float32), "slopes"))

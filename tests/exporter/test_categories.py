@@ -1,0 +1,231 @@
+"""Encoders that read categories: equality with Keras, the laws of an embedding, and the form of the graph."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from data.batching import pad
+from data.errors import BundleError, QualityGateError
+from data.profile import ProfileAccumulator, SequenceProfile
+from data.schema import CategoricalField
+from data.sequences import SequenceBlock
+from data.vocabulary import Vocabulary
+from exporter.bundle import assemble
+from exporter.draws import as_block, draw_sequences
+from exporter.golden import golden_sequences
+from exporter.libraries import keras, onnx
+from exporter.parity import measure_parity
+from exporter.structure import check_structure
+from runner.encoder import Encoder
+from trainer.config import ModelConfig
+from trainer.model import build_encoder
+
+TOLERANCE = 1e-5
+WORDS = Vocabulary("string", ("b", "a", "c"), (50, 30, 10), num_unknown=5, num_missing=5)
+CODES = Vocabulary("integer", tuple(range(40)), tuple(range(80, 0, -2)), num_unknown=0, num_missing=0)
+FIELDS = (CategoricalField("word", "word", WORDS), CategoricalField("code", "code", CODES))
+# What the recurrent layers read and how: numbers and categories, or categories alone; each cell, pooling and frame.
+CASES = [
+    (3, {"cell": "lstm", "pooling": "concat", "reads": "both", "scaling": "sequence"}),
+    (3, {"cell": "gru", "pooling": "last", "layers": 2, "frame": 3, "bidirectional": False, "embedding_dim": 5}),
+    (0, {"cell": "lstm", "pooling": "mean", "frame": 2, "scaling": "sequence"}),
+    (0, {"cell": "gru", "pooling": "max", "embedding_dim": 4}),
+]
+
+
+def profile_of(block: SequenceBlock) -> SequenceProfile:
+    """Return the statistics of a block."""
+    accumulator = ProfileAccumulator(block.values.shape[1])
+    accumulator.update(block)
+    return accumulator.finish()
+
+
+def random_block(lengths: list[int], num_features: int, seed: int) -> SequenceBlock:
+    """Return sequences with any id of both fields in them."""
+    random = np.random.default_rng(seed)
+    values = random.normal(scale=3, size=(sum(lengths), num_features)).astype(np.float32)
+    values[random.random(values.shape) < 0.1] = np.nan
+    ids = [random.integers(field.num_ids, size=sum(lengths)) for field in FIELDS]
+    return as_block(values, np.array(lengths), np.stack(ids, axis=1).astype(np.int32))
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0]}-{'-'.join(map(str, case[1].values()))}")
+def made(request: pytest.FixtureRequest, exported: Callable[..., Any], enliven: Callable[..., Any]) -> Any:
+    """Return what was exported of such an encoder."""
+    num_features, options = request.param
+    profile = profile_of(random_block(list(range(1, 13)), num_features, seed=3))
+    plain = {"units": 6, "reads": "values", "scaling": "data", "embedding_dim": None}
+    model = build_encoder(ModelConfig(**plain | options), profile, None, FIELDS)
+    return exported(enliven(model), fields=FIELDS, profile=profile)
+
+
+def parity_of(made: Any, encoder: Encoder | None = None) -> Any:
+    rows = random_block([1, 12, *range(1, 30)], made.model.num_features, seed=8)
+    profile = made.contract.training.profile
+    return measure_parity(made.reference, encoder or made.encoder, rows, profile, tolerance=TOLERANCE, seed=1)
+
+
+def test_equal_to_keras_with_one_lookup_a_field_before_native_nodes(made: Any) -> None:
+    assert parity_of(made).max_difference <= TOLERANCE
+    counts, graph = made.structure.op_counts, made.graph.graph
+    assert counts["Gather"] == 2
+    assert made.structure.num_recurrent >= 1
+    assert not {"Loop", "Scan", "If"} & set(counts)
+    names = [tensor.name for tensor in graph.input]
+    assert names == (["values"] if made.model.num_features else []) + ["categories", "lengths"]
+    shape = next(t for t in graph.input if t.name == "categories").type.tensor_type.shape
+    assert [d.dim_param or d.dim_value for d in shape.dim] == ["batch", "time", 2]
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    lengths=st.lists(st.integers(1, 20), min_size=1, max_size=12),
+    seed=st.integers(0, 2**32 - 1),
+    extra=st.integers(0, 20),
+    garbage=st.sampled_from([-1, -(2**31), 2**31 - 1, 42, 5]),
+)
+def test_alone_equals_batched_shuffled_and_padded(
+    made: Any, lengths: list[int], seed: int, extra: int, garbage: int
+) -> None:
+    encoder, block = made.encoder, random_block(lengths, made.model.num_features, seed)
+    singles = [pad(block, np.array([place])) for place in range(len(lengths))]
+    alone = np.concatenate([encoder.embed(one.values, one.lengths, one.categories) for one in singles])
+    order = np.random.default_rng(seed).permutation(len(lengths))
+    batch = pad(block, order, max(lengths) + extra)
+    padding = np.arange(batch.categories.shape[1]) >= batch.lengths[:, None]
+    batch.categories[padding] = garbage
+    batch.values[padding] = np.nan
+    together = np.empty_like(alone)
+    together[order] = encoder.embed(batch.values, batch.lengths, batch.categories)
+    assert np.isfinite(alone).all()
+    np.testing.assert_allclose(together, alone, rtol=2e-6, atol=2e-6)
+
+
+def test_keras_itself_is_not_moved_by_what_stands_in_the_padding(made: Any) -> None:
+    batch = pad(random_block([3, 9, 6], made.model.num_features, seed=1), np.arange(3), 11)
+    inputs = {"values": batch.values, "categories": batch.categories, "lengths": batch.lengths}
+    inputs = {name: inputs[name] for name in made.model.interface}
+    expected = np.asarray(made.model.call(inputs))
+    padding = np.arange(11) >= batch.lengths[:, None]
+    for garbage in (-(2**31), 2**31 - 1):
+        batch.categories[padding] = garbage
+        np.testing.assert_array_equal(np.asarray(made.model.call(inputs)), expected)
+
+
+def test_each_step_and_each_id_counts(made: Any) -> None:
+    """The law above would hold for an encoder that ignores its categories."""
+    block = random_block([8], made.model.num_features, seed=2)
+    base = made.encoder.embed(*as_inputs(block))
+    for step in (0, 4, 7):
+        for place, field in enumerate(FIELDS):
+            for other in {0, 1, field.num_ids - 1} - {int(block.categories[step, place])}:
+                changed = block.categories.copy()
+                changed[step, place] = other
+                moved = made.encoder.embed(*as_inputs(replace(block, categories=changed)))
+                assert np.abs(moved - base).max() > 1e-6
+
+
+def as_inputs(block: SequenceBlock) -> tuple[Any, Any, Any]:
+    batch = pad(block, np.arange(block.num_sequences))
+    return batch.values, batch.lengths, batch.categories
+
+
+@pytest.mark.parametrize("strange", [-1, -5, 42, 2**31 - 1])
+def test_an_id_that_no_vocabulary_gives_is_refused_and_not_read(made: Any, strange: int) -> None:
+    block = random_block([8], made.model.num_features, seed=2)
+    block.categories[3, 1] = strange
+    with pytest.raises(BundleError, match=r"categories \(1, 8, 2\).*[Ii]ndices"):
+        made.encoder.embed(*as_inputs(block))
+
+
+def test_categories_cannot_be_left_out(made: Any) -> None:
+    values, lengths, _ = as_inputs(random_block([8], made.model.num_features, seed=2))
+    with pytest.raises(ValueError, match="reads categories, 2 a step; none are given"):
+        made.encoder.embed(values, lengths)
+
+
+def test_golden_sequences_hold_ids_and_replay(made: Any) -> None:
+    golden = golden_sequences(made.reference, made.encoder, made.contract.training.profile, seed=0)
+    assert all(one.categories is not None and one.categories.shape == (len(one.values), 2) for one in golden)
+    contract = replace(made.contract, golden=golden)
+    again = Encoder.from_bytes(assemble(made.graph, contract), source="model")
+    assert again.replay_golden() <= 1e-6
+    for one, other in zip(again.contract.golden, golden, strict=True):
+        np.testing.assert_array_equal(one.categories, other.categories)
+    moved = tuple(replace(one, categories=(one.categories + 1) % 5) for one in golden)
+    spoiled = Encoder.from_bytes(assemble(made.graph, replace(contract, golden=moved)), source="model")
+    with pytest.raises(BundleError, match="golden sequences come out differently"):
+        spoiled.replay_golden()
+
+
+def test_a_spoiled_table_does_not_pass(made: Any) -> None:
+    """Rows swapped at the end of a table, where only rare values are looked up."""
+    graph = onnx.ModelProto()
+    graph.CopyFrom(made.graph)
+    table = next(t for t in graph.graph.initializer if list(t.dims)[:1] == [FIELDS[1].num_ids] and len(t.dims) == 2)
+    array = onnx.numpy_helper.to_array(table).copy()
+    array[[-1, -2]] = array[[-2, -1]]
+    table.CopyFrom(onnx.numpy_helper.from_array(array, table.name))
+    with pytest.raises(QualityGateError, match="the conversion is at fault"):
+        parity_of(made, Encoder.from_bytes(assemble(graph, made.contract), source="spoiled"))
+
+
+@pytest.mark.parametrize("num_ids", [[5], [5, 41], [42, 42], [5, 42, 42], []])
+def test_each_field_needs_a_table_as_long_as_its_vocabulary(made: Any, num_ids: list[int]) -> None:
+    def check(num_ids: list[int]) -> Any:
+        return check_structure(
+            made.graph,
+            num_features=made.model.num_features,
+            embedding_dim=made.model.embedding_dim,
+            num_recurrent=made.structure.num_recurrent,
+            opset=17,
+            source="model",
+            frame=made.model.frame,
+            num_ids=num_ids,
+        )
+
+    assert check([5, 42]).op_counts["Gather"] == 2
+    with pytest.raises(BundleError, match=r"tables of .*5.* rows, expected one table for each field"):
+        check(num_ids)
+
+
+@pytest.mark.parametrize("opset", [13, 18])
+def test_any_opset(exported: Callable[..., Any], enliven: Callable[..., Any], opset: int) -> None:
+    profile = profile_of(random_block([5, 6], 2, seed=3))
+    model = enliven(build_encoder(ModelConfig(units=4, embedding_dim=3), profile, None, FIELDS))
+    assert parity_of(exported(model, opset=opset, fields=FIELDS, profile=profile)).max_difference <= TOLERANCE
+
+
+def test_draws_hold_both_ends_of_a_vocabulary_and_follow_its_frequencies() -> None:
+    profile = profile_of(random_block([5, 6], 2, seed=3))
+    none = np.zeros(500, bool)
+    vocabularies = [WORDS, CODES]
+    block = draw_sequences(
+        profile,
+        np.full(500, 10),
+        np.random.default_rng(0),
+        missing=none,
+        extreme=none,
+        vocabularies=vocabularies,
+    )
+    for place, vocabulary in enumerate(vocabularies):
+        ids = block.categories[:, place]
+        assert set(np.unique(ids)) == set(range(vocabulary.num_ids))
+        counts = np.bincount(ids)
+        assert counts[[0, 1, -1]].min() > 300
+        assert counts[2] > counts[-2]
+
+
+def test_a_table_that_masks_id_zero_is_refused(exported: Callable[..., Any]) -> None:
+    layers = keras.layers
+    ids, lengths = keras.Input((None, 1), name="categories", dtype="int32"), keras.Input((), name="lengths")
+    steps = layers.Embedding(5, 2, mask_zero=True)(ids[:, :, 0])
+    vectors = keras.ops.add(layers.LSTM(3)(steps), keras.ops.expand_dims(lengths, 1))
+    field = CategoricalField("word", "word", WORDS)
+    with pytest.raises(BundleError, match="mask_zero=True.*Rebuild it with mask_zero=False"):
+        exported(keras.Model({"categories": ids, "lengths": lengths}, vectors), fields=(field,))
