@@ -1,0 +1,315 @@
+"""Models that read categories, beside numbers or alone: their laws, every form of them, and whole trainings."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from data.contract import ModelContract
+from data.layout import RunLayout
+from data.profile import SequenceProfile
+from data.schema import CategoricalField
+from data.vocabulary import FIRST_ID, MISSING_ID, UNKNOWN_ID, Vocabulary
+from seqembed_testing import seqembed
+from trainer.backend import keras, tf
+from trainer.categories import MOST_CLASSES, WIDEST, answers, frequencies, num_classes, width_of
+from trainer.config import DECODERS, ModelConfig, TrainingConfig, TrainJob
+from trainer.job import train
+from trainer.losses import Batch
+from trainer.model import build_encoder
+from trainer.network import build_network, inputs_of
+from trainer.objective import Objective
+from trainer.pictures import generate
+from trainer.progress import Progress
+from trainer.steps import Steps, seed_everything
+
+FORMS = [
+    *[("reconstruct", "composite", decoder) for decoder in DECODERS],
+    ("reconstruct", "predict", None),
+    ("hybrid", "reconstruct", "positional"),
+    ("hybrid", "reconstruct", "autoregressive"),
+    ("contrast", "reconstruct", None),
+]
+
+
+def field(name, counts, num_unknown=3):
+    values = tuple(f"v{place}" for place in range(len(counts)))
+    return CategoricalField(name, name, Vocabulary("string", values, tuple(counts), num_unknown, 2))
+
+
+FIELDS = (field("a/b ü.c", [9, 4, 2]), field("values", [50, 20, 7, 3, 2, 1], num_unknown=0))
+
+
+def profile_of(num_features):
+    mean, std, missing = (1.0, 2.0, -3.0), (1.5, 0.0, 0.5), (0.0, 0.0, 0.1)
+    return SequenceProfile(10, 0, 100, *(each[:num_features] for each in (mean, std, missing)), (1,) * 9)
+
+
+def events(num_features, num=6, seed=3):
+    """Return a batch of sequences of 1 to 6 steps; some values and categories are missing, some are unknown."""
+    random = np.random.default_rng(seed)
+    lengths = np.resize([6, 1, 3, 5, 4, 2], num).astype(np.int32)
+    inside = np.arange(6) < lengths[:, None]
+    values = np.where(inside[:, :, None], random.normal(size=(num, 6, num_features)), 0).astype(np.float32)
+    values[0, 1] = np.nan
+    ids = np.stack([random.integers(0, each.num_ids, (num, 6)) for each in FIELDS], axis=2) * inside[:, :, None]
+    ids = ids.astype(np.int32)
+    following = random.normal(size=(num, num_features)).astype(np.float32)
+    return Batch(values, lengths, values, following, ids, ids, ids[:, 0].copy())
+
+
+def build(num_features, fields=FIELDS, **changes):
+    seed_everything(1)
+    config = ModelConfig(**{"units": 5, "reads": "values", "frame": 1, **changes})
+    profile = profile_of(num_features)
+    return Objective(config, profile, fields), build_network(config, profile, 6, None, fields)
+
+
+def embed(encoder, batch):
+    return np.asarray(encoder(inputs_of(encoder, batch)))
+
+
+def test_a_width_follows_the_number_of_values_within_bounds():
+    widths = [width_of(field("f", [1] * num)) for num in (0, 1, 2, 10, 60, 10_000)]
+    assert widths == [2, 2, 2, 6, WIDEST, WIDEST]
+
+
+@pytest.mark.parametrize("num_features", [3, 0])
+@pytest.mark.parametrize(("frame", "objective"), [(1, "hybrid"), (2, "hybrid"), (1, "reconstruct"), (4, "reconstruct")])
+def test_neighbours_padding_and_garbage_change_nothing(num_features, frame, objective):
+    _, network = build(num_features, frame=frame, objective=objective)
+    batch = events(num_features)
+    encoder = network.encoder
+    assert list(encoder.input) == [*(["values"] if num_features else []), "categories", "lengths"]
+    together = embed(encoder, batch)
+    assert np.isfinite(together).all() and len(np.unique(together.round(5), axis=0)) == 6
+    for row, length in enumerate(batch.lengths):
+        alone = Batch(*(np.asarray(each)[row : row + 1] for each in batch))
+        alone = alone._replace(values=alone.values[:, :length], categories=alone.categories[:, :length])
+        np.testing.assert_allclose(embed(encoder, alone)[0], together[row], atol=1e-6)
+    wide = np.full((6, 9, 2), -7, np.int32)
+    wide[:, :, 1] = 2**31 - 1
+    values = np.full((6, 9, num_features), np.nan, np.float32)
+    for row, length in enumerate(batch.lengths):
+        wide[row, :length], values[row, :length] = batch.categories[row, :length], batch.values[row, :length]
+    np.testing.assert_allclose(embed(encoder, batch._replace(values=values, categories=wide)), together, atol=1e-6)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("identity", [UNKNOWN_ID, MISSING_ID, FIRST_ID + 1])
+def test_every_category_and_its_step_counts_unknown_and_missing_too(place, identity):
+    _, network = build(3)
+    batch = events(3)
+    batch.categories[:] = FIRST_ID
+    before = embed(network.encoder, batch)
+    moved = []
+    for step in (0, 1):
+        changed = batch.categories.copy()
+        changed[0, step, place] = identity
+        moved.append(embed(network.encoder, batch._replace(categories=changed)))
+        assert np.abs(moved[-1] - before).max(axis=1)[0] > 1e-5
+        np.testing.assert_allclose(moved[-1][1:], before[1:], atol=1e-6)
+    assert np.abs(moved[0][0] - moved[1][0]).max() > 1e-5, "the order counts"
+
+
+def test_the_level_ends_with_the_mean_of_the_embeddings():
+    _, network = build(0, objective="contrast")
+    batch, encoder = events(0), network.encoder
+    tables = [layer.get_weights()[0] for layer in encoder.layers if layer.name.startswith("embed_") and layer.weights]
+    assert [table.shape for table in tables] == [(each.num_ids, width_of(each)) for each in FIELDS]
+    for row, length in enumerate(batch.lengths):
+        means = [table[batch.categories[row, :length, place]].mean(axis=0) for place, table in enumerate(tables)]
+        expected = 2 * np.concatenate(means)
+        np.testing.assert_allclose(embed(encoder, batch)[row, -len(expected) :], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_features", [3, 0])
+@pytest.mark.parametrize(("objective", "task", "decoder"), FORMS)
+def test_every_weight_goes_downhill_and_survives_saving(tmp_path, num_features, objective, task, decoder):
+    cell = "gru" if decoder in ("reshape", "repeat") else "lstm"
+    goal, network = build(num_features, objective=objective, task=task, decoder=decoder, cell=cell)
+    batch = events(num_features)
+
+    def loss_now():
+        sums = goal.sums(batch, network.scorer(inputs_of(network.scorer, batch)))
+        return tf.reduce_sum(goal.weights * sums[:, 0] / sums[:, 1])
+
+    with tf.GradientTape() as tape:
+        before = loss_now()
+    gradients = tape.gradient(before, network.trainable)
+    for gradient in gradients:
+        assert gradient is not None and np.isfinite(tf.convert_to_tensor(gradient)).all()
+    for variable, gradient in zip(network.trainable, gradients, strict=True):
+        variable.assign_sub(0.01 * tf.convert_to_tensor(gradient))
+    assert loss_now() < before
+    for model in (network.encoder, network.autoencoder, network.decoder):
+        if model is None:
+            continue
+        model.save(tmp_path / "model.keras")
+        loaded = keras.models.load_model(tmp_path / "model.keras")
+        if model is network.decoder:
+            continue
+        given = inputs_of(model, batch)
+        for mine, its in zip(keras.tree.flatten(model(given)), keras.tree.flatten(loaded(given)), strict=True):
+            np.testing.assert_array_equal(its, mine)
+
+
+@pytest.mark.parametrize("num_features", [3, 0])
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_an_autoencoder_answers_in_raw_units_and_probabilities(num_features, decoder):
+    goal, network = build(num_features, objective="reconstruct", task="composite", decoder=decoder)
+    batch = events(num_features)
+    told = network.autoencoder(inputs_of(network.autoencoder, batch))
+    heads = ("reconstruction", "prediction")
+    names = [f"{head}.{each.name}" for head in heads for each in FIELDS] + list(heads) * bool(num_features)
+    assert sorted(told) == sorted(names) == sorted(part.name for part in goal.parts)
+    outside = np.arange(6) >= batch.lengths[:, None]
+    for each in FIELDS:
+        shares = np.asarray(told[f"reconstruction.{each.name}"])
+        assert shares.shape == (6, 6, num_classes(each)) and (shares[outside] == 0).all()
+        np.testing.assert_allclose(shares[~outside].sum(axis=1), 1, rtol=1e-5)
+        np.testing.assert_allclose(np.asarray(told[f"prediction.{each.name}"]).sum(axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("decoder", ["positional", "autoregressive"])
+def test_events_are_learned_by_heart(decoder):
+    goal, network = build(2, objective="reconstruct", task="composite", decoder=decoder, units=12)
+    steps = Steps(network, goal, TrainingConfig(learning_rate=0.03), profile_of(2))
+    batch = Batch(*map(tf.constant, events(2)))
+    reports = [goal.report(steps.learn(batch)) for _ in range(80)]
+    told = [name for name in reports[0] if "." in name and name.endswith("_loss")]
+    assert len(told) == 2 * 3
+    assert all(reports[-1][name] < 0.7 * reports[0][name] for name in told)
+    assert reports[-1][f"reconstruction.{FIELDS[1].name}_accuracy"] > 0.6
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_an_autoregressive_decoder_never_sees_the_category_it_writes(reverse):
+    config = {"objective": "reconstruct", "decoder": "autoregressive", "reverse_target": reverse, "embedding_dim": 3}
+    _, network = build(0, **config)
+    # The embedding is held constant, so that what changes comes through the previous steps alone.
+    kernel = network.encoder.get_layer("embedding").kernel
+    kernel.assign(np.zeros(kernel.shape, np.float32))
+    batch = events(0)
+    changed = batch.categories.copy()
+    changed[0, 2] = [FIRST_ID, FIRST_ID + 1]
+    batch.categories[0, 2] = MISSING_ID
+    before, after = (
+        np.asarray(network.scorer(inputs_of(network.scorer, each))["reconstruction.values"])[0]
+        for each in (batch, batch._replace(categories=changed))
+    )
+    moved = np.abs(before - after).max(axis=1) > 1e-7
+    assert moved.tolist() == [step < 2 for step in range(6)] if reverse else [step > 2 for step in range(6)]
+
+
+def test_a_decoder_runs_freely_on_its_own_answers():
+    config = ModelConfig(objective="reconstruct", decoder="autoregressive", units=5, frame=1)
+    _, network = build(2, objective="reconstruct", decoder="autoregressive")
+    batch = events(2)
+    written = generate(network, config, profile_of(2), batch, max_steps=4)
+    assert written.shape == (6, 6, 4) and np.isnan(written[:, 4:]).all() and np.isfinite(written[:, :4]).all()
+    ids = written[:, :4, 2:]
+    assert (ids == ids.round()).all() and (ids != MISSING_ID).all()
+    assert (ids < [each.num_ids for each in FIELDS]).all()
+
+
+def test_the_most_likely_class_is_never_missing():
+    assert answers(np.array([[0.1, 0.8, 0.05, 0.05], [0, 0.2, 0.2, 0.6]], np.float32)).tolist() == [0, 3]
+
+
+def test_rare_values_of_a_large_vocabulary_are_one_class():
+    counts = np.arange(MOST_CLASSES + 500, 0, -1).tolist()
+    large = field("large", counts)
+    assert num_classes(large) == FIRST_ID + MOST_CLASSES + 1
+    found = frequencies(large)
+    assert found[UNKNOWN_ID] == 3 and found[MISSING_ID] == 0 and found[FIRST_ID] == counts[0]
+    assert found[-1] == sum(counts[MOST_CLASSES:]) and found.sum() == sum(counts) + 3
+
+
+@pytest.fixture
+def payments(tmp_path):
+    """Sixty rows of 0 to 9 payments: times, text with gaps, numbers."""
+    random = np.random.default_rng(0)
+    columns = {"id": [f"s{row}" for row in range(60)], "time": [], "shop": [], "paid": [], "amount": []}
+    for row in range(60):
+        num = row % 10
+        columns["time"].append([int(second) for second in np.cumsum(random.integers(1, 90_000, num))])
+        columns["shop"].append([None if draw > 8 else f"shop {draw}" for draw in random.integers(0, 10, num)])
+        columns["paid"].append([("card", "cash")[draw] for draw in random.integers(0, 2, num)])
+        columns["amount"].append(random.normal(size=num).tolist())
+    kinds = {"time": pa.list_(pa.timestamp("s", "UTC"))}
+    table = pa.table({name: pa.array(values, kinds.get(name)) for name, values in columns.items()})
+    pq.write_table(table, tmp_path / "payments.parquet")
+    return tmp_path / "payments.parquet"
+
+
+SMALL = {"units": 3, "batch_size": 8, "steps": 3, "layout": "nested"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"time": "time"},
+        {"features": ["shop", "paid"]},
+        {"features": ["amount", "shop"], "objective": "contrast", "frame": 2},
+        {"features": ["amount", "paid"], "time": "time", "task": "predict"},
+        {"features": ["paid"], "task": "composite", "decoder": "autoregressive"},
+    ],
+)
+def test_a_training_writes_a_whole_run_and_tells_of_every_field(payments, tmp_path, options):
+    job = TrainJob.from_options({"inputs": [str(payments)], **SMALL, **options})
+    summary = train(job, tmp_path / "run")
+    layout = RunLayout(tmp_path / "run")
+    schema = ModelContract.from_json(layout.contract.read_text(), "contract").schema
+    history = json.loads(layout.history.read_text())
+    lines = "\n".join(summary.lines())
+    for head in job.model.heads:
+        for each in schema.categorical:
+            if head != "contrast":
+                assert f"{head}.{each.name}_loss" in history["best"]
+                assert history["baseline"][f"{head}.{each.name}_loss"] == pytest.approx(1, abs=0.4)
+                assert f"{head}.{each.name}: " in lines
+    assert {path.name for path in layout.plots.iterdir()} >= {"losses.png", "model.png", "embeddings.png"}
+    encoder = keras.models.load_model(layout.encoder)
+    assert ("values" in encoder.input) == bool(schema.features) and "categories" in encoder.input
+
+
+class Killed(Exception):
+    pass
+
+
+class Killer(Progress):
+    """Ends a training after a number of batches."""
+
+    def __init__(self, num_batches):
+        self.left = num_batches
+
+    def batch_ends(self, num_rows, loss):
+        self.left -= 1
+        if not self.left:
+            raise Killed
+
+
+def test_resumed_equals_uninterrupted(payments, tmp_path):
+    job = TrainJob.from_options({"inputs": [str(payments)], **SMALL, "steps": 6, "time": "time"})
+    train(job, tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(job, tmp_path / "cut", progress=Killer(4), checkpoint_seconds=0)
+    train(job, tmp_path / "cut", resume=True)
+    weights = [keras.models.load_model(RunLayout(tmp_path / run).autoencoder).weights for run in ("whole", "cut")]
+    for mine, its in zip(*weights, strict=True):
+        np.testing.assert_array_equal(mine, its)
+
+
+def test_differences_of_categories_are_refused_with_the_remedy(payments, tmp_path):
+    result = seqembed("train", payments, "--features", "shop", "--reads", "both", "--out", tmp_path / "run")
+    assert result.exit_code == 2
+    assert "--reads both needs numbers" in result.output and "Traceback" not in result.output
+
+
+def test_numbers_alone_are_read_as_before():
+    encoder = build_encoder(ModelConfig(units=4, reads="values", frame=1), profile_of(2))
+    assert list(encoder.input) == ["values", "lengths"]
+    assert not [layer for layer in encoder.layers if layer.name.startswith("embed")]
