@@ -60,8 +60,10 @@ class Encoder:
         options.intra_op_num_threads = _THREADS_A_CALL
         options.inter_op_num_threads = 1
         options.log_severity_level = _FATAL_ONLY
-        # The arena would keep the largest shape it ever saw; batches are bounded in steps, so malloc serves as well.
-        options.enable_cpu_mem_arena = False
+        # The arena spares one call to malloc, and its page faults, for each of some hundred small outputs. Patterns
+        # would keep a plan and a block of memory for every shape ever seen; batches are bounded in steps.
+        options.enable_cpu_mem_arena = True
+        options.enable_mem_pattern = False
         try:
             session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises classes of its own that share no public base

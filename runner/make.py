@@ -114,12 +114,12 @@ class PartMaker:
 
     def _rows(self, window: EmbeddedWindow, schema: pa.Schema) -> pa.RecordBatch:
         """Return a window as rows of the output."""
-        dim = window.embeddings.shape[1]
         missing = None if window.has_embedding.all() else pa.array(~window.has_embedding)
-        embedding = pa.FixedSizeListArray.from_arrays(pa.array(window.embeddings.reshape(-1)), dim, mask=missing)
+        numbers = pa.array(window.embeddings.reshape(-1))
+        embedding = pa.FixedSizeListArray.from_arrays(numbers, type=schema.field("embedding").type, mask=missing)
         columns = [window.block.ids, *window.block.kept.values()]
         plain = [column.dictionary_decode() if pa.types.is_dictionary(column.type) else column for column in columns]
-        plain.append(embedding.cast(schema.field("embedding").type))
+        plain.append(embedding)
         places = np.array([place for place, _ in window.block.bad], dtype=np.int64)
         if self._options.on_bad_row == "null":
             reasons = np.full(window.block.num_sequences, None, dtype=object)

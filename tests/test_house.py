@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from runner.cli import main
-from seqembed_testing import seqembed
+from seqembed_testing import Tiny, seqembed
 
 ROOT = Path(__file__).parents[1]
 TRAINING = {"tensorflow", "keras", "tf2onnx", "onnx", "matplotlib", "pandas", "tomli_w", "sklearn", "scipy"}
@@ -69,6 +69,14 @@ def test_help_imports_no_training_library_and_no_model_runtime() -> None:
 def test_the_runner_imports_no_training_library() -> None:
     code = "import runner.commands.run, runner.commands.inspect, runner.commands.sample, runner.commands.demo"
     assert not imports_of(code) & (TRAINING | {"trainer", "exporter"})
+
+
+def test_a_job_does_without_pandas_and_who_wants_it_later_gets_it(tiny: Tiny, tmp_path: Path) -> None:
+    run = ["run", str(tiny.data), "--model", str(tiny.bundle), "--out", str(tmp_path / "out"), "--progress", "none"]
+    code = f"from runner.cli import main\nmain({run}, standalone_mode=False)\n"
+    assert not imports_of(code) & TRAINING
+    code += "import pyarrow as pa; assert pa.table({'a': [1]}).to_pandas()['a'].sum() == 1"
+    assert "pandas" in imports_of(code)
 
 
 def test_a_command_without_its_extra_says_which_to_install() -> None:

@@ -18,7 +18,8 @@ _CallStand = Callable[..., Any]
 def fused(model: Any) -> Iterator[None]:
     """Let the LSTM layers of `model`, nested models included, be computed by BlockLSTM while the block runs.
 
-    What stands at padded steps differs from Keras, which repeats the last output there; nothing may read it.
+    What stands at padded steps is zero for layers that Keras would give zeros, too; for others it differs from Keras,
+    which repeats the last output there, and nothing may read it.
     """
     replaced = [layer for layer in _flat_layers(model) if _is_plain(layer)]
     for layer in replaced:
@@ -54,6 +55,7 @@ def _is_plain(layer: Any) -> bool:
 def _one_way(layer: Any) -> _CallStand:
     def call(sequences: Any, initial_state: Any = None, mask: Any = None, training: Any = None) -> Any:
         outputs, *states = _run(layer.cell, sequences, mask, initial_state, backwards=layer.go_backwards)
+        outputs = _zeroed(layer, outputs, mask)
         return (outputs, *states) if layer.return_state else outputs
 
     return call
@@ -63,10 +65,16 @@ def _both_ways(layer: Any) -> _CallStand:
     def call(sequences: Any, initial_state: Any = None, mask: Any = None, training: Any = None) -> Any:
         forward, *states = _run(layer.forward_layer.cell, sequences, mask, None, backwards=False)
         backward, *others = _run(layer.backward_layer.cell, sequences, mask, None, backwards=True)
-        outputs = tf.concat([forward, backward], axis=-1)
+        outputs = _zeroed(layer.forward_layer, tf.concat([forward, backward], axis=-1), mask)
         return (outputs, *states, *others) if layer.return_state else outputs
 
     return call
+
+
+def _zeroed(layer: Any, outputs: Any, mask: Any) -> Any:
+    if mask is None or not layer.zero_output_for_mask:
+        return outputs
+    return outputs * tf.cast(tf.expand_dims(mask, -1), outputs.dtype)
 
 
 def _run(cell: Any, sequences: Any, mask: Any, initial_state: Any, *, backwards: bool) -> tuple[Any, Any, Any]:

@@ -27,7 +27,7 @@ _LEVEL_LIMIT = 5.0
 _LEVEL_WEIGHT = 2.0
 _NOISE = 0.1
 _SMALLEST_STD = 1e-30  # its inverse still fits into float32
-_LOWEST = -1e30  # below every activation, so that padding never wins a maximum
+_HIGHEST = 1e30  # above every activation: less so much, padding never wins a maximum
 
 
 def moments(profile: SequenceProfile) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -78,12 +78,17 @@ def changes_of(block: SequenceBlock, profile: SequenceProfile) -> Changes:
 
 def valid_steps(values: Any, lengths: Any) -> Any:
     """Return the mask of real steps, bool (batch, time), of values or categories (batch, time, …) and lengths."""
-    positions = ops.cumsum(ops.ones_like(values[:, :, 0], dtype="int32"), axis=1)  # (batch, time), from 1
+    positions = ops.cumsum(ops.ones_like(values[:1, :, 0], dtype="int32"), axis=1)  # (1, time), from 1
     return ops.less_equal(positions, ops.expand_dims(lengths, 1))
 
 
-def standardised(values: Any, mask: Any, profile: SequenceProfile, name: str) -> Any:
-    """Standardise; missing values become 0, which is the mean, and so does whatever stands in the padding.
+def known_values(values: Any, mask: Any) -> Any:
+    """Return where a value is there, bool (batch, time, features): within the length, and not missing."""
+    return ops.logical_and(ops.expand_dims(mask, -1), ops.logical_not(ops.isnan(values)))
+
+
+def standardised(values: Any, known: Any, profile: SequenceProfile, name: str) -> Any:
+    """Standardise; what is not `known` becomes 0, which is the mean.
 
     What lies further than `MAX_DEVIATIONS` from the mean counts as that far, so that one wild value cannot drown all
     others. Keras's Normalization would square the deviation, which float32 cannot hold below 1e-19 or above 1e19.
@@ -91,7 +96,6 @@ def standardised(values: Any, mask: Any, profile: SequenceProfile, name: str) ->
     mean, std = moments(profile)
     centred = layers.Rescaling(1.0, (-mean).tolist(), name=f"{name}_mean")(values)  # (batch, time, features)
     scaled = layers.Rescaling((1 / std).tolist(), name=f"{name}_spread")(centred)
-    known = ops.logical_and(ops.expand_dims(mask, -1), ops.logical_not(ops.isnan(values)))
     return ops.where(known, ops.clip(scaled, -MAX_DEVIATIONS, MAX_DEVIATIONS), 0.0)
 
 
@@ -144,17 +148,19 @@ def build_encoder(
     inputs = network_inputs(len(profile.mean), len(fields))
     lengths = inputs["lengths"]
     mask = valid_steps(inputs.get("values", inputs.get("categories")), lengths)  # (batch, time)
+    frames = _frames(config, mask, lengths)
     reads: list[Any] = []
     branches: list[Any] = []
     level: list[Any] = []
     if "values" in inputs:
         values = inputs["values"]
-        steps = standardised(values, mask, profile, "standardise")
-        known = ops.cast(ops.logical_and(ops.expand_dims(mask, -1), ops.logical_not(ops.isnan(values))), "float32")
+        there = known_values(values, mask)
+        steps = standardised(values, there, profile, "standardise")
+        known = ops.cast(there, "float32")
         read = steps
         if config.scaling == "sequence":
             read, level = by_its_own_scale(steps, known)
-        reads.append(_noisy(config, read, mask, "noise"))
+        reads.append(_noisy(config, read, "noise"))
     if "categories" in inputs:
         reads.append(embedded(inputs["categories"], mask, fields, "embed"))
         if config.scaling == "sequence":
@@ -162,10 +168,10 @@ def build_encoder(
     level = [ops.multiply(part, _LEVEL_WEIGHT) for part in level]
     if config.reads != "differences":
         read = reads[0] if len(reads) == 1 else layers.Concatenate(name="numbers_and_categories")(reads)
-        branches.append(_branch(config, read, mask, lengths, "encoder"))
+        branches.append(_branch(config, read, frames, "encoder"))
     if config.reads != "values":
-        changes = _noisy(config, differences(steps, known, difference_std), mask, "noise_of_differences")
-        branches.append(_branch(config, changes, mask, lengths, "encoder_differences"))
+        changes = _noisy(config, differences(steps, known, difference_std), "noise_of_differences")
+        branches.append(_branch(config, changes, frames, "encoder_differences"))
     parts = [*branches, *level]
     embedding = parts[0] if len(parts) == 1 else layers.Concatenate(name="joined")(parts)
     if config.embedding_dim is not None:
@@ -184,15 +190,13 @@ def mean_step(steps: Any, lengths: Any) -> Any:
     return ops.divide(ops.sum(steps, axis=1), count)
 
 
-def _noisy(config: ModelConfig, steps: Any, mask: Any, name: str) -> Any:
+def _noisy(config: ModelConfig, steps: Any, name: str) -> Any:
     """Return steps (batch, time, features) with noise while views are learned from; as they are at any other time.
 
     It is added to what the recurrent layers read, so that it weighs the same for a quiet sequence and a loud one, for
-    values and for differences.
+    values and for differences. In the padding no recurrent layer reads it, but for the zeros that fill up a last frame.
     """
-    if not config.contrasts:
-        return steps
-    return ops.where(ops.expand_dims(mask, -1), layers.GaussianNoise(_NOISE, name=name)(steps), 0.0)
+    return layers.GaussianNoise(_NOISE, name=name)(steps) if config.contrasts else steps
 
 
 def by_its_own_scale(steps: Any, known: Any) -> tuple[Any, list[Any]]:
@@ -224,27 +228,55 @@ def differences(steps: Any, known: Any, difference_std: NDArray[np.float32] | No
         known: float32 (batch, time, features), 1 where a value is there, 0 in the padding and where one is missing.
         difference_std: float32 (features), what counts as a difference of 1; None is 1.
     """
-    both = ops.multiply(known, _one_later(known))
-    changes = ops.multiply(ops.subtract(steps, _one_later(steps)), both)
+    both = ops.multiply(known[:, 1:], known[:, :-1])
+    changes = ops.multiply(ops.subtract(steps[:, 1:], steps[:, :-1]), both)
     if difference_std is not None:
         changes = layers.Rescaling((1 / difference_std).tolist(), name="standardise_differences")(changes)
-    return ops.clip(changes, -MAX_DEVIATIONS, MAX_DEVIATIONS)
+    return ops.pad(ops.clip(changes, -MAX_DEVIATIONS, MAX_DEVIATIONS), ((0, 0), (1, 0), (0, 0)))
 
 
-def _one_later(steps: Any) -> Any:
-    return ops.concatenate([ops.zeros_like(steps[:, :1]), steps[:, :-1]], axis=1)
+@dataclass(frozen=True, slots=True)
+class _Frames:
+    """What recurrent layers are told of the frames they read, whatever those hold.
+
+    Attributes:
+        size: Consecutive steps in a frame.
+        mask: bool (batch, frames): which hold a real step.
+        count: float32 (batch, 1): how many those are, at least 1.
+        below: float32 (batch, frames, 1): added to what is read, 0 in real frames, and far below all else elsewhere.
+        any: float32 (batch, 1): 0 for a sequence without steps, else 1.
+    """
+
+    size: int
+    mask: Any
+    count: Any
+    below: Any
+    any: Any
 
 
-def _branch(config: ModelConfig, steps: Any, mask: Any, lengths: Any, name: str) -> Any:
+def _frames(config: ModelConfig, mask: Any, lengths: Any) -> _Frames:
+    size = config.frame or 1
+    if size > 1:
+        mask = mask[:, ::size]  # a frame is real where its first step is
+        lengths = ops.floor_divide(ops.add(lengths, size - 1), size)
+    real = ops.expand_dims(ops.cast(mask, "float32"), -1)
+    count = ops.cast(ops.expand_dims(lengths, 1), "float32")
+    return _Frames(
+        size=size,
+        mask=mask,
+        count=ops.maximum(count, 1.0),
+        below=ops.multiply(ops.subtract(real, 1.0), _HIGHEST),
+        any=ops.minimum(count, 1.0),
+    )
+
+
+def _branch(config: ModelConfig, steps: Any, frames: _Frames, name: str) -> Any:
     """Return one vector a sequence, (batch, width), by recurrent layers over frames of `steps`, and pooling."""
-    frame = config.frame or 1
-    if frame > 1:
-        steps = fold(steps, frame, f"{FRAME_LAYER}_of_{name}")  # (batch, frames, frame × features)
-        lengths = ops.floor_divide(ops.add(lengths, frame - 1), frame)  # frames with any real step
-        mask = valid_steps(steps, lengths)
+    if frames.size > 1:
+        steps = fold(steps, frames.size, f"{FRAME_LAYER}_of_{name}")  # (batch, frames, size × features)
     for place in range(config.layers):
-        steps, states = _recurrent(config, f"{name}_{config.cell}_{place + 1}", steps, mask)
-    return _pool(config, steps, states, mask, lengths, name)
+        steps, states = _recurrent(config, f"{name}_{config.cell}_{place + 1}", steps, frames.mask)
+    return _pool(config, steps, states, frames, name)
 
 
 def fold(steps: Any, frame: int, name: str = FRAME_LAYER) -> Any:
@@ -265,8 +297,8 @@ def fold(steps: Any, frame: int, name: str = FRAME_LAYER) -> Any:
 
 
 def _recurrent(config: ModelConfig, name: str, steps: Any, mask: Any) -> tuple[Any, list[Any]]:
-    """Return the outputs (batch, time, units × directions) and each direction's final state (batch, units)."""
-    layer = recurrent_layer(config, name, return_sequences=True, return_state=True)
+    """Return the outputs, zero in the padding, (batch, time, units × directions), and each direction's final state."""
+    layer = recurrent_layer(config, name, return_sequences=True, return_state=True, zero_output_for_mask=True)
     if not config.bidirectional:
         outputs, *states = layer(steps, mask=mask)
         return outputs, states[:1]
@@ -274,16 +306,13 @@ def _recurrent(config: ModelConfig, name: str, steps: Any, mask: Any) -> tuple[A
     return outputs, [states[0], states[len(states) // 2]]  # the hidden states; an LSTM's cell states stay inside
 
 
-def _pool(config: ModelConfig, steps: Any, states: list[Any], mask: Any, lengths: Any, name: str) -> Any:
+def _pool(config: ModelConfig, steps: Any, states: list[Any], frames: _Frames, name: str) -> Any:
     """Return one vector a sequence, (batch, width); a sequence without steps gets zeros from mean and max."""
     parts, pooling = [], config.pooling
-    real = ops.expand_dims(mask, -1)  # (batch, time, 1)
     if pooling in ("last", "concat"):
         parts += states
     if pooling in ("mean", "concat"):
-        count = ops.cast(ops.maximum(ops.expand_dims(lengths, 1), 1), "float32")  # (batch, 1)
-        parts.append(ops.divide(ops.sum(ops.where(real, steps, 0.0), axis=1), count))
+        parts.append(ops.divide(ops.sum(steps, axis=1), frames.count))
     if pooling in ("max", "concat"):
-        highest = ops.max(ops.where(real, steps, _LOWEST), axis=1)
-        parts.append(ops.where(ops.greater(ops.expand_dims(lengths, 1), 0), highest, 0.0))
+        parts.append(ops.multiply(ops.max(ops.add(steps, frames.below), axis=1), frames.any))
     return parts[0] if len(parts) == 1 else layers.Concatenate(name=f"{name}_pooled")(parts)

@@ -12,7 +12,15 @@ from data.schema import CategoricalField
 from trainer.backend import keras
 from trainer.config import ModelConfig
 from trainer.decoders import DecoderGraph, build_decoder, check_fixed_length, told_apart
-from trainer.model import build_encoder, level_width, network_inputs, raw_values, standardised, valid_steps
+from trainer.model import (
+    build_encoder,
+    known_values,
+    level_width,
+    network_inputs,
+    raw_values,
+    standardised,
+    valid_steps,
+)
 
 ops, layers = keras.ops, keras.layers
 
@@ -142,7 +150,8 @@ def _reconstruct(
     if config.decoder != "autoregressive":
         return dict(decode(given))
     if "values" in inputs:
-        target = standardised(inputs["values"], mask, profile, "previous_steps")
+        known = known_values(inputs["values"], mask)
+        target = standardised(inputs["values"], known, profile, "previous_steps")
         given["previous"] = _one_step_late(target, mask, reverse=config.reverse_target)
     if "categories" in inputs:
         given["previous_categories"] = _one_step_late(inputs["categories"], mask, reverse=config.reverse_target)

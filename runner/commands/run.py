@@ -6,6 +6,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from data.arrow_start import settle_without_pandas
 from data.secrets import without_secrets
 from runner.job import Job, plan_job, run_job
 from runner.options import ON_BAD_FILE, ON_BAD_ROW, PROGRESS_STYLES, RunOptions, usable_cores
@@ -67,6 +68,7 @@ def run(inputs: tuple[str, ...], model: str, out: str, keep: str, threads: int |
     row per sequence: id, kept columns, embedding (null where a sequence has no steps). Parts that are finished are
     skipped. Nothing is visible half-written; _SUCCESS is written last.
     """
+    settle_without_pandas()
     console = Console(stderr=True)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
     columns = tuple(name.strip() for name in keep.split(",") if name.strip())

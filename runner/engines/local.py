@@ -19,7 +19,14 @@ from numpy.typing import NDArray
 from data.batching import pad, plan_batches
 from data.sequences import SequenceBlock, windows
 from runner.encoder import Encoder
-from runner.options import BATCH_SIZE, MAX_BATCH_STEPS, MAX_WINDOW_SEQUENCES, MAX_WINDOW_VALUES
+from runner.options import (
+    BATCH_SIZE,
+    FULL_BATCH_STEPS,
+    MAX_BATCH_STEPS,
+    MAX_WINDOW_SEQUENCES,
+    MAX_WINDOW_VALUES,
+    MOST_BATCH_SIZES,
+)
 
 # Windows decoded ahead, and windows being embedded: enough that neither side waits for the other, and no more memory.
 _DECODED_AHEAD = 2
@@ -86,7 +93,9 @@ class LocalEngine:
 
     def _submit(self, block: SequenceBlock) -> tuple[EmbeddedWindow, list[Future[None]]]:
         lengths = block.lengths
-        batches = plan_batches(lengths, BATCH_SIZE, MAX_BATCH_STEPS)
+        batches = plan_batches(
+            lengths, BATCH_SIZE, MAX_BATCH_STEPS, multiple=MOST_BATCH_SIZES, full_steps=FULL_BATCH_STEPS
+        )
         window = EmbeddedWindow(
             block=block,
             embeddings=np.zeros((block.num_sequences, self._encoder.contract.embedding_dim), dtype=np.float32),

@@ -55,6 +55,24 @@ def test_batches_hold_every_sequence_once_and_stay_small(lengths: list[int], bat
             assert not values[length:].any()
 
 
+@given(lengths=LENGTHS, size=st.integers(1, 6), multiple=st.integers(1, 4), full_steps=st.integers(0, 90))
+def test_short_sequences_are_put_together_by_whole_batch_sizes(
+    lengths: list[int], size: int, multiple: int, full_steps: int
+) -> None:
+    block = block_of(lengths)
+    batches = plan_batches(block.lengths, size, 200, multiple=multiple, full_steps=full_steps)
+    rows = np.concatenate([*batches, np.empty(0, np.int64)])
+    assert sorted(rows.tolist()) == np.flatnonzero(np.array(lengths) > 0).tolist()
+    for place, batch in enumerate(batches):
+        padded = len(batch) * lengths[batch[-1]]
+        assert padded <= 200 or len(batch) == 1
+        if len(batch) > size:
+            assert len(batch) <= multiple * size and len(batch) % size == 0 and padded <= full_steps
+        elif len(batch) < size and place + 1 < len(batches):
+            longer = lengths[batches[place + 1][0]]
+            assert (len(batch) + 1) * longer > 200
+
+
 def test_pad_to_a_longer_time_and_refuse_a_shorter() -> None:
     block = block_of([2, 3])
     assert pad(block, np.array([0, 1]), time=5).values.shape == (2, 5, 2)
