@@ -3,9 +3,7 @@
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
-
-from rich.console import Console
+from typing import IO, Any
 
 from data.contract import ModelContract
 from data.errors import BadFileError
@@ -53,7 +51,7 @@ def plan_job(job: Job) -> tuple[RunPlan, int]:
     return check_inputs(plan, Encoder.from_bytes(content, source=job.model).contract, job.options)
 
 
-def run_job(job: Job, console: Console) -> RunReport:
+def run_job(job: Job, terminal: IO[str]) -> RunReport:
     """Make what is not finished, and write the success marker.
 
     A run that finds every part finished opens no model and changes no byte.
@@ -83,7 +81,7 @@ def run_job(job: Job, console: Console) -> RunReport:
         made: dict[str, PartCounts] = {}
         if plan.to_make:
             encoder = encoder or Encoder.from_bytes(content, source=job.model)
-            plan, made = _make_parts(job, plan, encoder, output, console)
+            plan, made = _make_parts(job, plan, encoder, output, terminal)
         pruned = _prune(plan, output) if job.options.prune else ()
         report = _report(plan, made, pruned, start, golden, None if encoder is None else encoder.contract)
         output.succeed(report.to_json([without_secrets(given) for given in job.inputs], job.model, sha256, job.options))
@@ -150,7 +148,7 @@ def _report(
 
 
 def _make_parts(
-    job: Job, plan: RunPlan, encoder: Encoder, output: OutputDirectory, console: Console
+    job: Job, plan: RunPlan, encoder: Encoder, output: OutputDirectory, terminal: IO[str]
 ) -> tuple[RunPlan, dict[str, PartCounts]]:
     """Make every part that is not finished; return the plan without files that could not be read, and the counts."""
     options = job.options
@@ -162,7 +160,7 @@ def _make_parts(
     unreadable: list[tuple[str, str]] = []
     with (
         LocalEngine(encoder, options.threads) as engine,
-        show_progress(options.progress, total if left is None else min(total, left), console) as progress,
+        show_progress(options.progress, total if left is None else min(total, left), terminal) as progress,
     ):
         maker = PartMaker(encoder.contract, options, output, engine)
         for place, part in enumerate(plan.parts):

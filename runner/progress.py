@@ -4,12 +4,12 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typing import IO, TYPE_CHECKING, Protocol
 
 from runner.options import ProgressStyle
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 _PLAIN_EVERY_SECONDS = 10.0
 logger = logging.getLogger("seqembed")
@@ -23,24 +23,32 @@ class ProgressView(Protocol):
 
 
 @contextmanager
-def show_progress(style: ProgressStyle, total_rows: int, console: Console) -> Iterator[ProgressView]:
-    """Show progress over `total_rows` rows of input in the given style."""
+def show_progress(style: ProgressStyle, total_rows: int, file: IO[str]) -> Iterator[ProgressView]:
+    """Show progress over `total_rows` rows of input in the given style, a bar on `file` where that is a terminal."""
     if style == "auto":
-        style = "bar" if console.is_terminal else "plain"
+        style = "bar" if file.isatty() else "plain"
     if style == "none":
         yield _Silent()
     elif style == "plain":
         yield _Plain(total_rows)
     else:
-        columns = (
-            TextColumn("embedding"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]} · padding {task.fields[padding]} · left"),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=console, transient=True) as progress:
+        with _bar(file) as progress:
             yield _Bar(progress, total_rows)
+
+
+def _bar(file: IO[str]) -> "Progress":
+    # Imported here: a scheduled job shows no bar, and rich takes a sixth of the time that 50 rows take.
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("embedding"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]} · padding {task.fields[padding]} · left"),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=Console(file=file), transient=True)
 
 
 class _Meter:
@@ -89,7 +97,7 @@ class _Plain(_Meter):
 
 
 class _Bar(_Meter):
-    def __init__(self, progress: Progress, total_rows: int) -> None:
+    def __init__(self, progress: "Progress", total_rows: int) -> None:
         super().__init__(total_rows)
         self._progress = progress
         self._task = progress.add_task("", total=total_rows, rate="…", padding="…")

@@ -69,7 +69,7 @@ def embed_split(config: EvaluateConfig, name: str, inputs: Sequence[str], out: P
     # An output directory for each input: two files of one name may come from two places.
     places = [out / str(place) for place in range(len(inputs))]
     jobs = tuple(
-        (place, run_job(Job((given,), config.model, str(place), options), console))
+        (place, run_job(Job((given,), config.model, str(place), options), console.file))
         for place, given in zip(places, inputs, strict=True)
     )
     labels, embedded, bad = [], [], []

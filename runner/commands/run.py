@@ -1,10 +1,9 @@
 """`seqembed run`: embed Parquet into Parquet."""
 
 import logging
+import sys
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from data.arrow_start import settle_without_pandas
 from data.secrets import without_secrets
@@ -69,7 +68,6 @@ def run(inputs: tuple[str, ...], model: str, out: str, keep: str, threads: int |
     skipped. Nothing is visible half-written; _SUCCESS is written last.
     """
     settle_without_pandas()
-    console = Console(stderr=True)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
     columns = tuple(name.strip() for name in keep.split(",") if name.strip())
     options = RunOptions(keep=columns, threads=usable_cores() if threads is None else threads, **rest)  # type: ignore[arg-type]
@@ -78,11 +76,14 @@ def run(inputs: tuple[str, ...], model: str, out: str, keep: str, threads: int |
         _print_plan(*plan_job(job), job)
         return
     with stopped_by_signals():
-        report = run_job(job, console)
+        report = run_job(job, sys.stderr)
     _print_summary(report, without_secrets(out))
 
 
 def _print_plan(plan: RunPlan, num_rows: int, job: Job) -> None:
+    from rich.console import Console  # here: a job that runs needs neither
+    from rich.table import Table
+
     table = Table("would", "part")
     for part in plan.parts:
         table.add_row(part.action, part.name)
