@@ -6,7 +6,7 @@ back, which are the names of the command's options and the keys of ``config.toml
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
 from data.errors import UsageError
@@ -119,7 +119,7 @@ class ModelConfig:
         embedding_dim: Width of the embedding, by a dense layer; None leaves it as wide as the pooling makes it.
         objective: ``contrast`` (two altered views of a sequence are told from other sequences), ``reconstruct``, or
             ``hybrid``, which is both; None is hybrid, but reconstruct where the task predicts or the loss is
-            ``binary_crossentropy``.
+            ``binary_crossentropy`` (and, by `TrainJob.of_events`, where steps are events).
         decoder: How an embedding becomes steps again; ``reshape`` and ``dense`` write one fixed length. None is
             ``repeat`` for the objective reconstruct, else ``positional``.
         reverse_target: Autoregressive only: the decoder writes the newest step first.
@@ -270,11 +270,34 @@ class TrainingConfig:
 
 @dataclass(frozen=True, slots=True)
 class TrainJob:
-    """All that decides what a training makes."""
+    """All that decides what a training makes.
+
+    Attributes:
+        data: Which sequences to learn from.
+        model: The architecture and what it is trained to do.
+        training: How the weights are found.
+        left_open: Names of the model's options that nobody gave, and the data may yet decide.
+    """
 
     data: DataConfig
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    left_open: frozenset[str] = field(default=frozenset(), compare=False)
+
+    def of_events(self) -> Self:
+        """Return the job for steps that are events, where nothing else was asked for: to reconstruct them.
+
+        What makes a view of events tell itself from others, such as favourite categories, needs no order and no gaps;
+        to write the events one after the other needs both.
+        """
+        if "objective" not in self.left_open or not self.model.contrasts:
+            return self
+        model = self.model
+        decoder, reads = (
+            None if name in self.left_open else value
+            for name, value in (("decoder", model.decoder), ("reads", model.reads))
+        )
+        return replace(self, model=replace(model, objective="reconstruct", decoder=decoder, reads=reads))
 
     def to_options(self) -> dict[str, Any]:
         """Return flat option names with their values: what ``config.toml`` holds; options that are unset are left out.
@@ -298,4 +321,5 @@ class TrainJob:
         chosen: list[dict[str, Any]] = [
             {f.name: values[f.name] for f in fields(part) if f.name in values} for part in parts
         ]
-        return cls(DataConfig(**chosen[0]), ModelConfig(**chosen[1]), TrainingConfig(**chosen[2]))
+        left_open = frozenset(f.name for f in fields(ModelConfig) if values.get(f.name) is None)
+        return cls(DataConfig(**chosen[0]), ModelConfig(**chosen[1]), TrainingConfig(**chosen[2]), left_open)

@@ -23,7 +23,7 @@ from trainer.network import Network, build_network
 from trainer.objective import Objective
 from trainer.pictures import draw
 from trainer.progress import Progress
-from trainer.recipe import choose, num_steps
+from trainer.recipe import choose, has_events, num_steps
 from trainer.source import MAX_BATCH_STEPS, SequenceSource
 from trainer.steps import Steps, seed_everything
 from trainer.summary import TrainSummary
@@ -72,6 +72,8 @@ def train(
     schema, learned = _schema(files, job)
     for line in learned:
         progress.note(line)
+    if has_events(schema):
+        job = job.of_events()
     intake = take_in(files, schema, job)
     for line in intake.notes(schema):
         progress.note(line)

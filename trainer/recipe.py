@@ -69,10 +69,13 @@ def choose(
     if not profile.mean and reads != "values":
         raise UsageError(f"--reads {reads} needs numbers, and there are categories alone. Drop it, or add --features.")
     width = len(profile.mean) + sum(map(width_of, schema.categorical if schema is not None else ()))
-    model = replace(job.model, frame=job.model.frame or choose_frame(profile, width), reads=reads)
+    # Of events the order counts, and a frame hides it: what stands in one place of it differs from step to step.
+    frame = 1 if events else choose_frame(profile, width)
+    model = replace(job.model, frame=job.model.frame or frame, reads=reads)
     training = replace(job.training, validation_fraction=validation_fraction)
-    if job.model.contrasts:
-        size = training.batch_size or (_LARGE_BATCH_SIZE if num_training >= _LARGE else _BATCH_SIZE)
+    if job.model.contrasts or events:
+        small = _BATCH_SIZE if job.model.contrasts else _RECONSTRUCT_BATCH_SIZE
+        size = training.batch_size or (_LARGE_BATCH_SIZE if num_training >= _LARGE else small)
         steps = training.steps
         if steps is None and training.epochs is None:
             steps = min(max(_LEAST_STEPS, _PASSES * num_training // size), _MOST_STEPS)

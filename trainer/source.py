@@ -21,7 +21,7 @@ from data.sequences import LengthPolicy, SequenceBlock, windows
 from data.vocabulary import MISSING_ID
 from trainer.config import ModelConfig
 from trainer.losses import Batch
-from trainer.views import ViewMaker
+from trainer.views import ViewMaker, some_untold
 
 # Backpropagation keeps some 10 kB for every step of a batch at LSTM-64: 16,384 steps stay below 200 MB.
 MAX_BATCH_STEPS = 16_384
@@ -136,7 +136,7 @@ class SequenceSource:
                 lengths=padded.lengths,
                 targets=padded.values,
                 next_step=following.values[rows],
-                categories=padded.categories,
+                categories=padded.categories if self._validation else some_untold(padded.categories, random),
                 category_targets=padded.categories,
                 next_categories=following.categories[rows],
             )

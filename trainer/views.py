@@ -17,6 +17,18 @@ from data.schema import Feature
 from data.sequences import SequenceBlock
 from data.vocabulary import UNKNOWN_ID
 
+UNTOLD = 0.05
+
+
+def some_untold(ids: NDArray[np.int32], random: np.random.Generator) -> NDArray[np.int32]:
+    """Return ids, int32 (batch, time, fields), of which a share of `UNTOLD` are taken for unknown.
+
+    So the unknown id gets an embedding that says little, even where every value of the training is in the vocabulary.
+    """
+    if not ids.size:
+        return ids
+    return np.where(random.random(ids.shape) < UNTOLD, np.int32(UNKNOWN_ID), ids)
+
 
 @dataclass(frozen=True, slots=True)
 class ViewConfig:
@@ -28,7 +40,6 @@ class ViewConfig:
         num_gaps: Segments of missing values.
         longest_gap: Longest of them, as a share of the crop.
         dropped: Chance of an event to be dropped.
-        untold: Chance of a category to be taken for an unknown one, which so gets an embedding that says little.
     """
 
     least_crop: float = 0.5
@@ -36,7 +47,6 @@ class ViewConfig:
     num_gaps: int = 2
     longest_gap: float = 0.1
     dropped: float = 0.15
-    untold: float = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +172,7 @@ class ViewMaker:
         values = targets.copy()
         values[:, :, self._numeric] = self._louder(targets[:, :, self._numeric], self._mean[self._numeric], random)
         values[~inside] = 0.0
-        untold = random.random(ids.shape) < self._config.untold
-        told = np.where(untold, np.int32(UNKNOWN_ID), ids)
+        told = some_untold(ids, random)
         return Views(values, num_kept.astype(np.int32), targets, told, ids)
 
     def _louder(

@@ -1,6 +1,8 @@
 """Models that read categories, beside numbers or alone: their laws, every form of them, and whole trainings."""
 
 import json
+import tomllib
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -8,9 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from data.contract import ModelContract
+from data.detect import detect_schema
+from data.inputs import resolve_inputs
 from data.layout import RunLayout
+from data.learn import learn_vocabularies
 from data.profile import SequenceProfile
-from data.schema import CategoricalField
+from data.schema import CategoricalField, SequenceSchema
+from data.sequences import LengthPolicy
 from data.vocabulary import FIRST_ID, MISSING_ID, UNKNOWN_ID, Vocabulary
 from seqembed_testing import seqembed
 from trainer.backend import keras, tf
@@ -18,11 +24,13 @@ from trainer.categories import MOST_CLASSES, WIDEST, answers, frequencies, num_c
 from trainer.config import DECODERS, ModelConfig, TrainingConfig, TrainJob
 from trainer.job import train
 from trainer.losses import Batch
-from trainer.model import build_encoder
+from trainer.model import Changes, build_encoder
 from trainer.network import build_network, inputs_of
 from trainer.objective import Objective
 from trainer.pictures import generate
 from trainer.progress import Progress
+from trainer.recipe import choose
+from trainer.source import SequenceSource
 from trainer.steps import Steps, seed_everything
 
 FORMS = [
@@ -301,6 +309,50 @@ def test_resumed_equals_uninterrupted(payments, tmp_path):
     weights = [keras.models.load_model(RunLayout(tmp_path / run).autoencoder).weights for run in ("whole", "cut")]
     for mine, its in zip(*weights, strict=True):
         np.testing.assert_array_equal(mine, its)
+
+
+@pytest.mark.parametrize(
+    ("options", "objective", "decoder"),
+    [
+        ({"time": "time"}, "reconstruct", "repeat"),
+        ({"features": ["amount", "paid"], "decoder": "positional"}, "reconstruct", "positional"),
+        ({"time": "time", "objective": "hybrid"}, "hybrid", "positional"),
+        ({"features": ["amount"]}, "hybrid", "positional"),
+    ],
+)
+def test_events_are_reconstructed_unless_something_else_is_asked_for(payments, tmp_path, options, objective, decoder):
+    train(TrainJob.from_options({"inputs": [str(payments)], **SMALL, **options}), tmp_path / "run")
+    told = tomllib.loads(RunLayout(tmp_path / "run").config.read_text())
+    assert (told["objective"], told["decoder"], told["scaling"]) == (objective, decoder, "sequence")
+    assert told["frame"] == 1 and told["steps"] == 3
+
+
+def test_events_are_read_one_by_one_however_long_and_learned_from_by_batches():
+    schema = SequenceSchema("id", (), "nested", categorical=FIELDS[:1])
+    long = replace(profile_of(0), length_quantiles=(1, 2, 3, 4, 900, 901, 902, 903, 904))
+    job = TrainJob.from_options({"inputs": ["a"]}).of_events()
+    training = choose(job, long, Changes(np.ones(0, np.float32), 0.0), 32_000, 0.1, schema).job
+    assert training.model.frame == 1
+    assert (training.training.batch_size, training.training.steps) == (64, 4_000)
+
+
+def test_in_training_alone_a_few_categories_are_taken_for_unknown(payments):
+    files = resolve_inputs([str(payments)])
+    found = detect_schema(files, id_column="id", features=("paid",), layout="nested")
+    schema, _ = learn_vocabularies(files, found, min_count=1, max_vocabulary=10, named=("paid",))
+    config = ModelConfig(objective="reconstruct", units=3)
+    for validation in (False, True):
+        told = {"seen": 0, "known": 0}
+        settings = {"validation": validation, "fraction": 0.5, "batch_size": 8, "seed": 1, "cache_bytes": 1 << 20}
+        source = SequenceSource(files, schema, LengthPolicy(), config, **settings)
+        for epoch in range(20):
+            for batch in source.batches(epoch):
+                real = np.arange(batch.categories.shape[1]) < batch.lengths[:, None]
+                assert (batch.category_targets[real] != UNKNOWN_ID).all()
+                told["seen"] += real.sum()
+                told["known"] += (batch.categories[real] == batch.category_targets[real]).sum()
+        share = 1 - told["known"] / told["seen"]
+        assert share == 0 if validation else 0.03 < share < 0.07
 
 
 def test_differences_of_categories_are_refused_with_the_remedy(payments, tmp_path):
