@@ -78,7 +78,7 @@ def _choice(flag: str, choices: tuple[str, ...], text: str, unset: str = "none")
 
 def _frame() -> click.Option:
     text = "Consecutive steps read as one."
-    return _option("--frame", text, Frame(), unset="auto: half of the sequences get 30 to 60 frames")
+    return _option("--frame", text, Frame(), unset="auto: half of the sequences get 30 to 60 frames; 1 for events")
 
 
 def _switch(flag: str, text: str) -> click.Option:
@@ -139,7 +139,7 @@ SECTIONS: dict[str, list[click.Option]] = {
             "--objective",
             config.OBJECTIVES,
             "Tell views of a sequence from other sequences (contrast), reconstruct it, or both (hybrid).",
-            unset="hybrid; reconstruct where --task predicts or --loss is binary_crossentropy",
+            unset="hybrid; reconstruct for events, where --task predicts or --loss is binary_crossentropy",
         ),
         _choice(
             "--decoder",
@@ -156,7 +156,7 @@ SECTIONS: dict[str, list[click.Option]] = {
             "--epochs",
             "Most passes over the data; 0 writes an untrained model.",
             _COUNT,
-            unset="100 with --objective reconstruct; else --steps",
+            unset="100 with --objective reconstruct of numbers alone; else --steps",
             metavar="N",
         ),
         _option(
