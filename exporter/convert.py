@@ -9,6 +9,7 @@ from data.errors import BundleError, UsageError
 from exporter.libraries import importing, onnx, tf
 from exporter.lower import OPAQUE_DOMAIN, OPAQUE_TYPE, Lowering
 from exporter.model import EncoderModel
+from exporter.simplify import simplify
 from exporter.substitute import OPAQUE_NAME, substituted
 
 with importing():
@@ -75,6 +76,7 @@ def convert(model: EncoderModel, opset: int) -> tuple[Any, int]:
     if errors:
         raise BundleError(f"{model.source}: tf2onnx could not convert the model: {'; '.join(errors)}.")
     Lowering(proto, specs).run()
+    simplify(proto)
     _name_dimensions(proto, model)
     return proto, len(specs)
 

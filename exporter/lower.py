@@ -3,11 +3,11 @@
 This happens after tf2onnx's own optimizer, which moves transposes about and has no notion of ``sequence_lens``.
 """
 
-from collections import Counter
 from typing import Any
 
 import numpy as np
 
+from exporter.graph import add_constant, put_nodes
 from exporter.libraries import onnx
 from exporter.recurrent import RecurrentSpec
 
@@ -38,18 +38,7 @@ class Lowering:
                 self._lower(node, self._specs[spec], f"{OPAQUE_TYPE.lower()}_{spec}")
             else:
                 self._nodes.append(node)
-        nodes = _live(self._nodes, {output.name for output in graph.output})
-        del graph.node[:]
-        graph.node.extend(nodes)
-        used = {name for node in nodes for name in node.input}
-        initializers = [tensor for tensor in graph.initializer if tensor.name in used]
-        del graph.initializer[:]
-        graph.initializer.extend(initializers)
-        del graph.value_info[:]
-        domains = {"", *(node.domain for node in nodes)}  # tf2onnx declares others, used or not
-        opsets = [opset for opset in self._model.opset_import if opset.domain in domains]
-        del self._model.opset_import[:]
-        self._model.opset_import.extend(opsets)
+        put_nodes(self._model, self._nodes)
 
     def _lower(self, node: Any, spec: RecurrentSpec, name: str) -> None:
         sequences, lengths, *initial = node.input
@@ -105,8 +94,7 @@ class Lowering:
         self._nodes.append(onnx.helper.make_node(operator, inputs, outputs, name=name, **attributes))
 
     def _constant(self, name: str, array: np.ndarray) -> str:
-        self._model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
-        return name
+        return add_constant(self._model, name, array)
 
 
 def _attributes(spec: RecurrentSpec) -> dict[str, Any]:
@@ -122,21 +110,3 @@ def _attributes(spec: RecurrentSpec) -> dict[str, Any]:
     if spec.operator == "GRU":
         attributes["linear_before_reset"] = int(spec.linear_before_reset)
     return attributes
-
-
-def _live(nodes: list[Any], results: set[str]) -> list[Any]:
-    """Return the nodes `results` need, in order; outputs that nothing reads lose their names, and are not computed."""
-    read = Counter(name for node in nodes for name in node.input)
-    read.update(results)
-    kept = []
-    for node in reversed(nodes):
-        outputs = [name if read[name] else "" for name in node.output]
-        if not any(outputs):
-            read.subtract(node.input)
-            continue
-        while not outputs[-1]:
-            outputs.pop()
-        del node.output[:]
-        node.output.extend(outputs)
-        kept.append(node)
-    return kept[::-1]

@@ -44,7 +44,6 @@ def embedded(categories: Any, mask: Any, fields: Sequence[CategoricalField], nam
         name: Begins the name of each field's layer.
     """
     real = ops.expand_dims(mask, -1)  # (batch, time, 1)
-    ids = ops.where(real, categories, UNKNOWN_ID)  # no lookup may leave its table
     parts = []
     for place, field in enumerate(fields):
         layer = layers.Embedding(
@@ -53,7 +52,7 @@ def embedded(categories: Any, mask: Any, fields: Sequence[CategoricalField], nam
             embeddings_initializer=keras.initializers.RandomNormal(stddev=_SPREAD),
             name=f"{name}_{place + 1}_{plain_name(field.name)}",
         )
-        parts.append(layer(ids[:, :, place]))
+        parts.append(layer(ops.where(mask, categories[:, :, place], UNKNOWN_ID)))  # no lookup may leave its table
     joined = parts[0] if len(parts) == 1 else layers.Concatenate(name=f"{name}_joined")(parts)
     return ops.where(real, joined, 0.0)
 

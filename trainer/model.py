@@ -154,7 +154,9 @@ def build_encoder(
     level: list[Any] = []
     if "values" in inputs:
         values = inputs["values"]
-        there = known_values(values, mask)
+        # Padding is no matter to recurrent layers, which are told the lengths, and it costs a tenth of one to wipe it.
+        wiped = config.scaling == "sequence" or config.reads != "values" or frames.size > 1
+        there = known_values(values, mask) if wiped else ops.logical_not(ops.isnan(values))
         steps = standardised(values, there, profile, "standardise")
         known = ops.cast(there, "float32")
         read = steps

@@ -111,3 +111,10 @@ def test_an_invalid_graph_is_refused(graph: Any) -> None:
     recurrent(graph)[0].attribute.append(helper.make_attribute("hidden_size", "seven"))
     with pytest.raises(BundleError, match="not valid ONNX"):
         check(graph)
+
+
+def test_an_encoder_of_values_alone_has_nothing_for_the_padding(
+    encoder_of: Callable[..., Any], exported: Callable[..., Any]
+) -> None:
+    found = exported(encoder_of(pooling="last")).structure
+    assert not {"CumSum", "LessOrEqual", "And", "ReduceSum", "ReduceMax"} & set(found.op_counts)

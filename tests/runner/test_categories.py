@@ -14,6 +14,7 @@ from events_testing import KINDS, events_model, transactions, write_events, writ
 from data.batching import pad
 from data.inputs import resolve_inputs
 from data.reader import read_blocks
+from data.sequences import concatenate
 from runner.encoder import Encoder
 from runner.output import OutputDirectory
 from seqembed_testing import done, embeddings, seqembed, with_contract
@@ -42,6 +43,17 @@ def test_every_sequence_gets_the_vector_it_has_alone(models: dict[str, Path], tm
             np.testing.assert_allclose(found[name], alone, rtol=0, atol=2e-6)
             seen += 1
     assert seen == len(found) == 150
+
+
+def test_either_layout_gives_the_same_sequences(models: dict[str, Path], tmp_path: Path) -> None:
+    rows, read = transactions(100, seed=4, new_merchants=0.1), {}
+    for layout, write in WRITERS.items():
+        (file,) = resolve_inputs([str(write(tmp_path / f"{layout}.parquet", rows))])
+        read[layout] = concatenate(list(read_blocks(file, Encoder.open(models[layout]).contract.schema)))
+    events, nested = read["events"], read["nested"]
+    assert events.ids.equals(nested.ids)
+    for part in ("offsets", "categories", "values"):
+        np.testing.assert_array_equal(getattr(events, part), getattr(nested, part))
 
 
 def test_dictionaries_or_plain_text_in_any_order_of_columns_give_equal_rows(

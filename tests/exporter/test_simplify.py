@@ -1,0 +1,75 @@
+"""Graphs made cheaper: the same numbers, fewer nodes."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from exporter.libraries import onnx
+from exporter.simplify import simplify
+
+MEAN, SCALE = np.float32([3.0, -1.0, 0.5]), np.float32([0.1, 7.0, 1.0])
+
+
+def graph_of(nodes: list[tuple[str, list[str], str]], held: dict[str, Any]) -> Any:
+    """Return a model from ``values`` (batch, time, 3) to ``result``."""
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    made = [helper.make_node(operator, inputs, [output], name=output) for operator, inputs, output in nodes]
+    tensors = [onnx.numpy_helper.from_array(np.asarray(array), name) for name, array in held.items()]
+    takes = helper.make_tensor_value_info("values", kind, ["batch", "time", 3])
+    gives = helper.make_tensor_value_info("result", kind, ["batch", "time", 3])
+    graph = helper.make_graph(made, "graph", [takes], [gives], tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def result_of(model: Any, values: np.ndarray) -> np.ndarray:
+    (result,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"values": values})
+    return result
+
+
+def operators(model: Any) -> Counter[str]:
+    return Counter(node.op_type for node in model.graph.node)
+
+
+STANDARDISED = [
+    ("Mul", ["values", "one"], "a"),
+    ("Sub", ["a", "mean"], "b"),
+    ("Mul", ["b", "scale"], "c"),
+    ("Add", ["c", "zero"], "d"),
+    ("Tanh", ["d"], "result"),
+]
+HELD = {"one": np.float32(1), "zero": np.float32(0), "mean": MEAN, "scale": SCALE}
+
+
+@pytest.mark.parametrize(("batch", "time"), [(1, 1), (1, 9), (7, 1), (5, 4)])
+def test_what_is_computed_stays_the_same_to_the_last_bit(batch: int, time: int) -> None:
+    values = np.random.default_rng(0).normal(size=(batch, time, 3)).astype(np.float32)
+    values[0, 0, 1] = np.nan
+    model = graph_of(STANDARDISED, HELD)
+    before = result_of(model, values)
+    simplify(model)
+    onnx.checker.check_model(model, full_check=True)
+    assert operators(model) == {"Shape": 1, "Slice": 1, "Expand": 2, "Sub": 1, "Mul": 1, "Tanh": 1}
+    np.testing.assert_array_equal(result_of(model, values), before)
+
+
+def test_a_neutral_array_that_gives_the_shape_stays() -> None:
+    model = graph_of([("Mul", ["one", "values"], "result")], {"one": np.ones((2, 1, 1), np.float32)})
+    simplify(model)
+    assert operators(model) == {"Mul": 1}
+    assert result_of(model, np.zeros((1, 4, 3), np.float32)).shape == (2, 4, 3)
+
+
+def test_a_neutral_node_that_makes_the_result_stays() -> None:
+    model = graph_of([("Add", ["values", "zero"], "result")], {"zero": np.float32(0)})
+    simplify(model)
+    assert operators(model) == {"Add": 1}
+
+
+def test_a_constant_that_meets_something_else_than_the_values_stays() -> None:
+    nodes = [("ReduceSum", ["values", "axis"], "sum"), ("Mul", ["sum", "scale"], "result")]
+    model = graph_of(nodes, {"axis": np.int64([1]), "scale": SCALE})
+    simplify(model)
+    assert operators(model) == {"ReduceSum": 1, "Mul": 1}
