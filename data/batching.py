@@ -43,26 +43,35 @@ def pad(block: SequenceBlock, rows: NDArray[np.int64], time: int | None = None) 
     time = longest if time is None else time
     if longest > time:
         raise ValueError(f"a sequence of {longest} steps does not fit into time={time}")
-    steps = np.arange(time)
-    places = block.offsets[rows][:, None] + steps  # (batch, time); in the padding steps of others, or beyond the last
-    padding = np.nonzero(steps >= lengths[:, None])
+    starts = block.offsets[rows]
+    shortest = int(lengths.min(initial=time))
+    padding = None if shortest == time else np.arange(time) >= lengths[:, None]  # most batches have none
     return SequenceBatch(
-        values=_gathered(block.values, places, padding),
+        values=_gathered(block.values, starts, time, padding),
         lengths=lengths.astype(np.int32),
         rows=rows,
-        categories=_gathered(block.categories, places, padding),
+        categories=_gathered(block.categories, starts, time, padding),
     )
 
 
 def _gathered(
-    steps: NDArray[_Kind], places: NDArray[np.int64], padding: tuple[NDArray[np.int64], ...]
+    steps: NDArray[_Kind], starts: NDArray[np.int64], time: int, padding: NDArray[np.bool_] | None
 ) -> NDArray[_Kind]:
-    """Return (batch, time, width): the steps (all, width) at `places` (batch, time), and 0 at `padding`."""
-    if not steps.size:
-        return np.zeros((*places.shape, steps.shape[1]), dtype=steps.dtype)
-    # One take, then zeros over the few wrong ones: several times faster than to pick the real steps by a mask.
-    gathered = np.take(steps, places, axis=0, mode="clip")
-    gathered[padding] = 0
+    """Return (batch, time, width): `time` of the steps (all, width) from each of `starts` on, and 0 at `padding`."""
+    num_steps, width = steps.shape
+    if not steps.size or not time:
+        return np.zeros((len(starts), time, width), dtype=steps.dtype)
+    # Copy runs of `time` steps, then put zeros over the few that belong to others: several times faster than to pick
+    # the real steps by a mask.
+    if int(starts.max(initial=0)) + time <= num_steps and steps.flags.c_contiguous:
+        # All runs of that many steps there are, one at every step, without a copy: a run is taken by one memcpy.
+        strides = (steps.strides[0], steps.itemsize)
+        runs = np.ndarray((num_steps - time + 1, time * width), steps.dtype, steps, 0, strides)
+        gathered = runs[starts].reshape(-1, time, width)
+    else:  # a run would end beyond the last step
+        gathered = np.take(steps, starts[:, None] + np.arange(time), axis=0, mode="clip")
+    if padding is not None:
+        gathered[padding] = 0
     return gathered
 
 

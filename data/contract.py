@@ -20,6 +20,7 @@ from data.sequences import LengthPolicy
 
 CONTRACT_KEY = "seqembed.contract"
 FORMAT_VERSION = 1
+DEFAULT_BATCH_SIZE = 48
 # What reading odd JSON can raise: a number too large to convert is an OverflowError, deep nesting a RecursionError.
 _ODD = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 
@@ -110,6 +111,8 @@ class ModelContract:
         training: What the model was trained on.
         versions: Library name → version that made the model.
         precision: ``fp32``; the seam for ``int8``.
+        batch_size: How many sequences of like length the runner embeds in one call; more where they are short. It may
+            change the last bits of a vector, and so belongs to the model and to no host.
         parity: Set by the exporter.
         embeddings: Set by the exporter.
         golden: Set by the exporter.
@@ -122,6 +125,7 @@ class ModelContract:
     training: TrainingData
     versions: dict[str, str]
     precision: str = "fp32"
+    batch_size: int = DEFAULT_BATCH_SIZE
     parity: Parity | None = None
     embeddings: EmbeddingProfile | None = None
     golden: tuple[GoldenSequence, ...] = field(default=())
@@ -144,6 +148,7 @@ class ModelContract:
             },
             "versions": self.versions,
             "precision": self.precision,
+            "batch_size": self.batch_size,
             "parity": asdict(self.parity) if self.parity else None,
             "embeddings": asdict(self.embeddings) if self.embeddings else None,
             "golden": [sequence.to_json() for sequence in self.golden],
@@ -192,6 +197,7 @@ class ModelContract:
             ),
             versions=value["versions"],
             precision=value["precision"],
+            batch_size=value.get("batch_size", DEFAULT_BATCH_SIZE),
             parity=Parity(**value["parity"]) if value["parity"] is not None else None,
             embeddings=EmbeddingProfile(
                 mean=tuple(embeddings["mean"]),

@@ -144,19 +144,29 @@ def concatenate(blocks: Sequence[SequenceBlock]) -> SequenceBlock:
     )
 
 
-def windows(blocks: Iterator[SequenceBlock], max_sequences: int, max_steps: int) -> Iterator[SequenceBlock]:
+def windows(
+    blocks: Iterator[SequenceBlock], max_sequences: int, max_steps: int, first_sequences: int | None = None
+) -> Iterator[SequenceBlock]:
     """Regroup blocks into windows that depend on the sequences alone, never on how the file was cut.
 
     A window closes when it holds `max_sequences` sequences or would pass `max_steps` steps; a single sequence
     longer than `max_steps` makes a window of its own. Memory is bounded by one window and one incoming block.
+
+    Args:
+        blocks: Of one file, in order.
+        max_sequences: Most sequences in a window.
+        max_steps: Most steps in a window of several sequences.
+        first_sequences: Most sequences in the first window, so that who waits for it waits shortly; from window to
+            window it is doubled up to `max_sequences`. None begins with that.
     """
     pending: list[SequenceBlock] = []
     num_sequences = num_steps = 0
+    most = max_sequences if first_sequences is None else min(first_sequences, max_sequences)
     for incoming in blocks:
         block = incoming
         while block.num_sequences:
             room = int(np.searchsorted(block.offsets, max_steps - num_steps, side="right")) - 1
-            fits = min(room, max_sequences - num_sequences, block.num_sequences)
+            fits = min(room, most - num_sequences, block.num_sequences)
             if fits <= 0 and not pending:
                 fits = 1
             if fits > 0:
@@ -164,8 +174,9 @@ def windows(blocks: Iterator[SequenceBlock], max_sequences: int, max_steps: int)
                 num_sequences += fits
                 num_steps += int(block.offsets[fits])
                 block = block.slice(fits, block.num_sequences)
-            if block.num_sequences or num_sequences >= max_sequences:
+            if block.num_sequences or num_sequences >= most:
                 yield concatenate(pending)
                 pending, num_sequences, num_steps = [], 0, 0
+                most = min(2 * most, max_sequences)
     if pending:
         yield concatenate(pending)

@@ -24,10 +24,12 @@ class GraphStructure:
     Attributes:
         op_counts: Operator → number of nodes.
         opset: ONNX operator set.
+        recurrent_width: Units of the widest recurrent node, all its directions together; 0 where there is none.
     """
 
     op_counts: Mapping[str, int]
     opset: int
+    recurrent_width: int = 0
 
     @property
     def num_nodes(self) -> int:
@@ -76,7 +78,17 @@ def check_structure(
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise BundleError(f"{source}: the converted graph is not valid ONNX: {error}. {_HINT}") from error
-    return GraphStructure(op_counts=dict(counts), opset=opset)
+    return GraphStructure(op_counts=dict(counts), opset=opset, recurrent_width=_recurrent_width(graph))
+
+
+def _recurrent_width(graph: Any) -> int:
+    widths = [0]
+    for node in graph.node:
+        if node.op_type in _RECURRENT:
+            found = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+            directions = 2 if found.get("direction") == b"bidirectional" else 1
+            widths.append(found["hidden_size"] * directions)
+    return max(widths)
 
 
 def _check_operators(model: Any, counts: Mapping[str, int], opset: int, source: str) -> None:

@@ -104,7 +104,9 @@ def _keras_outputs(spec: RecurrentSpec, steps: Any, states: list[Any]) -> Any:
         outputs = [whole]
     else:
         outputs = _merge(spec.merge_mode, whole[..., : spec.units], whole[..., spec.units :])
-    if spec.return_state:
+    if spec.return_state and spec.num_directions == 1:
+        outputs += [tf.squeeze(state, 0) for state in states]  # one node, where taking the first makes two
+    elif spec.return_state:
         outputs += [state[direction] for direction in directions for state in states]
     return outputs[0] if len(outputs) == 1 else tuple(outputs)
 

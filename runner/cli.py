@@ -56,6 +56,9 @@ class CommandGroup(click.Group):
         """Import the subcommand; without what it needs, say which extra to install."""
         if cmd_name not in _COMMANDS:
             return None
+        if cmd_name == "run":
+            # Numpy starts a pool of threads for matrix products, which spin for a tenth of a second; a job has none.
+            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         place, _, _ = _COMMANDS[cmd_name]
         module, name = place.split(":")
         try:

@@ -17,6 +17,7 @@ from runner.schema_check import check_contract_schema, is_whole
 
 _MAX_EMBEDDING_DIM = 1 << 16
 _MAX_GOLDEN_VALUES = 1 << 24
+_MAX_BATCH_SIZE = 1 << 12
 
 
 def check_contract(contract: ModelContract, source: str) -> None:
@@ -93,6 +94,8 @@ class _Check:
             self._refuse("architecture", contract.architecture, "names with values")
         if not isinstance(contract.precision, str):
             self._refuse("precision", contract.precision, "a word")
+        if not is_whole(contract.batch_size, 1, _MAX_BATCH_SIZE):
+            self._refuse("batch_size", contract.batch_size, f"a whole number in 1…{_MAX_BATCH_SIZE:,}")
 
     def _golden(self, name: str, golden: GoldenSequence) -> None:
         width, dim = self._contract.schema.num_features, self._contract.embedding_dim

@@ -7,7 +7,7 @@ input order. Numpy, pyarrow and ONNX Runtime all let go of the GIL where the tim
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -20,17 +20,21 @@ from data.batching import pad, plan_batches
 from data.sequences import SequenceBlock, windows
 from runner.encoder import Encoder
 from runner.options import (
-    BATCH_SIZE,
-    FULL_BATCH_STEPS,
+    FIRST_WINDOW_SEQUENCES,
+    FULL_BATCH_STEPS_A_SEQUENCE,
     MAX_BATCH_STEPS,
     MAX_WINDOW_SEQUENCES,
     MAX_WINDOW_VALUES,
     MOST_BATCH_SIZES,
 )
 
-# Windows decoded ahead, and windows being embedded: enough that neither side waits for the other, and no more memory.
+# Windows decoded ahead, and windows being embedded: enough that neither side waits for the other, even while the oldest
+# one is written, and no more memory.
 _DECODED_AHEAD = 2
-_IN_FLIGHT = 2
+_IN_FLIGHT = 3
+# Batches a worker takes at once, as long as each gets several such tasks of a window: a task costs some 20 µs itself.
+_MOST_BATCHES_A_TASK = 4
+_LEAST_TASKS_A_WORKER = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,7 @@ class LocalEngine:
     def __init__(self, encoder: Encoder, threads: int) -> None:
         """Start `threads` workers that embed with `encoder`."""
         self._encoder = encoder
+        self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="embed")
 
     def __enter__(self) -> Self:
@@ -76,7 +81,7 @@ class LocalEngine:
         """
         schema = self._encoder.contract.schema
         max_steps = max(1, MAX_WINDOW_VALUES // (schema.num_features + schema.num_fields))
-        source = read_ahead(windows(blocks, MAX_WINDOW_SEQUENCES, max_steps), _DECODED_AHEAD)
+        source = read_ahead(windows(blocks, MAX_WINDOW_SEQUENCES, max_steps, FIRST_WINDOW_SEQUENCES), _DECODED_AHEAD)
         in_flight: deque[tuple[EmbeddedWindow, list[Future[None]]]] = deque()
         try:
             for block in source:
@@ -92,9 +97,9 @@ class LocalEngine:
                     future.cancel()
 
     def _submit(self, block: SequenceBlock) -> tuple[EmbeddedWindow, list[Future[None]]]:
-        lengths = block.lengths
+        lengths, size = block.lengths, self._encoder.contract.batch_size
         batches = plan_batches(
-            lengths, BATCH_SIZE, MAX_BATCH_STEPS, multiple=MOST_BATCH_SIZES, full_steps=FULL_BATCH_STEPS
+            lengths, size, MAX_BATCH_STEPS, multiple=MOST_BATCH_SIZES, full_steps=FULL_BATCH_STEPS_A_SEQUENCE * size
         )
         window = EmbeddedWindow(
             block=block,
@@ -102,11 +107,15 @@ class LocalEngine:
             has_embedding=lengths > 0,
             padded_steps=sum(len(rows) * int(lengths[rows[-1]]) for rows in batches),
         )
-        return window, [self._pool.submit(self._embed_batch, window, rows) for rows in batches]
+        share = len(batches) // (_LEAST_TASKS_A_WORKER * self._threads)
+        size = max(1, min(share, _MOST_BATCHES_A_TASK))
+        tasks = [batches[start : start + size] for start in range(0, len(batches), size)]
+        return window, [self._pool.submit(self._embed_batches, window, task) for task in tasks]
 
-    def _embed_batch(self, window: EmbeddedWindow, rows: NDArray[np.int64]) -> None:
-        batch = pad(window.block, rows)
-        window.embeddings[rows] = self._encoder.embed(batch.values, batch.lengths, batch.categories)
+    def _embed_batches(self, window: EmbeddedWindow, batches: Sequence[NDArray[np.int64]]) -> None:
+        for rows in batches:
+            batch = pad(window.block, rows)
+            window.embeddings[rows] = self._encoder.embed(batch.values, batch.lengths, batch.categories)
 
 
 def _finished(item: tuple[EmbeddedWindow, list[Future[None]]]) -> EmbeddedWindow:

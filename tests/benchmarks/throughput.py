@@ -47,7 +47,7 @@ SHAPES = {
 }
 COMMON = ("--objective", "reconstruct", "--frame", 1, "--reads", "values", "--scaling", "data", "--pooling", "last")
 UNITS = {"LSTM-64": (64, 1), "LSTM-128 both ways": (128, 2)}  # and directions
-BATCH_SIZES = (16, 24, 48, 64, 96, 192)
+BATCH_SIZES = (16, 24, 32, 48, 64, 96, 192)
 KERNEL_BATCHES = 400
 FEW_ROWS = 50
 SEQEMBED = (sys.executable, "-c", "from runner.cli import main; main()")
@@ -69,6 +69,7 @@ os.write(report, json.dumps(told).encode())
 def timed(words, **options):
     """Run one process; return wall seconds, processor seconds, most memory of it or a child (MiB) and its output."""
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # a night starts from compiled modules, ours and everybody's
     reader, writer = os.pipe()
     launcher = [sys.executable, "-S", "-c", LAUNCHER, str(writer), *map(str, words)]
     done = subprocess.run(launcher, capture_output=True, text=True, env=environment, pass_fds=[writer], **options)

@@ -1,6 +1,7 @@
 """Blocks, windows, batches, profiles, hashes: laws that hold for any lengths."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -23,14 +24,20 @@ def block_of(lengths: list[int], features: int = 2) -> SequenceBlock:
 
 
 @given(
-    lengths=LENGTHS, cuts=st.lists(st.integers(0, 60), max_size=5), size=st.integers(1, 20), steps=st.integers(1, 99)
+    lengths=LENGTHS,
+    cuts=st.lists(st.integers(0, 60), max_size=5),
+    size=st.integers(1, 20),
+    steps=st.integers(1, 99),
+    first=st.none() | st.integers(1, 30),
 )
-def test_windows_depend_on_sequences_not_on_blocks(lengths: list[int], cuts: list[int], size: int, steps: int) -> None:
+def test_windows_depend_on_sequences_not_on_blocks(
+    lengths: list[int], cuts: list[int], size: int, steps: int, first: int | None
+) -> None:
     whole = block_of(lengths)
     edges = sorted({0, len(lengths), *(min(c, len(lengths)) for c in cuts)})
     pieces = [whole.slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
-    one = list(windows(iter([whole]), size, steps))
-    other = list(windows(iter(pieces), size, steps))
+    one = list(windows(iter([whole]), size, steps, first))
+    other = list(windows(iter(pieces), size, steps, first))
     assert [w.lengths.tolist() for w in one] == [w.lengths.tolist() for w in other]
     joined = concatenate(other)
     np.testing.assert_array_equal(joined.values, whole.values)
@@ -38,6 +45,11 @@ def test_windows_depend_on_sequences_not_on_blocks(lengths: list[int], cuts: lis
     for window in one:
         assert window.num_sequences <= size
         assert len(window.values) <= steps or (window.lengths > 0).sum() >= 1 and window.lengths[0] > steps
+
+
+def test_the_first_windows_are_small_and_double() -> None:
+    sizes = [window.num_sequences for window in windows(iter([block_of([1] * 60)]), 16, 1_000, 3)]
+    assert sizes == [3, 6, 12, 16, 16, 7]
 
 
 @given(lengths=LENGTHS, batch_size=st.integers(1, 16), max_steps=st.integers(1, 200))
@@ -53,6 +65,22 @@ def test_batches_hold_every_sequence_once_and_stay_small(lengths: list[int], bat
         for row, values, length in zip(batch.rows, batch.values, batch.lengths, strict=True):
             np.testing.assert_array_equal(values[:length], block.values[block.offsets[row] : block.offsets[row + 1]])
             assert not values[length:].any()
+
+
+@given(lengths=LENGTHS, extra=st.integers(0, 40), reverse=st.booleans())
+def test_padding_holds_zeros_wherever_a_sequence_stands(lengths: list[int], extra: int, reverse: bool) -> None:
+    block = block_of(lengths)
+    block = replace(
+        block, values=block.values + 1, categories=np.arange(1, len(block.values) + 1, dtype=np.int32)[:, None]
+    )
+    rows = np.arange(len(lengths))[:: -1 if reverse else 1]
+    batch = pad(block, rows, max(lengths) + extra)
+    assert batch.values.shape[:2] == batch.categories.shape[:2] == (len(lengths), max(lengths) + extra)
+    for row, values, ids in zip(rows, batch.values, batch.categories, strict=True):
+        first, end = block.offsets[row], block.offsets[row + 1]
+        np.testing.assert_array_equal(values[: end - first], block.values[first:end])
+        np.testing.assert_array_equal(ids[: end - first, 0], np.arange(first + 1, end + 1))
+        assert not values[end - first :].any() and not ids[end - first :].any()
 
 
 @given(lengths=LENGTHS, size=st.integers(1, 6), multiple=st.integers(1, 4), full_steps=st.integers(0, 90))

@@ -113,6 +113,13 @@ def test_an_invalid_graph_is_refused(graph: Any) -> None:
         check(graph)
 
 
+@pytest.mark.parametrize(("options", "width"), [({}, 14), ({"bidirectional": False}, 7), ({"cell": "gru"}, 14)])
+def test_the_widest_recurrent_node_is_told(
+    encoder_of: Callable[..., Any], exported: Callable[..., Any], options: dict[str, Any], width: int
+) -> None:
+    assert exported(encoder_of(**options)).structure.recurrent_width == width
+
+
 def test_an_encoder_of_values_alone_has_nothing_for_the_padding(
     encoder_of: Callable[..., Any], exported: Callable[..., Any]
 ) -> None:

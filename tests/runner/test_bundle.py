@@ -90,6 +90,15 @@ def test_the_contract_survives_json(tiny: Tiny) -> None:
         ModelContract.from_json("{}", "memory")
 
 
+def test_a_contract_of_before_batch_sizes_is_still_read(tiny: Tiny, tmp_path: Path) -> None:
+    def forget(value: dict) -> None:
+        assert value.pop("batch_size") == 64  # what the exporter chose for 6 units
+
+    model = rewrite(tiny, tmp_path / "older.onnx", forget)
+    assert Encoder.open(model).contract.batch_size == 48
+    done("run", tiny.data, "--model", model, "--out", tmp_path / "out")
+
+
 def test_inspect_tells_what_each_path_holds(tiny: Tiny, tmp_path: Path) -> None:
     bundle = done("inspect", tiny.bundle).output
     for words in ("Layout: nested", "id column 'id'", "2 features in this order", "Checked against Keras", "Golden"):
