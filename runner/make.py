@@ -5,9 +5,10 @@ from contextlib import ExitStack
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from data.contract import ModelContract
-from data.errors import BadFileError, ChangedInputError, InputError
+from data.errors import BadFileError, ChangedInputError, InputError, UsageError
 from data.inputs import InputFile, fingerprint
 from data.reader import read_blocks
 from data.sequences import SequenceBlock
@@ -47,9 +48,7 @@ class PartMaker:
 
     def _stage(self, part: Part, progress: ProgressView, limit: int | None) -> PartCounts:
         contract, options = self._contract, self._options
-        schema = output_schema(
-            part.file.open().schema_arrow, part.file, contract, options.keep, options.on_bad_row == "null"
-        )
+        schema = output_schema(part.file.open().schema_arrow, part.file, contract, options)
         blocks = read_blocks(part.file, contract.schema, contract.length_policy, options.keep, limit)
         if options.on_bad_row == "fail":
             blocks = _good_rows(blocks, part.file)
@@ -65,7 +64,7 @@ class PartMaker:
                     if quarantine is None:
                         quarantine = stack.enter_context(self._output.stage(f"{QUARANTINE}/{part.name}", shape))
                     quarantine.write(quarantine_rows(part.file, [row for _, row in bad], quarantine.schema))
-                writer.write(self._rows(window, schema))
+                writer.write(self._rows(part, window, schema))
                 counts += self._count(window)
                 num_steps = len(window.block.values)
                 rows = window.block.num_sequences if contract.schema.layout == "nested" else num_steps
@@ -112,10 +111,11 @@ class PartMaker:
         names = [field.name for field in self._contract.schema.categorical]
         return dict(zip(names, found, strict=True))
 
-    def _rows(self, window: EmbeddedWindow, schema: pa.Schema) -> pa.RecordBatch:
+    def _rows(self, part: Part, window: EmbeddedWindow, schema: pa.Schema) -> pa.RecordBatch:
         """Return a window as rows of the output."""
         missing = None if window.has_embedding.all() else pa.array(~window.has_embedding)
-        numbers = pa.array(window.embeddings.reshape(-1))
+        vectors = window.embeddings if self._options.dtype == "float32" else _halves(window.embeddings, part.file)
+        numbers = pa.array(vectors.reshape(-1))
         embedding = pa.FixedSizeListArray.from_arrays(numbers, type=schema.field("embedding").type, mask=missing)
         columns = [window.block.ids, *window.block.kept.values()]
         plain = [column.dictionary_decode() if pa.types.is_dictionary(column.type) else column for column in columns]
@@ -131,6 +131,22 @@ class PartMaker:
             stays[places] = False
             rows = rows.filter(pa.array(stays))
         return rows
+
+
+def _halves(vectors: NDArray[np.float32], file: InputFile) -> NDArray[np.float16]:
+    """Return vectors (sequences, embedding_dim) as float16.
+
+    Raises:
+        UsageError: A number is beyond what float16 holds.
+    """
+    with np.errstate(over="ignore"):
+        halves = vectors.astype(np.float16)
+    if np.isinf(halves).any():
+        raise UsageError(
+            f"{file.name}: a vector holds {np.abs(vectors).max():.4g}; float16 ends at 65,504. "
+            "Run with --dtype float32."
+        )
+    return halves
 
 
 def _good_rows(blocks: Iterator[SequenceBlock], file: InputFile) -> Iterator[SequenceBlock]:

@@ -12,6 +12,8 @@ OnBadRow = Literal["fail", "null", "quarantine"]
 ON_BAD_ROW: tuple[OnBadRow, ...] = ("fail", "null", "quarantine")
 OnBadFile = Literal["fail", "skip"]
 ON_BAD_FILE: tuple[OnBadFile, ...] = ("fail", "skip")
+VectorType = Literal["float32", "float16"]
+VECTOR_TYPES: tuple[VectorType, ...] = ("float32", "float16")
 ProgressStyle = Literal["auto", "bar", "plain", "none"]
 PROGRESS_STYLES: tuple[ProgressStyle, ...] = ("auto", "bar", "plain", "none")
 
@@ -46,6 +48,7 @@ class RunOptions:
         on_bad_row: ``fail``, keep the row with a ``null`` vector and the reason, or put it aside (``quarantine``).
         max_bad_fraction: Largest share of bad rows a part may have, where they do not fail it.
         on_bad_file: ``fail``, or ``skip`` files that cannot be read and say so.
+        dtype: Of the numbers of the vectors in the output; float16 halves its size and keeps three digits.
         dry_run: Say what would be done, and do nothing.
         progress: ``auto`` shows a bar on a terminal and plain lines elsewhere.
     """
@@ -58,6 +61,7 @@ class RunOptions:
     on_bad_row: OnBadRow = "fail"
     max_bad_fraction: float = 1.0
     on_bad_file: OnBadFile = "fail"
+    dtype: VectorType = "float32"
     dry_run: bool = False
     progress: ProgressStyle = "auto"
 
@@ -82,7 +86,7 @@ class RunOptions:
 
     def result_hash(self) -> str:
         """Return a sha256 over the options that change the result."""
-        value = [_RESULT_FORMAT, list(self.keep), self.limit, self.on_bad_row, MAX_BATCH_STEPS]
+        value = [_RESULT_FORMAT, list(self.keep), self.limit, self.on_bad_row, self.dtype, MAX_BATCH_STEPS]
         value += [MOST_BATCH_SIZES, FULL_BATCH_STEPS_A_SEQUENCE]
         value += [FIRST_WINDOW_SEQUENCES, MAX_WINDOW_SEQUENCES, MAX_WINDOW_VALUES]
         return hashlib.sha256(json.dumps(value).encode()).hexdigest()

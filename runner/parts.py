@@ -10,6 +10,7 @@ import pyarrow as pa
 from data.contract import ModelContract
 from data.errors import SeqembedError
 from data.inputs import PARQUET_SUFFIXES, InputFile
+from runner.options import RunOptions
 
 FOOTER_KEY = b"seqembed.part"
 Action = Literal["make", "remake", "replace", "skip"]
@@ -132,16 +133,15 @@ def part_name(file: InputFile) -> str:
     return file.name if file.name.endswith(PARQUET_SUFFIXES) else f"{file.name}.parquet"
 
 
-def output_schema(
-    arrow_schema: pa.Schema, file: InputFile, contract: ModelContract, keep: tuple[str, ...], with_error: bool
-) -> pa.Schema:
-    """Return the columns of a part: id, kept columns, ``embedding`` as fixed-size list of float32, and ``error``."""
+def output_schema(arrow_schema: pa.Schema, file: InputFile, contract: ModelContract, options: RunOptions) -> pa.Schema:
+    """Return the columns of a part: id, kept columns, ``embedding`` as a list of fixed size, and ``error``."""
     fields = [pa.field(contract.schema.id, plain_type(arrow_schema.field(contract.schema.id).type))]
-    for name in keep:
+    for name in options.keep:
         kind = pa.string() if name in file.partitions else plain_type(arrow_schema.field(name).type)
         fields.append(pa.field(name, kind))
-    fields.append(pa.field("embedding", pa.list_(pa.field("element", pa.float32()), contract.embedding_dim)))
-    if with_error:
+    number = pa.float16() if options.dtype == "float16" else pa.float32()
+    fields.append(pa.field("embedding", pa.list_(pa.field("element", number), contract.embedding_dim)))
+    if options.on_bad_row == "null":
         fields.append(pa.field("error", pa.string()))
     return pa.schema(fields)
 

@@ -9,7 +9,7 @@ from data.arrow_start import settle_without_pandas
 from data.secrets import without_secrets
 from runner.job import Job, plan_job, run_job
 from runner.memory import keep_freed_memory
-from runner.options import ON_BAD_FILE, ON_BAD_ROW, PROGRESS_STYLES, RunOptions, usable_cores
+from runner.options import ON_BAD_FILE, ON_BAD_ROW, PROGRESS_STYLES, VECTOR_TYPES, RunOptions, usable_cores
 from runner.plan import RunPlan
 from runner.report import RunReport, peak_rss_bytes
 from runner.signals import stopped_by_signals
@@ -56,6 +56,13 @@ Examples:
     default=_DEFAULTS.on_bad_file,
     show_default=True,
     help="A file that cannot be read: fail, or skip it and say so.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(VECTOR_TYPES),
+    default=_DEFAULTS.dtype,
+    show_default=True,
+    help="Of the vectors in the output; float16 halves their size and keeps three digits.",
 )
 @click.option("--prune", is_flag=True, help="Remove parts whose input is gone or lies beyond --limit.")
 @click.option("--overwrite", is_flag=True, help="Replace parts of another model or other options, once all are made.")
