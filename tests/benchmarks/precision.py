@@ -4,7 +4,8 @@
 
 writes `telemetry` (8 features), trains an encoder of each shape for a few steps, and exports it in fp32 and in int8.
 The figures of quality are those of the export's own gate, on the run's sample of 1,000 rows. Speed is that of the
-runner's encoder on a batch of 48 sequences of 30 to 36 steps: the median over rounds in which both precisions take turns.
+runner's encoder on a batch of 48 sequences of 30 to 36 steps: the median over rounds in which both precisions take
+turns.
 
 Takes some three minutes on two cores.
 """

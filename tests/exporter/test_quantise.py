@@ -171,6 +171,7 @@ def test_weights_of_a_column_are_within_half_a_step_and_seven_bits() -> None:
     assert whole.dtype == np.int8 and whole.shape == (2, 5, 12) and scales.shape == (2, 12)
     assert 2 * 255 * int(np.abs(whole.astype(int)).max()) < 2**15  # two products of a byte and a weight fit in 16 bits
     assert (scales > 0).all() and not whole[1, :, 3].any()
+    assert sorted(set(np.abs(whole).max(axis=1).ravel())) == [0, 64]  # every other column fills its range
     found = (whole * scales[:, None]).transpose(0, 2, 1)
     assert (np.abs(found - weights) <= scales[:, :, None] * 0.5001).all()
 
