@@ -88,6 +88,8 @@ class Quantisation:
         mean_cosine_alone: Mean cosine between a row embedded alone and in a batch, both int8. One scale holds for a
             whole batch, so a vector depends slightly on its neighbours.
         min_cosine_alone: The least of these.
+        mean_cosine_beside_outlier: Mean cosine between a row in a batch, and in that batch with one row in it that lies
+            a hundred standard deviations off, both int8.
         golden_tolerance: Most a golden embedding may be off on another host, as a share of their usual length.
         num_sequences: Rows compared.
     """
@@ -98,6 +100,7 @@ class Quantisation:
     neighbour_agreement: float
     mean_cosine_alone: float
     min_cosine_alone: float
+    mean_cosine_beside_outlier: float
     golden_tolerance: float
     num_sequences: int
 

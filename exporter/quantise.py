@@ -11,8 +11,8 @@ Three choices, measured:
   It is no slower, and the error of an LSTM-64 falls from 0.016 to 0.007 with the weights of the next point.
 * Weights in ±64, seven bits. Processors with AVX2 but without VNNI add two products of a byte and a weight in 16 bits,
   and saturate ("reduce_range", https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html):
-  2 * 255 * 127 does not fit, 2 * 255 * 64 does. So every host adds up the same whole numbers, and what the gate measured
-  at export holds on it. With a scale a column the eighth bit would buy 0.001 of error.
+  2 * 255 * 127 does not fit, 2 * 255 * 64 does. So every host adds up the same whole numbers, and what the gate
+  measured at export holds on it. With a scale a column the eighth bit would buy 0.001 of error.
 * The input is wiped beyond the lengths. Its scale is taken over a whole batch, padding included, so garbage there would
   move the vectors. It is laid out as (time, batch * features) for that: a mask over rows of 8 features takes twice
   as long or more.

@@ -94,8 +94,8 @@ class _Check:
         if precision == "fp32":
             self._refuse("quantisation", "figures", "none, since the precision is fp32")
         cosines = [measured.mean_cosine, measured.min_cosine, measured.mean_centred_cosine]
-        cosines += [measured.mean_cosine_alone, measured.min_cosine_alone]
-        self._numbers("quantisation", (*cosines, measured.neighbour_agreement, measured.golden_tolerance), 7)
+        cosines += [measured.mean_cosine_alone, measured.min_cosine_alone, measured.mean_cosine_beside_outlier]
+        self._numbers("quantisation", (*cosines, measured.neighbour_agreement, measured.golden_tolerance), 8)
         for cosine in cosines:
             if not -1 <= cosine <= 1:
                 self._refuse("quantisation", cosine, "a cosine in [-1, 1]")

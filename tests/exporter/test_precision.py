@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,9 @@ from data.errors import BundleError, QualityGateError
 from data.layout import RunLayout
 from data.profile import SequenceProfile
 from exporter.draws import as_block
+from exporter.fidelity import compare_vectors, cosine_of_rows, neighbour_agreement
 from exporter.libraries import keras, onnx
-from exporter.precision import compare_vectors, cosine_of_rows, measure_quantisation, neighbour_agreement
+from exporter.precision import measure_quantisation
 from runner.encoder import Encoder
 from seqembed_testing import done, seqembed
 from trainer.config import ModelConfig
@@ -72,7 +72,7 @@ def test_inspect_tells_the_precision(bundle: tuple[Path, str]) -> None:
     said = done("inspect", bundle[0]).output
     assert "Precision: int8" in said
     assert "int8 against fp32 on 60 rows: mean cosine 0.99" in said
-    assert "alone against in a batch" in said
+    assert "in a batch against alone" in said
 
 
 def test_any_onnx_client_can_read_it(bundle: tuple[Path, str]) -> None:
@@ -149,6 +149,16 @@ def test_a_model_that_int8_ruins_is_refused_and_an_older_bundle_stays(
     assert seqembed(*words).exit_code == 0  # in fp32 it is as good as any
 
 
+@pytest.fixture(scope="module")
+def data_of_one_scale(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return nested rows of two standard normal features."""
+    path, random = tmp_path_factory.mktemp("data") / "rows.parquet", np.random.default_rng(0)
+    lengths = random.integers(2, 12, size=50)
+    columns = {name: [random.normal(size=length).tolist() for length in lengths] for name in "ab"}
+    pq.write_table(pa.table({"id": range(50), **columns}), path)
+    return path
+
+
 def test_too_few_rows_to_tell(bundle: tuple[Path, str], rows: Any) -> None:
     encoder = Encoder.open(bundle[0])
     with pytest.raises(QualityGateError, match="model: 19 rows of the data are too few"):
@@ -158,47 +168,61 @@ def test_too_few_rows_to_tell(bundle: tuple[Path, str], rows: Any) -> None:
 class Answers:
     """An encoder that gives what it was told, by the first value of each sequence."""
 
-    def __init__(self, encoder: Encoder, vectors: np.ndarray, noise: float) -> None:
-        self.contract, self._vectors, self._noise = encoder.contract, vectors, noise
+    def __init__(self, encoder: Encoder, vectors: np.ndarray, alone: float = 0.0, wild: float = 0.0) -> None:
+        self.contract, self._vectors, self._alone, self._wild = encoder.contract, vectors, alone, wild
 
     def embed(self, values: np.ndarray, lengths: np.ndarray, categories: Any = None) -> np.ndarray:
-        alone = self._noise if len(lengths) == 1 else 0.0
-        return self._vectors[values[:, 0, 0].astype(int)] + alone
+        noise = self._alone if len(lengths) == 1 else self._wild if np.abs(values).max() > 100 else 0.0
+        return self._vectors[values[:, 0, 0].astype(int) % 60] + np.float32(noise)
+
+
+SAME = r"mean cosine 1\.0\d* .* kept for 100\.0%.* alone "
 
 
 @pytest.mark.parametrize(
-    ("spoil", "alone", "measured"),
+    ("spoil", "noise", "measured"),
     [
-        (lambda v: v, 0.0, None),
-        (lambda v: np.where(np.arange(len(v))[:, None] % 9 == 0, -v, v), 0.0, r"mean cosine 0\.7"),
-        (
-            lambda v: np.random.default_rng(1).normal(size=v.shape) + 1000,
-            0.0,
-            r"mean cosine 1\.0.* kept for [1-9]?\d\.\d%",
-        ),
-        (lambda v: v, 2.0, r"mean cosine 1\.0.* kept for 100\.0%.* in a batch 0\."),
-        (lambda v: np.full_like(v, np.nan), 0.0, r"mean cosine -1\.0000.* kept for 0\.0%"),
+        (lambda v: np.where(np.arange(len(v))[:, None] % 9 == 0, -v, v), {}, r"mean cosine 0\.7\d* .* kept for"),
+        (lambda v: v[::-1] + 1000, {}, r"mean cosine 1\.0\d* .* kept for [1-9]?\d\.\d%.* alone 1\.0\d* .* off 1\.0"),
+        (lambda v: v, {"alone": 2}, SAME + r"0\.\d* .* off 1\.0"),
+        (lambda v: v, {"wild": 2}, SAME + r"1\.0\d* .* off 0\."),
+        (lambda v: np.full_like(v, np.nan), {}, r"mean cosine -1\.0\d* .* kept for 0\.0%"),
     ],
-    ids=["the same", "some turned", "a common mean hides all", "neighbours matter", "no number"],
+    ids=["some turned", "a common mean hides all", "neighbours matter", "a wild row matters", "no number"],
 )
 def test_each_question_alone_closes_the_gate(
-    bundle: tuple[Path, str], spoil: Callable[[Any], Any], alone: float, measured: str | None
+    bundle: tuple[Path, str], spoil: Callable[[Any], Any], noise: dict, measured: str
 ) -> None:
     encoder = Encoder.open(bundle[0])
     vectors = np.random.default_rng(0).normal(size=(60, encoder.contract.embedding_dim)).astype(np.float32)
     vectors += 1000 if spoil(vectors).mean() > 500 else 0
     block = as_block(np.repeat(np.arange(60.0)[:, None], 3, axis=1).astype(np.float32), np.ones(60, np.int64))
-    fp32, int8 = Answers(encoder, vectors, 0.0), Answers(encoder, spoil(vectors), alone)
-    if measured is None:
-        golden = [
-            replace(one, values=np.zeros_like(one.values), embedding=vectors[0]) for one in encoder.contract.golden
-        ]
-        int8.embed_golden = lambda golden: np.stack([one.embedding for one in golden])  # type: ignore[attr-defined]
-        found = measure_quantisation(fp32, int8, block, tuple(golden), source="model")  # type: ignore[arg-type]
-        assert (found.mean_cosine, found.neighbour_agreement, found.mean_cosine_alone) == (1, 1, 1)
-        return
+    fp32, int8 = Answers(encoder, vectors), Answers(encoder, spoil(vectors), **noise)
     with pytest.raises(QualityGateError, match=measured):
         measure_quantisation(fp32, int8, block, encoder.contract.golden, source="model")  # type: ignore[arg-type]
+
+
+def test_an_encoder_against_itself_loses_nothing(run: RunLayout, rows: Any, tmp_path: Path) -> None:
+    done("export", run.root, "--out", tmp_path / "encoder.onnx")
+    encoder = Encoder.open(tmp_path / "encoder.onnx")
+    found = measure_quantisation(encoder, encoder, rows, encoder.contract.golden, source="model")
+    assert found.neighbour_agreement == 1
+    assert min(found.min_cosine, found.mean_cosine_alone, found.mean_cosine_beside_outlier) > 1 - 1e-9
+    assert found.golden_tolerance == 1e-4
+
+
+def test_a_model_whose_input_has_no_bounds_is_refused(data_of_one_scale: Path, tmp_path: Path) -> None:
+    """Every row of the data is well, and a night with one wild row would not be."""
+    values = keras.Input((None, 2))
+    for name, read, code in (
+        ("open", values, QualityGateError.exit_code),
+        ("bounded", keras.ops.clip(values, -5.0, 5.0), 0),
+    ):
+        keras.Model(values, layers.LSTM(24)(read)).save(tmp_path / f"{name}.keras")
+        words = ["export", tmp_path / f"{name}.keras", "--data", data_of_one_scale, "--precision", "int8"]
+        result = seqembed(*words, "--out", tmp_path / f"{name}.onnx")
+        assert result.exit_code == code, result.output
+    assert not (tmp_path / "open.onnx").exists()
 
 
 def test_neighbours_are_told_by_distance_and_equal_rows_are_equal() -> None:
@@ -239,6 +263,7 @@ ODD = [
     ("neighbour_agreement", -0.1),
     ("golden_tolerance", 0),
     ("golden_tolerance", 1e9),
+    ("mean_cosine_beside_outlier", -2),
     ("num_sequences", 1.5),
     ("extra", 1),
 ]

@@ -16,8 +16,9 @@ from data.vocabulary import Vocabulary
 from exporter import quantise as module
 from exporter.bundle import assemble
 from exporter.draws import as_block
+from exporter.fidelity import compare_vectors
 from exporter.libraries import keras, onnx
-from exporter.precision import compare_vectors, embed_as_at_night
+from exporter.precision import embed_as_at_night
 from exporter.quantise import quantise, quantised_weights, refuse_unquantisable
 from exporter.structure import check_structure
 from runner.encoder import Encoder
@@ -120,6 +121,18 @@ def test_what_stands_in_the_padding_moves_nothing_by_a_bit(pair: Pair, extra: in
     assert np.isfinite(vectors).all()
     for other in vectors[1:]:
         np.testing.assert_array_equal(other, vectors[0])
+
+
+def test_a_wild_row_does_not_drown_its_neighbours(pair: Pair) -> None:
+    """The trainer's encoders bound what a recurrent layer reads; without that, one value would take all 256 levels."""
+    batch = pad(pair.rows, np.arange(20))
+    calm = pair.int8.embed(batch.values, batch.lengths, batch.categories)
+    batch.values[7] = 1e30
+    beside = pair.int8.embed(batch.values, batch.lengths, batch.categories)
+    others = np.arange(20) != 7
+    found = compare_vectors(beside[others], calm[others])
+    assert np.isfinite(beside).all()
+    assert found.mean_cosine >= 0.999
 
 
 def test_each_layer_is_wiped_once_unless_it_reads_the_steps_of_another(pair: Pair) -> None:
