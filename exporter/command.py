@@ -121,7 +121,7 @@ def _int8(report: "ExportReport") -> list[str]:
         f"  int8     mean cosine {measured.mean_cosine:.5f} to fp32, least {measured.min_cosine:.5f}; nearest "
         f"neighbour kept for {measured.neighbour_agreement:.1%} of {measured.num_sequences} rows",
         f"           in a batch against alone: mean cosine {measured.mean_cosine_alone:.5f}, least "
-        f"{measured.min_cosine_alone:.5f}; against beside a wild row: {measured.mean_cosine_beside_outlier:.5f}",
+        f"{measured.min_cosine_alone:.5f}; beside a wild row {measured.mean_cosine_beside_outlier:.5f}",
         f"           {_size(report.num_bytes)}, {_size(report.num_bytes_fp32)} in fp32",
     ]
 
