@@ -21,6 +21,7 @@ from data.sequences import LengthPolicy
 CONTRACT_KEY = "seqembed.contract"
 FORMAT_VERSION = 1
 DEFAULT_BATCH_SIZE = 48
+PRECISIONS = ("fp32", "int8")
 # What reading odd JSON can raise: a number too large to convert is an OverflowError, deep nesting a RecursionError.
 _ODD = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 
@@ -76,6 +77,36 @@ class Parity:
 
 
 @dataclass(frozen=True, slots=True)
+class Quantisation:
+    """How far the int8 encoder was from the fp32 one at export, both by ONNX Runtime, on rows of the training data.
+
+    Attributes:
+        mean_cosine: Mean over the rows of the cosine between the int8 and the fp32 embedding.
+        min_cosine: The least of these.
+        mean_centred_cosine: The mean after the fp32 mean embedding is taken from both: what all rows share counts for
+            nothing here.
+        neighbour_agreement: Share of rows whose nearest other row by int8 is among the five nearest by fp32.
+        mean_cosine_alone: Mean cosine between a row embedded alone and in a batch, both int8. One scale holds for a
+            whole batch, so a vector depends slightly on its neighbours.
+        min_cosine_alone: The least of these.
+        mean_cosine_beside_outlier: Mean cosine between a row in a batch, and in that batch with one row in it that lies
+            a hundred standard deviations off, both int8.
+        golden_tolerance: Most a golden embedding may be off on another host, as a share of their usual length.
+        num_sequences: Rows compared.
+    """
+
+    mean_cosine: float
+    min_cosine: float
+    mean_centred_cosine: float
+    neighbour_agreement: float
+    mean_cosine_alone: float
+    min_cosine_alone: float
+    mean_cosine_beside_outlier: float
+    golden_tolerance: float
+    num_sequences: int
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingData:
     """What the model was trained on.
 
@@ -110,10 +141,11 @@ class ModelContract:
         architecture: The encoder in plain values (cell, units, layers, …), for people.
         training: What the model was trained on.
         versions: Library name → version that made the model.
-        precision: ``fp32``; the seam for ``int8``.
+        precision: One of `PRECISIONS`.
         batch_size: How many sequences of like length the runner embeds in one call; more where they are short. It may
             change the last bits of a vector, and so belongs to the model and to no host.
-        parity: Set by the exporter.
+        parity: Set by the exporter; always that of the fp32 graph.
+        quantisation: Set by the exporter for ``int8``.
         embeddings: Set by the exporter.
         golden: Set by the exporter.
     """
@@ -127,6 +159,7 @@ class ModelContract:
     precision: str = "fp32"
     batch_size: int = DEFAULT_BATCH_SIZE
     parity: Parity | None = None
+    quantisation: Quantisation | None = None
     embeddings: EmbeddingProfile | None = None
     golden: tuple[GoldenSequence, ...] = field(default=())
 
@@ -153,6 +186,8 @@ class ModelContract:
             "embeddings": asdict(self.embeddings) if self.embeddings else None,
             "golden": [sequence.to_json() for sequence in self.golden],
         }
+        if self.quantisation is not None:
+            value["quantisation"] = asdict(self.quantisation)
         if self.schema.categorical or self.schema.time_zone is not None:
             value["preprocessing"] = preprocessing(self.schema, self.length_policy)
         return json.dumps(value, indent=1, allow_nan=False)
@@ -185,6 +220,7 @@ class ModelContract:
     @classmethod
     def _from_value(cls, value: Mapping[str, Any]) -> Self:
         training, embeddings = value["training"], value["embeddings"]
+        quantisation = value.get("quantisation")
         return cls(
             schema=SequenceSchema.from_json(value["schema"]),
             length_policy=LengthPolicy(**value["length_policy"]),
@@ -199,6 +235,7 @@ class ModelContract:
             precision=value["precision"],
             batch_size=value.get("batch_size", DEFAULT_BATCH_SIZE),
             parity=Parity(**value["parity"]) if value["parity"] is not None else None,
+            quantisation=Quantisation(**quantisation) if quantisation is not None else None,
             embeddings=EmbeddingProfile(
                 mean=tuple(embeddings["mean"]),
                 std=tuple(embeddings["std"]),

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from data.contract import PRECISIONS
 from data.errors import UsageError
 
 KERAS_SUFFIX = ".keras"
@@ -18,6 +19,7 @@ class ExportConfig:
         out: The ONNX file to write; what stands there is replaced at once or not at all.
         tolerance: Most allowed of |Keras - ONNX Runtime| / max(1, |Keras|).
         opset: ONNX operator set.
+        precision: ``fp32``, or ``int8``: LSTM weights in bytes, refused unless the vectors stay what they were.
         data: Parquet inputs with rows for a ``.keras`` file; a run directory has its own.
         id: Column that names a sequence, in `data`.
         features: Feature columns in model order, in `data`; empty takes every numeric sequence column.
@@ -32,6 +34,7 @@ class ExportConfig:
     out: Path
     tolerance: float = 1e-5
     opset: int = 17
+    precision: str = "fp32"
     data: tuple[str, ...] = ()
     id: str = "id"
     features: tuple[str, ...] = ()
@@ -41,8 +44,11 @@ class ExportConfig:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.tolerance) and self.tolerance > 0):
             raise UsageError(f"--tolerance must be a positive number, was {self.tolerance}. The default is 1e-5.")
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"--precision must be {' or '.join(PRECISIONS)}, was {self.precision}.")
         if self.is_run_directory:
-            given = [f.name for f in fields(self)[4:] if getattr(self, f.name) != f.default]
+            lone = [f for f in fields(self) if f.name in ("data", "id", "features", "layout", "time")]
+            given = [f.name for f in lone if getattr(self, f.name) != f.default]
             if given:
                 raise UsageError(
                     f"--{given[0]} goes with a {KERAS_SUFFIX} file; {self.source} is a run directory, which knows its "

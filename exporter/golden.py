@@ -2,19 +2,18 @@
 
 import numpy as np
 
-from data.batching import pad, plan_batches
+from data.batching import pad
 from data.contract import EmbeddingProfile, GoldenSequence
 from data.profile import QUANTILES, SequenceProfile
 from data.sequences import SequenceBlock
 from exporter.draws import draw_sequences
+from exporter.precision import embed_as_at_night
 from exporter.reference import KerasReference
 from runner.encoder import Encoder
 
 _MAX_GOLDEN_STEPS = 64  # the contract is JSON: it stays small
 _GOLDEN_QUANTILES = (0.25, 0.5, 0.75, 1.0)
 _CANDIDATES = 8
-_BATCH_SIZE = 32
-_MAX_STEPS = 4096
 
 
 def golden_sequences(
@@ -62,14 +61,9 @@ def embedding_profile(encoder: Encoder, real: SequenceBlock) -> EmbeddingProfile
         encoder: The exported encoder.
         real: Training sequences.
     """
-    batches = plan_batches(real.lengths, _BATCH_SIZE, _MAX_STEPS)
-    if not batches:
+    if not real.num_sequences:
         return None
-    parts = []
-    for rows in batches:
-        batch = pad(real, rows)
-        parts.append(encoder.embed(batch.values, batch.lengths, batch.categories))
-    embeddings = np.concatenate(parts).astype(np.float64)
+    embeddings = embed_as_at_night(encoder, real).astype(np.float64)
     return EmbeddingProfile(
         mean=tuple(embeddings.mean(axis=0).tolist()),
         std=tuple(embeddings.std(axis=0).tolist()),

@@ -11,6 +11,8 @@ from exporter.config import ExportConfig
 from exporter.convert import check_opset, convert
 from exporter.golden import embedding_profile, golden_sequences
 from exporter.parity import measure_parity
+from exporter.precision import measure_quantisation
+from exporter.quantise import quantise, refuse_unquantisable
 from exporter.reference import KerasReference
 from exporter.source import ExportSource, open_source
 from exporter.structure import GraphStructure, check_structure
@@ -31,14 +33,16 @@ class ExportReport:
     Attributes:
         path: The bundle.
         num_bytes: Its size.
+        num_bytes_fp32: What its size is, or would be, in fp32.
         contract: What it carries.
         structure: Nodes of its graph.
-        parity: How far ONNX Runtime was from Keras.
+        parity: How far ONNX Runtime was from Keras, in fp32.
         seconds: From loading to the renamed file.
     """
 
     path: Path
     num_bytes: int
+    num_bytes_fp32: int
     contract: ModelContract
     structure: GraphStructure
     parity: Parity
@@ -49,33 +53,43 @@ def export_encoder(config: ExportConfig) -> ExportReport:
     """Turn a trained encoder into one checked ONNX file.
 
     Raises:
-        UsageError: The opset is not supported.
+        UsageError: The opset is not supported, or int8 is asked for and the encoder cannot be quantised.
         InputError: The data given for a lone model cannot be read.
         BundleError: The source is incomplete or holds an unsupported layer, or its graph is not of the right form.
-        QualityGateError: ONNX Runtime and Keras differ; nothing was written.
+        QualityGateError: ONNX Runtime and Keras differ, or int8 and fp32; nothing was written.
         OutputError: The file cannot be written.
     """
     start = time.monotonic()
     check_opset(config.opset)
     source = open_source(config)
-    graph, num_recurrent = convert(source.model, config.opset)
-    structure = check_structure(
-        graph,
-        num_features=source.model.num_features,
-        embedding_dim=source.model.embedding_dim,
-        num_recurrent=num_recurrent,
-        opset=config.opset,
-        source=str(config.source),
-        frame=source.model.frame,
-        num_ids=[vocabulary.num_ids for vocabulary in source.contract.schema.vocabularies],
-    )
+    fp32, num_recurrent = convert(source.model, config.opset)
+
+    def checked(graph: Any, precision: str) -> GraphStructure:
+        return check_structure(
+            graph,
+            num_features=source.model.num_features,
+            embedding_dim=source.model.embedding_dim,
+            num_recurrent=num_recurrent,
+            opset=config.opset,
+            source=str(config.source),
+            frame=source.model.frame,
+            num_ids=[vocabulary.num_ids for vocabulary in source.contract.schema.vocabularies],
+            precision=precision,
+        )
+
+    graph, structure = fp32, checked(fp32, "fp32")
     source = replace(source, contract=replace(source.contract, batch_size=_batch_size(structure.recurrent_width)))
-    contract, parity = _checked_contract(graph, source, config)
+    if config.precision == "int8":
+        refuse_unquantisable(structure, str(config.source))
+        graph = quantise(fp32)
+        structure = checked(graph, "int8")
+    contract, parity = _checked_contract(fp32, graph, source, config)
     bundle = assemble(graph, contract)
     write_bundle(bundle, config.out)
     return ExportReport(
         path=config.out,
         num_bytes=len(bundle),
+        num_bytes_fp32=len(assemble(fp32, contract)),
         contract=contract,
         structure=structure,
         parity=parity,
@@ -87,17 +101,24 @@ def _batch_size(recurrent_width: int) -> int:
     return next((size for width, size in _BATCH_SIZES if recurrent_width <= width), _LEAST_BATCH_SIZE)
 
 
-def _checked_contract(graph: Any, source: ExportSource, config: ExportConfig) -> tuple[ModelContract, Parity]:
-    """Measure the graph against Keras through the runner's encoder, and return the completed contract."""
+def _checked_contract(
+    fp32: Any, graph: Any, source: ExportSource, config: ExportConfig
+) -> tuple[ModelContract, Parity]:
+    """Measure the fp32 graph against Keras, and `graph`, if it is another, against that; return the whole contract.
+
+    Both run by the runner's encoder.
+    """
     contract = replace(source.contract, versions={**source.contract.versions, **library_versions()})
     profile = contract.training.profile
-    encoder = Encoder.from_bytes(assemble(graph, contract), source=str(config.out))
-    reference = KerasReference(source.model)
-    parity = measure_parity(reference, encoder, source.rows, profile, tolerance=config.tolerance, seed=_SEED)
-    contract = replace(
-        contract,
-        parity=parity,
-        embeddings=embedding_profile(encoder, source.rows),
-        golden=golden_sequences(reference, encoder, profile, seed=_SEED),
-    )
+    encoder = reference = Encoder.from_bytes(assemble(fp32, contract), source=str(config.out))
+    keras = KerasReference(source.model)
+    parity = measure_parity(keras, reference, source.rows, profile, tolerance=config.tolerance, seed=_SEED)
+    if config.precision == "int8":
+        contract = replace(contract, precision="int8")
+        encoder = Encoder.from_bytes(assemble(graph, contract), source=str(config.out))
+    golden = golden_sequences(keras, encoder, profile, seed=_SEED)
+    if config.precision == "int8":
+        measured = measure_quantisation(reference, encoder, source.rows, golden, source=str(config.source))
+        contract = replace(contract, quantisation=measured)
+    contract = replace(contract, parity=parity, embeddings=embedding_profile(encoder, source.rows), golden=golden)
     return contract, parity

@@ -8,10 +8,11 @@ from typing import Any
 from data.errors import BundleError
 from exporter.libraries import onnx
 
-_RECURRENT = ("LSTM", "GRU")
+QUANTISED_LSTM, QUANTISED_LSTM_DOMAIN = "DynamicQuantizeLSTM", "com.microsoft"
+_RECURRENT = {"fp32": ("LSTM", "GRU"), "int8": (QUANTISED_LSTM,)}  # by precision
 _CONTROL_FLOW = ("Loop", "Scan", "If")
 _TRANSPARENT = ("Cast", "Identity")
-_SEQUENCE_LENS = 4  # place among the inputs of the ONNX operators LSTM and GRU
+_SEQUENCE_LENS = 4  # place among the inputs of LSTM, GRU and DynamicQuantizeLSTM
 _HINT = (
     "This is a fault of the exporter or of an unusual model; nothing was written. Report it with the model's layers."
 )
@@ -38,8 +39,8 @@ class GraphStructure:
 
     @property
     def num_recurrent(self) -> int:
-        """LSTM and GRU nodes."""
-        return sum(self.op_counts.get(operator, 0) for operator in _RECURRENT)
+        """LSTM and GRU nodes, quantised ones included."""
+        return sum(self.op_counts.get(operator, 0) for operators in _RECURRENT.values() for operator in operators)
 
 
 def check_structure(
@@ -52,6 +53,7 @@ def check_structure(
     source: str,
     frame: int = 1,
     num_ids: Sequence[int] = (),
+    precision: str = "fp32",
 ) -> GraphStructure:
     """Check an ONNX model against the form every bundle has (DESIGN §4).
 
@@ -64,45 +66,46 @@ def check_structure(
         source: What was converted, for messages.
         frame: Consecutive steps that the recurrent layers read as one.
         num_ids: Ids of each categorical field, in order: rows of the table that it is looked up in.
+        precision: ``fp32``: standard operators alone; ``int8``: every recurrent node is a DynamicQuantizeLSTM.
 
     Raises:
         BundleError: The model is not valid ONNX or not of that form; the message says what was found.
     """
     graph = model.graph
     counts = Counter(node.op_type for node in graph.node)
-    _check_operators(model, counts, opset, source)
-    _check_recurrent(graph, counts, num_recurrent, frame, source)
+    _check_operators(model, counts, opset, source, precision)
+    _check_recurrent(graph, counts, num_recurrent, frame, source, precision)
     _check_lookups(graph, num_ids, source)
     _check_interface(graph, num_features, len(num_ids), embedding_dim, source)
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise BundleError(f"{source}: the converted graph is not valid ONNX: {error}. {_HINT}") from error
-    return GraphStructure(op_counts=dict(counts), opset=opset, recurrent_width=_recurrent_width(graph))
+    return GraphStructure(op_counts=dict(counts), opset=opset, recurrent_width=_recurrent_width(graph, precision))
 
 
-def _recurrent_width(graph: Any) -> int:
+def _recurrent_width(graph: Any, precision: str) -> int:
     widths = [0]
     for node in graph.node:
-        if node.op_type in _RECURRENT:
+        if node.op_type in _RECURRENT[precision]:
             found = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
             directions = 2 if found.get("direction") == b"bidirectional" else 1
             widths.append(found["hidden_size"] * directions)
     return max(widths)
 
 
-def _check_operators(model: Any, counts: Mapping[str, int], opset: int, source: str) -> None:
+def _check_operators(model: Any, counts: Mapping[str, int], opset: int, source: str, precision: str) -> None:
     loops = [operator for operator in _CONTROL_FLOW if operator in counts]
     if loops:
         raise BundleError(
             f"{source}: the converted graph holds {', '.join(loops)}; an encoder must have none: they are slow, and "
             f"mean that a layer was not converted natively. {_HINT}"
         )
-    foreign = sorted(
-        {f"{node.domain}.{node.op_type}" for node in model.graph.node if node.domain not in ("", "ai.onnx")}
-    )
+    others = {(node.domain, node.op_type) for node in model.graph.node if node.domain not in ("", "ai.onnx")}
+    allowed = {(QUANTISED_LSTM_DOMAIN, QUANTISED_LSTM)} if precision == "int8" else set()
+    foreign = sorted(map(".".join, others - allowed))
     domains = {entry.domain: entry.version for entry in model.opset_import}
-    if foreign or model.functions or set(domains) - {"", "ai.onnx"}:
+    if foreign or model.functions or set(domains) - {"", "ai.onnx"} - {domain for domain, _ in allowed}:
         raise BundleError(
             f"{source}: the converted graph uses operators outside standard ONNX: "
             f"{', '.join(foreign) or ', '.join(sorted(domains))}. {_HINT}"
@@ -112,12 +115,14 @@ def _check_operators(model: Any, counts: Mapping[str, int], opset: int, source: 
         raise BundleError(f"{source}: the converted graph declares opset {found}, expected {opset}. {_HINT}")
 
 
-def _check_recurrent(graph: Any, counts: Mapping[str, int], num_recurrent: int, frame: int, source: str) -> None:
-    nodes = [node for node in graph.node if node.op_type in _RECURRENT]
+def _check_recurrent(
+    graph: Any, counts: Mapping[str, int], num_recurrent: int, frame: int, source: str, precision: str
+) -> None:
+    nodes = [node for node in graph.node if node.op_type in _RECURRENT[precision]]
     if len(nodes) != num_recurrent:
         raise BundleError(
-            f"{source}: the converted graph has {len(nodes)} LSTM or GRU nodes ({dict(counts)}), expected one for each "
-            f"of {num_recurrent} recurrent layers. {_HINT}"
+            f"{source}: the converted graph has {len(nodes)} {' or '.join(_RECURRENT[precision])} nodes "
+            f"({dict(counts)}), expected one for each of {num_recurrent} recurrent layers. {_HINT}"
         )
     makers = {output: node for node in graph.node for output in node.output}
     for node in nodes:

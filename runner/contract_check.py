@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from data.contract import GoldenSequence, ModelContract
+from data.contract import PRECISIONS, GoldenSequence, ModelContract
 from data.errors import BundleError
 from data.profile import QUANTILES
 from data.sequences import TRUNCATES
@@ -45,6 +45,7 @@ class _Check:
             self._refuse("embedding_dim", contract.embedding_dim, f"a whole number in 1…{_MAX_EMBEDDING_DIM:,}")
         self._profiles()
         self._parity()
+        self._quantisation()
         self._plain_parts()
         steps = sum(len(sequence.values) for sequence in contract.golden)
         if steps * (contract.schema.num_features + contract.schema.num_fields) > _MAX_GOLDEN_VALUES:
@@ -85,6 +86,27 @@ class _Check:
         if not (is_whole(parity.num_sequences, 0, 1 << 62) and is_whole(parity.num_real, 0, 1 << 62)):
             self._refuse("parity", (parity.num_sequences, parity.num_real), "numbers of sequences")
 
+    def _quantisation(self) -> None:
+        precision, measured = self._contract.precision, self._contract.quantisation
+        if precision not in PRECISIONS:
+            self._refuse("precision", precision, " or ".join(PRECISIONS))
+        if measured is None:
+            return
+        if precision == "fp32":
+            self._refuse("quantisation", "figures", "none, since the precision is fp32")
+        cosines = [measured.mean_cosine, measured.min_cosine, measured.mean_centred_cosine]
+        cosines += [measured.mean_cosine_alone, measured.min_cosine_alone, measured.mean_cosine_beside_outlier]
+        self._numbers("quantisation", (*cosines, measured.neighbour_agreement, measured.golden_tolerance), 8)
+        for cosine in cosines:
+            if not -1 <= cosine <= 1:
+                self._refuse("quantisation", cosine, "a cosine in [-1, 1]")
+        if not 0 <= measured.neighbour_agreement <= 1:
+            self._refuse("neighbour_agreement", measured.neighbour_agreement, "a share in [0, 1]")
+        if not 0 < measured.golden_tolerance <= 1:
+            self._refuse("golden_tolerance", measured.golden_tolerance, "a number in (0, 1]")
+        if not is_whole(measured.num_sequences, 0, 1 << 62):
+            self._refuse("quantisation", measured.num_sequences, "a number of sequences")
+
     def _plain_parts(self) -> None:
         contract = self._contract
         texts = isinstance(contract.versions, dict) and all(isinstance(v, str) for v in contract.versions.values())
@@ -92,8 +114,6 @@ class _Check:
             self._refuse("versions", contract.versions, "library names with versions")
         if not isinstance(contract.architecture, dict):
             self._refuse("architecture", contract.architecture, "names with values")
-        if not isinstance(contract.precision, str):
-            self._refuse("precision", contract.precision, "a word")
         if not is_whole(contract.batch_size, 1, _MAX_BATCH_SIZE):
             self._refuse("batch_size", contract.batch_size, f"a whole number in 1…{_MAX_BATCH_SIZE:,}")
 

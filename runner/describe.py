@@ -66,6 +66,15 @@ def _bundle(path: Path) -> Iterator[str]:
             f"Checked against Keras on {parity.num_sequences:,} sequences ({parity.num_real:,} real): largest "
             f"difference {parity.max_difference:.2g}, allowed {parity.tolerance:.0e}"
         )
+    if contract.quantisation is not None:
+        measured = contract.quantisation
+        yield (
+            f"int8 against fp32 on {measured.num_sequences:,} rows: mean cosine {measured.mean_cosine:.5f} (least "
+            f"{measured.min_cosine:.5f}, centred {measured.mean_centred_cosine:.5f}), nearest neighbour kept "
+            f"{measured.neighbour_agreement:.1%}; in a batch against alone: mean cosine "
+            f"{measured.mean_cosine_alone:.5f}, least {measured.min_cosine_alone:.5f}; beside a wild row "
+            f"{measured.mean_cosine_beside_outlier:.5f}"
+        )
     if contract.golden:
         yield f"Golden sequences: {len(contract.golden)}; on this host they differ by {encoder.replay_golden():.2g}"
 

@@ -54,6 +54,17 @@ class EmbeddedWindow:
     padded_steps: int
 
 
+def batches_of_window(lengths: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:
+    """Return how a window is cut into batches: row positions of each, int64 (batch).
+
+    Args:
+        lengths: int64 (sequences), steps of each in the window.
+        batch_size: As the model's contract says.
+    """
+    full_steps = FULL_BATCH_STEPS_A_SEQUENCE * batch_size
+    return plan_batches(lengths, batch_size, MAX_BATCH_STEPS, multiple=MOST_BATCH_SIZES, full_steps=full_steps)
+
+
 class LocalEngine:
     """Threads that share one encoder; use as a context manager."""
 
@@ -97,10 +108,8 @@ class LocalEngine:
                     future.cancel()
 
     def _submit(self, block: SequenceBlock) -> tuple[EmbeddedWindow, list[Future[None]]]:
-        lengths, size = block.lengths, self._encoder.contract.batch_size
-        batches = plan_batches(
-            lengths, size, MAX_BATCH_STEPS, multiple=MOST_BATCH_SIZES, full_steps=FULL_BATCH_STEPS_A_SEQUENCE * size
-        )
+        lengths = block.lengths
+        batches = batches_of_window(lengths, self._encoder.contract.batch_size)
         window = EmbeddedWindow(
             block=block,
             embeddings=np.zeros((block.num_sequences, self._encoder.contract.embedding_dim), dtype=np.float32),

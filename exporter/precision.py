@@ -1,0 +1,146 @@
+"""The gate of an int8 bundle: its vectors still say what the fp32 ones say, on rows of the data, run as at night.
+
+Two questions are asked of rows that the runner would put into the same batches. Do the vectors point where they did
+(mean cosine, DESIGN §4)? Does each row still find the same neighbour, which is what embeddings are used for? The first
+alone would pass vectors that share a large mean, whose cosine is 1 whatever else is lost; Euclidean distance does not
+see a common mean. The second alone would pass vectors that are all turned or stretched. Two more are asked of int8
+alone: how much a vector depends on who shares its batch, and on a wild row that does. Where a model does not bound what
+its LSTM layers read, one such row takes all 256 levels, and the vectors beside it are lost without a word.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.batching import pad
+from data.contract import GoldenSequence, Quantisation
+from data.errors import QualityGateError
+from data.sequences import SequenceBlock
+from exporter.draws import as_block, join
+from exporter.fidelity import Fidelity, compare_vectors, cosine_of_rows
+from runner.encoder import Encoder
+from runner.engines.local import batches_of_window
+from runner.golden import distance_of_vectors, padded, usual_length
+
+MIN_COSINE = 0.999
+MIN_NEIGHBOUR_AGREEMENT = 0.95
+MIN_ROWS = 20  # among fewer, one of five nearest is no achievement
+_MAX_STEPS_ALONE = 10_000
+_OUTLIER = 100.0  # standard deviations
+# A processor that rounds otherwise now and then does less to a vector than neighbours do, who change every scale. How
+# much these do is seen on a few batches only, hence the margin.
+_GOLDEN_MARGIN = 3.0
+_GOLDEN_BATCHES, _GOLDEN_BATCH_SIZE = 4, 16
+_LEAST_GOLDEN_TOLERANCE = 1e-4
+
+
+def measure_quantisation(
+    fp32: Encoder, int8: Encoder, real: SequenceBlock, golden: tuple[GoldenSequence, ...], *, source: str
+) -> Quantisation:
+    """Hold an int8 encoder against the fp32 one it was made of.
+
+    Args:
+        fp32: The reference, itself held against Keras before.
+        int8: The encoder in question.
+        real: Training sequences, each of at least one step.
+        golden: Golden sequences of `int8`, to find out how far another host may be from them.
+        source: Where the model came from, for messages.
+
+    Raises:
+        QualityGateError: There are too few rows to tell, or the vectors are not what they were.
+    """
+    if real.num_sequences < MIN_ROWS:
+        raise QualityGateError(
+            f"{source}: {real.num_sequences} rows of the data are too few to tell what --precision int8 does to the "
+            f"vectors; at least {MIN_ROWS} are needed. Nothing was written. Give more data, or export with --precision "
+            "fp32."
+        )
+    reference, vectors = embed_as_at_night(fp32, real), embed_as_at_night(int8, real)
+    fidelity = compare_vectors(vectors, reference)
+    rows = _some_rows(real)
+    alone = cosine_of_rows(_embed_alone(int8, real, rows), vectors[rows])
+    beside = _cosine_beside_outlier(int8, real.take(rows[: int8.contract.batch_size]))
+    _refuse_unfaithful(fidelity, float(alone.mean()), beside, real.num_sequences, source)
+    return Quantisation(
+        mean_cosine=fidelity.mean_cosine,
+        min_cosine=fidelity.min_cosine,
+        mean_centred_cosine=fidelity.mean_centred_cosine,
+        neighbour_agreement=fidelity.neighbour_agreement,
+        mean_cosine_alone=float(alone.mean()),
+        min_cosine_alone=float(alone.min()),
+        mean_cosine_beside_outlier=beside,
+        golden_tolerance=_golden_tolerance(int8, golden, real, rows),
+        num_sequences=real.num_sequences,
+    )
+
+
+def _refuse_unfaithful(fidelity: Fidelity, alone: float, beside_outlier: float, num_rows: int, source: str) -> None:
+    least_cosine = min(fidelity.mean_cosine, alone, beside_outlier)
+    if least_cosine >= MIN_COSINE and fidelity.neighbour_agreement >= MIN_NEIGHBOUR_AGREEMENT:
+        return
+    raise QualityGateError(
+        f"{source}: the int8 encoder does not give the fp32 encoder's vectors, on {num_rows} rows of the data: mean "
+        f"cosine {fidelity.mean_cosine:.4f} (at least {MIN_COSINE}), nearest neighbour kept for "
+        f"{fidelity.neighbour_agreement:.1%} of them (at least {MIN_NEIGHBOUR_AGREEMENT:.0%}); mean cosine of a vector "
+        f"in a batch with itself alone {alone:.4f} and with itself beside a row that lies {_OUTLIER:.0f} standard "
+        f"deviations off {beside_outlier:.4f} (at least {MIN_COSINE} each). Nothing was written. Export with "
+        "--precision fp32. One scale holds for all numbers an LSTM layer reads: if features differ much in magnitude "
+        "or have no bounds, standardise and clip them inside the model, as `seqembed train` does."
+    )
+
+
+def embed_as_at_night(encoder: Encoder, block: SequenceBlock) -> NDArray[np.float32]:
+    """Return float32 (sequences, embedding_dim), in order, by the batches that `seqembed run` makes of one window.
+
+    Args:
+        encoder: The exported encoder.
+        block: Sequences of at least one step.
+    """
+    vectors = np.empty((block.num_sequences, encoder.contract.embedding_dim), np.float32)
+    for rows in batches_of_window(block.lengths, encoder.contract.batch_size):
+        batch = pad(block, rows)
+        vectors[rows] = encoder.embed(batch.values, batch.lengths, batch.categories)
+    return vectors
+
+
+def _some_rows(block: SequenceBlock) -> NDArray[np.int64]:
+    """Return rows spread evenly over the block, as many as a budget of steps allows, at least two."""
+    affordable = max(2, _MAX_STEPS_ALONE * block.num_sequences // max(1, int(block.lengths.sum())))
+    return np.unique(np.linspace(0, block.num_sequences - 1, min(affordable, block.num_sequences)).astype(np.int64))
+
+
+def _embed_alone(encoder: Encoder, block: SequenceBlock, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    batches = [pad(block, rows[place : place + 1]) for place in range(len(rows))]
+    return np.concatenate([encoder.embed(one.values, one.lengths, one.categories) for one in batches])
+
+
+def _cosine_beside_outlier(encoder: Encoder, block: SequenceBlock) -> float:
+    """Return the mean cosine of vectors of one batch with what they are once its last row is far from the data."""
+    batch, profile = pad(block, np.arange(block.num_sequences)), encoder.contract.training.profile
+    calm = encoder.embed(batch.values, batch.lengths, batch.categories)
+    batch.values[-1] = np.array(profile.mean) + _OUTLIER * np.array(profile.std)
+    beside = encoder.embed(batch.values, batch.lengths, batch.categories)
+    return float(cosine_of_rows(beside[:-1], calm[:-1]).mean())
+
+
+def _golden_tolerance(
+    int8: Encoder, golden: tuple[GoldenSequence, ...], real: SequenceBlock, rows: NDArray[np.int64]
+) -> float:
+    """Return how far a host may be from the golden vectors: some times as far as neighbours move them here.
+
+    Args:
+        int8: What made the golden vectors.
+        golden: The sequences, each embedded alone by `int8`.
+        real: Training sequences.
+        rows: Which of them are put beside the golden ones.
+    """
+    expected, length = np.stack([one.embedding for one in golden]), usual_length(golden)
+    values, lengths, categories = padded(golden, int8.contract.schema)
+    steps = np.arange(values.shape[1]) < lengths[:, None]
+    block = as_block(values[steps], lengths.astype(np.int64), categories[steps])
+    farthest = float(distance_of_vectors(int8.embed_golden(golden), expected, length).max())
+    for start in range(0, len(rows), _GOLDEN_BATCH_SIZE)[:_GOLDEN_BATCHES]:
+        mixed = join([block, real.take(rows[start : start + _GOLDEN_BATCH_SIZE])])
+        batch = pad(mixed, np.arange(mixed.num_sequences))
+        found = int8.embed(batch.values, batch.lengths, batch.categories)[: len(golden)]
+        farthest = max(farthest, float(distance_of_vectors(found, expected, length).max()))
+    return min(1.0, max(_LEAST_GOLDEN_TOLERANCE, _GOLDEN_MARGIN * farthest))
