@@ -10,7 +10,7 @@ from data.profile import SequenceProfile
 from data.sequences import SequenceBlock
 from trainer.backend import keras
 from trainer.config import POOLINGS, ModelConfig
-from trainer.model import build_encoder, changes_of, differences
+from trainer.model import build_encoder, by_its_own_scale, changes_of, differences, known_values, standardised
 
 
 def build(profile, **changes):
@@ -76,6 +76,24 @@ def test_differences_know_no_level_and_skip_what_is_missing(profile):
     found = np.asarray(differences(values, ~np.isnan(values) * np.float32(1), np.full(3, 2, np.float32)))[0]
     expected = np.nan_to_num(np.diff(values[0], axis=0, prepend=np.nan)) / 2
     np.testing.assert_allclose(np.nan_to_num(found), expected, atol=1e-6)
+
+
+def test_either_layout_gives_the_same_numbers(profile):
+    random = np.random.default_rng(0)
+    values = random.normal(size=(4, 9, 3)).astype(np.float32)
+    values[random.random(values.shape) < 0.2] = np.nan
+    mask, std = np.arange(9) < np.array([[9], [5], [1], [7]]), np.float32([1, 2, 3])
+    found = []
+    for time_axis in (1, 2):
+        laid_out = values if time_axis == 1 else values.transpose(0, 2, 1)
+        known = known_values(laid_out, mask, time_axis)
+        steps = standardised(laid_out, known, profile, "standardise", time_axis)
+        known = np.asarray(known, np.float32)
+        scaled, (mean, spread) = by_its_own_scale(steps, known, time_axis)
+        each = [np.asarray(part) for part in (known, steps, scaled, differences(steps, known, std, time_axis))]
+        found.append([part if time_axis == 1 else part.transpose(0, 2, 1) for part in each] + [mean, spread])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-6, atol=1e-6)
 
 
 def test_changes_are_measured_inside_sequences():
