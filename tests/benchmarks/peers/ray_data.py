@@ -3,6 +3,8 @@
 import os
 import sys
 
+os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"  # this environment is the workers', whoever started the comparison
+
 import ray
 from default_onnx import BATCH, Embed
 
