@@ -43,7 +43,7 @@ def embedded(categories: Any, mask: Any, fields: Sequence[CategoricalField], nam
         fields: Their vocabularies.
         name: Begins the name of each field's layer.
     """
-    real = ops.expand_dims(mask, -1)  # (batch, time, 1)
+    real = ops.expand_dims(ops.cast(mask, "float32"), -1)  # (batch, time, 1)
     parts = []
     for place, field in enumerate(fields):
         layer = layers.Embedding(
@@ -54,7 +54,7 @@ def embedded(categories: Any, mask: Any, fields: Sequence[CategoricalField], nam
         )
         parts.append(layer(ops.where(mask, categories[:, :, place], UNKNOWN_ID)))  # no lookup may leave its table
     joined = parts[0] if len(parts) == 1 else layers.Concatenate(name=f"{name}_joined")(parts)
-    return ops.where(real, joined, 0.0)
+    return ops.multiply(joined, real)  # of finite numbers; a choice by mask takes ONNX Runtime three times as long
 
 
 def plain_name(name: str) -> str:

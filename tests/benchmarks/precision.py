@@ -4,8 +4,8 @@
 
 writes `telemetry` (8 features), trains an encoder of each shape for a few steps, and exports it in fp32 and in int8.
 The figures of quality are those of the export's own gate, on the run's sample of 1,000 rows. Speed is that of the
-runner's encoder on a batch of 48 sequences of 30 to 36 steps: the median over rounds in which both precisions take
-turns.
+runner's encoder on a batch of as many sequences as the bundle says, of 30 to 36 steps: the median over rounds in which
+both precisions take turns.
 
 Takes some three minutes on two cores.
 """
@@ -19,7 +19,6 @@ import numpy as np
 
 from runner.cli import main as seqembed
 from runner.encoder import Encoder
-from runner.options import BATCH_SIZE
 
 COMMON = ("--frame", "1", "--reads", "values", "--scaling", "data", "--pooling", "last", "--progress", "none")
 SHAPES = [(units, way) for units in (64, 128, 256) for way in ("--forward-only", "--bidirectional")]
@@ -46,9 +45,9 @@ def encoders(root, data, units, way, steps):
 
 def seconds_a_batch(opened, rounds):
     """Return the median seconds of one batch by precision; the precisions take turns."""
-    random = np.random.default_rng(0)
-    values = random.normal(size=(BATCH_SIZE, STEPS, FEATURES)).astype(np.float32)
-    lengths = random.integers(30, STEPS + 1, BATCH_SIZE).astype(np.int32)
+    random, size = np.random.default_rng(0), opened["fp32"].contract.batch_size
+    values = random.normal(size=(size, STEPS, FEATURES)).astype(np.float32)
+    lengths = random.integers(30, STEPS + 1, size).astype(np.int32)
     taken = {precision: [] for precision in opened}
     for _ in range(rounds + 1):
         for precision, encoder in opened.items():
@@ -74,7 +73,8 @@ def main():
     for units, way in SHAPES:
         opened = encoders(options.out, data, units, way, options.steps)
         seconds = seconds_a_batch(opened, options.rounds)
-        fp32, int8 = (BATCH_SIZE / seconds[precision] for precision in PRECISIONS)
+        size = opened["fp32"].contract.batch_size
+        fp32, int8 = (size / seconds[precision] for precision in PRECISIONS)
         found = opened["int8"].contract.quantisation
         lines.append(
             f"| LSTM-{units} {way[2:]} | {fp32:,.0f} | {int8:,.0f} | {int8 / fp32:.2f} × | {found.mean_cosine:.5f} | "

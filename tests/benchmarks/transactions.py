@@ -21,7 +21,7 @@ from representations import processor_seconds, seqembed, spread
 
 KINDS = ("plain", "mix", "amounts", "order", "timing", "night")
 CONTROLS = ("untrained encoder", "bag of categories", "mean and spread")
-SPEED_ROWS, FEW_ROWS, ROUNDS = 40_000, 4_000, 3
+SPEED_ROWS, FEW_ROWS, ROUNDS = 40_000, 4_000, 6
 # One and the same encoder behind either input: by itself the recipe would choose another for events.
 LIKE = ("--objective", "reconstruct", "--scaling", "sequence", "--reads", "values", "--frame", "1", "--steps", "1")
 VALUES = (4, 30, 200)  # distinct values of the three categories
