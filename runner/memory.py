@@ -1,12 +1,14 @@
 """Have a job's process keep the memory that it frees, instead of giving it back and asking for it again."""
 
 import ctypes
+import os
 import sys
 
 import pyarrow as pa
 
 # Parameters of mallopt, from glibc's malloc.h, with bytes or counts.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+_ARROW_POOL = "ARROW_DEFAULT_MEMORY_POOL"  # who sets it, chooses
 _LARGEST = (1 << 31) - 1  # mallopt takes a C int
 
 
@@ -25,4 +27,5 @@ def keep_freed_memory() -> None:
         return
     for parameter, value in ((_MMAP_THRESHOLD, _LARGEST), (_TRIM_THRESHOLD, _LARGEST), (_ARENA_MAX, 1)):
         mallopt(parameter, value)
-    pa.set_memory_pool(pa.system_memory_pool())
+    if _ARROW_POOL not in os.environ:
+        pa.set_memory_pool(pa.system_memory_pool())
