@@ -5,6 +5,8 @@ Around an LSTM of 64 units the other nodes of a graph cost up to a sixth of it, 
 * A constant of one number a feature is laid out along the time before it meets the values: ONNX Runtime combines two
   arrays in runs of their common last axes, and runs of eight numbers take five times as long as runs of hundreds.
 * Products with one and sums with zero, which a Keras Rescaling leaves behind, go.
+* A minimum and a maximum with one number each become a Clip, which also hands NaN on; a choice by what is not becomes
+  the other choice by what is.
 
 What did not pay: to pool the steps as the recurrent node writes them, (time, directions, batch, units), without laying
 them out as (batch, time, width) first. ONNX Runtime takes a maximum over the first axis eight times slower.
@@ -12,6 +14,7 @@ them out as (batch, time, width) first. ONNX Runtime takes a maximum over the fi
 The exporter measures parity after this.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,7 +28,7 @@ _WIDE_ENOUGH = 64  # numbers along the last axis from which on laying out a cons
 
 def simplify(model: Any) -> None:
     """Rewrite a graph of standard operators in place."""
-    for rewrite in (_drop_neutral, _widen_constants):
+    for rewrite in (_drop_neutral, _fuse_clips, _turn_choices, _widen_constants):
         put_nodes(model, rewrite(model))
 
 
@@ -58,6 +61,35 @@ def _rename(node: Any, names: Mapping[str, str]) -> None:
     inputs = [names.get(name, name) for name in node.input]
     del node.input[:]
     node.input.extend(inputs)
+
+
+def _fuse_clips(model: Any) -> list[Any]:
+    """Return the nodes with Max(Min(x, highest), lowest) as Clip(x, lowest, highest), if nothing else reads the Min."""
+    held = constants(model)
+    makers = {output: node for node in model.graph.node for output in node.output}
+    read = Counter(name for node in model.graph.node for name in node.input)
+    nodes = []
+    for node in model.graph.node:
+        inner = makers.get(node.input[0]) if node.op_type == "Max" else None
+        if inner is not None and inner.op_type == "Min" and read[inner.output[0]] == 1:
+            bounds = [(each.input[1], held.get(each.input[1])) for each in (node, inner) if len(each.input) == 2]
+            if len(bounds) == 2 and all(array is not None and array.ndim == 0 for _, array in bounds):
+                inputs = [inner.input[0], *(name for name, _ in bounds)]
+                node = onnx.helper.make_node("Clip", inputs, list(node.output), name=node.name)
+        nodes.append(node)
+    return nodes
+
+
+def _turn_choices(model: Any) -> list[Any]:
+    """Return the nodes with Where(Not(c), a, b) as Where(c, b, a)."""
+    makers = {output: node for node in model.graph.node for output in node.output}
+    for node in model.graph.node:
+        condition = makers.get(node.input[0]) if node.op_type == "Where" else None
+        if condition is not None and condition.op_type == "Not":
+            _, chosen, other = node.input
+            del node.input[:]
+            node.input.extend([condition.input[0], other, chosen])
+    return list(model.graph.node)
 
 
 def _widen_constants(model: Any) -> list[Any]:

@@ -21,161 +21,24 @@ Takes some forty minutes on two cores with all peers; `--rows 200000 --peer-rows
 """
 
 import argparse
-import gc
 import json
 import os
 import platform
 import shutil
-import subprocess
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
-import onnx
-import onnxruntime
-import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tests.benchmarks.bound import FEATURES, SHAPES, Shape, bound
+from tests.benchmarks.processes import SEQEMBED, timed
+
 PEERS = Path(__file__).with_name("peers")
-FEATURES = [f"f{place}" for place in range(8)]
-SHAPES = {
-    "LSTM-64": ("--units", 64, "--forward-only"),
-    "LSTM-128 both ways": ("--units", 128, "--bidirectional"),
-}
-COMMON = ("--objective", "reconstruct", "--frame", 1, "--reads", "values", "--scaling", "data", "--pooling", "last")
-UNITS = {"LSTM-64": (64, 1), "LSTM-128 both ways": (128, 2)}  # and directions
-BATCH_SIZES = (16, 24, 32, 48, 64, 96, 192)
-KERNEL_BATCHES = 400
 FEW_ROWS = 50
-SEQEMBED = (sys.executable, "-c", "from runner.cli import main; main()")
 IMPORTS = "import numpy, pyarrow.parquet, onnxruntime, click"
 ALLOWED = 1e-4  # between peers' vectors and ours
-
-
-# A process starts with its parent's peak of memory, so a small one starts each, and tells: seconds, MiB, exit code.
-LAUNCHER = """
-import json, os, sys, time
-report, words = int(sys.argv[1]), sys.argv[2:]
-start = time.perf_counter()
-_, status, used = os.wait4(os.posix_spawnp(words[0], words, os.environ), 0)
-told = [time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, status]
-os.write(report, json.dumps(told).encode())
-"""
-
-
-def timed(words, **options):
-    """Run one process; return wall seconds, processor seconds, most memory of it or a child (MiB) and its output."""
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # a night starts from compiled modules, ours and everybody's
-    reader, writer = os.pipe()
-    launcher = [sys.executable, "-S", "-c", LAUNCHER, str(writer), *map(str, words)]
-    done = subprocess.run(launcher, capture_output=True, text=True, env=environment, pass_fds=[writer], **options)
-    os.close(writer)
-    with open(reader) as report:
-        *told, status = json.loads(report.read())
-    if status:
-        raise SystemExit(f"{words} failed:\n{done.stderr}")
-    return *told, done.stdout
-
-
-class Shape:
-    """An encoder of one shape: its files, and its bound on given rows."""
-
-    def __init__(self, name, root, sample):
-        """Train for a step and export."""
-        self.name, self.units, self.directions = name, *UNITS[name]
-        self.root = root / name.replace(" ", "-")
-        self.bundle = self.root / "encoder.onnx"
-        run = ("train", sample, "--out", self.root, *COMMON, *SHAPES[name], "--steps", 1, "--overwrite")
-        timed([*SEQEMBED, *run, "--progress", "none"])
-        timed([*SEQEMBED, "export", self.root, "--out", self.bundle])
-
-    def flops(self, steps):
-        """Return the useful work of that many steps: products and sums of the recurrent layers' matrices."""
-        return steps * self.directions * 2 * 4 * self.units * (self.units + len(FEATURES))
-
-    def kernel(self):
-        """Return the bytes of a model that is the recurrent operator and nothing else."""
-        rng, width = np.random.default_rng(0), 4 * self.units
-        weights = {
-            "W": (self.directions, width, len(FEATURES)),
-            "R": (self.directions, width, self.units),
-            "B": (self.directions, 2 * width),
-        }
-        held = [onnx.numpy_helper.from_array(rng.normal(0, 0.1, s).astype("f4"), k) for k, s in weights.items()]
-        direction = ("forward", "bidirectional")[self.directions - 1]
-        node = onnx.helper.make_node(
-            "LSTM", ["X", "W", "R", "B"], ["", "Y_h"], hidden_size=self.units, direction=direction
-        )
-        floats = onnx.TensorProto.FLOAT
-        takes = onnx.helper.make_tensor_value_info("X", floats, ["time", "batch", len(FEATURES)])
-        gives = onnx.helper.make_tensor_value_info("Y_h", floats, [self.directions, "batch", self.units])
-        graph = onnx.helper.make_graph([node], "kernel", [takes], [gives], held)
-        opset = onnx.helper.make_opsetid("", 17)
-        return onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8).SerializeToString()
-
-    def kernel_seconds(self, lengths, cores):
-        """Return the least wall time, over the batch sizes, that the operator takes for all rows on all cores."""
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.enable_mem_pattern = False
-        session = onnxruntime.InferenceSession(self.kernel(), options)
-        quantiles = (np.arange(KERNEL_BATCHES) + 0.5) / KERNEL_BATCHES
-        times = np.quantile(lengths, quantiles, method="nearest")
-        np.random.default_rng(0).shuffle(times)
-        seconds = {}
-        for size in BATCH_SIZES:
-            values = np.random.default_rng(0).normal(size=(int(times.max()), size, len(FEATURES))).astype("f4")
-
-            def call(time, values=values):
-                session.run(["Y_h"], {"X": values[:time]})
-
-            with ThreadPoolExecutor(cores) as pool:
-                list(pool.map(call, times[:50]))
-                start = time.perf_counter()
-                list(pool.map(call, times))
-                seconds[size] = (time.perf_counter() - start) / (times.sum() * size) * lengths.sum()
-        best = min(seconds, key=seconds.get)
-        return seconds[best], best
-
-
-def decode_seconds(path):
-    """Return the processor time of decoding the columns, row group by row group."""
-    file = pq.ParquetFile(path)
-    start = time.process_time()
-    for group in range(file.num_row_groups):
-        file.read_row_group(group, columns=["id", *FEATURES], use_threads=False)
-    return time.process_time() - start
-
-
-def encode_seconds(rows, width, path):
-    """Return the processor time of writing as many ids and vectors."""
-    some = min(rows, 100_000)
-    numbers = pa.array(np.random.default_rng(0).normal(size=some * width).astype("f4"))
-    table = pa.table({"id": np.arange(some), "embedding": pa.FixedSizeListArray.from_arrays(numbers, width)})
-    start = time.process_time()
-    leaf = "embedding.list.element"
-    pq.write_table(
-        table,
-        path,
-        use_dictionary=False,
-        compression={leaf: "none", "id": "zstd"},
-        write_statistics=False,
-        write_batch_size=1 << 16,
-    )
-    return (time.process_time() - start) * rows / some
-
-
-def bound(shape, path, lengths, cores, scratch):
-    """Return the parts of the bound in wall seconds."""
-    kernel, batch_size = shape.kernel_seconds(lengths, cores)
-    decode = decode_seconds(path) / cores
-    encode = encode_seconds(len(lengths), shape.units * shape.directions, scratch / "encoded.parquet") / cores
-    gc.collect()
-    return {"kernel": kernel, "decode": decode, "encode": encode, "batch size": batch_size}
 
 
 def seqembed_run(shape, path, out):
@@ -277,9 +140,36 @@ def against_bound(shape, path, lengths, given):
     return {**found["run"], "bound": parts, "bound seconds": seconds, "share": seconds / found["run"]["seconds"]}
 
 
+def telemetry(root, rows):
+    """Return the path of that many rows of sample data."""
+    path = root / f"telemetry-{rows}.parquet"
+    if not path.exists():
+        timed([*SEQEMBED, "sample", "telemetry", "--rows", rows, "--out", path])
+    return path
+
+
 def sequence_lengths(path):
     """Return the steps of every sequence, int64."""
     return np.diff(pq.read_table(path, columns=[FEATURES[0]])[FEATURES[0]].combine_chunks().offsets.to_numpy())
+
+
+def scale(shape, given):
+    """Return seconds and memory from 10^4 to 10^7 rows, and of 10^6 rows in one row group; 10^7 are ten equal files."""
+    found = {}
+    for rows in (10_000, 100_000, 1_000_000):
+        path = telemetry(given.out, rows)
+        found[f"{rows:,}"] = seqembed_run(shape, path, given.out / "vectors") | {"rows": rows}
+    many = given.out / "ten-files"
+    many.mkdir(exist_ok=True)
+    for place in range(10):
+        (many / f"{place}.parquet").unlink(missing_ok=True)
+        os.link(path, many / f"{place}.parquet")
+    found["10,000,000 in ten files"] = seqembed_run(shape, many, given.out / "vectors") | {"rows": 10 * rows}
+    giant = given.out / "one-row-group.parquet"
+    if not giant.exists():
+        pq.write_table(pq.read_table(path), giant, row_group_size=rows)
+    found[f"{rows:,} in one row group"] = seqembed_run(shape, giant, given.out / "vectors") | {"rows": rows}
+    return found
 
 
 def start_up(given, shape, few):
@@ -315,6 +205,9 @@ def print_tables(found):
             f"| {name} | {one['rows']:,} | {rate:,.0f} | {one['gflops']:.0f} | {one['share']:.2f} | "
             f"{one['padding']:.2%} | {one['MiB']:.0f} |"
         )
+    print("\n| rows | seconds | rows/s | peak MiB |\n" + "|---" * 4 + "|")
+    for name, one in found.get("scale", {}).items():
+        print(f"| {name} | {one['seconds']:.1f} | {one['rows'] / one['seconds']:,.0f} | {one['MiB']:.0f} |")
     for name, programs in found["peers"].items():
         print(f"\n| {name} | rows/s | GFLOP/s | ours / theirs | start, s | padding | peak MiB |\n" + "|---" * 7 + "|")
         ours = programs["seqembed run"]["seconds"]
@@ -340,6 +233,7 @@ def main():
     parser.add_argument(
         "--peers", nargs="*", choices=("keras", "onnx", "torch", "ray"), default=["keras", "onnx", "torch", "ray"]
     )
+    parser.add_argument("--scale", action="store_true", help="also run from 10^4 to 10^7 rows, with the first shape")
     parser.add_argument("--peer-python", type=lambda path: Path(path).absolute(), help="interpreter with torch and ray")
     given = parser.parse_args()
     given.out = given.out.absolute()
@@ -347,9 +241,7 @@ def main():
     given.cores = len(os.sched_getaffinity(0))
     paths = {}
     for name, rows in (("night", given.rows), ("peers", given.peer_rows), ("few", FEW_ROWS), ("sample", 4_000)):
-        paths[name] = given.out / f"{name}-{rows}.parquet"
-        if not paths[name].exists():
-            timed([*SEQEMBED, "sample", "telemetry", "--rows", rows, "--out", paths[name]])
+        paths[name] = telemetry(given.out, rows)
     lengths = {name: sequence_lengths(paths[name]) for name in ("night", "peers")}
     given.peer_steps = int(lengths["peers"].sum())
     found = {"machine": machine(), "peer rows": given.peer_rows, "nights": {}, "peers": {}}
@@ -363,6 +255,8 @@ def main():
         useful = shape.flops(given.peer_steps) / 1e9
         found["peers"][name] = {key: one | {"gflops": useful / one["seconds"]} for key, one in programs.items()}
         found.setdefault("start", start_up(given, shape, paths["few"]))
+        if given.scale and "scale" not in found:
+            found["scale"] = scale(shape, given)
     (given.out / "throughput.json").write_text(json.dumps(found, indent=1))
     print_tables(found)
 

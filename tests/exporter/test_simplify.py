@@ -55,6 +55,42 @@ def test_what_is_computed_stays_the_same_to_the_last_bit(batch: int, time: int) 
     np.testing.assert_array_equal(result_of(model, values), before)
 
 
+def test_bounds_become_one_clip_that_hands_nan_on() -> None:
+    nodes = [("Min", ["values", "high"], "low_enough"), ("Max", ["low_enough", "low"], "result")]
+    model = graph_of(nodes, {"high": np.float32(2), "low": np.float32(-1)})
+    simplify(model)
+    onnx.checker.check_model(model, full_check=True)
+    assert operators(model) == {"Clip": 1}
+    values = np.float32([[[5, -5, np.nan], [1, np.inf, -np.inf]]])
+    np.testing.assert_array_equal(result_of(model, values), np.clip(values, -1, 2))
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [("Min", ["values", "mean"], "a"), ("Max", ["a", "zero"], "result")],
+        [("Min", ["values", "one"], "a"), ("Max", ["a", "zero"], "b"), ("Add", ["a", "b"], "result")],
+        [("Min", ["values", "values"], "a"), ("Max", ["a", "zero"], "result")],
+    ],
+)
+def test_what_is_no_clip_stays(nodes: list[tuple[str, list[str], str]]) -> None:
+    model = graph_of(nodes, HELD)
+    values = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
+    before = result_of(model, values)
+    simplify(model)
+    assert operators(model)["Clip"] == 0
+    np.testing.assert_array_equal(result_of(model, values), before)
+
+
+def test_a_choice_by_what_is_not_is_turned() -> None:
+    nodes = [("IsNaN", ["values"], "a"), ("Not", ["a"], "b"), ("Where", ["b", "values", "zero"], "result")]
+    model = graph_of(nodes, HELD)
+    simplify(model)
+    assert operators(model) == {"IsNaN": 1, "Where": 1}
+    values = np.float32([[[5, -5, np.nan]]])
+    np.testing.assert_array_equal(result_of(model, values), np.nan_to_num(values))
+
+
 def test_a_neutral_array_that_gives_the_shape_stays() -> None:
     model = graph_of([("Mul", ["one", "values"], "result")], {"one": np.ones((2, 1, 1), np.float32)})
     simplify(model)
