@@ -8,7 +8,6 @@ import click
 from data.arrow_start import settle_without_pandas
 from data.secrets import without_secrets
 from runner.job import Job, plan_job, run_job
-from runner.memory import keep_freed_memory
 from runner.options import ON_BAD_FILE, ON_BAD_ROW, PROGRESS_STYLES, VECTOR_TYPES, RunOptions, usable_cores
 from runner.plan import RunPlan
 from runner.report import RunReport, peak_rss_bytes
@@ -76,7 +75,6 @@ def run(inputs: tuple[str, ...], model: str, out: str, keep: str, threads: int |
     skipped. Nothing is visible half-written; _SUCCESS is written last.
     """
     settle_without_pandas()
-    keep_freed_memory()
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
     columns = tuple(name.strip() for name in keep.split(",") if name.strip())
     options = RunOptions(keep=columns, threads=usable_cores() if threads is None else threads, **rest)  # type: ignore[arg-type]
