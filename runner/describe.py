@@ -106,7 +106,7 @@ def _contract(contract: ModelContract) -> Iterator[str]:
             f"{'newest' if policy.truncate == 'tail' else 'oldest'} are kept"
         )
     )
-    yield f"Precision: {contract.precision}"
+    yield f"Precision: {contract.precision}; {contract.batch_size} sequences a batch, more where they are short"
     yield ""
     yield (
         f"Trained on {profile.num_sequences:,} sequences ({profile.num_steps:,} steps) of "
