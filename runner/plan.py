@@ -216,7 +216,7 @@ def _refuse_mixture(
         else:
             continue
         is_other_model = footer.key.model_sha256 != maker[0]
-        what = "another model" if is_other_model else "other options (--keep, --limit or --on-bad-row)"
+        what = "another model" if is_other_model else "other options (--keep, --limit, --on-bad-row or --dtype)"
         raise OutputError(
             f"{output.given}: {name} was made by {what}. Vectors of two makers do not mix: give another --out, or "
             f"{remedy}."
