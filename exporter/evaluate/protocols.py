@@ -61,6 +61,7 @@ class Accuracy:
         accuracy: Share that is right, 0…1.
         balanced: Mean over the test classes of the share of each that is right, 0…1.
         recalls: float64 (test classes), share of each test class that is right, 0…1, in rising order of the classes.
+        precisions: float64 (test classes), share of what was taken for each that is right, 0…1; 0 where nothing was.
         right: bool (m), row by row.
         penalty: The SVM's C; None for other classifiers.
     """
@@ -68,8 +69,16 @@ class Accuracy:
     accuracy: float
     balanced: float
     recalls: NDArray[np.float64]
+    precisions: NDArray[np.float64]
     right: NDArray[np.bool_]
     penalty: float | None = None
+
+    @property
+    def f1(self) -> NDArray[np.float64]:
+        """Harmonic mean of recall and precision, float64 (test classes), 0…1: no class gains by being named often."""
+        total = self.recalls + self.precisions
+        found: NDArray[np.float64] = 2 * self.recalls * self.precisions / np.where(total > 0, total, 1.0)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +104,7 @@ def judge(train: NDArray[np.float64], test: NDArray[np.float64], task: Task) -> 
         test: float64 (m, width), finite.
         task: The classes of the rows.
     """
-    with _quiet():
+    with quiet():
         return Scores(
             svm=svm_accuracy(train, test, task),
             logistic=logistic_accuracy(train, test, task),
@@ -166,13 +175,14 @@ def cluster_agreement(test: NDArray[np.float64], task: Task) -> float | None:
 
 
 def _accuracy(found: NDArray[np.int64], expected: NDArray[np.int64], penalty: float | None = None) -> Accuracy:
-    right = found == expected
-    recalls = np.array([right[expected == label].mean() for label in np.unique(expected)])
-    return Accuracy(float(right.mean()), float(recalls.mean()), recalls, right, penalty)
+    right, classes = found == expected, np.unique(expected)
+    recalls = np.array([right[expected == label].mean() for label in classes])
+    precisions = np.array([right[found == label].sum() / max((found == label).sum(), 1) for label in classes])
+    return Accuracy(float(right.mean()), float(recalls.mean()), recalls, precisions, right, penalty)
 
 
 @contextmanager
-def _quiet() -> Iterator[Any]:
+def quiet() -> Iterator[Any]:
     """Let small or odd data pass without scikit-learn's talk: the figures say what came of it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

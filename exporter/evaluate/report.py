@@ -52,11 +52,11 @@ class Row:
         values = self.values(metric)
         return float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
 
-    def recalls(self, classifier: Classifier) -> NDArray[np.float64] | None:
-        """Return the share of each test class that is right, mean over the draws, float64 (classes)."""
+    def f1(self, classifier: Classifier) -> NDArray[np.float64] | None:
+        """Return `Accuracy.f1` of each test class, mean over the draws, float64 (classes)."""
         if not self.scores:
             return None
-        found: NDArray[np.float64] = np.mean([getattr(scores, classifier).recalls for scores in self.scores], axis=0)
+        found: NDArray[np.float64] = np.mean([getattr(scores, classifier).f1 for scores in self.scores], axis=0)
         return found
 
     def to_json(self, classes: Sequence[str]) -> dict[str, Any]:
@@ -199,8 +199,9 @@ def _scores_json(scores: Scores, classes: Sequence[str]) -> dict[str, Any]:
     value: dict[str, Any] = {}
     for name in CLASSIFIERS:
         found: Accuracy = getattr(scores, name)
-        recalls = dict(zip(classes, found.recalls.tolist(), strict=True))
-        value[name] = {"accuracy": found.accuracy, "balanced_accuracy": found.balanced, "recall": recalls}
+        value[name] = {"accuracy": found.accuracy, "balanced_accuracy": found.balanced}
+        for figure, by_class in (("recall", found.recalls), ("precision", found.precisions), ("f1", found.f1)):
+            value[name][figure] = dict(zip(classes, by_class.tolist(), strict=True))
     # JSON has no infinity: a C that was not searched is null.
     penalty = scores.svm.penalty
     value["svm"]["C"] = penalty if penalty is not None and math.isfinite(penalty) else None

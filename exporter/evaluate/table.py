@@ -22,7 +22,10 @@ def table(evaluation: Evaluation) -> Table:
 
 
 def class_table(evaluation: Evaluation) -> Table | None:
-    """Return the share of each class that is told, in percent, by the classifier that does best on the trained vectors.
+    """Return how well each class is told, F1 in percent, by the classifier that does best on the trained vectors.
+
+    Recall alone would favour vectors that tell few classes apart: what they cannot tell shares its votes among many
+    classes, and the one they can tell wins every doubt.
 
     None where there are more than `MOST_CLASSES`, or fewer than three: of two, accuracy says enough.
     """
@@ -30,8 +33,8 @@ def class_table(evaluation: Evaluation) -> Table | None:
         return None
     trained = evaluation.rows[0]
     best = max(CLASSIFIERS, key=lambda classifier: trained.mean(classifier) or 0.0)
-    columns = [(row.name, found) for row in evaluation.rows if (found := row.recalls(best)) is not None]
-    shown = Table(f"{escape(evaluation.label)}, by {METRICS[best]}", *(name for name, _ in columns))
+    columns = [(row.name, found) for row in evaluation.rows if (found := row.f1(best)) is not None]
+    shown = Table(f"{escape(evaluation.label)}, F1 by {METRICS[best]}", *(name for name, _ in columns))
     for column in shown.columns[1:]:
         column.justify = "right"
     for place, name in enumerate(evaluation.classes):

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import precision_recall_fscore_support
 from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 
 from exporter.evaluate import protocols
-from exporter.evaluate.protocols import PENALTIES, Task, cluster_agreement, judge, svm_accuracy
+from exporter.evaluate.protocols import PENALTIES, Task, cluster_agreement, judge, nearest_accuracy, svm_accuracy
 from exporter.evaluate.subset import stratified_rows
 
 
@@ -70,6 +72,22 @@ def test_a_class_that_training_lacks_is_always_wrong() -> None:
     assert not scores.nearest.right[:30].any()
     assert scores.svm.balanced == pytest.approx(3 / 4)  # three classes right, the fourth wrong
     np.testing.assert_array_equal(scores.svm.recalls, [1, 1, 1, 0])
+
+
+def test_figures_by_class_are_the_usual_ones() -> None:
+    train, classes = blobs(60, 2.0)
+    test, expected = blobs(90, 2.0, seed=1)
+    expected[:5] = 9  # a class that nothing is taken for: its precision counts as 0
+    found = nearest_accuracy(train, test, task(classes, expected))
+    taken = KNeighborsClassifier(1).fit(train, classes).predict(test)
+    precisions, recalls, f1, _ = precision_recall_fscore_support(
+        expected, taken, labels=np.unique(expected), zero_division=0
+    )
+    np.testing.assert_allclose(found.precisions, precisions)
+    np.testing.assert_allclose(found.recalls, recalls)
+    np.testing.assert_allclose(found.f1, f1)
+    assert 0.4 < found.f1[0] < 1
+    assert found.f1[-1] == 0
 
 
 def test_balanced_accuracy_weighs_classes_alike() -> None:

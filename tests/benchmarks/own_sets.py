@@ -1,0 +1,79 @@
+"""Labelled sequences of known structure, to choose a recipe by: what tells their classes apart is said here.
+
+Each has four classes, drawn in turn, and noise that leaves none of them plain. All numbers are of no unit.
+"""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+def _coloured(random, steps, features, memory):
+    """Return noise of unit variance, an autoregressive process of order one, float64 (steps, features)."""
+    noise = random.standard_normal((steps, features)) * np.sqrt(1 - memory**2)
+    noise[0] /= np.sqrt(1 - memory**2)
+    for step in range(1, steps):
+        noise[step] += memory * noise[step - 1]
+    return noise
+
+
+def motifs(random, kind):
+    """Order: a bump and a ripple at random places, which of them first (2), and the sign of the second feature (2)."""
+    steps, width = random.integers(60, 161), 16
+    values = 0.7 * _coloured(random, steps, 2, 0.6)
+    within = np.arange(width)
+    bump = 2.2 * np.sin(np.pi * within / width)
+    ripple = 2.56 * np.sin(np.pi * within / 4) * np.hanning(width)
+    first, second = np.sort(random.choice(steps - 2 * width, 2, replace=False)) + [0, width]
+    for place, shape in zip((first, second), (bump, ripple) if kind % 2 else (ripple, bump), strict=True):
+        values[place : place + width, 0] += shape
+        values[place : place + width, 1] += 0.7 * shape * (1 if kind // 2 else -1)
+    return values
+
+
+def rhythm(random, kind):
+    """Speed: an oscillation of 9, 10.5, 12.5 or 15 steps a turn, its phase unsteady, on a walk and noise."""
+    steps = random.integers(40, 121)
+    period = (9, 10.5, 12.5, 15)[kind] * np.exp(0.05 * random.standard_normal())
+    turned = np.cumsum(2 * np.pi / period * (1 + 0.15 * random.standard_normal(steps))) + random.uniform(0, 2 * np.pi)
+    wave = np.exp(0.3 * random.standard_normal()) * np.sin(turned)
+    walk = 0.15 * np.cumsum(random.standard_normal(steps))
+    return (wave + walk + 0.5 * random.standard_normal(steps))[:, None]
+
+
+def shapes(random, kind):
+    """Place: a small peak at 20, 35, 50 or 65 % of a large hill that all have, a little shifted and scaled."""
+    time = np.linspace(0, 1, 100) + 0.02 * random.standard_normal()
+    hill = 3 * np.exp(-(((time - 0.5) / 0.22) ** 2)) * np.exp(0.1 * random.standard_normal())
+    peak = 0.45 * np.exp(-(((time - (0.2, 0.35, 0.5, 0.65)[kind]) / 0.04) ** 2))
+    noise = 0.12 * _coloured(random, 100, 1, 0.7)[:, 0] + 0.1 * random.standard_normal(100)
+    return (hill + peak + noise)[:, None]
+
+
+def coupling(random, kind):
+    """Relation: one of four features follows another one, three steps later; which of four such pairs is the class."""
+    steps, late = random.integers(50, 91), 3
+    free = _coloured(random, steps + late, 4, 0.7)
+    leader, follower = ((0, 1), (1, 2), (2, 3), (3, 0))[kind]
+    values = free[late:].copy()
+    values[:, follower] = 0.75 * free[:steps, leader] + 0.66 * values[:, follower]
+    return values
+
+
+OWN_SETS = {"motifs": motifs, "rhythm": rhythm, "shapes": shapes, "coupling": coupling}
+NUM_TRAIN, NUM_HELD_OUT = 100, 1_000
+
+
+def write_own_set(name, root):
+    """Write the rows to learn from and those held out; return both paths."""
+    paths = []
+    for place, (split, num_rows) in enumerate({"train": NUM_TRAIN, "held-out": NUM_HELD_OUT}.items()):
+        random = np.random.default_rng([list(OWN_SETS).index(name), place])
+        kinds = np.arange(num_rows) % 4
+        rows = [OWN_SETS[name](random, kind).astype(np.float32) for kind in kinds]
+        columns = {"id": np.arange(num_rows), "label": kinds}
+        for feature in range(rows[0].shape[1]):
+            columns[f"f{feature}"] = pa.array([row[:, feature] for row in rows], pa.list_(pa.float32()))
+        paths.append(root / f"{split}.parquet")
+        pq.write_table(pa.table(columns), paths[-1])
+    return paths
