@@ -113,6 +113,8 @@ class ModelConfig:
             its own mean and spread, too, which then stand at the end of the embedding. None is ``sequence`` where views
             are compared, else ``data``.
         frame: Consecutive steps that the encoder reads as one; None is chosen from the lengths (`trainer.recipe`).
+        course: In how many places of its length the numbers of each feature join the embedding (`trainer.course`); None
+            is chosen from the data where views are compared, by whether sequences run alike, else 0, which is none.
         bidirectional: Whether the encoder also reads each sequence backwards.
         activation: Of the recurrent layers, ``tanh`` or ``relu``.
         pooling: From steps to one vector: ``last`` state, ``mean`` or ``max`` over valid steps, or all three.
@@ -136,6 +138,7 @@ class ModelConfig:
     reads: str | None = None
     scaling: str | None = None
     frame: int | None = None
+    course: int | None = None
     bidirectional: bool = True
     activation: str = "tanh"
     pooling: str = "concat"
@@ -159,6 +162,10 @@ class ModelConfig:
         if self.scaling is None:
             object.__setattr__(self, "scaling", "sequence" if self.contrasts else "data")
         _one_of("scaling", str(self.scaling), SCALINGS)
+        if self.course is None and not self.contrasts:
+            object.__setattr__(self, "course", 0)
+        if self.course is not None:
+            _at_least("course", self.course, 0)
         if self.reads is None and not self.contrasts:
             object.__setattr__(self, "reads", "values")
         if self.reads is not None:
@@ -293,11 +300,8 @@ class TrainJob:
         if "objective" not in self.left_open or not self.model.contrasts:
             return self
         model = self.model
-        decoder, reads = (
-            None if name in self.left_open else value
-            for name, value in (("decoder", model.decoder), ("reads", model.reads))
-        )
-        return replace(self, model=replace(model, objective="reconstruct", decoder=decoder, reads=reads))
+        open_again: dict[str, Any] = dict.fromkeys(self.left_open & {"decoder", "reads", "course"})
+        return replace(self, model=replace(model, objective="reconstruct", **open_again))
 
     def to_options(self) -> dict[str, Any]:
         """Return flat option names with their values: what ``config.toml`` holds; options that are unset are left out.

@@ -14,16 +14,17 @@ from trainer.categories import num_classes
 from trainer.checkpoint import Checkpoints, TrainingState
 from trainer.config import FIXED_LENGTH_DECODERS, TrainJob
 from trainer.cost import told_cost
+from trainer.course import TRIED_PLACES, courses_of
 from trainer.feed import Feed
 from trainer.intake import Intake, take_in
 from trainer.loop import CHECKPOINT_SECONDS, Loop
 from trainer.losses import feature_weights
-from trainer.model import changes_of, moments
 from trainer.network import Network, build_network
 from trainer.objective import Objective
 from trainer.pictures import draw
 from trainer.progress import Progress
 from trainer.recipe import choose, has_events, num_steps
+from trainer.scale import changes_of, moments
 from trainer.source import MAX_BATCH_STEPS, SequenceSource
 from trainer.steps import Steps, seed_everything
 from trainer.summary import TrainSummary
@@ -78,13 +79,16 @@ def train(
     for line in intake.notes(schema):
         progress.note(line)
     profile = intake.survey.profile
-    changes = changes_of(intake.survey.sample, profile)
-    recipe = choose(job, profile, changes, intake.num_training, intake.validation_fraction, schema)
+    sample = intake.survey.sample
+    changes = changes_of(sample, profile)
+    courses = courses_of(sample, profile, TRIED_PLACES, frame=1)
+    recipe = choose(job, profile, changes, courses, intake.num_training, intake.validation_fraction, schema)
     job = recipe.job
     for line in recipe.notes:
         progress.note(line)
     seed_everything(job.training.seed)
-    network = build_network(job.model, profile, intake.survey.max_length, changes.std, schema.categorical)
+    weight = courses_of(sample, profile, job.model.course or 0, job.model.frame or 1).weight
+    network = build_network(job.model, profile, intake.survey.max_length, changes.std, schema.categorical, weight)
     objective = Objective(job.model, profile, schema.categorical, feature_weights(schema.features))
     decay_steps = num_steps(job, intake.num_training) if job.model.contrasts else None
     steps = Steps(network, objective, job.training, profile, decay_steps)
@@ -121,9 +125,8 @@ def train(
         progress.note(f"goes on after epoch {state.epochs_done}, batch {state.batches_done}")
     elif planned := num_steps(job, intake.num_training):
         size = job.training.batch_size or 1
-        tried = intake.survey.sample
         progress.note(
-            told_cost(steps, network.num_parameters, job.model, profile, tried, batch_size=size, num_steps=planned)
+            told_cost(steps, network.num_parameters, job.model, profile, sample, batch_size=size, num_steps=planned)
         )
     artifacts.write_config(layout, job)
     if not resumed:

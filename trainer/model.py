@@ -14,15 +14,14 @@ from numpy.typing import NDArray
 from data.layout import FRAME_LAYER
 from data.profile import SequenceProfile
 from data.schema import CategoricalField
-from data.sequences import SequenceBlock
 from trainer.backend import keras
 from trainer.categories import embedded, width_of
 from trainer.config import ModelConfig
+from trainer.course import course
+from trainer.scale import LEAST_SPREAD, MAX_DEVIATIONS, moments
 
 ops, layers = keras.ops, keras.layers
 
-MAX_DEVIATIONS = 10.0
-_LEAST_SPREAD = 0.1  # of the data's: what hardly moves is not blown up to noise
 _LEVEL_LIMIT = 5.0
 _LEVEL_WEIGHT = 2.0
 _NOISE = 0.1
@@ -30,54 +29,7 @@ _NOISE = 0.1
 # with so few the time goes last until the recurrent layers. One feature: a sixth faster to serve at 150 steps. Six: no
 # faster, and to lay them out anew costs a fortieth.
 _FEW_FEATURES = 2
-_SMALLEST_STD = 1e-30  # its inverse still fits into float32
 _HIGHEST = 1e30  # above every activation: less so much, padding never wins a maximum
-
-
-def moments(profile: SequenceProfile) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return mean and standard deviation to standardise with, each float32 (features), raw units.
-
-    A feature that never changes gets a deviation of 1: it standardises to 0, or to a plain offset once it does change.
-    """
-    mean = np.asarray(profile.mean, dtype=np.float32)
-    std = np.asarray(profile.std, dtype=np.float64)
-    return mean, np.where(std > _SMALLEST_STD, std, 1.0).astype(np.float32)
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """How standardised values change from step to step.
-
-    Attributes:
-        std: float32 (features), root mean square of the differences; 1 for a feature that never changes.
-        persistence: Correlation of a difference with the next one, over all features: −0.5 for pure noise, whose
-            differences are noise twice over, towards 1 for what moves smoothly.
-    """
-
-    std: NDArray[np.float32]
-    persistence: float
-
-
-def changes_of(block: SequenceBlock, profile: SequenceProfile) -> Changes:
-    """Measure the differences from step to step.
-
-    Args:
-        block: Some of the training sequences, raw units.
-        profile: Statistics of all of them.
-    """
-    mean, std = moments(profile)
-    scaled = np.clip((block.values - mean) / std, -MAX_DEVIATIONS, MAX_DEVIATIONS).astype(np.float64)
-    changes = np.diff(scaled, axis=0, prepend=np.nan)
-    changes[block.offsets[:-1][block.lengths > 0]] = np.nan  # a first step differs from nothing
-    known = ~np.isnan(changes)
-    filled = np.where(known, changes, 0.0)
-    squares = (filled**2).sum(axis=0)
-    spread = np.sqrt(squares / np.maximum(known.sum(axis=0), 1))
-    spread = np.where(spread > 0, spread, 1.0)
-    unit = filled / spread
-    total = (unit**2).sum()
-    persistence = float((unit[1:] * unit[:-1]).sum() / total) if total else 0.0
-    return Changes(spread.astype(np.float32), persistence)
 
 
 def valid_steps(values: Any, lengths: Any) -> Any:
@@ -143,6 +95,7 @@ def build_encoder(
     profile: SequenceProfile,
     difference_std: NDArray[np.float32] | None = None,
     fields: Sequence[CategoricalField] = (),
+    course_weight: float = 1.0,
 ) -> Any:
     """Build the encoder.
 
@@ -152,13 +105,14 @@ def build_encoder(
         difference_std: float32 (features), spread of the differences from step to step of standardised values; None
             takes them as they are.
         fields: Categorical fields in model order.
+        course_weight: What the numbers of a course are multiplied by, by `trainer.course.courses_of`.
 
     Returns:
         A Keras model to the embedding, float32 (batch, embedding_dim), from ``lengths`` int32 (batch) and, as far as
         there are any, ``values`` float32 (batch, time, features), raw units, NaN allowed, and ``categories`` int32
         (batch, time, fields), ids. What stands beyond a length has no influence. The embedding holds what was made of
         the values and categories, then of the differences, then each feature's mean and spread and the mean of each
-        field's embedding, as far as `config` asks for them.
+        field's embedding, then the courses of the features, as far as `config` asks for them.
     """
     inputs = network_inputs(len(profile.mean), len(fields))
     lengths = inputs["lengths"]
@@ -167,6 +121,7 @@ def build_encoder(
     reads: list[Any] = []
     branches: list[Any] = []
     level: list[Any] = []
+    courses: list[Any] = []
     if "values" in inputs:
         values, time_axis = inputs["values"], 1
         if len(profile.mean) <= _FEW_FEATURES:
@@ -179,7 +134,10 @@ def build_encoder(
         read = steps
         if config.scaling == "sequence":
             read, level = by_its_own_scale(steps, known, time_axis)
-        reads.append(_noisy(config, _other_layout(read) if time_axis == 2 else read, "noise"))
+        read = _other_layout(read) if time_axis == 2 else read
+        if config.course:
+            courses.append(course(mean_frames(read, frames.size), frames.length, config.course, course_weight))
+        reads.append(_noisy(config, read, "noise"))
     if "categories" in inputs:
         reads.append(embedded(inputs["categories"], mask, fields, "embed"))
         if config.scaling == "sequence":
@@ -192,7 +150,7 @@ def build_encoder(
         changes = differences(steps, known, difference_std, time_axis)
         changes = _noisy(config, _other_layout(changes) if time_axis == 2 else changes, "noise_of_differences")
         branches.append(_branch(config, changes, frames, "encoder_differences"))
-    parts = [*branches, *level]
+    parts = [*branches, *level, *courses]
     embedding = parts[0] if len(parts) == 1 else layers.Concatenate(name="joined")(parts)
     if config.embedding_dim is not None:
         embedding = layers.Dense(config.embedding_dim, name="embedding")(embedding)  # (batch, embedding_dim)
@@ -200,8 +158,9 @@ def build_encoder(
 
 
 def level_width(config: ModelConfig, num_features: int, fields: Sequence[CategoricalField]) -> int:
-    """Return how many numbers at the end of the embedding tell the level of a sequence."""
-    return 2 * num_features + sum(map(width_of, fields)) if config.scaling == "sequence" else 0
+    """Return how many numbers at the end of the embedding tell a sequence's level and course, and nothing learned."""
+    level = 2 * num_features + sum(map(width_of, fields)) if config.scaling == "sequence" else 0
+    return level + (config.course or 0) * num_features
 
 
 def mean_step(steps: Any, lengths: Any) -> Any:
@@ -242,7 +201,7 @@ def by_its_own_scale(steps: Any, known: Any, time_axis: int = 1) -> tuple[Any, l
     mean = ops.divide(ops.sum(steps, axis=time_axis), count)
     centred = ops.multiply(ops.subtract(steps, ops.expand_dims(mean, time_axis)), known)
     spread = ops.sqrt(ops.divide(ops.sum(ops.square(centred), axis=time_axis), count))
-    scaled = ops.divide(centred, ops.expand_dims(ops.add(spread, _LEAST_SPREAD), time_axis))
+    scaled = ops.divide(centred, ops.expand_dims(ops.add(spread, LEAST_SPREAD), time_axis))
     return scaled, [ops.clip(mean, -_LEVEL_LIMIT, _LEVEL_LIMIT), ops.clip(spread, 0.0, _LEVEL_LIMIT)]
 
 
@@ -272,13 +231,15 @@ class _Frames:
 
     Attributes:
         size: Consecutive steps in a frame.
+        length: int32 (batch, 1): how many frames hold a real step.
         mask: bool (batch, frames): which hold a real step.
-        count: float32 (batch, 1): how many those are, at least 1.
+        count: float32 (batch, 1): that length, at least 1.
         below: float32 (batch, frames, 1): added to what is read, 0 in real frames, and far below all else elsewhere.
         any: float32 (batch, 1): 0 for a sequence without steps, else 1.
     """
 
     size: int
+    length: Any
     mask: Any
     count: Any
     below: Any
@@ -291,9 +252,11 @@ def _frames(config: ModelConfig, mask: Any, lengths: Any) -> _Frames:
         mask = mask[:, ::size]  # a frame is real where its first step is
         lengths = ops.floor_divide(ops.add(lengths, size - 1), size)
     real = ops.expand_dims(ops.cast(mask, "float32"), -1)
-    count = ops.cast(ops.expand_dims(lengths, 1), "float32")
+    length = ops.expand_dims(lengths, 1)
+    count = ops.cast(length, "float32")
     return _Frames(
         size=size,
+        length=length,
         mask=mask,
         count=ops.maximum(count, 1.0),
         below=ops.multiply(ops.subtract(real, 1.0), _HIGHEST),
@@ -321,10 +284,22 @@ def fold(steps: Any, frame: int, name: str = FRAME_LAYER) -> Any:
     Returns:
         float32 (batch, ceil(time / frame), frame × features).
     """
+    return ops.concatenate(_places_of_frames(steps, frame, name), axis=-1)
+
+
+def mean_frames(steps: Any, frame: int) -> Any:
+    """Return the mean of each frame, float32 (batch, ceil(time / frame), features); zeros fill up the last one."""
+    if frame == 1:
+        return steps
+    places = _places_of_frames(steps, frame, f"{FRAME_LAYER}_of_courses")
+    return ops.multiply(sum(places[1:], start=places[0]), 1 / frame)
+
+
+def _places_of_frames(steps: Any, frame: int, name: str) -> list[Any]:
+    """Return the first step of every frame, the second of every frame, …: (batch, ceil(time / frame), features)."""
     filled = layers.ZeroPadding1D((0, frame - 1), name=name)(steps)
     # Each slice ends so that all have ceil(time / frame) steps; a reshape would need the time, which is open here.
-    slices = [filled[:, place : (place - (frame - 1)) or None : frame] for place in range(frame)]
-    return ops.concatenate(slices, axis=-1)
+    return [filled[:, place : (place - (frame - 1)) or None : frame] for place in range(frame)]
 
 
 def _recurrent(config: ModelConfig, name: str, steps: Any, mask: Any) -> tuple[Any, list[Any]]:

@@ -66,6 +66,7 @@ def build_network(
     fixed_length: int,
     difference_std: NDArray[np.float32] | None = None,
     fields: Sequence[CategoricalField] = (),
+    course_weight: float = 1.0,
 ) -> Network:
     """Build all models of a training.
 
@@ -75,13 +76,14 @@ def build_network(
         fixed_length: Steps of the longest sequence: what fixed-length decoders write.
         difference_std: float32 (features), by `trainer.model.changes_of`.
         fields: Categorical fields in model order.
+        course_weight: Of the numbers of a course, by `trainer.course.courses_of`.
 
     Raises:
         UsageError: A fixed-length decoder would be of absurd size.
     """
     num_features = len(profile.mean)
     check_fixed_length(config, fixed_length, num_features + len(fields))
-    encoder = build_encoder(config, profile, difference_std, fields)
+    encoder = build_encoder(config, profile, difference_std, fields, course_weight)
     inputs = network_inputs(num_features, len(fields))
     embedding = encoder(inputs)
     mask = valid_steps(inputs.get("values", inputs.get("categories")), inputs["lengths"])
@@ -178,8 +180,8 @@ def _projections(config: ModelConfig, embedding: Any, level: int) -> Any:
     """Return the unit vectors in which views are compared, (batch, branches, projection).
 
     What was made of the values and what was made of their differences are compared each by itself: both have to be
-    telling. The last `level` numbers, what a sequence is on the whole, are not. The encoder is served without
-    projections.
+    telling. The last `level` numbers, what a sequence is on the whole and its course, are not. The encoder is served
+    without projections.
 
     Source: Chen et al. (2020), "A simple framework for contrastive learning of visual representations".
     """

@@ -13,7 +13,7 @@ from trainer.backend import tf
 from trainer.categories import entropy, log_frequencies, output_name
 from trainer.config import ModelConfig
 from trainer.losses import Batch, category_sums, contrast_sums, masked_sums
-from trainer.model import MAX_DEVIATIONS, moments
+from trainer.scale import MAX_DEVIATIONS, moments
 
 _LEAST_ENTROPY = 0.05  # nats: a field that hardly changes is not blown up
 

@@ -32,21 +32,30 @@ class Names(click.ParamType):
         return tuple(name for part in parts if (name := str(part).strip()))
 
 
-class Frame(click.ParamType):
-    """A positive number of steps, or ``auto``, which is None."""
+class AutoNumber(click.ParamType):
+    """A number, or ``auto``, which is None.
+
+    Args:
+        least: The smallest number.
+        what: Of what, for messages.
+    """
 
     name = "auto|N"
 
+    def __init__(self, least: int, what: str) -> None:
+        self._least, self._what = least, what
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
-        """Return the number of steps."""
+        """Return the number."""
         if value == "auto":
             return None
         try:
             number = int(value)
         except (TypeError, ValueError):
-            number = 0
-        if number < 1:
-            self.fail(f"{value!r} is neither 'auto' nor a positive number of steps.", param, ctx)
+            number = self._least - 1
+        if number < self._least:
+            at_least = "a positive number" if self._least else "0 or a positive number"
+            self.fail(f"{value!r} is neither 'auto' nor {at_least} of {self._what}.", param, ctx)
         return number
 
 
@@ -77,8 +86,14 @@ def _choice(flag: str, choices: tuple[str, ...], text: str, unset: str = "none")
 
 
 def _frame() -> click.Option:
-    text = "Consecutive steps read as one."
-    return _option("--frame", text, Frame(), unset="auto: half of the sequences get 30 to 60 frames; 1 for events")
+    text, unset = "Consecutive steps read as one.", "auto: half of the sequences get 30 to 60 frames; 1 for events"
+    return _option("--frame", text, AutoNumber(1, "steps"), unset=unset)
+
+
+def _course() -> click.Option:
+    text = "Places of its length, from start to end, of which each feature's numbers join the embedding; 0 is none."
+    unset = "auto: up to 32 where sequences run alike, else 0; 0 for events and with --objective reconstruct"
+    return _option("--course", text, AutoNumber(0, "places"), unset=unset)
 
 
 def _switch(flag: str, text: str) -> click.Option:
@@ -131,6 +146,7 @@ SECTIONS: dict[str, list[click.Option]] = {
             unset="sequence; data with --objective reconstruct",
         ),
         _frame(),
+        _course(),
         _option("--bidirectional/--forward-only", "Whether the encoder also reads backwards."),
         _choice("--activation", config.ACTIVATIONS, "Of the recurrent layers."),
         _choice("--pooling", config.POOLINGS, "From steps to one vector; concat is all three."),

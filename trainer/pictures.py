@@ -17,8 +17,8 @@ from trainer import plots
 from trainer.artifacts import replacing
 from trainer.categories import answers
 from trainer.config import ModelConfig
-from trainer.model import moments
 from trainer.network import Network, inputs_of
+from trainer.scale import moments
 from trainer.source import MAX_BATCH_STEPS
 
 _NUM_SHOWN = 4

@@ -12,7 +12,8 @@ from data.profile import QUANTILES, SequenceProfile
 from data.schema import SequenceSchema
 from trainer.categories import width_of
 from trainer.config import TrainJob
-from trainer.model import Changes
+from trainer.course import Courses, num_places
+from trainer.scale import Changes
 
 READ_NAMES = {"values": "the values", "differences": "differences", "both": "values and differences"}
 # Halfway from differences of pure noise, at -0.5, to those of a walk without direction, at 0.
@@ -47,6 +48,7 @@ def choose(
     job: TrainJob,
     profile: SequenceProfile,
     changes: Changes,
+    courses: Courses,
     num_training: int,
     validation_fraction: float,
     schema: SequenceSchema | None = None,
@@ -57,21 +59,27 @@ def choose(
         job: Options as given.
         profile: Statistics of the training sequences.
         changes: How their values change from step to step.
+        courses: Whether they run alike.
         num_training: Sequences to learn from.
         validation_fraction: Share that is held out.
         schema: Kinds of features, and categorical fields; None has plain numbers alone.
 
     Raises:
-        UsageError: Differences are to be read where there are no numbers.
+        UsageError: Differences or courses are asked for where there are no numbers.
     """
     events = schema is not None and has_events(schema)
     reads = job.model.reads or ("both" if changes.persistence > _LEAST_PERSISTENCE and not events else "values")
     if not profile.mean and reads != "values":
         raise UsageError(f"--reads {reads} needs numbers, and there are categories alone. Drop it, or add --features.")
+    if not profile.mean and job.model.course:
+        raise UsageError("--course tells of numbers, and there are categories alone. Drop it, or add --features.")
     width = len(profile.mean) + sum(map(width_of, schema.categorical if schema is not None else ()))
     # Of events the order counts, and a frame hides it: what stands in one place of it differs from step to step.
     frame = 1 if events else choose_frame(profile, width)
-    model = replace(job.model, frame=job.model.frame or frame, reads=reads)
+    course = job.model.course
+    if course is None:
+        course = num_places(len(profile.mean)) if courses.alike and not events else 0
+    model = replace(job.model, frame=job.model.frame or frame, reads=reads, course=course)
     training = replace(job.training, validation_fraction=validation_fraction)
     if job.model.contrasts or events:
         small = _BATCH_SIZE if job.model.contrasts else _RECONSTRUCT_BATCH_SIZE
@@ -89,7 +97,16 @@ def choose(
     if job.model.reads is None and not events:
         noisy = f"changes from step to step {'go on' if reads == 'both' else 'are mostly noise'}"
         notes.append(f"reads {READ_NAMES[reads]}: {noisy} (correlation with the next {changes.persistence:+.2f})")
+    if job.model.course is None and not events:
+        notes.append(_course_note(course, courses))
     return Recipe(chosen, tuple(notes))
+
+
+def _course_note(course: int, courses: Courses) -> str:
+    share = f"{courses.share:.0%} of what they do at equal shares of their length is common to all"
+    if course:
+        return f"tells each feature's course in {course} places: sequences run alike ({share})"
+    return f"tells no course: {'there are many features' if courses.alike else f'sequences do not run alike ({share})'}"
 
 
 def has_events(schema: SequenceSchema) -> bool:

@@ -60,7 +60,19 @@ def coupling(random, kind):
     return values
 
 
-OWN_SETS = {"motifs": motifs, "rhythm": rhythm, "shapes": shapes, "coupling": coupling}
+def ripples(random, kind):
+    """Speed, beside a course that all share: a ripple of 6, 8, 11 or 15 steps a turn somewhere on a daily curve."""
+    time = np.linspace(0, 1, 96) + 0.04 * random.standard_normal()
+    day = np.exp(0.2 * random.standard_normal()) * (np.sin(2 * np.pi * time - 1) + 0.5 * np.sin(4 * np.pi * time))
+    within, period = np.arange(40), (6, 8, 11, 15)[kind]
+    values = np.stack([1.5 * day, np.roll(day, 24)], axis=1) + 0.3 * _coloured(random, 96, 2, 0.5)
+    place = random.integers(0, 96 - len(within) + 1)
+    ripple = np.sin(2 * np.pi * within / period + random.uniform(0, 2 * np.pi)) * np.hanning(len(within))
+    values[place : place + len(within)] += ripple[:, None] * [0.9, 0.5]
+    return values
+
+
+OWN_SETS = {"motifs": motifs, "rhythm": rhythm, "shapes": shapes, "coupling": coupling, "ripples": ripples}
 NUM_TRAIN, NUM_HELD_OUT = 100, 1_000
 
 

@@ -38,6 +38,7 @@ from tests.benchmarks.processes import SEQEMBED, timed
 PEERS = Path(__file__).with_name("peers")
 FEW_ROWS = 50
 IMPORTS = "import numpy, pyarrow.parquet, onnxruntime, click"
+KERAS_BATCHES = (32, 256)  # its default, and what suits it better
 ALLOWED = 1e-4  # between peers' vectors and ours
 
 
@@ -50,10 +51,11 @@ def seqembed_run(shape, path, out):
 
 
 def peers(shape, given):
-    """Return the command lines of the peers that can run here: name → words before OUT."""
+    """Return the peers that can run here: name → interpreter, script, model, and what it takes after INPUT and OUT."""
     found = {}
     if "keras" in given.peers:
-        found["pandas, pad_sequences, predict"] = [sys.executable, PEERS / "keras_predict.py", shape.root]
+        keras = [sys.executable, PEERS / "keras_predict.py", shape.root]
+        found |= {f"pandas, pad_sequences, predict, batches of {size}": [*keras, size] for size in KERAS_BATCHES}
     if "onnx" in given.peers:
         timed([sys.executable, PEERS / "default_onnx.py", "--convert", shape.root])
         found["default tf2onnx graph"] = [sys.executable, PEERS / "default_onnx.py", shape.root]
@@ -101,11 +103,11 @@ def compare(shape, path, few, given):
     for _ in range(given.rounds):
         one = seqembed_run(shape, path, ours)
         keep(found, "seqembed run", one | {"start": seqembed_run(shape, few, given.out / "few")["seconds"]})
-        for name, (python, script, model) in commands.items():
+        for name, (python, script, model, *more) in commands.items():
             remove(out)
-            start = timed([python, script, few, model, out], cwd=PEERS)[0]
+            start = timed([python, script, few, model, out, *more], cwd=PEERS)[0]
             remove(out)
-            wall, processor, memory, told = timed([python, script, path, model, out], cwd=PEERS)
+            wall, processor, memory, told = timed([python, script, path, model, out, *more], cwd=PEERS)
             difference = check_same(ours, out)
             one = {"seconds": wall, "processor": processor, "MiB": memory, "start": start, "difference": difference}
             if told.strip().isdigit():

@@ -41,7 +41,7 @@ def framed(request: pytest.FixtureRequest, encoder_of: Callable[..., Any], expor
     frame, cell, layers, pooling, bidirectional = request.param
     options = {"cell": cell, "layers": layers, "pooling": pooling, "bidirectional": bidirectional}
     if options["pooling"] == "concat":  # with every branch there is
-        options |= {"reads": "both", "scaling": "sequence"}
+        options |= {"reads": "both", "scaling": "sequence", "course": 5}
         layers *= 2
     return frame, cell, layers, exported(encoder_of(frame=frame, embedding_dim=None, **options))
 

@@ -22,14 +22,16 @@ from seqembed_testing import seqembed
 from trainer.backend import keras, tf
 from trainer.categories import MOST_CLASSES, WIDEST, answers, frequencies, num_classes, width_of
 from trainer.config import DECODERS, ModelConfig, TrainingConfig, TrainJob
+from trainer.course import Courses
 from trainer.job import train
 from trainer.losses import Batch
-from trainer.model import Changes, build_encoder
+from trainer.model import build_encoder
 from trainer.network import build_network, inputs_of
 from trainer.objective import Objective
 from trainer.pictures import generate
 from trainer.progress import Progress
 from trainer.recipe import choose
+from trainer.scale import Changes
 from trainer.source import SequenceSource
 from trainer.steps import Steps, seed_everything
 
@@ -331,8 +333,8 @@ def test_events_are_read_one_by_one_however_long_and_learned_from_by_batches():
     schema = SequenceSchema("id", (), "nested", categorical=FIELDS[:1])
     long = replace(profile_of(0), length_quantiles=(1, 2, 3, 4, 900, 901, 902, 903, 904))
     job = TrainJob.from_options({"inputs": ["a"]}).of_events()
-    training = choose(job, long, Changes(np.ones(0, np.float32), 0.0), 32_000, 0.1, schema).job
-    assert training.model.frame == 1
+    training = choose(job, long, Changes(np.ones(0, np.float32), 0.0), Courses(0.9, 1.0), 32_000, 0.1, schema).job
+    assert (training.model.frame, training.model.course) == (1, 0)
     assert (training.training.batch_size, training.training.steps) == (64, 4_000)
 
 

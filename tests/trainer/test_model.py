@@ -10,7 +10,8 @@ from data.profile import SequenceProfile
 from data.sequences import SequenceBlock
 from trainer.backend import keras
 from trainer.config import POOLINGS, ModelConfig
-from trainer.model import build_encoder, by_its_own_scale, changes_of, differences, known_values, standardised
+from trainer.model import build_encoder, by_its_own_scale, differences, known_values, standardised
+from trainer.scale import changes_of
 
 
 def build(profile, **changes):

@@ -9,11 +9,13 @@ from data.layout import RunLayout
 from data.profile import SequenceProfile
 from seqembed_testing import done, seqembed
 from trainer.config import TrainJob
-from trainer.model import Changes
+from trainer.course import Courses
 from trainer.recipe import choose, choose_frame, num_steps
+from trainer.scale import Changes
 
 SMOOTH = Changes(np.ones(2, np.float32), 0.4)
 NOISE = Changes(np.ones(2, np.float32), -0.5)
+ALIKE, UNLIKE = Courses(0.8, 3.0), Courses(0.1, 3.0)
 
 
 def profile(median=30, num_features=2):
@@ -23,7 +25,7 @@ def profile(median=30, num_features=2):
 
 def chosen(num_training=1_000, median=30, fraction=0.0, **options):
     job = TrainJob.from_options({"inputs": ["a"], "reads": "values", **options})
-    return choose(job, profile(median), SMOOTH, num_training, fraction)
+    return choose(job, profile(median), SMOOTH, UNLIKE, num_training, fraction)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +103,7 @@ def test_a_typed_frame_stays():
     ],
 )
 def test_it_is_told_what_will_be_done(options, notes):
-    assert chosen(**options).notes == (notes,)
+    assert chosen(course=0, **options).notes == (notes,)
 
 
 @pytest.mark.parametrize(
@@ -116,14 +118,39 @@ def test_it_is_told_what_will_be_done(options, notes):
     ],
 )
 def test_differences_are_read_where_they_are_no_noise(changes, options, reads, units):
-    recipe = choose(TrainJob.from_options({"inputs": ["a"], **options}), profile(), changes, 100, 0.0)
+    recipe = choose(TrainJob.from_options({"inputs": ["a"], **options}), profile(), changes, UNLIKE, 100, 0.0)
     assert (recipe.job.model.reads, recipe.job.model.units) == (reads, units)
     told = any(note.startswith("reads the values: changes from step to step are mostly noise") for note in recipe.notes)
     assert told == (changes is NOISE and "reads" not in options)
 
 
 def test_frames_are_told():
-    assert chosen(median=151).notes[1:] == ("frames of 5 steps: a sequence of 151 steps (the median) is read as 31",)
+    frames, course = chosen(median=151).notes[1:]
+    assert frames == "frames of 5 steps: a sequence of 151 steps (the median) is read as 31"
+    assert course.startswith("tells no course: sequences do not run alike (10% of ")
+
+
+@pytest.mark.parametrize(
+    ("courses", "num_features", "options", "places"),
+    [
+        (ALIKE, 1, {}, 32),
+        (ALIKE, 12, {}, 10),
+        (ALIKE, 17, {}, 0),
+        (UNLIKE, 1, {}, 0),
+        (ALIKE, 1, {"course": 0}, 0),
+        (UNLIKE, 17, {"course": 3}, 3),
+        (ALIKE, 1, {"objective": "reconstruct"}, 0),
+    ],
+)
+def test_courses_are_told_where_sequences_run_alike(courses, num_features, options, places):
+    job = TrainJob.from_options({"inputs": ["a"], **options})
+    recipe = choose(job, profile(num_features=num_features), SMOOTH, courses, 100, 0.0)
+    assert recipe.job.model.course == places
+    told = [note for note in recipe.notes if "course" in note]
+    assert len(told) == (not options)
+    if told:
+        expected = f"tells each feature's course in {places} places: sequences run alike (80% "
+        assert told[0].startswith(expected if places else "tells no course: ")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,59 @@
+"""What numbers are measured in: a feature's mean and deviation, and how much its values change from step to step."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.profile import SequenceProfile
+from data.sequences import SequenceBlock
+
+MAX_DEVIATIONS = 10.0
+LEAST_SPREAD = 0.1  # of the data's: what hardly moves is not blown up to noise
+_SMALLEST_STD = 1e-30  # its inverse still fits into float32
+
+
+def moments(profile: SequenceProfile) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return mean and standard deviation to standardise with, each float32 (features), raw units.
+
+    A feature that never changes gets a deviation of 1: it standardises to 0, or to a plain offset once it does change.
+    """
+    mean = np.asarray(profile.mean, dtype=np.float32)
+    std = np.asarray(profile.std, dtype=np.float64)
+    return mean, np.where(std > _SMALLEST_STD, std, 1.0).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """How standardised values change from step to step.
+
+    Attributes:
+        std: float32 (features), root mean square of the differences; 1 for a feature that never changes.
+        persistence: Correlation of a difference with the next one, over all features: −0.5 for pure noise, whose
+            differences are noise twice over, towards 1 for what moves smoothly.
+    """
+
+    std: NDArray[np.float32]
+    persistence: float
+
+
+def changes_of(block: SequenceBlock, profile: SequenceProfile) -> Changes:
+    """Measure the differences from step to step.
+
+    Args:
+        block: Some of the training sequences, raw units.
+        profile: Statistics of all of them.
+    """
+    mean, std = moments(profile)
+    scaled = np.clip((block.values - mean) / std, -MAX_DEVIATIONS, MAX_DEVIATIONS).astype(np.float64)
+    changes = np.diff(scaled, axis=0, prepend=np.nan)
+    changes[block.offsets[:-1][block.lengths > 0]] = np.nan  # a first step differs from nothing
+    known = ~np.isnan(changes)
+    filled = np.where(known, changes, 0.0)
+    squares = (filled**2).sum(axis=0)
+    spread = np.sqrt(squares / np.maximum(known.sum(axis=0), 1))
+    spread = np.where(spread > 0, spread, 1.0)
+    unit = filled / spread
+    total = (unit**2).sum()
+    persistence = float((unit[1:] * unit[:-1]).sum() / total) if total else 0.0
+    return Changes(spread.astype(np.float32), persistence)
