@@ -179,7 +179,7 @@ SECTIONS: dict[str, list[click.Option]] = {
             "--steps",
             "Batches to learn from, instead of --epochs.",
             _POSITIVE,
-            unset="ten passes, but 1,000 at least and 4,000 at most",
+            unset="ten passes, but 2,000 (events: 1,000) at least and 4,000 at most",
             metavar="N",
         ),
         _option(

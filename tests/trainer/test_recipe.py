@@ -30,7 +30,7 @@ def chosen(num_training=1_000, median=30, fraction=0.0, **options):
 
 @pytest.mark.parametrize(
     ("num_training", "batch_size", "steps"),
-    [(50, 32, 1_000), (270, 32, 1_000), (6_400, 32, 2_000), (20_000, 64, 3_125), (50_000_000, 64, 4_000)],
+    [(50, 32, 2_000), (270, 32, 2_000), (9_600, 32, 3_000), (20_000, 64, 3_125), (50_000_000, 64, 4_000)],
 )
 @pytest.mark.parametrize("objective", ["hybrid", "contrast"])
 def test_steps_and_batches_suit_the_number_of_sequences(objective, num_training, batch_size, steps):
@@ -92,7 +92,7 @@ def test_a_typed_frame_stays():
         (
             {},
             "hybrid: tells views of a sequence from other sequences, and reconstructs it; "
-            "1,000 batches of 32 sequences (32.0 passes over the data)",
+            "2,000 batches of 32 sequences (64.0 passes over the data)",
         ),
         (
             {"objective": "contrast", "epochs": 5},
