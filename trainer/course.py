@@ -56,9 +56,14 @@ class Courses:
         return min(math.sqrt(_VARIANCE / self.variance), _LARGEST_WEIGHT) if self.variance > 0 else 1.0
 
 
-def num_places(num_features: int) -> int:
-    """Return in how many places the course of each feature is told; 0 where features are too many."""
-    places = min(_MOST_PLACES, _MOST_NUMBERS // max(num_features, 1))
+def num_places(num_features: int, num_frames: int) -> int:
+    """Return in how many places the course of each feature is told; 0 where features are too many, or frames too few.
+
+    Args:
+        num_features: Numbers of a step.
+        num_frames: Of a usual sequence.
+    """
+    places = min(_MOST_PLACES, num_frames, _MOST_NUMBERS // max(num_features, 1))
     return places if places >= _LEAST_PLACES else 0
 
 
@@ -131,5 +136,5 @@ def course(frames: Any, num_frames: Any, places: int, weight: float) -> Any:
     there = ops.cumsum(ops.ones_like(frames[:1, :, 0], dtype="int32"), axis=1) - 1  # (1, frames), from 0
     # One frame a place: a product with zeros and ones, since to gather by row takes more operations to serve.
     chosen = ops.equal(ops.expand_dims(wanted, 2), ops.expand_dims(there, 1))  # (batch, places, frames)
-    told = ops.matmul(ops.multiply(ops.cast(chosen, "float32"), weight), frames)
+    told = ops.multiply(ops.matmul(ops.cast(chosen, "float32"), frames), weight)
     return ops.reshape(told, (-1, places * frames.shape[-1]))

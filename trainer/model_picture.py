@@ -15,6 +15,7 @@ from trainer.model_graph import INPUT, LayerBox, ModelGraph, model_graph
 from trainer.plot_style import GREY, INK, LARGE, SMALL, new_figure, save
 
 BOX_WIDTH, BOX_HEIGHT = 2.5, 0.72  # inches, as are all places in the picture
+_LETTERS_A_BOX = 26  # of a name at its usual size; longer ones are written smaller
 BETWEEN_BOXES, BETWEEN_RANKS = 0.3, 0.5
 MARGIN, HEADER, BETWEEN_MODELS = 0.3, 0.75, 0.7
 LANE_WIDTH = 0.25  # what a passing arrow takes of a rank
@@ -217,7 +218,8 @@ def _draw_box(axes: Axes, box: LayerBox, x: float, y: float) -> None:
     )
     kind = "input" if box.kind == INPUT else box.kind
     parameters = f" · {box.num_parameters:,} parameters" if box.num_parameters else ""
-    axes.text(x, y + 0.19, box.name, ha="center", va="center", fontsize=SMALL + 0.5, weight="bold", color=INK)
+    size = (SMALL + 0.5) * min(1.0, _LETTERS_A_BOX / len(box.name))
+    axes.text(x, y + 0.19, box.name, ha="center", va="center", fontsize=size, weight="bold", color=INK)
     axes.text(x, y - 0.01, f"{kind}{parameters}", ha="center", va="center", fontsize=SMALL - 1, color=INK)
     axes.text(x, y - 0.2, box.shape, ha="center", va="center", fontsize=SMALL - 1, color=GREY)
 

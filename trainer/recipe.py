@@ -78,10 +78,11 @@ def choose(
     width = len(profile.mean) + sum(map(width_of, schema.categorical if schema is not None else ()))
     # Of events the order counts, and a frame hides it: what stands in one place of it differs from step to step.
     frame = 1 if events else choose_frame(profile, width)
-    course = job.model.course
+    frame, course = job.model.frame or frame, job.model.course
     if course is None:
-        course = num_places(len(profile.mean)) if courses.alike and not events else 0
-    model = replace(job.model, frame=job.model.frame or frame, reads=reads, course=course)
+        num_frames = -(-profile.length_quantiles[_MEDIAN] // frame)
+        course = num_places(len(profile.mean), num_frames) if courses.alike and not events else 0
+    model = replace(job.model, frame=frame, reads=reads, course=course)
     training = replace(job.training, validation_fraction=validation_fraction)
     if job.model.contrasts or events:
         small = _BATCH_SIZE if job.model.contrasts else _RECONSTRUCT_BATCH_SIZE
@@ -109,7 +110,9 @@ def _course_note(course: int, courses: Courses) -> str:
     share = f"{courses.share:.0%} of what they do at equal shares of their length is common to all"
     if course:
         return f"tells each feature's course in {course} places: sequences run alike ({share})"
-    return f"tells no course: {'there are many features' if courses.alike else f'sequences do not run alike ({share})'}"
+    if courses.alike:
+        return "tells no course: there are too many features, or too few steps"
+    return f"tells no course: sequences do not run alike ({share})"
 
 
 def has_events(schema: SequenceSchema) -> bool:

@@ -94,6 +94,9 @@ def test_what_never_differs_gets_a_finite_weight():
     assert courses_of(empty, profile_of(still), 8, 1) == Courses(0.0, 0.0)
 
 
-@pytest.mark.parametrize(("num_features", "places"), [(0, 32), (1, 32), (4, 32), (5, 25), (16, 8), (17, 0), (200, 0)])
-def test_many_features_get_fewer_places_or_none(num_features, places):
-    assert num_places(num_features) == places
+@pytest.mark.parametrize(
+    ("num_features", "num_frames", "places"),
+    [(0, 60, 32), (1, 60, 32), (4, 32, 32), (5, 60, 25), (1, 24, 24), (2, 8, 8), (2, 7, 0), (16, 60, 8), (17, 60, 0)],
+)
+def test_many_features_or_few_frames_get_fewer_places_or_none(num_features, num_frames, places):
+    assert num_places(num_features, num_frames) == places

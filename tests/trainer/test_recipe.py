@@ -133,7 +133,7 @@ def test_frames_are_told():
 @pytest.mark.parametrize(
     ("courses", "num_features", "options", "places"),
     [
-        (ALIKE, 1, {}, 32),
+        (ALIKE, 1, {}, 30),
         (ALIKE, 12, {}, 10),
         (ALIKE, 17, {}, 0),
         (UNLIKE, 1, {}, 0),
