@@ -67,20 +67,25 @@ def num_places(num_features: int, num_frames: int) -> int:
     return places if places >= _LEAST_PLACES else 0
 
 
-def courses_of(block: SequenceBlock, profile: SequenceProfile, places: int, frame: int) -> Courses:
-    """Measure the courses of sequences as `course` tells them, at their own scale.
+def courses_of(
+    block: SequenceBlock, profile: SequenceProfile, places: int, frame: int, scaling: str = "sequence"
+) -> Courses:
+    """Measure the courses of sequences as the encoder tells them.
 
     Args:
         block: Some of the training sequences, raw units.
         profile: Statistics of all of them.
         places: In how many places.
         frame: Steps in a frame.
+        scaling: Of the values that are read, as `trainer.config.ModelConfig.scaling`.
     """
     rows = np.flatnonzero(block.lengths)
     lengths, begins = block.lengths[rows], block.offsets[:-1][rows]
     if not len(rows) or not block.values.shape[1] or not places:
         return Courses(0.0, 0.0)
-    scaled = _by_their_own_scale(block.values, profile, lengths, begins)
+    mean, std = moments(profile)
+    scaled = np.clip((block.values - mean) / std, -MAX_DEVIATIONS, MAX_DEVIATIONS).astype(np.float64)
+    scaled = np.nan_to_num(scaled) if scaling == "data" else _by_their_own_scale(scaled, lengths, begins)
     total = np.concatenate([np.zeros((1, scaled.shape[1])), np.cumsum(scaled, axis=0)])
     num_frames = -(-lengths // frame)
     first = middle_frames(num_frames[:, None], np.arange(places)) * frame  # (sequences, places)
@@ -92,13 +97,11 @@ def courses_of(block: SequenceBlock, profile: SequenceProfile, places: int, fram
 
 
 def _by_their_own_scale(
-    values: NDArray[np.float32], profile: SequenceProfile, lengths: NDArray[np.int64], begins: NDArray[np.int64]
+    scaled: NDArray[np.float64], lengths: NDArray[np.int64], begins: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Do what `trainer.model.by_its_own_scale` does, for sequences end to end: float64 (steps, features)."""
-    mean, std = moments(profile)
-    scaled = np.clip((values - mean) / std, -MAX_DEVIATIONS, MAX_DEVIATIONS).astype(np.float64)
     known = ~np.isnan(scaled)
-    scaled[~known] = 0.0
+    scaled = np.where(known, scaled, 0.0)
     count = np.maximum(np.add.reduceat(known, begins, axis=0, dtype=np.float64), 1.0)
 
     def spread_out(a_sequence: NDArray[np.float64]) -> NDArray[np.float64]:

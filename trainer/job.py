@@ -87,10 +87,11 @@ def train(
     for line in recipe.notes:
         progress.note(line)
     seed_everything(job.training.seed)
-    weight = courses_of(sample, profile, job.model.course or 0, job.model.frame or 1).weight
-    network = build_network(job.model, profile, intake.survey.max_length, changes.std, schema.categorical, weight)
-    objective = Objective(job.model, profile, schema.categorical, feature_weights(schema.features))
-    decay_steps = num_steps(job, intake.num_training) if job.model.contrasts else None
+    model = job.model
+    weight = courses_of(sample, profile, model.course or 0, model.frame or 1, str(model.scaling)).weight
+    network = build_network(model, profile, intake.survey.max_length, changes.std, schema.categorical, weight)
+    objective = Objective(model, profile, schema.categorical, feature_weights(schema.features))
+    decay_steps = num_steps(job, intake.num_training) if model.contrasts else None
     steps = Steps(network, objective, job.training, profile, decay_steps)
     fingerprint = combined_fingerprint(files)
     identity = {
@@ -113,20 +114,20 @@ def train(
         config=job.training,
         progress=progress,
         checkpoint_seconds=checkpoint_seconds,
-        views_a_sequence=2 if job.model.contrasts else 1,
+        views_a_sequence=2 if model.contrasts else 1,
     )
     if overwrite:
         artifacts.clear(layout)
     resumed = resume and checkpoints.restore(state, identity)
     if resumed and loop.finished and layout.contract.exists():
-        return TrainSummary(layout, _history(job, intake, network, loop), job.model.loss, already_finished=True)
+        return TrainSummary(layout, _history(job, intake, network, loop), model.loss, already_finished=True)
     if resumed:
         layout.contract.unlink(missing_ok=True)  # the run is unfinished again
         progress.note(f"goes on after epoch {state.epochs_done}, batch {state.batches_done}")
     elif planned := num_steps(job, intake.num_training):
         size = job.training.batch_size or 1
         progress.note(
-            told_cost(steps, network.num_parameters, job.model, profile, sample, batch_size=size, num_steps=planned)
+            told_cost(steps, network.num_parameters, model, profile, sample, batch_size=size, num_steps=planned)
         )
     artifacts.write_config(layout, job)
     if not resumed:
@@ -138,7 +139,7 @@ def train(
     artifacts.write_models(layout, network)
     artifacts.write_sample(layout, intake.survey, schema)
     artifacts.write_history(layout, history)
-    draw(layout, network, job.model, schema, profile, intake.survey.sample, state.history, job.data.label)
+    draw(layout, network, model, schema, profile, intake.survey.sample, state.history, job.data.label)
     artifacts.write_contract(
         layout,
         job,
@@ -149,7 +150,7 @@ def train(
         embedding_dim=network.encoder.output_shape[-1],
         num_parameters=network.num_parameters,
     )
-    return TrainSummary(layout, history, job.model.loss)
+    return TrainSummary(layout, history, model.loss)
 
 
 def _refuse_occupied(layout: RunLayout, checkpoints: Checkpoints, *, resume: bool, overwrite: bool) -> None:

@@ -49,15 +49,17 @@ def test_each_place_is_told_by_the_mean_of_its_frame_however_long_the_padding(fr
         np.testing.assert_allclose(found[row], 3 * expected.ravel(), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(("num_features", "frame"), [(1, 1), (2, 3), (3, 2)])
-def test_what_is_measured_is_what_the_encoder_tells(num_features, frame):
+@pytest.mark.parametrize(
+    ("num_features", "frame", "scaling"), [(1, 1, "sequence"), (2, 3, "sequence"), (3, 2, "sequence"), (2, 1, "data")]
+)
+def test_what_is_measured_is_what_the_encoder_tells(num_features, frame, scaling):
     random = np.random.default_rng(1)
     sequences = [random.normal(3, 5, size=(length, num_features)) for length in random.integers(1, 40, 50)]
     sequences[3][0] = np.nan
     block = block_of([*sequences[:20], np.zeros((0, num_features)), *sequences[20:]])
     profile = profile_of(block)
-    courses = courses_of(block, profile, places=9, frame=frame)
-    config = ModelConfig(units=2, reads="values", frame=frame, course=9)
+    courses = courses_of(block, profile, places=9, frame=frame, scaling=scaling)
+    config = ModelConfig(units=2, reads="values", frame=frame, scaling=scaling, course=9)
     encoder = build_encoder(config, profile, course_weight=courses.weight)
     longest = int(block.lengths.max())
     values = np.zeros((50, longest, num_features), np.float32)
