@@ -17,7 +17,7 @@ from trainer.cost import told_cost
 from trainer.course import TRIED_PLACES, courses_of
 from trainer.feed import Feed
 from trainer.intake import Intake, take_in
-from trainer.loop import CHECKPOINT_SECONDS, Loop
+from trainer.loop import CHECKPOINT_SECONDS, PARTS, Loop
 from trainer.losses import feature_weights
 from trainer.network import Network, build_network
 from trainer.objective import Objective
@@ -33,6 +33,7 @@ from trainer.views import ViewMaker
 # Decoded sequences kept between epochs, where they fit: together 256 MB.
 _TRAINING_CACHE_BYTES = 192_000_000
 _VALIDATION_CACHE_BYTES = 64_000_000
+_LEAST_WATCHED = 1_000  # held-out sequences
 _LEAST_VIEW = 64  # steps, even of the largest batches
 _LEAST_SEQUENCES = 8  # in a batch of the longest views: one alone would have nothing to be told from
 # Measured at LSTM-64: 8 kB for every step or frame that is read, 1.2 kB for every step the positional decoder writes.
@@ -104,6 +105,10 @@ def train(
         identity["category_names"] = [field.name for field in schema.categorical]
     state = TrainingState(network, steps.optimizer, len(objective.parts), identity)
     training, validation = _feeds(files, schema, job, intake)
+    watched = watched_fraction(job, schema, intake)
+    if watched < intake.validation_fraction:
+        some = round(intake.num_validation * watched / intake.validation_fraction)
+        progress.note(f"some {some:,} of those held out are scored on the way")
     loop = Loop(
         steps=steps,
         objective=objective,
@@ -194,14 +199,14 @@ def _feeds(
         # These write their full length for every sequence, however short: that bounds the batch.
         batch_size = min(batch_size, max(1, MAX_BATCH_STEPS // intake.survey.max_length))
 
-    def feed(validation: bool, cache_bytes: int) -> Feed:
+    def feed(validation: bool, cache_bytes: int, fraction: float) -> Feed:
         source = SequenceSource(
             files,
             schema,
             job.data.length_policy,
             job.model,
             validation=validation,
-            fraction=intake.validation_fraction,
+            fraction=fraction,
             batch_size=batch_size,
             seed=job.training.seed,
             cache_bytes=cache_bytes,
@@ -210,8 +215,26 @@ def _feeds(
         )
         return Feed(source, schema.num_features, schema.num_fields)
 
-    held_out = feed(True, _VALIDATION_CACHE_BYTES) if intake.num_validation else None
-    return feed(False, _TRAINING_CACHE_BYTES), held_out
+    watched = watched_fraction(job, schema, intake)
+    held_out = feed(True, _VALIDATION_CACHE_BYTES, watched) if intake.num_validation else None
+    return feed(False, _TRAINING_CACHE_BYTES, intake.validation_fraction), held_out
+
+
+def watched_fraction(job: TrainJob, schema: SequenceSchema, intake: Intake) -> float:
+    """Return the share of all ids that are held out and scored on the way.
+
+    That is all that are held out, but where a training is measured in steps no more than half of what is learned from
+    meanwhile, nor more than is kept in memory: of a million held out a few thousand tell as much, and to score them all
+    would take twenty times as long as the training itself.
+    """
+    training, profile = job.training, intake.survey.profile
+    if training.steps is None or not intake.num_validation:
+        return intake.validation_fraction
+    learned = training.steps * (training.batch_size or 1) // PARTS
+    width = 4 * (schema.num_features + schema.num_fields)
+    kept = _VALIDATION_CACHE_BYTES * profile.num_sequences // max(1, width * profile.num_steps)
+    most = max(_LEAST_WATCHED, min(learned // 2, kept))
+    return intake.validation_fraction * min(1.0, most / intake.num_validation)
 
 
 def _view_maker(job: TrainJob, schema: SequenceSchema, intake: Intake, batch_size: int) -> ViewMaker | None:

@@ -1,6 +1,7 @@
 """The recipe that compares views: every form of it learns, in whole trainings too, on data of every kind."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,7 @@ from seqembed_testing import done, sequences, write_sequences
 from trainer.backend import keras, tf
 from trainer.config import DECODERS, LOSSES, ModelConfig, TrainingConfig
 from trainer.intake import take_in
-from trainer.job import train
+from trainer.job import train, watched_fraction
 from trainer.losses import Batch
 from trainer.network import build_network
 from trainer.objective import Objective
@@ -167,6 +168,31 @@ def test_few_sequences_are_all_learned_from_unless_some_must_watch(hybrid, tmp_p
     assert intake.validation_fraction == (0.1 if held_out else 0.0)
     told = any("no sequence is held out" in line for line in intake.notes(detect_schema(files)))
     assert told == (not held_out)
+
+
+def test_of_many_held_out_some_are_scored_on_the_way(hybrid, tmp_path, monkeypatch):
+    data = write_sequences(tmp_path / "data.parquet", sequences(600, seed=1, shortest=1, longest=3))
+    files = resolve_inputs([str(data)])
+    schema = detect_schema(files, features=("x", "y"))
+    few = hybrid(inputs=[str(data)], validation_fraction=0.5, steps=20, batch_size=8)
+    intake = take_in(files, schema, few)
+    assert watched_fraction(few, schema, intake) == 0.5, "all of a few hundred"
+    many = replace(intake, num_validation=1_000_000)
+    long = hybrid(inputs=[str(data)], steps=4_000, batch_size=64)
+    assert watched_fraction(long, schema, many) == pytest.approx(0.5 * 6_400 / 1_000_000)
+    assert watched_fraction(hybrid(inputs=[str(data)], epochs=3), schema, many) == 0.5, "a pass learns from many more"
+    profile = replace(intake.survey.profile, num_steps=10_000 * intake.survey.profile.num_sequences)
+    wide = replace(many, survey=replace(intake.survey, profile=profile))
+    assert watched_fraction(long, schema, wide) == pytest.approx(0.5 * 1_000 / 1_000_000), "no more than is kept"
+
+    monkeypatch.setattr("trainer.job._LEAST_WATCHED", 20)
+    told = []
+    progress = Progress()
+    progress.note = told.append
+    train(few, tmp_path / "run", progress=progress)
+    assert "some 20 of those held out are scored on the way" in told
+    history = json.loads(RunLayout(tmp_path / "run").history.read_text())
+    assert history["num_validation"] == intake.num_validation and np.isfinite(history["best_val_loss"])
 
 
 def test_comparing_views_alone_writes_no_decoder(hybrid, tmp_path):
