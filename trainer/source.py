@@ -1,12 +1,13 @@
 """Batches for training, streamed from Parquet window by window.
 
-An epoch is a function of its seed and number alone: which file comes first, how rows are dealt into batches, where
+An epoch is a function of its seed and number alone: which files come first, how rows are dealt into batches, where
 sequences are cut. So a training that was killed can take up an epoch at any batch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, count
+from itertools import chain, count, islice
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +27,8 @@ from trainer.views import ViewMaker, some_untold
 # Backpropagation keeps some 10 kB for every step of a batch at LSTM-64: 16,384 steps stay below 200 MB.
 MAX_BATCH_STEPS = 16_384
 MAX_WINDOW_SEQUENCES = 20_000
+# A training that learns from a part of its data alone should not see one day of a year: files take turns.
+_FILES_AT_A_TIME = 8
 _MAX_WINDOW_BYTES = 32 << 20
 _LENGTH_NOISE = 0.1
 
@@ -48,10 +51,24 @@ class _Following:
     categories: NDArray[np.int32]
 
 
+def in_turns(sources: Iterable[Iterator[SequenceBlock]], at_a_time: int) -> Iterator[SequenceBlock]:
+    """Yield a block of each of some sources in turn; where one ends the next that waits takes its place."""
+    waiting = iter(sources)
+    reading = deque(islice(waiting, at_a_time))
+    while reading:
+        source = reading.popleft()
+        block = next(source, None)
+        if block is None:
+            reading.extend(islice(waiting, 1))
+        else:
+            yield block
+            reading.append(source)
+
+
 class SequenceSource:
     """One side of the split as batches of like length.
 
-    Memory: one window and one block of a file, and what is cached: all blocks, once they were found to fit.
+    Memory: one window and one block of some files, and what is cached: all blocks, once they were found to fit.
     """
 
     def __init__(
@@ -99,7 +116,8 @@ class SequenceSource:
         """
         random = np.random.default_rng([self._seed, epoch])
         order = np.arange(len(self._files)) if self._validation else random.permutation(len(self._files))
-        blocks = chain.from_iterable(self._blocks(int(place)) for place in order)
+        files = (self._blocks(int(place)) for place in order)
+        blocks = chain.from_iterable(files) if self._validation else in_turns(files, _FILES_AT_A_TIME)
         max_steps = max(1, _MAX_WINDOW_BYTES // (4 * (self._schema.num_features + self._schema.num_fields)))
         for window in windows(blocks, MAX_WINDOW_SEQUENCES, max_steps):
             seen, following = self._cut(window, random)

@@ -16,7 +16,7 @@ from data.sequences import LengthPolicy, SequenceBlock
 from trainer import source as source_module
 from trainer.config import ModelConfig
 from trainer.feed import Feed
-from trainer.source import SequenceSource, in_validation
+from trainer.source import SequenceSource, in_turns, in_validation
 from trainer.views import ViewMaker
 
 LENGTHS = [7, 0, 1, 3, 2, 9, 4, 4, 1, 6, 5, 8, 2, 3, 0, 7, 9, 1, 5, 6]
@@ -87,6 +87,25 @@ def test_an_id_keeps_its_side_whatever_stands_around_it(ids, fraction):
     alone = [bool(in_validation(block([name]), fraction)[0]) for name in ids]
     assert together.tolist() == alone
     assert (together <= in_validation(block(ids), min(fraction * 1.5, 0.99))).all(), "a larger share keeps the smaller"
+
+
+@given(st.lists(st.integers(0, 5), max_size=6), st.integers(1, 4))
+def test_files_take_turns_and_give_every_block_once(sizes, at_a_time):
+    opened = set()
+
+    def blocks(name, size):
+        for place in range(size):
+            opened.add(name)
+            yield (name, place)
+
+    found = []
+    for name, place in in_turns((blocks(name, size) for name, size in enumerate(sizes)), at_a_time):
+        found.append((name, place))
+        assert len(opened - {n for n in opened if (n, sizes[n] - 1) in found}) <= at_a_time, "few are open at a time"
+    assert sorted(found) == [(name, place) for name, size in enumerate(sizes) for place in range(size)]
+    assert all(places == sorted(places) for n in opened for places in [[p for name, p in found if name == n]])
+    if at_a_time > 1 and len(sizes) > 1 and min(sizes[:2]) > 1:
+        assert found[:2] == [(0, 0), (1, 0)]
 
 
 def test_about_the_asked_share_is_held_out():
