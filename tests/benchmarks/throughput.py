@@ -207,7 +207,8 @@ def print_tables(found):
             f"| {name} | {one['rows']:,} | {rate:,.0f} | {one['gflops']:.0f} | {one['share']:.2f} | "
             f"{one['padding']:.2%} | {one['MiB']:.0f} |"
         )
-    print("\n| rows | seconds | rows/s | peak MiB |\n" + "|---" * 4 + "|")
+    if "scale" in found:
+        print("\n| rows | seconds | rows/s | peak MiB |\n" + "|---" * 4 + "|")
     for name, one in found.get("scale", {}).items():
         print(f"| {name} | {one['seconds']:.1f} | {one['rows'] / one['seconds']:,.0f} | {one['MiB']:.0f} |")
     for name, programs in found["peers"].items():
