@@ -10,7 +10,7 @@ from exporter.evaluate.verdict import verdict
 
 def row(name: str, *rights: np.ndarray) -> Row:
     accuracies = [
-        Accuracy(float(right.mean()), float(right.mean()), np.array([right.mean()]), right) for right in rights
+        Accuracy(share := float(right.mean()), share, np.array([share]), np.array([share]), right) for right in rights
     ]
     return Row(name, 3, tuple(Scores(found, found, found, 0.0) for found in accuracies))
 
