@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from data.profile import SequenceProfile
 from data.sequences import SequenceBlock
 from trainer.backend import keras
-from trainer.scale import LEAST_SPREAD, MAX_DEVIATIONS, moments
+from trainer.scale import LEAST_SPREAD, standardised_steps
 
 ops = keras.ops
 
@@ -83,8 +83,7 @@ def courses_of(
     lengths, begins = block.lengths[rows], block.offsets[:-1][rows]
     if not len(rows) or not block.values.shape[1] or not places:
         return Courses(0.0, 0.0)
-    mean, std = moments(profile)
-    scaled = np.clip((block.values - mean) / std, -MAX_DEVIATIONS, MAX_DEVIATIONS).astype(np.float64)
+    scaled = standardised_steps(block, profile)
     scaled = np.nan_to_num(scaled) if scaling == "data" else _by_their_own_scale(scaled, lengths, begins)
     total = np.concatenate([np.zeros((1, scaled.shape[1])), np.cumsum(scaled, axis=0)])
     num_frames = -(-lengths // frame)

@@ -104,8 +104,8 @@ def train(
     if schema.categorical:
         identity["category_names"] = [field.name for field in schema.categorical]
     state = TrainingState(network, steps.optimizer, len(objective.parts), identity)
-    training, validation = _feeds(files, schema, job, intake)
     watched = watched_fraction(job, schema, intake)
+    training, validation = _feeds(files, schema, job, intake, watched)
     if watched < intake.validation_fraction:
         some = round(intake.num_validation * watched / intake.validation_fraction)
         progress.note(f"some {some:,} of those held out are scored on the way")
@@ -192,7 +192,7 @@ def _schema(files: tuple[InputFile, ...], job: TrainJob) -> tuple[SequenceSchema
 
 
 def _feeds(
-    files: tuple[InputFile, ...], schema: SequenceSchema, job: TrainJob, intake: Intake
+    files: tuple[InputFile, ...], schema: SequenceSchema, job: TrainJob, intake: Intake, watched: float
 ) -> tuple[Feed, Feed | None]:
     batch_size = job.training.batch_size or 1
     if job.model.reconstructs and job.model.decoder in FIXED_LENGTH_DECODERS:
@@ -215,7 +215,6 @@ def _feeds(
         )
         return Feed(source, schema.num_features, schema.num_fields)
 
-    watched = watched_fraction(job, schema, intake)
     held_out = feed(True, _VALIDATION_CACHE_BYTES, watched) if intake.num_validation else None
     return feed(False, _TRAINING_CACHE_BYTES, intake.validation_fraction), held_out
 
@@ -224,8 +223,8 @@ def watched_fraction(job: TrainJob, schema: SequenceSchema, intake: Intake) -> f
     """Return the share of all ids that are held out and scored on the way.
 
     That is all that are held out, but where a training is measured in steps no more than half of what is learned from
-    meanwhile, nor more than is kept in memory: of a million held out a few thousand tell as much, and to score them all
-    would take twenty times as long as the training itself.
+    meanwhile, nor more than is kept in memory, but a thousand at least: of a million held out a few thousand tell as
+    much, and to score them all would take twenty times as long as the training itself.
     """
     training, profile = job.training, intake.survey.profile
     if training.steps is None or not intake.num_validation:

@@ -158,7 +158,7 @@ def build_encoder(
 
 
 def level_width(config: ModelConfig, num_features: int, fields: Sequence[CategoricalField]) -> int:
-    """Return how many numbers at the end of the embedding tell a sequence's level and course, and nothing learned."""
+    """Return how many numbers at the end of the embedding tell a sequence's level and course."""
     level = 2 * num_features + sum(map(width_of, fields)) if config.scaling == "sequence" else 0
     return level + (config.course or 0) * num_features
 

@@ -37,6 +37,12 @@ class Changes:
     persistence: float
 
 
+def standardised_steps(block: SequenceBlock, profile: SequenceProfile) -> NDArray[np.float64]:
+    """Return what `trainer.model.standardised` makes of known values, float64 (steps, features); NaN stays."""
+    mean, std = moments(profile)
+    return np.clip((block.values - mean) / std, -MAX_DEVIATIONS, MAX_DEVIATIONS).astype(np.float64)
+
+
 def changes_of(block: SequenceBlock, profile: SequenceProfile) -> Changes:
     """Measure the differences from step to step.
 
@@ -44,9 +50,7 @@ def changes_of(block: SequenceBlock, profile: SequenceProfile) -> Changes:
         block: Some of the training sequences, raw units.
         profile: Statistics of all of them.
     """
-    mean, std = moments(profile)
-    scaled = np.clip((block.values - mean) / std, -MAX_DEVIATIONS, MAX_DEVIATIONS).astype(np.float64)
-    changes = np.diff(scaled, axis=0, prepend=np.nan)
+    changes = np.diff(standardised_steps(block, profile), axis=0, prepend=np.nan)
     changes[block.offsets[:-1][block.lengths > 0]] = np.nan  # a first step differs from nothing
     known = ~np.isnan(changes)
     filled = np.where(known, changes, 0.0)
