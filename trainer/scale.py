@@ -40,7 +40,10 @@ class Changes:
 def standardised_steps(block: SequenceBlock, profile: SequenceProfile) -> NDArray[np.float64]:
     """Return what `trainer.model.standardised` makes of known values, float64 (steps, features); NaN stays."""
     mean, std = moments(profile)
-    return np.clip((block.values - mean) / std, -MAX_DEVIATIONS, MAX_DEVIATIONS).astype(np.float64)
+    scaled: NDArray[np.float64] = np.clip((block.values - mean) / std, -MAX_DEVIATIONS, MAX_DEVIATIONS).astype(
+        np.float64
+    )
+    return scaled
 
 
 def changes_of(block: SequenceBlock, profile: SequenceProfile) -> Changes:
