@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import BundleError
+from data.parts import EmbeddingPart
 from data.preprocessing import preprocessing
 from data.profile import SequenceProfile
 from data.schema import SequenceSchema
@@ -148,6 +149,7 @@ class ModelContract:
         quantisation: Set by the exporter for ``int8``.
         embeddings: Set by the exporter.
         golden: Set by the exporter.
+        parts: What the embedding is made of, in its order; empty where that is not known, or it is one vector.
     """
 
     schema: SequenceSchema
@@ -162,6 +164,7 @@ class ModelContract:
     quantisation: Quantisation | None = None
     embeddings: EmbeddingProfile | None = None
     golden: tuple[GoldenSequence, ...] = field(default=())
+    parts: tuple[EmbeddingPart, ...] = ()
 
     def to_json(self) -> str:
         """Return the contract as JSON text, stable for equal contracts.
@@ -186,6 +189,8 @@ class ModelContract:
             "embeddings": asdict(self.embeddings) if self.embeddings else None,
             "golden": [sequence.to_json() for sequence in self.golden],
         }
+        if self.parts:
+            value["parts"] = [part.to_json() for part in self.parts]
         if self.quantisation is not None:
             value["quantisation"] = asdict(self.quantisation)
         if self.schema.categorical or self.schema.time_zone is not None:
@@ -244,4 +249,5 @@ class ModelContract:
             if embeddings is not None
             else None,
             golden=tuple(GoldenSequence.from_json(sequence) for sequence in value["golden"]),
+            parts=tuple(map(EmbeddingPart.from_json, value.get("parts", ()))),
         )

@@ -47,6 +47,7 @@ class _Check:
         self._parity()
         self._quantisation()
         self._plain_parts()
+        self._parts()
         steps = sum(len(sequence.values) for sequence in contract.golden)
         if steps * (contract.schema.num_features + contract.schema.num_fields) > _MAX_GOLDEN_VALUES:
             self._refuse("golden", "more", f"at most {_MAX_GOLDEN_VALUES:,} numbers")
@@ -116,6 +117,17 @@ class _Check:
             self._refuse("architecture", contract.architecture, "names with values")
         if not is_whole(contract.batch_size, 1, _MAX_BATCH_SIZE):
             self._refuse("batch_size", contract.batch_size, f"a whole number in 1…{_MAX_BATCH_SIZE:,}")
+
+    def _parts(self) -> None:
+        parts, dim = self._contract.parts, self._contract.embedding_dim
+        for part in parts:
+            if not isinstance(part.name, str) or not is_whole(part.width, 1, dim):
+                self._refuse("parts", (part.name, part.width), f"a name and a width in 1…{dim:,}")
+            self._numbers("parts", (part.variance, part.largest_weight), 2)
+            if not (part.variance > 0 and part.largest_weight > 0):
+                self._refuse("parts", (part.variance, part.largest_weight), "numbers above 0")
+        if parts and sum(part.width for part in parts) != dim:
+            self._refuse("parts", sum(part.width for part in parts), f"{dim:,} numbers in all")
 
     def _golden(self, name: str, golden: GoldenSequence) -> None:
         width, dim = self._contract.schema.num_features, self._contract.embedding_dim

@@ -19,6 +19,7 @@ import tomli_w
 from data.contract import ModelContract, TrainingData
 from data.errors import OutputError
 from data.layout import RunLayout
+from data.parts import EmbeddingPart
 from data.sample_rows import write_sequences
 from data.schema import SequenceSchema
 from data.survey import Survey
@@ -126,7 +127,7 @@ def write_contract(
     *,
     fingerprint: str,
     num_files: int,
-    embedding_dim: int,
+    parts: tuple[EmbeddingPart, ...],
     num_parameters: int,
 ) -> None:
     """Write the contract: from now on the run counts as finished."""
@@ -134,7 +135,8 @@ def write_contract(
     contract = ModelContract(
         schema=schema,
         length_policy=job.data.length_policy,
-        embedding_dim=embedding_dim,
+        embedding_dim=sum(part.width for part in parts),
+        parts=parts,
         architecture={**asdict(job.model), "num_parameters": num_parameters},
         training=TrainingData(fingerprint=fingerprint, num_files=num_files, profile=found.profile),
         versions={**versions, "python": platform.python_version()},

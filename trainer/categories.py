@@ -20,6 +20,9 @@ ops, layers = keras.ops, keras.layers
 
 WIDEST = 8  # 16 made every step a fifth dearer to serve, and no class of the transactions told better
 _NARROWEST = 2
+# Of a summary, which no recurrent layer reads and which costs little: 8 numbers for 200 categories do not tell all
+# favourites of a sequence.
+_WIDEST_SUMMARY = 32
 _SPREAD = 0.5  # of the first embeddings; Keras's own would drown beside standardised numbers
 # A decoder of ten thousand classes would cost a hundred times the encoder; the rarest say little of a sequence.
 MOST_CLASSES = 1_000
@@ -34,6 +37,28 @@ def width_of(field: CategoricalField) -> int:
     return max(_NARROWEST, min(WIDEST, rule))
 
 
+def summary_width(field: CategoricalField) -> int:
+    """Return how many numbers more tell which categories of `field` a sequence holds; 0 where `width_of` suffices."""
+    num_values = field.num_ids - FIRST_ID
+    return min(_WIDEST_SUMMARY, num_values) if num_values > WIDEST else 0
+
+
+def summaries(categories: Any, mask: Any, fields: Sequence[CategoricalField], name: str) -> list[Any]:
+    """Return the mean over the steps of embeddings of their own, float32 (batch, `summary_width`) of each wide field.
+
+    Args and source as for `embedded`; 0 without any step.
+    """
+    real = ops.cast(mask, "float32")
+    share = ops.divide(real, ops.maximum(ops.sum(real, axis=1, keepdims=True), 1.0))  # (batch, time)
+    told = []
+    for place, field in enumerate(fields):
+        if width := summary_width(field):
+            steps = _table(field, width, f"{name}_{place + 1}_{plain_name(field.name)}")(_ids(categories, mask, place))
+            # A product, not a sum of products: the steps are gone through once.
+            told.append(ops.squeeze(ops.matmul(ops.expand_dims(share, 1), steps), axis=1))
+    return told
+
+
 def embedded(categories: Any, mask: Any, fields: Sequence[CategoricalField], name: str) -> Any:
     """Return what is read of the categories, float32 (batch, time, sum of widths); zeros in the padding.
 
@@ -46,15 +71,20 @@ def embedded(categories: Any, mask: Any, fields: Sequence[CategoricalField], nam
     real = ops.expand_dims(ops.cast(mask, "float32"), -1)  # (batch, time, 1)
     parts = []
     for place, field in enumerate(fields):
-        layer = layers.Embedding(
-            field.num_ids,
-            width_of(field),
-            embeddings_initializer=keras.initializers.RandomNormal(stddev=_SPREAD),
-            name=f"{name}_{place + 1}_{plain_name(field.name)}",
-        )
-        parts.append(layer(ops.where(mask, categories[:, :, place], UNKNOWN_ID)))  # no lookup may leave its table
+        layer = _table(field, width_of(field), f"{name}_{place + 1}_{plain_name(field.name)}")
+        parts.append(layer(_ids(categories, mask, place)))
     joined = parts[0] if len(parts) == 1 else layers.Concatenate(name=f"{name}_joined")(parts)
     return ops.multiply(joined, real)  # of finite numbers; a choice by mask takes ONNX Runtime three times as long
+
+
+def _table(field: CategoricalField, width: int, name: str) -> Any:
+    spread = keras.initializers.RandomNormal(stddev=_SPREAD)
+    return layers.Embedding(field.num_ids, width, embeddings_initializer=spread, name=name)
+
+
+def _ids(categories: Any, mask: Any, place: int) -> Any:
+    """Return the ids of one field, int32 (batch, time): no lookup may leave its table, whatever the padding holds."""
+    return ops.where(mask, categories[:, :, place], UNKNOWN_ID)
 
 
 def plain_name(name: str) -> str:

@@ -19,12 +19,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from data.errors import UsageError
 from data.schema import CategoricalField
 from trainer.backend import keras
 from trainer.categories import class_logits, embedded, output_name, plain_name
 from trainer.config import FIXED_LENGTH_DECODERS, ModelConfig
-from trainer.model import recurrent_layer
+from trainer.model import recurrent_layer, weights_taken_off
 
 ops, layers = keras.ops, keras.layers
 
@@ -76,6 +79,7 @@ def build_decoder(
     num_features: int,
     fixed_length: int,
     fields: Sequence[CategoricalField] = (),
+    weights: NDArray[np.float32] | None = None,
 ) -> DecoderGraph:
     """Build the decoder's graph.
 
@@ -85,10 +89,12 @@ def build_decoder(
         num_features: Numbers of a step; may be 0 where there are fields.
         fixed_length: Steps that `reshape` and `dense` write; the others ignore it.
         fields: Categorical fields in model order.
+        weights: float32 (embedding_dim), which the encoder multiplied the embedding by; None is 1.
     """
     embedding = keras.Input((embedding_dim,), name="embedding", dtype="float32")
     mask = keras.Input((None,), name="mask", dtype="bool")
     inputs = {"embedding": embedding, "mask": mask}
+    embedding = weights_taken_off(embedding, weights)
     if config.decoder == "autoregressive":
         previous = _previous(inputs, num_features, fields)
         hidden = _autoregressive(config, embedding, mask, previous)

@@ -1,5 +1,6 @@
 """One training from Parquet to run directory: the order of things, and what is refused before any of them."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from trainer.feed import Feed
 from trainer.intake import Intake, take_in
 from trainer.loop import CHECKPOINT_SECONDS, PARTS, Loop
 from trainer.losses import feature_weights
-from trainer.network import Network, build_network
+from trainer.model import embedding_parts
+from trainer.network import Network, build_network, weighed_by_parts
 from trainer.objective import Objective
 from trainer.pictures import draw
 from trainer.progress import Progress
@@ -89,8 +91,8 @@ def train(
         progress.note(line)
     seed_everything(job.training.seed)
     model = job.model
-    weight = courses_of(sample, profile, model.course or 0, model.frame or 1, str(model.scaling)).weight
-    network = build_network(model, profile, intake.survey.max_length, changes.std, schema.categorical, weight)
+    build = partial(build_network, model, profile, intake.survey.max_length, changes.std, schema.categorical)
+    network = build()
     objective = Objective(model, profile, schema.categorical, feature_weights(schema.features))
     decay_steps = num_steps(job, intake.num_training) if model.contrasts else None
     steps = Steps(network, objective, job.training, profile, decay_steps)
@@ -141,10 +143,12 @@ def train(
     progress.training_starts(loop.num_epochs, loop.rows_an_epoch(intake.num_training), state.epochs_done, unit)
     loop.run()
     history = _history(job, intake, network, loop)
+    parts = embedding_parts(model, schema.num_features, schema.categorical)
+    network = weighed_by_parts(network, build, parts, sample)
     artifacts.write_models(layout, network)
     artifacts.write_sample(layout, intake.survey, schema)
     artifacts.write_history(layout, history)
-    draw(layout, network, model, schema, profile, intake.survey.sample, state.history, job.data.label)
+    draw(layout, network, model, schema, profile, sample, state.history, job.data.label)
     artifacts.write_contract(
         layout,
         job,
@@ -152,7 +156,7 @@ def train(
         intake.survey,
         fingerprint=fingerprint,
         num_files=len(files),
-        embedding_dim=network.encoder.output_shape[-1],
+        parts=parts,
         num_parameters=network.num_parameters,
     )
     return TrainSummary(layout, history, model.loss)

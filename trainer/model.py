@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.layout import FRAME_LAYER
+from data.parts import EmbeddingPart
 from data.profile import SequenceProfile
 from data.schema import CategoricalField
 from trainer.backend import keras
-from trainer.categories import embedded, width_of
+from trainer.categories import embedded, summaries, summary_width, width_of
 from trainer.config import ModelConfig
 from trainer.course import course
 from trainer.scale import LEAST_SPREAD, MAX_DEVIATIONS, moments
@@ -23,7 +24,10 @@ from trainer.scale import LEAST_SPREAD, MAX_DEVIATIONS, moments
 ops, layers = keras.ops, keras.layers
 
 _LEVEL_LIMIT = 5.0
-_LEVEL_WEIGHT = 2.0
+# Of the parts of an embedding, found on sets of known structure: what recurrent layers make of the steps has as much as
+# all else together. A level is never blown up, since sequences may all have one and the same.
+_VARIANCE_OF_STEPS, _VARIANCE_OF_LEVEL, _VARIANCE_OF_CATEGORIES, _VARIANCE_OF_COURSE = 2.0, 1.0, 1.0, 1.0
+_LARGEST_WEIGHT = 4.0  # ONNX Runtime may be off by as much more
 _NOISE = 0.1
 # ONNX Runtime goes through a tensor in runs of its last axis, up to twenty times slower where that is a feature or two;
 # with so few the time goes last until the recurrent layers. One feature: a sixth faster to serve at 150 steps. Six: no
@@ -95,7 +99,7 @@ def build_encoder(
     profile: SequenceProfile,
     difference_std: NDArray[np.float32] | None = None,
     fields: Sequence[CategoricalField] = (),
-    course_weight: float = 1.0,
+    weights: NDArray[np.float32] | None = None,
 ) -> Any:
     """Build the encoder.
 
@@ -105,14 +109,15 @@ def build_encoder(
         difference_std: float32 (features), spread of the differences from step to step of standardised values; None
             takes them as they are.
         fields: Categorical fields in model order.
-        course_weight: What the numbers of a course are multiplied by, by `trainer.course.courses_of`.
+        weights: float32 (embedding_dim), what the numbers of the embedding are multiplied by; None is 1.
 
     Returns:
         A Keras model to the embedding, float32 (batch, embedding_dim), from ``lengths`` int32 (batch) and, as far as
         there are any, ``values`` float32 (batch, time, features), raw units, NaN allowed, and ``categories`` int32
         (batch, time, fields), ids. What stands beyond a length has no influence. The embedding holds what was made of
-        the values and categories, then of the differences, then each feature's mean and spread and the mean of each
-        field's embedding, then the courses of the features, as far as `config` asks for them.
+        the values and categories, then of the differences, then each feature's mean and spread, then the
+        mean of each field's embedding and of a wider one, then the courses of the features, as far as `config` asks for
+        them: see `embedding_parts`.
     """
     inputs = network_inputs(len(profile.mean), len(fields))
     lengths = inputs["lengths"]
@@ -136,13 +141,13 @@ def build_encoder(
             read, level = by_its_own_scale(steps, known, time_axis)
         read = _other_layout(read) if time_axis == 2 else read
         if config.course:
-            courses.append(course(mean_frames(read, frames.size), frames.length, config.course, course_weight))
+            courses.append(course(mean_frames(read, frames.size), frames.length, config.course))
         reads.append(_noisy(config, read, "noise"))
     if "categories" in inputs:
         reads.append(embedded(inputs["categories"], mask, fields, "embed"))
         if config.scaling == "sequence":
             level.append(mean_step(reads[-1], lengths))
-    level = [ops.multiply(part, _LEVEL_WEIGHT) for part in level]
+            level += summaries(inputs["categories"], mask, fields, "summary")
     if config.reads != "differences":
         read = reads[0] if len(reads) == 1 else layers.Concatenate(name="numbers_and_categories")(reads)
         branches.append(_branch(config, read, frames, "encoder"))
@@ -154,13 +159,45 @@ def build_encoder(
     embedding = parts[0] if len(parts) == 1 else layers.Concatenate(name="joined")(parts)
     if config.embedding_dim is not None:
         embedding = layers.Dense(config.embedding_dim, name="embedding")(embedding)  # (batch, embedding_dim)
-    return keras.Model(inputs, embedding, name="encoder")
+    return keras.Model(inputs, weighed(embedding, weights, "weights_of_parts"), name="encoder")
 
 
-def level_width(config: ModelConfig, num_features: int, fields: Sequence[CategoricalField]) -> int:
-    """Return how many numbers at the end of the embedding tell a sequence's level and course."""
-    level = 2 * num_features + sum(map(width_of, fields)) if config.scaling == "sequence" else 0
-    return level + (config.course or 0) * num_features
+def embedding_parts(
+    config: ModelConfig, num_features: int, fields: Sequence[CategoricalField]
+) -> tuple[EmbeddingPart, ...]:
+    """Return what the embedding of `build_encoder` is made of, in its order; one vector has one part.
+
+    Args:
+        config: The architecture.
+        num_features: Numbers of a step.
+        fields: Categorical fields in model order.
+    """
+    if config.embedding_dim is not None:
+        return (EmbeddingPart("steps", config.embedding_dim, _VARIANCE_OF_STEPS, _LARGEST_WEIGHT),)
+    branches = ("values", "differences") if config.reads == "both" else (str(config.reads),)
+    width = (config.units or 0) * (2 if config.bidirectional else 1) * (3 if config.pooling == "concat" else 1)
+    share = _VARIANCE_OF_STEPS / len(branches)
+    parts = [EmbeddingPart(name, width, share, _LARGEST_WEIGHT) for name in branches]
+    if config.scaling == "sequence":
+        categories, summary = (sum(map(of, fields)) for of in (width_of, summary_width))
+        share = _VARIANCE_OF_CATEGORIES / (2 if summary else 1)
+        parts += [
+            EmbeddingPart("level", 2 * num_features, _VARIANCE_OF_LEVEL, 1.0),
+            EmbeddingPart("categories", categories, share, _LARGEST_WEIGHT),
+            EmbeddingPart("summary of categories", summary, share, _LARGEST_WEIGHT),
+        ]
+    parts.append(EmbeddingPart("course", (config.course or 0) * num_features, _VARIANCE_OF_COURSE, _LARGEST_WEIGHT))
+    return tuple(part for part in parts if part.width)
+
+
+def weighed(embedding: Any, weights: NDArray[np.float32] | None, name: str) -> Any:
+    """Return embedding (batch, embedding_dim) times weights (embedding_dim), by a layer of that name; None is 1."""
+    return embedding if weights is None else layers.Rescaling(weights.tolist(), name=name)(embedding)
+
+
+def weights_taken_off(embedding: Any, weights: NDArray[np.float32] | None) -> Any:
+    """Return an embedding as it was before `weighed`."""
+    return weighed(embedding, None if weights is None else np.float32(1) / weights, "weights_taken_off")
 
 
 def mean_step(steps: Any, lengths: Any) -> Any:

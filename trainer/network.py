@@ -1,30 +1,37 @@
 """Encoder, decoder and prediction head put together: one set of weights, seen through several Keras models."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data.batching import SequenceBatch, pad, plan_batches
+from data.parts import EmbeddingPart, part_weights
 from data.profile import SequenceProfile
 from data.schema import CategoricalField
+from data.sequences import SequenceBlock
 from trainer.backend import keras
 from trainer.config import ModelConfig
 from trainer.decoders import DecoderGraph, build_decoder, check_fixed_length, told_apart
 from trainer.model import (
     build_encoder,
+    embedding_parts,
     known_values,
-    level_width,
     network_inputs,
     raw_values,
     standardised,
     valid_steps,
+    weights_taken_off,
 )
+from trainer.source import MAX_BATCH_STEPS
 
 ops, layers = keras.ops, keras.layers
 
 _PROJECTION_DIM = 64
+_EMBEDDED_AT_ONCE = 64
+_COMPARED = ("steps", "values", "differences")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +73,7 @@ def build_network(
     fixed_length: int,
     difference_std: NDArray[np.float32] | None = None,
     fields: Sequence[CategoricalField] = (),
-    course_weight: float = 1.0,
+    weights: NDArray[np.float32] | None = None,
 ) -> Network:
     """Build all models of a training.
 
@@ -76,14 +83,15 @@ def build_network(
         fixed_length: Steps of the longest sequence: what fixed-length decoders write.
         difference_std: float32 (features), by `trainer.model.changes_of`.
         fields: Categorical fields in model order.
-        course_weight: Of the numbers of a course, by `trainer.course.courses_of`.
+        weights: float32 (embedding_dim), what the encoder multiplies its embedding by, by `data.parts.part_weights`;
+            what is made of the embedding divides by them. None is 1.
 
     Raises:
         UsageError: A fixed-length decoder would be of absurd size.
     """
     num_features = len(profile.mean)
     check_fixed_length(config, fixed_length, num_features + len(fields))
-    encoder = build_encoder(config, profile, difference_std, fields, course_weight)
+    encoder = build_encoder(config, profile, difference_std, fields, weights)
     inputs = network_inputs(num_features, len(fields))
     embedding = encoder(inputs)
     mask = valid_steps(inputs.get("values", inputs.get("categories")), inputs["lengths"])
@@ -91,18 +99,19 @@ def build_network(
     scores: dict[str, Any] = {}
     raw: dict[str, Any] = {}
     if "reconstruction" in config.heads:
-        graph = build_decoder(config, embedding.shape[-1], num_features, fixed_length, fields)
+        graph = build_decoder(config, embedding.shape[-1], num_features, fixed_length, fields, weights)
         decoder = _raw_decoder(graph, config, profile, as_dict=bool(fields))
         told = _reconstruct(config, profile, graph, inputs, embedding, mask)
         scores |= told
         raw |= {name: _masked(steps, mask) for name, steps in _raw(told, config, profile, "reconstruction").items()}
+    plain = weights_taken_off(embedding, weights)
     if "prediction" in config.heads:
-        told = _prediction_head(config, embedding.shape[-1], num_features, fields)(embedding)
+        told = _prediction_head(config, embedding.shape[-1], num_features, fields)(plain)
         told = told if fields else {"prediction": told}
         scores |= told
         raw |= _raw(told, config, profile, "prediction")
     if "contrast" in config.heads:
-        scores["contrast"] = _projections(config, embedding, level_width(config, num_features, fields))
+        scores["contrast"] = _projections(plain, embedding_parts(config, num_features, fields))
         raw = raw or {"contrast": scores["contrast"]}
     outputs = raw if len(raw) > 1 or fields else next(iter(raw.values()))
     return Network(
@@ -111,6 +120,38 @@ def build_network(
         autoencoder=keras.Model(inputs, outputs, name="autoencoder"),
         scorer=keras.Model(inputs, scores, name="scorer"),
     )
+
+
+def weighed_by_parts(
+    network: Network, build: Callable[..., Network], parts: Sequence[EmbeddingPart], sample: SequenceBlock
+) -> Network:
+    """Return the same network with every part of its embedding brought to the variance it should have.
+
+    Args:
+        network: Trained, without weights of parts.
+        build: Makes another one of its kind from ``weights``.
+        parts: Of its embedding; one alone is left as it is.
+        sample: Training sequences, none of them empty.
+    """
+    if len(parts) == 1:
+        return network
+    other = build(weights=part_weights(embed(network, sample), parts))
+    other.scorer.set_weights(network.scorer.get_weights())
+    return other
+
+
+def embed(network: Network, block: SequenceBlock) -> NDArray[np.float32]:
+    """Return the embeddings of a block's sequences, none of them empty, float32 (sequences, embedding_dim)."""
+    width = network.encoder.output_shape[-1]
+    embeddings = np.zeros((block.num_sequences, width), dtype=np.float32)
+    for rows in plan_batches(block.lengths, _EMBEDDED_AT_ONCE, MAX_BATCH_STEPS):
+        embeddings[rows] = embed_batch(network, pad(block, rows))
+    return embeddings
+
+
+def embed_batch(network: Network, batch: SequenceBatch) -> NDArray[np.float32]:
+    """Return the embeddings of a batch, float32 (batch, embedding_dim)."""
+    return np.asarray(network.encoder(inputs_of(network.encoder, batch)))
 
 
 def inputs_of(model: Any, batch: Any) -> dict[str, Any]:
@@ -176,22 +217,18 @@ def _reversed(steps: Any, mask: Any) -> Any:
     return ops.take_along_axis(steps, ops.expand_dims(ops.maximum(lengths - places, 0), -1), axis=1)
 
 
-def _projections(config: ModelConfig, embedding: Any, level: int) -> Any:
+def _projections(embedding: Any, parts: Sequence[EmbeddingPart]) -> Any:
     """Return the unit vectors in which views are compared, (batch, branches, projection).
 
     What was made of the values and what was made of their differences are compared each by itself: both have to be
-    telling. The last `level` numbers, what a sequence is on the whole and its course, are not. The encoder is served
-    without projections.
+    telling. What a sequence is on the whole, and its course, are not. The encoder is served without projections.
 
     Source: Chen et al. (2020), "A simple framework for contrastive learning of visual representations".
     """
-    if config.embedding_dim is not None:
-        parts = [embedding]
-    else:
-        num_branches = 1 + (config.reads == "both")
-        width = (embedding.shape[-1] - level) // num_branches
-        parts = [embedding[:, place * width : (place + 1) * width] for place in range(num_branches)]
-    return ops.stack([_projection(part, f"projection_{place}") for place, part in enumerate(parts, start=1)], axis=1)
+    starts = np.cumsum([0, *(part.width for part in parts)]).tolist()
+    branches = [place for place, part in enumerate(parts) if part.name in _COMPARED]
+    compared = [embedding[:, starts[place] : starts[place + 1]] for place in branches]
+    return ops.stack([_projection(part, f"projection_{place + 1}") for place, part in enumerate(compared)], axis=1)
 
 
 def _projection(embedding: Any, name: str) -> Any:

@@ -1,13 +1,13 @@
 """The data behind the pictures in ``plots/``: what the finished network makes of the sample."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from data.batching import SequenceBatch, pad, plan_batches
+from data.batching import SequenceBatch, pad
 from data.layout import RunLayout
 from data.profile import SequenceProfile
 from data.schema import SequenceSchema
@@ -17,9 +17,8 @@ from trainer import plots
 from trainer.artifacts import replacing
 from trainer.categories import answers
 from trainer.config import ModelConfig
-from trainer.network import Network, inputs_of
+from trainer.network import Network, embed, embed_batch
 from trainer.scale import moments
-from trainer.source import MAX_BATCH_STEPS
 
 _NUM_SHOWN = 4
 # A free-running decoder runs once a step, over all steps so far: quadratic, so long sequences are shown in part.
@@ -70,15 +69,6 @@ def draw(
         plots.plot_embeddings(embed(network, sample), path, labels, names, label)
 
 
-def embed(network: Network, block: SequenceBlock) -> NDArray[np.float32]:
-    """Return the embeddings of a block's sequences, none of them empty, float32 (sequences, embedding_dim)."""
-    width = network.encoder.output_shape[-1]
-    embeddings = np.zeros((block.num_sequences, width), dtype=np.float32)
-    for batch in _batches(block):
-        embeddings[batch.rows] = _encode(network, batch)
-    return embeddings
-
-
 def reconstructions(
     network: Network, config: ModelConfig, profile: SequenceProfile, sample: SequenceBlock
 ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]], list[str]]:
@@ -93,7 +83,7 @@ def reconstructions(
     if config.decoder == "autoregressive":
         written = generate(network, config, profile, batch, max_steps=_MAX_SHOWN_STEPS)
     else:
-        written = _told(_decoder(network)({"embedding": _encode(network, batch), "mask": _mask(batch)}))
+        written = _told(_decoder(network)({"embedding": embed_batch(network, batch), "mask": _mask(batch)}))
     how = ", free-running" if config.decoder == "autoregressive" else ""
     ids = np.where(batch.categories == MISSING_ID, np.nan, batch.categories)
     steps = np.concatenate([batch.values, ids], axis=2, dtype=np.float32)
@@ -128,7 +118,7 @@ def generate(
     """
     mean, std = moments(profile)
     num_features, num_fields = len(mean), batch.categories.shape[2]
-    mask, embedding = _mask(batch), _encode(network, batch)
+    mask, embedding = _mask(batch), embed_batch(network, batch)
     num_steps = min(mask.shape[1], max_steps)
     written = np.full((*mask.shape, num_features + num_fields), np.nan, dtype=np.float32)
     previous = np.zeros((len(mask), num_steps, num_features), dtype=np.float32)
@@ -169,10 +159,6 @@ def _rows(schema: SequenceSchema) -> dict[int, str]:
     return {**numbers, **fields, **times}
 
 
-def _encode(network: Network, batch: SequenceBatch) -> NDArray[np.float32]:
-    return np.asarray(network.encoder(inputs_of(network.encoder, batch)))
-
-
 def _decoder(network: Network) -> Any:
     if network.decoder is None:
         raise ValueError("a network that only predicts has no decoder")
@@ -182,11 +168,6 @@ def _decoder(network: Network) -> Any:
 def _mask(batch: SequenceBatch) -> NDArray[np.bool_]:
     steps = np.arange(batch.values.shape[1])
     return steps < batch.lengths[:, None]
-
-
-def _batches(block: SequenceBlock) -> Iterator[SequenceBatch]:
-    for rows in plan_batches(block.lengths, 64, MAX_BATCH_STEPS):
-        yield pad(block, rows)
 
 
 def _text(value: pa.Scalar) -> str:

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from data.contract import ModelContract
 from data.sequences import SequenceBlock
 from data.vocabulary import FIRST_ID
-from exporter.evaluate.controls import Standardisation, moments
+from exporter.evaluate.controls import Standardisation, Vectors, moments, standardised
 
 BAG = "bag of categories"
 MOST_IDS = FIRST_ID + 1_000  # of a field; rarer ones count as one, or ten thousand shares would drown the SVM
@@ -34,9 +34,9 @@ class BagOfCategories:
         shares = [_shares(block, place, size) for place, size in enumerate(self._sizes)]
         return np.concatenate([*shares, means, spreads, np.log(block.lengths)[:, None]], axis=1)
 
-    def standardise(self) -> bool:
-        """Return True: shares, moments and lengths have units of their own."""
-        return True
+    def finish(self, train: NDArray[np.floating], test: NDArray[np.floating]) -> Vectors:
+        """Return both standardised: shares, moments and lengths have units of their own."""
+        return standardised(train, test)
 
 
 def _shares(block: SequenceBlock, place: int, size: int) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.contract import ModelContract
+from data.parts import part_weights
 from data.sequences import SequenceBlock
 from exporter.evaluate.untrained import UnknownWeightsError, untrained_bundle
 from runner.encoder import Encoder
@@ -34,8 +35,8 @@ class Control(Protocol):
     def vectors(self, block: SequenceBlock) -> NDArray[np.floating]:
         """Return (sequences, width) for sequences of at least one step, or set `absent` and return no columns."""
 
-    def standardise(self) -> bool:
-        """Whether the columns are of wild scales, and must be standardised by the training rows first."""
+    def finish(self, train: NDArray[np.floating], test: NDArray[np.floating]) -> Vectors:
+        """Return the vectors of all rows as they are judged, brought to scale by the training rows if need be."""
 
 
 class Untrained:
@@ -54,6 +55,7 @@ class Untrained:
         self.seconds, self.num_rows = 0.0, 0
         self._threads = threads
         self._encoder: Encoder | None = None
+        self._parts = contract.parts
         if contract.precision != "fp32":
             self.absent = f"the weights are {contract.precision}; evaluate the fp32 export to see this row"
             return
@@ -76,9 +78,12 @@ class Untrained:
             return np.zeros((block.num_sequences, 0))
         return found
 
-    def standardise(self) -> bool:
-        """Return False: an encoder's vectors are judged as they are."""
-        return False
+    def finish(self, train: NDArray[np.floating], test: NDArray[np.floating]) -> Vectors:
+        """Return both with their parts weighed as the trainer weighs those of the trained encoder."""
+        if not self._parts:
+            return train, test
+        weights = part_weights(train, self._parts)
+        return train * weights, test * weights
 
 
 class RawValues:
@@ -110,9 +115,9 @@ class RawValues:
         steps = self._scale(block.values)
         return np.nan_to_num(steps, copy=False, nan=0.0).reshape(block.num_sequences, width)
 
-    def standardise(self) -> bool:
-        """Return False: the values are in standard units of their feature, which keeps its shape over time."""
-        return False
+    def finish(self, train: NDArray[np.floating], test: NDArray[np.floating]) -> Vectors:
+        """Return both as they are: in standard units of their feature, which keeps its shape over time."""
+        return train, test
 
 
 class MeanAndSpread:
@@ -130,9 +135,9 @@ class MeanAndSpread:
         means, spreads, missing = moments(self._scale(block.values).astype(np.float64), block)
         return np.concatenate([means, spreads, missing, block.lengths[:, None]], axis=1)
 
-    def standardise(self) -> bool:
-        """Return True: shares, lengths and moments have units of their own."""
-        return True
+    def finish(self, train: NDArray[np.floating], test: NDArray[np.floating]) -> Vectors:
+        """Return both standardised: shares, lengths and moments have units of their own."""
+        return standardised(train, test)
 
 
 def moments(

@@ -9,7 +9,7 @@ from data.contract import ModelContract
 from data.errors import ChangedInputError
 from data.inputs import fingerprint
 from data.reader import read_blocks
-from exporter.evaluate.controls import Control, Vectors, standardised
+from exporter.evaluate.controls import Control, Vectors
 from exporter.evaluate.split import Split
 
 Pieces = list[list[NDArray[np.floating]]]  # a list for each control
@@ -35,8 +35,7 @@ def gather(
         if control.absent is not None:
             gathered.append((np.zeros((0, 0)), np.zeros((0, 0))))
             continue
-        vectors = np.concatenate(train[place]), np.concatenate(test[place])
-        gathered.append(standardised(*vectors) if control.standardise() else vectors)
+        gathered.append(control.finish(np.concatenate(train[place]), np.concatenate(test[place])))
     return gathered
 
 

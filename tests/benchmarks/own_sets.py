@@ -72,7 +72,26 @@ def ripples(random, kind):
     return values
 
 
-OWN_SETS = {"motifs": motifs, "rhythm": rhythm, "shapes": shapes, "coupling": coupling, "ripples": ripples}
+def days(random, kind):
+    """Place, in few steps: when the evening's peak of a day of 24 hours comes, 17:00, 18:15, 19:30 or 20:45 or so."""
+    hour = np.arange(24)
+    evening = (17, 18.25, 19.5, 20.75)[kind] + 0.3 * random.standard_normal()
+    morning = 7.5 + 0.5 * random.standard_normal()
+    peaks = [(morning, 1.8, 1.2), (evening, 1.6, 1.0), (13.0, 3.0, 0.6)]
+    day = sum(
+        np.exp(0.25 * random.standard_normal()) * top * np.exp(-(((hour - at) / wide) ** 2)) for at, wide, top in peaks
+    )
+    return (np.exp(0.2 * random.standard_normal()) * (1 + day) + 0.25 * _coloured(random, 24, 1, 0.5)[:, 0])[:, None]
+
+
+OWN_SETS = {
+    "motifs": motifs,
+    "rhythm": rhythm,
+    "shapes": shapes,
+    "coupling": coupling,
+    "ripples": ripples,
+    "days": days,
+}
 NUM_TRAIN, NUM_HELD_OUT = 100, 1_000
 
 

@@ -269,6 +269,20 @@ ODD = [
     ("golden.0.embedding", [None] * 6),
     ("golden.0.embedding", {"a": 1}),
     ("format_version", "1"),
+    ("parts", 5),
+    ("parts", [{"name": "values"}]),
+    *[
+        ("parts", [{"name": "values", "width": 6, "variance": 1.0, "largest_weight": 4.0, **odd}])
+        for odd in (
+            {"width": 5},
+            {"width": 6.0},
+            {"width": -1},
+            {"name": 3},
+            {"variance": 0},
+            {"variance": "x"},
+            {"largest_weight": -1.0},
+        )
+    ],
 ]
 
 

@@ -20,7 +20,7 @@ from data.sequences import LengthPolicy
 from data.vocabulary import FIRST_ID, MISSING_ID, UNKNOWN_ID, Vocabulary
 from seqembed_testing import seqembed
 from trainer.backend import keras, tf
-from trainer.categories import MOST_CLASSES, WIDEST, answers, frequencies, num_classes, width_of
+from trainer.categories import MOST_CLASSES, WIDEST, answers, frequencies, num_classes, summary_width, width_of
 from trainer.config import DECODERS, ModelConfig, TrainingConfig, TrainJob
 from trainer.course import Courses
 from trainer.job import train
@@ -49,7 +49,7 @@ def field(name, counts, num_unknown=3):
     return CategoricalField(name, name, Vocabulary("string", values, tuple(counts), num_unknown, 2))
 
 
-FIELDS = (field("a/b ü.c", [9, 4, 2]), field("values", [50, 20, 7, 3, 2, 1], num_unknown=0))
+FIELDS = (field("a/b ü.c", [9, 4, 2]), field("values", [50, 20, 7, 3, 2, 1, 1, 1, 1, 1], num_unknown=0))
 
 
 def profile_of(num_features):
@@ -124,15 +124,24 @@ def test_every_category_and_its_step_counts_unknown_and_missing_too(place, ident
     assert np.abs(moved[0][0] - moved[1][0]).max() > 1e-5, "the order counts"
 
 
-def test_the_level_ends_with_the_mean_of_the_embeddings():
+def test_the_level_ends_with_the_means_of_the_embeddings():
     _, network = build(0, objective="contrast")
     batch, encoder = events(0), network.encoder
-    tables = [layer.get_weights()[0] for layer in encoder.layers if layer.name.startswith("embed_") and layer.weights]
-    assert [table.shape for table in tables] == [(each.num_ids, width_of(each)) for each in FIELDS]
+    tables = {
+        layer.name: layer.get_weights()[0] for layer in encoder.layers if "_values" in layer.name or "a_b" in layer.name
+    }
+    read, summary = ([name for name in tables if name.startswith(begin)] for begin in ("embed_", "summary_"))
+    assert [tables[name].shape for name in read] == [(each.num_ids, width_of(each)) for each in FIELDS]
+    assert [tables[name].shape for name in summary] == [(12, 10)], "few values need no summary"
     for row, length in enumerate(batch.lengths):
-        means = [table[batch.categories[row, :length, place]].mean(axis=0) for place, table in enumerate(tables)]
-        expected = 2 * np.concatenate(means)
+        ids = batch.categories[row, :length]
+        means = [tables[name][ids[:, place]].mean(axis=0) for place, name in enumerate(read)]
+        expected = np.concatenate([*means, tables[summary[0]][ids[:, 1]].mean(axis=0)])
         np.testing.assert_allclose(embed(encoder, batch)[row, -len(expected) :], expected, atol=1e-5)
+
+
+def test_a_summary_is_bounded_in_width():
+    assert [summary_width(field("f", [1] * count)) for count in (8, 9, 32, 33, 500)] == [0, 9, 32, 32, 32]
 
 
 @pytest.mark.parametrize("num_features", [3, 0])
@@ -333,7 +342,7 @@ def test_events_are_read_one_by_one_however_long_and_learned_from_by_batches():
     schema = SequenceSchema("id", (), "nested", categorical=FIELDS[:1])
     long = replace(profile_of(0), length_quantiles=(1, 2, 3, 4, 900, 901, 902, 903, 904))
     job = TrainJob.from_options({"inputs": ["a"]}).of_events()
-    training = choose(job, long, Changes(np.ones(0, np.float32), 0.0), Courses(0.9, 1.0), 32_000, 0.1, schema).job
+    training = choose(job, long, Changes(np.ones(0, np.float32), 0.0), Courses(0.9), 32_000, 0.1, schema).job
     assert (training.model.frame, training.model.course) == (1, 0)
     assert (training.training.batch_size, training.training.steps) == (64, 4_000)
 

@@ -40,13 +40,13 @@ def test_each_place_is_told_by_the_mean_of_its_frame_however_long_the_padding(fr
     for row, length in enumerate(lengths):
         values[row, :length] = random.normal(size=(length, 2))
     num_frames = -(-lengths // frame)
-    found = np.asarray(course(mean_frames(values, frame), num_frames[:, None].astype(np.int32), 5, 3.0))
+    found = np.asarray(course(mean_frames(values, frame), num_frames[:, None].astype(np.int32), 5))
     for row, count in enumerate(num_frames):
         filled = np.zeros((count * frame, 2))
         filled[: lengths[row]] = values[row, : lengths[row]]
         means = filled.reshape(count, frame, 2).mean(axis=1)
         expected = means[[(2 * place + 1) * count // 10 for place in range(5)]]
-        np.testing.assert_allclose(found[row], 3 * expected.ravel(), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(found[row], expected.ravel(), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -60,18 +60,15 @@ def test_what_is_measured_is_what_the_encoder_tells(num_features, frame, scaling
     profile = profile_of(block)
     courses = courses_of(block, profile, places=9, frame=frame, scaling=scaling)
     config = ModelConfig(units=2, reads="values", frame=frame, scaling=scaling, course=9)
-    encoder = build_encoder(config, profile, course_weight=courses.weight)
+    encoder = build_encoder(config, profile)
     longest = int(block.lengths.max())
     values = np.zeros((50, longest, num_features), np.float32)
     for row, one in enumerate(sequences):
         values[row, : len(one)] = one
     lengths = np.array([len(one) for one in sequences], np.int32)
     told = np.asarray(encoder({"values": values, "lengths": lengths}))[:, -9 * num_features :]
-    weighted = told.var(axis=0).sum()
-    assert weighted == pytest.approx(courses.variance * courses.weight**2, rel=1e-4)
-    assert weighted == pytest.approx(0.5, rel=1e-4)
     energy = (told**2).mean(axis=0).sum()
-    assert courses.share == pytest.approx(1 - weighted / energy, abs=1e-4)
+    assert courses.share == pytest.approx(1 - told.var(axis=0).sum() / energy, abs=1e-4)
 
 
 def test_sequences_of_one_shape_run_alike_and_those_that_begin_anywhere_do_not():
@@ -87,13 +84,10 @@ def test_sequences_of_one_shape_run_alike_and_those_that_begin_anywhere_do_not()
     assert not found[1].alike and found[1].share < 0.05
 
 
-def test_what_never_differs_gets_a_finite_weight():
-    still = block_of([np.ones((5, 2))] * 4)
-    assert courses_of(still, profile_of(still), 8, 1) == Courses(0.0, 0.0)
-    assert Courses(0.0, 0.0).weight == 1
-    assert Courses(0.999, 1e-9).weight == 10
-    empty = block_of([np.zeros((0, 2))])
-    assert courses_of(empty, profile_of(still), 8, 1) == Courses(0.0, 0.0)
+def test_what_never_changes_or_is_empty_has_no_course():
+    still, empty = block_of([np.ones((5, 2))] * 4), block_of([np.zeros((0, 2))])
+    assert courses_of(still, profile_of(still), 8, 1) == Courses(0.0)
+    assert courses_of(empty, profile_of(still), 8, 1) == Courses(0.0)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from trainer.scale import Changes
 
 SMOOTH = Changes(np.ones(2, np.float32), 0.4)
 NOISE = Changes(np.ones(2, np.float32), -0.5)
-ALIKE, UNLIKE = Courses(0.8, 3.0), Courses(0.1, 3.0)
+ALIKE, UNLIKE = Courses(0.8), Courses(0.1)
 
 
 def profile(median=30, num_features=2):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from data.parts import EmbeddingPart
 from data.sequences import SequenceBlock
 from exporter.draws import as_block
 from exporter.evaluate import controls
@@ -87,6 +88,17 @@ def test_an_untrained_encoder_gives_vectors_of_its_own_and_times_itself(tiny: Ti
     assert one.seconds > 0
     assert np.abs(vectors - two.vectors(sequences)).max() > 1e-3
     np.testing.assert_allclose(one.vectors(sequences.slice(1, 2)), vectors[1:2], atol=1e-6)
+
+
+def test_parts_of_an_untrained_encoder_are_weighed_by_its_own_training_rows(tiny: Tiny) -> None:
+    parts = (EmbeddingPart("values", 4, 2.0, 1e9), EmbeddingPart("level", 2, 1.0, 1e9))
+    found = replace(Encoder.open(tiny.bundle).contract, parts=parts)
+    control = Untrained(tiny.bundle.read_bytes(), found, 0, threads=1)
+    plain = [control.vectors(block([3, 20, 1, 9], seed=seed)) for seed in (3, 4)]
+    train, test = control.finish(*plain)
+    assert train[:, :4].var(axis=0).sum() == pytest.approx(2, rel=1e-4)
+    assert train[:, 4:].var(axis=0).sum() == pytest.approx(1, rel=1e-4)
+    np.testing.assert_allclose(test / plain[1], (train / plain[0])[:1].repeat(4, axis=0), rtol=1e-4)
 
 
 def test_a_quantised_bundle_has_no_untrained_twin(tiny: Tiny) -> None:
