@@ -153,15 +153,15 @@ def _origin(graph: Any, makers: Mapping[str, Any], name: str) -> tuple[str, list
 
 
 def _check_lookups(graph: Any, num_ids: Sequence[int], source: str) -> None:
-    """Check that the fields are looked up in tables of learned numbers, each field in one as long as its vocabulary."""
+    """Check that every field is looked up in tables of learned numbers, one or more, as long as its vocabulary."""
     tables = {tensor.name: tensor.dims for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT}
     gathers = [node for node in graph.node if node.op_type == "Gather" and len(tables.get(node.input[0], ())) == 2]
     found = [int(tables[node.input[0]][0]) for node in gathers]
-    if sorted(found) != sorted(num_ids):
+    if Counter(num_ids) - Counter(found) or set(found) - set(num_ids):
         raise BundleError(
-            f"{source}: the converted graph looks categories up in tables of {found or 'no'} rows, expected one table "
-            f"for each field, of {list(num_ids)}: the model and the vocabularies are not of one training, or a field "
-            f"was lost. {_HINT}"
+            f"{source}: the converted graph looks categories up in tables of {found or 'no'} rows, expected one or "
+            f"more for each field, of {list(num_ids)}: the model and the vocabularies are not of one training, or a "
+            f"field was lost. {_HINT}"
         )
 
 
