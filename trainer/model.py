@@ -24,9 +24,9 @@ from trainer.scale import LEAST_SPREAD, MAX_DEVIATIONS, moments
 ops, layers = keras.ops, keras.layers
 
 _LEVEL_LIMIT = 5.0
-# Of the parts of an embedding, found on sets of known structure: what recurrent layers make of the steps has as much as
-# all else together. A level is never blown up, since sequences may all have one and the same.
-_VARIANCE_OF_STEPS, _VARIANCE_OF_LEVEL, _VARIANCE_OF_CATEGORIES, _VARIANCE_OF_COURSE = 2.0, 1.0, 1.0, 1.0
+# Of the parts of an embedding, found on sets of known structure. A level stays in standard units: it counts more the
+# more features have one, and is never blown up, since sequences may all have one and the same.
+_VARIANCE_OF_STEPS, _VARIANCE_OF_CATEGORIES, _VARIANCE_OF_COURSE = 2.0, 1.0, 1.0
 _LARGEST_WEIGHT = 4.0  # ONNX Runtime may be off by as much more
 _NOISE = 0.1
 # ONNX Runtime goes through a tensor in runs of its last axis, up to twenty times slower where that is a feature or two;
@@ -182,7 +182,7 @@ def embedding_parts(
         categories, summary = (sum(map(of, fields)) for of in (width_of, summary_width))
         share = _VARIANCE_OF_CATEGORIES / (2 if summary else 1)
         parts += [
-            EmbeddingPart("level", 2 * num_features, _VARIANCE_OF_LEVEL, 1.0),
+            EmbeddingPart("level", 2 * num_features, 2.0 * max(num_features, 1), 1.0),
             EmbeddingPart("categories", categories, share, _LARGEST_WEIGHT),
             EmbeddingPart("summary of categories", summary, share, _LARGEST_WEIGHT),
         ]
