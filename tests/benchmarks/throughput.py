@@ -17,7 +17,8 @@ environment of their own and are left out without it:
     peers/bin/pip install torch "ray[data]" onnxruntime pyarrow numpy pandas
     uv run python -m tests.benchmarks.throughput --out throughput --peer-python peers/bin/python
 
-Takes some forty minutes on two cores with all peers; `--rows 200000 --peer-rows 50000 --rounds 1` six.
+Takes some forty-five minutes on two cores with all peers; with `--rows 200000 --peer-rows 50000 --rounds 1
+--peer-rounds 1` six.
 """
 
 import argparse
@@ -100,7 +101,7 @@ def compare(shape, path, few, given):
     """Time ours and every peer in turns on one file; return the best of each."""
     ours, out = given.out / "vectors", given.out / "theirs.parquet"
     commands, found = peers(shape, given), {}
-    for _ in range(given.rounds):
+    for _ in range(given.peer_rounds):
         one = seqembed_run(shape, path, ours)
         keep(found, "seqembed run", one | {"start": seqembed_run(shape, few, given.out / "few")["seconds"]})
         for name, (python, script, model, *more) in commands.items():
@@ -202,11 +203,16 @@ def machine():
 
 def print_tables(found):
     """Print what README shows, in Markdown."""
-    print("\n| encoder | rows | rows/s | GFLOP/s | share of the bound | padding | peak MiB |\n" + "|---" * 7 + "|")
+    print(
+        "\n| encoder | rows | rows/s | GFLOP/s | share of the bound (least, most) | padding | peak MiB |\n"
+        + "|---" * 7
+        + "|"
+    )
     for name, one in found["nights"].items():
         rate = one["rows"] / one["seconds"]
         print(
-            f"| {name} | {one['rows']:,} | {rate:,.0f} | {one['gflops']:.0f} | {one['share']:.2f} | "
+            f"| {name} | {one['rows']:,} | {rate:,.0f} | {one['gflops']:.0f} | {one['share']:.2f} "
+            f"({min(one['shares']):.2f}, {max(one['shares']):.2f}) | "
             f"{one['padding']:.2%} | {one['MiB']:.0f} |"
         )
     if "scale" in found:
@@ -233,7 +239,8 @@ def main():
     parser.add_argument("--out", type=Path, required=True, help="directory for data, encoders and throughput.json")
     parser.add_argument("--rows", type=int, default=1_000_000, help="of a night held against its bound")
     parser.add_argument("--peer-rows", type=int, default=200_000, help="of the file all peers embed")
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3, help="of night and bound; their median share is told")
+    parser.add_argument("--peer-rounds", type=int, default=2, help="of ours and all peers; the best of each is told")
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument(
         "--peers", nargs="*", choices=("keras", "onnx", "torch", "ray"), default=["keras", "onnx", "torch", "ray"]
