@@ -3,10 +3,11 @@
     uv run python tests/benchmarks/transactions.py --out transactions
 
 writes the sample `transactions` (3,000 customers to learn from, 3,000 to be judged on), trains with no tuning for three
-seeds, exports, and judges with ``seqembed evaluate``: all kinds at once, and four of them against plain alone, since who
-cannot tell four kinds apart gives the votes of all of them to a fifth. Then it measures `seqembed run` on one thread, from Parquet to
-Parquet, in processor time of all its threads without the start: three numbers and three categories a step against six
-numbers, the same steps and the same encoder behind them. Takes some twenty-five minutes on two cores.
+seeds, exports, and judges with ``seqembed evaluate``: all kinds at once, and four of them against plain alone, since
+who cannot tell four kinds apart gives the votes of all of them to a fifth. Then it measures `seqembed run` on one
+thread, from Parquet to Parquet, in processor time of all its threads without the start: three numbers and three
+categories a step against six numbers, the same steps and the same encoder behind them. Takes some thirty minutes on two
+cores.
 """
 
 import argparse
