@@ -4,6 +4,7 @@ Standardisation, imputation and the mask are layers and operations of the model,
 training. Only layers and operations that Keras ships are used: any Keras 3 loads ``encoder.keras`` without seqembed.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -155,6 +156,8 @@ def build_encoder(
         changes = differences(steps, known, difference_std, time_axis)
         changes = _noisy(config, _other_layout(changes) if time_axis == 2 else changes, "noise_of_differences")
         branches.append(_branch(config, changes, frames, "encoder_differences"))
+    if config.embedding_dim is not None:  # mixed, parts cannot be weighed afterwards: a course as one of its places
+        courses = [ops.multiply(told, 1 / math.sqrt(config.course or 1)) for told in courses]
     parts = [*branches, *level, *courses]
     embedding = parts[0] if len(parts) == 1 else layers.Concatenate(name="joined")(parts)
     if config.embedding_dim is not None:
