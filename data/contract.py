@@ -149,7 +149,7 @@ class ModelContract:
         quantisation: Set by the exporter for ``int8``.
         embeddings: Set by the exporter.
         golden: Set by the exporter.
-        parts: What the embedding is made of, in its order; empty where that is not known, or it is one vector.
+        parts: What the embedding is made of, in its order; empty where that is not known.
     """
 
     schema: SequenceSchema
