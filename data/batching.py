@@ -5,7 +5,8 @@ under one percent. How a window is cut depends on its lengths alone, so that no 
 """
 
 from dataclasses import dataclass
-from typing import TypeVar
+from itertools import pairwise
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,41 +39,120 @@ def pad(block: SequenceBlock, rows: NDArray[np.int64], time: int | None = None) 
     Raises:
         ValueError: A sequence is longer than `time`.
     """
-    lengths = block.offsets[rows + 1] - block.offsets[rows]
+    starts = block.offsets[rows]
+    lengths = block.offsets[rows + 1] - starts
     longest = int(lengths.max(initial=0))
     time = longest if time is None else time
     if longest > time:
         raise ValueError(f"a sequence of {longest} steps does not fit into time={time}")
-    starts = block.offsets[rows]
-    shortest = int(lengths.min(initial=time))
-    padding = None if shortest == time else np.arange(time) >= lengths[:, None]  # most batches have none
+    return _padded(block, rows, starts, lengths.astype(np.int32), int(lengths.min(initial=time)), time)
+
+
+def _padded(
+    block: SequenceBlock,
+    rows: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    lengths: NDArray[np.int32],
+    shortest: int,
+    time: int,
+) -> SequenceBatch:
     return SequenceBatch(
-        values=_gathered(block.values, starts, time, padding),
-        lengths=lengths.astype(np.int32),
+        values=_gathered(block.values, starts, lengths, shortest, time),
+        lengths=lengths,
         rows=rows,
-        categories=_gathered(block.categories, starts, time, padding),
+        categories=_gathered(block.categories, starts, lengths, shortest, time),
     )
 
 
 def _gathered(
-    steps: NDArray[_Kind], starts: NDArray[np.int64], time: int, padding: NDArray[np.bool_] | None
+    steps: NDArray[_Kind], starts: NDArray[np.int64], lengths: NDArray[np.int32], shortest: int, time: int
 ) -> NDArray[_Kind]:
-    """Return (batch, time, width): `time` of the steps (all, width) from each of `starts` on, and 0 at `padding`."""
+    """Return (batch, time, width): `lengths` of the steps (all, width) from each of `starts` on, then zeros."""
     num_steps, width = steps.shape
     if not steps.size or not time:
         return np.zeros((len(starts), time, width), dtype=steps.dtype)
     # Copy runs of `time` steps, then put zeros over the few that belong to others: several times faster than to pick
     # the real steps by a mask.
-    if int(starts.max(initial=0)) + time <= num_steps and steps.flags.c_contiguous:
-        # All runs of that many steps there are, one at every step, without a copy: a run is taken by one memcpy.
-        strides = (steps.strides[0], steps.itemsize)
-        runs = np.ndarray((num_steps - time + 1, time * width), steps.dtype, steps, 0, strides)
-        gathered = runs[starts].reshape(-1, time, width)
-    else:  # a run would end beyond the last step
+    gathered = _runs(steps, starts, time)
+    if gathered is None:
         gathered = np.take(steps, starts[:, None] + np.arange(time), axis=0, mode="clip")
-    if padding is not None:
-        gathered[padding] = 0
+    if shortest < time:  # in most batches all are of one length
+        gathered[:, shortest:][np.arange(shortest, time) >= lengths[:, None]] = 0
     return gathered
+
+
+def _runs(steps: NDArray[_Kind], starts: NDArray[np.int64], time: int) -> NDArray[_Kind] | None:
+    """Return runs of `time` steps, (batch, time, width); None where one would end beyond the last step."""
+    num_steps, width = steps.shape
+    if num_steps < time or not steps.flags.c_contiguous:
+        return None
+    # All runs of that many steps there are, one at every step, without a copy: a run is taken by one memcpy.
+    strides = (steps.strides[0], steps.itemsize)
+    runs = np.ndarray((num_steps - time + 1, time * width), steps.dtype, steps, 0, strides)
+    try:
+        return runs[starts].reshape(-1, time, width)
+    except IndexError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchedBlock:
+    """A block cut into batches of like length, and what each batch needs laid out ready.
+
+    A night has tens of thousands of batches, and looking all that up for each by itself costs some percent of it.
+
+    Attributes:
+        block: The sequences.
+        order: int64 (sequences with a step), their positions in the block, shortest first.
+        bounds: Where in `order` each batch begins, and the end.
+    """
+
+    block: SequenceBlock
+    order: NDArray[np.int64]
+    bounds: list[int]
+    _starts: NDArray[np.int64]
+    _lengths: NDArray[np.int32]
+
+    @classmethod
+    def cut(
+        cls, block: SequenceBlock, batch_size: int, max_steps: int, *, multiple: int = 1, full_steps: int = 0
+    ) -> Self:
+        """Cut a block; arguments as for `plan_batches`."""
+        lengths = block.lengths
+        order = _shortest_first(lengths)
+        bounds = _bounds(lengths[order].tolist(), batch_size, max_steps, multiple, full_steps)
+        return cls(block, order, bounds, block.offsets[order], lengths[order].astype(np.int32))
+
+    @property
+    def num_batches(self) -> int:
+        """How many batches."""
+        return len(self.bounds) - 1
+
+    @property
+    def padded_steps(self) -> int:
+        """Steps of all batches, padding included."""
+        ends = np.array(self.bounds[1:], dtype=np.int64)
+        return int((np.diff(self.bounds) * self._lengths[ends - 1].astype(np.int64)).sum())
+
+    def batch(self, place: int) -> SequenceBatch:
+        """Return a batch, padded with zeros to its longest sequence."""
+        first, end = self.bounds[place], self.bounds[place + 1]
+        lengths = self._lengths[first:end]
+        shortest, longest = int(lengths[0]), int(lengths[-1])
+        return _padded(self.block, self.order[first:end], self._starts[first:end], lengths, shortest, longest)
+
+    def in_block_order(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return one vector a sequence of the block, zeros for those without a step.
+
+        Args:
+            vectors: float32 (sequences with a step, width), in `order`.
+        """
+        num_sequences = self.block.num_sequences
+        if len(self.order) < num_sequences:
+            vectors = np.concatenate([vectors, np.zeros((1, vectors.shape[1]), dtype=np.float32)])
+        places = np.full(num_sequences, len(self.order))
+        places[self.order] = np.arange(len(self.order))
+        return vectors.take(places, axis=0)
 
 
 def plan_batches(
@@ -90,16 +170,28 @@ def plan_batches(
     Returns:
         Row positions a batch, int64 (batch), shortest first; the order is stable, so equal input gives equal batches.
     """
+    order = _shortest_first(lengths)
+    bounds = _bounds(lengths[order].tolist(), batch_size, max_steps, multiple, full_steps)
+    return [order[first:end] for first, end in pairwise(bounds)]
+
+
+def _shortest_first(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     order = np.argsort(lengths, kind="stable")
-    order = order[np.searchsorted(lengths[order], 1) :]
-    batches: list[NDArray[np.int64]] = []
-    start = 0
-    while start < len(order):
-        candidates = order[start : start + multiple * batch_size]
-        padded = lengths[candidates] * np.arange(1, len(candidates) + 1)  # rises: lengths are sorted
-        together = int(np.searchsorted(padded, full_steps, side="right")) // batch_size * batch_size
-        fits = int(np.searchsorted(padded, max_steps, side="right"))
-        stop = start + max(1, min(fits, max(together, batch_size)))
-        batches.append(order[start:stop])
-        start = stop
-    return batches
+    return order[np.searchsorted(lengths[order], 1) :]
+
+
+def _bounds(lengths: list[int], batch_size: int, max_steps: int, multiple: int, full_steps: int) -> list[int]:
+    """Return where each batch of `plan_batches` begins, and the end; `lengths` rise."""
+    bounds, num_sequences = [0], len(lengths)
+    while (start := bounds[-1]) < num_sequences:
+        left = num_sequences - start
+        size = min(batch_size, left)
+        for sizes in range(min(multiple, left // batch_size), 1, -1):
+            together = sizes * batch_size
+            if lengths[start + together - 1] * together <= full_steps:
+                size = together
+                break
+        while size > 1 and lengths[start + size - 1] * size > max_steps:
+            size -= 1
+        bounds.append(start + size)
+    return bounds

@@ -95,11 +95,10 @@ def embed_as_at_night(encoder: Encoder, block: SequenceBlock) -> NDArray[np.floa
         encoder: The exported encoder.
         block: Sequences of at least one step.
     """
-    vectors = np.empty((block.num_sequences, encoder.contract.embedding_dim), np.float32)
-    for rows in batches_of_window(block.lengths, encoder.contract.batch_size):
-        batch = pad(block, rows)
-        vectors[rows] = encoder.embed(batch.values, batch.lengths, batch.categories)
-    return vectors
+    batches = batches_of_window(block, encoder.contract.batch_size)
+    every = map(batches.batch, range(batches.num_batches))
+    vectors = [encoder.embed(batch.values, batch.lengths, batch.categories) for batch in every]
+    return batches.in_block_order(np.concatenate(vectors))
 
 
 def _some_rows(block: SequenceBlock) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ input order. Numpy, pyarrow and ONNX Runtime all let go of the GIL where the tim
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -16,7 +16,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from data.batching import pad, plan_batches
+from data.batching import BatchedBlock
 from data.sequences import SequenceBlock, windows
 from runner.encoder import Encoder
 from runner.options import (
@@ -54,15 +54,40 @@ class EmbeddedWindow:
     padded_steps: int
 
 
-def batches_of_window(lengths: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:
-    """Return how a window is cut into batches: row positions of each, int64 (batch).
+@dataclass(frozen=True, slots=True)
+class _PendingWindow:
+    """A window that is being embedded.
+
+    Attributes:
+        batches: How it is cut.
+        vectors: float32 (sequences with a step, embedding_dim), in the order of the batches; filled by `futures`.
+    """
+
+    batches: BatchedBlock
+    vectors: NDArray[np.float32]
+    futures: list[Future[None]]
+
+    def finished(self) -> EmbeddedWindow:
+        """Wait for the vectors; what went wrong is raised."""
+        for future in self.futures:
+            future.result()
+        return EmbeddedWindow(
+            block=self.batches.block,
+            embeddings=self.batches.in_block_order(self.vectors),
+            has_embedding=self.batches.block.lengths > 0,
+            padded_steps=self.batches.padded_steps,
+        )
+
+
+def batches_of_window(block: SequenceBlock, batch_size: int) -> BatchedBlock:
+    """Cut a window into batches.
 
     Args:
-        lengths: int64 (sequences), steps of each in the window.
+        block: The window.
         batch_size: As the model's contract says.
     """
     full_steps = FULL_BATCH_STEPS_A_SEQUENCE * batch_size
-    return plan_batches(lengths, batch_size, MAX_BATCH_STEPS, multiple=MOST_BATCH_SIZES, full_steps=full_steps)
+    return BatchedBlock.cut(block, batch_size, MAX_BATCH_STEPS, multiple=MOST_BATCH_SIZES, full_steps=full_steps)
 
 
 class LocalEngine:
@@ -93,45 +118,36 @@ class LocalEngine:
         schema = self._encoder.contract.schema
         max_steps = max(1, MAX_WINDOW_VALUES // (schema.num_features + schema.num_fields))
         source = read_ahead(windows(blocks, MAX_WINDOW_SEQUENCES, max_steps, FIRST_WINDOW_SEQUENCES), _DECODED_AHEAD)
-        in_flight: deque[tuple[EmbeddedWindow, list[Future[None]]]] = deque()
+        in_flight: deque[_PendingWindow] = deque()
         try:
             for block in source:
                 in_flight.append(self._submit(block))
                 if len(in_flight) >= _IN_FLIGHT:
-                    yield _finished(in_flight.popleft())
+                    yield in_flight.popleft().finished()
             while in_flight:
-                yield _finished(in_flight.popleft())
+                yield in_flight.popleft().finished()
         finally:
             source.close()
-            for _, futures in in_flight:
-                for future in futures:
+            for pending in in_flight:
+                for future in pending.futures:
                     future.cancel()
 
-    def _submit(self, block: SequenceBlock) -> tuple[EmbeddedWindow, list[Future[None]]]:
-        lengths = block.lengths
-        batches = batches_of_window(lengths, self._encoder.contract.batch_size)
-        window = EmbeddedWindow(
-            block=block,
-            embeddings=np.zeros((block.num_sequences, self._encoder.contract.embedding_dim), dtype=np.float32),
-            has_embedding=lengths > 0,
-            padded_steps=sum(len(rows) * int(lengths[rows[-1]]) for rows in batches),
-        )
-        share = len(batches) // (_LEAST_TASKS_A_WORKER * self._threads)
+    def _submit(self, block: SequenceBlock) -> _PendingWindow:
+        batches = batches_of_window(block, self._encoder.contract.batch_size)
+        vectors = np.empty((len(batches.order), self._encoder.contract.embedding_dim), dtype=np.float32)
+        share = batches.num_batches // (_LEAST_TASKS_A_WORKER * self._threads)
         size = max(1, min(share, _MOST_BATCHES_A_TASK))
-        tasks = [batches[start : start + size] for start in range(0, len(batches), size)]
-        return window, [self._pool.submit(self._embed_batches, window, task) for task in tasks]
+        futures = [
+            self._pool.submit(self._embed_batches, batches, vectors, range(batches.num_batches)[first : first + size])
+            for first in range(0, batches.num_batches, size)
+        ]
+        return _PendingWindow(batches, vectors, futures)
 
-    def _embed_batches(self, window: EmbeddedWindow, batches: Sequence[NDArray[np.int64]]) -> None:
-        for rows in batches:
-            batch = pad(window.block, rows)
-            window.embeddings[rows] = self._encoder.embed(batch.values, batch.lengths, batch.categories)
-
-
-def _finished(item: tuple[EmbeddedWindow, list[Future[None]]]) -> EmbeddedWindow:
-    window, futures = item
-    for future in futures:
-        future.result()
-    return window
+    def _embed_batches(self, batches: BatchedBlock, vectors: NDArray[np.float32], places: range) -> None:
+        for place in places:
+            batch = batches.batch(place)
+            found = self._encoder.embed(batch.values, batch.lengths, batch.categories)
+            vectors[batches.bounds[place] : batches.bounds[place + 1]] = found
 
 
 class read_ahead(Iterator[SequenceBlock]):  # noqa: N801 - used like a function
