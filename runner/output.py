@@ -19,6 +19,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +34,7 @@ from runner.lock import LOCK, hold_lock
 from runner.parts import Ledger, PartFooter
 from runner.signals import not_interrupted
 from runner.threads import in_threads
+from runner.write_out import WriteOut
 from runner.writer import PartWriter
 
 SUCCESS = "_SUCCESS"
@@ -140,16 +142,19 @@ class OutputDirectory:
             OutputError: The disk is full or not writable, or the file does not read back as it was written.
         """
         path = self._at(_TEMPORARY, self._run_id, name)
-        with self._translated("write to"):
-            place = posixpath.join(_TEMPORARY, self._run_id, posixpath.dirname(name))
-            self._refuse_link(place)
-            self._make_directory(place)
-            writer = PartWriter(self.filesystem, path, schema, lambda: self._translated("write to"))
-        try:
-            yield writer
-            writer.close()
-        finally:
-            writer.abandon()
+        with ExitStack() as stack:
+            with self._translated("write to"):
+                place = posixpath.join(_TEMPORARY, self._run_id, posixpath.dirname(name))
+                self._refuse_link(place)
+                self._make_directory(place)
+                write_out = stack.enter_context(WriteOut(path)) if self.is_local else None
+                guard = partial(self._translated, "write to")
+                writer = PartWriter(self.filesystem, path, schema, guard, write_out)
+            try:
+                yield writer
+                writer.close()
+            finally:
+                writer.abandon()
         with self._translated("write to"):
             self._sync_file(path)
             self._verify(path, writer.num_rows)

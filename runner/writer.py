@@ -25,9 +25,25 @@ class PartWriter:
         schema: Columns of the file.
     """
 
-    def __init__(self, filesystem: fs.FileSystem, path: str, schema: pa.Schema, guard: Guard) -> None:
-        """Open the file; `guard` gives a context that turns what the filesystem raises into an `OutputError`."""
+    def __init__(
+        self,
+        filesystem: fs.FileSystem,
+        path: str,
+        schema: pa.Schema,
+        guard: Guard,
+        write_out: Callable[[], None] | None = None,
+    ) -> None:
+        """Open the file.
+
+        Args:
+            filesystem: Where it lies.
+            path: Its path there.
+            schema: Its columns.
+            guard: Gives a context that turns what the filesystem raises into an `OutputError`.
+            write_out: Called after each row group.
+        """
         self._guard = guard
+        self._write_out = write_out
         self.num_rows = 0
         self.schema = schema
         vectors = [field.type.list_size for field in schema if pa.types.is_fixed_size_list(field.type)]
@@ -85,6 +101,8 @@ class PartWriter:
     def _flush(self) -> None:
         if self._pending and self._writer is not None:
             self._writer.write_table(pa.Table.from_batches(self._pending, self.schema), self._group_rows)
+            if self._write_out is not None:
+                self._write_out()
         self._pending, self._pending_rows = [], 0
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.batching import pad, plan_batches
+from data.batching import BatchedBlock, pad, plan_batches
 from data.hashing import SeenIds, hash_ids
 from data.profile import ProfileAccumulator, SequenceProfile
 from data.sequences import SequenceBlock, concatenate, windows
@@ -99,6 +99,26 @@ def test_short_sequences_are_put_together_by_whole_batch_sizes(
         elif len(batch) < size and place + 1 < len(batches):
             longer = lengths[batches[place + 1][0]]
             assert (len(batch) + 1) * longer > 200
+
+
+@given(lengths=LENGTHS, size=st.integers(1, 6), multiple=st.integers(1, 4), max_steps=st.integers(1, 200))
+def test_a_block_is_cut_as_planned_and_its_vectors_come_back_in_its_order(
+    lengths: list[int], size: int, multiple: int, max_steps: int
+) -> None:
+    block = block_of(lengths)
+    cut = BatchedBlock.cut(block, size, max_steps, multiple=multiple, full_steps=60)
+    planned = plan_batches(block.lengths, size, max_steps, multiple=multiple, full_steps=60)
+    assert cut.num_batches == len(planned)
+    vectors = np.empty((len(cut.order), 2), np.float32)
+    for place, rows in enumerate(planned):
+        batch, padded = cut.batch(place), pad(block, rows)
+        for name in ("values", "lengths", "rows", "categories"):
+            np.testing.assert_array_equal(getattr(batch, name), getattr(padded, name))
+        vectors[cut.bounds[place] : cut.bounds[place + 1]] = np.stack([rows + 1, batch.lengths], axis=1)
+    assert cut.padded_steps == sum(len(rows) * lengths[rows[-1]] for rows in planned)
+    steps = np.array(lengths)
+    expected = np.stack([np.where(steps > 0, np.arange(1, len(steps) + 1), 0), steps], axis=1)
+    np.testing.assert_array_equal(cut.in_block_order(vectors), expected)
 
 
 def test_pad_to_a_longer_time_and_refuse_a_shorter() -> None:
