@@ -6,6 +6,8 @@ from pathlib import Path
 # Begins the name of each layer in encoder.keras that fills up the last frame; its padding tells the exporter how many
 # steps a frame has, and so how many frames the recurrent layers read of a sequence.
 FRAME_LAYER = "whole_frames"
+# The same for what is told of a sequence's course, by smaller frames of its own.
+COURSE_LAYER = "course_frames"
 
 
 @dataclass(frozen=True, slots=True)

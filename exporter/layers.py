@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import BundleError
-from data.layout import FRAME_LAYER
+from data.layout import COURSE_LAYER, FRAME_LAYER
 
 RECURRENT = ("LSTM", "GRU", "Bidirectional")
 POOLING = ("GlobalAveragePooling1D", "GlobalMaxPooling1D")
@@ -69,7 +69,7 @@ def refuse_unsupported(config: Mapping[str, Any], source: str) -> None:
         )
     for layer in _flat_layers(config):
         kind = layer.get("class_name")
-        if kind == "ZeroPadding1D" and _name(layer).startswith(FRAME_LAYER):
+        if kind == "ZeroPadding1D" and _name(layer).startswith((FRAME_LAYER, COURSE_LAYER)):
             continue
         if layer.get("registered_name") in (None, kind) and kind in SUPPORTED:
             continue
@@ -84,7 +84,7 @@ def refuse_unsupported(config: Mapping[str, Any], source: str) -> None:
 def frame_of(config: Mapping[str, Any]) -> int:
     """Return how many steps the encoder reads as one, from its configuration; 1 where it has no frames."""
     for layer in _flat_layers(config):
-        if layer.get("class_name") == "ZeroPadding1D":
+        if layer.get("class_name") == "ZeroPadding1D" and _name(layer).startswith(FRAME_LAYER):
             return int(layer["config"]["padding"][1]) + 1
     return 1
 

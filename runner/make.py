@@ -115,8 +115,10 @@ class PartMaker:
         """Return a window as rows of the output."""
         missing = None if window.has_embedding.all() else pa.array(~window.has_embedding)
         vectors = window.embeddings if self._options.dtype == "float32" else _halves(window.embeddings, part.file)
-        numbers = pa.array(vectors.reshape(-1))
-        embedding = pa.FixedSizeListArray.from_arrays(numbers, type=schema.field("embedding").type, mask=missing)
+        kind = schema.field("embedding").type
+        # Not by pa.array, which imports numpy.ma to ask whether it is a masked array: a twentieth of a small job.
+        numbers = pa.Array.from_buffers(kind.value_type, vectors.size, [None, pa.py_buffer(vectors)])
+        embedding = pa.FixedSizeListArray.from_arrays(numbers, type=kind, mask=missing)
         columns = [window.block.ids, *window.block.kept.values()]
         plain = [column.dictionary_decode() if pa.types.is_dictionary(column.type) else column for column in columns]
         plain.append(embedding)

@@ -201,6 +201,11 @@ class ModelConfig:
             )
 
     @property
+    def course_frame(self) -> int:
+        """Steps that are told as one in a course: half a frame, for places count there, and cost little."""
+        return max(1, (self.frame or 1) // 2)
+
+    @property
     def contrasts(self) -> bool:
         """Whether training compares two views of each sequence."""
         return self.objective != "reconstruct"

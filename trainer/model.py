@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.layout import FRAME_LAYER
+from data.layout import COURSE_LAYER, FRAME_LAYER
 from data.parts import EmbeddingPart
 from data.profile import SequenceProfile
 from data.schema import CategoricalField
@@ -142,7 +142,8 @@ def build_encoder(
             read, level = by_its_own_scale(steps, known, time_axis)
         read = _other_layout(read) if time_axis == 2 else read
         if config.course:
-            courses.append(course(mean_frames(read, frames.size), frames.length, config.course))
+            size = config.course_frame
+            courses.append(course(mean_frames(read, size), _num_frames(lengths, size)[:, None], config.course))
         reads.append(_noisy(config, read, "noise"))
     if "categories" in inputs:
         reads.append(embedded(inputs["categories"], mask, fields, "embed"))
@@ -290,7 +291,7 @@ def _frames(config: ModelConfig, mask: Any, lengths: Any) -> _Frames:
     size = config.frame or 1
     if size > 1:
         mask = mask[:, ::size]  # a frame is real where its first step is
-        lengths = ops.floor_divide(ops.add(lengths, size - 1), size)
+        lengths = _num_frames(lengths, size)
     real = ops.expand_dims(ops.cast(mask, "float32"), -1)
     length = ops.expand_dims(lengths, 1)
     count = ops.cast(length, "float32")
@@ -302,6 +303,11 @@ def _frames(config: ModelConfig, mask: Any, lengths: Any) -> _Frames:
         below=ops.multiply(ops.subtract(real, 1.0), _HIGHEST),
         any=ops.minimum(count, 1.0),
     )
+
+
+def _num_frames(lengths: Any, size: int) -> Any:
+    """Return how many frames of `size` steps hold a real step, int32 like `lengths`."""
+    return lengths if size == 1 else ops.floor_divide(ops.add(lengths, size - 1), size)
 
 
 def _branch(config: ModelConfig, steps: Any, frames: _Frames, name: str) -> Any:
@@ -331,7 +337,7 @@ def mean_frames(steps: Any, frame: int) -> Any:
     """Return the mean of each frame, float32 (batch, ceil(time / frame), features); zeros fill up the last one."""
     if frame == 1:
         return steps
-    places = _places_of_frames(steps, frame, f"{FRAME_LAYER}_of_courses")
+    places = _places_of_frames(steps, frame, COURSE_LAYER)
     return ops.multiply(sum(places[1:], start=places[0]), 1 / frame)
 
 

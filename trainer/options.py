@@ -86,7 +86,10 @@ def _choice(flag: str, choices: tuple[str, ...], text: str, unset: str = "none")
 
 
 def _frame() -> click.Option:
-    text, unset = "Consecutive steps read as one.", "auto: half of the sequences get 30 to 60 frames; 1 for events"
+    text, unset = (
+        "Consecutive steps read as one.",
+        "auto: half of the sequences get 25 to 50 frames, short ones half their steps; 1 for events",
+    )
     return _option("--frame", text, AutoNumber(1, "steps"), unset=unset)
 
 

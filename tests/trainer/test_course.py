@@ -50,7 +50,8 @@ def test_each_place_is_told_by_the_mean_of_its_frame_however_long_the_padding(fr
 
 
 @pytest.mark.parametrize(
-    ("num_features", "frame", "scaling"), [(1, 1, "sequence"), (2, 3, "sequence"), (3, 2, "sequence"), (2, 1, "data")]
+    ("num_features", "frame", "scaling"),
+    [(1, 1, "sequence"), (2, 3, "sequence"), (3, 4, "sequence"), (2, 7, "sequence"), (2, 1, "data")],
 )
 def test_what_is_measured_is_what_the_encoder_tells(num_features, frame, scaling):
     random = np.random.default_rng(1)
@@ -58,8 +59,8 @@ def test_what_is_measured_is_what_the_encoder_tells(num_features, frame, scaling
     sequences[3][0] = np.nan
     block = block_of([*sequences[:20], np.zeros((0, num_features)), *sequences[20:]])
     profile = profile_of(block)
-    courses = courses_of(block, profile, places=9, frame=frame, scaling=scaling)
     config = ModelConfig(units=2, reads="values", frame=frame, scaling=scaling, course=9)
+    courses = courses_of(block, profile, places=9, frame=config.course_frame, scaling=scaling)
     encoder = build_encoder(config, profile)
     longest = int(block.lengths.max())
     values = np.zeros((50, longest, num_features), np.float32)

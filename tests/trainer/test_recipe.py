@@ -74,14 +74,29 @@ def test_a_reconstruction_keeps_what_it_did_before(task):
 
 @pytest.mark.parametrize(
     ("median", "num_features", "frame"),
-    [(1, 2, 1), (24, 2, 1), (59, 2, 1), (60, 2, 2), (150, 2, 5), (1_000, 2, 33), (1_000, 200, 2), (1_000, 600, 1)],
+    [
+        (1, 2, 1),
+        (11, 2, 1),
+        (12, 2, 2),
+        (74, 2, 2),
+        (75, 2, 3),
+        (150, 2, 6),
+        (1_000, 2, 40),
+        (1_000, 200, 2),
+        (60, 600, 1),
+    ],
 )
-def test_a_frame_leaves_some_thirty_and_no_wide_one(median, num_features, frame):
-    assert choose_frame(profile(median, num_features), num_features) == frame
+def test_frames_leave_some_dozens_of_them_and_are_not_too_wide(median, num_features, frame):
+    assert choose_frame(profile(median, num_features), num_features, pairs=True) == frame
+
+
+def test_short_sequences_are_read_in_pairs_where_views_are_compared():
+    frames = [chosen(median=30, objective=one).job.model.frame for one in ("hybrid", "contrast", "reconstruct")]
+    assert frames == [2, 2, 1]
 
 
 def test_a_typed_frame_stays():
-    assert chosen(median=1_000).job.model.frame == 33
+    assert chosen(median=1_000).job.model.frame == 40
     assert chosen(median=1_000, frame=1).job.model.frame == 1
     assert chosen(median=30, frame=7).job.model.frame == 7
 
@@ -90,12 +105,12 @@ def test_a_typed_frame_stays():
     ("options", "notes"),
     [
         (
-            {},
+            {"frame": 1},
             "hybrid: tells views of a sequence from other sequences, and reconstructs it; "
             "2,000 batches of 32 sequences (64.0 passes over the data)",
         ),
         (
-            {"objective": "contrast", "epochs": 5},
+            {"objective": "contrast", "epochs": 5, "frame": 1},
             "contrast: tells views of a sequence from other sequences; at most 5 passes in batches of 32",
         ),
         ({"task": "predict"}, "reconstruct: predicts; at most 100 passes in batches of 64"),
@@ -126,7 +141,7 @@ def test_differences_are_read_where_they_are_no_noise(changes, options, reads, u
 
 def test_frames_are_told():
     frames, course = chosen(median=151).notes[1:]
-    assert frames == "frames of 5 steps: a sequence of 151 steps (the median) is read as 31"
+    assert frames == "frames of 6 steps: a sequence of 151 steps (the median) is read as 26"
     assert course.startswith("tells no course: sequences do not run alike (10% of ")
 
 
