@@ -147,11 +147,13 @@ class BatchedBlock:
         Args:
             vectors: float32 (sequences with a step, width), in `order`.
         """
-        num_sequences = self.block.num_sequences
+        num_sequences, in_order = self.block.num_sequences, np.arange(len(self.order))
+        if len(self.order) == num_sequences and (self.order == in_order).all():  # all of one length
+            return vectors
         if len(self.order) < num_sequences:
             vectors = np.concatenate([vectors, np.zeros((1, vectors.shape[1]), dtype=np.float32)])
         places = np.full(num_sequences, len(self.order))
-        places[self.order] = np.arange(len(self.order))
+        places[self.order] = in_order
         return vectors.take(places, axis=0)
 
 

@@ -19,7 +19,8 @@ PROGRESS_STYLES: tuple[ProgressStyle, ...] = ("auto", "bar", "plain", "none")
 
 # How sequences are put into windows and batches may change a vector's last bits, so it is fixed, part of a part's key,
 # and no option; how many sequences make a batch, the model's contract says. Fewer steps a call than 32 for each of
-# them, and the call's fixed cost shows. The bounds in steps and values bound memory. The first window is small, so
+# them, and the call's fixed cost shows. The bounds in steps and values, read or written, bound memory, and keep arrays
+# below the 32 MiB from which on the C library maps and clears new pages for each. The first window is small, so
 # that the cores have work while the next one is decoded.
 MOST_BATCH_SIZES = 4
 FULL_BATCH_STEPS_A_SEQUENCE = 32

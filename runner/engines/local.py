@@ -115,9 +115,10 @@ class LocalEngine:
         How windows and batches are cut depends on the sequences alone, so equal input gives equal bytes on any number
         of threads.
         """
-        schema = self._encoder.contract.schema
-        max_steps = max(1, MAX_WINDOW_VALUES // (schema.num_features + schema.num_fields))
-        source = read_ahead(windows(blocks, MAX_WINDOW_SEQUENCES, max_steps, FIRST_WINDOW_SEQUENCES), _DECODED_AHEAD)
+        contract = self._encoder.contract
+        max_steps = max(1, MAX_WINDOW_VALUES // (contract.schema.num_features + contract.schema.num_fields))
+        max_sequences = max(1, min(MAX_WINDOW_SEQUENCES, MAX_WINDOW_VALUES // contract.embedding_dim))
+        source = read_ahead(windows(blocks, max_sequences, max_steps, FIRST_WINDOW_SEQUENCES), _DECODED_AHEAD)
         in_flight: deque[_PendingWindow] = deque()
         try:
             for block in source:
