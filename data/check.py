@@ -15,21 +15,37 @@ from data.vocabulary import ValueKind
 _KINDS: dict[ValueKind, str] = {"string": "text", "integer": "whole numbers", "boolean": "booleans"}
 
 
-def check_schema(file: InputFile, arrow_schema: pa.Schema, schema: SequenceSchema, keep: Sequence[str] = ()) -> None:
+def check_schema(
+    file: InputFile,
+    arrow_schema: pa.Schema,
+    schema: SequenceSchema,
+    keep: Sequence[str] = (),
+    *,
+    trained: bool = False,
+) -> None:
     """Hold a file's columns against the schema a model needs; the order of columns does not matter.
+
+    Args:
+        file: For messages.
+        arrow_schema: The file's columns.
+        schema: What is needed.
+        keep: More columns that are needed, or hive keys of the path.
+        trained: Whether the schema is that of a trained model, so that no option can name other columns.
 
     Raises:
         InputError: A column is missing, of a wrong type or of another width; the message names file, column, what was
             found, what was expected, and the remedy.
     """
-    require_column(file, arrow_schema, schema.id, "id")
+    require_column(file, arrow_schema, schema.id, "id", trained=trained)
     if schema.time is not None:
+        require_column(file, arrow_schema, locate(arrow_schema, schema.time)[0], "time", trained=trained)
         _check_time(file, arrow_schema, schema, schema.time)
     for column in dict.fromkeys(feature.column for feature in schema.numbers):
-        kind = require_column(file, arrow_schema, column, "feature").type
+        kind = require_column(file, arrow_schema, column, "feature", trained=trained).type
         parts = [feature.part for feature in schema.numbers if feature.column == column]
         _check_column(file, column, kind, parts, schema.layout)
     for field in schema.categorical:
+        require_column(file, arrow_schema, field.column, "feature", trained=trained)
         _check_field(file, arrow_schema, field, schema.layout)
     for column in keep:
         if column not in file.partitions:
@@ -37,7 +53,7 @@ def check_schema(file: InputFile, arrow_schema: pa.Schema, schema: SequenceSchem
 
 
 def _check_time(file: InputFile, arrow_schema: pa.Schema, schema: SequenceSchema, name: str) -> None:
-    kind = require_column(file, arrow_schema, locate(arrow_schema, name)[0], "time").type
+    kind = arrow_schema.field(locate(arrow_schema, name)[0]).type
     step = time_type(arrow_schema, name, schema.layout)
     if step is None or not (pa.types.is_temporal(step) or is_number(step)) or pa.types.is_interval(step):
         where = "in each row" if schema.layout == "events" else "in each step of its lists (nested layout)"
@@ -60,7 +76,7 @@ def _check_time(file: InputFile, arrow_schema: pa.Schema, schema: SequenceSchema
 
 
 def _check_field(file: InputFile, arrow_schema: pa.Schema, field: CategoricalField, layout: Layout) -> None:
-    kind = require_column(file, arrow_schema, field.column, "feature").type
+    kind = arrow_schema.field(field.column).type
     step = step_type(arrow_schema, field, layout)
     if pa.types.is_null(kind) or (step is not None and pa.types.is_null(step)):
         return
@@ -161,7 +177,9 @@ def _check_column(
                 refuse_column(file, f"{column}.{part}", fields[part], "numbers", "Cast it, or train on other features")
 
 
-def require_column(file: InputFile, arrow_schema: pa.Schema, column: str, role: str) -> pa.Field:
+def require_column(
+    file: InputFile, arrow_schema: pa.Schema, column: str, role: str, *, trained: bool = False
+) -> pa.Field:
     """Return the field called `column`.
 
     Args:
@@ -169,6 +187,7 @@ def require_column(file: InputFile, arrow_schema: pa.Schema, column: str, role: 
         arrow_schema: The file's columns.
         column: The name looked for.
         role: What it is for: ``id``, ``time``, ``feature``, ``categorical`` or ``kept``.
+        trained: Whether a trained model names it, and no option can name another.
 
     Raises:
         InputError: There is none, or more than one.
@@ -188,7 +207,11 @@ def require_column(file: InputFile, arrow_schema: pa.Schema, column: str, role: 
     }[role]
     raise InputError(
         f"{file.name}: no column '{column}', expected as the {role} column. The file has: {there}. "
-        f"Name the right one with {option}, or add the column."
+        + (
+            "Add the column, or give it the name that the model was trained on."
+            if trained and role != "kept"
+            else f"Name the right one with {option}, or add the column."
+        )
     )
 
 

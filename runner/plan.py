@@ -107,7 +107,7 @@ def check_inputs(plan: RunPlan, contract: ModelContract, options: RunOptions) ->
     def check(part: Part) -> int | BadFileError | InputError:
         try:
             parquet = part.file.open()
-            check_schema(part.file, parquet.schema_arrow, contract.schema, options.keep)
+            check_schema(part.file, parquet.schema_arrow, contract.schema, options.keep, trained=True)
             return int(parquet.metadata.num_rows)
         except InputError as error:
             return error
