@@ -11,7 +11,7 @@ from exporter.job import export_encoder
 from runner.encoder import Encoder
 
 
-@pytest.mark.parametrize(("units", "batch_size"), [(32, 64), (33, 48), (64, 32), (65, 24)])
+@pytest.mark.parametrize(("units", "batch_size"), [(2, 48), (48, 48), (49, 32), (64, 32), (65, 24)])
 def test_the_bundle_says_how_many_sequences_to_embed_at_once(
     encoder_of: Callable[..., Any], write_run: Callable[..., Any], tmp_path: Path, units: int, batch_size: int
 ) -> None:

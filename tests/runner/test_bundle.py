@@ -92,7 +92,7 @@ def test_the_contract_survives_json(tiny: Tiny) -> None:
 
 def test_a_contract_of_before_batch_sizes_is_still_read(tiny: Tiny, tmp_path: Path) -> None:
     def forget(value: dict) -> None:
-        assert value.pop("batch_size") == 64  # what the exporter chose for 6 units
+        value.pop("batch_size")
 
     model = rewrite(tiny, tmp_path / "older.onnx", forget)
     assert Encoder.open(model).contract.batch_size == 48
