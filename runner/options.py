@@ -28,7 +28,7 @@ MAX_BATCH_STEPS = 16_384
 FIRST_WINDOW_SEQUENCES = 2_048
 MAX_WINDOW_SEQUENCES = 16_384
 MAX_WINDOW_VALUES = 1 << 22
-_RESULT_FORMAT = 1
+_RESULT_FORMAT = 2  # 2: windows are bounded by what is written, too
 
 
 def usable_cores() -> int:

@@ -2,8 +2,8 @@
 
 Comparing views of sequences needs one to two thousand batches to beat an untrained encoder clearly, whether the data
 holds fifty sequences or fifty million; so a training of that kind is measured in batches, not in passes over the data.
-Frames keep what a recurrent layer reads to twenty-five to fifty steps, and to half of a shorter sequence: as accurate,
-and cheaper to train and to serve by their size.
+Frames keep what a recurrent layer reads to twenty-five to fifty steps, and to half of a shorter sequence: cheaper to
+train and to serve by their size.
 """
 
 from dataclasses import dataclass, replace
