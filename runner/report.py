@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from runner.options import RunOptions
@@ -117,6 +118,15 @@ class RunReport:
 
 
 def peak_rss_bytes() -> int:
-    """Return the most memory this process has held, in bytes."""
+    """Return the most memory this process has held, in bytes.
+
+    Linux hands `ru_maxrss` on from the process that started this one: a job of a large scheduler would show the
+    scheduler's memory (getrusage(2); kernel, fs/exec.c, exec_mmap). So there it is read from /proc (proc(5), VmHWM).
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

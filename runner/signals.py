@@ -1,6 +1,8 @@
 """SIGTERM stops a run as Ctrl-C does: temporary files removed, finished parts kept, the lock given back."""
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,15 +13,22 @@ TERMINATED = 143
 
 
 class _Stop:
-    """The signal that came, and whether it has to wait."""
+    """The signal that came, whether it has to wait, and the exception it became."""
 
     depth = 0
     waiting: int | None = None
+    raised: BaseException | None = None
+    number = 0
+    again: threading.Timer | None = None
 
 
 @contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """Turn SIGTERM into `SystemExit` (143) on the main thread, once; a second one no longer disturbs the clean-up."""
+    """Turn SIGTERM into `SystemExit` (143) on the main thread, once; a second one no longer disturbs the clean-up.
+
+    Where the signal comes while an object is being finalised (`__del__`, a weak reference's callback), Python reports
+    the exception and goes on: there it is sent again a moment later, so that no signal is lost.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -29,14 +38,32 @@ def stopped_by_signals() -> Iterator[None]:
         else:
             _raise(number)
 
+    def swallowed(unraisable: Any) -> None:
+        if unraisable.exc_value is None or unraisable.exc_value is not _Stop.raised:
+            hook_before(unraisable)
+            return
+        # Not from here: this hook, too, is called where exceptions end.
+        _Stop.raised = None
+        signal.signal(_Stop.number, stop)
+        _Stop.again = threading.Timer(0.01, os.kill, (os.getpid(), _Stop.number))
+        _Stop.again.daemon = True
+        _Stop.again.start()
+
     before: dict[int, Any] = {}
+    hook_before = sys.unraisablehook
     for caught in (signal.SIGTERM, signal.SIGINT):
         # What a shell or nohup had us ignore stays ignored; handlers belong to the main thread.
         if signal.getsignal(caught) is not signal.SIG_IGN and threading.current_thread() is threading.main_thread():
             before[caught] = signal.signal(caught, stop)
+    if before:
+        sys.unraisablehook = swallowed
     try:
         yield
     finally:
+        if _Stop.again is not None:
+            _Stop.again.cancel()
+        _Stop.raised = None  # its traceback holds every frame that was stopped
+        sys.unraisablehook = hook_before
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -55,6 +82,6 @@ def not_interrupted() -> Iterator[None]:
 
 
 def _raise(number: int) -> None:
-    if number == signal.SIGINT:
-        raise KeyboardInterrupt
-    raise SystemExit(TERMINATED)
+    _Stop.number = number
+    _Stop.raised = KeyboardInterrupt() if number == signal.SIGINT else SystemExit(TERMINATED)
+    raise _Stop.raised

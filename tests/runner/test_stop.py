@@ -91,3 +91,44 @@ def test_a_real_process_is_stopped_in_the_middle(tiny: Tiny, tmp_path: Path, num
     result = done(*words)
     assert f"{60 - len(kept)} parts made, {len(kept)} up to date" in result.output
     assert kept.items() <= contents(out).items()
+
+
+FINALISED = """
+import os, signal, time
+from runner.signals import stopped_by_signals
+
+class Writer:
+    def __del__(self):
+        os.kill(os.getpid(), signal.{name})
+        time.sleep(0.01)
+
+class Cell:
+    pass
+
+def gone(reference):
+    Writer().__del__()
+
+with stopped_by_signals():
+    {statement}
+    time.sleep(20)
+print("went on to the end")
+"""
+
+
+@pytest.mark.parametrize("number", CODES)
+@pytest.mark.parametrize(
+    "statement", ["Writer()", "import weakref; cell = Cell(); seen = weakref.ref(cell, gone); del cell"]
+)
+def test_a_signal_that_comes_while_an_object_is_finalised_is_not_lost(number: signal.Signals, statement: str) -> None:
+    script = FINALISED.format(name=number.name, statement=statement)
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    # Python itself ends by SIGINT where nobody catches KeyboardInterrupt; the command makes 130 of it.
+    assert ended.returncode == {signal.SIGTERM: 143, signal.SIGINT: -signal.SIGINT}[number], ended.stderr
+    assert "went on" not in ended.stdout
+    assert "ignored" not in ended.stderr
