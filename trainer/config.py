@@ -113,6 +113,8 @@ class ModelConfig:
             its own mean and spread, too, which then stand at the end of the embedding. None is ``sequence`` where views
             are compared, else ``data``.
         frame: Consecutive steps that the encoder reads as one; None is chosen from the lengths (`trainer.recipe`).
+        overlap: Steps after its own that a frame holds, too; None is chosen where views are compared
+            (`trainer.recipe`), else 0.
         course: In how many places of its length the numbers of each feature join the embedding (`trainer.course`); None
             is chosen from the data where views are compared, by whether sequences run alike, else 0, which is none.
         bidirectional: Whether the encoder also reads each sequence backwards.
@@ -138,6 +140,7 @@ class ModelConfig:
     reads: str | None = None
     scaling: str | None = None
     frame: int | None = None
+    overlap: int | None = None
     course: int | None = None
     bidirectional: bool = True
     activation: str = "tanh"
@@ -164,8 +167,11 @@ class ModelConfig:
         _one_of("scaling", str(self.scaling), SCALINGS)
         if self.course is None and not self.contrasts:
             object.__setattr__(self, "course", 0)
-        if self.course is not None:
-            _at_least("course", self.course, 0)
+        if self.overlap is None and not self.contrasts:
+            object.__setattr__(self, "overlap", 0)
+        for option, value in (("course", self.course), ("overlap", self.overlap)):
+            if value is not None:
+                _at_least(option, value, 0)
         if self.reads is None and not self.contrasts:
             object.__setattr__(self, "reads", "values")
         if self.reads is not None:
@@ -305,7 +311,7 @@ class TrainJob:
         if "objective" not in self.left_open or not self.model.contrasts:
             return self
         model = self.model
-        open_again: dict[str, Any] = dict.fromkeys(self.left_open & {"decoder", "reads", "course"})
+        open_again: dict[str, Any] = dict.fromkeys(self.left_open & {"decoder", "reads", "course", "overlap"})
         return replace(self, model=replace(model, objective="reconstruct", **open_again))
 
     def to_options(self) -> dict[str, Any]:

@@ -133,7 +133,7 @@ def build_encoder(
         if len(profile.mean) <= _FEW_FEATURES:
             values, time_axis = _other_layout(values), 2
         # Padding is no matter to recurrent layers, which are told the lengths, and it costs a tenth of one to wipe it.
-        wiped = config.scaling == "sequence" or config.reads != "values" or frames.size > 1
+        wiped = config.scaling == "sequence" or config.reads != "values" or frames.size + frames.overlap > 1
         there = known_values(values, mask, time_axis) if wiped else ops.logical_not(ops.isnan(values))
         steps = standardised(values, there, profile, "standardise", time_axis)
         known = ops.cast(there, "float32")
@@ -271,7 +271,8 @@ class _Frames:
     """What recurrent layers are told of the frames they read, whatever those hold.
 
     Attributes:
-        size: Consecutive steps in a frame.
+        size: Steps from one frame to the next.
+        overlap: Steps of the frames after it that a frame holds, too.
         length: int32 (batch, 1): how many frames hold a real step.
         mask: bool (batch, frames): which hold a real step.
         count: float32 (batch, 1): that length, at least 1.
@@ -280,6 +281,7 @@ class _Frames:
     """
 
     size: int
+    overlap: int
     length: Any
     mask: Any
     count: Any
@@ -297,6 +299,7 @@ def _frames(config: ModelConfig, mask: Any, lengths: Any) -> _Frames:
     count = ops.cast(length, "float32")
     return _Frames(
         size=size,
+        overlap=config.overlap or 0,
         length=length,
         mask=mask,
         count=ops.maximum(count, 1.0),
@@ -314,6 +317,8 @@ def _branch(config: ModelConfig, steps: Any, frames: _Frames, name: str) -> Any:
     """Return one vector a sequence, (batch, width), by recurrent layers over frames of `steps`, and pooling."""
     if frames.size > 1:
         steps = fold(steps, frames.size, f"{FRAME_LAYER}_of_{name}")  # (batch, frames, size × features)
+    if frames.overlap:
+        steps = with_next_steps(steps, frames.size, frames.overlap)  # (batch, frames, (size + overlap) × features)
     for place in range(config.layers):
         steps, states = _recurrent(config, f"{name}_{config.cell}_{place + 1}", steps, frames.mask)
     return _pool(config, steps, states, frames, name)
@@ -331,6 +336,26 @@ def fold(steps: Any, frame: int, name: str = FRAME_LAYER) -> Any:
         float32 (batch, ceil(time / frame), frame × features).
     """
     return ops.concatenate(_places_of_frames(steps, frame, name), axis=-1)
+
+
+def with_next_steps(frames: Any, size: int, overlap: int) -> Any:
+    """Lay beside each frame the `overlap` steps that come after it; zeros beyond the last one.
+
+    What begins in one frame and ends in the next is then seen whole by one of them, wherever in a frame it begins.
+
+    Args:
+        frames: float32 (batch, frames, size × features), by `fold`.
+        size: Steps in a frame.
+        overlap: Further steps.
+
+    Returns:
+        float32 (batch, frames, (size + overlap) × features).
+    """
+    features, most = frames.shape[-1] // size, -(-overlap // size)
+    filled = ops.pad(frames, [(0, 0), (0, most), (0, 0)])
+    after = [filled[:, place : (place - most) or None] for place in range(1, most + 1)]
+    after[-1] = after[-1][:, :, : (overlap - (most - 1) * size) * features]
+    return ops.concatenate([frames, *after], axis=-1)
 
 
 def mean_frames(steps: Any, frame: int) -> Any:

@@ -88,9 +88,15 @@ def _choice(flag: str, choices: tuple[str, ...], text: str, unset: str = "none")
 def _frame() -> click.Option:
     text, unset = (
         "Consecutive steps read as one.",
-        "auto: half of the sequences get 25 to 50 frames, short ones half their steps; 1 for events",
+        "auto: half of the sequences get 30 to 60 frames, short ones half their steps; 1 for events",
     )
     return _option("--frame", text, AutoNumber(1, "steps"), unset=unset)
+
+
+def _overlap() -> click.Option:
+    text = "Further steps, those that come next, that each frame holds, too; 0 is none."
+    unset = "auto: twice those of a frame, as far as frames stay narrow; 0 for events and with --objective reconstruct"
+    return _option("--overlap", text, AutoNumber(0, "steps"), unset=unset)
 
 
 def _course() -> click.Option:
@@ -149,6 +155,7 @@ SECTIONS: dict[str, list[click.Option]] = {
             unset="sequence; data with --objective reconstruct",
         ),
         _frame(),
+        _overlap(),
         _course(),
         _option("--bidirectional/--forward-only", "Whether the encoder also reads backwards."),
         _choice("--activation", config.ACTIVATIONS, "Of the recurrent layers."),

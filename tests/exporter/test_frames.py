@@ -18,28 +18,35 @@ from exporter.parity import measure_parity
 from exporter.structure import check_structure
 
 TOLERANCE = 1e-5
-# Every frame with every cell and depth; pooling and direction are dealt out so that each meets every frame.
+# Every frame with every cell and depth; overlap, pooling and direction are dealt out so that each meets every frame.
 CASES = [
-    (2, "lstm", 1, "concat", True),
-    (2, "lstm", 2, "last", False),
-    (2, "gru", 1, "mean", False),
-    (2, "gru", 2, "max", True),
-    (3, "lstm", 1, "last", True),
-    (3, "lstm", 2, "mean", True),
-    (3, "gru", 1, "max", False),
-    (3, "gru", 2, "concat", False),
-    (7, "lstm", 1, "mean", False),
-    (7, "lstm", 2, "max", True),
-    (7, "gru", 1, "concat", True),
-    (7, "gru", 2, "last", True),
+    (2, 4, "lstm", 1, "concat", True),
+    (2, 1, "lstm", 2, "last", False),
+    (2, 0, "gru", 1, "mean", False),
+    (2, 2, "gru", 2, "max", True),
+    (3, 0, "lstm", 1, "last", True),
+    (3, 6, "lstm", 2, "mean", True),
+    (3, 5, "gru", 1, "max", False),
+    (3, 3, "gru", 2, "concat", False),
+    (7, 2, "lstm", 1, "mean", False),
+    (7, 0, "lstm", 2, "max", True),
+    (7, 14, "gru", 1, "concat", True),
+    (7, 9, "gru", 2, "last", True),
+    (1, 3, "lstm", 1, "concat", True),
 ]
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: "-".join(map(str, case)))
 def framed(request: pytest.FixtureRequest, encoder_of: Callable[..., Any], exported: Callable[..., Any]) -> Any:
     """Return the frame, the cell, the number of layers, and what was exported of such an encoder."""
-    frame, cell, layers, pooling, bidirectional = request.param
-    options = {"cell": cell, "layers": layers, "pooling": pooling, "bidirectional": bidirectional}
+    frame, overlap, cell, layers, pooling, bidirectional = request.param
+    options: dict[str, Any] = {
+        "overlap": overlap,
+        "cell": cell,
+        "layers": layers,
+        "pooling": pooling,
+        "bidirectional": bidirectional,
+    }
     if options["pooling"] == "concat":  # with every branch there is
         options |= {"reads": "both", "scaling": "sequence", "course": 5}
         layers *= 2

@@ -10,7 +10,15 @@ from data.profile import SequenceProfile
 from data.sequences import SequenceBlock
 from trainer.backend import keras
 from trainer.config import POOLINGS, ModelConfig
-from trainer.model import build_encoder, by_its_own_scale, differences, known_values, standardised
+from trainer.model import (
+    build_encoder,
+    by_its_own_scale,
+    differences,
+    fold,
+    known_values,
+    standardised,
+    with_next_steps,
+)
 from trainer.scale import changes_of
 
 
@@ -153,3 +161,14 @@ def _shared_encoder():
 
         _ENCODERS.append(build(SequenceProfile(1, 0, 1, (0.0,) * 3, (1.0,) * 3, (0.0,) * 3, (1,) * 9), layers=2))
     return _ENCODERS[0]
+
+
+@pytest.mark.parametrize(("size", "overlap"), [(1, 1), (1, 3), (2, 1), (2, 4), (3, 5), (4, 20)])
+@pytest.mark.parametrize("num_steps", [1, 2, 7, 12])
+def test_a_frame_with_overlap_holds_the_steps_after_it(size, overlap, num_steps):
+    steps = np.random.default_rng(1).normal(size=(2, num_steps, 3)).astype(np.float32)
+    found = np.asarray(with_next_steps(fold(steps, size), size, overlap))
+    filled = np.pad(steps, [(0, 0), (0, size + overlap), (0, 0)])
+    starts = range(0, num_steps, size)
+    wanted = [filled[:, start : start + size + overlap].reshape(2, -1) for start in starts]
+    np.testing.assert_array_equal(found, np.stack(wanted, axis=1))

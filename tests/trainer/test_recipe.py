@@ -10,7 +10,7 @@ from data.profile import SequenceProfile
 from seqembed_testing import done, seqembed
 from trainer.config import TrainJob
 from trainer.course import Courses
-from trainer.recipe import choose, choose_frame, num_steps
+from trainer.recipe import choose, choose_frame, choose_overlap, num_steps
 from trainer.scale import Changes
 
 SMOOTH = Changes(np.ones(2, np.float32), 0.4)
@@ -78,10 +78,10 @@ def test_a_reconstruction_keeps_what_it_did_before(task):
         (1, 2, 1),
         (11, 2, 1),
         (12, 2, 2),
-        (74, 2, 2),
-        (75, 2, 3),
-        (150, 2, 6),
-        (1_000, 2, 40),
+        (89, 2, 2),
+        (90, 2, 3),
+        (150, 2, 5),
+        (1_000, 2, 33),
         (1_000, 200, 2),
         (60, 600, 1),
     ],
@@ -95,8 +95,24 @@ def test_short_sequences_are_read_in_pairs_where_views_are_compared():
     assert frames == [2, 2, 1]
 
 
+@pytest.mark.parametrize(
+    ("frame", "num_features", "overlap"),
+    [(1, 2, 0), (2, 1, 4), (3, 2, 6), (33, 1, 15), (60, 1, 0), (2, 12, 2), (3, 6, 5), (2, 30, 0)],
+)
+def test_a_frame_overlaps_those_after_it_as_far_as_it_stays_narrow(frame, num_features, overlap):
+    assert choose_overlap(frame, num_features) == overlap
+
+
+def test_an_overlap_is_for_views_alone_and_a_typed_one_stays():
+    overlaps = [chosen(median=100, objective=one).job.model.overlap for one in ("hybrid", "contrast", "reconstruct")]
+    assert overlaps == [6, 6, 0]
+    assert chosen(median=100, overlap=1).job.model.overlap == 1
+    assert chosen(median=100, overlap=0).job.model.overlap == 0
+    assert chosen(median=100, frame=1, overlap=3).job.model.overlap == 3
+
+
 def test_a_typed_frame_stays():
-    assert chosen(median=1_000).job.model.frame == 40
+    assert chosen(median=1_000).job.model.frame == 33
     assert chosen(median=1_000, frame=1).job.model.frame == 1
     assert chosen(median=30, frame=7).job.model.frame == 7
 
@@ -141,7 +157,9 @@ def test_differences_are_read_where_they_are_no_noise(changes, options, reads, u
 
 def test_frames_are_told():
     frames, course = chosen(median=151).notes[1:]
-    assert frames == "frames of 6 steps: a sequence of 151 steps (the median) is read as 26"
+    assert frames == (
+        "frames of 5 steps: a sequence of 151 steps (the median) is read as 31, each with the 10 steps after it"
+    )
     assert course.startswith("tells no course: sequences do not run alike (10% of ")
 
 
