@@ -54,7 +54,7 @@ def _is_plain(layer: Any) -> bool:
 
 def _one_way(layer: Any) -> _CallStand:
     def call(sequences: Any, initial_state: Any = None, mask: Any = None, training: Any = None) -> Any:
-        outputs, *states = _run(layer.cell, sequences, mask, initial_state, backwards=layer.go_backwards)
+        outputs, *states = _by_halves(layer.cell, sequences, mask, initial_state, backwards=layer.go_backwards)
         outputs = _zeroed(layer, outputs, mask)
         return (outputs, *states) if layer.return_state else outputs
 
@@ -75,6 +75,37 @@ def _zeroed(layer: Any, outputs: Any, mask: Any) -> Any:
     if mask is None or not layer.zero_output_for_mask:
         return outputs
     return outputs * tf.cast(tf.expand_dims(mask, -1), outputs.dtype)
+
+
+def _by_halves(cell: Any, sequences: Any, mask: Any, initial_state: Any, *, backwards: bool) -> tuple[Any, ...]:
+    """Return what `_run` does, each half of the batch by an operation of its own.
+
+    BlockLSTM alone keeps hardly more than one core busy, and TensorFlow does two at the same time: measured on two
+    cores, a training step of an autoencoder takes two thirds as long. Two directions are two operations as they are,
+    and halves of them take a tenth longer.
+    """
+    num_sequences = tf.shape(sequences)[0]
+    # Of no sequences the gradient of BlockLSTM is memory as it was found: to a single one comes another of zeros.
+    missing = tf.maximum(2 - num_sequences, 0)
+
+    def filled(tensor: Any) -> Any:
+        return tf.pad(tensor, [(0, missing), *[(0, 0)] * (tensor.shape.rank - 1)])
+
+    sequences = filled(sequences)
+    mask = None if mask is None else filled(mask)
+    initial_state = None if initial_state is None else [filled(state) for state in initial_state]
+    half = tf.shape(sequences)[0] // 2
+    told = [
+        _run(
+            cell,
+            sequences[rows],
+            None if mask is None else mask[rows],
+            None if initial_state is None else [state[rows] for state in initial_state],
+            backwards=backwards,
+        )
+        for rows in (slice(None, half), slice(half, None))
+    ]
+    return tuple(tf.concat(parts, axis=0)[:num_sequences] for parts in zip(*told, strict=True))
 
 
 def _run(cell: Any, sequences: Any, mask: Any, initial_state: Any, *, backwards: bool) -> tuple[Any, Any, Any]:
