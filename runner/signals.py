@@ -39,7 +39,7 @@ def stopped_by_signals() -> Iterator[None]:
             _raise(number)
 
     def swallowed(unraisable: Any) -> None:
-        if unraisable.exc_value is None or unraisable.exc_value is not _Stop.raised:
+        if _Stop.raised is None or unraisable.exc_value is not _Stop.raised:
             hook_before(unraisable)
             return
         # Not from here: this hook, too, is called where exceptions end.

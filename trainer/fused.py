@@ -21,7 +21,10 @@ def fused(model: Any) -> Iterator[None]:
     What stands at padded steps is zero for layers that Keras would give zeros, too; for others it differs from Keras,
     which repeats the last output there, and nothing may read it.
     """
-    replaced = [layer for layer in _flat_layers(model) if _is_plain(layer)]
+    # A layer that goes backwards by itself, and not in a Bidirectional, hands its outputs on in another order.
+    replaced = [
+        layer for layer in _flat_layers(model) if _is_plain(layer) and not getattr(layer, "go_backwards", False)
+    ]
     for layer in replaced:
         layer.call = _both_ways(layer) if isinstance(layer, keras.layers.Bidirectional) else _one_way(layer)
     try:
@@ -54,7 +57,7 @@ def _is_plain(layer: Any) -> bool:
 
 def _one_way(layer: Any) -> _CallStand:
     def call(sequences: Any, initial_state: Any = None, mask: Any = None, training: Any = None) -> Any:
-        outputs, *states = _by_halves(layer.cell, sequences, mask, initial_state, backwards=layer.go_backwards)
+        outputs, *states = _by_halves(layer.cell, sequences, mask, initial_state)
         outputs = _zeroed(layer, outputs, mask)
         return (outputs, *states) if layer.return_state else outputs
 
@@ -77,8 +80,8 @@ def _zeroed(layer: Any, outputs: Any, mask: Any) -> Any:
     return outputs * tf.cast(tf.expand_dims(mask, -1), outputs.dtype)
 
 
-def _by_halves(cell: Any, sequences: Any, mask: Any, initial_state: Any, *, backwards: bool) -> tuple[Any, ...]:
-    """Return what `_run` does, each half of the batch by an operation of its own.
+def _by_halves(cell: Any, sequences: Any, mask: Any, initial_state: Any) -> tuple[Any, ...]:
+    """Return what `_run` does forwards, each half of the batch by an operation of its own.
 
     BlockLSTM alone keeps hardly more than one core busy, and TensorFlow does two at the same time: measured on two
     cores, a training step of an autoencoder takes two thirds as long. Two directions are two operations as they are,
@@ -86,25 +89,15 @@ def _by_halves(cell: Any, sequences: Any, mask: Any, initial_state: Any, *, back
     """
     num_sequences = tf.shape(sequences)[0]
     # Of no sequences the gradient of BlockLSTM is memory as it was found: to a single one comes another of zeros.
-    missing = tf.maximum(2 - num_sequences, 0)
-
-    def filled(tensor: Any) -> Any:
-        return tf.pad(tensor, [(0, missing), *[(0, 0)] * (tensor.shape.rank - 1)])
-
-    sequences = filled(sequences)
-    mask = None if mask is None else filled(mask)
-    initial_state = None if initial_state is None else [filled(state) for state in initial_state]
-    half = tf.shape(sequences)[0] // 2
-    told = [
-        _run(
-            cell,
-            sequences[rows],
-            None if mask is None else mask[rows],
-            None if initial_state is None else [state[rows] for state in initial_state],
-            backwards=backwards,
-        )
-        for rows in (slice(None, half), slice(half, None))
+    missing, half = tf.maximum(2 - num_sequences, 0), tf.maximum(num_sequences, 2) // 2
+    given = [
+        None if tensor is None else tf.pad(tensor, [(0, missing), *[(0, 0)] * (tensor.shape.rank - 1)])
+        for tensor in (sequences, mask, *(initial_state or ()))
     ]
+    told = []
+    for rows in (slice(None, half), slice(half, None)):
+        steps, real, *states = (None if tensor is None else tensor[rows] for tensor in given)
+        told.append(_run(cell, steps, real, states or None, backwards=False))
     return tuple(tf.concat(parts, axis=0)[:num_sequences] for parts in zip(*told, strict=True))
 
 

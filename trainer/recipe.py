@@ -25,7 +25,7 @@ _MEDIAN = QUANTILES.index(0.5)
 # without such a loss.
 _FRAMES_A_SEQUENCE, _LEAST_STEPS_IN_PAIRS = 30, 12
 _MAX_FRAME_WIDTH = 512
-# Up to here what a frame holds costs little beside what an LSTM of some 50 units remembers of those before.
+# Up to here an overlap costs a twentieth to an eighth of the encoder's speed, beside an LSTM of some 50 units.
 _MAX_OVERLAPPING_WIDTH = 48
 _EPOCHS = 100  # of a reconstruction, which early stopping ends sooner
 _PATIENCE = 10
@@ -144,7 +144,7 @@ def choose_overlap(frame: int, width: int) -> int:
     """Return how many steps after its own a frame holds, too: twice its own, as far as it stays narrow.
 
     Of sets of known structure (three seeds each) that told ripples 22 points better, couplings 11, motifs 3, and none
-    worse beyond noise; three times its own was better still for ripples, and worse for motifs and rhythm.
+    worse beyond noise; three times its own (one seed) told ripples better still, and motifs and rhythm worse.
 
     Args:
         frame: Steps of its own; of one step alone, none is added.
@@ -174,11 +174,10 @@ def _notes(job: TrainJob, profile: SequenceProfile, num_training: int) -> list[s
     else:
         how += f"at most {training.epochs:,} passes in batches of {training.batch_size}"
     lines.append(how)
-    if job.model.frame and job.model.frame > 1:
+    frame, overlap = job.model.frame or 1, job.model.overlap or 0
+    if frame + overlap > 1:
         median = profile.length_quantiles[_MEDIAN]
-        lines.append(
-            f"frames of {job.model.frame} steps: a sequence of {median} steps (the median) is read as "
-            f"{-(-median // job.model.frame)}"
-            + (f", each with the {job.model.overlap} steps after it" if job.model.overlap else "")
-        )
+        what = f"frames of {frame} {'steps' if frame > 1 else 'step'}"
+        after = f", each with the {overlap} {'steps' if overlap > 1 else 'step'} after it" if overlap else ""
+        lines.append(f"{what}: a sequence of {median} steps (the median) is read as {-(-median // frame)}{after}")
     return lines

@@ -9,49 +9,50 @@ from trainer.fused import fused
 TOLERANCE = 2e-6
 
 
-def build(*, both_ways, zeroed, go_backwards=False):
-    """Return a model of one masked layer: sequences and their mask → outputs and final states."""
-    layer = keras.layers.LSTM(
-        5, return_sequences=True, return_state=True, zero_output_for_mask=zeroed, go_backwards=go_backwards
-    )
-    if both_ways:
+def build(kind):
+    """Return a model of one layer: sequences, their mask and a first state and memory → outputs and final ones."""
+    options = {"return_sequences": True, "return_state": True}
+    layer = keras.layers.LSTM(5, zero_output_for_mask=True, go_backwards=kind == "backwards, unmasked", **options)
+    if kind == "both ways":
         layer = keras.layers.Bidirectional(layer)
-    steps, mask = keras.Input((None, 3)), keras.Input((None,), dtype="bool")
-    return keras.Model([steps, mask], layer(steps, mask=mask))
+    inputs = [keras.Input((None, 3)), keras.Input((None,), dtype="bool"), keras.Input((5,)), keras.Input((5,))]
+    steps, mask, *start = inputs
+    given = {"unmasked": {}, "backwards, unmasked": {}, "started": {"mask": mask, "initial_state": start}}
+    return keras.Model(inputs, layer(steps, **given.get(kind, {"mask": mask})))
 
 
-def told(model, steps, mask):
-    """Return the outputs at real steps and the states of a model, and the gradients of a sum over them."""
+def told(model, inputs):
+    """Return the outputs and states of a model, and the gradients of a sum over them by inputs and weights."""
+    steps, mask, *start = inputs
     with tf.GradientTape() as tape:
-        outputs, *states = model([steps, mask])
-        outputs = tf.where(mask[..., None], outputs, 0.0)
+        tape.watch([steps, *start])
+        outputs, *states = model(inputs)
         loss = tf.reduce_sum(tf.sin(outputs)) + sum(tf.reduce_sum(tf.cos(state)) for state in states)
-    gradients = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
-    return [outputs, *states], gradients
+    weights = [variable.value for variable in model.trainable_variables]
+    return [outputs, *states], tape.gradient(loss, [steps, *start, *weights], unconnected_gradients="zero")
 
 
-@pytest.mark.parametrize("both_ways", [False, True])
+@pytest.mark.parametrize("kind", ["one way", "unmasked", "backwards, unmasked", "started", "both ways"])
 @pytest.mark.parametrize("num_sequences", [1, 2, 7])
-def test_the_numbers_and_their_gradients_are_those_of_keras(both_ways, num_sequences):
+def test_the_numbers_and_their_gradients_are_those_of_keras(kind, num_sequences):
     keras.utils.set_random_seed(num_sequences)
     random = np.random.default_rng(num_sequences)
-    model = build(both_ways=both_ways, zeroed=True)
-    steps = tf.constant(random.normal(size=(num_sequences, 6, 3)).astype(np.float32))
+    model = build(kind)
     lengths = np.resize([6, 1, 4, 3], num_sequences)  # none is learned from without a step
-    mask = tf.constant(np.arange(6) < lengths[:, None])
-    expected = told(model, steps, mask)
+    shapes = [(num_sequences, 6, 3), (num_sequences, 5), (num_sequences, 5)]
+    steps, *start = (tf.constant(random.normal(size=shape).astype(np.float32)) for shape in shapes)
+    inputs = [steps, tf.constant(np.arange(6) < lengths[:, None]), *start]
+    expected = told(model, inputs)
     with fused(model):
-        found = told(model, steps, mask)
+        found = told(model, inputs)
     for group, wanted in zip(found, expected, strict=True):
         for one, other in zip(group, wanted, strict=True):
             np.testing.assert_allclose(one, other, rtol=0, atol=TOLERANCE)
-    after = model([steps, mask])[0]
-    np.testing.assert_array_equal(after, model([steps, mask])[0])
 
 
 def test_a_model_is_its_own_again_afterwards():
-    model = build(both_ways=False, zeroed=False)
-    layer = model.layers[-1]
+    model = build("one way")
+    layer = next(layer for layer in model.layers if isinstance(layer, keras.layers.LSTM))
     with fused(model):
         assert "call" in vars(layer)
     assert "call" not in vars(layer)

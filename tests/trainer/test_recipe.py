@@ -163,6 +163,12 @@ def test_frames_are_told():
     assert course.startswith("tells no course: sequences do not run alike (10% of ")
 
 
+def test_an_overlap_of_single_steps_is_told_too():
+    told = chosen(median=30, frame=1, overlap=1).notes[1]
+    assert told == "frames of 1 step: a sequence of 30 steps (the median) is read as 30, each with the 1 step after it"
+    assert not any("frames" in note for note in chosen(median=30, frame=1, overlap=0).notes)
+
+
 @pytest.mark.parametrize(
     ("courses", "num_features", "options", "places"),
     [
