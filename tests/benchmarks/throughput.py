@@ -263,9 +263,10 @@ def main():
             one = against_bound(shape, paths["night"], lengths["night"], given)
             useful = shape.flops(int(lengths["night"].sum())) / 1e9
             found["nights"][name] = one | {"rows": given.rows, "gflops": useful / one["seconds"]}
-        programs = compare(shape, paths["peers"], paths["few"], given)
-        useful = shape.flops(given.peer_steps) / 1e9
-        found["peers"][name] = {key: one | {"gflops": useful / one["seconds"]} for key, one in programs.items()}
+        if given.peer_rounds:
+            programs = compare(shape, paths["peers"], paths["few"], given)
+            useful = shape.flops(given.peer_steps) / 1e9
+            found["peers"][name] = {key: one | {"gflops": useful / one["seconds"]} for key, one in programs.items()}
         found.setdefault("start", start_up(given, shape, paths["few"]))
         if given.scale and "scale" not in found:
             found["scale"] = scale(shape, given)

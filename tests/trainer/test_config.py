@@ -11,6 +11,7 @@ from trainer.config import DataConfig, ModelConfig, TrainingConfig, TrainJob
     [
         ({"cell": "rnn"}, "--cell must be one of lstm, gru; was 'rnn'"),
         ({"units": 0}, "--units must be at least 1; was 0"),
+        ({"overlap": 5_000}, "--overlap may be 512 steps at most; was 5,000"),
         ({"layers": 0}, "--layers"),
         ({"embedding_dim": 0}, "--embedding-dim"),
         ({"pooling": "sum"}, "--pooling"),
