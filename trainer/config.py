@@ -31,7 +31,7 @@ LAYOUT_CHOICES = ("auto", "nested", "events")
 # What an option that is not given stands for, by objective.
 _DECODER_OF = {"hybrid": "positional", "reconstruct": "repeat", "contrast": "positional"}
 # A slice of the graph for every frame that an overlap reaches into; measured: 256 of them take 15 s to export.
-_MAX_OVERLAP = 512
+MAX_OVERLAP = 512
 
 
 def _one_of(option: str, value: str, choices: tuple[str, ...]) -> None:
@@ -174,9 +174,9 @@ class ModelConfig:
         for option, value in (("course", self.course), ("overlap", self.overlap)):
             if value is not None:
                 _at_least(option, value, 0)
-        if (self.overlap or 0) > _MAX_OVERLAP:
+        if (self.overlap or 0) > MAX_OVERLAP:
             raise UsageError(
-                f"--overlap may be {_MAX_OVERLAP} steps at most; was {self.overlap:,}. To read more steps as one, give "
+                f"--overlap may be {MAX_OVERLAP} steps at most; was {self.overlap:,}. To read more steps as one, give "
                 "a longer --frame."
             )
         if self.reads is None and not self.contrasts:

@@ -94,7 +94,7 @@ def _frame() -> click.Option:
 
 
 def _overlap() -> click.Option:
-    text = "Further steps, those that come next, that each frame holds, too; 0 is none, 512 the most."
+    text = f"Further steps, those that come next, that each frame holds, too; 0 is none, {config.MAX_OVERLAP} the most."
     unset = "auto: twice those of a frame, as far as frames stay narrow; 0 for events and with --objective reconstruct"
     return _option("--overlap", text, AutoNumber(0, "steps"), unset=unset)
 

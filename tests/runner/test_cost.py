@@ -1,0 +1,95 @@
+"""What a night may cost, in counts and not in seconds: sessions, calls, padding, bytes read."""
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from data.contract import ModelContract
+from runner.encoder import Encoder
+from seqembed_testing import Tiny, done
+
+NUM_FILES, NUM_SEQUENCES, NUM_STEPS = 3, 4_000, 150  # of each file; steps on the mean
+
+
+def write_night(root: Path) -> None:
+    """Write files of x and y, of lognormal lengths, with a column beside them that is larger than both."""
+    rng = np.random.default_rng(5)
+    for place in range(NUM_FILES):
+        lengths = np.clip(rng.lognormal(np.log(NUM_STEPS), 0.5, NUM_SEQUENCES), 15, 600).astype(int)
+        offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
+        numbers = {name: pa.array(rng.normal(size=lengths.sum()), pa.float32()) for name in "xy"}
+        columns = {name: pa.ListArray.from_arrays(offsets, values) for name, values in numbers.items()}
+        unused = pa.array([rng.bytes(1_000) for _ in range(NUM_SEQUENCES)])
+        table = pa.table({"id": np.arange(NUM_SEQUENCES), "unused": unused, **columns})
+        root.mkdir(exist_ok=True)
+        pq.write_table(table, root / f"{place}.parquet", use_dictionary=False)
+
+
+def column_bytes(path: Path, names: set[str]) -> int:
+    """Return how many bytes of a file the columns take that `names` name."""
+    metadata = pq.ParquetFile(path).metadata
+    groups = [metadata.row_group(place) for place in range(metadata.num_row_groups)]
+    chunks = [group.column(place) for group in groups for place in range(group.num_columns)]
+    return sum(c.total_compressed_size for c in chunks if c.path_in_schema.split(".")[0] in names)
+
+
+def bytes_read() -> int:
+    """Return how many bytes this process has read from files so far."""
+    return int(dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())["rchar"])
+
+
+def test_one_session_serves_all_files_in_few_and_hardly_padded_calls(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_night(tmp_path / "in")
+    contract = Encoder.open(tiny.bundle).contract
+    counts: Counter[str] = Counter()
+    session, embed = onnxruntime.InferenceSession, Encoder.embed
+
+    def opened(*args, **kwargs):
+        counts["sessions"] += 1
+        return session(*args, **kwargs)
+
+    def called(self, values, lengths, categories=None):
+        counts["calls"] += 1
+        counts["steps"] += values.shape[0] * values.shape[1]
+        return embed(self, values, lengths, categories)
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", opened)
+    monkeypatch.setattr(Encoder, "embed", called)
+    done("run", tmp_path / "in", "--model", tiny.bundle, "--out", tmp_path / "out", "--threads", 1)
+    told = json.loads((tmp_path / "out" / "_SUCCESS").read_text())
+    golden_calls = len(contract.golden) + 1
+    assert counts["sessions"] == 1
+    assert (counts["calls"] - golden_calls) <= 1.1 * fewest_calls(contract)
+    assert told["steps"] <= told["padded_steps"] <= counts["steps"]
+    assert 0 < told["padding_share"] < 0.05  # as rows come it would be more than half
+
+
+def fewest_calls(contract: ModelContract) -> int:
+    """Return the calls of full batches that all files need, and one that is not full for each window of a file."""
+    windows = 2  # a small one to begin with, and the rest
+    return NUM_FILES * (NUM_SEQUENCES // contract.batch_size + windows)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not count what a process reads")
+def test_only_the_columns_of_the_model_are_read_and_those_once(tiny: Tiny, tmp_path: Path) -> None:
+    write_night(tmp_path / "in")
+    files = sorted((tmp_path / "in").iterdir())
+    needed = sum(column_bytes(path, {"id", "x", "y"}) for path in files)
+    unused = sum(column_bytes(path, {"unused"}) for path in files)
+    words = ("run", tmp_path / "in", "--model", tiny.bundle, "--out", tmp_path / "out")
+    before = bytes_read()
+    done(*words)
+    first = bytes_read() - before
+    assert needed <= first < 1.25 * needed + 2 * tiny.bundle.stat().st_size < needed + unused
+    before = bytes_read()
+    done(*words)  # finished already: footers alone
+    assert bytes_read() - before < 0.1 * needed + 2 * tiny.bundle.stat().st_size
