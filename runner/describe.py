@@ -20,7 +20,7 @@ from runner.encoder import Encoder
 from runner.options import RunOptions
 from runner.output import OutputDirectory
 from runner.parts import PartCounts
-from runner.plan import bundle_sha256, plan_run
+from runner.plan import InputStates, bundle_sha256, plan_run
 
 _MOST_FEATURES = 30
 _MOST_PARTS = 50
@@ -187,7 +187,7 @@ def _rerun(output: OutputDirectory, record: Mapping[str, Any]) -> Iterator[str]:
         yield "What the last run was asked for (_RUN) is damaged or of another version; the next run writes it anew."
         return
     try:
-        plan = plan_run(inputs, output, model_sha256, options)
+        plan = plan_run(InputStates.find(inputs), output, model_sha256, options)
     except InputError as error:
         yield f"The inputs of the last run cannot be found: {error}"
         return

@@ -141,7 +141,7 @@ def test_input_and_output_may_both_lie_in_a_bucket(store: Store, tiny: Tiny, tmp
         (tmp_path / name).mkdir()
         done("run", given, "--model", tiny.bundle, "--out", tmp_path / name, *keep)
         there = store.parts(f"out/{name}")
-        assert sorted(there) == (["p.parquet"] if name == "one" else ["day=1/p.parquet", "day=2/p.parquet"])
+        assert sorted(there) == (["day=2/p.parquet"] if name == "one" else ["day=1/p.parquet", "day=2/p.parquet"])
         for part, table in there.items():
             assert table.equals(pq.ParquetFile(tmp_path / name / part).read())
         assert json.loads(store.objects(f"out/{name}")[f"out/{name}/_SUCCESS"][0])["rows_in"] == 20 * len(there)

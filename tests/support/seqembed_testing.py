@@ -80,9 +80,10 @@ def events_bundle(bundle: Path, path: Path) -> Path:
     return with_contract(bundle, path, schema=schema | {"layout": "events"})
 
 
-def write_events(path: Path, num: int, seed: int) -> Path:
-    """Write `num` sequences of the events layout."""
+def write_events(path: Path, num: int, seed: int, prefix: str = "") -> Path:
+    """Write `num` sequences of the events layout; `prefix` begins their ids."""
     columns = sequences(num, seed, shortest=1)
+    columns["id"] = [f"{prefix}{name}" for name in columns["id"]]
     lengths = [len(row) for row in columns["x"]]
     flat = {name: [value for row in columns[name] for value in row] for name in "xy"}
     events = {name: np.repeat(columns[name], lengths).tolist() for name in ("id", "label")}
