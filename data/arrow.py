@@ -115,6 +115,32 @@ def plain_type(kind: pa.DataType, *, dictionaries: bool = False) -> pa.DataType:
     return kind
 
 
+def is_storable(kind: pa.DataType) -> bool:
+    """Whether a column of this type can be an id or be carried along: Arrow can take it, and Parquet can hold it.
+
+    All that Parquet holds can, but views of text or bytes inside views of lists, which pyarrow can neither cast nor
+    write in slices.
+    """
+    return _is_plain(plain_type(kind))
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    types = pa.types
+    if isinstance(kind, pa.BaseExtensionType):
+        return _is_plain(kind.storage_type)
+    if types.is_nested(kind):
+        return not types.is_union(kind) and all(_is_plain(kind.field(place).type) for place in range(kind.num_fields))
+    return not (types.is_string_view(kind) or types.is_binary_view(kind) or types.is_interval(kind))
+
+
+def plain_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return a record batch whose columns Arrow can take and filter; dictionaries stay as they are."""
+    if all(plain_type(field.type, dictionaries=True) == field.type for field in batch.schema):
+        return batch
+    columns = [plain_values(column, dictionaries=True) for column in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
 def only_batch(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     """Join record batches of one schema into one."""
     return batches[0] if len(batches) == 1 else pa.concat_batches(batches)

@@ -5,7 +5,7 @@ from typing import NoReturn
 
 import pyarrow as pa
 
-from data.arrow import is_list, is_number, is_number_or_null, is_string, locate
+from data.arrow import is_list, is_number, is_number_or_null, is_storable, is_string, locate
 from data.errors import InputError
 from data.inputs import InputFile
 from data.schema import CategoricalField, Layout, SequenceSchema
@@ -36,7 +36,8 @@ def check_schema(
         InputError: A column is missing, of a wrong type or of another width; the message names file, column, what was
             found, what was expected, and the remedy.
     """
-    require_column(file, arrow_schema, schema.id, "id", trained=trained)
+    kind = require_column(file, arrow_schema, schema.id, "id", trained=trained).type
+    _check_storable(file, schema.id, kind, "an id: numbers, text, bytes, times, or structs and lists of those")
     if schema.time is not None:
         require_column(file, arrow_schema, locate(arrow_schema, schema.time)[0], "time", trained=trained)
         _check_time(file, arrow_schema, schema, schema.time)
@@ -49,7 +50,13 @@ def check_schema(
         _check_field(file, arrow_schema, field, schema.layout)
     for column in keep:
         if column not in file.partitions:
-            require_column(file, arrow_schema, column, "kept")
+            kind = require_column(file, arrow_schema, column, "kept").type
+            _check_storable(file, column, kind, "a column that can be carried along")
+
+
+def _check_storable(file: InputFile, column: str, kind: pa.DataType, expected: str) -> None:
+    if not is_storable(kind):
+        refuse_column(file, column, kind, expected, "Cast views inside it to string or binary")
 
 
 def _check_time(file: InputFile, arrow_schema: pa.Schema, schema: SequenceSchema, name: str) -> None:

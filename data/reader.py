@@ -13,7 +13,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.arrow import is_string, locate
+from data.arrow import is_string, locate, plain_batch, plain_values
 from data.check import check_schema, step_type
 from data.decode import decode_nested
 from data.errors import BadFileError
@@ -70,7 +70,8 @@ def _nested_blocks(
 ) -> Iterator[SequenceBlock]:
     first_row = 0
     for batch in batches:
-        yield decode_nested(batch, schema, policy, {name: batch.column(name) for name in keep}, first_row)
+        kept = {name: plain_values(batch.column(name)) for name in keep}
+        yield decode_nested(batch, schema, policy, kept, first_row)
         first_row += batch.num_rows
 
 
@@ -79,7 +80,7 @@ def record_batches(
 ) -> Iterator[pa.RecordBatch]:
     """Yield the columns that `schema` and `keep` name, some thousands of rows at a time, each row group by itself.
 
-    Strings that are categories come as dictionaries.
+    Strings that are categories come as dictionaries, views of text and bytes as large text and bytes.
 
     Raises:
         BadFileError: The file is damaged, or its pages claim more than may be decoded.
@@ -96,7 +97,7 @@ def record_batches(
             num_rows = 0
             for batch in file.batches(parquet, columns, _rows_at_a_time(group, wanted), [place]):
                 num_rows += batch.num_rows
-                yield batch
+                yield plain_batch(batch)
             if num_rows != group.num_rows:
                 raise BadFileError(
                     f"{file.name}: row group {place} holds {num_rows:,} rows; the footer says {group.num_rows:,}. "

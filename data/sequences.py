@@ -58,8 +58,8 @@ class SequenceBlock:
         values: float32 (steps, features), raw units; NaN is a missing value, ±inf never occurs. Without features it
             still has the steps.
         offsets: int64 (sequences + 1); sequence i is ``values[offsets[i]:offsets[i + 1]]``.
-        ids: Arrow array (sequences), of the file's own type.
-        kept: Other columns asked for, one row a sequence, in the order asked.
+        ids: Arrow array (sequences), of the type that `data.arrow.plain_type` makes of the file's.
+        kept: Other columns asked for, one row per sequence, of such types too, in the order asked.
         bad: Rows that are no sequence; `index` counts from this block's first sequence. Their length here is 0.
         num_truncated: How many sequences lost steps to the length policy.
         categories: int32 (steps, fields), ids by `data.vocabulary`; left out, there are no fields.
