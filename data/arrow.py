@@ -41,6 +41,11 @@ def to_float32(values: pa.Array) -> NDArray[np.float32]:
     return array
 
 
+def as_lists(column: pa.Array) -> pa.Array:
+    """Return a column of lists as it is, and one of Arrow's null type as null lists."""
+    return pa.nulls(len(column), pa.list_(pa.null())) if pa.types.is_null(column.type) else column
+
+
 def locate(arrow_schema: pa.Schema, name: str) -> tuple[str, str | None]:
     """Return the top-level column and, for ``column.field`` of a list of structs, the field that `name` means."""
     column, dot, part = name.rpartition(".")
@@ -50,8 +55,8 @@ def locate(arrow_schema: pa.Schema, name: str) -> tuple[str, str | None]:
 
 
 def leaf(steps: pa.Array, part: str | None) -> pa.Array:
-    """Return the values of steps, or of one field where steps are structs."""
-    return steps if part is None else pc.struct_field(steps, part)
+    """Return the values of steps, or of one field where steps are structs; of steps that are all null, nulls."""
+    return steps if part is None or pa.types.is_null(steps.type) else pc.struct_field(steps, part)
 
 
 def plain_values(values: pa.Array, *, dictionaries: bool = False) -> pa.Array:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from data.arrow import is_list, leaf, locate, plain_values, to_float32
+from data.arrow import as_lists, is_list, leaf, locate, plain_values, to_float32
 from data.ids import id_text, is_null_id
 from data.schema import Feature, SequenceSchema
 from data.sequences import BadRow, LengthPolicy, SequenceBlock
@@ -31,7 +31,7 @@ def decode_nested(
     """
     time = None if schema.time is None else locate(batch.schema, schema.time)
     names = [*schema.feature_columns, *([] if time is None else [time[0]])]
-    columns = {name: batch.column(name) for name in dict.fromkeys(names)}
+    columns = {name: as_lists(batch.column(name)) for name in dict.fromkeys(names)}
     ids = plain_values(batch.column(schema.id))
     reasons = null_ids(ids) | _ragged(columns)
     num_rows = batch.num_rows
@@ -190,7 +190,9 @@ def _values(
 
 def _fill(out: NDArray[np.float32], steps: pa.Array, parts: Sequence[Feature]) -> dict[str, NDArray[np.bool_]]:
     """Write one column's steps into `out` (steps, parts); return the steps of a wrong width."""
-    if pa.types.is_struct(steps.type):
+    if pa.types.is_null(steps.type):
+        out[:] = np.nan
+    elif pa.types.is_struct(steps.type):
         for place, part in enumerate(parts):
             out[:, place] = to_float32(pc.struct_field(steps, part.part))
     elif is_list(steps.type):

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from data.errors import BadFileError, InputError
+from data.int96 import int96_unit
 from data.secrets import without_secrets
 
 PARQUET_SUFFIXES = (".parquet", ".parq", ".pq")
@@ -63,14 +64,18 @@ class InputFile:
         try:
             source = self.filesystem.open_input_file(self.path)
             # Where a writer put checksums on its pages, bit rot is found; without them a codec may still notice.
-            return pq.ParquetFile(
-                source,
-                metadata=None if opened is None else opened.metadata,
-                read_dictionary=list(dictionaries) or None,
-                buffer_size=_READ_BUFFER_BYTES,
-                pre_buffer=False,
-                page_checksum_verification=True,
-            )
+            options = {
+                "read_dictionary": list(dictionaries) or None,
+                "buffer_size": _READ_BUFFER_BYTES,
+                "pre_buffer": False,
+                "page_checksum_verification": True,
+            }
+            metadata = None if opened is None else opened.metadata
+            parquet = pq.ParquetFile(source, metadata=metadata, coerce_int96_timestamp_unit="us", **options)
+            if int96_unit(parquet) == "ns":
+                metadata = parquet.metadata
+                parquet = pq.ParquetFile(source, metadata=metadata, coerce_int96_timestamp_unit="ns", **options)
+            return parquet
         except _UNREADABLE as error:
             raise BadFileError(
                 f"{self.name}: cannot be read as Parquet ({_first_line(error)}). Is the file complete?"

@@ -48,7 +48,7 @@ def read_blocks(
         InputError: A column is missing or of a wrong type, the file is damaged, or the events of an id are scattered.
     """
     parquet = file.open()
-    check_schema(file, parquet.schema_arrow, schema, keep)
+    check_schema(file, parquet.schema_arrow, schema, keep, num_rows=parquet.metadata.num_rows)
     policy = policy or LengthPolicy()
     in_file = tuple(column for column in keep if column not in file.partitions)
     batches = record_batches(file, parquet, schema, in_file)
@@ -123,8 +123,9 @@ def _leaves(parquet: pq.ParquetFile, schema: SequenceSchema, keep: tuple[str, ..
 def _leaves_of(parquet: pq.ParquetFile, column: str, part: str | None) -> list[str]:
     """Return the paths of the leaf columns of a column, or of a field of its structs."""
     paths = [parquet.schema.column(place).path for place in range(len(parquet.schema))]
+    inside = [path for path in paths if path == column or path.startswith(f"{column}.")]
     end = "" if part is None else f".{part}"
-    return [path for path in paths if path == column or (path.startswith(f"{column}.") and path.endswith(end))]
+    return [path for path in inside if path.endswith(end)] or inside  # lists of nulls have no fields
 
 
 def _dictionaries(parquet: pq.ParquetFile, schema: SequenceSchema, keep: tuple[str, ...]) -> list[str]:

@@ -107,8 +107,11 @@ def check_inputs(plan: RunPlan, contract: ModelContract, options: RunOptions) ->
     def check(part: Part) -> int | BadFileError | InputError:
         try:
             parquet = part.file.open()
-            check_schema(part.file, parquet.schema_arrow, contract.schema, options.keep, trained=True)
-            return int(parquet.metadata.num_rows)
+            num_rows = int(parquet.metadata.num_rows)
+            check_schema(
+                part.file, parquet.schema_arrow, contract.schema, options.keep, trained=True, num_rows=num_rows
+            )
+            return num_rows
         except InputError as error:
             return error
 
