@@ -83,6 +83,7 @@ def finish_block(
     policy: LengthPolicy,
     file_rows: NDArray[np.int64],
     raw: Callable[[int], pa.RecordBatch],
+    input_rows: NDArray[np.int64] | None = None,
 ) -> SequenceBlock:
     """Take out bad sequences, apply the length policy, make features of times, and put the block together.
 
@@ -97,6 +98,7 @@ def finish_block(
         policy: What happens to long sequences.
         file_rows: int64 (sequences), position of each sequence's (first) row in its file.
         raw: Returns a bad sequence's columns as one row, by place in the block.
+        input_rows: int64 (sequences), rows of the file that each stands for; None is one each.
     """
     offsets = to_offsets(lengths)
     reasons = dict(reasons)
@@ -129,6 +131,7 @@ def finish_block(
         ),
         num_truncated=num_truncated,
         categories=steps.categories,
+        input_rows=np.ones(len(lengths), dtype=np.int64) if input_rows is None else input_rows,
     )
 
 

@@ -100,6 +100,7 @@ def _sequences(
         policy,
         first_row + starts,
         lambda place: _as_one_row(events.slice(int(starts[place]), int(lengths[place]))),
+        lengths,
     )
 
 
