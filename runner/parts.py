@@ -7,8 +7,9 @@ from typing import Any, Literal, Self
 
 import pyarrow as pa
 
+from data.arrow import plain_type
 from data.contract import ModelContract
-from data.errors import SeqembedError
+from data.errors import InputError, SeqembedError
 from data.inputs import PARQUET_SUFFIXES, InputFile
 from runner.options import RunOptions
 
@@ -215,7 +216,23 @@ def part_name(file: InputFile) -> str:
 
 
 def output_schema(arrow_schema: pa.Schema, file: InputFile, contract: ModelContract, options: RunOptions) -> pa.Schema:
-    """Return the columns of a part: id, kept columns, ``embedding`` as a list of fixed size, and ``error``."""
+    """Return the columns of a part: id, kept columns, ``embedding`` as a list of fixed size, and ``error``.
+
+    Ids and kept columns have the plain types that they are read in (`data.arrow.plain_type`).
+
+    Raises:
+        InputError: The id or a kept column is called like one of the columns that are added.
+    """
+    added = ("embedding", "error") if options.on_bad_row == "null" else ("embedding",)
+    for name in (contract.schema.id, *options.keep):
+        if name in added:
+            raise InputError(
+                f"{file.name}: column '{name}' is the {'id' if name == contract.schema.id else 'kept'} column; the "
+                f"output has a column '{name}' of its own"
+                + (" with --on-bad-row null" if name == "error" else "")
+                + ". Rename the column"
+                + (" in the training data too, and train again." if name == contract.schema.id else ".")
+            )
     fields = [pa.field(contract.schema.id, plain_type(arrow_schema.field(contract.schema.id).type))]
     for name in options.keep:
         kind = pa.string() if name in file.partitions else plain_type(arrow_schema.field(name).type)
@@ -225,8 +242,3 @@ def output_schema(arrow_schema: pa.Schema, file: InputFile, contract: ModelContr
     if options.on_bad_row == "null":
         fields.append(pa.field("error", pa.string()))
     return pa.schema(fields)
-
-
-def plain_type(kind: pa.DataType) -> pa.DataType:
-    """Return the type of a dictionary's values, or the type itself."""
-    return kind.value_type if pa.types.is_dictionary(kind) else kind

@@ -198,7 +198,7 @@ def check_inputs(plan: RunPlan, contract: ModelContract, options: RunOptions) ->
         raise UsageError(f"--keep {twice}: that column is in the output already. Name it once.")
     for part in plan.to_make:
         if part.schema is not None:
-            check_schema(part.file, part.schema, contract.schema, options.keep, trained=True)
+            check_schema(part.file, part.schema, contract.schema, options.keep, trained=True, num_rows=part.num_rows)
     if plan.to_make:
         refuse_ids_in_several_files([part.file for part in plan.parts], contract.schema)
     return sum(part.num_rows for part in plan.to_make)

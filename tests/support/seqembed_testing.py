@@ -74,10 +74,10 @@ def with_contract(bundle: Path, path: Path, **changes: object) -> Path:
     return path
 
 
-def events_bundle(bundle: Path, path: Path) -> Path:
-    """Write a copy of a bundle that takes its sequences from single events: columns id, x, y."""
+def events_bundle(bundle: Path, path: Path, **changes: object) -> Path:
+    """Write a copy of a bundle that takes its sequences from single events: columns id, x, y, and more by `changes`."""
     schema = Encoder.open(bundle).contract.schema.to_json()
-    return with_contract(bundle, path, schema=schema | {"layout": "events"})
+    return with_contract(bundle, path, schema=schema | {"layout": "events", **changes})
 
 
 def write_events(path: Path, num: int, seed: int, prefix: str = "") -> Path:
