@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.batching import SequenceBatch, pad
-from data.contract import Parity
+from data.contract import MAX_TOLERANCE, Parity
 from data.errors import QualityGateError
 from data.profile import SequenceProfile
 from data.sequences import SequenceBlock
@@ -115,9 +115,10 @@ def _remedy(model: EncoderModel, difference: float, alone: float, noise: float, 
     if not noise <= tolerance / 10:
         return (
             f"Keras itself moves by {noise:.0e} when the last bits of its weights change: the model amplifies "
-            "rounding, as relu cells can. Train it with tanh or a smaller learning rate, or allow it with --tolerance."
+            "rounding, as relu cells can. Train it with tanh or a smaller learning rate"
+            f"{', or allow it with --tolerance' if difference < MAX_TOLERANCE else ''}."
         )
-    if difference < 1e-3:
+    if difference < MAX_TOLERANCE:
         return "If so much is of no account to you, allow it with --tolerance."
     if alone <= tolerance:
         return "Alone it is equal: the model looks beyond a sequence's end, by an operation over the time axis."

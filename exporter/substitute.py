@@ -2,8 +2,8 @@
 
 A masked Keras LSTM or GRU is a while loop in TensorFlow, and would be a Loop in ONNX. Here each one becomes a single
 opaque op that knows its inputs and its `RecurrentSpec`; after the conversion ``exporter.lower`` puts the native node in
-its place. Where the model has a Masking layer, the mask that Keras hands on is followed (`exporter.masking`); padding is
-known by the lengths in any case. The model itself is left as it was.
+its place. Where the model has a Masking layer, the mask that Keras hands on is followed (`exporter.masking`); what is
+padding is known from the lengths. The model itself is left as it was.
 """
 
 from collections.abc import Callable, Iterator
@@ -109,9 +109,7 @@ class Tracing:
         """Return bool (batch, time): the steps of `sequences` within the length that `mask` does not skip."""
         return tf.logical_and(tf.cast(mask, tf.bool), tf.squeeze(self.valid_steps(sequences), 2))
 
-    def _opaque(
-        self, spec: RecurrentSpec, sequences: Any, lengths: Any, initial: list[Any]
-    ) -> tuple[Any, list[Any]]:
+    def _opaque(self, spec: RecurrentSpec, sequences: Any, lengths: Any, initial: list[Any]) -> tuple[Any, list[Any]]:
         """Return the steps, (batch, time, directions * units), and the states, each (directions, batch, units)."""
         inputs = [sequences, lengths, *initial]
         outputs = tf.numpy_function(

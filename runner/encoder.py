@@ -17,7 +17,8 @@ from data.contract import GoldenSequence, ModelContract
 from data.errors import BundleError
 from runner.contract_check import check_contract
 from runner.golden import difference_of_numbers, distance_of_vectors, padded, usual_length
-from runner.onnx_check import MAX_MODEL_BYTES, check_model, refuse_size
+from runner.onnx_check import MAX_MODEL_BYTES, CheckedModel, check_model, refuse_size
+from runner.seal import unseal
 
 # A session computes on the thread that calls it: several callers beat one call spread over threads by up to 2×, since
 # an LSTM's small matrix products do not pay for a barrier each.
@@ -56,8 +57,10 @@ class Encoder:
         Raises:
             BundleError: The bytes are no ONNX model, ask for more than an encoder may, or carry no seqembed contract.
         """
-        contract = ModelContract.from_json(check_model(model, source), source)
+        checked = check_model(model, source)
+        contract = ModelContract.from_value(unseal(checked.contract, model, source), source)
         check_contract(contract, source)
+        _check_precision(contract, checked, source)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = _THREADS_A_CALL
         options.inter_op_num_threads = 1
@@ -194,6 +197,14 @@ def read_bundle(path: str | os.PathLike[str]) -> bytes:
 
 def _first_line(error: BaseException) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def _check_precision(contract: ModelContract, checked: CheckedModel, source: str) -> None:
+    if checked.is_quantised != (contract.precision == "int8"):
+        raise BundleError(
+            f"{source}: the contract says precision {contract.precision}, and the graph has "
+            f"{'int8' if checked.is_quantised else 'no int8'} LSTM nodes. Export the model again."
+        )
 
 
 def _check_interface(session: onnxruntime.InferenceSession, contract: ModelContract, source: str) -> None:

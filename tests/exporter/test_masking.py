@@ -130,9 +130,7 @@ def test_steps_that_equal_the_mask_value_are_skipped_as_keras_skips_them(
             batch.values[np.arange(15) >= batch.lengths[:, None]] = np.nan
             found.append(made.encoder.embed(batch.values, batch.lengths))
         np.testing.assert_allclose(np.concatenate(found), wanted, rtol=1e-5, atol=2e-6)
-    measure_parity(
-        made.reference, made.encoder, rows, profile, tolerance=1e-5, seed=1, masked_steps=made.masked_steps
-    )
+    measure_parity(made.reference, made.encoder, rows, profile, tolerance=1e-5, seed=1, masked_steps=made.masked_steps)
     operators = {node.op_type for node in made.graph.graph.node}
     assert not operators & {"Loop", "Scan", "If"}
 

@@ -12,7 +12,7 @@ from data.profile import SequenceProfile
 from data.sequences import SequenceBlock
 from exporter.bundle import assemble
 from exporter.draws import as_block
-from exporter.libraries import keras, onnx
+from exporter.libraries import onnx
 from exporter.parity import measure_parity
 from runner.encoder import Encoder
 
