@@ -9,6 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
+# Official builds report to Microsoft unless this is set before the library is loaded: they write a device id and a
+# database into the user's cache directory and send events over HTTPS. `disable_telemetry_events` comes too late for
+# all three (onnxruntime/Privacy.md).
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
