@@ -9,6 +9,7 @@ from data.contract import ModelContract, Parity
 from exporter.bundle import assemble, library_versions, write_bundle
 from exporter.config import ExportConfig
 from exporter.convert import Conversion, check_opset, convert
+from exporter.destination import refuse_destination
 from exporter.golden import embedding_profile, golden_sequences
 from exporter.parity import measure_parity
 from exporter.precision import measure_quantisation
@@ -57,10 +58,11 @@ def export_encoder(config: ExportConfig) -> ExportReport:
         InputError: The data given for a lone model cannot be read.
         BundleError: The source is incomplete or holds an unsupported layer, or its graph is not of the right form.
         QualityGateError: ONNX Runtime and Keras differ, or int8 and fp32; nothing was written.
-        OutputError: The file cannot be written.
+        OutputError: The file cannot be written, or another than a bundle stands there.
     """
     start = time.monotonic()
     check_opset(config.opset)
+    refuse_destination(config)
     source = open_source(config)
     converted = convert(source.model, config.opset)
     fp32 = converted.graph
@@ -87,6 +89,7 @@ def export_encoder(config: ExportConfig) -> ExportReport:
         structure = checked(graph, "int8")
     contract, parity = _checked_contract(converted, graph, source, config)
     bundle = assemble(graph, contract)
+    refuse_destination(config)  # once more: the export took its time
     write_bundle(bundle, config.out)
     return ExportReport(
         path=config.out,

@@ -4,9 +4,7 @@ The nightly job and the exporter's parity check use the same class, so that what
 """
 
 import os
-import stat
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Self
 
 # Official builds report to Microsoft unless this is set before the library is loaded: they write a device id and a
@@ -20,9 +18,11 @@ from numpy.typing import NDArray
 
 from data.contract import GoldenSequence, ModelContract
 from data.errors import BundleError
+from data.secrets import without_secrets
+from runner.bundle_file import read_bundle
 from runner.contract_check import check_contract
 from runner.golden import difference_of_numbers, distance_of_vectors, padded, usual_length
-from runner.onnx_check import MAX_MODEL_BYTES, CheckedModel, check_model, refuse_size
+from runner.onnx_check import CheckedModel, check_model
 from runner.seal import unseal
 
 # A session computes on the thread that calls it: several callers beat one call spread over threads by up to 2×, since
@@ -48,7 +48,7 @@ class Encoder:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
-        """Load a bundle from a file.
+        """Load a bundle from a path or URI.
 
         Raises:
             BundleError: The file is missing, no ONNX model, or carries no seqembed contract.
@@ -62,6 +62,7 @@ class Encoder:
         Raises:
             BundleError: The bytes are no ONNX model, ask for more than an encoder may, or carry no seqembed contract.
         """
+        source = without_secrets(source)
         checked = check_model(model, source)
         contract = ModelContract.from_value(unseal(checked.contract, model, source), source)
         check_contract(contract, source)
@@ -178,26 +179,6 @@ class Encoder:
 def onnxruntime_version() -> str:
     """Return the version of ONNX Runtime in use."""
     return str(onnxruntime.__version__)
-
-
-def read_bundle(path: str | os.PathLike[str]) -> bytes:
-    """Return the bytes of a bundle file.
-
-    Raises:
-        BundleError: There is no such file, it cannot be read, or it is too large for a model.
-    """
-    try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
-            raise BundleError(f"{path}: not a file. Give a file made by `seqembed export`.")
-        if status.st_size > MAX_MODEL_BYTES:
-            refuse_size(str(path), status.st_size)
-        return Path(path).read_bytes()
-    except (OSError, ValueError) as error:  # a path with a zero character is a ValueError
-        reason = getattr(error, "strerror", None) or error
-        raise BundleError(
-            f"{path}: cannot read the model ({reason}). Give a file made by `seqembed export`."
-        ) from error
 
 
 def _first_line(error: BaseException) -> str:

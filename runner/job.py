@@ -9,7 +9,8 @@ from data.contract import ModelContract
 from data.errors import BadFileError
 from data.secrets import without_secrets
 from runner.badrows import QUARANTINE
-from runner.encoder import Encoder, read_bundle
+from runner.bundle_file import read_bundle
+from runner.encoder import Encoder
 from runner.engines.local import LocalEngine
 from runner.make import PartMaker
 from runner.options import RunOptions
@@ -26,7 +27,7 @@ class Job:
 
     Attributes:
         inputs: Files, directories, globs or URIs.
-        model: Path of the bundle.
+        model: Path or URI of the bundle.
         out: The output directory.
         options: The rest.
     """
@@ -84,13 +85,15 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
             plan, made = _make_parts(job, plan, encoder, output, terminal)
         pruned = _prune(plan, output) if job.options.prune else ()
         report = _report(plan, made, pruned, start, golden, None if encoder is None else encoder.contract)
-        output.succeed(report.to_json([without_secrets(given) for given in job.inputs], job.model, sha256, job.options))
+        inputs = [without_secrets(given) for given in job.inputs]
+        output.succeed(report.to_json(inputs, without_secrets(job.model), sha256, job.options))
     return report
 
 
 def _record(job: Job, model_sha256: str) -> dict[str, Any]:
     inputs = [without_secrets(given) if "://" in given else str(Path(given).absolute()) for given in job.inputs]
-    return {"inputs": inputs, "model": job.model, "model_sha256": model_sha256, "options": asdict(job.options)}
+    model = without_secrets(job.model)
+    return {"inputs": inputs, "model": model, "model_sha256": model_sha256, "options": asdict(job.options)}
 
 
 def _is_done(plan: RunPlan, output: OutputDirectory, options: RunOptions) -> bool:
