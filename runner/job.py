@@ -11,7 +11,8 @@ from data.errors import BadFileError
 from data.inputs import is_uri
 from data.secrets import without_secrets
 from runner.badrows import QUARANTINE
-from runner.encoder import Encoder, read_bundle
+from runner.bundle_file import read_bundle
+from runner.encoder import Encoder
 from runner.engines.local import LocalEngine
 from runner.make import PartMaker
 from runner.options import RunOptions
@@ -28,7 +29,7 @@ class Job:
 
     Attributes:
         inputs: Files, directories, globs or URIs.
-        model: Path of the bundle.
+        model: Path or URI of the bundle.
         out: The output directory.
         options: The rest.
     """
