@@ -11,13 +11,14 @@ from data.candidates import Candidate, inside_lists, is_open_vector, is_value, n
 from data.check import check_schema, refuse_column, require_column, time_type, value_kind
 from data.errors import InputError, UsageError
 from data.inputs import InputFile
+from data.pandas_index import index_columns
+from data.peek import first_with_rows, peek
 from data.schema import LAYOUTS, CategoricalField, Feature, Layout, SequenceSchema
 from data.times import TimeZone, zone_of
 from data.times import time_features as times_of
 
 LayoutChoice = Literal["auto", "nested", "events"]
 LAYOUT_CHOICES: tuple[LayoutChoice, ...] = ("auto", *LAYOUTS)
-_PEEK_ROWS = 1000
 
 
 def detect_schema(
@@ -32,7 +33,7 @@ def detect_schema(
     time_features: bool = True,
     categories: bool = True,
 ) -> SequenceSchema:
-    """Return the schema of `files`, found from the first and checked against all; vocabularies are not learned yet.
+    """Return the schema of `files`, found from the first with rows and checked against all, without vocabularies.
 
     Args:
         files: At least one.
@@ -41,7 +42,7 @@ def detect_schema(
             every sequence column of numbers or text, or in the events layout every such column, in schema order.
         layout: ``auto``, ``nested`` or ``events``.
         time_column: Orders the events of an id; nested, a column of lists of times, or a field of structs.
-        exclude: Columns never taken by default, such as a label.
+        exclude: Columns never taken by default, such as a label; an index of pandas never is.
         categorical: Columns or struct fields whose whole numbers or booleans are categories; taken beside `features`.
         time_features: Whether timestamps in `time_column` become features.
         categories: Whether text is taken; without it booleans are numbers, too.
@@ -50,10 +51,11 @@ def detect_schema(
         InputError: A column is missing or of a wrong type, or the layout is ambiguous.
         UsageError: Options contradict each other.
     """
-    first = files[0]
+    first = first_with_rows(files)
     arrow_schema = first.open().schema_arrow
     require_column(first, arrow_schema, id_column, "id")
     asked = tuple(features) + (tuple(name for name in categorical if name not in features) if features else ())
+    exclude = tuple(name for name in (*exclude, *sorted(index_columns(arrow_schema))) if name not in asked)
     chosen = _layout(first, arrow_schema, id_column, asked, layout, time_column, exclude)
     zone = _zone(arrow_schema, chosen, time_column)
     if asked:
@@ -206,7 +208,7 @@ def _is_structs(field: pa.Field) -> bool:
 
 def _repeated_id(file: InputFile, id_column: str) -> object | None:
     """Return an id that two neighbouring rows share near the start of the file, if any."""
-    for batch in file.batches(file.open(), [id_column], _PEEK_ROWS):
+    for batch in peek(file, [id_column]):
         ids = batch.column(0)
         same = pc.fill_null(pc.equal(ids[1:], ids[:-1]), False)
         place = pc.index(same, True).as_py()
