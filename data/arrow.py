@@ -54,25 +54,64 @@ def leaf(steps: pa.Array, part: str | None) -> pa.Array:
     return steps if part is None else pc.struct_field(steps, part)
 
 
-def plain_values(values: pa.Array) -> pa.Array:
-    """Return an array, or one of lists, without dictionaries, which differ from batch to batch."""
+def plain_values(values: pa.Array, *, dictionaries: bool = False) -> pa.Array:
+    """Return an array in the type that `plain_type` gives it; values that are plain already are not copied.
+
+    Args:
+        values: Of any type that Parquet holds, or run-end encoded.
+        dictionaries: Whether dictionaries stay as they are.
+    """
     kind = values.type
-    return values if (plain := plain_type(kind)) == kind else values.cast(plain)
-
-
-def plain_type(kind: pa.DataType) -> pa.DataType:
-    """Return a type with its dictionaries replaced by what they hold."""
+    plain = plain_type(kind, dictionaries=dictionaries)
+    if plain == kind:
+        return values
     if pa.types.is_dictionary(kind):
-        return kind.value_type
-    if pa.types.is_large_list(kind):
-        return pa.large_list(kind.value_field.with_type(plain_type(kind.value_type)))
-    if pa.types.is_list(kind):
-        return pa.list_(kind.value_field.with_type(plain_type(kind.value_type)))
-    if pa.types.is_fixed_size_list(kind):
-        return pa.list_(kind.value_field.with_type(plain_type(kind.value_type)), kind.list_size)
-    if pa.types.is_struct(kind):
-        fields = [kind.field(place) for place in range(kind.num_fields)]
-        return pa.struct([field.with_type(plain_type(field.type)) for field in fields])
+        return plain_values(values.dictionary).take(values.indices)
+    if pa.types.is_run_end_encoded(kind):
+        return plain_values(pc.run_end_decode(values), dictionaries=dictionaries)
+    if isinstance(kind, pa.BaseExtensionType):
+        return plain_values(values.storage, dictionaries=dictionaries)
+    return values.cast(plain)
+
+
+def plain_type(kind: pa.DataType, *, dictionaries: bool = False) -> pa.DataType:
+    """Return the type that holds the same values and that Arrow can take, filter and join, at any depth.
+
+    Dictionaries, which differ from batch to batch, and run-end encoding become what they hold. Views of text and bytes
+    become their large kinds: Arrow has no `take` and no `filter` for them (apache/arrow, issue 49368). Views of lists
+    stay: they can be taken, and pyarrow 26 casts them to lists with one offset too few. An extension type stays where
+    its storage is plain.
+
+    Args:
+        kind: Any type.
+        dictionaries: Whether dictionaries stay as they are.
+    """
+
+    def plain(field: pa.Field) -> pa.Field:
+        return field.with_type(plain_type(field.type, dictionaries=dictionaries))
+
+    types = pa.types
+    if types.is_dictionary(kind):
+        return kind if dictionaries else plain_type(kind.value_type)
+    if types.is_run_end_encoded(kind):
+        return plain_type(kind.value_type, dictionaries=dictionaries)
+    if types.is_string_view(kind):
+        return pa.large_string()
+    if types.is_binary_view(kind):
+        return pa.large_binary()
+    if types.is_large_list(kind):
+        return pa.large_list(plain(kind.value_field))
+    if types.is_list(kind):
+        return pa.list_(plain(kind.value_field))
+    if types.is_fixed_size_list(kind):
+        return pa.list_(plain(kind.value_field), kind.list_size)
+    if types.is_map(kind):
+        return pa.map_(plain(kind.key_field), plain(kind.item_field), keys_sorted=kind.keys_sorted)
+    if types.is_struct(kind):
+        return pa.struct([plain(kind.field(place)) for place in range(kind.num_fields)])
+    if isinstance(kind, pa.BaseExtensionType):
+        storage = plain_type(kind.storage_type, dictionaries=dictionaries)
+        return kind if storage == kind.storage_type else storage
     return kind
 
 

@@ -10,43 +10,99 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from data.arrow import plain_values
+from data.ids import list_parts, stored_values
+
 _BASE: Final = 0x9E3779B97F4A7C15  # odd, so that its powers never vanish modulo 2**64
 
 
 def hash_ids(ids: pa.Array) -> NDArray[np.uint64]:
-    """Return a 64-bit hash of every id, uint64 (n); all nulls hash alike.
+    """Return a 64-bit hash of every id, uint64 (n); all nulls hash alike, and NaN as null does.
 
-    Integers hash by value, whatever their width; text and bytes by their bytes; other types by their text.
+    Equal ids have equal hashes, however a column is cut, encoded as a dictionary or held in views. Integers hash by
+    value, whatever their width; text and bytes by their bytes; structs, lists and maps by the hashes of what they hold;
+    other types by their text.
     """
-    if pa.types.is_dictionary(ids.type):
-        ids = ids.dictionary_decode()
-    if pa.types.is_integer(ids.type) or pa.types.is_boolean(ids.type):
-        wide = pa.uint64() if ids.type == pa.uint64() else pa.int64()
-        numbers = pc.fill_null(ids.cast(wide), 0).to_numpy(zero_copy_only=False)
+    return _hash_values(plain_values(ids))
+
+
+def _hash_values(values: pa.Array) -> NDArray[np.uint64]:
+    """Return a hash of every value of a plain array, uint64 (n)."""
+    values = stored_values(values)
+    kind = values.type
+    if pa.types.is_null(kind):
+        return np.zeros(len(values), dtype=np.uint64)
+    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        wide = pa.uint64() if kind == pa.uint64() else pa.int64()
+        numbers = pc.fill_null(values.cast(wide), 0).to_numpy(zero_copy_only=False)
         hashes = _mix(numbers.astype(np.uint64))
+    elif pa.types.is_struct(kind):
+        hashes = _hash_structs(values)
+    elif pa.types.is_nested(kind):
+        hashes = _hash_lists(values)
     else:
-        hashes = _hash_bytes(ids)
-    if ids.null_count:
-        hashes[pc.is_null(ids).to_numpy(zero_copy_only=False)] = 0
+        hashes = _hash_bytes(_as_binary(values))
+    missing = pc.is_null(values, nan_is_null=True)
+    if pc.any(missing).as_py():
+        hashes[missing.to_numpy(zero_copy_only=False)] = 0
     return hashes
 
 
-def _hash_bytes(ids: pa.Array) -> NDArray[np.uint64]:
-    binary = pa.types.is_binary(ids.type) or pa.types.is_large_binary(ids.type)
-    flat = (ids if binary else ids.cast(pa.large_string())).cast(pa.large_binary())
-    flat = pc.fill_null(flat, b"")
+def _hash_structs(values: pa.StructArray) -> NDArray[np.uint64]:
+    hashes = np.zeros(len(values), dtype=np.uint64)
+    for place in range(values.type.num_fields):
+        hashes = _mix(hashes * np.uint64(_BASE) + _hash_values(values.field(place)))
+    return hashes
+
+
+def _hash_lists(values: pa.Array) -> NDArray[np.uint64]:
+    starts, lengths, elements = list_parts(values)
+    lengths = np.where(pc.is_valid(values).to_numpy(zero_copy_only=False), lengths, 0)
+    ends = np.cumsum(lengths)
+    places = np.arange(lengths.sum()) - np.repeat(ends - lengths, lengths)
+    hashes = _hash_values(elements.take(pa.array(places + np.repeat(starts, lengths))))
+    return _fold(hashes, np.concatenate([np.zeros(1, np.int64), ends]))
+
+
+def _as_binary(values: pa.Array) -> pa.Array:
+    """Return text and bytes as they stand, and other values as their text, all as large_binary (n)."""
+    kind = values.type
+    if pa.types.is_fixed_size_binary(kind):
+        return values.cast(pa.binary()).cast(pa.large_binary())
+    if pa.types.is_floating(kind):
+        values = pc.add(values, pa.scalar(0, kind))  # -0.0 equals 0.0, and its text must, too
+    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+        try:
+            values = values.cast(pa.large_string())
+        except pa.ArrowInvalid:
+            if not pa.types.is_timestamp(kind):
+                raise
+            # The time zone is not known on this host: the text of the instant in UTC tells ids apart as well.
+            values = values.cast(pa.timestamp(kind.unit)).cast(pa.large_string())
+    return values.cast(pa.large_binary())
+
+
+def _hash_bytes(values: pa.Array) -> NDArray[np.uint64]:
+    """Return a hash of each value of a large_binary array by its bytes, uint64 (n)."""
+    flat = pc.fill_null(values, b"")
     _, offset_buffer, value_buffer = flat.buffers()
     offsets = np.frombuffer(offset_buffer, dtype=np.int64)[flat.offset : flat.offset + len(flat) + 1]
-    lengths = np.diff(offsets)
     first, last = int(offsets[0]), int(offsets[-1])
-    if last == first:
+    content = np.zeros(0, dtype=np.uint8) if last == first else np.frombuffer(value_buffer, dtype=np.uint8)[first:last]
+    return _fold(content, offsets - first)
+
+
+def _fold(content: NDArray[np.unsignedinteger], offsets: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Return a hash of each run of numbers, uint64 (n), in order and with its length; `offsets` are int64 (n + 1)."""
+    lengths = np.diff(offsets)
+    if not len(content):
         return _mix(lengths.astype(np.uint64))
-    content = np.frombuffer(value_buffer, dtype=np.uint8)[first:last].astype(np.uint64) + np.uint64(1)
+    numbers = content.astype(np.uint64) + np.uint64(1)
     powers = np.cumprod(np.full(int(lengths.max()), _BASE, dtype=np.uint64), dtype=np.uint64)
-    places = np.arange(last - first) - np.repeat(offsets[:-1] - first, lengths)
-    # A polynomial hash of each id as a difference of prefix sums: wrapping arithmetic keeps it exact.
-    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(content * powers[places], dtype=np.uint64)])
-    return _mix(sums[offsets[1:] - first] - sums[offsets[:-1] - first] + lengths.astype(np.uint64))
+    places = np.arange(len(content)) - np.repeat(offsets[:-1], lengths)
+    # A polynomial hash of each run as a difference of prefix sums: wrapping arithmetic keeps it exact.
+    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(numbers * powers[places], dtype=np.uint64)])
+    return _mix(sums[offsets[1:]] - sums[offsets[:-1]] + lengths.astype(np.uint64))
 
 
 def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
