@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Literal, NoReturn
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from data.arrow import is_list, is_number, locate
 from data.candidates import Candidate, inside_lists, is_open_vector, is_value, named, of_column
 from data.check import check_schema, refuse_column, require_column, time_type, value_kind
 from data.errors import InputError, UsageError
+from data.ids import id_text, is_null_id, same_as_previous
 from data.inputs import InputFile
 from data.pandas_index import index_columns
 from data.peek import first_with_rows, peek
@@ -119,7 +120,7 @@ def _refuse_none(file: InputFile, layout: Layout, left_out: Sequence[str | None]
     besides = ", ".join(sorted(filter(None, left_out)))
     raise InputError(
         f"{file.name}: no column holds a list of numbers or text in each row. Name the features with --features, or "
-        "say --layout events where each row is one event."
+        "pass --layout events where each row is one event."
         if layout == "nested"
         else f"{file.name}: no column of numbers or text besides {besides}. Name the features with --features."
     )
@@ -174,14 +175,14 @@ def _layout(
     if time_column is not None or (features and scalars):
         why = f"--time {time_column} says events" if time_column is not None else f"{scalars[0]!r} is one number a row"
         raise InputError(
-            f"{file.name}: the layout is ambiguous: {why}, but {lists[0]!r} is a list in each row. Say --layout nested "
+            f"{file.name}: the layout is ambiguous: {why}, but {lists[0]!r} is a list in each row. Pass --layout nested "
             "(a row is a sequence) or --layout events (a row is one event), with --features of that kind."
         )
     repeated = _repeated_id(file, id_column)
     if repeated is not None:
         raise InputError(
             f"{file.name}: the layout is ambiguous: {id_column} = {repeated!r} stands in neighbouring rows, as events "
-            f"do, but {lists[0]!r} is a list in each row. Say --layout nested (each row is a sequence of its own) or "
+            f"do, but {lists[0]!r} is a list in each row. Pass --layout nested (each row is a sequence of its own) or "
             "--layout events."
         )
     return "nested"
@@ -206,11 +207,10 @@ def _is_structs(field: pa.Field) -> bool:
     return is_list(field.type) and pa.types.is_struct(field.type.value_type)
 
 
-def _repeated_id(file: InputFile, id_column: str) -> object | None:
-    """Return an id that two neighbouring rows share near the start of the file, if any."""
+def _repeated_id(file: InputFile, id_column: str) -> str | None:
+    """Return an id that two neighbouring rows share near the start of the file, as text, if any."""
     for batch in peek(file, [id_column]):
         ids = batch.column(0)
-        same = pc.fill_null(pc.equal(ids[1:], ids[:-1]), False)
-        place = pc.index(same, True).as_py()
-        return ids[place].as_py() if place >= 0 else None
+        places = np.flatnonzero(same_as_previous(ids) & ~is_null_id(ids)[1:])
+        return id_text(ids[int(places[0])]) if len(places) else None
     return None

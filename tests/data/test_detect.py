@@ -197,3 +197,20 @@ def test_vectors_wider_than_any_model_are_refused(tmp_path: Path, size: int) -> 
     vectors = pa.array([[[0.0] * 70_000]], pa.list_(pa.list_(pa.float32(), size)))
     with pytest.raises(InputError, match=r"column 'v' is vectors of 70,000 numbers; expected .* 65,536.*--features"):
         detect_schema([write(tmp_path, id=[1], v=vectors)])
+
+
+@pytest.mark.parametrize(
+    ("ids", "shown"),
+    [
+        (["a", "a"], "'a'"),
+        ([{"oid": 1}, {"oid": 1}], "oid"),
+        (np.array([1, 1], np.float16), "1.0"),
+        (pa.array([b"0123456789abcdef"] * 2, pa.binary(16)).cast(pa.uuid()), "30313233"),
+        (pa.array(["k", "k"]).dictionary_encode(), "k"),
+    ],
+    ids=["text", "struct", "float16", "uuid", "dictionary"],
+)
+def test_a_repeated_id_of_any_type_is_ambiguous(tmp_path: Path, ids: object, shown: str) -> None:
+    with pytest.raises(InputError, match=f"id = .*{shown}.*stands in neighbouring rows"):
+        detect_schema([write(tmp_path, id=ids, x=LISTS)])
+    assert detect_schema([write(tmp_path, id=pa.nulls(2, pa.int64()), x=LISTS)]).layout == "nested"
