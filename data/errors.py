@@ -8,7 +8,8 @@
     │   └── ChangedInputError 3  a file that was rewritten while it was read
     ├── BundleError          4  a model file or contract that is broken or does not fit the data
     ├── QualityGateError     5  numbers that must agree and do not (parity, golden sequences at export, NaN loss)
-    └── OutputError          6  an output that is not writable, full, or made by something else
+    ├── OutputError          6  an output that is not writable, full, or made by something else
+    └── HostError            6  a host without the memory, file descriptors or threads that the work needs
 
 Every message says where, what was found, what was expected, and the remedy.
 """
@@ -60,5 +61,11 @@ class QualityGateError(SeqembedError):
 
 class OutputError(SeqembedError):
     """An output location that cannot take the result, or holds somebody else's."""
+
+    exit_code = 6
+
+
+class HostError(SeqembedError):
+    """The host lacks memory, file descriptors or threads; no file and no option is at fault."""
 
     exit_code = 6

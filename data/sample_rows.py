@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.inputs import resolve_inputs
+from data.listing import resolve_inputs
 from data.reader import read_blocks
 from data.schema import CategoricalField, Feature, SequenceSchema
 from data.sequences import SequenceBlock, concatenate

@@ -8,8 +8,9 @@ import numpy as np
 from data.contract import ModelContract, TrainingData
 from data.detect import detect_schema
 from data.errors import BundleError, InputError
-from data.inputs import combined_fingerprint, resolve_inputs
+from data.fingerprints import combined_fingerprint
 from data.layout import RunLayout
+from data.listing import resolve_inputs
 from data.profile import SequenceProfile
 from data.sample_rows import read_sequences
 from data.schema import SequenceSchema

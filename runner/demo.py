@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from data.detect import detect_schema
-from data.inputs import resolve_inputs
 from data.layout import RunLayout
+from data.listing import resolve_inputs
 from data.reader import read_blocks
 
 Command = Callable[[Sequence[str]], None]

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from data.contract import ModelContract
 from data.errors import BadFileError, ChangedInputError, InputError, UsageError
-from data.inputs import InputFile, fingerprint
+from data.fingerprints import fingerprint
+from data.inputs import InputFile
 from data.reader import read_blocks
 from data.sequences import SequenceBlock
 from data.vocabulary import UNKNOWN_ID

@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from data.check import check_schema
 from data.contract import ModelContract
 from data.errors import BadFileError, InputError, OutputError, UsageError
-from data.inputs import InputFile, fingerprint, resolve_inputs
+from data.fingerprints import fingerprint
+from data.inputs import InputFile
+from data.listing import resolve_inputs
 from runner.options import RunOptions
 from runner.output import OutputDirectory
 from runner.parts import Action, Part, PartFooter, PartKey, part_name

@@ -6,9 +6,11 @@ from typing import Any
 
 from data.detect import detect_schema
 from data.errors import OutputError
-from data.inputs import InputFile, combined_fingerprint, resolve_inputs
+from data.fingerprints import combined_fingerprint
+from data.inputs import InputFile
 from data.layout import RunLayout
 from data.learn import learn_vocabularies
+from data.listing import resolve_inputs
 from data.schema import SequenceSchema
 from trainer import artifacts
 from trainer.categories import num_classes

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from data.contract import ModelContract
 from data.errors import ChangedInputError
-from data.inputs import fingerprint
+from data.fingerprints import fingerprint
 from data.reader import read_blocks
 from exporter.evaluate.controls import Control, Vectors
 from exporter.evaluate.split import Split

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from data.contract import ModelContract
 from data.errors import InputError, UsageError
-from data.inputs import resolve_inputs
+from data.listing import resolve_inputs
 from exporter.evaluate.bag import BagOfCategories
 from exporter.evaluate.config import EvaluateConfig
 from exporter.evaluate.controls import Control, MeanAndSpread, RawValues, Untrained, Vectors

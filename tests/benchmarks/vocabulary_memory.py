@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data.detect import detect_schema
-from data.inputs import resolve_inputs
 from data.learn import learn_vocabularies
+from data.listing import resolve_inputs
 
 _CHUNK = 500_000
 _NUM_FREQUENT = 1_000

@@ -14,7 +14,8 @@ import pytest
 from data.check import check_schema
 from data.detect import detect_schema
 from data.errors import InputError, UsageError
-from data.inputs import InputFile, resolve_inputs
+from data.inputs import InputFile
+from data.listing import resolve_inputs
 from data.schema import SequenceSchema
 
 LISTS = [[1.0, 2.0], [3.0]]

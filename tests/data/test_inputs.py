@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from data.errors import InputError
-from data.inputs import combined_fingerprint, fingerprint, resolve_inputs
+from data.fingerprints import combined_fingerprint, fingerprint
+from data.listing import resolve_inputs
 
 NAMES = [
     "a.parquet",

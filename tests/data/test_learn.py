@@ -14,8 +14,9 @@ from data import reader
 from data.check import check_schema
 from data.detect import detect_schema
 from data.errors import InputError
-from data.inputs import InputFile, resolve_inputs
+from data.inputs import InputFile
 from data.learn import MAX_VALUE_BYTES, learn_vocabularies
+from data.listing import resolve_inputs
 from data.reader import read_blocks
 from data.sample_rows import read_sequences, write_sequences
 from data.schema import SequenceSchema

@@ -9,7 +9,7 @@ import pytest
 
 from data import pages
 from data.errors import BadFileError
-from data.inputs import resolve_inputs
+from data.listing import resolve_inputs
 from data.reader import read_blocks
 from data.schema import Feature, SequenceSchema
 

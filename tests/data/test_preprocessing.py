@@ -13,9 +13,9 @@ from events_testing import KINDS, transactions, untrained_run, write_events, wri
 
 from data.contract import ModelContract
 from data.detect import detect_schema
-from data.inputs import resolve_inputs
 from data.layout import RunLayout
 from data.learn import learn_vocabularies
+from data.listing import resolve_inputs
 from data.preprocessing import preprocessing
 from data.reader import read_blocks
 from data.schema import Feature, SequenceSchema

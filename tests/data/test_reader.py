@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from data import reader
 from data.detect import detect_schema
 from data.errors import InputError
-from data.inputs import InputFile, resolve_inputs
+from data.inputs import InputFile
+from data.listing import resolve_inputs
 from data.reader import read_blocks
 from data.schema import SequenceSchema
 from data.sequences import LengthPolicy, SequenceBlock, concatenate

@@ -9,7 +9,7 @@ import pytest
 
 from data.detect import detect_schema
 from data.errors import BadRowError
-from data.inputs import resolve_inputs
+from data.listing import resolve_inputs
 from data.reader import read_blocks
 from data.sample_rows import read_sequences, write_sequences
 from data.sequences import LengthPolicy, concatenate

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from data.check import check_schema
 from data.detect import detect_schema
 from data.errors import InputError
-from data.inputs import InputFile, resolve_inputs
+from data.inputs import InputFile
+from data.listing import resolve_inputs
 from data.reader import read_blocks
 from data.schema import SequenceSchema
 from data.sequences import LengthPolicy, SequenceBlock, concatenate

@@ -12,7 +12,7 @@ import pytest
 from events_testing import KINDS, events_model, transactions, write_events, write_nested
 
 from data.batching import pad
-from data.inputs import resolve_inputs
+from data.listing import resolve_inputs
 from data.reader import read_blocks
 from data.sequences import concatenate
 from runner.encoder import Encoder

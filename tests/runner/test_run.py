@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from data.batching import pad
 from data.detect import detect_schema
-from data.inputs import resolve_inputs
+from data.listing import resolve_inputs
 from data.reader import read_blocks
 from runner.encoder import Encoder
 from runner.output import OutputDirectory

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 
 from data.contract import ModelContract, TrainingData
 from data.detect import detect_schema
-from data.inputs import resolve_inputs
 from data.layout import RunLayout
 from data.learn import learn_vocabularies
+from data.listing import resolve_inputs
 from data.sample_rows import write_sequences
 from data.sequences import LengthPolicy
 from data.survey import survey

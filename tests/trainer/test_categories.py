@@ -11,9 +11,9 @@ import pytest
 
 from data.contract import ModelContract
 from data.detect import detect_schema
-from data.inputs import resolve_inputs
 from data.layout import RunLayout
 from data.learn import learn_vocabularies
+from data.listing import resolve_inputs
 from data.profile import SequenceProfile
 from data.schema import CategoricalField, SequenceSchema
 from data.sequences import LengthPolicy

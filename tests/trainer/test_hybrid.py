@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from data.detect import detect_schema
-from data.inputs import resolve_inputs
 from data.layout import RunLayout
+from data.listing import resolve_inputs
 from runner.encoder import Encoder
 from seqembed_testing import done, sequences, write_sequences
 from trainer.backend import keras, tf

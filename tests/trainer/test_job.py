@@ -11,8 +11,8 @@ import pytest
 from data.contract import ModelContract
 from data.detect import detect_schema
 from data.errors import BadRowError, InputError
-from data.inputs import resolve_inputs
 from data.layout import RunLayout
+from data.listing import resolve_inputs
 from data.sample_rows import read_sequences
 from seqembed_testing import sequences, write_sequences
 from trainer.backend import keras

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from data.detect import detect_schema
 from data.errors import InputError
-from data.inputs import resolve_inputs
+from data.listing import resolve_inputs
 from data.sequences import LengthPolicy, SequenceBlock
 from trainer import source as source_module
 from trainer.config import ModelConfig

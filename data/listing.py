@@ -1,0 +1,313 @@
+"""Which Parquet files an input names: a file, a directory with hive partitions, a glob, or a URI pyarrow can open.
+
+What counts as Parquet: a file that is named by itself; a file whose name ends in ``.parquet``, ``.parq`` or ``.pq``, in
+any case; and every other file below a directory or matched by a glob whose first four bytes are Parquet's own. The
+rest is passed over and reported. Names that begin with ``_`` or ``.`` are passed over without a report, as Spark and
+Hive do.
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+from urllib.parse import unquote
+
+from pyarrow import fs
+
+from data.errors import InputError
+from data.host import raise_host_fault
+from data.inputs import (
+    PARQUET_SUFFIXES,
+    InputFile,
+    filesystem_and_path,
+    first_line,
+    is_local,
+    is_uri,
+    location_of,
+)
+from data.secrets import without_secrets
+from data.tables import Listing, is_hidden, local_listing, refuse_table, table_above
+
+_WILDCARD = re.compile(r"[*?\[]")
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+_MAGIC = (b"PAR1", b"PARE")  # PARE: an encrypted footer
+_OTHER_FORMATS = {
+    b"\x1f\x8b": "gzip",
+    b"PK\x03\x04": "zip",
+    b"ORC": "ORC",
+    b"Obj\x01": "Avro",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}
+# Not just the magic number: pyarrow cannot repeat a read on S3 that is shorter than the text of the server's error.
+_HEAD_BYTES = 1024
+_READERS = 8
+_EVERYTHING = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The files that an input names, now or at another time.
+
+    Attributes:
+        root: Location of its directory.
+        pattern: Glob below `root`, or ``*`` for everything at any depth.
+    """
+
+    root: str
+    pattern: str
+
+    def covers(self, location: str) -> bool:
+        """Whether a file at `location` (`InputFile.location`) would belong to the input."""
+        root = self.root.rstrip("/")
+        if self.pattern == _EVERYTHING:
+            return location == root or location.startswith(root + "/")
+        return location.startswith(root + "/") and _matches(location[len(root) + 1 :], self.pattern)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundInputs:
+    """What inputs name.
+
+    Attributes:
+        files: In the order of the inputs, sorted by name within each.
+        passed_over: Name and reason of each file that is no Parquet.
+        scopes: One for each input.
+    """
+
+    files: tuple[InputFile, ...]
+    passed_over: tuple[tuple[str, str], ...]
+    scopes: tuple[Scope, ...]
+
+    def notes(self) -> list[str]:
+        """Return what a user should know about files passed over: nothing, or one line."""
+        if not self.passed_over:
+            return []
+        shown = ", ".join(f"{printable(name)} ({reason})" for name, reason in self.passed_over[:3])
+        more = f" and {len(self.passed_over) - 3:,} more" if len(self.passed_over) > 3 else ""
+        num = len(self.passed_over)
+        return [f"passed over {num:,} {'file that is' if num == 1 else 'files that are'} not Parquet: {shown}{more}"]
+
+
+@dataclass(slots=True)
+class _Found:
+    files: list[InputFile] = field(default_factory=list)
+    passed_over: list[tuple[str, str]] = field(default_factory=list)
+    scopes: list[Scope] = field(default_factory=list)
+
+
+def resolve_inputs(inputs: Sequence[str]) -> tuple[InputFile, ...]:
+    """Return the files of `find_inputs`."""
+    return find_inputs(inputs).files
+
+
+def find_inputs(inputs: Sequence[str]) -> FoundInputs:
+    """Find the Parquet files that `inputs` name.
+
+    Raises:
+        InputError: An input names nothing, one file is met twice (by name or through a link), an input lies in a table
+            of another kind (`data.tables`), or a file's name is not UTF-8.
+    """
+    found = _Found()
+    for given in inputs:
+        _find(given, found)
+    _refuse_twice(found.files)
+    return FoundInputs(tuple(found.files), tuple(found.passed_over), tuple(found.scopes))
+
+
+def _refuse_twice(files: Sequence[InputFile]) -> None:
+    met: dict[object, InputFile] = {}
+    for file in files:
+        other = met.setdefault(_identity(file), file)
+        if other is file:
+            continue
+        if other.path == file.path:
+            raise InputError(f"{file.path}: named twice by the inputs, its rows would count twice. Name it once.")
+        raise InputError(
+            f"{other.path} and {file.path}: one file under two names (a link); its rows would count twice. Remove the "
+            "link, or name the files one by one."
+        )
+
+
+def _identity(file: InputFile) -> object:
+    """Return what two names of one file share."""
+    if is_local(file.filesystem):
+        try:
+            status = os.stat(file.path)
+        except OSError:
+            return file.path  # it cannot be read, which is reported when it is opened
+        return status.st_dev, status.st_ino
+    return file.filesystem.type_name, file.path
+
+
+def _find(given: str, found: _Found) -> None:
+    shown = without_secrets(given)
+    if not _is_utf8(given):
+        raise InputError(f"{printable(given)}: the name is not UTF-8. Rename the file or directory.")
+    filesystem, path = filesystem_and_path(_escape_wildcards(given))
+    try:
+        kind = _kind(filesystem, path, given)
+        if kind == fs.FileType.File:
+            root, pattern = str(PurePosixPath(path).parent), PurePosixPath(path).name
+            refuse_table(table_above(filesystem, root), shown)
+            found.files.append(_file(filesystem, path, root))
+        elif kind == fs.FileType.Directory:
+            root, pattern = path, _EVERYTHING
+            _list(filesystem, root, pattern, given, found)
+        elif kind == fs.FileType.NotFound and _WILDCARD.search(path):
+            parts = PurePosixPath(path).parts
+            fixed = next(index for index, part in enumerate(parts) if _WILDCARD.search(part))
+            root, pattern = str(PurePosixPath(*parts[:fixed])), "/".join(parts[fixed:])
+            _list(filesystem, root, pattern, given, found)
+        else:
+            what = "no such file or directory" if kind == fs.FileType.NotFound else "neither a file nor a directory"
+            raise InputError(f"{shown}: {what}. Give a Parquet file, a directory or a glob.")
+    except OSError as error:
+        raise_host_fault(error)
+        raise InputError(f"{shown}: cannot be listed ({first_line(error)})") from error
+    found.scopes.append(Scope(location_of(filesystem, root), _as_names(pattern, kind)))
+
+
+def _as_names(pattern: str, kind: fs.FileType) -> str:
+    """Return a pattern that matches the name of a single file and nothing else."""
+    return re.sub(r"([*?\[])", r"[\1]", pattern) if kind == fs.FileType.File else pattern
+
+
+def _kind(filesystem: fs.FileSystem, path: str, given: str) -> fs.FileType:
+    """Return what a path is; in an object store a key may be an object and the prefix of others at once."""
+    kind = filesystem.get_file_info(path).type
+    if kind != fs.FileType.File or is_local(filesystem):
+        return kind
+    below = fs.FileSelector(path, recursive=False, allow_not_found=True)
+    if not filesystem.get_file_info(below):
+        return kind
+    if given.partition("?")[0].endswith("/") or _not_parquet(_file(filesystem, path, "")) is not None:
+        return fs.FileType.Directory
+    raise InputError(
+        f"{without_secrets(given)}: a Parquet object and a directory of that name. Give the directory with a slash at "
+        "its end, or move the object."
+    )
+
+
+def _escape_wildcards(given: str) -> str:
+    # A URI parser takes "?" for the start of a query and refuses "[": hide them until the path is cut out.
+    if not is_uri(given):
+        return given
+    scheme, rest = given.split("://", 1)
+    path, mark, query = rest.partition("?")
+    is_query = mark and "=" in query and "/" not in query
+    hidden = path if is_query else rest.replace("?", "%3F")
+    hidden = hidden.replace("*", "%2A").replace("[", "%5B").replace("]", "%5D")
+    return f"{scheme}://{hidden}{mark + query if is_query else ''}"
+
+
+def _list(filesystem: fs.FileSystem, root: str, pattern: str, given: str, found: _Found) -> None:
+    """Add the Parquet files below `root` that `pattern` matches."""
+    everything = pattern == _EVERYTHING
+    shown = without_secrets(given)
+    listing = _listing(filesystem, root, ["**"] if everything else pattern.split("/"))
+    candidates = []
+    for path in sorted(listing.files, key=lambda path: path.split("/")):
+        relative = path[len(root.rstrip("/")) + 1 :]
+        if any(is_hidden(part) for part in relative.split("/")) or not (everything or _matches(relative, pattern)):
+            continue
+        if not _is_utf8(path):
+            raise InputError(f"{printable(path)}: the file's name is not UTF-8. Rename the file.")
+        refuse_table(listing.table_of(path), shown)
+        candidates.append(_file(filesystem, path, root, recursive=everything or "**" in pattern))
+    files = _sorted_out(candidates, found)
+    for path, what in listing.special:
+        found.passed_over.append((path[len(root.rstrip("/")) + 1 :], what))
+    if not files:
+        looked = f"looked for names ending in {', '.join(PARQUET_SUFFIXES)} and for Parquet's first bytes below {root}"
+        raise InputError(f"{shown}: no Parquet file found there ({looked}).")
+    refuse_table(table_above(filesystem, root), shown)
+    found.files += sorted(files, key=lambda file: file.name)
+
+
+def _sorted_out(candidates: Sequence[InputFile], found: _Found) -> list[InputFile]:
+    """Return the files that are Parquet by name or by content; report the others."""
+    by_name = [file.name.lower().endswith(PARQUET_SUFFIXES) for file in candidates]
+    others = [file for file, known in zip(candidates, by_name, strict=True) if not known]
+    if not others:
+        return list(candidates)
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="head") as pool:
+        reasons = dict(zip((file.path for file in others), pool.map(_not_parquet, others), strict=True))
+    files = []
+    for file in candidates:
+        reason = reasons.get(file.path)
+        if reason is None:
+            files.append(file)
+        else:
+            found.passed_over.append((file.name, reason))
+    return files
+
+
+def _not_parquet(file: InputFile) -> str | None:
+    """Return what a file is by its first bytes where that is not Parquet, else None."""
+    try:
+        with file.filesystem.open_input_file(file.path) as source:
+            head: bytes = source.read_at(min(_HEAD_BYTES, source.size()), 0)
+    except OSError as error:
+        raise_host_fault(error)
+        return None  # nobody knows: it is refused by name when it is opened
+    if head[:4] in _MAGIC:
+        return None
+    if not head:
+        return "empty"
+    return next((name for magic, name in _OTHER_FORMATS.items() if head.startswith(magic)), "by its first bytes")
+
+
+def _listing(filesystem: fs.FileSystem, root: str, patterns: list[str]) -> Listing:
+    if is_local(filesystem):
+        return local_listing(root, patterns)
+    listing = Listing()
+    for info in filesystem.get_file_info(fs.FileSelector(root, recursive=True, allow_not_found=True)):
+        if info.type == fs.FileType.File:
+            listing.add(info.path, root)
+    return listing
+
+
+def _matches(relative: str, pattern: str) -> bool:
+    names, patterns = relative.split("/"), pattern.split("/")
+    if "**" in patterns:
+        place = patterns.index("**")
+        head, tail = patterns[:place], patterns[place + 1 :]
+        if not all(fnmatchcase(name, part) for name, part in zip(names, head, strict=False)):
+            return False
+        return any(_matches("/".join(names[cut:]), "/".join(tail)) for cut in range(len(head), len(names)))
+    return len(names) == len(patterns) and all(map(fnmatchcase, names, patterns))
+
+
+def _file(filesystem: fs.FileSystem, path: str, root: str, recursive: bool = False) -> InputFile:
+    name = "/".join([*_hive_end(root), path[len(root.rstrip("/")) + 1 :]])
+    partitions: dict[str, str | None] = {}
+    for part in name.split("/")[:-1]:
+        key, mark, value = part.partition("=")
+        if mark and key:
+            partitions[unquote(key)] = None if value == _HIVE_NULL else unquote(value)
+    return InputFile(filesystem=filesystem, path=path, name=name, root=root, partitions=partitions, recursive=recursive)
+
+
+def _hive_end(root: str) -> list[str]:
+    """Return the hive directories at the end of a path: they belong to the data, those further up to the place."""
+    parts = list(PurePosixPath(root).parts)
+    start = len(parts)
+    while start and not parts[start - 1].startswith("=") and "=" in parts[start - 1]:
+        start -= 1
+    return parts[start:]
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def printable(name: str) -> str:
+    """Return a file name with the bytes that are not UTF-8 escaped."""
+    return name.encode(errors="backslashreplace").decode()
