@@ -181,7 +181,7 @@ def test_detection_decodes_few_long_rows(tmp_path: Path) -> None:
     with pq.ParquetWriter(tmp_path / "long.parquet", row.schema) as writer:
         writer.write_table(pa.concat_tables([row] * rows), row_group_size=rows)
     code = (
-        "import resource, sys\nfrom data.detect import detect_schema\nfrom data.inputs import resolve_inputs\n"
+        "import resource, sys\nfrom data.detect import detect_schema\nfrom data.listing import resolve_inputs\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "schema = detect_schema(resolve_inputs(sys.argv[1:]), layout='nested')\n"
         "print(schema.num_features, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
