@@ -29,10 +29,10 @@ from pyarrow import fs
 
 from data.errors import OutputError
 from data.inputs import filesystem_and_path
+from data.lock import LOCK, hold_lock
 from data.secrets import without_secrets
-from runner.lock import LOCK, hold_lock
+from data.signals import not_interrupted
 from runner.parts import Ledger, PartFooter
-from runner.signals import not_interrupted
 from runner.threads import in_threads
 from runner.write_out import WriteOut
 from runner.writer import PartWriter
