@@ -176,7 +176,7 @@ def _layout(
         why = f"--time {time_column} says events" if time_column is not None else f"{scalars[0]!r} is one number a row"
         raise InputError(
             f"{file.name}: the layout is ambiguous: {why}, but {lists[0]!r} is a list in each row. Pass "
-            "--layout nested (a row is a sequence) or --layout events (a row is one event), with --features of that kind."
+            "--layout nested (a row is a sequence) or --layout events (a row is one event), with --features to match."
         )
     repeated = _repeated_id(file, id_column)
     if repeated is not None:

@@ -40,8 +40,10 @@ def merged_by_float32(file: InputFile, schema: SequenceSchema) -> dict[str, tupl
     if not wide:
         return {}
     batch = next(peek(file, list(dict.fromkeys(feature.column for feature in wide.values()))), None)
+    if batch is None:
+        return {}
     found = {}
-    for name, feature in wide.items() if batch is not None else ():
+    for name, feature in wide.items():
         steps = _steps(batch.column(feature.column), feature, schema.layout == "nested").drop_null()
         stored, kept = len(pc.unique(steps)), len(np.unique(to_float32(steps)))
         if stored >= 2 * kept and kept:
