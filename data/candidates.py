@@ -10,9 +10,10 @@ from data.arrow import is_list, is_number
 from data.check import refuse_column, require_column, value_kind
 from data.errors import InputError
 from data.inputs import InputFile
+from data.peek import peek
 from data.schema import Layout
 
-_PEEK_ROWS = 1000
+MAX_WIDTH = 1 << 16  # of a model, all features counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +68,18 @@ def of_column(file: InputFile, field: pa.Field, layout: Layout) -> list[Candidat
     """Return what a column gives.
 
     Raises:
-        InputError: Its vectors have no width, since there are none.
+        InputError: Its vectors have no width, since there are none, or are wider than any model.
     """
     if layout == "events":
         return [Candidate(field.name, field.name, None, field.type)] if is_value(field.type) else []
-    found = list(inside_lists(field))
-    if not found and is_open_vector(field):
-        return list(_vector(field, _peek_width(file, field.name)))
-    return found
+    if is_list(field.type) and is_list(field.type.value_type) and is_number(field.type.value_type.value_type):
+        inner = field.type.value_type
+        width = inner.list_size if pa.types.is_fixed_size_list(inner) else _peek_width(file, field.name)
+        if width > MAX_WIDTH:
+            expected = f"vectors of at most {MAX_WIDTH:,} numbers"
+            refuse_column(file, field.name, f"vectors of {width:,} numbers", expected, "Name other --features")
+        return list(_vector(field, width))
+    return list(inside_lists(field))
 
 
 def named(file: InputFile, arrow_schema: pa.Schema, layout: Layout, name: str, role: str) -> list[Candidate]:
@@ -120,7 +125,7 @@ def _vector(field: pa.Field, width: int) -> Iterator[Candidate]:
 
 def _peek_width(file: InputFile, column: str) -> int:
     """Return the width of the first vector met in a column of list<list<number>>."""
-    for batch in file.batches(file.open(), [column], _PEEK_ROWS):
+    for batch in peek(file, [column]):
         widths = pc.list_value_length(batch.column(0).flatten()).drop_null()
         if len(widths):
             return int(widths[0].as_py())

@@ -249,7 +249,7 @@ def require_column(
     )
 
 
-def refuse_column(file: InputFile, column: str, found: pa.DataType, expected: str, remedy: str) -> NoReturn:
+def refuse_column(file: InputFile, column: str, found: pa.DataType | str, expected: str, remedy: str) -> NoReturn:
     """Say that a column has a wrong type.
 
     Raises:

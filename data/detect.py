@@ -3,21 +3,23 @@
 from collections.abc import Sequence
 from typing import Literal, NoReturn
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from data.arrow import is_list, is_number, locate
 from data.candidates import Candidate, inside_lists, is_open_vector, is_value, named, of_column
 from data.check import check_schema, refuse_column, require_column, time_type, value_kind
 from data.errors import InputError, UsageError
+from data.ids import id_text, is_null_id, same_as_previous
 from data.inputs import InputFile
+from data.pandas_index import index_columns
+from data.peek import first_with_rows, peek
 from data.schema import LAYOUTS, CategoricalField, Feature, Layout, SequenceSchema
 from data.times import TimeZone, zone_of
 from data.times import time_features as times_of
 
 LayoutChoice = Literal["auto", "nested", "events"]
 LAYOUT_CHOICES: tuple[LayoutChoice, ...] = ("auto", *LAYOUTS)
-_PEEK_ROWS = 1000
 
 
 def detect_schema(
@@ -32,7 +34,7 @@ def detect_schema(
     time_features: bool = True,
     categories: bool = True,
 ) -> SequenceSchema:
-    """Return the schema of `files`, found from the first and checked against all; vocabularies are not learned yet.
+    """Return the schema of `files`, found from the first with rows and checked against all, without vocabularies.
 
     Args:
         files: At least one.
@@ -41,7 +43,7 @@ def detect_schema(
             every sequence column of numbers or text, or in the events layout every such column, in schema order.
         layout: ``auto``, ``nested`` or ``events``.
         time_column: Orders the events of an id; nested, a column of lists of times, or a field of structs.
-        exclude: Columns never taken by default, such as a label.
+        exclude: Columns never taken by default, such as a label; an index of pandas never is.
         categorical: Columns or struct fields whose whole numbers or booleans are categories; taken beside `features`.
         time_features: Whether timestamps in `time_column` become features.
         categories: Whether text is taken; without it booleans are numbers, too.
@@ -50,10 +52,11 @@ def detect_schema(
         InputError: A column is missing or of a wrong type, or the layout is ambiguous.
         UsageError: Options contradict each other.
     """
-    first = files[0]
+    first = first_with_rows(files)
     arrow_schema = first.open().schema_arrow
     require_column(first, arrow_schema, id_column, "id")
     asked = tuple(features) + (tuple(name for name in categorical if name not in features) if features else ())
+    exclude = tuple(name for name in (*exclude, *sorted(index_columns(arrow_schema))) if name not in asked)
     chosen = _layout(first, arrow_schema, id_column, asked, layout, time_column, exclude)
     zone = _zone(arrow_schema, chosen, time_column)
     if asked:
@@ -117,7 +120,7 @@ def _refuse_none(file: InputFile, layout: Layout, left_out: Sequence[str | None]
     besides = ", ".join(sorted(filter(None, left_out)))
     raise InputError(
         f"{file.name}: no column holds a list of numbers or text in each row. Name the features with --features, or "
-        "say --layout events where each row is one event."
+        "pass --layout events where each row is one event."
         if layout == "nested"
         else f"{file.name}: no column of numbers or text besides {besides}. Name the features with --features."
     )
@@ -172,14 +175,14 @@ def _layout(
     if time_column is not None or (features and scalars):
         why = f"--time {time_column} says events" if time_column is not None else f"{scalars[0]!r} is one number a row"
         raise InputError(
-            f"{file.name}: the layout is ambiguous: {why}, but {lists[0]!r} is a list in each row. Say --layout nested "
-            "(a row is a sequence) or --layout events (a row is one event), with --features of that kind."
+            f"{file.name}: the layout is ambiguous: {why}, but {lists[0]!r} is a list in each row. Pass "
+            "--layout nested (a row is a sequence) or --layout events (a row is one event), with --features to match."
         )
     repeated = _repeated_id(file, id_column)
     if repeated is not None:
         raise InputError(
             f"{file.name}: the layout is ambiguous: {id_column} = {repeated!r} stands in neighbouring rows, as events "
-            f"do, but {lists[0]!r} is a list in each row. Say --layout nested (each row is a sequence of its own) or "
+            f"do, but {lists[0]!r} is a list in each row. Pass --layout nested (each row is a sequence of its own) or "
             "--layout events."
         )
     return "nested"
@@ -204,11 +207,10 @@ def _is_structs(field: pa.Field) -> bool:
     return is_list(field.type) and pa.types.is_struct(field.type.value_type)
 
 
-def _repeated_id(file: InputFile, id_column: str) -> object | None:
-    """Return an id that two neighbouring rows share near the start of the file, if any."""
-    for batch in file.batches(file.open(), [id_column], _PEEK_ROWS):
+def _repeated_id(file: InputFile, id_column: str) -> str | None:
+    """Return an id that two neighbouring rows share near the start of the file, as text, if any."""
+    for batch in peek(file, [id_column]):
         ids = batch.column(0)
-        same = pc.fill_null(pc.equal(ids[1:], ids[:-1]), False)
-        place = pc.index(same, True).as_py()
-        return ids[place].as_py() if place >= 0 else None
+        places = np.flatnonzero(same_as_previous(ids) & ~is_null_id(ids)[1:])
+        return id_text(ids[int(places[0])]) if len(places) else None
     return None

@@ -10,6 +10,11 @@ FRAME_LAYER = "whole_frames"
 COURSE_LAYER = "course_frames"
 
 
+PLOT_NAMES = ("losses.png", "model.png", "reconstructions.png", "embeddings.png")
+# The first line of config.toml: that and the contract mark a directory as a run of seqembed.
+CONFIG_HEADER = "# seqembed train --config config.toml --out NEW_DIRECTORY repeats this run.\n"
+
+
 @dataclass(frozen=True, slots=True)
 class RunLayout:
     """Paths inside a run directory.

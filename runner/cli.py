@@ -18,7 +18,7 @@ import click
 
 from data.errors import SeqembedError, UsageError
 from data.secrets import scrub
-from runner.signals import TERMINATED
+from data.signals import TERMINATED
 
 # Name → where its click command lives, its one-line help, and the extra that brings what it imports.
 _COMMANDS = {

@@ -31,11 +31,11 @@ from data.errors import OutputError
 from data.host import raise_host_fault
 from data.inputs import filesystem_and_path
 from data.listing import is_utf8, printable
+from data.lock import LOCK, hold_lock
 from data.secrets import without_secrets
+from data.signals import not_interrupted
 from runner.ledger import files_below, look_at_part, read_ledger
-from runner.lock import LOCK, hold_lock
 from runner.parts import FOOTER_KEY, Ledger
-from runner.signals import not_interrupted
 from runner.write_out import WriteOut
 from runner.writer import PartWriter
 

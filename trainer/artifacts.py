@@ -6,7 +6,6 @@
 import json
 import os
 import platform
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -18,7 +17,7 @@ import tomli_w
 
 from data.contract import ModelContract, TrainingData
 from data.errors import OutputError
-from data.layout import RunLayout
+from data.layout import CONFIG_HEADER, RunLayout
 from data.parts import EmbeddingPart
 from data.sample_rows import write_sequences
 from data.schema import SequenceSchema
@@ -44,7 +43,7 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error}). Free space or mend the permissions.") from error
+        raise OutputError(f"{path}: cannot be written ({error}). Free space, or fix the permissions.") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -55,48 +54,9 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def refuse_unwritable(directory: Path) -> None:
-    """Find out before any work whether `directory` can be written to, or made.
-
-    Raises:
-        OutputError: It cannot.
-    """
-    nearest = next(path for path in (directory, *directory.absolute().parents) if path.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        what = "not writable" if nearest.is_dir() else "a file"
-        raise OutputError(f"{directory}: cannot be made, since {nearest} is {what}. Mend it, or give another --out.")
-
-
-def holds_run(layout: RunLayout) -> bool:
-    """Say whether a directory already holds anything a training would write."""
-    return any(path.exists() for path in _owned(layout))
-
-
-def clear(layout: RunLayout) -> None:
-    """Remove an older run, its contract first; whatever else lies in the directory stays.
-
-    Raises:
-        OutputError: It cannot be removed.
-    """
-    try:
-        for path in _owned(layout):
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{layout.root}: the old run cannot be removed ({error}). Mend the permissions.") from error
-
-
-def _owned(layout: RunLayout) -> list[Path]:
-    files = [layout.contract, layout.encoder, layout.decoder, layout.autoencoder, layout.config, layout.history]
-    return [*files, layout.sample, layout.checkpoints, layout.plots]
-
-
 def write_config(layout: RunLayout, job: TrainJob) -> None:
     """Write the options in force, so that ``seqembed train --config`` repeats the run."""
-    text = "# seqembed train --config config.toml --out NEW_DIRECTORY repeats this run.\n"
-    write_text(layout.config, text + tomli_w.dumps(job.to_options()))
+    write_text(layout.config, CONFIG_HEADER + tomli_w.dumps(job.to_options()))
 
 
 def write_models(layout: RunLayout, network: Network) -> None:

@@ -12,10 +12,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import BundleError, OutputError, UsageError
-from trainer.backend import tf
+from data.host import raise_host_fault
+from trainer.backend import hidden_stderr, tf
 from trainer.network import Network
 
 _KEEP = 2
+_STATE = "checkpoint"  # the file in which TensorFlow names the newest checkpoint
+# What reading a damaged checkpoint was seen to raise: TensorFlow's errors, and those of the JSON inside.
+_UNREADABLE = (
+    ValueError,
+    IndexError,
+    KeyError,
+    TypeError,
+    AssertionError,
+    AttributeError,
+    RuntimeError,
+    OSError,
+    tf.errors.OpError,
+)
 # What may differ between a training and its resumption: nothing that shapes the weights of the epochs already run.
 FREE_OPTIONS = frozenset({"inputs", "epochs", "steps", "patience", "label"})
 
@@ -98,9 +112,29 @@ class Checkpoints:
         self._directory = directory
 
     @property
+    def exist(self) -> bool:
+        """Whether there is a checkpoint, readable or not."""
+        return (self._directory / _STATE).exists() or any(self._directory.glob("ckpt-*.index"))
+
+    @property
     def latest(self) -> str | None:
-        """Where the newest complete checkpoint lies, None where there is none."""
-        found: str | None = tf.train.latest_checkpoint(str(self._directory))
+        """Where the newest complete checkpoint lies, None where none was completed.
+
+        Raises:
+            BundleError: What names the newest checkpoint is damaged, or names one that is not there.
+        """
+        if not self.exist:
+            return None
+        if not (self._directory / _STATE).exists():  # killed between the first checkpoint and the file that names it
+            return str(max(self._directory.glob("ckpt-*.index"), key=_number).with_suffix(""))
+        try:
+            with hidden_stderr():
+                found: str | None = tf.train.latest_checkpoint(str(self._directory))
+        except _UNREADABLE as error:
+            raise_host_fault(error)
+            raise _damaged(self._directory / _STATE, type(error).__name__) from error
+        if found is None:
+            raise _damaged(self._directory, f"'{_STATE}' names no checkpoint that is there")
         return found
 
     def save(self, state: TrainingState) -> None:
@@ -115,7 +149,7 @@ class Checkpoints:
             manager.save()
         except (OSError, tf.errors.OpError) as error:
             raise OutputError(
-                f"{self._directory}: the checkpoint could not be written ({error}). Free space or mend the "
+                f"{self._directory}: the checkpoint could not be written ({error}). Free space, or fix the "
                 "permissions, then go on with --resume."
             ) from error
 
@@ -137,12 +171,23 @@ class Checkpoints:
             saved = tf.train.load_checkpoint(path).get_tensor("identity/.ATTRIBUTES/VARIABLE_VALUE")
             refuse_other_identity(json.loads(saved), identity)
             state.checkpoint.restore(path).assert_consumed()
-        except (ValueError, IndexError, AssertionError, tf.errors.OpError) as error:
-            raise BundleError(
-                f"{path}: the checkpoint cannot be read ({error}). Train anew with --overwrite, or into another --out."
+            state.unpack()
+        except _UNREADABLE as error:
+            raise _damaged(
+                path, str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             ) from error
-        state.unpack()
         return True
+
+
+def _number(path: Path) -> int:
+    digits = path.stem.removeprefix("ckpt-")
+    return int(digits) if digits.isdecimal() else -1
+
+
+def _damaged(place: Path | str, reason: str) -> BundleError:
+    return BundleError(
+        f"{place}: the checkpoint cannot be read ({reason}). Train anew with --overwrite, or into another --out."
+    )
 
 
 def refuse_other_identity(saved: Mapping[str, Any], identity: Mapping[str, Any]) -> None:

@@ -8,7 +8,10 @@ from click.core import ParameterSource
 from rich.console import Console
 
 from data.errors import UsageError
+from data.signals import stopped_by_signals
+from trainer.columns import find_columns
 from trainer.config import TrainJob
+from trainer.directory import RunDirectory
 from trainer.options import PARAMETERS, SectionedCommand
 from trainer.progress import make_progress
 
@@ -34,10 +37,14 @@ def train(out: Path, resume: bool, overwrite: bool, progress: str, **options: An
     if resume and overwrite:
         raise UsageError("--resume goes on with the run that --overwrite would replace. Give one of them.")
     job = TrainJob.from_options(_typed_wins(options))
-    from trainer.job import train as run_training
+    directory = RunDirectory(out, resume=resume, overwrite=overwrite)
+    shown = make_progress(progress, Console(stderr=True), lambda text: click.echo(text, err=True))
+    with stopped_by_signals(), directory.hold():
+        columns = find_columns(job)
+        from trainer.job import train_into
 
-    with make_progress(progress, Console(stderr=True), lambda text: click.echo(text, err=True)) as shown:
-        summary = run_training(job, out, resume=resume, overwrite=overwrite, progress=shown)
+        with shown:
+            summary = train_into(directory, job, columns, resume=resume, progress=shown)
     click.echo("\n".join(summary.lines()))
 
 

@@ -1,14 +1,16 @@
 """What the data holds before training starts: one streaming pass that splits, counts, checks and describes."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import InputError
+from data.hints import FewValues, integer_features
 from data.ids import id_text
 from data.inputs import InputFile
+from data.peek import first_with_rows
 from data.schema import SequenceSchema
 from data.sequences import SequenceBlock
 from data.survey import Survey, survey
@@ -18,6 +20,7 @@ from trainer.source import in_validation
 _VALIDATION_FRACTION = 0.1
 # Below, where no early stopping needs a held-out side, every sequence is worth more as one to learn from.
 _FEW = 500
+_MAX_HINTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,7 @@ class Intake:
         num_validation: Sequences held out.
         num_too_short: Sequences of either side without enough steps for the task (empty ones included).
         validation_fraction: Share held out; 0 where the data is too small to hold any out.
+        codes: Place of a whole-number feature that may be a category → its different values.
     """
 
     survey: Survey
@@ -37,9 +41,15 @@ class Intake:
     num_validation: int
     num_too_short: int
     validation_fraction: float
+    codes: Mapping[int, int] = field(default_factory=dict)
 
-    def notes(self, schema: SequenceSchema) -> list[str]:
-        """Return what a user should know before waiting for the training, a line each."""
+    def notes(self, schema: SequenceSchema, merged: Mapping[str, tuple[int, int]] | None = None) -> list[str]:
+        """Return what a user should know before waiting for the training, a line each.
+
+        Args:
+            schema: Names of the features.
+            merged: Features that float32 cannot hold apart → different values as stored, and as float32.
+        """
         profile = self.survey.profile
         fields = f"{schema.num_fields} categorical fields, " if schema.categorical else ""
         lines = [
@@ -53,10 +63,27 @@ class Intake:
         if not self.num_validation:
             lines.append("no sequence is held out: the training loss is the one that is watched")
         described = zip(schema.feature_names, profile.std, profile.missing_rate, strict=True)
-        still = [name for name, std, missing in described if std == 0 or missing == 1]
+        still = [name for name, std, missing in described if (std == 0 or missing == 1) and name not in (merged or {})]
         if still:
             lines.append(f"features that never change and teach nothing: {', '.join(still)}")
+        for name, (stored, kept) in (merged or {}).items():
+            lines.append(
+                f"'{name}': {stored:,} different values are {kept:,} in float32, which keeps seven digits. If they are "
+                "times, pass the column as --time; else subtract an offset before writing them."
+            )
+        lines += self._hint_at_codes(schema)
         return lines
+
+    def _hint_at_codes(self, schema: SequenceSchema) -> list[str]:
+        if not self.codes:
+            return []
+        names = [schema.feature_names[place] for place in self.codes]
+        shown = [f"{name} ({number} values)" for name, number in zip(names, self.codes.values(), strict=True)]
+        more = f" and {len(names) - _MAX_HINTS:,} more" if len(names) > _MAX_HINTS else ""
+        return [
+            f"whole numbers with few different values are taken as quantities: {', '.join(shown[:_MAX_HINTS])}{more}. "
+            f"If they are codes, pass --categorical {','.join(names[:_MAX_HINTS])}"
+        ]
 
 
 def take_in(files: Sequence[InputFile], schema: SequenceSchema, job: TrainJob) -> Intake:
@@ -68,8 +95,9 @@ def take_in(files: Sequence[InputFile], schema: SequenceSchema, job: TrainJob) -
     """
     keep = (job.data.label,) if job.data.label is not None else ()
     wanted = job.training.validation_fraction
+    whole_numbers = integer_features(first_with_rows(files).open().schema_arrow, schema)
     for fraction in (_VALIDATION_FRACTION if wanted is None else wanted, 0.0):
-        sides = _Sides(job, schema, fraction)
+        sides = _Sides(job, schema, fraction, FewValues(whole_numbers))
         found = survey(
             files, schema, job.data.length_policy, seed=job.training.seed, keep=keep, select=sides.training_side
         )
@@ -81,13 +109,15 @@ def take_in(files: Sequence[InputFile], schema: SequenceSchema, job: TrainJob) -
         few = wanted is None and sides.num_training + sides.num_validation < _FEW
         if sides.num_training and not (few and job.model.contrasts and job.training.patience is None):
             break  # else every id of a tiny data set fell on the other side, or all are needed: hold none out
-    return Intake(found, sides.num_training, sides.num_validation, sides.num_too_short, fraction)
+    codes = sides.few_values.codes()
+    return Intake(found, sides.num_training, sides.num_validation, sides.num_too_short, fraction, codes)
 
 
 class _Sides:
     """Splits blocks by the hash of the id, and counts and checks what it sees."""
 
-    def __init__(self, job: TrainJob, schema: SequenceSchema, fraction: float) -> None:
+    def __init__(self, job: TrainJob, schema: SequenceSchema, fraction: float, few_values: FewValues) -> None:
+        self.few_values = few_values
         self._min_length = job.model.min_length
         self._binary = job.model.loss == "binary_crossentropy"
         self._schema, self._fraction = schema, fraction
@@ -97,6 +127,7 @@ class _Sides:
         """Return which sequences to describe, bool (sequences): those learned from, and the empty ones among them."""
         if self._binary:
             self._check_binary(block)
+        self.few_values.update(block.values)
         usable = block.lengths >= self._min_length
         held_out = in_validation(block, self._fraction)
         self.num_too_short += int((~usable).sum())

@@ -4,20 +4,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from data.detect import detect_schema
 from data.errors import OutputError
 from data.fingerprints import combined_fingerprint
 from data.inputs import InputFile
-from data.layout import RunLayout
-from data.learn import learn_vocabularies
-from data.listing import resolve_inputs
 from data.schema import SequenceSchema
 from trainer import artifacts
 from trainer.categories import num_classes
 from trainer.checkpoint import Checkpoints, TrainingState
+from trainer.columns import TrainingColumns, find_columns
 from trainer.config import FIXED_LENGTH_DECODERS, TrainJob
-from trainer.cost import told_cost
 from trainer.course import TRIED_PLACES, courses_of
+from trainer.directory import RunDirectory
 from trainer.feed import Feed
 from trainer.intake import Intake, take_in
 from trainer.loop import CHECKPOINT_SECONDS, PARTS, Loop
@@ -60,28 +57,48 @@ def train(
         job: What to train on what.
         out: The run directory; made where it is missing.
         resume: Go on where an earlier training of the same options stood; without one, start.
-        overwrite: Replace the run that `out` holds.
+        overwrite: Replace the run that `out` holds, once the new one is complete.
         progress: Who is told on the way.
         checkpoint_seconds: Longest time without a checkpoint.
 
     Raises:
         UsageError: Options contradict each other, or those of the run to resume.
         InputError: The data cannot be read as sequences, or holds too few.
-        OutputError: `out` holds a run, or cannot be written.
+        OutputError: `out` holds a run or files of others, another training writes there, or it cannot be written.
         QualityGateError: The loss became NaN or infinite.
         BundleError: The checkpoint to resume is damaged.
     """
-    layout, progress = RunLayout(out), progress or Progress()
+    directory = RunDirectory(out, resume=resume, overwrite=overwrite)
+    with directory.hold():
+        columns = find_columns(job)
+        return train_into(directory, job, columns, resume=resume, progress=progress, save_seconds=checkpoint_seconds)
+
+
+def train_into(
+    directory: RunDirectory,
+    job: TrainJob,
+    columns: TrainingColumns,
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
+    save_seconds: float = CHECKPOINT_SECONDS,
+) -> TrainSummary:
+    """Train into a run directory that this process holds; see `train`."""
+    layout, progress = directory.layout, progress or Progress()
     checkpoints = Checkpoints(layout.checkpoints)
-    _refuse_occupied(layout, checkpoints, resume=resume, overwrite=overwrite)
-    files = resolve_inputs(job.data.inputs)
-    schema, learned = _schema(files, job)
-    for line in learned:
+    if resume and layout.contract.exists() and not checkpoints.exist:
+        raise OutputError(
+            f"{layout.root}: holds a finished run without checkpoints, so there is nothing to resume. "
+            "Give --overwrite to replace it, or another --out."
+        )
+    files = columns.files
+    schema, lines = columns.learn(job)
+    for line in lines:
         progress.note(line)
     if has_events(schema):
         job = job.of_events()
     intake = take_in(files, schema, job)
-    for line in intake.notes(schema):
+    for line in intake.notes(schema, columns.merged):
         progress.note(line)
     profile = intake.survey.profile
     sample = intake.survey.sample
@@ -122,22 +139,20 @@ def train(
         checkpoints=checkpoints,
         config=job.training,
         progress=progress,
-        checkpoint_seconds=checkpoint_seconds,
+        checkpoint_seconds=save_seconds,
         views_a_sequence=2 if model.contrasts else 1,
     )
-    if overwrite:
-        artifacts.clear(layout)
+    directory.begin()
     resumed = resume and checkpoints.restore(state, identity)
     if resumed and loop.finished and layout.contract.exists():
-        return TrainSummary(layout, _history(job, intake, network, loop), model.loss, already_finished=True)
+        history = _history(job, intake, network, loop)
+        directory.publish()
+        return TrainSummary(directory.final, history, model.loss, already_finished=True)
     if resumed:
         layout.contract.unlink(missing_ok=True)  # the run is unfinished again
         progress.note(f"goes on after epoch {state.epochs_done}, batch {state.batches_done}")
-    elif planned := num_steps(job, intake.num_training):
-        size = job.training.batch_size or 1
-        progress.note(
-            told_cost(steps, network.num_parameters, model, profile, sample, batch_size=size, num_steps=planned)
-        )
+    else:
+        progress.note(f"{network.num_parameters:,} trainable weights")
     artifacts.write_config(layout, job)
     if not resumed:
         checkpoints.save(state)
@@ -161,40 +176,8 @@ def train(
         parts=parts,
         num_parameters=network.num_parameters,
     )
-    return TrainSummary(layout, history, model.loss)
-
-
-def _refuse_occupied(layout: RunLayout, checkpoints: Checkpoints, *, resume: bool, overwrite: bool) -> None:
-    artifacts.refuse_unwritable(layout.root)
-    if overwrite or not artifacts.holds_run(layout):
-        return
-    if not resume:
-        raise OutputError(
-            f"{layout.root}: already holds a run. Give --resume to go on with it, --overwrite to replace it, "
-            "or another --out."
-        )
-    if layout.contract.exists() and checkpoints.latest is None:
-        raise OutputError(
-            f"{layout.root}: holds a finished run without checkpoints, so there is nothing to resume. "
-            "Give --overwrite to replace it, or another --out."
-        )
-
-
-def _schema(files: tuple[InputFile, ...], job: TrainJob) -> tuple[SequenceSchema, tuple[str, ...]]:
-    """Return the schema with its vocabularies, and what there is to say about them."""
-    data = job.data
-    found = detect_schema(
-        files,
-        id_column=data.id,
-        features=data.features,
-        layout=data.layout,
-        time_column=data.time,
-        exclude=() if data.label is None else (data.label,),
-        categorical=data.categorical,
-        time_features=data.time_features,
-    )
-    named = (*data.features, *data.categorical)
-    return learn_vocabularies(files, found, min_count=data.min_count, max_vocabulary=data.max_vocabulary, named=named)
+    directory.publish()
+    return TrainSummary(directory.final, history, model.loss)
 
 
 def _feeds(

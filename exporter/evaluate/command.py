@@ -80,9 +80,9 @@ def evaluate(threads: int | None, **options: Any) -> None:
     """
     config = EvaluateConfig(threads=usable_cores() if threads is None else threads, **options)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
+    from data.signals import stopped_by_signals
     from exporter.evaluate.job import evaluate as run_evaluation
     from exporter.evaluate.output import Outputs
-    from runner.signals import stopped_by_signals
 
     with stopped_by_signals():
         outputs = Outputs(config)

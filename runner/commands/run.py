@@ -7,11 +7,11 @@ import click
 
 from data.arrow_start import settle_without_pandas
 from data.secrets import without_secrets
+from data.signals import stopped_by_signals
 from runner.job import Job, plan_job, run_job
 from runner.options import ON_BAD_FILE, ON_BAD_ROW, PROGRESS_STYLES, VECTOR_TYPES, RunOptions, usable_cores
 from runner.plan import RunPlan
 from runner.report import RunReport, peak_rss_bytes
-from runner.signals import stopped_by_signals
 
 _DEFAULTS = RunOptions()
 

@@ -1,8 +1,12 @@
 """Layout detection, and files that do not fit: each error names place, expectation and remedy."""
 
 import datetime as dt
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -118,3 +122,96 @@ def test_a_column_of_nulls_only_passes_as_missing(tmp_path: Path) -> None:
     schema = detect_schema([write(tmp_path, id=[1], x=[[1.0]])])
     nulls = write(tmp_path, id=[1], x=pa.array([[None]], pa.list_(pa.null())))
     check_schema(nulls, nulls.open().schema_arrow, schema)
+
+
+def test_an_index_of_pandas_is_no_feature_unless_named(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"id": [1, 1, 2, 2], "x": [0.5, 1.5, 2.5, 3.5], "n": [1, 2, 3, 4]}, index=[7, 8, 3, 4])
+    for name, stored in {
+        "unnamed": frame,
+        "named": frame.rename_axis("row"),
+        "two": frame.set_index("n", append=True),
+        "range": frame.reset_index(drop=True),
+    }.items():
+        stored.to_parquet(tmp_path / f"{name}.parquet")
+        (file,) = resolve_inputs([str(tmp_path / f"{name}.parquet")])
+        assert detect_schema([file]).feature_names == (("x",) if name == "two" else ("x", "n"))
+    (named,) = resolve_inputs([str(tmp_path / "named.parquet")])
+    assert detect_schema([named], features=["x", "row"]).feature_names == ("x", "row")
+    assert fields(detect_schema([named], categorical=["row"])) == ("row",)
+    rewritten = tmp_path / "rewritten.parquet"
+    pq.write_table(pq.read_table(tmp_path / "unnamed.parquet").replace_schema_metadata(None), rewritten)
+    assert detect_schema(resolve_inputs([str(rewritten)])).feature_names == ("x", "n")
+
+
+def test_an_index_of_pandas_is_no_feature_of_nested_rows(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"x": LISTS, "y": LISTS}, index=pd.Index(["a", "b"], name="id"))
+    frame.to_parquet(tmp_path / "by_id.parquet")
+    (file,) = resolve_inputs([str(tmp_path / "by_id.parquet")])
+    assert detect_schema([file]).feature_names == ("x", "y"), "the index may be the id"
+    index = pd.MultiIndex.from_tuples([("a", 1), ("b", 2)], names=["id", "t"])
+    pd.DataFrame({"x": [1.0, 2.0]}, index=index).to_parquet(tmp_path / "events.parquet")
+    (file,) = resolve_inputs([str(tmp_path / "events.parquet")])
+    assert detect_schema([file], time_column="t").feature_names == ("x",)
+
+
+@pytest.mark.parametrize(
+    "stored", [b"{", b"[]", b"null", b'{"index_columns": 3}', b"[" * 200_000, b'{"index_columns": [{}]}']
+)
+def test_damaged_metadata_of_pandas_names_no_index(tmp_path: Path, stored: bytes) -> None:
+    table = pa.table({"id": [1], "x": [1.0]}).replace_schema_metadata({b"pandas": stored})
+    pq.write_table(table, tmp_path / "in.parquet")
+    assert detect_schema(resolve_inputs([str(tmp_path / "in.parquet")])).feature_names == ("x",)
+
+
+def test_a_first_file_without_rows_hides_no_width(tmp_path: Path) -> None:
+    kind = pa.list_(pa.list_(pa.float32()))
+    (tmp_path / "more").mkdir()
+    empty = write(tmp_path, id=pa.array([], pa.int64()), v=pa.array([], kind))
+    filled = write(tmp_path / "more", id=pa.array([1], pa.int64()), v=pa.array([[[1.0, 2.0]]], kind))
+    assert detect_schema([empty, filled]).feature_names == ("v.0", "v.1")
+
+
+def test_detection_decodes_few_long_rows(tmp_path: Path) -> None:
+    """The vectors of all rows together take 128 MB decoded, and twice that at the peak; the first row takes little."""
+    steps, width, rows = 20_000, 16, 100
+    inner = pa.ListArray.from_arrays(
+        np.arange(steps + 1, dtype=np.int32) * width, pa.array(np.zeros(steps * width, np.float32))
+    )
+    row = pa.table({"id": [1], "v": pa.ListArray.from_arrays(pa.array([0, steps], pa.int32()), inner)})
+    with pq.ParquetWriter(tmp_path / "long.parquet", row.schema) as writer:
+        writer.write_table(pa.concat_tables([row] * rows), row_group_size=rows)
+    code = (
+        "import resource, sys\nfrom data.detect import detect_schema\nfrom data.listing import resolve_inputs\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "schema = detect_schema(resolve_inputs(sys.argv[1:]), layout='nested')\n"
+        "print(schema.num_features, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path / "long.parquet")]
+    ended = subprocess.run(words, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    num_features, kilobytes = map(int, ended.stdout.split())
+    assert num_features == width
+    assert kilobytes < 150_000, "all 100 rows take 256 MB and more"
+
+
+@pytest.mark.parametrize("size", [-1, 70_000])
+def test_vectors_wider_than_any_model_are_refused(tmp_path: Path, size: int) -> None:
+    vectors = pa.array([[[0.0] * 70_000]], pa.list_(pa.list_(pa.float32(), size)))
+    with pytest.raises(InputError, match=r"column 'v' is vectors of 70,000 numbers; expected .* 65,536.*--features"):
+        detect_schema([write(tmp_path, id=[1], v=vectors)])
+
+
+@pytest.mark.parametrize(
+    ("ids", "shown"),
+    [
+        (["a", "a"], "'a'"),
+        ([{"oid": 1}, {"oid": 1}], "oid"),
+        (np.array([1, 1], np.float16), "1.0"),
+        (pa.array([b"0123456789abcdef"] * 2, pa.binary(16)).cast(pa.uuid()), "30313233"),
+        (pa.array(["k", "k"]).dictionary_encode(), "k"),
+    ],
+    ids=["text", "struct", "float16", "uuid", "dictionary"],
+)
+def test_a_repeated_id_of_any_type_is_ambiguous(tmp_path: Path, ids: object, shown: str) -> None:
+    with pytest.raises(InputError, match=f"id = .*{shown}.*stands in neighbouring rows"):
+        detect_schema([write(tmp_path, id=ids, x=LISTS)])
+    assert detect_schema([write(tmp_path, id=pa.nulls(2, pa.int64()), x=LISTS)]).layout == "nested"

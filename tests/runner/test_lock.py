@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from data.lock import LOCK, hold_lock
 from nursery import KILLED, Nursery, check_finished, contents
-from runner.lock import LOCK, hold_lock
 from seqembed_testing import Tiny, done, seqembed, sequences, write_sequences
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +23,7 @@ _CONTENDER = """
 import os, sys, time
 from pathlib import Path
 from data.errors import OutputError
-from runner.lock import hold_lock
+from data.lock import hold_lock
 place, rounds = Path(sys.argv[1]), int(sys.argv[2])
 inside = place.parent / "inside"
 held = refused = 0

@@ -95,7 +95,7 @@ def test_a_real_process_is_stopped_in_the_middle(tiny: Tiny, tmp_path: Path, num
 
 FINALISED = """
 import signal, time, weakref
-from runner.signals import stopped_by_signals
+from data.signals import stopped_by_signals
 
 class Writer:
     def __del__(self):

@@ -20,8 +20,8 @@ from typing import Any
 
 import pandas  # noqa: F401 - pyarrow imports it at its first conversion, which would cost every child a second
 
+import data.lock
 import runner.commands.run  # noqa: F401
-import runner.lock
 from data.inputs import InputFile
 from runner.cli import main
 from runner.output import OutputDirectory
@@ -29,7 +29,7 @@ from runner.writer import PartWriter
 
 # Step → where it is: class or module, function, and whether the process dies before or after the call.
 STEPS: dict[str, tuple[Any, str, str]] = {
-    "locked": (runner.lock, "_acquire", "after"),
+    "locked": (data.lock, "_acquire", "after"),
     "old marker gone": (OutputDirectory, "begin", "after"),
     "part opened": (PartWriter, "__init__", "after"),
     "rows handed over": (PartWriter, "write", "after"),

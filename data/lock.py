@@ -1,4 +1,4 @@
-"""One run at a time for each output directory, by a lock that its process takes to the grave.
+"""One run or training at a time for each directory, by a lock that its process takes to the grave.
 
 The kernel holds the lock (flock; on NFS Linux turns it into a byte-range lock on the server), so a crash frees it and
 the file that is left means nothing. Object stores have no such thing: there, parts are published whole under their
@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from data.errors import OutputError
-from runner.signals import not_interrupted
+from data.signals import not_interrupted
 
 LOCK = "_lock"
 _LOOKS, _LOOK_SECONDS = 20, 0.01

@@ -1,0 +1,109 @@
+"""What a look at the values says of columns: numbers that float32 cannot hold apart, numbers that may be codes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from data.arrow import is_list, leaf, to_float32
+from data.inputs import InputFile
+from data.peek import peek
+from data.schema import Feature, SequenceSchema
+
+# Below three, an embedding of a category says no more than the number; above twenty, whole numbers are mostly counts.
+_MIN_CODES, _MAX_CODES = 3, 20
+
+
+def merged_by_float32(file: InputFile, schema: SequenceSchema) -> dict[str, tuple[int, int]]:
+    """Return the columns of which float32 keeps at most half of the different values, as times in milliseconds.
+
+    Models compute in float32, which keeps seven digits. Only the start of the file is looked at.
+
+    Args:
+        file: A file with rows.
+        schema: Which columns are features.
+
+    Returns:
+        Name of the feature, or column of the vectors → different values as stored, and as float32.
+
+    Raises:
+        BadFileError: The file is damaged.
+    """
+    arrow_schema = file.open().schema_arrow
+    wide = {
+        _name(feature): feature
+        for feature in schema.numbers
+        if _is_wide(feature_type(arrow_schema, feature, schema.layout == "nested"))
+    }
+    if not wide:
+        return {}
+    batch = next(peek(file, list(dict.fromkeys(feature.column for feature in wide.values()))), None)
+    if batch is None:
+        return {}
+    found = {}
+    for name, feature in wide.items():
+        steps = _steps(batch.column(feature.column), feature, schema.layout == "nested").drop_null()
+        stored, kept = len(pc.unique(steps)), len(np.unique(to_float32(steps)))
+        if stored >= 2 * kept and kept:
+            found[name] = (stored, kept)
+    return found
+
+
+def integer_features(arrow_schema: pa.Schema, schema: SequenceSchema) -> tuple[int, ...]:
+    """Return the places of features that are whole numbers and could be categories instead."""
+    return tuple(
+        place
+        for place, feature in enumerate(schema.features)
+        if feature.kind == "numeric"
+        and not isinstance(feature.part, int)
+        and pa.types.is_integer(feature_type(arrow_schema, feature, schema.layout == "nested"))
+    )
+
+
+class FewValues:
+    """Counts the different values of some features, and gives up on those that have more than a few."""
+
+    def __init__(self, places: Sequence[int]) -> None:
+        self._met: dict[int, set[float]] = {place: set() for place in places}
+
+    def update(self, values: NDArray[np.float32]) -> None:
+        """Add values, float32 (steps, features)."""
+        for place in list(self._met):
+            column = pa.array(np.ascontiguousarray(values[:, place]), from_pandas=True)
+            met = self._met[place]
+            met.update(pc.unique(column).drop_null().to_pylist())
+            if len(met) > _MAX_CODES:
+                del self._met[place]
+
+    def codes(self) -> dict[int, int]:
+        """Return the features that may be codes: place → different values."""
+        return {place: len(met) for place, met in self._met.items() if len(met) >= _MIN_CODES}
+
+
+def feature_type(arrow_schema: pa.Schema, feature: Feature, nested: bool) -> pa.DataType:
+    """Return the type of a feature's value in one step."""
+    kind = arrow_schema.field(feature.column).type
+    if nested:
+        kind = kind.value_type
+    if isinstance(feature.part, str):
+        return kind.field(feature.part).type
+    return kind.value_type if isinstance(feature.part, int) and is_list(kind) else kind
+
+
+def _name(feature: Feature) -> str:
+    return feature.column if isinstance(feature.part, int) else feature.name
+
+
+def _is_wide(kind: pa.DataType) -> bool:
+    types = pa.types
+    is_long = types.is_integer(kind) and kind.bit_width > 16
+    return bool(is_long or types.is_float64(kind) or types.is_decimal(kind))
+
+
+def _steps(column: pa.Array, feature: Feature, nested: bool) -> pa.Array:
+    steps = column.flatten() if nested else column
+    if isinstance(feature.part, int):
+        return steps.flatten()
+    return leaf(steps, feature.part)

@@ -1,0 +1,172 @@
+"""Which columns of a file a model takes, and why it leaves the others: the answer to "what did it learn from?"."""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from textwrap import wrap
+
+import pyarrow as pa
+
+from data.arrow import is_list, is_number, locate
+from data.candidates import is_value
+from data.pandas_index import index_columns
+from data.schema import SequenceSchema
+
+LINE_WIDTH = 100
+_MIN_RUN = 4
+_MAX_NAMES = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What became of each column.
+
+    Attributes:
+        numbers: Features, those made of times included, in model order.
+        categories: Categorical fields, in model order.
+        left_out: Column, or ``column.field`` of a struct that is taken in part, with the reason; in file order.
+    """
+
+    numbers: tuple[str, ...]
+    categories: tuple[str, ...]
+    left_out: tuple[tuple[str, str], ...]
+
+    def lines(self, max_names: int | None = _MAX_NAMES) -> list[str]:
+        """Return the selection as text of at most `LINE_WIDTH` characters a line, readable for hundreds of columns.
+
+        Args:
+            max_names: Most names in each group, a run of numbered names counting once; None lists all.
+        """
+        lines = [
+            *_listed(_counted(len(self.numbers), "feature"), self.numbers, max_names),
+            *_listed(_counted(len(self.categories), "categorical field"), self.categories, max_names),
+        ]
+        if self.left_out:
+            lines.append(f"{_counted(len(self.left_out), 'column')} left out:")
+        for reason in dict.fromkeys(reason for _, reason in self.left_out):
+            names = [name for name, its in self.left_out if its == reason]
+            lines += [f"  {line}" for line in _listed(reason, names, max_names, LINE_WIDTH - 2)]
+        return lines
+
+
+def select(
+    arrow_schema: pa.Schema,
+    schema: SequenceSchema,
+    *,
+    asked: Collection[str] = (),
+    label: str | None = None,
+    categories: bool = True,
+    unused: Collection[str] = (),
+) -> Selection:
+    """Return what `schema` takes of a file and why it leaves the rest.
+
+    Args:
+        arrow_schema: The file's columns.
+        schema: As detected, or as learned.
+        asked: What the user named with ``--features`` or ``--categorical``; empty where defaults were taken.
+        label: Column that is never a feature by default.
+        categories: Whether text is taken.
+        unused: Fields that were found and left out for what they hold, after the reason was given.
+    """
+    left_out = []
+    for field in arrow_schema:
+        for name, kind in _offered(field, schema):
+            if field.name == schema.id:
+                reason = "the id"
+            elif schema.time is not None and name in (schema.time, locate(arrow_schema, schema.time)[0]):
+                reason = "the time"
+            elif field.name == label:
+                reason = "the label"
+            elif name in unused:
+                reason = "too little to learn from, as noted above"
+            elif field.name in index_columns(arrow_schema):
+                reason = "an index of pandas"
+            elif asked:
+                reason = "not named in --features"
+            else:
+                reason = _unsuitable(kind, schema, categories)
+            left_out.append((name, reason))
+    fields = tuple(field.name for field in schema.categorical)
+    return Selection(schema.feature_names, fields, tuple(left_out))
+
+
+def _offered(field: pa.Field, schema: SequenceSchema) -> Iterator[tuple[str, pa.DataType]]:
+    """Yield the column, or the fields of its structs, that the schema does not take, with the type in a row."""
+    parts = {feature.part for feature in schema.numbers if feature.column == field.name}
+    parts |= {one.part for one in schema.categorical if one.column == field.name}
+    if not parts:
+        yield field.name, field.type
+    elif any(isinstance(part, str) for part in parts):
+        step = field.type.value_type
+        for inner in (step.field(place) for place in range(step.num_fields)):
+            if inner.name not in parts:
+                yield f"{field.name}.{inner.name}", pa.list_(inner.type)
+
+
+def _unsuitable(kind: pa.DataType, schema: SequenceSchema, categories: bool) -> str:
+    """Return why a column that nobody named is not taken."""
+    value = kind
+    if schema.layout == "nested":
+        if not is_list(kind):
+            return "one value per row, not per step" if is_value(kind) else f"{_short(kind)} in each row, not per step"
+        value = kind.value_type
+    elif is_list(kind):
+        return "a list in each row, which is one event"
+    if is_value(value) and not is_number(value) and not categories:
+        return "text; this model takes numbers"
+    where = "a list of " if schema.layout == "nested" else ""
+    return f"{where}{_short(value)}, neither numbers nor text"
+
+
+def _short(kind: pa.DataType) -> str:
+    if pa.types.is_map(kind):
+        return "map"
+    if pa.types.is_struct(kind):
+        return "struct"
+    return "list" if is_list(kind) else str(kind)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
+
+
+def _listed(title: str, names: Sequence[str], max_names: int | None, width: int = LINE_WIDTH) -> list[str]:
+    if not names:
+        return []
+    shown = _runs(names)
+    if max_names is not None and len(shown) > max_names:
+        more = sum(count for _, count in shown[max_names:])
+        shown = [*shown[:max_names], (f"and {more:,} more", more)]
+    # Spaces inside a name or a run must not break: a line of a log is searched for names.
+    words = [f"{name},".replace(" ", "\0") for name, _ in shown]
+    text = f"{title}: {' '.join(words)}"[:-1]
+    lines = wrap(text, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+    return [line.replace("\0", " ") for line in lines]
+
+
+def _runs(names: Sequence[str]) -> list[tuple[str, int]]:
+    """Return names with how many each stands for: ``f0 … f99`` for a run of names with consecutive numbers."""
+    found: list[tuple[str, int]] = []
+    place = 0
+    while place < len(names):
+        end = place + 1
+        while end < len(names) and _follows(names[end - 1], names[end]):
+            end += 1
+        if end - place >= _MIN_RUN:
+            found.append((f"{names[place]} … {names[end - 1]}", end - place))
+        else:
+            found += [(name, 1) for name in names[place:end]]
+        place = end
+    return found
+
+
+def _follows(name: str, following: str) -> bool:
+    before, after = _split(name), _split(following)
+    if before is None or after is None or before[0] != after[0]:
+        return False
+    # f08, f09, f10: padded numbers keep their width; f9, f10 do not have to.
+    return int(after[1]) == int(before[1]) + 1 and after[1] == str(int(before[1]) + 1).zfill(len(before[1]))
+
+
+def _split(name: str) -> tuple[str, str] | None:
+    digits = len(name) - len(name.rstrip("0123456789"))
+    return (name[:-digits], name[-digits:]) if 0 < digits < 10 else None

@@ -1,0 +1,213 @@
+"""A run directory keeps its old run until the new one is complete, and never loses a file of the user's."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from data.errors import BundleError, OutputError, QualityGateError
+from data.layout import PLOT_NAMES, RunLayout
+from data.lock import LOCK, hold_lock
+from seqembed_testing import seqembed
+from trainer.config import TrainJob
+from trainer.directory import RunDirectory
+from trainer.job import train
+from trainer.progress import Progress
+
+ROOT = Path(__file__).parents[2]
+
+
+class Killed(Exception):
+    """Stands for the end of a process."""
+
+
+class KillAtEpoch(Progress):
+    """Ends the training after its first epoch."""
+
+    def epoch_ends(self, record, best):
+        raise Killed
+
+
+@pytest.fixture
+def again(finished, tmp_path):
+    """Return a finished job and a copy of its run directory."""
+    job, run = finished
+    return job, RunLayout(Path(shutil.copytree(run, tmp_path / "run")))
+
+
+def changed(job, **options):
+    return TrainJob.from_options({**job.to_options(), **options})
+
+
+def contents(root):
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def embedding_dim(layout):
+    return json.loads(layout.contract.read_text())["embedding_dim"]
+
+
+def test_an_interrupted_overwrite_leaves_the_old_run_and_can_be_resumed(again):
+    job, layout = again
+    before, other = contents(layout.root), changed(job, embedding_dim=3, decoder="positional", reverse_target=False)
+    with pytest.raises(Killed):
+        train(other, layout.root, overwrite=True, progress=KillAtEpoch())
+    left = contents(layout.root)
+    assert {name: left[name] for name in before} == before, "the old run is whole"
+    assert any(name.startswith(".seqembed-replacement/checkpoints/ckpt-") for name in left)
+    with pytest.raises(OutputError, match="already holds a run.* --resume goes on with the interrupted --overwrite"):
+        train(other, layout.root)
+    train(other, layout.root, resume=True)
+    assert embedding_dim(layout) == 3
+    assert not [name for name in contents(layout.root) if name.startswith(".")]
+    assert json.loads(layout.history.read_text())["epochs"][0]["epoch"] == 1
+
+
+def test_the_next_overwrite_removes_what_an_interrupted_one_left(again):
+    job, layout = again
+    with pytest.raises(Killed):
+        train(changed(job, embedding_dim=3), layout.root, overwrite=True, progress=KillAtEpoch())
+    train(changed(job, embedding_dim=4, epochs=1), layout.root, overwrite=True)
+    assert embedding_dim(layout) == 4
+    names = contents(layout.root)
+    assert not [name for name in names if name.startswith(".")]
+    assert {name for name in names if name.startswith("checkpoints/ckpt-") and name.endswith(".index")} <= {
+        "checkpoints/ckpt-1.index",
+        "checkpoints/ckpt-2.index",
+    }, "those of the old run's three epochs are gone"
+
+
+def test_a_failed_overwrite_costs_nothing(again):
+    job, layout = again
+    before = contents(layout.root)
+    wild = changed(job, learning_rate=1e18, activation="relu", clip_norm=0.0, cell="gru", epochs=50)
+    with pytest.raises(QualityGateError):
+        train(wild, layout.root, overwrite=True)
+    left = contents(layout.root)
+    assert {name: left[name] for name in before} == before
+
+
+def test_files_of_the_user_stay_and_outputs_the_new_run_lacks_go(again):
+    job, layout = again
+    mine = {layout.root / "notes.txt", layout.plots / "mine.png", layout.checkpoints / "best-of-mine.h5"}
+    for path in mine:
+        path.write_text("mine")
+    train(changed(job, epochs=0, task="predict", decoder="repeat", reverse_target=False), layout.root, overwrite=True)
+    assert all(path.read_text() == "mine" for path in mine)
+    assert not layout.decoder.exists(), "a task that only predicts has no decoder"
+    assert not (layout.plots / "losses.png").exists(), "without epochs there is no picture of losses"
+
+
+@pytest.mark.parametrize("died_after", (0, 4, 16))
+def test_a_replacement_killed_while_files_move_is_finished_by_the_next_training(again, monkeypatch, died_after):
+    """The old run, the new one, or one that says it is unfinished: never a mixture that counts as finished."""
+    job, layout = again
+    other = changed(job, embedding_dim=3, epochs=1)
+    replace, moved = Path.replace, []
+
+    def replace_and_die(self, target):
+        if Path(target).is_relative_to(layout.root) and ".seqembed-replacement" not in str(target):
+            moved.append(target)
+            if len(moved) > died_after:
+                raise Killed
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace_and_die)
+    try:
+        train(other, layout.root, overwrite=True)
+    except Killed:
+        assert not layout.contract.exists()
+    monkeypatch.undo()
+    with pytest.raises(OutputError, match="already holds a run"):
+        train(other, layout.root)
+    assert embedding_dim(layout) == 3 and not [name for name in contents(layout.root) if name.startswith(".")]
+    assert train(other, layout.root, resume=True).already_finished
+
+
+@pytest.mark.parametrize("flags", [{}, {"overwrite": True}, {"resume": True}], ids=str)
+@pytest.mark.parametrize("name", ["config.toml", "history.json", "plots/losses.png", "checkpoints/checkpoint"])
+def test_files_of_the_same_names_that_no_training_wrote_are_never_replaced(job, tmp_path, name, flags):
+    theirs = tmp_path / "run" / name
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("mine")
+    with pytest.raises(OutputError, match=name):
+        train(job(), tmp_path / "run", **flags)
+    assert contents(tmp_path / "run") == {name: b"mine"}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_plots_of_the_user_without_a_run_are_kept(job, tmp_path, overwrite):
+    theirs = tmp_path / "run" / "plots" / "mine.png"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("mine")
+    train(job(epochs=1), tmp_path / "run", overwrite=overwrite)
+    assert theirs.read_text() == "mine"
+    assert {path.name for path in theirs.parent.iterdir()} == {"mine.png", *PLOT_NAMES}
+
+
+def test_a_second_training_into_a_directory_is_refused_and_names_the_first(data, again):
+    _, layout = again
+    with hold_lock(layout.root):
+        result = seqembed("train", data, "--out", layout.root, "--overwrite")
+    assert result.exit_code == 6, result.output
+    assert "another run is writing here (process" in result.output
+    assert not (layout.root / LOCK).exists()
+
+
+def test_sigterm_stops_a_training_and_leaves_the_old_run(again):
+    job, layout = again
+    before = contents(layout.root)
+    words = ["train", *job.data.inputs, "--out", str(layout.root), "--overwrite", "--epochs", "100000", "--patience"]
+    words += ["100000", "--objective", "reconstruct", "--features", "x,y", "--units", "4", "--progress", "none"]
+    process = subprocess.Popen([sys.executable, "-c", f"from runner.cli import main; main({words!r})"], cwd=ROOT)
+    staged = layout.root / ".seqembed-replacement" / "checkpoints"
+    while not list(staged.glob("ckpt-[3-9]*.index")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    second = seqembed("train", *job.data.inputs, "--out", layout.root, "--overwrite")
+    assert (second.exit_code, "another run is writing here" in second.output) == (6, True)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 143
+    left = contents(layout.root)
+    assert {name: left[name] for name in before} == before and LOCK not in left
+
+
+def test_a_directory_made_for_nothing_is_removed(tmp_path):
+    directory = RunDirectory(tmp_path / "a" / "b")
+    with pytest.raises(Killed), directory.hold():
+        assert (tmp_path / "a" / "b").is_dir()
+        raise Killed
+    assert not (tmp_path / "a").exists()
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def garble(path):
+    path.write_bytes(b"\xff\x00 garbage {" * 20)
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [cut, garble, empty, Path.unlink], ids=lambda damage: damage.__name__)
+@pytest.mark.parametrize("pattern", ["*.data*", "*.index", "checkpoint"])
+def test_damaged_checkpoints_are_named_with_a_remedy(again, damage, pattern):
+    job, layout = again
+    layout.contract.unlink()  # as after a kill: nothing may start from scratch without a word
+    for path in layout.checkpoints.glob(pattern):
+        damage(path)
+    if pattern == "checkpoint" and damage is Path.unlink:
+        assert train(changed(job, epochs=4), layout.root, resume=True).history["best_epoch"], "the newest is found"
+        return
+    before = contents(layout.root)
+    with pytest.raises(BundleError, match=r"checkpoint.* Train anew with --overwrite, or into another --out"):
+        train(job, layout.root, resume=True)
+    assert contents(layout.root) == before

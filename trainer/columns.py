@@ -1,0 +1,74 @@
+"""Which columns a training takes: found, checked and printed before TensorFlow is loaded."""
+
+from dataclasses import dataclass
+
+from data.detect import detect_schema
+from data.hints import merged_by_float32
+from data.inputs import InputFile
+from data.learn import learn_vocabularies
+from data.listing import resolve_inputs
+from data.peek import first_with_rows
+from data.schema import SequenceSchema
+from data.selection import select
+from trainer.config import TrainJob
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingColumns:
+    """The input of a training, as far as footers and the start of a file show it.
+
+    Attributes:
+        files: All input files.
+        example: The first of them that has rows.
+        schema: Which columns make a sequence, without vocabularies.
+        merged: Features that float32 cannot hold apart → different values as stored, and as float32.
+    """
+
+    files: tuple[InputFile, ...]
+    example: InputFile
+    schema: SequenceSchema
+    merged: dict[str, tuple[int, int]]
+
+    def learn(self, job: TrainJob) -> tuple[SequenceSchema, list[str]]:
+        """Return the schema with its vocabularies, and what there is to say about all columns, a line each.
+
+        Raises:
+            InputError: A file cannot be read, or no column is left to learn from.
+        """
+        data = job.data
+        named = (*data.features, *data.categorical)
+        schema, notes = learn_vocabularies(
+            self.files, self.schema, min_count=data.min_count, max_vocabulary=data.max_vocabulary, named=named
+        )
+        kept = {field.name for field in schema.categorical}
+        selection = select(
+            self.example.open().schema_arrow,
+            schema,
+            asked=data.features,
+            label=data.label,
+            unused=[field.name for field in self.schema.categorical if field.name not in kept],
+        )
+        return schema, [*notes, *selection.lines()]
+
+
+def find_columns(job: TrainJob) -> TrainingColumns:
+    """Find the input files and the columns to train on.
+
+    Raises:
+        InputError: An input or a column is missing or of a wrong type, or the layout is ambiguous.
+        UsageError: Options contradict each other.
+    """
+    data = job.data
+    files = resolve_inputs(data.inputs)
+    schema = detect_schema(
+        files,
+        id_column=data.id,
+        features=data.features,
+        layout=data.layout,
+        time_column=data.time,
+        exclude=() if data.label is None else (data.label,),
+        categorical=data.categorical,
+        time_features=data.time_features,
+    )
+    example = first_with_rows(files)
+    return TrainingColumns(files, example, schema, merged_by_float32(example, schema))
