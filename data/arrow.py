@@ -41,6 +41,11 @@ def to_float32(values: pa.Array) -> NDArray[np.float32]:
     return array
 
 
+def as_lists(column: pa.Array) -> pa.Array:
+    """Return a column of lists as it is, and one of Arrow's null type as null lists."""
+    return pa.nulls(len(column), pa.list_(pa.null())) if pa.types.is_null(column.type) else column
+
+
 def locate(arrow_schema: pa.Schema, name: str) -> tuple[str, str | None]:
     """Return the top-level column and, for ``column.field`` of a list of structs, the field that `name` means."""
     column, dot, part = name.rpartition(".")
@@ -50,8 +55,8 @@ def locate(arrow_schema: pa.Schema, name: str) -> tuple[str, str | None]:
 
 
 def leaf(steps: pa.Array, part: str | None) -> pa.Array:
-    """Return the values of steps, or of one field where steps are structs."""
-    return steps if part is None else pc.struct_field(steps, part)
+    """Return the values of steps, or of one field where steps are structs; of steps that are all null, nulls."""
+    return steps if part is None or pa.types.is_null(steps.type) else pc.struct_field(steps, part)
 
 
 def plain_values(values: pa.Array, *, dictionaries: bool = False) -> pa.Array:
@@ -113,6 +118,32 @@ def plain_type(kind: pa.DataType, *, dictionaries: bool = False) -> pa.DataType:
         storage = plain_type(kind.storage_type, dictionaries=dictionaries)
         return kind if storage == kind.storage_type else storage
     return kind
+
+
+def is_storable(kind: pa.DataType) -> bool:
+    """Whether a column of this type can be an id or be carried along: Arrow can take it, and Parquet can hold it.
+
+    All that Parquet holds can, but views of text or bytes inside views of lists, which pyarrow can neither cast nor
+    write in slices.
+    """
+    return _is_plain(plain_type(kind))
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    types = pa.types
+    if isinstance(kind, pa.BaseExtensionType):
+        return _is_plain(kind.storage_type)
+    if types.is_nested(kind):
+        return not types.is_union(kind) and all(_is_plain(kind.field(place).type) for place in range(kind.num_fields))
+    return not (types.is_string_view(kind) or types.is_binary_view(kind) or types.is_interval(kind))
+
+
+def plain_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return a record batch whose columns Arrow can take and filter; dictionaries stay as they are."""
+    if all(plain_type(field.type, dictionaries=True) == field.type for field in batch.schema):
+        return batch
+    columns = [plain_values(column, dictionaries=True) for column in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
 def only_batch(batches: list[pa.RecordBatch]) -> pa.RecordBatch:

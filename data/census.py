@@ -1,15 +1,16 @@
 """Find ids that stand in several places, in memory that does not grow with the data.
 
 In the events layout an id whose events lie in several files would get one vector for each file, none of them of its
-whole history. In the nested layout two rows may share an id; they are counted and reported.
+whole history: that is refused. In the nested layout two rows may share an id; they are counted and reported.
 
-Every id is hashed; what is kept is the ids whose hash lies below a bound, which is halved whenever too many are kept.
-So each id that is kept was seen in every place it stands in: sharing among those is exact, and as the hash has nothing
-to do with the data they are a fair sample of all. While no more than the capacity come, they are all.
+Every id is hashed. Kept are the ids whose hash lies below a bound, which is halved whenever too many are kept: so
+each id that is kept was looked for in every place, and as the hash has nothing to do with the data, those kept are a
+fair sample of all. While no more ids come than the capacity, none is left out and all counts are exact.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
 import numpy as np
 import pyarrow as pa
@@ -18,13 +19,14 @@ from numpy.typing import NDArray
 from data.errors import InputError
 from data.hashing import hash_ids
 from data.ids import id_text, is_null_id, same_as_previous
-from data.inputs import InputFile, is_local
+from data.inputs import InputFile
 from data.reader import record_batches
 from data.schema import SequenceSchema
 
-EVENTS_CAPACITY = 1 << 21
+FILES_CAPACITY = 1 << 21
 ROWS_CAPACITY = 1 << 18
-_SHOWN_FILES = 3
+_MAX_LISTED = 3
+_NO_HASHES: NDArray[np.uint64] = np.empty(0, np.uint64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,95 +34,112 @@ class SharedIds:
     """Ids that stand in several places.
 
     Attributes:
-        num_shared: How many; an estimate where `share_seen` is below 1.
+        num_shared: How many; an estimate where `is_exact` is false.
         num_ids: Different ids in all; likewise.
-        share_seen: Share of the ids that were kept.
+        is_exact: Whether every id was kept.
     """
 
     num_shared: int
     num_ids: int
-    share_seen: float
+    is_exact: bool = True
 
-    @property
-    def text(self) -> str:
-        """The counts in words."""
-        about = "" if self.share_seen == 1 else "about "
+    def __str__(self) -> str:
+        """Return the counts in words."""
+        about = "" if self.is_exact else "about "
         share = self.num_shared / max(1, self.num_ids)
         return f"{about}{self.num_shared:,} of {self.num_ids:,} ids ({share:.1%})"
 
 
 class IdCensus:
-    """Counts different ids, and those that come again.
-
-    Args:
-        capacity: Most ids kept, 8 bytes each; twice as many for a moment.
-    """
+    """Counts different ids and those met in more than one place; a place is a row, or a file."""
 
     def __init__(self, capacity: int = ROWS_CAPACITY) -> None:
-        """Begin with nothing."""
+        """Keep up to `capacity` ids, 12 bytes each, and half as many that wait to be sorted in."""
         self._capacity = capacity
         self._halvings = 0
-        self._kept = np.empty(0, np.uint64)  # sorted, each once
-        self._shared = np.empty(0, np.uint64)  # likewise, among the kept
+        self._hashes = _NO_HASHES  # sorted, each once
+        self._places = np.empty(0, np.int32)  # of each, the place it was met in first
+        self._shared = _NO_HASHES  # sorted, each once, among those kept
         self._waiting: list[NDArray[np.uint64]] = []
         self._num_waiting = 0
 
-    def add(self, hashes: NDArray[np.uint64]) -> None:
-        """Add the hashes of ids, uint64 (n), by `hash_ids`: each stands for a place of its own."""
+    def add_rows(self, hashes: NDArray[np.uint64]) -> None:
+        """Add ids by their hashes, uint64 (n), each in a place of its own."""
+        self._wait(hashes)
+        if self._num_waiting >= self._capacity // 2:
+            self._sort_in(place=0, rows_are_places=True)
+
+    def first_place(self, hashes: NDArray[np.uint64]) -> NDArray[np.int32]:
+        """Return where each id, uint64 (n), was met first, int32 (n); -1 where it was not met, or is not kept."""
+        if not len(self._hashes):
+            return np.full(len(hashes), -1, np.int32)
+        found = np.minimum(np.searchsorted(self._hashes, hashes), len(self._hashes) - 1)
+        return np.where(self._hashes[found] == hashes, self._places[found], np.int32(-1))
+
+    def add_to_place(self, hashes: NDArray[np.uint64]) -> None:
+        """Add ids, uint64 (n), that stand in one place, which `end_place` closes; there none counts twice."""
+        self._wait(hashes)
+        while self._num_waiting > self._capacity:
+            held = np.unique(np.concatenate(self._waiting))
+            if len(held) > self._capacity:
+                self._halve()
+                held = self._sampled(held)
+            self._waiting, self._num_waiting = [held], len(held)
+
+    def end_place(self, place: int) -> None:
+        """Close a place that ids were added to."""
+        self._sort_in(place, rows_are_places=False)
+
+    def result(self) -> SharedIds:
+        """Return what was found in the places so far."""
+        if self._waiting:
+            self._sort_in(place=0, rows_are_places=True)
+        factor = 1 << self._halvings
+        return SharedIds(len(self._shared) * factor, len(self._hashes) * factor, self._halvings == 0)
+
+    def _wait(self, hashes: NDArray[np.uint64]) -> None:
         kept = self._sampled(hashes)
         self._waiting.append(kept)
         self._num_waiting += len(kept)
-        if self._num_waiting >= self._capacity // 2:
-            self._merge()
 
-    def add_place(self, hashes: NDArray[np.uint64]) -> None:
-        """Add the hashes of ids, uint64 (n), that all stand in one place, such as a file: there none counts twice."""
-        self._merge()
-        self._waiting, self._num_waiting = [np.unique(self._sampled(hashes))], len(hashes)
-        self._merge()
+    def _sort_in(self, place: int, *, rows_are_places: bool) -> None:
+        new, counts = np.unique(np.concatenate([_NO_HASHES, *self._waiting]), return_counts=True)
+        self._waiting, self._num_waiting = [], 0
+        known = self.first_place(new) >= 0
+        again = known | (counts > 1) if rows_are_places else known
+        self._shared = np.union1d(self._shared, new[again])
+        new = new[~known]
+        at = np.searchsorted(self._hashes, new)
+        self._hashes = np.insert(self._hashes, at, new)
+        self._places = np.insert(self._places, at, np.int32(place))
+        while len(self._hashes) > self._capacity:
+            self._halve()
 
-    def met(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Return which hashes, uint64 (n), were added before, as far as they are kept: bool (n)."""
-        self._merge()
-        if not len(self._kept):
-            return np.zeros(len(hashes), dtype=bool)
-        places = np.minimum(np.searchsorted(self._kept, hashes), len(self._kept) - 1)
-        found: NDArray[np.bool_] = self._kept[places] == hashes
-        return found
-
-    def result(self) -> SharedIds:
-        """Return what was found so far."""
-        self._merge()
-        factor = 1 << self._halvings
-        return SharedIds(len(self._shared) * factor, len(self._kept) * factor, 1 / factor)
+    def _halve(self) -> None:
+        self._halvings += 1
+        kept = self._is_sampled(self._hashes)
+        self._hashes, self._places = self._hashes[kept], self._places[kept]
+        self._shared = self._sampled(self._shared)
 
     def _sampled(self, hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        return hashes if not self._halvings else hashes[hashes >> np.uint64(64 - self._halvings) == 0]
+        return hashes[self._is_sampled(hashes)] if self._halvings else hashes
 
-    def _merge(self) -> None:
-        if not self._waiting:
-            return
-        merged = np.sort(np.concatenate([self._kept, *self._waiting]), kind="stable")
-        again = merged[1:][merged[1:] == merged[:-1]]
-        self._shared = np.unique(np.concatenate([self._shared, again]))
-        self._kept = merged[np.concatenate([[True], merged[1:] != merged[:-1]])] if len(merged) else merged
-        self._waiting, self._num_waiting = [], 0
-        while len(self._kept) > self._capacity:
-            self._halvings += 1
-            self._kept, self._shared = self._sampled(self._kept), self._sampled(self._shared)
+    def _is_sampled(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        sampled: NDArray[np.bool_] = hashes >> np.uint64(64 - self._halvings) == 0
+        return sampled
 
 
 def refuse_ids_in_several_files(
-    files: Sequence[InputFile], schema: SequenceSchema, capacity: int = EVENTS_CAPACITY
+    files: Sequence[InputFile], schema: SequenceSchema, capacity: int = FILES_CAPACITY
 ) -> None:
     """Refuse events whose ids lie in several files; nested rows and single files pass without being read.
 
     Only the id column is read.
 
     Args:
-        files: All files of the input.
+        files: All files of the input, columns checked.
         schema: Which column is the id.
-        capacity: See `IdCensus`.
+        capacity: Ids kept, see `IdCensus`.
 
     Raises:
         InputError: Names an id, two files that hold it, how many ids are concerned, and the remedy.
@@ -128,30 +147,59 @@ def refuse_ids_in_several_files(
     if schema.layout != "events" or len(files) < 2:
         return
     census = IdCensus(capacity)
-    of_file: list[NDArray[np.uint64]] = []  # a sample of each file's ids, to name the first file of a shared one
-    found: tuple[str, np.uint64, InputFile] | None = None
-    for file in files:
-        mine: list[NDArray[np.uint64]] = []
-        for ids in _first_ids(file, schema):
+    example: tuple[str | None, str, str] | None = None
+    for place, file in enumerate(files):
+        for ids in _ids_of_runs(file, schema):
             hashes = hash_ids(ids)
-            if found is None and (met := census.met(hashes)).any():
-                place = int(np.argmax(met))
-                found = str(id_text(ids[place])), hashes[place], file
-            mine.append(hashes)
-        hashes = np.concatenate(mine) if mine else np.empty(0, np.uint64)
-        census.add_place(hashes)
-        if found is None:
-            of_file.append(np.sort(census.kept(hashes)))
-    if found is None:
-        return
-    text, value, second = found
-    first = next(file for file, hashes in zip(files, of_file, strict=False) if value in hashes)
-    raise InputError(
-        f"{second.name}: the events of {schema.id} = {text!r} lie in {first.name}, too; {census.result().text} have "
-        f"events in more than one of {len(files):,} files, and each would get one vector for each file. Bring the "
-        f"events of an id together first, e.g. in DuckDB: {duckdb_line(files, schema)}"
+            first = census.first_place(hashes)
+            if example is None and (first >= 0).any():
+                row = int(np.argmax(first >= 0))
+                example = id_text(ids[row]), files[int(first[row])].name, file.name
+            census.add_to_place(hashes)
+        census.end_place(place)
+    if example is not None:
+        text, first_name, second_name = example
+        raise InputError(
+            f"{second_name}: the events of {schema.id} = {text!r} lie in {first_name}, too. {census.result()} have "
+            f"events in more than one of {len(files):,} files; each would get one vector per file. "
+            f"Bring the events of an id together first, for example with DuckDB: {duckdb_line(files, schema)}"
+        )
+
+
+def _ids_of_runs(file: InputFile, schema: SequenceSchema) -> Iterator[pa.Array]:
+    """Yield the ids of a file, one for each run of equal ids, without nulls."""
+    wanted = replace(schema, features=(), categorical=(), time=None, time_zone=None)
+    for batch in record_batches(file, file.open(), wanted):
+        ids = batch.column(schema.id)
+        if len(ids):
+            starts = np.concatenate([[True], ~same_as_previous(ids)]) & ~is_null_id(ids)
+            yield ids.filter(pa.array(starts)) if not starts.all() else ids
+
+
+def duckdb_line(files: Sequence[InputFile], schema: SequenceSchema) -> str:
+    """Return SQL for DuckDB that writes the events of `files` into one file, those of an id together and in order."""
+    root = files[0].root
+    if len(files) > _MAX_LISTED and all(file.recursive and file.root == root for file in files):
+        suffix = PurePosixPath(files[0].name).suffix
+        sources = _text(f"{_parent(files[0])}/**/*{suffix}")
+    else:
+        sources = "[" + ", ".join(_text(file.location) for file in files) + "]"
+    order = [_name(schema.id), *([_name(schema.time)] if schema.time is not None else [])]
+    options = "union_by_name = true, hive_partitioning = false, filename = true, file_row_number = true"
+    return (
+        f"COPY (SELECT * EXCLUDE (filename, file_row_number) FROM read_parquet({sources}, {options}) "
+        f"ORDER BY {', '.join(order)}, filename, file_row_number) TO 'grouped.parquet' (FORMAT parquet);"
     )
 
 
-def _first_ids(file: InputFile, schema: SequenceSchema) -> "Sequence[pa.Array]":
-    raise NotImplementedError
+def _parent(file: InputFile) -> str:
+    """Return the location of the directory that was given as the input of a file."""
+    return file.location.removesuffix("/" + file.path[len(file.root.rstrip("/")) + 1 :])
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _name(column: str) -> str:
+    return '"' + column.replace('"', '""') + '"'

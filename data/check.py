@@ -5,7 +5,7 @@ from typing import NoReturn
 
 import pyarrow as pa
 
-from data.arrow import is_list, is_number, is_number_or_null, is_string, locate
+from data.arrow import is_list, is_number, is_number_or_null, is_storable, is_string, locate
 from data.errors import InputError
 from data.inputs import InputFile
 from data.schema import CategoricalField, Layout, SequenceSchema
@@ -22,8 +22,11 @@ def check_schema(
     keep: Sequence[str] = (),
     *,
     trained: bool = False,
+    num_rows: int | None = None,
 ) -> None:
     """Hold a file's columns against the schema a model needs; the order of columns does not matter.
+
+    A column of Arrow's null type holds nothing but nulls and fits everywhere: its sequences are null.
 
     Args:
         file: For messages.
@@ -31,12 +34,18 @@ def check_schema(
         schema: What is needed.
         keep: More columns that are needed, or hive keys of the path.
         trained: Whether the schema is that of a trained model, so that no option can name other columns.
+        num_rows: Of the file, where known. Without rows only the names count: the types of an empty table are a guess
+            of its writer (pandas writes empty lists as double, string or null).
 
     Raises:
         InputError: A column is missing, of a wrong type or of another width; the message names file, column, what was
             found, what was expected, and the remedy.
     """
-    require_column(file, arrow_schema, schema.id, "id", trained=trained)
+    if num_rows == 0:
+        _require_names(file, arrow_schema, schema, keep, trained=trained)
+        return
+    kind = require_column(file, arrow_schema, schema.id, "id", trained=trained).type
+    _check_storable(file, schema.id, kind, "an id: numbers, text, bytes, times, or structs and lists of those")
     if schema.time is not None:
         require_column(file, arrow_schema, locate(arrow_schema, schema.time)[0], "time", trained=trained)
         _check_time(file, arrow_schema, schema, schema.time)
@@ -49,12 +58,33 @@ def check_schema(
         _check_field(file, arrow_schema, field, schema.layout)
     for column in keep:
         if column not in file.partitions:
+            kind = require_column(file, arrow_schema, column, "kept").type
+            _check_storable(file, column, kind, "a column that can be carried along")
+
+
+def _require_names(
+    file: InputFile, arrow_schema: pa.Schema, schema: SequenceSchema, keep: Sequence[str], *, trained: bool
+) -> None:
+    require_column(file, arrow_schema, schema.id, "id", trained=trained)
+    if schema.time is not None:
+        require_column(file, arrow_schema, locate(arrow_schema, schema.time)[0], "time", trained=trained)
+    for column in schema.feature_columns:
+        require_column(file, arrow_schema, column, "feature", trained=trained)
+    for column in keep:
+        if column not in file.partitions:
             require_column(file, arrow_schema, column, "kept")
+
+
+def _check_storable(file: InputFile, column: str, kind: pa.DataType, expected: str) -> None:
+    if not is_storable(kind):
+        refuse_column(file, column, kind, expected, "Cast views inside it to string or binary")
 
 
 def _check_time(file: InputFile, arrow_schema: pa.Schema, schema: SequenceSchema, name: str) -> None:
     kind = arrow_schema.field(locate(arrow_schema, name)[0]).type
     step = time_type(arrow_schema, name, schema.layout)
+    if step is not None and pa.types.is_null(step):
+        return
     if step is None or not (pa.types.is_temporal(step) or is_number(step)) or pa.types.is_interval(step):
         where = "in each row" if schema.layout == "events" else "in each step of its lists (nested layout)"
         refuse_column(file, name, kind, f"a timestamp or a number {where}", "Cast it to a timestamp")
@@ -117,11 +147,11 @@ def time_type(arrow_schema: pa.Schema, name: str, layout: Layout) -> pa.DataType
 
 
 def _step(kind: pa.DataType, part: str | None, layout: Layout) -> pa.DataType | None:
-    if layout == "nested":
+    if layout == "nested" and not pa.types.is_null(kind):
         if not is_list(kind):
             return None
         kind = kind.value_type
-    if part is None:
+    if part is None or pa.types.is_null(kind):
         return kind
     if not pa.types.is_struct(kind) or kind.get_field_index(part) < 0:
         return None
@@ -137,6 +167,8 @@ def _check_column(
                 file, column, kind, "a number in each row (events layout)", "Cast it, or train on other features"
             )
         return
+    if pa.types.is_null(kind):
+        return
     if not is_list(kind):
         refuse_column(
             file,
@@ -146,8 +178,10 @@ def _check_column(
             "Gather each sequence into one row, or train on events",
         )
     step = kind.value_type
+    if pa.types.is_null(step):
+        return
     if parts == [None]:
-        if not is_number_or_null(step):
+        if not is_number(step):
             refuse_column(file, column, kind, "a list of numbers", "Cast it, or train on other features")
     elif isinstance(parts[0], int):
         if not (is_list(step) and is_number_or_null(step.value_type)):

@@ -20,10 +20,18 @@ from data.schema import SequenceSchema
 from data.sequences import LengthPolicy
 
 CONTRACT_KEY = "seqembed.contract"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: a bundle carries a digest over contract and graph
+# Run directories keep contracts of their time: training again because of a new format would cost days.
+_READABLE_VERSIONS = (1, 2)
 DEFAULT_BATCH_SIZE = 48
 PRECISIONS = ("fp32", "int8")
-# What reading odd JSON can raise: a number too large to convert is an OverflowError, deep nesting a RecursionError.
+# Most a parity or golden tolerance may be. float16, the coarsest type that vectors are written in, rounds at 5e-4 of a
+# number: what is beyond twice that is another vector, and no rounding of this one.
+MAX_TOLERANCE = 1e-3
+# The same for int8, as a share of a vector's usual length. A mean cosine of 0.999, the gate's least, is a distance of
+# 0.045; three times that as margin for other hosts, and twice as much for the worst of the few golden sequences.
+MAX_GOLDEN_TOLERANCE = 0.27
+# What reading malformed JSON can raise: too large a number is an OverflowError, deep nesting a RecursionError.
 _ODD = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 
 
@@ -208,19 +216,19 @@ class ModelContract:
         Raises:
             BundleError: The text is no contract, or one of another format version.
         """
+        return cls.from_value(load_contract(text, source), source)
+
+    @classmethod
+    def from_value(cls, value: Mapping[str, Any], source: str) -> Self:
+        """Rebuild from what `load_contract` returns.
+
+        Raises:
+            BundleError: A part is missing or malformed.
+        """
         try:
-            value = json.loads(text)
-            version = value["format_version"]
-            if version != FORMAT_VERSION:
-                raise BundleError(
-                    f"{source}: contract format {version!r}; this seqembed reads format {FORMAT_VERSION}. "
-                    "Install the seqembed version that made the file, or export the model again."
-                )
             return cls._from_value(value)
         except _ODD as error:
-            raise BundleError(
-                f"{source}: the seqembed contract is damaged ({type(error).__name__}: {error}). Export the model again."
-            ) from error
+            raise _damaged(error, source) from error
 
     @classmethod
     def _from_value(cls, value: Mapping[str, Any]) -> Self:
@@ -251,3 +259,33 @@ class ModelContract:
             golden=tuple(GoldenSequence.from_json(sequence) for sequence in value["golden"]),
             parts=tuple(map(EmbeddingPart.from_json, value.get("parts", ()))),
         )
+
+
+def load_contract(text: str, source: str) -> dict[str, Any]:
+    """Return the fields of a contract's JSON, of a format version that can be read.
+
+    Args:
+        text: JSON.
+        source: Where it came from, for messages.
+
+    Raises:
+        BundleError: The text is no contract, or one of another format version.
+    """
+    try:
+        value: dict[str, Any] = json.loads(text)
+        version = value["format_version"]
+    except _ODD as error:
+        raise _damaged(error, source) from error
+    if version not in _READABLE_VERSIONS or isinstance(version, bool):
+        raise BundleError(
+            f"{source}: contract format {version!r}; this seqembed reads format "
+            f"{' and '.join(map(str, _READABLE_VERSIONS))}. Install the seqembed version that made the file, or export "
+            "the model again."
+        )
+    return value
+
+
+def _damaged(error: Exception, source: str) -> BundleError:
+    return BundleError(
+        f"{source}: the seqembed contract is damaged ({type(error).__name__}: {error}). Export the model again."
+    )

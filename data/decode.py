@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from data.arrow import is_list, leaf, locate, plain_values, to_float32
+from data.arrow import as_lists, is_list, leaf, locate, plain_values, to_float32
+from data.ids import id_text, is_null_id
 from data.schema import Feature, SequenceSchema
 from data.sequences import BadRow, LengthPolicy, SequenceBlock
 from data.steps import Steps, in_time_order, read_categories
@@ -30,8 +31,9 @@ def decode_nested(
     """
     time = None if schema.time is None else locate(batch.schema, schema.time)
     names = [*schema.feature_columns, *([] if time is None else [time[0]])]
-    columns = {name: batch.column(name) for name in dict.fromkeys(names)}
-    reasons = _null_ids(batch.column(schema.id)) | _ragged(columns)
+    columns = {name: as_lists(batch.column(name)) for name in dict.fromkeys(names)}
+    ids = plain_values(batch.column(schema.id))
+    reasons = null_ids(ids) | _ragged(columns)
     num_rows = batch.num_rows
     good = np.ones(num_rows, dtype=bool)
     good[list(reasons)] = False
@@ -56,7 +58,7 @@ def decode_nested(
         schema,
         lengths,
         bad_steps,
-        batch.column(schema.id),
+        ids,
         kept,
         reasons,
         policy,
@@ -81,6 +83,7 @@ def finish_block(
     policy: LengthPolicy,
     file_rows: NDArray[np.int64],
     raw: Callable[[int], pa.RecordBatch],
+    input_rows: NDArray[np.int64] | None = None,
 ) -> SequenceBlock:
     """Take out bad sequences, apply the length policy, make features of times, and put the block together.
 
@@ -95,6 +98,7 @@ def finish_block(
         policy: What happens to long sequences.
         file_rows: int64 (sequences), position of each sequence's (first) row in its file.
         raw: Returns a bad sequence's columns as one row, by place in the block.
+        input_rows: int64 (sequences), rows of the file that each stands for; None is one each.
     """
     offsets = to_offsets(lengths)
     reasons = dict(reasons)
@@ -122,11 +126,12 @@ def finish_block(
         ids=ids,
         kept=kept,
         bad=tuple(
-            (place, BadRow(int(file_rows[place]), _text(ids[place]), reasons[place], raw(place)))
+            (place, BadRow(int(file_rows[place]), id_text(ids[place]), reasons[place], raw(place)))
             for place in sorted(reasons)
         ),
         num_truncated=num_truncated,
         categories=steps.categories,
+        input_rows=np.ones(len(lengths), dtype=np.int64) if input_rows is None else input_rows,
     )
 
 
@@ -148,14 +153,12 @@ def to_offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     return offsets
 
 
-def _text(value: pa.Scalar) -> str | None:
-    return None if value.as_py() is None else str(value.as_py())
-
-
-def _null_ids(ids: pa.Array) -> Reasons:
-    if not ids.null_count:
-        return {}
-    return dict.fromkeys(np.flatnonzero(pc.is_null(ids).to_numpy(zero_copy_only=False)).tolist(), "the id is null")
+def null_ids(ids: pa.Array) -> Reasons:
+    """Return the ids that are no ids, null or NaN, each with the reason to give."""
+    return {
+        place: "the id is NaN" if ids[place].is_valid else "the id is null"
+        for place in np.flatnonzero(is_null_id(ids)).tolist()
+    }
 
 
 def _list_lengths(column: pa.Array) -> NDArray[np.int64]:
@@ -190,7 +193,9 @@ def _values(
 
 def _fill(out: NDArray[np.float32], steps: pa.Array, parts: Sequence[Feature]) -> dict[str, NDArray[np.bool_]]:
     """Write one column's steps into `out` (steps, parts); return the steps of a wrong width."""
-    if pa.types.is_struct(steps.type):
+    if pa.types.is_null(steps.type):
+        out[:] = np.nan
+    elif pa.types.is_struct(steps.type):
         for place, part in enumerate(parts):
             out[:, place] = to_float32(pc.struct_field(steps, part.part))
     elif is_list(steps.type):

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from data.arrow import only_batch, plain_values, to_float32
-from data.decode import Reasons, finish_block, infinite_steps
+from data.decode import finish_block, infinite_steps, null_ids
 from data.errors import InputError
 from data.hashing import SeenIds, hash_ids
+from data.ids import equal_values, id_text, is_null_id, same_as_previous
 from data.schema import SequenceSchema
 from data.sequences import LengthPolicy, SequenceBlock
 from data.steps import Steps, in_time_order, read_categories
@@ -56,16 +56,12 @@ def decode_events(
 
 def _run_starts(ids: pa.Array) -> NDArray[np.int64]:
     """Return where a run of equal ids begins, int64 (runs); null ids stand together."""
-    changed = pc.fill_null(pc.not_equal(ids[1:], ids[:-1]), False).to_numpy(zero_copy_only=False)
-    if ids.null_count:
-        null = pc.is_null(ids).to_numpy(zero_copy_only=False)
-        changed = changed | (null[1:] != null[:-1])
-    return np.concatenate([[0], np.flatnonzero(changed) + 1]).astype(np.int64)
+    return np.concatenate([[0], np.flatnonzero(~same_as_previous(ids)) + 1]).astype(np.int64)
 
 
 def _same_id(before: pa.RecordBatch, after: pa.RecordBatch, column: str) -> bool:
-    last, first = before.column(column)[before.num_rows - 1], after.column(column)[0]
-    return bool(last.equals(first))
+    last, first = before.column(column)[-1:], after.column(column)[:1]
+    return bool(equal_values(plain_values(last), plain_values(first))[0])
 
 
 def _sequences(
@@ -80,11 +76,8 @@ def _sequences(
     all_ids = events.column(schema.id)
     starts = _run_starts(all_ids)
     lengths = np.diff(np.append(starts, events.num_rows))
-    ids = all_ids.take(pa.array(starts))
+    ids = plain_values(all_ids.take(pa.array(starts)))
     _refuse_scattered(ids, seen, name, schema.id, first_row + starts)
-    reasons: Reasons = {}
-    for place in np.flatnonzero(pc.is_null(ids).to_numpy(zero_copy_only=False)).tolist():
-        reasons[place] = "the id is null"
     values = np.empty((events.num_rows, schema.num_features), dtype=np.float32)
     for place, feature in enumerate(schema.numbers):
         values[:, place] = to_float32(events.column(feature.column))
@@ -102,11 +95,12 @@ def _sequences(
         lengths,
         bad_steps | infinite_steps(steps.values[:, : len(schema.numbers)]),
         ids,
-        {column: events.column(column).take(newest) for column in kept},
-        reasons,
+        {column: plain_values(events.column(column).take(newest)) for column in kept},
+        null_ids(ids),
         policy,
         first_row + starts,
         lambda place: _as_one_row(events.slice(int(starts[place]), int(lengths[place]))),
+        lengths,
     )
 
 
@@ -118,11 +112,11 @@ def _as_one_row(events: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _refuse_scattered(ids: pa.Array, seen: SeenIds, name: str, column: str, rows: NDArray[np.int64]) -> None:
-    known = np.flatnonzero(pc.is_valid(ids).to_numpy(zero_copy_only=False))
+    known = np.flatnonzero(~is_null_id(ids))
     again = seen.add(hash_ids(ids.take(pa.array(known))))
     if again is not None:
         place = int(known[again])
         raise InputError(
-            f"{name}: row {rows[place]}: the events of {column} = {ids[place].as_py()!r} do not stand together: it was "
-            f"met before with other ids between. Sort the file by '{column}' (and by time), then run again."
+            f"{name}: row {rows[place]}: the events of {column} = {id_text(ids[place])!r} do not stand together: "
+            f"it was met before with other ids between. Sort the file by '{column}' (and by time), then run again."
         )

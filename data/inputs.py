@@ -15,6 +15,7 @@ from pyarrow import fs
 
 from data.errors import BadFileError, InputError
 from data.host import raise_host_fault
+from data.int96 import int96_unit
 from data.secrets import without_secrets
 
 PARQUET_SUFFIXES = (".parquet", ".parq", ".pq")
@@ -65,14 +66,18 @@ class InputFile:
         try:
             source = self.filesystem.open_input_file(self.path)
             # Where a writer put checksums on its pages, bit rot is found; without them a codec may still notice.
-            return pq.ParquetFile(
-                source,
-                metadata=None if opened is None else opened.metadata,
-                read_dictionary=list(dictionaries) or None,
-                buffer_size=_READ_BUFFER_BYTES,
-                pre_buffer=False,
-                page_checksum_verification=True,
-            )
+            options = {
+                "read_dictionary": list(dictionaries) or None,
+                "buffer_size": _READ_BUFFER_BYTES,
+                "pre_buffer": False,
+                "page_checksum_verification": True,
+            }
+            metadata = None if opened is None else opened.metadata
+            parquet = pq.ParquetFile(source, metadata=metadata, coerce_int96_timestamp_unit="us", **options)
+            if int96_unit(parquet) == "ns":
+                metadata = parquet.metadata
+                parquet = pq.ParquetFile(source, metadata=metadata, coerce_int96_timestamp_unit="ns", **options)
+            return parquet
         except UNREADABLE as error:
             raise_host_fault(error)
             raise BadFileError(

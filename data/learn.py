@@ -7,10 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.arrow import leaf, plain_values
+from data.arrow import as_lists, leaf, plain_values
 from data.check import check_schema
 from data.errors import InputError
 from data.heavy_hitters import HeavyHitters
+from data.ids import is_null_id, same_as_previous
 from data.inputs import InputFile
 from data.reader import record_batches
 from data.schema import CategoricalField, SequenceSchema
@@ -61,7 +62,7 @@ def learn_vocabularies(
     wanted = replace(schema, features=(), time=None, time_zone=None)
     for file in files:
         parquet = file.open()
-        check_schema(file, parquet.schema_arrow, wanted)
+        check_schema(file, parquet.schema_arrow, wanted, num_rows=parquet.metadata.num_rows)
         last = None
         for batch in record_batches(file, parquet, wanted):
             ids = plain_values(batch.column(schema.id))
@@ -84,8 +85,11 @@ def learn_vocabularies(
 
 def _same_sequence(ids: pa.Array, last: pa.Array | None) -> pa.Array:
     """Return for each event whether it is of the sequence of the one before it; `last` holds the id before, if any."""
-    equal = pc.equal(ids, _shifted(ids, last))
-    return pc.fill_null(equal, False)
+    if last is None or not len(ids):
+        same = np.concatenate([np.zeros(min(1, len(ids)), dtype=bool), same_as_previous(ids)])
+    else:
+        same = same_as_previous(pa.concat_arrays([last, ids]))
+    return pa.array(same & ~is_null_id(ids))
 
 
 def _shifted(values: pa.Array, last: pa.Array | None) -> pa.Array:
@@ -127,7 +131,7 @@ class _Counter:
 
     def add(self, column: pa.Array, same: pa.Array | None, file: InputFile) -> None:
         """Count a column; in the events layout `same` says which events stand in the sequence of the one before."""
-        steps = leaf(column if same is not None else column.flatten(), self.field.part)
+        steps = leaf(column if same is not None else as_lists(column).flatten(), self.field.part)
         if same is not None and not self._changes:
             self._watch(steps, same)
         values, counts = _value_counts(steps)

@@ -144,7 +144,7 @@ def _identity(file: InputFile) -> object:
 
 def _find(given: str, found: _Found) -> None:
     shown = without_secrets(given)
-    if not _is_utf8(given):
+    if not is_utf8(given):
         raise InputError(f"{printable(given)}: the name is not UTF-8. Rename the file or directory.")
     filesystem, path = filesystem_and_path(_escape_wildcards(given))
     try:
@@ -213,7 +213,7 @@ def _list(filesystem: fs.FileSystem, root: str, pattern: str, given: str, found:
         relative = path[len(root.rstrip("/")) + 1 :]
         if any(is_hidden(part) for part in relative.split("/")) or not (everything or _matches(relative, pattern)):
             continue
-        if not _is_utf8(path):
+        if not is_utf8(path):
             raise InputError(f"{printable(path)}: the file's name is not UTF-8. Rename the file.")
         refuse_table(listing.table_of(path), shown)
         candidates.append(_file(filesystem, path, root, recursive=everything or "**" in pattern))
@@ -300,7 +300,8 @@ def _hive_end(root: str) -> list[str]:
     return parts[start:]
 
 
-def _is_utf8(name: str) -> bool:
+def is_utf8(name: str) -> bool:
+    """Whether a file name is text: Python holds the bytes of others as lone surrogates."""
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -13,7 +13,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.arrow import is_string, locate
+from data.arrow import is_string, locate, plain_batch, plain_values
 from data.check import check_schema, step_type
 from data.decode import decode_nested
 from data.errors import BadFileError
@@ -48,7 +48,7 @@ def read_blocks(
         InputError: A column is missing or of a wrong type, the file is damaged, or the events of an id are scattered.
     """
     parquet = file.open()
-    check_schema(file, parquet.schema_arrow, schema, keep)
+    check_schema(file, parquet.schema_arrow, schema, keep, num_rows=parquet.metadata.num_rows)
     policy = policy or LengthPolicy()
     in_file = tuple(column for column in keep if column not in file.partitions)
     batches = record_batches(file, parquet, schema, in_file)
@@ -70,7 +70,8 @@ def _nested_blocks(
 ) -> Iterator[SequenceBlock]:
     first_row = 0
     for batch in batches:
-        yield decode_nested(batch, schema, policy, {name: batch.column(name) for name in keep}, first_row)
+        kept = {name: plain_values(batch.column(name)) for name in keep}
+        yield decode_nested(batch, schema, policy, kept, first_row)
         first_row += batch.num_rows
 
 
@@ -79,7 +80,7 @@ def record_batches(
 ) -> Iterator[pa.RecordBatch]:
     """Yield the columns that `schema` and `keep` name, some thousands of rows at a time, each row group by itself.
 
-    Strings that are categories come as dictionaries.
+    Strings that are categories come as dictionaries, views of text and bytes as large text and bytes.
 
     Raises:
         BadFileError: The file is damaged, or its pages claim more than may be decoded.
@@ -96,7 +97,7 @@ def record_batches(
             num_rows = 0
             for batch in file.batches(parquet, columns, _rows_at_a_time(group, wanted), [place]):
                 num_rows += batch.num_rows
-                yield batch
+                yield plain_batch(batch)
             if num_rows != group.num_rows:
                 raise BadFileError(
                     f"{file.name}: row group {place} holds {num_rows:,} rows; the footer says {group.num_rows:,}. "
@@ -122,8 +123,9 @@ def _leaves(parquet: pq.ParquetFile, schema: SequenceSchema, keep: tuple[str, ..
 def _leaves_of(parquet: pq.ParquetFile, column: str, part: str | None) -> list[str]:
     """Return the paths of the leaf columns of a column, or of a field of its structs."""
     paths = [parquet.schema.column(place).path for place in range(len(parquet.schema))]
+    inside = [path for path in paths if path == column or path.startswith(f"{column}.")]
     end = "" if part is None else f".{part}"
-    return [path for path in paths if path == column or (path.startswith(f"{column}.") and path.endswith(end))]
+    return [path for path in inside if path.endswith(end)] or inside  # lists of nulls have no fields
 
 
 def _dictionaries(parquet: pq.ParquetFile, schema: SequenceSchema, keep: tuple[str, ...]) -> list[str]:

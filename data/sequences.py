@@ -48,6 +48,7 @@ class BadRow:
 
 
 _NONE = np.zeros((0, 0), dtype=np.int32)
+_ONE_EACH = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +59,13 @@ class SequenceBlock:
         values: float32 (steps, features), raw units; NaN is a missing value, ±inf never occurs. Without features it
             still has the steps.
         offsets: int64 (sequences + 1); sequence i is ``values[offsets[i]:offsets[i + 1]]``.
-        ids: Arrow array (sequences), of the file's own type.
-        kept: Other columns asked for, one row a sequence, in the order asked.
+        ids: Arrow array (sequences), of the type that `data.arrow.plain_type` makes of the file's.
+        kept: Other columns asked for, one row per sequence, of such types too, in the order asked.
         bad: Rows that are no sequence; `index` counts from this block's first sequence. Their length here is 0.
         num_truncated: How many sequences lost steps to the length policy.
         categories: int32 (steps, fields), ids by `data.vocabulary`; left out, there are no fields.
+        input_rows: int64 (sequences), rows of the file that each sequence stands for: 1 in the nested layout, in the
+            events layout its events, bad and truncated ones included; left out, 1 each.
     """
 
     values: NDArray[np.float32]
@@ -72,9 +75,12 @@ class SequenceBlock:
     bad: tuple[tuple[int, BadRow], ...] = ()
     num_truncated: int = 0
     categories: NDArray[np.int32] = field(default_factory=lambda: _NONE)
+    input_rows: NDArray[np.int64] = field(default_factory=lambda: _ONE_EACH)
 
     def __post_init__(self) -> None:
-        """Give the categories that were left out their number of steps."""
+        """Give what was left out its size."""
+        if self.input_rows is _ONE_EACH:
+            object.__setattr__(self, "input_rows", np.ones(self.num_sequences, dtype=np.int64))
         if self.categories is _NONE:
             object.__setattr__(self, "categories", np.zeros((len(self.values), 0), dtype=np.int32))
 
@@ -82,6 +88,11 @@ class SequenceBlock:
     def num_sequences(self) -> int:
         """How many sequences, bad and empty ones included."""
         return len(self.offsets) - 1
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows of the file the sequences stand for."""
+        return int(self.input_rows.sum())
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -99,6 +110,7 @@ class SequenceBlock:
             bad=tuple((index - start, row) for index, row in self.bad if start <= index < stop),
             num_truncated=self.num_truncated if start == 0 else 0,
             categories=self.categories[first:last],
+            input_rows=self.input_rows[start:stop],
         )
 
     def take(self, rows: NDArray[np.int64]) -> Self:
@@ -113,6 +125,7 @@ class SequenceBlock:
             ids=self.ids.take(indices),
             kept={name: column.take(indices) for name, column in self.kept.items()},
             categories=self.categories[steps],
+            input_rows=self.input_rows[rows],
         )
 
 
@@ -141,6 +154,7 @@ def concatenate(blocks: Sequence[SequenceBlock]) -> SequenceBlock:
         ),
         num_truncated=sum(block.num_truncated for block in blocks),
         categories=np.concatenate([block.categories for block in blocks]),
+        input_rows=np.concatenate([block.input_rows for block in blocks]),
     )
 
 

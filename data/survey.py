@@ -1,7 +1,7 @@
 """One streaming pass over training data: its profile, a fair sample, and the first bad row if there is one."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -90,7 +90,7 @@ def refuse_bad_rows(block: SequenceBlock, file: InputFile) -> None:
     if block.bad:
         _, bad = block.bad[0]
         name = "null" if bad.id is None else repr(bad.id)
-        raise BadRowError(f"{file.name}: row {bad.row} (id {name}): {bad.reason}. Mend or remove the row.")
+        raise BadRowError(f"{file.name}: row {bad.row} (id {name}): {bad.reason}. Fix or remove the row.")
 
 
 class _Reservoir:
@@ -113,7 +113,7 @@ class _Reservoir:
         if len(self._keys) >= self._size:
             candidates = candidates[keys[candidates] < self._keys.max()]
         if len(candidates):
-            self._blocks.append(_plain(block.take(candidates)))
+            self._blocks.append(block.take(candidates))
             self._keys = np.concatenate([self._keys, keys[candidates]])
             self._trim()
 
@@ -121,9 +121,9 @@ class _Reservoir:
         lengths = block.lengths[candidates]
         low, high = candidates[[int(lengths.argmin())]], candidates[[int(lengths.argmax())]]
         if self._shortest is None or block.lengths[low[0]] < self._shortest.lengths[0]:
-            self._shortest = _plain(block.take(low))
+            self._shortest = block.take(low)
         if self._longest is None or block.lengths[high[0]] > self._longest.lengths[0]:
-            self._longest = _plain(block.take(high))
+            self._longest = block.take(high)
 
     def _trim(self) -> None:
         merged = concatenate(self._blocks)
@@ -141,10 +141,3 @@ class _Reservoir:
         extremes = [self._shortest] if self._shortest.lengths[0] < lengths.min() else []
         extremes += [self._longest] if self._longest.lengths[0] > lengths.max() else []
         return concatenate([*self._blocks, *extremes])
-
-
-def _plain(block: SequenceBlock) -> SequenceBlock:
-    """Decode dictionary columns, whose dictionaries differ from file to file and cannot be joined."""
-    columns = {"": block.ids, **block.kept}
-    plain = {n: c.dictionary_decode() if pa.types.is_dictionary(c.type) else c for n, c in columns.items()}
-    return replace(block, ids=plain.pop(""), kept=plain)

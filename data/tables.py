@@ -197,16 +197,14 @@ def _walk(directory: str, patterns: list[str], seen: set[str], listing: Listing)
 
 
 def _special(path: str) -> str:
+    """Return what a path is that is neither a file nor a directory."""
     try:
         mode = os.stat(path).st_mode
     except OSError:
         return "cannot be looked at"
-    kinds = {
-        "a pipe": stat.S_ISFIFO,
-        "a socket": stat.S_ISSOCK,
-        "a device": lambda m: stat.S_ISCHR(m) or stat.S_ISBLK(m),
-    }
-    return next((name for name, is_kind in kinds.items() if is_kind(mode)), "not a regular file")
+    if stat.S_ISFIFO(mode):
+        return "a pipe"
+    return "a socket" if stat.S_ISSOCK(mode) else "a device"
 
 
 def is_hidden(name: str) -> bool:

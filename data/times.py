@@ -28,6 +28,7 @@ PARTS: Final = ("since_previous", "since_first", "day_sin", "day_cos", "week_sin
 _DAY_SECONDS: Final = 86_400
 _WEEK_SECONDS: Final = 7 * _DAY_SECONDS
 _EPOCH_IN_WEEK: Final = 3 * _DAY_SECONDS  # 1970-01-01 was a Thursday
+_FLOAT64_DIGITS: Final = 15  # decimal digits that float64 always tells apart
 _TICKS_PER_SECOND: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
@@ -62,6 +63,12 @@ def read_times(column: pa.Array) -> Times:
     """Return the times of a column of timestamps, dates, other temporal values or numbers."""
     missing = pc.is_null(column, nan_is_null=True).to_numpy(zero_copy_only=False)
     kind = column.type
+    if pa.types.is_null(kind):
+        return Times(np.zeros(len(column), dtype=np.int64), missing, None)
+    if pa.types.is_decimal(kind) and kind.precision > _FLOAT64_DIGITS:
+        # Nanoseconds since 1970 as NUMBER(38) have 19 digits: as float64, neighbouring events would be simultaneous.
+        wide = column if kind.bit_width >= 128 else column.cast(pa.decimal128(38, kind.scale))
+        return Times(pc.rank(wide, tiebreaker="dense").to_numpy(), missing, None)
     if pa.types.is_decimal(kind) or pa.types.is_floating(kind):
         return Times(np.nan_to_num(column.cast(pa.float64()).to_numpy(zero_copy_only=False)), missing, None)
     if kind != pa.uint64():

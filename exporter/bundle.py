@@ -12,6 +12,7 @@ from typing import Any
 from data.contract import CONTRACT_KEY, ModelContract
 from data.errors import OutputError
 from exporter.libraries import onnx
+from exporter.sealed import sealed
 from runner.encoder import Encoder
 
 _LIBRARIES = ("seqembed", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy")
@@ -36,7 +37,7 @@ def assemble(graph: Any, contract: ModelContract) -> bytes:
 
     Args:
         graph: ONNX ModelProto; not changed.
-        contract: Goes into its metadata.
+        contract: Goes into its metadata, sealed with a digest over itself and the graph.
     """
     model = onnx.ModelProto()
     model.CopyFrom(graph)
@@ -45,8 +46,8 @@ def assemble(graph: Any, contract: ModelContract) -> bytes:
     described = contract.schema.categorical or contract.schema.time_zone
     model.doc_string = _DESCRIPTION + (_DESCRIPTION_OF_CATEGORIES if described else "")
     model.graph.name = "encoder"
-    onnx.helper.set_model_props(model, {CONTRACT_KEY: contract.to_json()})
-    return bytes(model.SerializeToString())
+    del model.metadata_props[:]
+    return sealed(model, contract.to_json())
 
 
 def write_bundle(bundle: bytes, path: Path) -> None:

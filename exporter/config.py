@@ -1,10 +1,9 @@
 """What can be asked of an export; click reads its defaults from here."""
 
-import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from data.contract import PRECISIONS
+from data.contract import MAX_TOLERANCE, PRECISIONS
 from data.errors import UsageError
 
 KERAS_SUFFIX = ".keras"
@@ -17,7 +16,7 @@ class ExportConfig:
     Attributes:
         source: Run directory, or a ``.keras`` file that someone else trained.
         out: The ONNX file to write; what stands there is replaced at once or not at all.
-        tolerance: Most allowed of |Keras - ONNX Runtime| / max(1, |Keras|).
+        tolerance: Most allowed of |Keras - ONNX Runtime| / max(1, |Keras|), at most `data.contract.MAX_TOLERANCE`.
         opset: ONNX operator set.
         precision: ``fp32``, or ``int8``: LSTM weights in bytes, refused unless the vectors stay what they were.
         data: Parquet inputs with rows for a ``.keras`` file; a run directory has its own.
@@ -42,8 +41,12 @@ class ExportConfig:
     time: str | None = None
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.tolerance) and self.tolerance > 0):
-            raise UsageError(f"--tolerance must be a positive number, was {self.tolerance}. The default is 1e-5.")
+        if not 0 < self.tolerance <= MAX_TOLERANCE:  # NaN is neither
+            raise UsageError(
+                f"--tolerance must be a positive number of at most {MAX_TOLERANCE:g}, was {self.tolerance}. The "
+                "default is 1e-5; a model that differs by more from Keras is another model: train it with tanh instead "
+                "of relu, or with a smaller learning rate."
+            )
         if self.precision not in PRECISIONS:
             raise UsageError(f"--precision must be {' or '.join(PRECISIONS)}, was {self.precision}.")
         if self.is_run_directory:

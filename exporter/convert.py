@@ -3,7 +3,11 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from data.errors import BundleError, UsageError
 from exporter.libraries import importing, onnx, tf
@@ -30,16 +34,30 @@ def check_opset(opset: int) -> None:
         raise UsageError(f"--opset must be in {OPSETS.start}…{OPSETS.stop - 1}, was {opset}. The default is 17.")
 
 
-def convert(model: EncoderModel, opset: int) -> tuple[Any, int]:
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """A converted encoder.
+
+    Attributes:
+        graph: The ONNX model, with the inputs of `EncoderModel.interface` and the output ``embedding`` float32 (batch,
+            embedding_dim).
+        num_recurrent: How many recurrent nodes it must have.
+        num_masked: How many of them skip steps by a mask.
+        masked_steps: The raw steps that the model's Masking layers skip, each float32 (features).
+    """
+
+    graph: Any
+    num_recurrent: int
+    num_masked: int
+    masked_steps: tuple[NDArray[np.float32], ...]
+
+
+def convert(model: EncoderModel, opset: int) -> Conversion:
     """Convert an encoder.
 
     Args:
         model: The encoder; not changed.
         opset: ONNX operator set, one of `OPSETS`.
-
-    Returns:
-        The ONNX model, with the inputs of `EncoderModel.interface` and the output ``embedding`` float32 (batch,
-        embedding_dim), and how many recurrent nodes it must have.
 
     Raises:
         BundleError: A layer cannot be converted.
@@ -51,13 +69,7 @@ def convert(model: EncoderModel, opset: int) -> tuple[Any, int]:
 
         def encode(*tensors: Any) -> dict[str, Any]:
             inputs = dict(zip(model.interface, tensors, strict=True))
-            lengths = inputs["lengths"]
-            tracing.lengths = lengths
-            # Of whole positive numbers, so that ONNX's division, which cuts off, is the one that is meant.
-            tracing.lengths_read = (
-                tf.truncatediv(lengths + (model.frame - 1), model.frame) if model.frame > 1 else lengths
-            )
-            tracing.specs.clear()
+            tracing.start(inputs["lengths"], model.frame)
             if not model.handles_padding:
                 values = inputs["values"]
                 known = tf.logical_and(tracing.valid_steps(values), tf.logical_not(tf.math.is_nan(values)))
@@ -72,13 +84,12 @@ def convert(model: EncoderModel, opset: int) -> tuple[Any, int]:
                 custom_op_handlers={"PyFunc": (_keep_opaque, []), "SelectV2": (_as_where, [])},
                 extra_opset=[onnx.helper.make_opsetid(OPAQUE_DOMAIN, 1)],
             )
-        specs = tracing.specs
     if errors:
         raise BundleError(f"{model.source}: tf2onnx could not convert the model: {'; '.join(errors)}.")
-    Lowering(proto, specs).run()
+    Lowering(proto, tracing.specs).run()
     simplify(proto)
     _name_dimensions(proto, model)
-    return proto, len(specs)
+    return Conversion(proto, len(tracing.specs), tracing.num_masked, tuple(tracing.masked_steps))
 
 
 def _keep_opaque(context: Any, node: Any, name: str, _: Any) -> None:

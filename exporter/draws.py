@@ -12,6 +12,7 @@ from data.vocabulary import MISSING_ID, UNKNOWN_ID, Vocabulary
 
 _ALL_LENGTHS_UP_TO = 64
 _EXTREME = 8.0  # standard deviations' worth of scale
+_WAYS_TO_MASK = 5
 
 
 def spread_lengths(max_length: int, num_lengths: int = _ALL_LENGTHS_UP_TO) -> NDArray[np.int64]:
@@ -54,6 +55,32 @@ def draw_sequences(
     fields = [_draw_ids(vocabulary, num_steps, random) for vocabulary in vocabularies]
     categories = np.stack(fields, axis=1) if fields else np.zeros((num_steps, 0))
     return as_block(values.astype(np.float32), lengths, categories.astype(np.int32))
+
+
+def with_masked_steps(
+    block: SequenceBlock, masked_steps: Sequence[NDArray[np.float32]], random: np.random.Generator
+) -> SequenceBlock:
+    """Return sequences with steps that a Masking layer skips in them: each sequence in five ways.
+
+    At the first step or steps, at the last, at some in between, at a random half, and at all of them.
+
+    Args:
+        block: Sequences of at least one step.
+        masked_steps: The raw steps that are skipped, each float32 (features); each stands in for a share of the rows.
+        random: Source of randomness.
+    """
+    lengths = np.tile(block.lengths, _WAYS_TO_MASK)
+    owner = np.repeat(np.arange(len(lengths)), lengths)  # (steps), the sequence of each
+    place = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)  # (steps), its place in there
+    way, length = owner // block.num_sequences, lengths[owner]
+    third = (length + 2) // 3
+    at_start, at_end = place < third, place >= length - third
+    ways = [at_start, at_end, ~(at_start | at_end), random.random(len(owner)) < 0.5]
+    masked = np.select([way == number for number in range(len(ways))], ways, True)
+    values = np.tile(block.values, (_WAYS_TO_MASK, 1))
+    steps = np.stack(masked_steps)[random.integers(len(masked_steps), size=len(lengths))]  # (sequences, features)
+    values[masked] = steps[owner[masked]]
+    return as_block(values, lengths, np.tile(block.categories, (_WAYS_TO_MASK, 1)))
 
 
 def _draw_ids(vocabulary: Vocabulary, num_steps: int, random: np.random.Generator) -> NDArray[np.int64]:

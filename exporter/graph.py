@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from exporter.libraries import onnx
 
+_ALL_OUTPUTS = ("TopK",)  # operators of which no output is optional
+
 
 def put_nodes(model: Any, nodes: Sequence[Any]) -> None:
     """Make `nodes`, in topological order, the graph's own, without those that no output needs.
@@ -53,8 +55,9 @@ def _live(nodes: Sequence[Any], results: set[str]) -> list[Any]:
             continue
         while not outputs[-1]:
             outputs.pop()
-        del node.output[:]
-        node.output.extend(outputs)
+        if node.op_type not in _ALL_OUTPUTS:
+            del node.output[:]
+            node.output.extend(outputs)
         kept.append(node)
     return kept[::-1]
 

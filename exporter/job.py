@@ -8,7 +8,8 @@ from typing import Any
 from data.contract import ModelContract, Parity
 from exporter.bundle import assemble, library_versions, write_bundle
 from exporter.config import ExportConfig
-from exporter.convert import check_opset, convert
+from exporter.convert import Conversion, check_opset, convert
+from exporter.destination import refuse_destination
 from exporter.golden import embedding_profile, golden_sequences
 from exporter.parity import measure_parity
 from exporter.precision import measure_quantisation
@@ -57,19 +58,22 @@ def export_encoder(config: ExportConfig) -> ExportReport:
         InputError: The data given for a lone model cannot be read.
         BundleError: The source is incomplete or holds an unsupported layer, or its graph is not of the right form.
         QualityGateError: ONNX Runtime and Keras differ, or int8 and fp32; nothing was written.
-        OutputError: The file cannot be written.
+        OutputError: The file cannot be written, or another than a bundle stands there.
     """
     start = time.monotonic()
     check_opset(config.opset)
+    refuse_destination(config)
     source = open_source(config)
-    fp32, num_recurrent = convert(source.model, config.opset)
+    converted = convert(source.model, config.opset)
+    fp32 = converted.graph
 
     def checked(graph: Any, precision: str) -> GraphStructure:
         return check_structure(
             graph,
             num_features=source.model.num_features,
             embedding_dim=source.model.embedding_dim,
-            num_recurrent=num_recurrent,
+            num_recurrent=converted.num_recurrent,
+            num_masked=converted.num_masked,
             opset=config.opset,
             source=str(config.source),
             frame=source.model.frame,
@@ -83,8 +87,9 @@ def export_encoder(config: ExportConfig) -> ExportReport:
         refuse_unquantisable(structure, str(config.source))
         graph = quantise(fp32)
         structure = checked(graph, "int8")
-    contract, parity = _checked_contract(fp32, graph, source, config)
+    contract, parity = _checked_contract(converted, graph, source, config)
     bundle = assemble(graph, contract)
+    refuse_destination(config)  # once more: the export took its time
     write_bundle(bundle, config.out)
     return ExportReport(
         path=config.out,
@@ -102,17 +107,25 @@ def _batch_size(recurrent_width: int) -> int:
 
 
 def _checked_contract(
-    fp32: Any, graph: Any, source: ExportSource, config: ExportConfig
+    converted: Conversion, graph: Any, source: ExportSource, config: ExportConfig
 ) -> tuple[ModelContract, Parity]:
-    """Measure the fp32 graph against Keras, and `graph`, if it is another, against that; return the whole contract.
+    """Measure the fp32 graph against Keras, and `graph`, if it is another, against that; return the complete contract.
 
     Both run by the runner's encoder.
     """
     contract = replace(source.contract, versions={**source.contract.versions, **library_versions()})
     profile = contract.training.profile
-    encoder = reference = Encoder.from_bytes(assemble(fp32, contract), source=str(config.out))
+    encoder = reference = Encoder.from_bytes(assemble(converted.graph, contract), source=str(config.out))
     keras = KerasReference(source.model)
-    parity = measure_parity(keras, reference, source.rows, profile, tolerance=config.tolerance, seed=_SEED)
+    parity = measure_parity(
+        keras,
+        reference,
+        source.rows,
+        profile,
+        tolerance=config.tolerance,
+        seed=_SEED,
+        masked_steps=converted.masked_steps,
+    )
     if config.precision == "int8":
         contract = replace(contract, precision="int8")
         encoder = Encoder.from_bytes(assemble(graph, contract), source=str(config.out))

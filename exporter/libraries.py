@@ -42,6 +42,8 @@ def importing() -> Iterator[None]:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["KERAS_BACKEND"] = "tensorflow"
+    # Keras would write its settings into the user's home, and read from there another precision than that of a model.
+    os.environ["KERAS_HOME"] = os.path.join(os.devnull, "keras")
     try:
         with silent_stderr():
             yield

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.batching import pad
-from data.contract import GoldenSequence, Quantisation
+from data.contract import MAX_GOLDEN_TOLERANCE, GoldenSequence, Quantisation
 from data.errors import QualityGateError
 from data.sequences import SequenceBlock
 from exporter.draws import as_block, join
@@ -142,4 +142,4 @@ def _golden_tolerance(
         batch = pad(mixed, np.arange(mixed.num_sequences))
         found = int8.embed(batch.values, batch.lengths, batch.categories)[: len(golden)]
         farthest = max(farthest, float(distance_of_vectors(found, expected, length).max()))
-    return min(1.0, max(_LEAST_GOLDEN_TOLERANCE, _GOLDEN_MARGIN * farthest))
+    return min(MAX_GOLDEN_TOLERANCE, max(_LEAST_GOLDEN_TOLERANCE, _GOLDEN_MARGIN * farthest))

@@ -42,6 +42,7 @@ class RecurrentSpec:
         bias: float32 (directions, 2 * gates * units).
         flip_output: The sequence of outputs runs from the last valid step to the first.
         return_sequences, return_state, merge_mode: As in Keras; `merge_mode` is None for a single direction.
+        zero_output_for_mask: As in Keras: where a mask skips a step, its output is 0 and not the one before.
     """
 
     layer: str
@@ -59,6 +60,7 @@ class RecurrentSpec:
     return_sequences: bool
     return_state: bool
     merge_mode: str | None
+    zero_output_for_mask: bool = False
 
     @property
     def num_directions(self) -> int:
@@ -103,6 +105,7 @@ def recurrent_spec(layer: Any, source: str) -> RecurrentSpec:
         return_sequences=first.return_sequences,
         return_state=first.return_state,
         merge_mode=layer.merge_mode if len(directions) == 2 else None,
+        zero_output_for_mask=bool(first.zero_output_for_mask),
     )
 
 

@@ -51,6 +51,7 @@ def check_structure(
     num_recurrent: int,
     opset: int,
     source: str,
+    num_masked: int = 0,
     frame: int = 1,
     num_ids: Sequence[int] = (),
     precision: str = "fp32",
@@ -64,6 +65,7 @@ def check_structure(
         num_recurrent: Recurrent layers of the Keras model; a bidirectional one counts once.
         opset: ONNX operator set the model must declare.
         source: What was converted, for messages.
+        num_masked: Recurrent layers that skip steps by a mask.
         frame: Consecutive steps that the recurrent layers read as one.
         num_ids: Ids of each categorical field, in order: rows of the table that it is looked up in.
         precision: ``fp32``: standard operators alone; ``int8``: every recurrent node is a DynamicQuantizeLSTM.
@@ -74,7 +76,7 @@ def check_structure(
     graph = model.graph
     counts = Counter(node.op_type for node in graph.node)
     _check_operators(model, counts, opset, source, precision)
-    _check_recurrent(graph, counts, num_recurrent, frame, source, precision)
+    _check_recurrent(graph, counts, num_recurrent, num_masked, frame, source, precision)
     _check_lookups(graph, num_ids, source)
     _check_interface(graph, num_features, len(num_ids), embedding_dim, source)
     try:
@@ -116,7 +118,7 @@ def _check_operators(model: Any, counts: Mapping[str, int], opset: int, source: 
 
 
 def _check_recurrent(
-    graph: Any, counts: Mapping[str, int], num_recurrent: int, frame: int, source: str, precision: str
+    graph: Any, counts: Mapping[str, int], num_recurrent: int, num_masked: int, frame: int, source: str, precision: str
 ) -> None:
     nodes = [node for node in graph.node if node.op_type in _RECURRENT[precision]]
     if len(nodes) != num_recurrent:
@@ -125,8 +127,12 @@ def _check_recurrent(
             f"({dict(counts)}), expected one for each of {num_recurrent} recurrent layers. {_HINT}"
         )
     makers = {output: node for node in graph.node for output in node.output}
+    found_masked = 0
     for node in nodes:
         name, steps = _origin(graph, makers, node.input[_SEQUENCE_LENS] if len(node.input) > _SEQUENCE_LENS else "")
+        if num_masked and _counts_kept_steps(makers, name):
+            found_masked += 1
+            continue
         expected = [("Add", frame - 1), ("Div", frame)] if frame > 1 else []
         if name != "lengths" or steps != expected:
             what = "the graph input 'lengths'" + (f" in frames of {frame} steps" if frame > 1 else "")
@@ -134,6 +140,25 @@ def _check_recurrent(
                 f"{source}: sequence_lens of {node.op_type} node {node.name!r} comes from {name or 'nowhere'!r}"
                 f"{f' by {steps}' if steps else ''}, expected {what}: padding would change the embedding. {_HINT}"
             )
+    if found_masked != num_masked:
+        raise BundleError(
+            f"{source}: {found_masked} recurrent nodes of the converted graph skip the steps of a mask, expected "
+            f"{num_masked}: skipped steps would change the embedding. {_HINT}"
+        )
+
+
+def _counts_kept_steps(makers: Mapping[str, Any], name: str) -> bool:
+    """Return whether a tensor is a sum over steps that depends on the lengths, as that of the steps a mask keeps."""
+    if name not in makers or makers[name].op_type != "ReduceSum":
+        return False
+    seen: set[str] = set()
+    waiting = [name]
+    while waiting:
+        name = waiting.pop()
+        if name not in seen:
+            seen.add(name)
+            waiting += makers[name].input if name in makers else []
+    return "lengths" in seen
 
 
 def _origin(graph: Any, makers: Mapping[str, Any], name: str) -> tuple[str, list[tuple[str, int]]]:

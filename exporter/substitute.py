@@ -2,17 +2,21 @@
 
 A masked Keras LSTM or GRU is a while loop in TensorFlow, and would be a Loop in ONNX. Here each one becomes a single
 opaque op that knows its inputs and its `RecurrentSpec`; after the conversion ``exporter.lower`` puts the native node in
-its place. Layers that take Keras's mask are told the lengths instead. The model itself is left as it was.
+its place. Where the model has a Masking layer, the mask that Keras hands on is followed (`exporter.masking`); what is
+padding is known from the lengths. The model itself is left as it was.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data.errors import BundleError
 from exporter.libraries import keras, tf
+from exporter.masking import KeptSteps, depends_on_numbers, raw_mask_value
 from exporter.recurrent import RecurrentSpec, recurrent_spec
 
 OPAQUE_NAME = "seqembed_recurrent_"
@@ -25,9 +29,11 @@ class Tracing:
         source: File of the model, for messages.
 
     Attributes:
-        lengths: Symbolic int32 (batch), the graph input; set by the traced function before it calls the model.
+        lengths: Symbolic int32 (batch), the graph input; set by `start`, which the traced function calls first.
         lengths_read: Symbolic int32 (batch), what recurrent layers read of it, steps or frames of steps; set likewise.
-        specs: One a recurrent layer, in the order of the calls; its place here is the number in the op's name.
+        specs: One per recurrent layer, in the order of the calls; its place here is the number in the op's name.
+        num_masked: How many of them skip steps by a mask.
+        masked_steps: The raw steps that Masking layers skip, each float32 (features).
     """
 
     def __init__(self, source: str) -> None:
@@ -35,6 +41,22 @@ class Tracing:
         self.lengths: Any = None
         self.lengths_read: Any = None
         self.specs: list[RecurrentSpec] = []
+        self.num_masked = 0
+        self.masked_steps: list[NDArray[np.float32]] = []
+
+    def start(self, lengths: Any, frame: int) -> None:
+        """Begin a trace.
+
+        Args:
+            lengths: Symbolic int32 (batch), the graph input.
+            frame: Steps that recurrent layers read as one.
+        """
+        self.lengths = lengths
+        # Of whole positive numbers, so that ONNX's division, which cuts off, is the one that is meant.
+        self.lengths_read = tf.truncatediv(lengths + (frame - 1), frame) if frame > 1 else lengths
+        self.specs.clear()
+        self.masked_steps.clear()
+        self.num_masked = 0
 
     def valid_steps(self, sequences: Any) -> Any:
         """Return bool (batch, time, 1): which steps of `sequences`, (batch, time, features), lie within the length."""
@@ -46,14 +68,50 @@ class Tracing:
         spec = recurrent_spec(layer, self.source)
 
         def call(sequences: Any, initial_state: Any = None, mask: Any = None, training: Any = None) -> Any:
-            steps, states = self._opaque(spec, sequences, initial_state)
-            return _keras_outputs(spec, steps, states)
+            initial = _stack_states(spec, initial_state)
+            if mask is not None and depends_on_numbers(mask, self.lengths):
+                return self._masked(spec, sequences, initial, mask)
+            steps, states = self._opaque(spec, sequences, self.lengths_read, initial)
+            return _keras_outputs(spec, steps, states[0], states)
 
         return call
 
-    def _opaque(self, spec: RecurrentSpec, sequences: Any, initial_state: Any) -> tuple[Any, list[Any]]:
+    def _masked(self, spec: RecurrentSpec, sequences: Any, initial: list[Any], mask: Any) -> Any:
+        """Return what the Keras layer returns where `mask`, bool (batch, time), skips steps."""
+        if self.lengths_read is not self.lengths:
+            raise BundleError(
+                f"{self.source}: layer {spec.layer!r} skips steps by a mask and reads frames of steps; one of the two "
+                "cannot be exported. Rebuild the model without Masking, or without frames."
+            )
+        if spec.zero_output_for_mask and not spec.return_sequences:
+            raise BundleError(
+                f"{self.source}: layer {spec.layer!r} has zero_output_for_mask=True and returns its last output only, "
+                "which has no counterpart in ONNX. Rebuild it with zero_output_for_mask=False and set its weights."
+            )
+        self.num_masked += 1
+        kept = KeptSteps(self._kept(sequences, mask))
+        # Keras's own order of outputs is restored below, over all steps and not over the kept ones.
+        steps, states = self._opaque(replace(spec, flip_output=False), kept.first(sequences), kept.lengths, initial)
+        last = kept.where_any(states[0], 0.0)
+        states = [kept.where_any(state, first) for state, first in zip(states, initial or [0.0] * 2, strict=False)]
+        directions = tf.split(steps, spec.num_directions, axis=2)
+        backwards = [spec.direction == "reverse", True]
+        spread = [
+            kept.spread(steps, reverse=reverse, zero_where_skipped=spec.zero_output_for_mask)
+            for steps, reverse in zip(directions, backwards, strict=False)
+        ]
+        steps = tf.concat(spread, axis=2)
+        if spec.flip_output:
+            steps = tf.reverse_sequence(steps, self.lengths, seq_axis=1)
+        return _keras_outputs(spec, steps, last, states)
+
+    def _kept(self, sequences: Any, mask: Any) -> Any:
+        """Return bool (batch, time): the steps of `sequences` within the length that `mask` does not skip."""
+        return tf.logical_and(tf.cast(mask, tf.bool), tf.squeeze(self.valid_steps(sequences), 2))
+
+    def _opaque(self, spec: RecurrentSpec, sequences: Any, lengths: Any, initial: list[Any]) -> tuple[Any, list[Any]]:
         """Return the steps, (batch, time, directions * units), and the states, each (directions, batch, units)."""
-        inputs = [sequences, self.lengths_read, *_stack_states(spec, initial_state)]
+        inputs = [sequences, lengths, *initial]
         outputs = tf.numpy_function(
             _never_run, inputs, [tf.float32] * (1 + spec.num_states), name=f"{OPAQUE_NAME}{len(self.specs)}"
         )
@@ -66,6 +124,11 @@ class Tracing:
         """Return a stand-in for `GlobalAveragePooling1D.call`: the mean over the valid steps."""
 
         def call(inputs: Any, mask: Any = None) -> Any:
+            if mask is not None and depends_on_numbers(mask, self.lengths):
+                kept = tf.expand_dims(self._kept(inputs, mask), 2)
+                total = tf.reduce_sum(tf.where(kept, inputs, 0.0), axis=1, keepdims=bool(layer.keepdims))
+                # As in Keras, a sequence without a kept step has no mean: 0 / 0 is NaN.
+                return total / tf.reduce_sum(tf.cast(kept, tf.float32), axis=1, keepdims=bool(layer.keepdims))
             total = tf.reduce_sum(tf.where(self.valid_steps(inputs), inputs, 0.0), axis=1)
             pooled = total / tf.cast(tf.expand_dims(tf.maximum(self.lengths, 1), 1), tf.float32)
             return tf.expand_dims(pooled, 1) if layer.keepdims else pooled
@@ -73,13 +136,23 @@ class Tracing:
         return call
 
     def max_pooling(self, layer: Any) -> Callable[..., Any]:
-        """Return a stand-in for `GlobalMaxPooling1D.call`: the largest over the valid steps."""
+        """Return a stand-in for `GlobalMaxPooling1D.call`: the largest over the valid steps, masked ones included."""
 
         def call(inputs: Any) -> Any:
             lowest = np.finfo(np.float32).min
             return tf.reduce_max(
                 tf.where(self.valid_steps(inputs), inputs, lowest), axis=1, keepdims=bool(layer.keepdims)
             )
+
+        return call
+
+    def masking(self, layer: Any) -> Callable[..., Any]:
+        """Return a stand-in for `Masking.call`: 0 at the steps it skips. Keras itself hands the mask on."""
+
+        def call(inputs: Any) -> Any:
+            self.masked_steps.append(raw_mask_value(layer, inputs, self.source))
+            kept = tf.reduce_any(tf.not_equal(inputs, layer.mask_value), axis=-1, keepdims=True)
+            return tf.where(kept, inputs, 0.0)
 
         return call
 
@@ -96,10 +169,10 @@ def _stack_states(spec: RecurrentSpec, initial_state: Any) -> list[Any]:
     return [tf.stack(states[kind :: spec.num_states], axis=0) for kind in range(spec.num_states)]
 
 
-def _keras_outputs(spec: RecurrentSpec, steps: Any, states: list[Any]) -> Any:
+def _keras_outputs(spec: RecurrentSpec, steps: Any, last: Any, states: list[Any]) -> Any:
     """Return what the Keras layer returns: outputs, then the states if asked for, direction by direction."""
     directions = range(spec.num_directions)
-    whole = steps if spec.return_sequences else tf.concat([states[0][direction] for direction in directions], axis=-1)
+    whole = steps if spec.return_sequences else tf.concat([last[direction] for direction in directions], axis=-1)
     if spec.num_directions == 1 or spec.merge_mode == "concat":
         outputs = [whole]
     else:
@@ -164,7 +237,7 @@ def _stand_in(layer: Any, tracing: Tracing) -> Callable[..., Any] | None:
     if isinstance(layer, layers.Embedding):
         return _embedding(layer, tracing.source)
     if isinstance(layer, layers.Masking):
-        return lambda inputs: inputs
+        return tracing.masking(layer)
     return _normalization(layer) if isinstance(layer, layers.Normalization) else None
 
 

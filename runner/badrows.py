@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
+from data.arrow import plain_type
 from data.errors import BadRowError
 from data.inputs import InputFile
 from data.sequences import BadRow
-from runner.parts import plain_type
 
 QUARANTINE = "_quarantine"
 
@@ -20,7 +20,7 @@ def refuse(file: InputFile, bad: BadRow) -> None:
     """
     name = "null" if bad.id is None else repr(bad.id)
     raise BadRowError(
-        f"{file.name}: row {bad.row} (id {name}): {bad.reason}. Mend the row, or say --on-bad-row null or quarantine."
+        f"{file.name}: row {bad.row} (id {name}): {bad.reason}. Fix the row, or pass --on-bad-row null or quarantine."
     )
 
 
@@ -33,7 +33,7 @@ def refuse_too_many(file: InputFile, num_bad: int, num_rows: int, most: float) -
     if num_rows and num_bad / num_rows > most:
         raise BadRowError(
             f"{file.name}: {num_bad:,} of {num_rows:,} rows are bad ({num_bad / num_rows:.2%}); --max-bad-fraction "
-            f"allows {most:.2%}. The part was not published. Mend the feed, or allow more."
+            f"allows {most:.2%}. The part was not published. Fix the feed, or allow more."
         )
 
 
@@ -68,4 +68,7 @@ def quarantine_rows(file: InputFile, rows: Sequence[BadRow], schema: pa.Schema) 
 
 def _struct(raw: pa.RecordBatch, kind: pa.StructType) -> pa.StructArray:
     fields = [kind.field(place) for place in range(kind.num_fields)]
-    return pa.StructArray.from_arrays([raw.column(field.name).cast(field.type) for field in fields], fields=fields)
+    columns = [raw.column(field.name) for field in fields]
+    # Only where it is needed: pyarrow 26 casts lists of Arrow's null type to lists that are too short.
+    columns = [c if c.type == f.type else c.cast(f.type) for c, f in zip(columns, fields, strict=True)]
+    return pa.StructArray.from_arrays(columns, fields=fields)

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from data.contract import PRECISIONS, GoldenSequence, ModelContract
+from data.contract import MAX_GOLDEN_TOLERANCE, MAX_TOLERANCE, PRECISIONS, GoldenSequence, ModelContract
 from data.errors import BundleError
 from data.profile import QUANTILES
 from data.sequences import TRUNCATES
@@ -82,8 +82,8 @@ class _Check:
         if parity is None:
             return
         self._numbers("parity", (parity.max_abs_difference, parity.max_difference, parity.tolerance), 3)
-        if not 0 < parity.tolerance <= 1:
-            self._refuse("tolerance", parity.tolerance, "a number in (0, 1]")
+        if not 0 < parity.tolerance <= MAX_TOLERANCE:
+            self._refuse("tolerance", parity.tolerance, f"a number in (0, {MAX_TOLERANCE:g}]")
         if not (is_whole(parity.num_sequences, 0, 1 << 62) and is_whole(parity.num_real, 0, 1 << 62)):
             self._refuse("parity", (parity.num_sequences, parity.num_real), "numbers of sequences")
 
@@ -103,8 +103,8 @@ class _Check:
                 self._refuse("quantisation", cosine, "a cosine in [-1, 1]")
         if not 0 <= measured.neighbour_agreement <= 1:
             self._refuse("neighbour_agreement", measured.neighbour_agreement, "a share in [0, 1]")
-        if not 0 < measured.golden_tolerance <= 1:
-            self._refuse("golden_tolerance", measured.golden_tolerance, "a number in (0, 1]")
+        if not 0 < measured.golden_tolerance <= MAX_GOLDEN_TOLERANCE:
+            self._refuse("golden_tolerance", measured.golden_tolerance, f"a number in (0, {MAX_GOLDEN_TOLERANCE:g}]")
         if not is_whole(measured.num_sequences, 0, 1 << 62):
             self._refuse("quantisation", measured.num_sequences, "a number of sequences")
 

@@ -15,12 +15,13 @@ from data.layout import RunLayout
 from data.profile import QUANTILES, SequenceProfile
 from data.schema import SequenceSchema
 from data.secrets import without_secrets
+from runner.bundle_file import read_bundle
 from runner.describe_categories import describe_fields, describe_times
 from runner.encoder import Encoder
 from runner.options import RunOptions
 from runner.output import OutputDirectory
 from runner.parts import PartCounts
-from runner.plan import bundle_sha256, plan_run
+from runner.plan import InputStates, bundle_sha256, plan_run
 
 _MOST_FEATURES = 30
 _MOST_PARTS = 50
@@ -43,18 +44,18 @@ def describe(given: str) -> Iterator[str]:
     if kind == fs.FileType.NotFound:
         raise InputError(f"{shown}: no such file or directory.")
     if kind == fs.FileType.File:
-        yield from _bundle(Path(path))
+        yield from _bundle(given)
     elif isinstance(filesystem, fs.LocalFileSystem) and RunLayout(Path(path)).contract.exists():
         yield from _run_directory(RunLayout(Path(path)))
     else:
         yield from _output_directory(given)
 
 
-def _bundle(path: Path) -> Iterator[str]:
-    encoder = Encoder.open(path)
+def _bundle(given: str) -> Iterator[str]:
+    content = read_bundle(given)
+    encoder = Encoder.from_bytes(content, source=given)
     contract = encoder.contract
-    content = path.read_bytes()
-    yield f"{path}: a seqembed model, {len(content):,} bytes, sha256 {bundle_sha256(content)[:16]}…"
+    yield f"{encoder.source}: a seqembed model, {len(content):,} bytes, sha256 {bundle_sha256(content)[:16]}…"
     yield ""
     yield from _inputs(contract.schema)
     yield f"Output  embedding float32 (batch, {contract.embedding_dim})"
@@ -187,7 +188,7 @@ def _rerun(output: OutputDirectory, record: Mapping[str, Any]) -> Iterator[str]:
         yield "What the last run was asked for (_RUN) is damaged or of another version; the next run writes it anew."
         return
     try:
-        plan = plan_run(inputs, output, model_sha256, options)
+        plan = plan_run(InputStates.find(inputs), output, model_sha256, options)
     except InputError as error:
         yield f"The inputs of the last run cannot be found: {error}"
         return

@@ -4,10 +4,13 @@ The nightly job and the exporter's parity check use the same class, so that what
 """
 
 import os
-import stat
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Self
+
+# Official builds report to Microsoft unless this is set before the library is loaded: they write a device id and a
+# database into the user's cache directory and send events over HTTPS. `disable_telemetry_events` comes too late for
+# all three (onnxruntime/Privacy.md).
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import numpy as np
 import onnxruntime
@@ -15,9 +18,12 @@ from numpy.typing import NDArray
 
 from data.contract import GoldenSequence, ModelContract
 from data.errors import BundleError
+from data.secrets import without_secrets
+from runner.bundle_file import read_bundle
 from runner.contract_check import check_contract
 from runner.golden import difference_of_numbers, distance_of_vectors, padded, usual_length
-from runner.onnx_check import MAX_MODEL_BYTES, check_model, refuse_size
+from runner.onnx_check import CheckedModel, check_model
+from runner.seal import unseal
 
 # A session computes on the thread that calls it: several callers beat one call spread over threads by up to 2×, since
 # an LSTM's small matrix products do not pay for a barrier each.
@@ -42,7 +48,7 @@ class Encoder:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
-        """Load a bundle from a file.
+        """Load a bundle from a path or URI.
 
         Raises:
             BundleError: The file is missing, no ONNX model, or carries no seqembed contract.
@@ -56,8 +62,11 @@ class Encoder:
         Raises:
             BundleError: The bytes are no ONNX model, ask for more than an encoder may, or carry no seqembed contract.
         """
-        contract = ModelContract.from_json(check_model(model, source), source)
+        source = without_secrets(source)
+        checked = check_model(model, source)
+        contract = ModelContract.from_value(unseal(checked.contract, model, source), source)
         check_contract(contract, source)
+        _check_precision(contract, checked, source)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = _THREADS_A_CALL
         options.inter_op_num_threads = 1
@@ -172,28 +181,16 @@ def onnxruntime_version() -> str:
     return str(onnxruntime.__version__)
 
 
-def read_bundle(path: str | os.PathLike[str]) -> bytes:
-    """Return the bytes of a bundle file.
-
-    Raises:
-        BundleError: There is no such file, it cannot be read, or it is too large for a model.
-    """
-    try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
-            raise BundleError(f"{path}: not a file. Give a file made by `seqembed export`.")
-        if status.st_size > MAX_MODEL_BYTES:
-            refuse_size(str(path), status.st_size)
-        return Path(path).read_bytes()
-    except (OSError, ValueError) as error:  # a path with a zero character is a ValueError
-        reason = getattr(error, "strerror", None) or error
-        raise BundleError(
-            f"{path}: cannot read the model ({reason}). Give a file made by `seqembed export`."
-        ) from error
-
-
 def _first_line(error: BaseException) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def _check_precision(contract: ModelContract, checked: CheckedModel, source: str) -> None:
+    if checked.is_quantised != (contract.precision == "int8"):
+        raise BundleError(
+            f"{source}: the contract says precision {contract.precision}, and the graph has "
+            f"{'int8' if checked.is_quantised else 'no int8'} LSTM nodes. Export the model again."
+        )
 
 
 def _check_interface(session: onnxruntime.InferenceSession, contract: ModelContract, source: str) -> None:

@@ -1,21 +1,24 @@
 """The nightly job: plan, check the model on this host, embed every part, publish, say so."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 from data.contract import ModelContract
 from data.errors import BadFileError
+from data.inputs import is_uri
 from data.secrets import without_secrets
 from runner.badrows import QUARANTINE
-from runner.encoder import Encoder, read_bundle
+from runner.bundle_file import read_bundle
+from runner.encoder import Encoder
 from runner.engines.local import LocalEngine
 from runner.make import PartMaker
 from runner.options import RunOptions
 from runner.output import OutputDirectory
-from runner.parts import PartCounts
-from runner.plan import RunPlan, bundle_sha256, check_inputs, plan_run
+from runner.parts import COUNTED, PartCounts
+from runner.plan import InputStates, RunPlan, bundle_sha256, check_inputs, plan_run
 from runner.progress import show_progress
 from runner.report import RunReport
 
@@ -26,7 +29,7 @@ class Job:
 
     Attributes:
         inputs: Files, directories, globs or URIs.
-        model: Path of the bundle.
+        model: Path or URI of the bundle.
         out: The output directory.
         options: The rest.
     """
@@ -42,13 +45,13 @@ def plan_job(job: Job) -> tuple[RunPlan, int]:
 
     Raises:
         BundleError: The model cannot be loaded.
-        InputError, UsageError, OutputError: See `plan_run` and `check_inputs`.
+        InputError, UsageError, OutputError: See `find_inputs`, `plan_run` and `check_inputs`.
     """
     content = read_bundle(job.model)
-    plan = plan_run(job.inputs, OutputDirectory(job.out), bundle_sha256(content), job.options)
+    plan = plan_run(InputStates.find(job.inputs), OutputDirectory(job.out), bundle_sha256(content), job.options)
     if not plan.to_make:
         return plan, 0
-    return check_inputs(plan, Encoder.from_bytes(content, source=job.model).contract, job.options)
+    return plan, check_inputs(plan, Encoder.from_bytes(content, source=job.model).contract, job.options)
 
 
 def run_job(job: Job, terminal: IO[str]) -> RunReport:
@@ -64,8 +67,9 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
     start = time.perf_counter()
     content, output = read_bundle(job.model), OutputDirectory(job.out)
     sha256 = bundle_sha256(content)
-    plan = plan_run(job.inputs, output, sha256, job.options)
-    if _is_done(plan, output, job.options):
+    states = InputStates.find(job.inputs)
+    plan = plan_run(states, output, sha256, job.options)
+    if _is_done(plan, output, job):
         output.tidy()
         return _report(plan, {}, (), start, None)
     encoder = None
@@ -74,42 +78,55 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
         check_inputs(plan, encoder.contract, job.options)
     golden = encoder.replay_golden() if encoder is not None else None
     with output.lock():
-        plan = plan_run(job.inputs, output, sha256, job.options)  # another run may have finished parts meanwhile
-        if _is_done(plan, output, job.options):
+        plan = plan_run(states, output, sha256, job.options)  # another run may have finished parts meanwhile
+        if _is_done(plan, output, job):
             return _report(plan, {}, (), start, golden)
         output.begin(_record(job, sha256))
         made: dict[str, PartCounts] = {}
         if plan.to_make:
             encoder = encoder or Encoder.from_bytes(content, source=job.model)
             plan, made = _make_parts(job, plan, encoder, output, terminal)
-        pruned = _prune(plan, output) if job.options.prune else ()
+        pruned = _prune(plan, output) if job.options.prune else plan.in_the_way if made else ()
         report = _report(plan, made, pruned, start, golden, None if encoder is None else encoder.contract)
-        output.succeed(report.to_json([without_secrets(given) for given in job.inputs], job.model, sha256, job.options))
+        output.succeed(report.to_json(_named_inputs(job), without_secrets(job.model), sha256, job.options))
     return report
 
 
 def _record(job: Job, model_sha256: str) -> dict[str, Any]:
-    inputs = [without_secrets(given) if "://" in given else str(Path(given).absolute()) for given in job.inputs]
-    return {"inputs": inputs, "model": job.model, "model_sha256": model_sha256, "options": asdict(job.options)}
+    model = without_secrets(job.model)
+    return {"inputs": _named_inputs(job), "model": model, "model_sha256": model_sha256, "options": asdict(job.options)}
 
 
-def _is_done(plan: RunPlan, output: OutputDirectory, options: RunOptions) -> bool:
-    if plan.to_make or (options.prune and (plan.orphans or plan.beyond)):
+def _named_inputs(job: Job) -> list[str]:
+    """Return the inputs so that they mean the same from any directory, without credentials."""
+    return [without_secrets(given) if is_uri(given) else str(Path(given).absolute()) for given in job.inputs]
+
+
+def _is_done(plan: RunPlan, output: OutputDirectory, job: Job) -> bool:
+    if plan.to_make or (job.options.prune and (plan.orphans or plan.beyond)):
         return False
     success = output.read_success()
-    return success is not None and _tells(success, plan)
+    return success is not None and _fits(success, plan, _named_inputs(job))
 
 
-def _tells(success: dict[str, Any], plan: RunPlan) -> bool:
-    """Whether a success marker names the parts, those left over and the unreadable files that there are now."""
+def _fits(success: Mapping[str, Any], plan: RunPlan, inputs: list[str]) -> bool:
+    """Whether a success marker may stay as it is.
+
+    That of the same inputs names the parts, those left over and the unreadable files that there are now, and its totals
+    are those of the parts. That of other inputs is theirs; its totals add up.
+    """
     try:
+        totals = PartCounts.from_json({name: success[name] for name in COUNTED if name in success})
         parts, skipped = ([entry["name"] for entry in success[key]] for key in ("parts", "skipped_files"))
         left = success["orphans"], success["beyond_limit"]
-    except (KeyError, TypeError):
+        if success["inputs"] != inputs:
+            return True
+    except (KeyError, TypeError, ValueError, AttributeError):
         return False
-    names = [part.name for part in plan.parts]
-    unreadable = [name for name, _ in plan.skipped_files]
-    return (parts, skipped, left) == (names, unreadable, (list(plan.orphans), list(plan.beyond)))
+    if (parts, skipped) != ([part.name for part in plan.parts], [name for name, _ in plan.skipped_files]):
+        return False
+    finished = sum((part.done for part in plan.parts if part.done is not None), PartCounts())
+    return left == (list(plan.orphans), list(plan.beyond)) and totals == finished
 
 
 def _prune(plan: RunPlan, output: OutputDirectory) -> tuple[str, ...]:
@@ -138,6 +155,7 @@ def _report(
         beyond=plan.beyond,
         pruned=pruned,
         skipped_files=plan.skipped_files,
+        notes=plan.notes,
         num_made=len(made),
         counts=sum((counts for _, counts in parts), PartCounts()),
         made=sum(made.values(), PartCounts()),
@@ -152,7 +170,7 @@ def _make_parts(
 ) -> tuple[RunPlan, dict[str, PartCounts]]:
     """Make every part that is not finished; return the plan without files that could not be read, and the counts."""
     options = job.options
-    plan, total = check_inputs(plan, encoder.contract, options)
+    total = check_inputs(plan, encoder.contract, options)
     # Old parts stay readable until all new ones are complete where the old ones come from another maker.
     at_the_end = any(part.action == "replace" for part in plan.parts)
     left = options.limit
@@ -163,6 +181,9 @@ def _make_parts(
         show_progress(options.progress, total if left is None else min(total, left), terminal) as progress,
     ):
         maker = PartMaker(encoder.contract, options, output, engine)
+        for name in plan.in_the_way:
+            output.withdraw(f"{QUARANTINE}/{name}")
+            output.make_room(name)
         for place, part in enumerate(plan.parts):
             counts = part.done
             if counts is None:

@@ -73,7 +73,8 @@ class PartMaker:
             refuse_too_many(part.file, num_bad, counts.rows_in, options.max_bad_fraction)
             counts.check(part.name)
             self._refuse_changed(part)
-            footer = PartFooter(part.key, counts)
+            made_with = options.result_values()
+            footer = PartFooter(part.key, counts, part.file.location, part.content, made_with, tuple(schema.names))
             writer.finish(footer)
             # Before the part in either case: killed in between, the part's old footer has it made again.
             if quarantine is not None:

@@ -1,16 +1,15 @@
 """Look over a bundle's bytes before ONNX Runtime sees one of them: a model file is input from outside.
 
 What is refused: files too large for protobuf, tensors that lie in other files, operators that are not ONNX's own,
-functions, nested graphs, training information, and operator sets older than those we export. The reader walks the
-protobuf wire format (https://protobuf.dev/programming-guides/encoding) over the field numbers of onnx.proto, allocates
-nothing that a length in the file claims, and nests no deeper than the fields it knows.
+functions, nested graphs, training information, and operator sets older than those we export.
 """
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from data.contract import CONTRACT_KEY
 from data.errors import BundleError
+from runner.protobuf import MalformedError, fields, message, text
 
 MAX_MODEL_BYTES: Final = (1 << 31) - 1  # protobuf's own limit
 MAX_CONTRACT_BYTES: Final = 64 << 20
@@ -18,8 +17,6 @@ MIN_OPSET: Final = 13  # the oldest the exporter writes; ONNX Runtime itself ref
 _ONNX_DOMAINS: Final = frozenset({"", "ai.onnx"})
 # What dynamic quantisation writes; everything else of a quantised model is in the standard set.
 _QUANTISED: Final = frozenset({("com.microsoft", "DynamicQuantizeLSTM")})
-
-Field = tuple[int, int | memoryview]
 
 # Field numbers of onnx.proto.
 _MODEL_GRAPH, _MODEL_OPSETS, _MODEL_METADATA, _MODEL_TRAINING, _MODEL_FUNCTIONS = 7, 8, 14, 20, 25
@@ -32,19 +29,25 @@ _TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 13, 14
 _SPARSE_PARTS = (1, 2)
 
 
-class _Malformed(Exception):
-    """Bytes that are no protobuf message."""
+@dataclass(frozen=True, slots=True)
+class CheckedModel:
+    """What a model file that passed the check holds.
+
+    Attributes:
+        contract: The text of its contract.
+        is_quantised: Whether it has nodes with int8 weights (DynamicQuantizeLSTM).
+    """
+
+    contract: str
+    is_quantised: bool
 
 
-def check_model(model: bytes, source: str) -> str:
+def check_model(model: bytes, source: str) -> CheckedModel:
     """Refuse a model file that asks for more than an encoder may.
 
     Args:
         model: The file's bytes.
         source: Where they came from, for messages.
-
-    Returns:
-        The text of the contract.
 
     Raises:
         BundleError: The bytes are no ONNX model, ask for files or operators from elsewhere, or carry no contract.
@@ -53,7 +56,7 @@ def check_model(model: bytes, source: str) -> str:
         refuse_size(source, len(model))
     try:
         return _check_model(memoryview(model), source)
-    except (_Malformed, UnicodeDecodeError) as error:
+    except (MalformedError, UnicodeDecodeError) as error:
         raise BundleError(
             f"{source}: not a model: its bytes are no ONNX protobuf ({error}). Copy the file again, or export again."
         ) from error
@@ -70,27 +73,27 @@ def refuse_size(source: str, size: int) -> NoReturn:
     )
 
 
-def _check_model(model: memoryview, source: str) -> str:
-    contracts, opsets, num_graphs = [], {}, 0
-    for number, value in _fields(model):
+def _check_model(model: memoryview, source: str) -> CheckedModel:
+    contracts, opsets, num_graphs, is_quantised = [], {}, 0, False
+    for number, value in fields(model):
         if number == _MODEL_GRAPH:
-            _check_graph(_message(value), source)
+            is_quantised = _check_graph(message(value), source)
             num_graphs += 1
         elif number == _MODEL_OPSETS:
-            domain, version = _opset(_message(value))
+            domain, version = _opset(message(value))
             opsets[domain] = version
         elif number == _MODEL_METADATA:
-            entry = dict(_fields(_message(value)))
-            if _text(entry.get(_ENTRY_KEY)) == CONTRACT_KEY:
-                contracts.append(_message(entry.get(_ENTRY_VALUE, memoryview(b""))))
+            entry = dict(fields(message(value)))
+            if text(entry.get(_ENTRY_KEY)) == CONTRACT_KEY:
+                contracts.append(message(entry.get(_ENTRY_VALUE, memoryview(b""))))
         elif number == _MODEL_FUNCTIONS:
             _refuse(source, "functions of its own")
         elif number == _MODEL_TRAINING:
             _refuse(source, "training information")
     if num_graphs != 1:
-        raise _Malformed(f"{num_graphs} graphs")
+        raise MalformedError(f"{num_graphs} graphs")
     _check_opset(opsets, source)
-    return _contract(contracts, source)
+    return CheckedModel(_contract(contracts, source), is_quantised)
 
 
 def _check_opset(opsets: dict[str, int], source: str) -> None:
@@ -113,50 +116,55 @@ def _contract(found: list[memoryview], source: str) -> str:
             f"{source}: a contract of {len(found[0]):,} bytes; at most {MAX_CONTRACT_BYTES:,} are read. "
             "Export the model again."
         )
-    return _text(found[0])
+    return text(found[0])
 
 
-def _check_graph(graph: memoryview, source: str) -> None:
-    for number, value in _fields(graph):
+def _check_graph(graph: memoryview, source: str) -> bool:
+    """Return whether the graph has quantised nodes."""
+    is_quantised = False
+    for number, value in fields(graph):
         if number == _GRAPH_NODES:
-            _check_node(_message(value), source)
+            is_quantised |= _check_node(message(value), source) in _QUANTISED
         elif number == _GRAPH_TENSORS:
-            _check_tensor(_message(value), source)
+            _check_tensor(message(value), source)
         elif number == _GRAPH_SPARSE_TENSORS:
-            _check_sparse_tensor(_message(value), source)
+            _check_sparse_tensor(message(value), source)
+    return is_quantised
 
 
-def _check_node(node: memoryview, source: str) -> None:
+def _check_node(node: memoryview, source: str) -> tuple[str, str]:
+    """Return domain and operator."""
     operator, domain = "", ""
-    for number, value in _fields(node):
+    for number, value in fields(node):
         if number == _NODE_TYPE:
-            operator = _text(value)
+            operator = text(value)
         elif number == _NODE_DOMAIN:
-            domain = _text(value)
+            domain = text(value)
         elif number == _NODE_ATTRIBUTES:
-            _check_attribute(_message(value), source)
+            _check_attribute(message(value), source)
     if domain not in _ONNX_DOMAINS and (domain, operator) not in _QUANTISED:
         _refuse(source, f"the operator {domain}.{operator}", "an encoder has ONNX's own operators only")
+    return domain, operator
 
 
 def _check_attribute(attribute: memoryview, source: str) -> None:
-    for number, value in _fields(attribute):
+    for number, value in fields(attribute):
         if number in _ATTRIBUTE_TENSORS:
-            _check_tensor(_message(value), source)
+            _check_tensor(message(value), source)
         elif number in _ATTRIBUTE_SPARSE_TENSORS:
-            _check_sparse_tensor(_message(value), source)
+            _check_sparse_tensor(message(value), source)
         elif number in _ATTRIBUTE_GRAPHS:
             _refuse(source, "a graph within a node (Loop, Scan or If)", "an encoder has one flat graph")
 
 
 def _check_sparse_tensor(tensor: memoryview, source: str) -> None:
-    for number, value in _fields(tensor):
+    for number, value in fields(tensor):
         if number in _SPARSE_PARTS:
-            _check_tensor(_message(value), source)
+            _check_tensor(message(value), source)
 
 
 def _check_tensor(tensor: memoryview, source: str) -> None:
-    for number, value in _fields(tensor):
+    for number, value in fields(tensor):
         if number == _TENSOR_EXTERNAL_DATA or (number == _TENSOR_DATA_LOCATION and value != 0):
             _refuse(source, "a tensor whose data lie in another file", "a bundle is one file")
 
@@ -167,57 +175,9 @@ def _refuse(source: str, found: str, expected: str = "an encoder has none") -> N
 
 def _opset(entry: memoryview) -> tuple[str, int]:
     domain, version = "", 0
-    for number, value in _fields(entry):
+    for number, value in fields(entry):
         if number == _OPSET_DOMAIN:
-            domain = _text(value)
+            domain = text(value)
         elif number == _OPSET_VERSION and isinstance(value, int):
             version = value
     return domain, version
-
-
-def _message(value: int | memoryview) -> memoryview:
-    if isinstance(value, int):
-        raise _Malformed("a number where a message is expected")
-    return value
-
-
-def _text(value: int | memoryview | None) -> str:
-    return "" if value is None else str(_message(value), "utf-8")
-
-
-def _fields(message: memoryview) -> Iterator[Field]:
-    """Yield (field number, value) of one message: an int for varints, a view without a copy for everything else."""
-    place = 0
-    while place < len(message):
-        tag, place = _varint(message, place)
-        number, wire_type = tag >> 3, tag & 7
-        if number == 0:
-            raise _Malformed("field 0")
-        if wire_type == 0:
-            number_value, place = _varint(message, place)
-            yield number, number_value
-            continue
-        if wire_type == 2:
-            length, place = _varint(message, place)
-        elif wire_type in (1, 5):
-            length = 8 if wire_type == 1 else 4
-        else:
-            raise _Malformed(f"wire type {wire_type}")
-        if length > len(message) - place:
-            raise _Malformed("a field reaches beyond its message")
-        yield number, message[place : place + length]
-        place += length
-
-
-def _varint(message: memoryview, place: int) -> tuple[int, int]:
-    """Return an unsigned varint of at most ten bytes, and where it ends."""
-    value = 0
-    for shift in range(0, 70, 7):
-        if place >= len(message):
-            raise _Malformed("cut short")
-        byte = message[place]
-        place += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, place
-    raise _Malformed("a number of more than ten bytes")

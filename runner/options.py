@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from data.errors import UsageError
 
@@ -28,7 +28,7 @@ MAX_BATCH_STEPS = 16_384
 FIRST_WINDOW_SEQUENCES = 2_048
 MAX_WINDOW_SEQUENCES = 16_384
 MAX_WINDOW_VALUES = 1 << 22
-_RESULT_FORMAT = 2  # 2: windows are bounded by what is written, too
+_RESULT_FORMAT = 3  # 2: windows are bounded by what is written, too; 3: parts name their input
 
 
 def usable_cores() -> int:
@@ -85,9 +85,12 @@ class RunOptions:
         if "embedding" in self.keep:
             raise UsageError("--keep embedding would stand beside the vector of that name. Rename the input column.")
 
+    def result_values(self) -> dict[str, Any]:
+        """Return the options that change the result, by name."""
+        return {"keep": list(self.keep), "limit": self.limit, "on_bad_row": self.on_bad_row, "dtype": self.dtype}
+
     def result_hash(self) -> str:
         """Return a sha256 over the options that change the result."""
-        value = [_RESULT_FORMAT, list(self.keep), self.limit, self.on_bad_row, self.dtype, MAX_BATCH_STEPS]
-        value += [MOST_BATCH_SIZES, FULL_BATCH_STEPS_A_SEQUENCE]
+        value = [_RESULT_FORMAT, self.result_values(), MAX_BATCH_STEPS, MOST_BATCH_SIZES, FULL_BATCH_STEPS_A_SEQUENCE]
         value += [FIRST_WINDOW_SEQUENCES, MAX_WINDOW_SEQUENCES, MAX_WINDOW_VALUES]
         return hashlib.sha256(json.dumps(value).encode()).hexdigest()

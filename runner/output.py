@@ -17,7 +17,7 @@ import os
 import posixpath
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -28,12 +28,14 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from data.errors import OutputError
+from data.host import raise_host_fault
 from data.inputs import filesystem_and_path
+from data.listing import is_utf8, printable
 from data.lock import LOCK, hold_lock
 from data.secrets import without_secrets
 from data.signals import not_interrupted
-from runner.parts import Ledger, PartFooter
-from runner.threads import in_threads
+from runner.ledger import files_below, look_at_part, read_ledger
+from runner.parts import FOOTER_KEY, Ledger
 from runner.write_out import WriteOut
 from runner.writer import PartWriter
 
@@ -55,41 +57,38 @@ class OutputDirectory:
     """
 
     def __init__(self, given: str) -> None:
-        """Name a directory; nothing is created yet."""
+        """Name a directory; nothing is created yet.
+
+        Raises:
+            OutputError: The name is not UTF-8.
+            InputError: No filesystem opens the URI.
+        """
+        if not is_utf8(given):
+            raise OutputError(f"{printable(given)}: the name is not UTF-8. Give another --out.")
         self.given = without_secrets(given)
         self.filesystem, self.path = filesystem_and_path(given)
         self._run_id = uuid.uuid4().hex[:12]
-        self._pending: list[tuple[Literal["rename", "remove"], str]] = []
+        self._pending: list[tuple[Literal["rename", "remove", "make room"], str]] = []
 
     @property
     def is_local(self) -> bool:
         """Whether the directory is on this machine's own filesystem."""
         return isinstance(self.filesystem, fs.LocalFileSystem)
 
-    def read_ledger(self) -> Ledger:
-        """Return what the Parquet files say of themselves; those that are cut short or damaged are passed over.
+    def read_ledger(self, names: Collection[str] = ()) -> Ledger:
+        """Return what the files of the directory say of themselves; `names` may be parts whatever they begin with.
 
         Raises:
             OutputError: The directory, or a file in it, may not be read.
         """
         with self._translated("list"):
-            names = [info.path[len(self.path.rstrip("/")) + 1 :] for info in self._files(self.path)]
-            names = [name for name in names if not any(part.startswith(("_", ".")) for part in name.split("/"))]
-            found = dict(zip(names, in_threads(lambda name: self._footer(self._at(name)), names), strict=True))
-        footers = {name: footer for name, footer in found.items() if isinstance(footer, PartFooter)}
-        return Ledger(footers, frozenset(name for name, footer in found.items() if footer == "foreign"))
+            return read_ledger(self.filesystem, self.path, names, self._listed_parts)
 
-    def _footer(self, path: str) -> PartFooter | Literal["foreign", "damaged"]:
-        try:
-            footer = PartFooter.from_metadata(pq.read_metadata(path, filesystem=self.filesystem).metadata)
-            return footer or "foreign"
-        except (pa.ArrowInvalid, KeyError, TypeError, ValueError, FileNotFoundError):
-            return "damaged"  # no Parquet, a key of another version, or removed since it was listed: it is made anew
-        except OSError as error:
-            if error.errno is not None or "AWS Error" in str(error):
-                raise
-            # Not the disk: pyarrow's word for a damaged footer, and for an encrypted one, which is none of ours.
-            return "foreign" if "encrypted" in str(error) else "damaged"
+    def _listed_parts(self) -> frozenset[str]:
+        """Return the names of the parts that the success marker lists: files that seqembed wrote, damaged or not."""
+        entries = (self.read_success() or {}).get("parts")
+        names = [entry.get("name") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+        return frozenset(name for name in names if isinstance(name, str))
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -134,6 +133,10 @@ class OutputDirectory:
         """Remove a file of the directory, if it is there, at the next `publish`."""
         self._pending.append(("remove", name))
 
+    def make_room(self, name: str) -> None:
+        """Remove a file, and the directories it leaves empty, at the next `publish`: a part needs their place."""
+        self._pending.append(("make room", name))
+
     @contextmanager
     def stage(self, name: str, schema: pa.Schema) -> Iterator[PartWriter]:
         """Open a writer for a part's temporary file; on leaving, the file is closed, synced and checked.
@@ -161,19 +164,42 @@ class OutputDirectory:
         self._pending.append(("rename", name))
 
     def publish(self) -> None:
-        """Rename every staged file to its place and remove what was withdrawn, in the order that was asked for."""
+        """Rename every staged file to its place and remove what was withdrawn, in the order that was asked for.
+
+        Raises:
+            OutputError: A file that seqembed did not write stands there, or the directory cannot be written.
+        """
         with self._translated("write to"):
             for action, name in self._pending:
+                self._refuse_way_out(name)
+                self._refuse_other(name)
                 if action == "rename":
-                    self._refuse_way_out(name)
                     self._make_directory(posixpath.dirname(name))
                     self._move(self._at(_TEMPORARY, self._run_id, name), self._at(name))
                 elif self._exists(name):
                     self.filesystem.delete_file(self._at(name))
+                    if self.is_local and action == "make room":
+                        self._remove_empty(posixpath.dirname(name))
                 else:
                     continue
                 self._sync_directory(posixpath.dirname(name))
         self._pending.clear()
+
+    def _refuse_other(self, name: str) -> None:
+        """Refuse to replace or remove a file that came since the ledger was read, and is none of ours."""
+        kind = self._type(name)
+        is_other = kind == fs.FileType.File and look_at_part(self.filesystem, self._at(name)) == "other"
+        if is_other or kind == fs.FileType.Unknown:
+            raise OutputError(
+                f"{self.given}: {name} is a file that seqembed did not write, and stands where a part belongs. "
+                "Move it away, or give another --out."
+            )
+
+    def _remove_empty(self, name: str) -> None:
+        """Remove a directory and those above it, up to the output directory, as long as they are empty."""
+        while name and not os.listdir(self._at(name)):
+            os.rmdir(self._at(name))
+            name = posixpath.dirname(name)
 
     def _refuse_way_out(self, name: str) -> None:
         """Refuse a part whose place a symbolic link puts outside the directory."""
@@ -229,7 +255,7 @@ class OutputDirectory:
     def _clean_own(self) -> None:
         """Remove this run's temporary files, and those of runs so old that they must be dead."""
         place = self._at(_TEMPORARY)
-        files = self._files(place)
+        files = files_below(self.filesystem, place)
         newest: dict[str, int] = {}
         for info in files:
             run = info.path[len(place) + 1 :].split("/")[0]
@@ -238,12 +264,8 @@ class OutputDirectory:
         for run in dead | (newest.keys() & {self._run_id}):
             self.filesystem.delete_dir(posixpath.join(place, run))
         # What stands for a directory in a store, left behind by the last removal, goes once nothing is below it.
-        if not self._files(place) and self._type(_TEMPORARY) == fs.FileType.Directory:
+        if not files_below(self.filesystem, place) and self._type(_TEMPORARY) == fs.FileType.Directory:
             self.filesystem.delete_dir(place)
-
-    def _files(self, place: str) -> list[fs.FileInfo]:
-        selector = fs.FileSelector(place, recursive=True, allow_not_found=True)
-        return [info for info in self.filesystem.get_file_info(selector) if info.type == fs.FileType.File]
 
     def tidy(self) -> None:
         """Remove what a run left that was killed after its last part; other runs' files stay on object stores.
@@ -271,13 +293,13 @@ class OutputDirectory:
             text = source.read()
         try:
             value = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None  # a damaged marker marks nothing: the footers tell what is finished
         return value if isinstance(value, dict) else None
 
     def _verify(self, path: str, num_rows: int) -> None:
         metadata = pq.read_metadata(path, filesystem=self.filesystem)
-        if metadata.num_rows != num_rows or PartFooter.from_metadata(metadata.metadata) is None:
+        if metadata.num_rows != num_rows or FOOTER_KEY not in (metadata.metadata or {}):
             raise OutputError(
                 f"{path}: read back {metadata.num_rows} rows, wrote {num_rows}. "
                 "The disk or network loses data; check it."
@@ -310,6 +332,7 @@ class OutputDirectory:
         try:
             yield
         except (OSError, pa.ArrowException) as error:
+            raise_host_fault(error)
             what = (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
             raise OutputError(
                 f"{self.given}: cannot {verb} the output directory ({what}). Finished parts are untouched; "

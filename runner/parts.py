@@ -1,14 +1,15 @@
 """Parts of an output directory: one Parquet file for each input file, whose footer says what made it."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self
 
 import pyarrow as pa
 
+from data.arrow import plain_type
 from data.contract import ModelContract
-from data.errors import SeqembedError
+from data.errors import InputError, SeqembedError
 from data.inputs import PARQUET_SUFFIXES, InputFile
 from runner.options import RunOptions
 
@@ -61,49 +62,124 @@ class PartCounts:
         value = asdict(self)
         return value if self.unknown_steps else {name: value[name] for name in value if name != "unknown_steps"}
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Rebuild from `to_json`.
+
+        Raises:
+            ValueError: The rows do not add up.
+            KeyError, TypeError, AttributeError: `value` was not made by `to_json`.
+        """
+        numbers = dict(value)
+        unknown = {_text(name): _count(count) for name, count in numbers.pop("unknown_steps", {}).items()}
+        counts = cls(**{name: _count(count) for name, count in numbers.items()}, unknown_steps=unknown)
+        if not counts.add_up:
+            raise ValueError(f"rows do not add up: {counts}")
+        return counts
+
+    @property
+    def rows_out(self) -> int:
+        """Rows of the part."""
+        return self.rows_in - self.rows_quarantined
+
+    @property
+    def add_up(self) -> bool:
+        """Whether every row is accounted for, once."""
+        return self.rows_in == self.rows_embedded + self.rows_null + self.rows_quarantined
+
     def check(self, name: str) -> None:
         """Check that every row is accounted for.
 
         Raises:
             SeqembedError: Rows in and rows out do not add up; the part must not be published.
         """
-        if self.rows_in != self.rows_embedded + self.rows_null + self.rows_quarantined:
+        if not self.add_up:
             raise SeqembedError(f"{name}: rows do not add up: {self}. The part was not published.")
+
+
+# The names of the counts: where totals stand beside other things, such as in the success marker, these are read.
+COUNTED = tuple(field.name for field in fields(PartCounts))
 
 
 @dataclass(frozen=True, slots=True)
 class PartFooter:
-    """What a finished part says of itself."""
+    """What a finished part says of itself.
+
+    Attributes:
+        key: What made it.
+        counts: Its rows.
+        input: Location of the input file (`InputFile.location`).
+        input_content: Fingerprint of what the file held, wherever it lay.
+        options: The options that change the result, by name, for messages.
+        columns: Its columns, in order.
+    """
 
     key: PartKey
     counts: PartCounts
+    input: str
+    input_content: str
+    options: Mapping[str, Any]
+    columns: tuple[str, ...]
 
     def to_json(self) -> str:
         """Return the footer's text."""
-        return json.dumps({**asdict(self.key), **self.counts.to_json()})
+        return json.dumps(
+            {
+                **asdict(self.key),
+                "input": self.input,
+                "input_content": self.input_content,
+                "options": dict(self.options),
+                "columns": list(self.columns),
+                "counts": self.counts.to_json(),
+            }
+        )
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[bytes, bytes] | None) -> Self | None:
-        """Read a Parquet file's key-value metadata; None where no seqembed run made the file."""
-        text = (metadata or {}).get(FOOTER_KEY)
-        if text is None:
-            return None
-        value: dict[str, Any] = json.loads(text)
-        key = PartKey(*(value.pop(name) for name in PartKey.__slots__))
-        return cls(key, PartCounts(**value))
+    def from_json(cls, text: str | bytes) -> Self:
+        """Rebuild from `to_json`.
+
+        Raises:
+            ValueError: The text was not made by `to_json`, or its rows do not add up.
+        """
+        try:
+            value = json.loads(text)
+            key = PartKey(*(_text(value[name]) for name in PartKey.__slots__))
+            counts = PartCounts.from_json(value["counts"])
+            place = _text(value["input"]), _text(value["input_content"])
+            return cls(key, counts, *place, dict(value["options"]), tuple(map(_text, value["columns"])))
+        except (KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+            raise ValueError(f"not a part's footer ({type(error).__name__}: {error})") from error
+
+    def fits(self, num_rows: int, columns: Sequence[str]) -> bool:
+        """Whether a file of so many rows and these columns is the part that the footer speaks of."""
+        return (num_rows, tuple(columns)) == (self.counts.rows_out, self.columns)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.40} is not text")
+    return value
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise TypeError(f"{value!r:.40} is not a count")
+    return value
 
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """What the Parquet files of an output directory say of themselves.
+    """What the files of an output directory say of themselves.
 
     Attributes:
         parts: Footer of each finished part, by name.
-        foreign: Names of whole Parquet files that no seqembed run made.
+        outdated: Names of files that seqembed wrote and that are no finished parts: damaged, or changed since.
+        others: Names of files that seqembed did not write.
     """
 
     parts: dict[str, PartFooter]
-    foreign: frozenset[str]
+    outdated: frozenset[str]
+    others: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,17 +191,23 @@ class Part:
         name: Path of the part below the output directory.
         key: What it will be made of.
         fingerprint: Of the input file, when it was planned.
-        action: ``make`` it, ``remake`` it since its input changed, ``replace`` what other options or another model
-            made, or ``skip`` it.
+        content: What the input file held then, wherever it lay.
+        action: ``make`` it, ``remake`` it since its input changed, ``replace`` what other options, another model or
+            another input made, or ``skip`` it.
         done: Counts of a part that is skipped.
+        schema: Columns of the input; None for a part that is skipped.
+        num_rows: Rows of the input; 0 for a part that is skipped.
     """
 
     file: InputFile
     name: str
     key: PartKey
     fingerprint: str
+    content: str
     action: Action
     done: PartCounts | None = None
+    schema: pa.Schema | None = None
+    num_rows: int = 0
 
 
 def part_name(file: InputFile) -> str:
@@ -134,7 +216,23 @@ def part_name(file: InputFile) -> str:
 
 
 def output_schema(arrow_schema: pa.Schema, file: InputFile, contract: ModelContract, options: RunOptions) -> pa.Schema:
-    """Return the columns of a part: id, kept columns, ``embedding`` as a list of fixed size, and ``error``."""
+    """Return the columns of a part: id, kept columns, ``embedding`` as a list of fixed size, and ``error``.
+
+    Ids and kept columns have the plain types that they are read in (`data.arrow.plain_type`).
+
+    Raises:
+        InputError: The id or a kept column is called like one of the columns that are added.
+    """
+    added = ("embedding", "error") if options.on_bad_row == "null" else ("embedding",)
+    for name in (contract.schema.id, *options.keep):
+        if name in added:
+            raise InputError(
+                f"{file.name}: column '{name}' is the {'id' if name == contract.schema.id else 'kept'} column; the "
+                f"output has a column '{name}' of its own"
+                + (" with --on-bad-row null" if name == "error" else "")
+                + ". Rename the column"
+                + (" in the training data too, and train again." if name == contract.schema.id else ".")
+            )
     fields = [pa.field(contract.schema.id, plain_type(arrow_schema.field(contract.schema.id).type))]
     for name in options.keep:
         kind = pa.string() if name in file.partitions else plain_type(arrow_schema.field(name).type)
@@ -144,8 +242,3 @@ def output_schema(arrow_schema: pa.Schema, file: InputFile, contract: ModelContr
     if options.on_bad_row == "null":
         fields.append(pa.field("error", pa.string()))
     return pa.schema(fields)
-
-
-def plain_type(kind: pa.DataType) -> pa.DataType:
-    """Return the type of a dictionary's values, or the type itself."""
-    return kind.value_type if pa.types.is_dictionary(kind) else kind

@@ -1,23 +1,29 @@
 """Decide, before the first row, which parts to make, and refuse what cannot come out right.
 
-Planning costs two footers a part, the input's and the output's, and no model: a night with nothing to do opens none.
+Planning costs two footers a part, the input's and the output's, and no model: a run with nothing to do opens none.
 """
 
 import hashlib
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
+import pyarrow as pa
+
+from data.census import refuse_ids_in_several_files
 from data.check import check_schema
 from data.contract import ModelContract
-from data.errors import BadFileError, InputError, OutputError, UsageError
-from data.fingerprints import fingerprint
+from data.errors import BadFileError, InputError, UsageError
+from data.fingerprints import FileState, look_at
 from data.inputs import InputFile
-from data.listing import resolve_inputs
+from data.listing import FoundInputs, find_inputs
 from runner.options import RunOptions
 from runner.output import OutputDirectory
-from runner.parts import Action, Part, PartFooter, PartKey, part_name
+from runner.parts import Action, Part, PartFooter, PartKey
+from runner.refusals import part_names, refuse_mixture, refuse_other_files, refuse_output_among_inputs
 from runner.threads import in_threads
+
+# Footers held at a time while a run is planned: those of wide files have megabytes.
+_LOOKS_AT_A_TIME = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +32,21 @@ class RunPlan:
 
     Attributes:
         parts: One for each readable input file, in input order.
-        orphans: Finished parts whose input is gone.
+        orphans: Finished parts whose input lay below the inputs given and is gone.
         skipped_files: Names of files that cannot be read, with the reason.
+        notes: What else a user should know of the inputs, such as files that are not Parquet.
         beyond: Finished parts that hold none of the first sequences `limit` asks for; more may show while parts are
             made.
+        in_the_way: Of the orphans, those whose place a new part needs: a file where a directory must be, or the other
+            way round.
     """
 
     parts: tuple[Part, ...]
     orphans: tuple[str, ...]
     skipped_files: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...] = ()
     beyond: tuple[str, ...] = ()
+    in_the_way: tuple[str, ...] = ()
 
     @property
     def to_make(self) -> tuple[Part, ...]:
@@ -48,84 +59,160 @@ class RunPlan:
         return replace(self, parts=self.parts[:num_parts], beyond=there + self.beyond)
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A file that may have to be read: its state without the footer's bytes, and what its footer says."""
+
+    state: FileState
+    schema: pa.Schema | None = None
+    num_rows: int = 0
+    damage: BadFileError | None = None
+
+
+@dataclass(slots=True)
+class InputStates:
+    """The input files of a run, found once and opened once however often the run is planned.
+
+    Attributes:
+        found: The files.
+    """
+
+    found: FoundInputs
+    _looks: dict[str, _Look | BadFileError] = field(default_factory=dict)
+
+    @classmethod
+    def find(cls, inputs: Sequence[str]) -> "InputStates":
+        """Find the files of the inputs.
+
+        Raises:
+            InputError: See `find_inputs`.
+        """
+        return cls(find_inputs(inputs))
+
+    def looks(self, is_finished: Callable[[InputFile, FileState], bool]) -> list[_Look | BadFileError]:
+        """Return the state of every file, in order; what `is_finished` says is not to be read is not parsed."""
+        unseen = [file for file in self.found.files if file.location not in self._looks]
+        for start in range(0, len(unseen), _LOOKS_AT_A_TIME):
+            some = unseen[start : start + _LOOKS_AT_A_TIME]
+            shared: list[pa.Schema] = []
+            for file, look in zip(some, in_threads(lambda file: _look(file, is_finished), some), strict=True):
+                self._looks[file.location] = look if isinstance(look, BadFileError) else _sharing(look, shared)
+        return [self._looks[file.location] for file in self.found.files]
+
+
+def _look(file: InputFile, is_finished: Callable[[InputFile, FileState], bool]) -> _Look | BadFileError:
+    try:
+        state = look_at(file)
+    except BadFileError as error:
+        return error
+    bare = replace(state, footer=b"")
+    if is_finished(file, state):
+        return _Look(bare)
+    try:
+        metadata = state.metadata()
+        return _Look(bare, metadata.schema.to_arrow_schema(), metadata.num_rows)
+    except BadFileError as error:
+        return _Look(bare, damage=error)
+    except (pa.ArrowException, ValueError, OSError) as error:  # a type that Arrow has no name for
+        return _Look(bare, damage=BadFileError(f"{file.name}: cannot be read as Parquet ({error}). Write it again."))
+
+
+def _sharing(look: _Look, known: list[pa.Schema]) -> _Look:
+    """Return a look that shares its schema with an equal one: thousands of files have one schema between them."""
+    if look.schema is None:
+        return look
+    same = next((schema for schema in known if schema.equals(look.schema, check_metadata=True)), None)
+    if same is None:
+        known.append(look.schema)
+        return look
+    return replace(look, schema=same)
+
+
 def bundle_sha256(model: bytes) -> str:
     """Return the sha256 of a bundle's bytes."""
     return hashlib.sha256(model).hexdigest()
 
 
-def plan_run(inputs: Sequence[str], output: OutputDirectory, model_sha256: str, options: RunOptions) -> RunPlan:
-    """Find the input files and compare each with the part that is there.
+def plan_run(states: InputStates, output: OutputDirectory, model_sha256: str, options: RunOptions) -> RunPlan:
+    """Compare each input file with the part that is there.
 
     Raises:
-        InputError: An input is missing, or a file cannot be read and the options say ``fail``.
+        InputError: A file cannot be read and the options say ``fail``.
         UsageError: Two inputs would make the same part, or the output lies among the inputs.
-        OutputError: The directory holds parts of another model or of other options that this run would leave there,
-            or somebody else's file stands where a part belongs.
+        OutputError: The directory holds parts of another model, of other options or of other inputs that this run would
+            leave there or replace, or a file that seqembed did not write stands where a part belongs.
     """
-    files = resolve_inputs(inputs)
-    _refuse_output_among_inputs(files, output)
-    names = _part_names(files)
-    ledger = output.read_ledger()
-    _refuse_foreign(names, ledger.foreign, output)
+    files = states.found.files
+    refuse_output_among_inputs(files, output)
+    names = part_names(files)
+    ledger = output.read_ledger(names)
+    refuse_other_files(names, ledger.others, output)
     footers = ledger.parts
     options_hash = options.result_hash()
+    name_of = {file.location: name for file, name in zip(files, names, strict=True)}
+
+    def is_finished(file: InputFile, state: FileState) -> bool:
+        # With a limit a part's key depends on the files before it, which are looked at meanwhile.
+        footer = footers.get(name_of[file.location])
+        key = PartKey(state.fingerprint, model_sha256, options_hash)
+        return options.limit is None and footer is not None and footer.key == key
+
     parts: list[Part] = []
     skipped, chain = [], ""
-    for file, name, found in zip(files, names, in_threads(_fingerprint, files), strict=True):
-        if isinstance(found, BadFileError):
+    for file, name, look in zip(files, names, states.looks(is_finished), strict=True):
+        damage = look if isinstance(look, BadFileError) else look.damage
+        if isinstance(look, BadFileError) or damage is not None:
             if options.on_bad_file == "fail":
-                raise found
-            skipped.append((file.name, str(found)))
+                raise damage or InputError(f"{file.name}: cannot be read.")
+            skipped.append((file.name, str(damage)))
             continue
+        found = look.state.fingerprint
         # A limit makes a part depend on how many rows the files before it left to it.
         chain = found if options.limit is None or not chain else hashlib.sha256(f"{chain}{found}".encode()).hexdigest()
         key = PartKey(chain, model_sha256, options_hash)
         footer = footers.get(name)
-        action = _action(key, footer)
+        action = _action(key, footer, name in ledger.outdated)
         done = footer.counts if footer is not None and action == "skip" else None
-        parts.append(Part(file, name, key, found, action, done))
-    orphans = tuple(sorted(set(footers) - set(names)))
-    _refuse_mixture(footers, names, (model_sha256, options_hash), output, options)
-    plan = RunPlan(tuple(parts), orphans, tuple(skipped))
+        parts.append(Part(file, name, key, found, look.state.content, action, done, look.schema, look.num_rows))
+    scopes = states.found.scopes
+    gone = set(footers) - set(names)
+    orphans = tuple(sorted(n for n in gone if any(scope.covers(footers[n].input) for scope in scopes)))
+    plan = RunPlan(tuple(parts), orphans, tuple(skipped), tuple(states.found.notes()), (), _in_the_way(orphans, names))
+    refuse_mixture(plan, names, footers, (model_sha256, options_hash), output, options)
     return plan.cut(_num_within_limit(parts, options.limit))
 
 
-def check_inputs(plan: RunPlan, contract: ModelContract, options: RunOptions) -> tuple[RunPlan, int]:
+def check_inputs(plan: RunPlan, contract: ModelContract, options: RunOptions) -> int:
     """Hold every file that is to be read against the contract, before the first row of any is.
 
     Returns:
-        The plan without the files that turned out unreadable, where the options allow it, and the rows to read.
+        The rows to read.
 
     Raises:
-        BadFileError: A file cannot be read, and the options say ``fail``.
-        InputError: A file does not fit the contract.
+        InputError: A file does not fit the contract, or the events of an id lie in several files.
         UsageError: A column would stand in the output twice.
     """
     names = [contract.schema.id, *options.keep]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UsageError(f"--keep {twice}: that column is in the output already. Name it once.")
+    for part in plan.to_make:
+        if part.schema is not None:
+            check_schema(part.file, part.schema, contract.schema, options.keep, trained=True, num_rows=part.num_rows)
+    if plan.to_make:
+        refuse_ids_in_several_files([part.file for part in plan.parts], contract.schema)
+    return sum(part.num_rows for part in plan.to_make)
 
-    def check(part: Part) -> int | BadFileError | InputError:
-        try:
-            parquet = part.file.open()
-            check_schema(part.file, parquet.schema_arrow, contract.schema, options.keep, trained=True)
-            return int(parquet.metadata.num_rows)
-        except InputError as error:
-            return error
 
-    dropped: dict[str, str] = {}
-    num_rows = 0
-    for part, found in zip(plan.to_make, in_threads(check, plan.to_make), strict=True):
-        if isinstance(found, BadFileError) and options.on_bad_file == "skip":
-            dropped[part.name] = str(found)
-        elif isinstance(found, InputError):
-            raise found
-        else:
-            num_rows += found
-    kept = tuple(part for part in plan.parts if part.name not in dropped)
-    skipped = tuple((part.file.name, dropped[part.name]) for part in plan.parts if part.name in dropped)
-    return replace(plan, parts=kept, skipped_files=plan.skipped_files + skipped), num_rows
+def _in_the_way(orphans: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    directories = {"/".join(name.split("/")[:end]) for name in names for end in range(1, name.count("/") + 1)}
+    files = set(names)
+    return tuple(
+        orphan
+        for orphan in orphans
+        if orphan in directories
+        or any("/".join(orphan.split("/")[:end]) in files for end in range(1, orphan.count("/") + 1))
+    )
 
 
 def _num_within_limit(parts: list[Part], limit: int | None) -> int:
@@ -140,86 +227,10 @@ def _num_within_limit(parts: list[Part], limit: int | None) -> int:
     return len(parts)
 
 
-def _fingerprint(file: InputFile) -> str | BadFileError:
-    try:
-        return fingerprint(file)
-    except BadFileError as error:
-        return error
-
-
-def _action(key: PartKey, footer: PartFooter | None) -> Action:
+def _action(key: PartKey, footer: PartFooter | None, is_outdated: bool) -> Action:
     if footer is None:
-        return "make"
+        return "remake" if is_outdated else "make"
     if footer.key == key:
         return "skip"
     same_maker = (footer.key.model_sha256, footer.key.options_hash) == (key.model_sha256, key.options_hash)
     return "remake" if same_maker else "replace"
-
-
-def _part_names(files: Sequence[InputFile]) -> list[str]:
-    names: dict[str, InputFile] = {}
-    for file in files:
-        if not {"", ".", ".."}.isdisjoint(part_name(file).split("/")):
-            raise InputError(
-                f"{file.path}: a part of that name would lie outside the output directory. Rename the input."
-            )
-        other = names.setdefault(part_name(file), file)
-        if other is not file:
-            raise UsageError(
-                f"{other.path} and {file.path} would both become {part_name(file)} in the output. Give their common "
-                "parent directory as one input, or run them into two output directories."
-            )
-    return list(names)
-
-
-def _refuse_output_among_inputs(files: Sequence[InputFile], output: OutputDirectory) -> None:
-    def real(path: str) -> str:
-        return os.path.realpath(path) if output.is_local else path.rstrip("/")
-
-    inside = real(output.path) + "/"
-    near = [file for file in files if file.filesystem.type_name == output.filesystem.type_name]
-    roots = {root: real(root) + "/" for root in {file.root for file in near}}
-    for file in near:
-        reaches = file.recursive and inside.startswith(roots[file.root])
-        if reaches or (roots[file.root] + file.name).startswith(inside):
-            raise UsageError(
-                f"the output directory {output.given} and the input {file.root} lie within each other: the next run "
-                "would take vectors for input. Give an --out outside the input."
-            )
-
-
-def _refuse_foreign(names: Sequence[str], foreign: frozenset[str], output: OutputDirectory) -> None:
-    """Refuse to write over what no run of ours made, whatever the options say: it may be the only copy."""
-    name = next((name for name in names if name in foreign), None)
-    if name is not None:
-        raise OutputError(
-            f"{output.given}: {name} is a Parquet file that seqembed did not write, and stands where a part belongs. "
-            "Move it away, or give another --out."
-        )
-
-
-def _refuse_mixture(
-    footers: dict[str, PartFooter],
-    names: Sequence[str],
-    maker: tuple[str, str],
-    output: OutputDirectory,
-    options: RunOptions,
-) -> None:
-    """Refuse to put parts beside those of another maker, unless this run replaces or removes those."""
-    for name, footer in footers.items():
-        if (footer.key.model_sha256, footer.key.options_hash) == maker:
-            continue
-        # Of the parts behind the first one, nobody knows beforehand which hold sequences within the limit.
-        may_stay = name not in names or (options.limit is not None and name != names[0])
-        if name in names and not options.overwrite:
-            remedy = "--overwrite to replace the old parts once the new ones are complete"
-        elif may_stay and not options.prune:
-            remedy = "--prune to remove the parts whose input is gone, or lies beyond --limit"
-        else:
-            continue
-        is_other_model = footer.key.model_sha256 != maker[0]
-        what = "another model" if is_other_model else "other options (--keep, --limit, --on-bad-row or --dtype)"
-        raise OutputError(
-            f"{output.given}: {name} was made by {what}. Vectors of two makers do not mix: give another --out, or "
-            f"{remedy}."
-        )

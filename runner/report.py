@@ -44,6 +44,7 @@ class RunReport:
         beyond: Finished parts beyond the limit.
         pruned: Of both, those that were removed.
         skipped_files: Input files that could not be read, with the reason.
+        notes: What else a user should know of the inputs.
         num_made: Parts made by this run; the others were up to date.
         counts: Sum over all parts.
         made: Sum over the parts made by this run.
@@ -58,6 +59,7 @@ class RunReport:
     beyond: tuple[str, ...]
     pruned: tuple[str, ...]
     skipped_files: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
     num_made: int
     counts: PartCounts
     made: PartCounts

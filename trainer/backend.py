@@ -30,6 +30,8 @@ def hidden_stderr() -> Iterator[None]:
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["KERAS_BACKEND"] = "tensorflow"
+# Keras would write its settings into the user's home, and take its precision from there.
+os.environ["KERAS_HOME"] = os.path.join(os.devnull, "keras")
 with hidden_stderr():
     import keras
     import tensorflow as tf

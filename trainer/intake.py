@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from data.errors import InputError
 from data.hints import FewValues, integer_features
+from data.ids import id_text
 from data.inputs import InputFile
 from data.peek import first_with_rows
 from data.schema import SequenceSchema
@@ -141,7 +142,7 @@ class _Sides:
             step, place = np.argwhere(outside)[0]
             row = int(np.searchsorted(block.offsets, step, side="right")) - 1
             raise InputError(
-                f"id {block.ids[row].as_py()!r}: feature '{self._schema.feature_names[place]}' holds "
+                f"id {id_text(block.ids[row])!r}: feature '{self._schema.feature_names[place]}' holds "
                 f"{block.values[step, place]:g}; --loss binary_crossentropy expects values from 0 to 1. "
                 "Choose --loss mse, or other --features."
             )

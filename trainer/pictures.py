@@ -8,6 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from data.batching import SequenceBatch, pad
+from data.ids import id_text
 from data.layout import RunLayout
 from data.profile import SequenceProfile
 from data.schema import SequenceSchema
@@ -171,4 +172,4 @@ def _mask(batch: SequenceBatch) -> NDArray[np.bool_]:
 
 
 def _text(value: pa.Scalar) -> str:
-    return "missing" if value.as_py() is None else str(value.as_py())
+    return id_text(value) or ("" if value.is_valid else "missing")

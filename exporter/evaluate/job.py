@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 from data.contract import ModelContract
 from data.errors import InputError, UsageError
 from data.listing import resolve_inputs
+from data.secrets import without_secrets
 from exporter.evaluate.bag import BagOfCategories
 from exporter.evaluate.config import EvaluateConfig
 from exporter.evaluate.controls import Control, MeanAndSpread, RawValues, Untrained, Vectors
@@ -25,7 +26,8 @@ from exporter.evaluate.report import TRAINED, UNTRAINED, Encoding, Evaluation, R
 from exporter.evaluate.split import Split, embed_split, read_vectors
 from exporter.evaluate.subset import stratified_rows
 from exporter.evaluate.verdict import verdict
-from runner.encoder import Encoder, read_bundle
+from runner.bundle_file import read_bundle
+from runner.encoder import Encoder
 from runner.plan import bundle_sha256
 
 _MAX_CLASSES = 1_000  # an SVM fits one machine for each pair of classes
@@ -123,7 +125,7 @@ class _Evaluator:
         majority = int(numbers[sizes.argmax()])
         seconds = sum(control.seconds for control in untrained)
         return Evaluation(
-            model=config.model,
+            model=without_secrets(config.model),
             model_sha256=bundle_sha256(self._bundle),
             label=config.label,
             seed=config.seed,

@@ -12,6 +12,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from data.contract import CONTRACT_KEY
+from exporter.sealed import sealed
+
 _RECURRENT = ("LSTM", "GRU")
 _KERNELS = ("MatMul", "Gemm")
 _OFFSETS = ("Add", "Sub")
@@ -42,7 +45,8 @@ def untrained_bundle(bundle: bytes, seed: int) -> bytes:
     """
     model = onnx.load_from_string(bundle)
     _Redraw(model.graph, np.random.default_rng(seed)).run()
-    return bytes(model.SerializeToString())
+    (contract,) = [entry.value for entry in model.metadata_props if entry.key == CONTRACT_KEY]
+    return sealed(model, contract)
 
 
 class _Redraw:

@@ -99,6 +99,8 @@ def _print_plan(plan: RunPlan, num_rows: int, job: Job) -> None:
             table.add_row(f"{'prune' if job.options.prune else 'leave'} ({why})", name)
     for name, reason in plan.skipped_files:
         table.add_row("pass over", f"{name}: {reason}")
+    for note in plan.notes:
+        click.secho(note, fg="yellow")
     Console().print(table)
     most = "" if job.options.limit is None else "at most "
     click.echo(
@@ -121,6 +123,8 @@ def _print_summary(report: RunReport, out: str) -> None:
             click.secho(f"WARNING {known}, in training {field.trained:.1%}: train again on newer data", fg="yellow")
         else:
             click.echo(f"{known} (in training {field.trained:.1%})")
+    for note in report.notes:
+        click.secho(note, fg="yellow")
     for _, reason in report.skipped_files:
         click.secho(f"SKIPPED FILE {reason}", fg="yellow")
     for names, why in ((report.orphans, "its input is gone"), (report.beyond, "it lies beyond --limit")):

@@ -16,7 +16,7 @@ from data.errors import InputError
 from data.inputs import InputFile
 from data.listing import resolve_inputs
 from data.reader import read_blocks
-from data.sequences import SequenceBlock, concatenate
+from data.sequences import LengthPolicy, SequenceBlock, concatenate, windows
 
 
 def write(tmp_path: Path, columns: dict[str, pa.Array], row_group_size: int = 1000) -> InputFile:
@@ -95,3 +95,25 @@ def test_a_sequence_longer_than_many_record_batches_stays_whole(
     monkeypatch.setattr(reader, "_DECODE_VALUES", 10)
     file = write(tmp_path, {"id": pa.array([7] * 500 + [8]), "x": pa.array(np.arange(501.0))})
     np.testing.assert_array_equal(read(file).lengths, [500, 1])
+
+
+def test_a_block_counts_the_events_it_stands_for(tmp_path: Path) -> None:
+    ids = ["a"] * 7 + ["b"] * 2 + [None] + ["c"] * 3
+    file = write(tmp_path, {"id": pa.array(ids), "x": pa.array([1.0] * 8 + [np.inf] + [1.0] * 4)})
+    schema = detect_schema([file])
+    block = concatenate(list(read_blocks(file, schema, LengthPolicy(2))))
+    np.testing.assert_array_equal(block.lengths, [2, 0, 0, 2])
+    np.testing.assert_array_equal(block.input_rows, [7, 2, 1, 3])
+    assert block.num_rows == 13
+    assert [block.slice(0, 1).num_rows, block.slice(1, 4).num_rows, block.slice(2, 2).num_rows] == [7, 6, 0]
+    assert block.take(np.array([3, 0])).input_rows.tolist() == [3, 7]
+    assert concatenate([block, block.slice(0, 2)]).num_rows == 22
+    assert [window.num_rows for window in windows(iter([block]), 3, 100)] == [10, 3]
+    assert sum(block.num_rows for block in read_blocks(file, schema, limit=2)) == 9
+
+
+def test_a_nested_row_is_one_row_of_input(tmp_path: Path) -> None:
+    file = write(tmp_path, {"id": pa.array([1, 2]), "x": pa.array([[1.0, 2.0], None])})
+    (block,) = read_blocks(file, detect_schema([file]))
+    np.testing.assert_array_equal(block.input_rows, [1, 1])
+    assert block.num_rows == 2

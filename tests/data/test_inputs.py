@@ -27,6 +27,7 @@ def tree(tmp_path: Path) -> Path:
         path = tmp_path / "in" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.table({"id": [1], "x": [[1.0]]}), path)
+    (tmp_path / "in" / "day=2" / "notes.txt").write_text("hello world, this is no parquet")
     return tmp_path / "in"
 
 
@@ -35,7 +36,7 @@ def tree(tmp_path: Path) -> Path:
     [
         ("", ["a.parquet", "day=1/p.parquet", "day=2/p.parquet"]),
         ("/a.parquet", ["a.parquet"]),
-        ("/day=2", ["p.parquet"]),
+        ("/day=2", ["day=2/p.parquet"]),
         ("/day=*/*.parquet", ["day=1/p.parquet", "day=2/p.parquet"]),
         ("/day=[2-9]/*.parquet", ["day=2/p.parquet"]),
         ("/**/*.parquet", ["a.parquet", "day=1/p.parquet", "day=2/p.parquet"]),
@@ -77,7 +78,6 @@ def test_an_unknown_scheme_is_refused() -> None:
 
 def test_not_parquet_is_an_input_error(tree: Path) -> None:
     (file,) = resolve_inputs([str(tree / "day=2" / "notes.txt")])
-    Path(file.path).write_text("hello world, this is no parquet")
     with pytest.raises(InputError, match="notes.txt"):
         file.open()
     with pytest.raises(InputError, match="not a Parquet file"):

@@ -40,7 +40,7 @@ def test_survey_describes_and_samples_the_selected_rows(tmp_path: Path) -> None:
 def test_the_first_bad_row_is_named(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": ["a", "b"], "x": [[1.0], [float("inf")]]}), tmp_path / "x.parquet")
     files = resolve_inputs([str(tmp_path)])
-    with pytest.raises(BadRowError, match=r"x\.parquet: row 1 \(id 'b'\): .*inf.*Mend or remove"):
+    with pytest.raises(BadRowError, match=r"x\.parquet: row 1 \(id 'b'\): .*inf.*Fix or remove"):
         survey(files, detect_schema(files), LengthPolicy(), seed=0)
 
 

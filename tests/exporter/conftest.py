@@ -42,6 +42,7 @@ class Exported:
     model: EncoderModel
     reference: KerasReference
     graph: Any
+    masked_steps: tuple[np.ndarray, ...]
     structure: GraphStructure
     contract: ModelContract
     encoder: Encoder
@@ -125,12 +126,14 @@ def exported(tmp_path_factory: pytest.TempPathFactory, profile: SequenceProfile)
         path = tmp_path_factory.mktemp("model") / "encoder.keras"
         keras_model.save(path)
         model = replace(load_encoder(path), fill=np.array(profile.mean, np.float32))
-        graph, num_recurrent = convert(model, opset)
+        converted = convert(model, opset)
+        graph = converted.graph
         structure = check_structure(
             graph,
             num_features=model.num_features,
             embedding_dim=model.embedding_dim,
-            num_recurrent=num_recurrent,
+            num_recurrent=converted.num_recurrent,
+            num_masked=converted.num_masked,
             opset=opset,
             source="model",
             frame=model.frame,
@@ -138,7 +141,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, profile: SequenceProfile)
         )
         contract = contract_for(model, profile, fields)
         encoder = Encoder.from_bytes(assemble(graph, contract), source="model")
-        return Exported(model, KerasReference(model), graph, structure, contract, encoder)
+        return Exported(model, KerasReference(model), graph, converted.masked_steps, structure, contract, encoder)
 
     return export
 

@@ -83,7 +83,7 @@ def test_any_onnx_client_can_read_it(bundle: tuple[Path, Result]) -> None:
     assert [tensor.name for tensor in model.graph.input] == ["values", "lengths"]
     (entry,) = model.metadata_props
     assert entry.key == CONTRACT_KEY
-    assert json.loads(entry.value)["format_version"] == 1
+    assert json.loads(entry.value)["format_version"] == 2
     assert model.producer_name == "seqembed"
 
 
@@ -173,6 +173,7 @@ def test_a_damaged_run(run: RunLayout, tmp_path: Path, damage: str) -> None:
         (["--opset", "19"], "--opset must be in 13…18, was 19"),
         (["--tolerance", "0"], "--tolerance must be a positive number"),
         (["--tolerance", "nan"], "--tolerance must be a positive number"),
+        (["--tolerance", "0.002"], "--tolerance must be a positive number of at most 0.001"),
         (["--data", "x.parquet"], "--data goes with a .keras file"),
         (["--features", "a,b"], "--features goes with a .keras file"),
     ],

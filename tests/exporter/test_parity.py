@@ -12,7 +12,7 @@ from data.profile import SequenceProfile
 from data.sequences import SequenceBlock
 from exporter.bundle import assemble
 from exporter.draws import as_block
-from exporter.libraries import keras, onnx
+from exporter.libraries import onnx
 from exporter.parity import measure_parity
 from runner.encoder import Encoder
 
@@ -85,20 +85,6 @@ def test_embeddings_that_are_not_finite_do_not_pass(
     made = exported(model)
     with pytest.raises(QualityGateError, match="NaN or infinite embeddings for 60 of 60 rows"):
         measure_parity(made.reference, made.encoder, rows, profile, tolerance=1e-5, seed=1)
-
-
-def test_a_masked_step_inside_a_sequence_is_told(exported: Callable[..., Any], profile: SequenceProfile) -> None:
-    """Keras skips a step that equals mask_value, the contract does not: the rows decide whether that matters."""
-    layers = keras.layers
-    made = exported(keras.Sequential([keras.Input((None, 3)), layers.Masking(0.0), layers.LSTM(4)]))
-    values = np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32)
-    whole = as_block(values, np.full(5, 6))
-    assert measure_parity(made.reference, made.encoder, whole, profile, tolerance=1e-5, seed=1).num_real == 5
-    values[8] = 0.0
-    with pytest.raises(
-        QualityGateError, match="a row of the data of 6 steps.*a whole step of the data equals the mask_value"
-    ):
-        measure_parity(made.reference, made.encoder, as_block(values, np.full(5, 6)), profile, tolerance=1e-5, seed=1)
 
 
 def test_lengths_from_one_to_the_longest_are_tried(

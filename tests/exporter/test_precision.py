@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data.contract import CONTRACT_KEY, ModelContract
+from data.contract import ModelContract
 from data.errors import BundleError, QualityGateError
 from data.layout import RunLayout
 from data.profile import SequenceProfile
@@ -19,8 +19,9 @@ from exporter.draws import as_block
 from exporter.fidelity import compare_vectors, cosine_of_rows, neighbour_agreement
 from exporter.libraries import keras, onnx
 from exporter.precision import measure_quantisation
+from exporter.sealed import sealed
 from runner.encoder import Encoder
-from seqembed_testing import done, seqembed
+from seqembed_testing import contract_of, done, resealed, seqembed
 from trainer.config import ModelConfig
 from trainer.model import build_encoder
 
@@ -250,11 +251,9 @@ def test_a_common_mean_makes_the_cosine_blind_and_not_the_centred_one() -> None:
 
 def spoiled(bundle: Path, change: Callable[[dict], None]) -> bytes:
     model = onnx.load(bundle)
-    (entry,) = [entry for entry in model.metadata_props if entry.key == CONTRACT_KEY]
-    contract = json.loads(entry.value)
+    contract = contract_of(model)
     change(contract)
-    entry.value = json.dumps(contract)
-    return model.SerializeToString()
+    return sealed(model, json.dumps(contract))
 
 
 ODD = [
@@ -315,4 +314,17 @@ def test_changed_weights_do_not_replay(bundle: tuple[Path, str], ending: str) ->
     array = np.roll(onnx.numpy_helper.to_array(tensor), 48, axis=-1)  # the gates, each in the place of the next
     tensor.CopyFrom(onnx.numpy_helper.from_array(np.ascontiguousarray(array), tensor.name))
     with pytest.raises(BundleError, match="golden sequences come out differently"):
-        Encoder.from_bytes(model.SerializeToString(), source="memory").replay_golden()
+        Encoder.from_bytes(resealed(model), source="memory").replay_golden()
+
+
+@pytest.mark.parametrize(("given", "found"), [("fp32", "has int8 LSTM nodes"), ("int8", "has no int8 LSTM nodes")])
+def test_a_precision_that_the_graph_does_not_have_is_refused(
+    bundle: tuple[Path, str], run: RunLayout, tmp_path: Path, given: str, found: str
+) -> None:
+    path = bundle[0]
+    if given == "int8":
+        path = tmp_path / "fp32.onnx"
+        done("export", run.root, "--out", path)
+    model = spoiled(path, lambda contract: contract.update(precision=given, quantisation=None))
+    with pytest.raises(BundleError, match=f"memory: the contract says precision {given}, and the graph {found}"):
+        Encoder.from_bytes(model, source="memory")

@@ -7,20 +7,19 @@ import numpy as np
 import onnx
 import pytest
 
-from data.contract import CONTRACT_KEY, ModelContract
+from data.contract import ModelContract
 from data.errors import BundleError
+from exporter.sealed import sealed
 from runner.encoder import Encoder
-from seqembed_testing import Tiny, done, seqembed, sequences, write_sequences
+from seqembed_testing import Tiny, contract_of, done, seqembed, sequences, write_sequences
 
 
 def rewrite(tiny: Tiny, path: Path, change: object) -> Path:
-    """Write the tiny bundle with its contract's JSON changed."""
+    """Write the tiny bundle with its contract's JSON changed, under a fresh seal."""
     model = onnx.load(tiny.bundle)
-    (entry,) = [prop for prop in model.metadata_props if prop.key == CONTRACT_KEY]
-    value = json.loads(entry.value)
-    change(value)  # type: ignore[operator]
-    entry.value = json.dumps(value)
-    onnx.save(model, path)
+    contract = contract_of(model)
+    change(contract)  # type: ignore[operator]
+    path.write_bytes(sealed(model, json.dumps(contract)))
     return path
 
 

@@ -97,7 +97,9 @@ def test_many_unknown_values_are_a_warning(models: dict[str, Path], tmp_path: Pa
 def test_parts_made_before_stay_in_the_totals(models: dict[str, Path], tmp_path: Path) -> None:
     run_with_new_merchants(models["events"], tmp_path, 0.5)
     before = json.loads((tmp_path / "out" / "_SUCCESS").read_text())
-    write_events(tmp_path / "in" / "b.parquet", transactions(100, seed=4))
+    others = transactions(100, seed=4)
+    others["id"] = [f"other {name}" for name in others["id"]]
+    write_events(tmp_path / "in" / "b.parquet", others)
     said = done("run", tmp_path / "in", "--model", models["events"], "--out", tmp_path / "out").output
     assert "1 parts made, 1 up to date" in said
     assert "WARNING" not in said  # tonight's rows are all known

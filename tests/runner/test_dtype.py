@@ -11,7 +11,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from seqembed_testing import Tiny, done, embeddings, seqembed, sequences, write_sequences
+from exporter.sealed import sealed
+from seqembed_testing import Tiny, contract_of, done, embeddings, seqembed, sequences, write_sequences
 
 
 def test_halves_are_the_same_vectors_rounded_whoever_reads_them(tiny: Tiny, tmp_path: Path) -> None:
@@ -50,12 +51,10 @@ def louder(bundle: Path, path: Path, factor: float) -> Path:
     maker.output[0] = "soft"
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(factor), "factor"))
     model.graph.node.append(onnx.helper.make_node("Mul", ["soft", "factor"], ["embedding"]))
-    entry = model.metadata_props[0]
-    contract = json.loads(entry.value)
+    contract = contract_of(model)
     for golden in contract["golden"]:
         golden["embedding"] = [float(np.float32(x) * np.float32(factor)) for x in golden["embedding"]]
-    entry.value = json.dumps(contract)
-    onnx.save(model, path)
+    path.write_bytes(sealed(model, json.dumps(contract)))
     return path
 
 

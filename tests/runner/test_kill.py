@@ -103,7 +103,7 @@ def new_model(tiny: Tiny, nursery: Nursery, root: Path) -> Scenario:
 def events(tiny: Tiny, nursery: Nursery, root: Path) -> Scenario:
     """Sequences made of single events, in row groups that cut through them."""
     for place in range(2):
-        write_events(root / "in" / f"{place}.parquet", 80, seed=place)
+        write_events(root / "in" / f"{place}.parquet", 80, seed=place, prefix=f"{place}-")
     bundle = events_bundle(tiny.bundle, root / "events.onnx")
     return undisturbed(nursery, (root / "in", "--model", bundle, "--threads", 2), None, root)
 

@@ -268,7 +268,7 @@ def test_what_somebody_else_wrote_is_not_written_over(
     for dry in ((), ("--dry-run",)):
         refused = seqembed(*words, *dry)
         assert refused.exit_code == 6
-        assert "a.parquet is a Parquet file that seqembed did not write" in refused.output
+        assert "a.parquet is a file that seqembed did not write" in refused.output
         assert "another --out" in refused.output
     assert state(out) == before
     theirs.rename(out / "theirs.parquet")

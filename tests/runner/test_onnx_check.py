@@ -13,10 +13,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from data.contract import CONTRACT_KEY, ModelContract
 from data.errors import BundleError
+from exporter.sealed import sealed
 from runner import onnx_check
 from runner.encoder import Encoder
-from runner.onnx_check import check_model
-from seqembed_testing import Tiny, seqembed
+from runner.onnx_check import CheckedModel, check_model
+from seqembed_testing import Tiny, contract_of, resealed, seqembed
 
 Change = Callable[[onnx.ModelProto], None]
 
@@ -134,7 +135,8 @@ def unknown_operator(model: onnx.ModelProto) -> None:
 def test_a_model_that_asks_for_more_is_refused(tiny: Tiny, tmp_path: Path, change: Change, message: str) -> None:
     model = onnx.load(tiny.bundle)
     change(model)
-    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    content = model.SerializeToString() if change is two_contracts else resealed(model)
+    (tmp_path / "m.onnx").write_bytes(content)
     assert message in refused(tiny, tmp_path / "m.onnx")
 
 
@@ -142,7 +144,9 @@ def test_the_operators_of_quantisation_pass(tiny: Tiny) -> None:
     model = onnx.load(tiny.bundle)
     model.graph.node.append(helper.make_node("DynamicQuantizeLSTM", ["values"], ["o"], domain="com.microsoft"))
     model.graph.node.append(helper.make_node("MatMulInteger", ["a", "b"], ["p"]))
-    assert json.loads(check_model(model.SerializeToString(), "memory"))["embedding_dim"] == 6
+    checked = check_model(model.SerializeToString(), "memory")
+    assert checked.is_quantised
+    assert json.loads(checked.contract)["embedding_dim"] == 6
 
 
 def test_sizes_are_bounded_before_reading(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +179,7 @@ def test_bytes_that_are_no_message_are_no_model(content: bytes) -> None:
 def test_the_reader_finds_what_the_protobuf_library_finds(tiny: Tiny) -> None:
     content = tiny.bundle.read_bytes()
     (entry,) = [entry for entry in onnx.load_from_string(content).metadata_props if entry.key == CONTRACT_KEY]
-    assert check_model(content, "memory") == entry.value
+    assert check_model(content, "memory") == CheckedModel(entry.value, is_quantised=False)
 
 
 def contract_with(place: str, value: object) -> Callable[[dict], None]:
@@ -238,6 +242,7 @@ ODD = [
     ("parity", []),
     ("parity", "x"),
     ("parity.tolerance", 1e9),
+    ("parity.tolerance", 0.002),
     ("parity.tolerance", 0),
     ("parity.tolerance", "x"),
     ("parity.num_real", -1),
@@ -289,12 +294,11 @@ ODD = [
 @pytest.mark.parametrize(("place", "value"), ODD, ids=[f"{place}={str(value)[:20]}" for place, value in ODD])
 def test_an_odd_contract_is_refused(tiny: Tiny, place: str, value: object) -> None:
     model = onnx.load(tiny.bundle)
-    entry = model.metadata_props[0]
-    contract = json.loads(entry.value)
+    contract = contract_of(model)
     contract_with(place, value)(contract)
-    entry.value = json.dumps(contract)
-    with pytest.raises(BundleError, match="memory: "):
-        Encoder.from_bytes(model.SerializeToString(), source="memory").replay_golden()
+    with pytest.raises(BundleError, match="memory: ") as caught:
+        Encoder.from_bytes(sealed(model, json.dumps(contract)), source="memory").replay_golden()
+    assert "was changed after the export" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "7", '"a"', "{", "NaN", "[" * 100_000, "9" * 10_000, '{"a": 1}'])

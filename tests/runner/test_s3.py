@@ -141,7 +141,7 @@ def test_input_and_output_may_both_lie_in_a_bucket(store: Store, tiny: Tiny, tmp
         (tmp_path / name).mkdir()
         done("run", given, "--model", tiny.bundle, "--out", tmp_path / name, *keep)
         there = store.parts(f"out/{name}")
-        assert sorted(there) == (["p.parquet"] if name == "one" else ["day=1/p.parquet", "day=2/p.parquet"])
+        assert sorted(there) == (["day=2/p.parquet"] if name == "one" else ["day=1/p.parquet", "day=2/p.parquet"])
         for part, table in there.items():
             assert table.equals(pq.ParquetFile(tmp_path / name / part).read())
         assert json.loads(store.objects(f"out/{name}")[f"out/{name}/_SUCCESS"][0])["rows_in"] == 20 * len(there)
@@ -151,6 +151,19 @@ def test_input_and_output_may_both_lie_in_a_bucket(store: Store, tiny: Tiny, tmp
     assert store.parts("up")["local.parquet"]["embedding"].equals(
         store.parts("out/all")["day=1/p.parquet"]["embedding"]
     )
+
+
+def test_the_model_may_lie_in_a_bucket(store: Store, tiny: Tiny, tmp_path: Path) -> None:
+    with store.filesystem.open_output_stream(f"{store.bucket}/models/encoder.onnx") as file:
+        file.write(tiny.bundle.read_bytes())
+    model = store.query("models/encoder.onnx").replace("?", f"?access_key={KEY}&secret_key={SECRET}&")
+    local = write_sequences(tmp_path / "local.parquet", sequences(20, seed=1))
+    said = done("inspect", model).output + done("run", local, "--model", model, "--out", tmp_path / "out").output
+    assert f"{store / 'models/encoder.onnx'}" in said
+    written = "".join(path.read_bytes().decode("latin-1") for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert SECRET not in said + written and KEY not in said + written
+    result = seqembed("run", local, "--model", store / "models/other.onnx", "--out", tmp_path / "none")
+    assert (result.exit_code, "no such file" in result.output) == (4, True), result.output
 
 
 def test_the_ledger_holds_in_a_bucket(store: Store, tiny: Tiny) -> None:

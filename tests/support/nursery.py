@@ -89,8 +89,7 @@ def check_whole(directory: Path, *states: Contents) -> None:
         if name.startswith("_quarantine/"):
             continue
         table = pq.ParquetFile(directory / name)
-        footer = PartFooter.from_metadata(table.metadata.metadata)
-        assert footer is not None and FOOTER_KEY in table.metadata.metadata
+        footer = PartFooter.from_json(table.metadata.metadata[FOOTER_KEY])
         assert table.read().num_rows == footer.counts.rows_in - footer.counts.rows_quarantined
 
 

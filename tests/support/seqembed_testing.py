@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 from click.testing import CliRunner, Result
 
 from data.contract import CONTRACT_KEY
+from exporter.sealed import sealed
 from runner.cli import main
 from runner.encoder import Encoder
 
@@ -68,21 +70,31 @@ def embeddings(paths: Sequence[Path]) -> dict[str, np.ndarray | None]:
 def with_contract(bundle: Path, path: Path, **changes: object) -> Path:
     """Write a copy of a bundle whose contract has other values at its top level: another model, as far as runs know."""
     model = onnx.load(bundle)
-    (entry,) = [entry for entry in model.metadata_props if entry.key == CONTRACT_KEY]
-    entry.value = json.dumps(json.loads(entry.value) | changes)
-    onnx.save(model, path)
+    path.write_bytes(sealed(model, json.dumps(contract_of(model) | changes)))
     return path
 
 
-def events_bundle(bundle: Path, path: Path) -> Path:
-    """Write a copy of a bundle that takes its sequences from single events: columns id, x, y."""
+def contract_of(model: onnx.ModelProto) -> dict[str, Any]:
+    """Return the fields of a bundle's contract."""
+    (entry,) = [entry for entry in model.metadata_props if entry.key == CONTRACT_KEY]
+    return json.loads(entry.value)
+
+
+def resealed(model: onnx.ModelProto) -> bytes:
+    """Return the bytes of a bundle whose graph was changed, under a fresh seal: what else looks at it is on test."""
+    return sealed(model, json.dumps(contract_of(model)))
+
+
+def events_bundle(bundle: Path, path: Path, **changes: object) -> Path:
+    """Write a copy of a bundle that takes its sequences from single events: columns id, x, y, and more by `changes`."""
     schema = Encoder.open(bundle).contract.schema.to_json()
-    return with_contract(bundle, path, schema=schema | {"layout": "events"})
+    return with_contract(bundle, path, schema=schema | {"layout": "events", **changes})
 
 
-def write_events(path: Path, num: int, seed: int) -> Path:
-    """Write `num` sequences of the events layout."""
+def write_events(path: Path, num: int, seed: int, prefix: str = "") -> Path:
+    """Write `num` sequences of the events layout; `prefix` begins their ids."""
     columns = sequences(num, seed, shortest=1)
+    columns["id"] = [f"{prefix}{name}" for name in columns["id"]]
     lengths = [len(row) for row in columns["x"]]
     flat = {name: [value for row in columns[name] for value in row] for name in "xy"}
     events = {name: np.repeat(columns[name], lengths).tolist() for name in ("id", "label")}

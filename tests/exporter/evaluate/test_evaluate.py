@@ -20,7 +20,6 @@ from seqembed_testing import (
     events_bundle,
     seqembed,
     sequences,
-    with_contract,
     write_events,
     write_sequences,
 )
@@ -157,7 +156,9 @@ def test_options_can_stand_in_a_file(evaluate: Callable, tiny: Tiny, tmp_path: P
 
 
 def test_a_quantised_bundle_is_judged_without_the_untrained_row(evaluate: Callable, tiny: Tiny, tmp_path: Path) -> None:
-    bundle = with_contract(tiny.bundle, tmp_path / "int8.onnx", precision="int8")
+    done("train", tiny.data, "--out", tmp_path / "run", "--epochs", 1, "--features", "x,y", "--units", 8)
+    done("export", tmp_path / "run", "--out", tmp_path / "int8.onnx", "--precision", "int8")
+    bundle = tmp_path / "int8.onnx"
     found = figures(evaluate(labelled(40, 1), labelled(40, 2), model=bundle))
     assert "int8" in row(found, "untrained encoder")["absent"]
     assert found["verdict"]["outcome"] == "unknown"

@@ -1,0 +1,43 @@
+"""Which unit the times of Parquet's INT96 type are read in.
+
+INT96, which Spark, Impala, Hive and awswrangler write, counts nanoseconds of any year. Arrow has no type for that:
+nanoseconds in int64 end in 2262, and pyarrow, which reads INT96 as such, wraps around without a word: 9999-12-31, the
+usual "open end", becomes 1816-03-29. In microseconds every year fits.
+"""
+
+import base64
+from collections.abc import Iterator
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+_ARROW_SCHEMA = b"ARROW:schema"
+
+
+def int96_unit(parquet: pq.ParquetFile) -> Literal["us", "ns"]:
+    """Return the unit to read the INT96 columns of a file in.
+
+    Nanoseconds only where the file says that it was written from Arrow's nanoseconds: those fit by construction. Else
+    microseconds: Spark's times have no finer ones, and those that other writers put into INT96 are cut to them. Cut
+    times that become equal keep the order of the file.
+    """
+    columns = (parquet.schema.column(place) for place in range(len(parquet.schema)))
+    text = (parquet.metadata.metadata or {}).get(_ARROW_SCHEMA)
+    if text is None or not any(column.physical_type == "INT96" for column in columns):
+        return "us"
+    written = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
+    return "ns" if {unit for field in written for unit in _units(field.type)} == {"ns"} else "us"
+
+
+def _units(kind: pa.DataType) -> Iterator[str]:
+    """Yield the units of the timestamps in a type."""
+    if isinstance(kind, pa.BaseExtensionType):
+        yield from _units(kind.storage_type)
+    elif pa.types.is_dictionary(kind):
+        yield from _units(kind.value_type)
+    elif pa.types.is_timestamp(kind):
+        yield kind.unit
+    else:
+        for place in range(kind.num_fields):
+            yield from _units(kind.field(place).type)

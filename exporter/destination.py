@@ -1,0 +1,54 @@
+"""Where a bundle may go: over an older bundle, and over nothing else that somebody may still need."""
+
+import os
+from pathlib import Path
+
+from data.errors import BundleError, OutputError, UsageError
+from data.layout import RunLayout
+from exporter.config import ExportConfig
+from runner.bundle_file import read_bundle
+from runner.onnx_check import check_model
+
+
+def refuse_destination(config: ExportConfig) -> None:
+    """Check the place of the new bundle before any work is done.
+
+    Raises:
+        UsageError: It is the source, or a file of the run directory that is exported, links followed.
+        OutputError: Something stands there that is no bundle.
+    """
+    out = os.path.realpath(config.out)
+    root = os.path.realpath(config.source)
+    if config.is_run_directory:
+        layout = RunLayout(Path(root))
+        own = [getattr(layout, name) for name, kind in vars(RunLayout).items() if isinstance(kind, property)]
+        inside = any(out == str(path) or out.startswith(f"{path}{os.sep}") for path in own)
+        taken = inside or out == root or any(_is_same(out, path) for path in own)
+    else:
+        taken = out == root or _is_same(out, Path(root))
+    if taken:
+        what = "a file of the run directory that is exported" if config.is_run_directory else "the model to export"
+        raise UsageError(f"--out {config.out}: that is {what}; the bundle would replace it. Give another --out.")
+    refuse_other_file(config.out)
+
+
+def refuse_other_file(path: Path) -> None:
+    """Check that nothing stands at `path`, or a bundle of any version.
+
+    Raises:
+        OutputError: Something else stands there.
+    """
+    if not os.path.exists(path):  # a link that leads nowhere holds nothing
+        return
+    try:
+        check_model(read_bundle(path), str(path))
+    except BundleError as error:
+        raise OutputError(
+            f"{path}: something else than a bundle of seqembed stands there, and would be replaced. Move it away, or "
+            f"give another --out. ({error})"
+        ) from error
+
+
+def _is_same(out: str, path: Path) -> bool:
+    """Return whether two names, hard links included, are of one file."""
+    return os.path.isfile(out) and path.is_file() and os.path.samefile(out, path)

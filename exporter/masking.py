@@ -1,0 +1,125 @@
+"""Steps that a Keras model skips: a mask, carried over to recurrent nodes that know nothing but lengths.
+
+A native LSTM or GRU reads the first ``sequence_lens`` steps of a sequence, whatever they hold. So the steps a mask
+keeps are moved to the front, in their order, and their number becomes ``sequence_lens``: the state is carried over the
+skipped steps as in Keras, which leaves it as it is there. Where the outputs of every step are read, they are spread
+back: Keras repeats the last output at a skipped step, and gives 0 before the first one.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.errors import BundleError
+from exporter.libraries import tf
+
+# Arithmetic of single numbers, which IEEE 754 rounds alike everywhere, so that equality with a mask value means the
+# same in TensorFlow and in ONNX Runtime. By operator: how an input with this result is found, from (result, constant).
+_UNDONE = {
+    "AddV2": np.subtract,
+    "Sub": np.add,
+    "Mul": np.divide,
+    "RealDiv": np.multiply,
+}
+_UNCHANGED = ("Identity", "EnsureShape")
+_SHAPE_ONLY = ("Shape", "OnesLike", "ZerosLike")
+
+
+def depends_on_numbers(mask: Any, lengths: Any) -> bool:
+    """Return whether a mask depends on more than the lengths: on what stands in the steps, and not on their number.
+
+    Args:
+        mask: Symbolic bool (batch, time).
+        lengths: Symbolic int32 (batch), the graph input.
+    """
+    seen: set[str] = set()
+    waiting = [mask]
+    while waiting:
+        tensor = waiting.pop()
+        if tensor.name in seen or tensor.op.type in _SHAPE_ONLY:
+            continue
+        seen.add(tensor.name)
+        if tensor.op.type == "Placeholder" and tensor.name != lengths.name:
+            return True
+        waiting += tensor.op.inputs
+    return False
+
+
+class KeptSteps:
+    """The steps of a batch that a mask keeps, and the way there and back.
+
+    Args:
+        kept: Symbolic bool (batch, time); False beyond the lengths.
+
+    Attributes:
+        lengths: Symbolic int32 (batch), how many are kept.
+    """
+
+    def __init__(self, kept: Any) -> None:
+        self._kept = kept
+        whole = tf.cast(kept, tf.int32)
+        self._before = tf.cumsum(whole, axis=1, exclusive=True)  # (batch, time), how many are kept before each
+        self.lengths = tf.reduce_sum(whole, axis=1)
+
+    def first(self, sequences: Any) -> Any:
+        """Return `sequences`, (batch, time, features), with the kept steps first, in their order."""
+        time = tf.shape(self._kept)[1]
+        positions = tf.expand_dims(tf.range(time), 0)  # (1, time)
+        ranks = tf.where(self._kept, positions, positions + time)
+        # Of whole numbers that differ, the negated ones in falling order are the ranks in rising order.
+        order = tf.math.top_k(-ranks, k=time).indices
+        return tf.gather(sequences, order, batch_dims=1)
+
+    def spread(self, steps: Any, *, reverse: bool, zero_where_skipped: bool) -> Any:
+        """Return the outputs of one direction at every step, from those at the kept ones.
+
+        Args:
+            steps: float32 (batch, time, units), the outputs at kept steps first.
+            reverse: The direction runs from the last step to the first, so that it repeats the output of a later step.
+            zero_where_skipped: Skipped steps get 0 and not the output before.
+        """
+        places = self._before if reverse else self._before + tf.cast(self._kept, tf.int32) - 1
+        reached = tf.logical_and(places >= 0, places < tf.expand_dims(self.lengths, 1))
+        known = self._kept if zero_where_skipped else reached
+        outputs = tf.gather(steps, tf.where(reached, places, 0), batch_dims=1)
+        return tf.where(tf.expand_dims(known, 2), outputs, 0.0)
+
+    def where_any(self, states: Any, otherwise: Any) -> Any:
+        """Return `states`, (..., batch, units), of sequences with a kept step, and `otherwise` of those without."""
+        return tf.where(tf.expand_dims(self.lengths > 0, 1), states, otherwise)
+
+
+def raw_mask_value(layer: Any, inputs: Any, source: str) -> NDArray[np.float32]:
+    """Return the step of raw values that a Masking layer skips.
+
+    Args:
+        layer: The ``keras.layers.Masking``.
+        inputs: What it reads, symbolic float32 (batch, time, features).
+        source: File of the model, for messages.
+
+    Returns:
+        float32 (features) of the model's input.
+
+    Raises:
+        BundleError: The layer reads numbers that another layer computed, whose last bits differ between TensorFlow and
+            ONNX Runtime: whether one equals the mask value would be chance.
+    """
+    value: Any = np.broadcast_to(np.asarray(layer.mask_value, np.float32), (inputs.shape[2],))
+    tensor = inputs
+    with np.errstate(all="ignore"):  # a feature scaled by 0 has no such value
+        while tensor.op.type != "Placeholder":
+            operator, operands = tensor.op.type, tensor.op.inputs
+            constant = tf.get_static_value(operands[1]) if operator in _UNDONE else None
+            if operator == "SelectV2":  # missing values and padding, filled
+                tensor = operands[1]
+            elif operator in _UNCHANGED or constant is not None:
+                value = value if constant is None else _UNDONE[operator](value, constant)
+                tensor = operands[0]
+            else:
+                raise BundleError(
+                    f"{source}: layer {layer.name!r} compares with its mask_value what other layers computed "
+                    f"({operator}); rounding would decide which steps are skipped. Put Masking directly behind the "
+                    "model's input, or behind Normalization or Rescaling, and set the weights again."
+                )
+    return np.asarray(value, np.float32).reshape(-1)

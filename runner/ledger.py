@@ -1,0 +1,110 @@
+"""The output directory as its own ledger: which of its files are finished parts, and which are none of ours."""
+
+import os
+from collections.abc import Callable, Collection
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from data.host import raise_host_fault
+from data.inputs import is_local
+from data.listing import is_utf8
+from data.tables import is_hidden
+from runner.parts import FOOTER_KEY, Ledger, PartFooter
+from runner.threads import in_threads
+
+PartState = PartFooter | Literal["outdated", "unreadable", "other"]
+_HEAD_BYTES = 1024  # no less: see `data.listing`
+
+
+def read_ledger(
+    filesystem: fs.FileSystem, root: str, names: Collection[str], listed: Callable[[], Collection[str]]
+) -> Ledger:
+    """Return what the files below a directory say of themselves.
+
+    Files whose name, or whose directory's, begins with ``_`` or ``.`` are no parts, unless `names` holds them.
+
+    Args:
+        filesystem: Where the directory lies.
+        root: Its path there.
+        names: Parts that a run would make.
+        listed: Returns the names of parts that were finished; asked where a file cannot be read.
+
+    Raises:
+        OSError: The directory, or a file in it, may not be read.
+    """
+    wanted = set(names)
+    there = [
+        name for name in _names_below(filesystem, root) if name in wanted or not any(map(is_hidden, name.split("/")))
+    ]
+    states = dict(zip(there, in_threads(lambda name: look_at_part(filesystem, f"{root}/{name}"), there), strict=True))
+    parts = {name: state for name, state in states.items() if isinstance(state, PartFooter)}
+    outdated = {name for name, state in states.items() if state == "outdated"}
+    unreadable = {name for name, state in states.items() if state == "unreadable"}
+    if unreadable:
+        outdated |= unreadable & set(listed())
+    return Ledger(parts, frozenset(outdated), frozenset(states.keys() - parts.keys() - outdated))
+
+
+def look_at_part(filesystem: fs.FileSystem, path: str) -> PartState:
+    """Return the footer of a finished part, or what else a file is.
+
+    Returns:
+        The footer; ``outdated`` for a file of ours that is no finished part, ``unreadable`` for one that may be a
+        damaged part, ``other`` for one that seqembed did not write.
+
+    Raises:
+        OSError: The file may not be read.
+        HostError: The host lacks memory or descriptors.
+    """
+    try:
+        metadata = pq.read_metadata(path, filesystem=filesystem)
+        text = (metadata.metadata or {}).get(FOOTER_KEY)
+        if text is None:
+            return "other"
+        footer = PartFooter.from_json(text)
+        return footer if footer.fits(metadata.num_rows, metadata.schema.to_arrow_schema().names) else "outdated"
+    except FileNotFoundError:
+        return "outdated"  # removed since it was listed
+    except pa.ArrowInvalid:
+        return "unreadable" if _begins_as_parquet(filesystem, path) else "other"
+    except ValueError:
+        return "outdated"  # a key of another version, or damaged: the part is made again
+    except OSError as error:
+        raise_host_fault(error)
+        if error.errno is not None or "AWS Error" in str(error):
+            raise
+        # Not the disk: pyarrow's word for a damaged footer, and for an encrypted one, which is none of ours.
+        return "other" if "encrypted" in str(error) else "unreadable"
+
+
+def _begins_as_parquet(filesystem: fs.FileSystem, path: str) -> bool:
+    """Whether an unreadable file may be a part that was damaged: it is empty, or begins as Parquet does."""
+    with filesystem.open_input_file(path) as source:
+        head: bytes = source.read_at(min(_HEAD_BYTES, source.size()), 0)
+    return not head or head.startswith(b"PAR1")
+
+
+def _names_below(filesystem: fs.FileSystem, root: str) -> list[str]:
+    """Return the paths of all files below a directory, relative to it."""
+    if not is_local(filesystem):
+        return [info.path[len(root.rstrip("/")) + 1 :] for info in files_below(filesystem, root)]
+    names: list[str] = []
+    for directory, _, files in os.walk(root, onerror=_raise_unless_missing):
+        below = os.path.relpath(directory, root)
+        names += [name if below == "." else f"{below}/{name}" for name in files]
+    # A name that is not UTF-8 is none of ours, and pyarrow cannot open it.
+    return sorted(name for name in names if is_utf8(name) and os.path.isfile(f"{root}/{name}"))
+
+
+def files_below(filesystem: fs.FileSystem, root: str) -> list[fs.FileInfo]:
+    """Return the files below a directory; none where there is no such directory."""
+    selector = fs.FileSelector(root, recursive=True, allow_not_found=True)
+    return [info for info in filesystem.get_file_info(selector) if info.type == fs.FileType.File]
+
+
+def _raise_unless_missing(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error

@@ -1,0 +1,80 @@
+"""Read protobuf messages without the protobuf library: the runner looks over a model's bytes, and installs no more.
+
+The reader walks the wire format (https://protobuf.dev/programming-guides/encoding), allocates nothing that a length in
+the file claims, and nests no deeper than whoever calls it.
+"""
+
+from collections.abc import Iterator
+
+Field = tuple[int, int | memoryview]
+
+
+class MalformedError(Exception):
+    """Bytes that are no protobuf message."""
+
+
+def message(value: int | memoryview) -> memoryview:
+    """Return the bytes of a field that holds a message.
+
+    Raises:
+        MalformedError: It holds a number.
+    """
+    if isinstance(value, int):
+        raise MalformedError("a number where a message is expected")
+    return value
+
+
+def text(value: int | memoryview | None) -> str:
+    """Return the text of a field, empty where the field is missing.
+
+    Raises:
+        MalformedError: It holds a number.
+        UnicodeDecodeError: It is no UTF-8.
+    """
+    return "" if value is None else str(message(value), "utf-8")
+
+
+def fields(message: memoryview) -> Iterator[Field]:
+    """Yield (field number, value) of one message: an int for varints, a view without a copy for everything else.
+
+    Raises:
+        MalformedError: The bytes are no message.
+    """
+    place = 0
+    while place < len(message):
+        tag, place = varint(message, place)
+        number, wire_type = tag >> 3, tag & 7
+        if number == 0:
+            raise MalformedError("field 0")
+        if wire_type == 0:
+            number_value, place = varint(message, place)
+            yield number, number_value
+            continue
+        if wire_type == 2:
+            length, place = varint(message, place)
+        elif wire_type in (1, 5):
+            length = 8 if wire_type == 1 else 4
+        else:
+            raise MalformedError(f"wire type {wire_type}")
+        if length > len(message) - place:
+            raise MalformedError("a field reaches beyond its message")
+        yield number, message[place : place + length]
+        place += length
+
+
+def varint(message: memoryview, place: int) -> tuple[int, int]:
+    """Return an unsigned varint of at most ten bytes, and where it ends.
+
+    Raises:
+        MalformedError: It has more bytes, or is cut short.
+    """
+    value = 0
+    for shift in range(0, 70, 7):
+        if place >= len(message):
+            raise MalformedError("cut short")
+        byte = message[place]
+        place += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, place
+    raise MalformedError("a number of more than ten bytes")

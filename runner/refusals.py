@@ -1,0 +1,145 @@
+"""What a run refuses before it reads a row, since its parts would be lost, doubled or stand for something else."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from data.errors import InputError, OutputError, UsageError
+from data.inputs import InputFile
+from runner.options import RunOptions
+from runner.output import OutputDirectory
+from runner.parts import PartFooter, part_name
+
+if TYPE_CHECKING:
+    from runner.plan import RunPlan
+
+
+def part_names(files: Sequence[InputFile]) -> list[str]:
+    """Return the name of each file's part.
+
+    Raises:
+        InputError: A part would lie outside the output directory.
+        UsageError: Two files would make the same part.
+    """
+    names: dict[str, InputFile] = {}
+    for file in files:
+        if not {"", ".", ".."}.isdisjoint(part_name(file).split("/")):
+            raise InputError(
+                f"{file.path}: a part of that name would lie outside the output directory. Rename the input."
+            )
+        other = names.setdefault(part_name(file), file)
+        if other is not file:
+            raise UsageError(
+                f"{other.path} and {file.path} would both become {part_name(file)} in the output. Give their common "
+                "parent directory as one input, or run them into two output directories."
+            )
+    return list(names)
+
+
+def refuse_output_among_inputs(files: Sequence[InputFile], output: OutputDirectory) -> None:
+    """Refuse inputs and outputs that lie within each other.
+
+    Raises:
+        UsageError: They do.
+    """
+
+    def real(path: str) -> str:
+        return os.path.realpath(path) if output.is_local else path.rstrip("/")
+
+    inside = real(output.path) + "/"
+    near = [file for file in files if file.filesystem.type_name == output.filesystem.type_name]
+    roots = {root: real(root) + "/" for root in {file.root for file in near}}
+    for file in near:
+        below = file.path[len(file.root.rstrip("/")) + 1 :]
+        reaches = file.recursive and inside.startswith(roots[file.root])
+        if reaches or (roots[file.root] + below).startswith(inside):
+            raise UsageError(
+                f"the output directory {output.given} and the input {file.root} lie within each other: the next run "
+                "would take vectors for input. Give an --out outside the input."
+            )
+
+
+def refuse_other_files(names: Sequence[str], others: frozenset[str], output: OutputDirectory) -> None:
+    """Refuse to write over what no run of ours made, whatever the options: it may be the only copy.
+
+    Raises:
+        OutputError: Such a file stands where a part belongs.
+    """
+    name = next((name for name in names if name in others), None)
+    if name is not None:
+        raise OutputError(
+            f"{output.given}: {name} is a file that seqembed did not write, and stands where a part belongs. "
+            "Move it away, or give another --out."
+        )
+
+
+def refuse_mixture(
+    plan: "RunPlan",
+    names: Sequence[str],
+    footers: Mapping[str, PartFooter],
+    maker: tuple[str, str],
+    output: OutputDirectory,
+    options: RunOptions,
+) -> None:
+    """Refuse to put parts beside those of another maker, or over those of another input.
+
+    Args:
+        plan: What the run would do, whatever its limit.
+        names: Of all parts that the inputs make.
+        footers: Of the finished parts, by name.
+        maker: Model sha256 and options hash of this run.
+        output: For messages.
+        options: Say whether old parts may be replaced or removed.
+
+    Raises:
+        OutputError: The options allow neither.
+    """
+    planned = {part.name: part for part in plan.parts}
+    for name, footer in footers.items():
+        if (footer.key.model_sha256, footer.key.options_hash) == maker:
+            part = planned.get(name)
+            if part is not None and part.action == "remake" and not options.overwrite:
+                _refuse_other_input(name, footer, part.file.location, part.content, output)
+            continue
+        # Of the parts behind the first one, nobody knows beforehand which hold sequences within the limit.
+        may_stay = name not in names or (options.limit is not None and name != names[0])
+        if name in names and not options.overwrite:
+            remedy = "--overwrite to replace the old parts once the new ones are complete"
+        elif name not in names and name not in plan.orphans:
+            remedy = "embed all inputs again in one run, with --overwrite"
+        elif may_stay and not options.prune:
+            remedy = "--prune to remove the parts whose input is gone, or lies beyond --limit"
+        else:
+            continue
+        raise OutputError(
+            f"{output.given}: {name} was made by {_differences(footer, maker, options)}. Vectors of two makers do not "
+            f"mix: give another --out, or {remedy}."
+        )
+
+
+def _refuse_other_input(name: str, footer: PartFooter, location: str, content: str, output: OutputDirectory) -> None:
+    if footer.input != location and footer.input_content != content:
+        raise OutputError(
+            f"{output.given}: {name} was made from {footer.input}, and would be replaced by the vectors of {location}. "
+            "Give the directory above both as one input, or another --out, or --overwrite to replace the part."
+        )
+
+
+def _differences(footer: PartFooter, maker: tuple[str, str], options: RunOptions) -> str:
+    """Say what another maker was: model or options, with both values."""
+    model_sha256, _ = maker
+    if footer.key.model_sha256 != model_sha256:
+        return f"another model (sha256 {footer.key.model_sha256[:12]}…, this one {model_sha256[:12]}…)"
+    now = options.result_values()
+    changed = [
+        f"--{name.replace('_', '-')} was {_shown(footer.options.get(name))}, is now {_shown(value)}"
+        for name, value in now.items()
+        if footer.options.get(name) != value
+    ]
+    return f"other options ({'; '.join(changed) or 'another version of seqembed'})"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)

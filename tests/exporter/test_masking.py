@@ -1,0 +1,227 @@
+"""Masking: a real step that equals the mask value is skipped by the exported graph exactly as by Keras."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data.batching import pad
+from data.errors import BundleError, QualityGateError
+from data.profile import SequenceProfile
+from data.sequences import SequenceBlock
+from exporter.draws import as_block, with_masked_steps
+from exporter.libraries import keras
+from exporter.parity import measure_parity
+from exporter.structure import check_structure
+
+layers, ops = keras.layers, keras.ops
+
+
+def stack(*parts: Any) -> Any:
+    return keras.Sequential([keras.Input((None, 3)), *parts])
+
+
+def functional(function: Callable[[Any], Any]) -> Any:
+    values = keras.Input((None, 3))
+    return keras.Model(values, function(values))
+
+
+def steps(layer: Any = layers.LSTM, **options: Any) -> Any:
+    return layer(4, return_sequences=True, **options)
+
+
+def both(layer: Any, **options: Any) -> Any:
+    return layers.Bidirectional(layer, **options)
+
+
+def average(**options: Any) -> Any:
+    return layers.GlobalAveragePooling1D(**options)
+
+
+def largest() -> Any:
+    return layers.GlobalMaxPooling1D()
+
+
+def with_states(first: Any, second: Any) -> Any:
+    """Start the second layer from where the first one ended, both with the mask of the values."""
+
+    def build(values: Any) -> Any:
+        kept = ops.any(ops.not_equal(values, 0.0), axis=-1)
+        outputs, *states = first(layers.Masking()(values))
+        return second(outputs, initial_state=states, mask=kept)
+
+    return functional(build)
+
+
+def two_masks(values: Any) -> Any:
+    """Join what two Masking layers hand on: Add keeps a step that either keeps."""
+    return layers.LSTM(4)(layers.Add()([layers.Masking(0.0)(values), layers.Masking(5.0)(values)]))
+
+
+def a_mask_of_ones_own(values: Any) -> Any:
+    return layers.GRU(4)(values, mask=ops.any(ops.not_equal(values, 0.0), axis=-1))
+
+
+def directions_kept_apart(values: Any) -> Any:
+    forward, backward = both(steps(layers.GRU), merge_mode=None)(layers.Masking()(values))
+    return layers.Concatenate()([average()(forward), largest()(backward)])
+
+
+FORMS = {
+    "lstm": lambda: stack(layers.Masking(), layers.LSTM(4)),
+    "gru": lambda: stack(layers.Masking(), layers.GRU(4)),
+    "gru, reset before": lambda: stack(layers.Masking(), layers.GRU(4, reset_after=False)),
+    "backwards": lambda: stack(layers.Masking(), layers.LSTM(4, go_backwards=True)),
+    "both ways": lambda: stack(layers.Masking(), both(layers.LSTM(4))),
+    "both ways, multiplied": lambda: stack(layers.Masking(), both(layers.GRU(4), merge_mode="mul")),
+    "stacked": lambda: stack(layers.Masking(), steps(), layers.Dropout(0.5), steps(layers.GRU), layers.LSTM(3)),
+    "stacked both ways": lambda: stack(layers.Masking(), both(steps()), both(steps(layers.GRU)), both(layers.LSTM(3))),
+    "outputs of every step, averaged": lambda: stack(layers.Masking(), steps(), average()),
+    "outputs of every step, their largest": lambda: stack(layers.Masking(), steps(), largest()),
+    "both ways, averaged": lambda: stack(layers.Masking(), both(steps()), average()),
+    "both ways, their largest": lambda: stack(layers.Masking(), both(steps()), largest()),
+    "backwards, their largest": lambda: stack(layers.Masking(), steps(go_backwards=True), largest()),
+    "backwards into forwards": lambda: stack(layers.Masking(), steps(go_backwards=True), layers.GRU(4)),
+    "zeros where skipped": lambda: stack(layers.Masking(), steps(zero_output_for_mask=True), largest()),
+    "directions kept apart": lambda: functional(directions_kept_apart),
+    "states": lambda: with_states(steps(return_state=True), layers.LSTM(4)),
+    "states into a backward layer": lambda: with_states(
+        steps(layers.GRU, return_state=True), layers.GRU(4, go_backwards=True)
+    ),
+    "a dense layer between": lambda: stack(layers.Masking(), layers.Dense(4), layers.LSTM(4)),
+    "an operation that forgets the mask": lambda: functional(lambda x: layers.LSTM(4)(layers.Masking()(x) * 2.0 + 1.0)),
+    "pooled without a recurrent layer": lambda: stack(layers.Masking(), layers.Dense(4), average()),
+    "pooled, the axis kept": lambda: stack(layers.Masking(), steps(), average(keepdims=True), largest()),
+    "another mask value": lambda: stack(layers.Masking(-1.0), layers.LSTM(4)),
+    "a mask value a feature": lambda: stack(layers.Masking(np.array([1.0, 0.0, -3.5], np.float32)), layers.LSTM(4)),
+    "two masks": lambda: functional(two_masks),
+    "behind a rescaling": lambda: stack(layers.Rescaling(0.5, offset=1.0), layers.Masking(1.0), layers.LSTM(4)),
+    "behind a normalization": lambda: stack(
+        layers.Normalization(mean=[0.0, 5.0, -40.0], variance=[1.0, 4.0, 900.0]), layers.Masking(), layers.LSTM(4)
+    ),
+    "in a model of its own": lambda: stack(stack(layers.Masking(), steps()), average()),
+    "a mask of one's own": lambda: functional(a_mask_of_ones_own),
+}
+
+
+def alone(model: Any, block: SequenceBlock) -> np.ndarray:
+    """Embed each sequence by Keras, with no neighbour and no padding."""
+    values = np.split(block.values, block.offsets[1:-1])
+    return np.concatenate([ops.convert_to_numpy(model(sequence[None])) for sequence in values])
+
+
+# Keras says that pooling by the largest forgets the mask, which is what is compared here.
+@pytest.mark.filterwarnings("ignore:Layer .*was passed an input with a mask:UserWarning")
+@pytest.mark.parametrize("form", FORMS)
+def test_steps_that_equal_the_mask_value_are_skipped_as_keras_skips_them(
+    form: str, exported: Callable[..., Any], enliven: Callable[..., Any], rows: SequenceBlock, profile: SequenceProfile
+) -> None:
+    made = exported(enliven(FORMS[form]()))
+    random = np.random.default_rng(0)
+    masked_steps = made.masked_steps or [np.zeros(3, np.float32)]
+    some = rows.take(np.arange(12))
+    block = with_masked_steps(as_block(np.nan_to_num(some.values), some.lengths), masked_steps, random)
+    wanted = alone(made.model.keras_model, block)
+    for size in (1, 7, block.num_sequences):
+        found = []
+        for start in range(0, block.num_sequences, size):
+            batch = pad(block, np.arange(start, min(start + size, block.num_sequences)), 15)
+            batch.values[np.arange(15) >= batch.lengths[:, None]] = np.nan
+            found.append(made.encoder.embed(batch.values, batch.lengths))
+        np.testing.assert_allclose(np.concatenate(found), wanted, rtol=1e-5, atol=2e-6)
+    measure_parity(made.reference, made.encoder, rows, profile, tolerance=1e-5, seed=1, masked_steps=made.masked_steps)
+    operators = {node.op_type for node in made.graph.graph.node}
+    assert not operators & {"Loop", "Scan", "If"}
+
+
+def test_the_gate_closes_on_a_graph_that_reads_the_steps_keras_skips(
+    exported: Callable[..., Any], rows: SequenceBlock, profile: SequenceProfile
+) -> None:
+    """No row of the data holds such a step: the gate draws some."""
+    made = exported(stack(layers.Masking(), layers.LSTM(4)))
+    lengths_alone = exported(keras.models.clone_model(made.model.keras_model, clone_function=_without_masking))
+    lengths_alone.model.keras_model.set_weights(made.model.keras_model.get_weights())
+    reads_all = exported(lengths_alone.model.keras_model)
+    with pytest.raises(QualityGateError, match="the conversion is at fault"):
+        measure_parity(
+            made.reference, reads_all.encoder, rows, profile, tolerance=1e-5, seed=1, masked_steps=made.masked_steps
+        )
+
+
+def _without_masking(layer: Any) -> Any:
+    return layers.Identity() if isinstance(layer, layers.Masking) else layer.__class__.from_config(layer.get_config())
+
+
+def test_the_order_of_steps_within_a_graph_is_that_of_the_data(exported: Callable[..., Any]) -> None:
+    """One step masked in the middle, and the row without that step: one vector, bit for bit."""
+    made = exported(stack(layers.Masking(), both(layers.LSTM(4))))
+    values = np.random.default_rng(3).normal(size=(2, 6, 3)).astype(np.float32)
+    values[1, 2] = 0.0
+    shorter = np.delete(values[1], 2, axis=0)[None]
+    found = made.encoder.embed(values, np.array([6, 6], np.int32))[1]
+    np.testing.assert_array_equal(found, made.encoder.embed(shorter, np.array([5], np.int32))[0])
+
+
+def test_every_step_masked_gives_what_keras_gives(exported: Callable[..., Any]) -> None:
+    """The state no step has moved, or no number at all where a mean of no step is asked for."""
+    nothing = np.zeros((1, 3, 3), np.float32)
+    last = exported(stack(layers.Masking(), layers.LSTM(4)))
+    np.testing.assert_array_equal(last.encoder.embed(nothing, np.array([3], np.int32)), np.zeros((1, 4)))
+    mean = exported(stack(layers.Masking(), steps(), average()))
+    assert np.isnan(ops.convert_to_numpy(mean.model.keras_model(nothing))).all()
+    assert np.isnan(mean.encoder.embed(nothing, np.array([3], np.int32))).all()
+
+
+def test_missing_values_are_filled_before_the_mask(exported: Callable[..., Any], profile: SequenceProfile) -> None:
+    """A step of which nothing is known becomes the mean, no mask value, and is read."""
+    made = exported(stack(layers.Masking(), layers.LSTM(4)))
+    values = np.full((1, 4, 3), np.nan, np.float32)
+    filled = np.tile(np.array(profile.mean, np.float32), (1, 4, 1))
+    np.testing.assert_allclose(
+        made.encoder.embed(values, np.array([4], np.int32)),
+        ops.convert_to_numpy(made.model.keras_model(filled)),
+        atol=1e-6,
+    )
+
+
+REFUSED = {
+    "of what a layer computed": (
+        lambda: stack(layers.Dense(3), layers.Masking(name="late"), layers.LSTM(4)),
+        "layer 'late' compares with its mask_value what other layers computed .*directly behind the model's input",
+    ),
+    "zeros in a last output": (
+        lambda: stack(layers.Masking(), layers.LSTM(4, zero_output_for_mask=True, name="odd")),
+        "layer 'odd' has zero_output_for_mask=True .*Rebuild it with zero_output_for_mask=False",
+    ),
+}
+
+
+@pytest.mark.parametrize("form", REFUSED)
+def test_a_mask_without_an_exact_counterpart_is_refused_by_name(form: str, exported: Callable[..., Any]) -> None:
+    make, message = REFUSED[form]
+    with pytest.raises(BundleError, match=message):
+        exported(make())
+
+
+def test_masked_steps_are_drawn_at_every_place() -> None:
+    block = as_block(np.ones((40, 2), np.float32), np.array([1, 9, 12, 18]))
+    drawn = with_masked_steps(block, [np.array([0.0, 3.0], np.float32)], np.random.default_rng(0))
+    masked = [(sequence == [0.0, 3.0]).all(axis=1) for sequence in np.split(drawn.values, drawn.offsets[1:-1])]
+    assert drawn.num_sequences == 5 * 4
+    start, end, middle, some, whole = (masked[place * 4 + 3] for place in range(5))
+    assert start[:6].all() and not start[6:].any()
+    assert end[-6:].all() and not end[:-6].any()
+    assert middle[6:12].all() and middle.sum() == 6
+    assert 0 < some.sum() < 18
+    assert whole.all()
+
+
+def test_the_structure_check_counts_nodes_that_skip_steps(exported: Callable[..., Any]) -> None:
+    made = exported(stack(layers.Masking(), steps(), layers.LSTM(3)))
+    known = {"num_features": 3, "embedding_dim": 3, "num_recurrent": 2, "opset": 17, "source": "model"}
+    assert check_structure(made.graph, **known, num_masked=2).num_recurrent == 2
+    with pytest.raises(BundleError, match="2 recurrent nodes of the converted graph skip the steps of a mask, expect"):
+        check_structure(made.graph, **known, num_masked=1)
+    with pytest.raises(BundleError, match="sequence_lens of LSTM node"):
+        check_structure(made.graph, **known)
