@@ -17,24 +17,46 @@ _HARMLESS = frozenset(
         "retry_limit_seconds",
     }
 )
+# Further options of pyarrow's filesystems, which begin a query as those above do.
+_SECRET = frozenset(
+    {"access_key", "secret_key", "session_token", "role_arn", "external_id", "sas_token", "account_key"}
+)
 _ENVIRONMENT = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-_URI = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>]+")
-_PORT = re.compile(r"[^:]*:[0-9]+")
+# Up to the last "@" a URI may hold quotes, which a password may; behind it, quotes end it.
+_URI = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://(?:\S*@)?[^\s'\"<>]*")
+_PORT = re.compile(r"(?:[^:]*|\[[0-9a-fA-F:]+\]):[0-9]*")
+# Their URIs name a host, and no password: what looks like a port is one, and an "@" behind it stands in a path.
+_WITH_PORT = frozenset({"hdfs", "viewfs"})
 _SHORTEST_SECRET = 8
 _HIDDEN = "[hidden]"
 
 
 def without_secrets(given: str) -> str:
-    """Return a URI without user, password and every query value that might be a secret; a path comes back as it is."""
+    """Return a URI without user, password and every query value that might be a secret; a path comes back as it is.
+
+    What stands between ``://`` and the last ``@`` is secret where it may hold a password, which has a colon before it:
+    slashes, question marks and digits in it are often not escaped.
+    """
     scheme, mark, rest = given.partition("://")
     if not mark:
         return given
-    place, question, query = rest.partition("?")
-    if question and ("=" not in query or "/" in query.split("=")[0]):
-        place, query = rest, ""  # the question mark of a glob
+    place, query = _split_query(scheme, rest)
     kept = [_harmless(part) for part in query.split("&")] if query else []
     text = "&".join(part for part in kept if part is not None)
-    return f"{scheme}://{_without_user(place)}" + (f"?{text}" if text else "")
+    return f"{scheme}://{_without_user(scheme, place)}" + (f"?{text}" if text else "")
+
+
+def _split_query(scheme: str, rest: str) -> tuple[str, str]:
+    """Return what stands before the query, and the query; a question mark in a glob or a password begins none."""
+    place, question, query = rest.partition("?")
+    names = [part.partition("=")[0] for part in query.split("&")]
+    if not question or "=" not in query or "/" in names[0]:
+        return rest, ""
+    is_query = names[0] in _HARMLESS | _SECRET
+    if "@" in query and not is_query and _may_hold_password(scheme, place):
+        # A password with a question mark, or an unknown option with an "@": either way nothing before it is shown.
+        return (f"@{_HIDDEN}" if "@" in place else rest), ""
+    return place, query
 
 
 def scrub(text: str) -> str:
@@ -47,13 +69,20 @@ def scrub(text: str) -> str:
     return text
 
 
-def _without_user(place: str) -> str:
+def _without_user(scheme: str, place: str) -> str:
     authority, slash, path = place.partition("/")
-    if "@" in authority:
-        return authority.rpartition("@")[2] + slash + path
-    if ":" in authority and "@" in path and not _PORT.fullmatch(authority):
-        return place.rpartition("@")[2]  # a password with an unescaped slash in it
-    return place
+    if "@" in path and _may_hold_password(scheme, place):
+        return place.rpartition("@")[2]  # of a password with an unescaped slash in it
+    if "@" not in authority and ":" in authority and not _PORT.fullmatch(authority):
+        return _HIDDEN + slash + path  # the beginning of a password whose end was cut off
+    return authority.rpartition("@")[2] + slash + path
+
+
+def _may_hold_password(scheme: str, place: str) -> bool:
+    """Whether a password may begin before the first slash: after a colon that begins no port."""
+    authority = place.partition("/")[0]
+    is_port = scheme.lower() in _WITH_PORT and _PORT.fullmatch(authority)
+    return ":" in authority and not is_port
 
 
 def _harmless(part: str) -> str | None:

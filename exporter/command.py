@@ -9,21 +9,12 @@ import click
 from data.contract import PRECISIONS
 from data.schema import LAYOUTS, SequenceSchema
 from exporter.config import ExportConfig
+from runner.names import Names
 
 if TYPE_CHECKING:
     from exporter.job import ExportReport
 
 _DEFAULTS = {field.name: field.default for field in fields(ExportConfig)}
-
-
-class _Names(click.ParamType):
-    """Names with commas between, or a list in a TOML file."""
-
-    name = "A,B,C"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        names = value.split(",") if isinstance(value, str) else value
-        return tuple(name.strip() for name in names if name.strip())
 
 
 @click.command()
@@ -57,7 +48,7 @@ class _Names(click.ParamType):
     "--features",
     default=_DEFAULTS["features"],
     show_default="every numeric sequence column",
-    type=_Names(),
+    type=Names(),
     help="With --data: feature columns in model order.",
 )
 @click.option(

@@ -1,17 +1,14 @@
 """The command group `seqembed`: a subcommand is imported when called, so that help and the nightly job start fast.
 
-Options of every subcommand may stand in a TOML file (``--config``), at its top level or in a table named like the
-command; the command line wins.
+Options of every subcommand may stand in a TOML file: `runner.config_file`.
 """
 
 import io
 import os
 import sys
-import tomllib
 import traceback
 from collections.abc import Sequence
 from importlib import import_module, metadata
-from pathlib import Path
 from typing import Any
 
 import click
@@ -19,6 +16,7 @@ import click
 from data.errors import SeqembedError, UsageError
 from data.secrets import scrub
 from data.signals import TERMINATED
+from runner.config_file import add_config_option, missing_parameters
 
 # Name → where its click command lives, its one-line help, and the extra that brings what it imports.
 _COMMANDS = {
@@ -42,6 +40,7 @@ _EXTRAS = {
     "threadpoolctl": "train",
 }
 _INTERRUPTED = 130
+_WORDS = "seqembed.words"
 _BUG = 1
 
 
@@ -65,8 +64,23 @@ class CommandGroup(click.Group):
             command: click.Command = getattr(import_module(module), name)
         except ModuleNotFoundError as error:
             raise _missing_extra(cmd_name, error) from error
-        _add_config_option(command)
+        add_config_option(command, _COMMANDS)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the subcommand, and remember its words for messages."""
+        name, command, words = super().resolve_command(ctx, args)
+        ctx.meta[_WORDS] = list(words)
+        return name, command, words
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the subcommand; if required options are missing, name all of them."""
+        try:
+            return super().invoke(ctx)
+        except click.MissingParameter as error:
+            raise missing_parameters(error, ctx.meta.get(_WORDS, [])) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the subcommands without importing them."""
@@ -125,52 +139,6 @@ def _missing_extra(command: str, error: ModuleNotFoundError) -> UsageError:
         f"{command} needs {name}, which is not installed here. Install the extra: "
         f"pip install 'seqembed[{_EXTRAS[name]}]'"
     )
-
-
-def _add_config_option(command: click.Command) -> None:
-    if any(parameter.name == "config" for parameter in command.params):
-        return
-    option = click.Option(
-        ["--config"],
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        is_eager=True,
-        expose_value=False,
-        callback=_read_config,
-        help="TOML file with values for any of these options; the command line wins.",
-    )
-    command.params.append(option)
-
-
-def _read_config(ctx: click.Context, parameter: click.Parameter, path: Path | None) -> None:
-    if path is None:
-        return
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not valid TOML ({error}).") from error
-    name = ctx.command.name or ""
-    table = document.get(name, {key: value for key, value in document.items() if not isinstance(value, dict)})
-    values = {key.replace("-", "_"): value for key, value in table.items()}
-    settings: dict[str, Any] = {}
-    known: set[str] = set()
-    for option in ctx.command.params:
-        spellings = {option.name or "", *map(_spelling, option.opts)}
-        opposites = set(map(_spelling, option.secondary_opts))
-        known |= spellings | opposites
-        for key in values.keys() & spellings:
-            settings[option.name or ""] = values[key]
-        for key in values.keys() & opposites:
-            settings[option.name or ""] = not values[key]
-    unknown = sorted(values.keys() - known)
-    if unknown:
-        raise UsageError(
-            f"{path}: '{unknown[0]}' is no option of `seqembed {name}`. Known: {', '.join(sorted(known))}."
-        )
-    ctx.default_map = {**(ctx.default_map or {}), **settings}
-
-
-def _spelling(option: str) -> str:
-    return option.lstrip("-").replace("-", "_")
 
 
 @click.group(

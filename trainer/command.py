@@ -1,5 +1,6 @@
 """`seqembed train`: options in, one call, one summary out. TensorFlow is imported only once the options are sound."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ def train(out: Path, resume: bool, overwrite: bool, progress: str, **options: An
     if resume and overwrite:
         raise UsageError("--resume goes on with the run that --overwrite would replace. Give one of them.")
     job = TrainJob.from_options(_typed_wins(options))
+    if find_spec("tensorflow") is None:  # before the data is looked at, though it is imported only afterwards
+        raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
     directory = RunDirectory(out, resume=resume, overwrite=overwrite)
     shown = make_progress(progress, Console(stderr=True), lambda text: click.echo(text, err=True))
     with stopped_by_signals(), directory.hold():

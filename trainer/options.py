@@ -27,9 +27,11 @@ class Names(click.ParamType):
     name = "A,B,C"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """Return the names."""
+        """Return the names, without empty ones."""
         parts = value.split(",") if isinstance(value, str) else value
-        return tuple(name for part in parts if (name := str(part).strip()))
+        if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
+            self.fail(f'{value!r} is not a list of names, such as a,b or in a file ["a", "b"].', param, ctx)
+        return tuple(name for part in parts if (name := part.strip()))
 
 
 class AutoNumber(click.ParamType):
@@ -50,7 +52,7 @@ class AutoNumber(click.ParamType):
         if value == "auto":
             return None
         try:
-            number = int(value)
+            number = self._least - 1 if isinstance(value, bool | float) else int(value)
         except (TypeError, ValueError):
             number = self._least - 1
         if number < self._least:
@@ -224,6 +226,6 @@ SECTIONS: dict[str, list[click.Option]] = {
     ],
 }
 PARAMETERS: list[click.Parameter] = [
-    click.Argument(["inputs"], metavar="INPUT...", nargs=-1, required=False),
+    click.Argument(["inputs"], metavar="INPUT...", nargs=-1, required=True),
     *(option for options in SECTIONS.values() for option in options),
 ]

@@ -9,6 +9,7 @@ from data.arrow_start import settle_without_pandas
 from data.secrets import without_secrets
 from data.signals import stopped_by_signals
 from runner.job import Job, plan_job, run_job
+from runner.names import Names
 from runner.options import ON_BAD_FILE, ON_BAD_ROW, PROGRESS_STYLES, VECTOR_TYPES, RunOptions, usable_cores
 from runner.plan import RunPlan
 from runner.report import RunReport, peak_rss_bytes
@@ -29,7 +30,7 @@ Examples:
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("--model", required=True, metavar="FILE", help="Bundle made by `seqembed export`.")
 @click.option("--out", required=True, metavar="DIR", help="Output directory: one part for each input file.")
-@click.option("--keep", default=",".join(_DEFAULTS.keep), metavar="COL,COL", help="Columns to carry to the output.")
+@click.option("--keep", type=Names(), default=_DEFAULTS.keep, help="Columns to carry to the output.")
 @click.option(
     "--threads", type=int, default=None, help=f"Threads that embed.  [default: all cores, here {usable_cores()}]"
 )
@@ -67,7 +68,7 @@ Examples:
 @click.option("--overwrite", is_flag=True, help="Replace parts of another model or other options, once all are made.")
 @click.option("--dry-run", is_flag=True, help="Say which parts would be made, and do nothing.")
 @click.option("--progress", type=click.Choice(PROGRESS_STYLES), default=_DEFAULTS.progress, show_default=True)
-def run(inputs: tuple[str, ...], model: str, out: str, keep: str, threads: int | None, **rest: object) -> None:
+def run(inputs: tuple[str, ...], model: str, out: str, threads: int | None, **rest: object) -> None:
     """Embed the sequences of INPUT: Parquet files, directories (hive partitions too) or globs.
 
     Every input file becomes one Parquet file under its relative path in the output directory, rows in input order, one
@@ -76,8 +77,7 @@ def run(inputs: tuple[str, ...], model: str, out: str, keep: str, threads: int |
     """
     settle_without_pandas()
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
-    columns = tuple(name.strip() for name in keep.split(",") if name.strip())
-    options = RunOptions(keep=columns, threads=usable_cores() if threads is None else threads, **rest)  # type: ignore[arg-type]
+    options = RunOptions(threads=usable_cores() if threads is None else threads, **rest)  # type: ignore[arg-type]
     job = Job(inputs, model, out, options)
     if options.dry_run:
         _print_plan(*plan_job(job), job)

@@ -21,6 +21,22 @@ from trainer.config import DataConfig, TrainJob
         ("s3://b/in?region=eu&scheme=http", "s3://b/in?region=eu&scheme=http"),
         ("s3://b/in?secret_key=x&region=eu&bogus", "s3://b/in?region=eu"),
         ("s3://b/in?session_token=x", "s3://b/in"),
+        ("s3://AKIA:12/34@bucket", "s3://bucket"),
+        ("s3://AKIA:12/34@bucket/in/*.parquet", "s3://bucket/in/*.parquet"),
+        ("gs://AKIA:12/3/4@bucket/in", "gs://bucket/in"),
+        ("s3://AKIA:secret@other/x@bucket/in", "s3://bucket/in"),
+        ("s3://AKIA:se?cr@bucket/in", "s3://bucket/in"),
+        ("s3://AKIA:se?c=r@bucket/in", "s3://bucket/in"),
+        ("s3://AKIA:a?b/c=d@bucket/in", "s3://bucket/in"),
+        ("s3://AKIA:12?x=/y@bucket/in", "s3://bucket/in"),
+        ("s3://AKIA:se?region=eu@bucket/in", "s3://[hidden]?region=bucket/in"),
+        ("http://127.0.0.1:9000/in", "http://127.0.0.1:9000/in"),
+        ("http://[::1]:9000/in", "http://[::1]:9000/in"),
+        ("s3://AKIA:a@b?c=d@bucket/in", "s3://[hidden]"),
+        ("s3://AKIA:12/34@bucket/in?region=eu", "s3://bucket/in?region=eu"),
+        ("s3://AKIA:secret@bucket/day=?/*.parquet", "s3://bucket/day=?/*.parquet"),
+        ("s3://bucket/day=12:30/a@b.parquet", "s3://bucket/day=12:30/a@b.parquet"),
+        ("hdfs://name:8020/day=?/user@home", "hdfs://name:8020/day=?/user@home"),
         ("s3://b/in?endpoint_override=u:p@host:9000", "s3://b/in?endpoint_override=host:9000"),
     ],
 )
@@ -33,6 +49,11 @@ def test_text_is_scrubbed_of_uris_and_of_the_environment(monkeypatch: pytest.Mon
     monkeypatch.setenv("AWS_SESSION_TOKEN", "")
     text = "cannot open 's3://k:p@bucket/x?secret_key=y' with a-long-secret (s3://b/y)"
     assert scrub(text) == "cannot open 's3://bucket/x' with [hidden] (s3://b/y)"
+
+
+def test_a_password_with_quotes_is_scrubbed() -> None:
+    assert scrub("cannot open s3://AKIA:se'cr\"et<@bucket/x now") == "cannot open s3://bucket/x now"
+    assert scrub("'s3://AKIA:12/34@bucket/x': mail user@host") == "'s3://bucket/x': mail user@host"
 
 
 def test_a_training_does_not_keep_the_credentials_of_its_inputs() -> None:
