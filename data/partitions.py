@@ -52,6 +52,6 @@ def _refuse_contradiction(file: InputFile, name: str, column: pa.Array) -> None:
 
 def _refuse(file: InputFile, name: str, value: pa.Scalar) -> NoReturn:
     raise InputError(
-        f"{file.name}: the column '{name}' holds {id_text(value)!r}, the directory says {name}={file.partitions[name]}. "
+        f"{file.name}: column '{name}' holds {id_text(value)!r}, its directory says {name}={file.partitions[name]}. "
         "Move the file to the directory that its rows belong to, or rename the column or the directory."
     )

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from data.census import refuse_ids_in_several_files
 from data.contract import ModelContract, TrainingData
 from data.detect import detect_schema
 from data.errors import BundleError, InputError
@@ -97,6 +98,7 @@ def _open_model(config: ExportConfig) -> ExportSource:
         time_features=False,
         categories=False,
     )
+    refuse_ids_in_several_files(files, schema)
     _check_widths(model, schema, "--data")
     found = survey(files, schema, LengthPolicy(), seed=_SURVEY_SEED)
     if not found.profile.num_sequences:
