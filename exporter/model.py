@@ -1,5 +1,6 @@
 """A Keras encoder, ours or someone else's, behind one way of calling it."""
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import BundleError
-from exporter.layers import frame_of, read_config, refuse_unsupported
+from exporter.archive import read_config
+from exporter.layers import frame_of, refuse_unsupported
 from exporter.libraries import keras, tf
+from runner.memory import memory_limited
 
 _CATEGORIES = "categories"
 
@@ -105,16 +108,20 @@ def load_encoder(path: Path) -> EncoderModel:
     """
     config = read_config(path)
     refuse_unsupported(config, str(path))
+    tf.zeros(()).numpy()  # starts TensorFlow's threads, whose stacks are not the model's
+    # What Keras itself needs, and several times the weights: no small file holds a layer of a billion units.
+    allowed = (2 << 30) + (32 << 20) * (os.cpu_count() or 1) + 8 * path.stat().st_size
     try:
-        model = keras.models.load_model(path, compile=False)
+        with memory_limited(allowed):
+            model = keras.models.load_model(path, compile=False)
+            outputs = list(model.outputs)
     except Exception as error:  # a malformed configuration can make Keras raise anything
         raise BundleError(
-            f"{path}: Keras cannot load this model ({type(error).__name__}: {error}). Save it again with "
-            "model.save('name.keras')."
+            f"{path}: Keras cannot load this model ({type(error).__name__}: {_first_lines(error)}). Build it on "
+            "keras.Input((None, features)) if it was never called, and save it again with model.save('name.keras')."
         ) from error
     _hold_constants_as_arrays(model)
     values, categories, lengths = _inputs(model, path)
-    outputs = model.outputs
     if len(outputs) != 1 or len(outputs[0].shape) != 2 or outputs[0].shape[1] is None:
         raise BundleError(
             f"{path}: the model returns {_shapes(outputs)}; an encoder returns one (batch, embedding_dim) tensor. "
@@ -198,6 +205,10 @@ def _inputs(model: Any, path: Path) -> tuple[Any, Any, Any]:
                 "fixed. Rebuild the model on keras.Input((None, features)) and set its weights."
             )
     return next(iter(values), None), next(iter(categories), None), next(iter(lengths), None)
+
+
+def _first_lines(error: Exception) -> str:
+    return " ".join(str(error).split())[:500]
 
 
 def _shapes(tensors: list[Any]) -> str:
