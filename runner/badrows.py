@@ -24,6 +24,11 @@ def refuse(file: InputFile, bad: BadRow) -> None:
     )
 
 
+def kind_of_reason(reason: str) -> str:
+    """Return the part of a reason that it shares with others of its kind: without what holds for one row alone."""
+    return reason.split(":")[0].split(";")[0]
+
+
 def refuse_too_many(file: InputFile, num_bad: int, num_rows: int, most: float) -> None:
     """Check the share of bad rows of a part.
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from data.contract import GoldenSequence, ModelContract
 from data.errors import BundleError
+from data.host import raise_host_fault
 from data.secrets import without_secrets
 from runner.bundle_file import read_bundle
 from runner.contract_check import check_contract
@@ -122,6 +123,7 @@ class Encoder:
         try:
             embedding: NDArray[np.float32] = self._session.run(["embedding"], inputs)[0]
         except Exception as error:  # as above: no public base
+            raise_host_fault(error)
             shapes = ", ".join(f"{name} {array.shape}" for name, array in inputs.items())
             raise BundleError(
                 f"{self.source}: the model fails on a batch of {shapes} ({_first_line(error)}). Export it again."

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
-from data.census import SharedIds
 from data.contract import ModelContract
 from data.errors import BadFileError
 from data.inputs import is_uri
@@ -84,13 +83,13 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
             return _report(plan, {}, (), start, golden)
         output.begin(_record(job, sha256))
         made: dict[str, PartCounts] = {}
-        shared_ids = None
+        maker = None
         if plan.to_make:
             encoder = encoder or Encoder.from_bytes(content, source=job.model)
-            plan, made, shared_ids = _make_parts(job, plan, encoder, output, terminal)
+            plan, made, maker = _make_parts(job, plan, encoder, output, terminal)
         pruned = _prune(plan, output) if job.options.prune else plan.in_the_way if made else ()
         contract = None if encoder is None else encoder.contract
-        report = _report(plan, made, pruned, start, golden, contract, shared_ids)
+        report = _report(plan, made, pruned, start, golden, contract, maker)
         output.succeed(report.to_json(_named_inputs(job), without_secrets(job.model), sha256, job.options))
     return report
 
@@ -148,11 +147,12 @@ def _report(
     start: float,
     golden: float | None,
     contract: ModelContract | None = None,
-    shared_ids: SharedIds | None = None,
+    maker: PartMaker | None = None,
 ) -> RunReport:
     fields = () if contract is None else contract.schema.categorical
     counted = [(part, made.get(part.name, part.done)) for part in plan.parts]
     parts = tuple((part, counts) for part, counts in counted if counts is not None)
+    shared = None if maker is None else maker.ids.result()
     return RunReport(
         parts=parts,
         orphans=plan.orphans,
@@ -160,7 +160,9 @@ def _report(
         pruned=pruned,
         skipped_files=plan.skipped_files,
         notes=plan.notes,
-        shared_ids=shared_ids,
+        shared_ids=shared if shared is not None and shared.num_shared else None,
+        bad_rows={} if maker is None else maker.reasons,
+        quarantined=() if maker is None else tuple(maker.quarantined),
         num_made=len(made),
         counts=sum((counts for _, counts in parts), PartCounts()),
         made=sum(made.values(), PartCounts()),
@@ -172,11 +174,11 @@ def _report(
 
 def _make_parts(
     job: Job, plan: RunPlan, encoder: Encoder, output: OutputDirectory, terminal: IO[str]
-) -> tuple[RunPlan, dict[str, PartCounts], SharedIds | None]:
+) -> tuple[RunPlan, dict[str, PartCounts], PartMaker]:
     """Make every part that is not finished.
 
     Returns:
-        The plan without files that could not be read, the counts, and the ids that several rows share, if any do.
+        The plan without files that could not be read, the counts, and what made them.
     """
     options = job.options
     total = check_inputs(plan, encoder.contract, options)
@@ -210,6 +212,4 @@ def _make_parts(
                 plan = plan.cut(place + 1)
                 break
         output.publish()
-    shared = maker.ids.result()
-    plan = replace(plan, skipped_files=plan.skipped_files + tuple(unreadable))
-    return plan, made, shared if shared.num_shared else None
+    return replace(plan, skipped_files=plan.skipped_files + tuple(unreadable)), made, maker

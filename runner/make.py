@@ -1,5 +1,6 @@
 """Make one part: read, embed, write, account for every row, and notice an input that changed meanwhile."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -16,7 +17,14 @@ from data.inputs import InputFile
 from data.reader import read_blocks
 from data.sequences import SequenceBlock
 from data.vocabulary import UNKNOWN_ID
-from runner.badrows import QUARANTINE, quarantine_rows, quarantine_schema, refuse, refuse_too_many
+from runner.badrows import (
+    QUARANTINE,
+    kind_of_reason,
+    quarantine_rows,
+    quarantine_schema,
+    refuse,
+    refuse_too_many,
+)
 from runner.engines.local import EmbeddedWindow, LocalEngine
 from runner.finite import refuse_not_finite
 from runner.options import RunOptions
@@ -31,6 +39,8 @@ class PartMaker:
 
     Attributes:
         ids: Counts the ids that several rows of the nested layout share.
+        reasons: How many rows were bad for which reason.
+        quarantined: Names of the quarantine files, below the output directory.
     """
 
     def __init__(
@@ -39,6 +49,8 @@ class PartMaker:
         """Keep what every part needs."""
         self._contract, self._options, self._output, self._engine = contract, options, output, engine
         self.ids = IdCensus()
+        self.reasons: Counter[str] = Counter()
+        self.quarantined: list[str] = []
 
     def make(self, part: Part, progress: ProgressView, limit: int | None) -> PartCounts:
         """Embed one input file and stage its part, and its quarantined rows beside it.
@@ -73,6 +85,7 @@ class PartMaker:
                 if bad and options.on_bad_row == "fail":
                     refuse(part.file, bad[0][1])
                 num_bad += len(bad)
+                self.reasons.update(kind_of_reason(row.reason) for _, row in bad)
                 if bad and options.on_bad_row == "quarantine":
                     shape = quarantine_schema(bad[0][1].raw.schema)
                     if quarantine is None:
@@ -94,6 +107,7 @@ class PartMaker:
             # Before the part in either case: killed in between, the part's old footer has it made again.
             if quarantine is not None:
                 quarantine.finish(footer)
+                self.quarantined.append(f"{QUARANTINE}/{part.name}")
             else:
                 self._output.withdraw(f"{QUARANTINE}/{part.name}")
         return counts

@@ -171,6 +171,7 @@ class OutputDirectory:
         """
         with self._translated("write to"):
             for action, name in self._pending:
+                place = posixpath.dirname(name)
                 self._refuse_way_out(name)
                 self._refuse_other(name)
                 if action == "rename":
@@ -178,11 +179,10 @@ class OutputDirectory:
                     self._move(self._at(_TEMPORARY, self._run_id, name), self._at(name))
                 elif self._exists(name):
                     self.filesystem.delete_file(self._at(name))
-                    if self.is_local and action == "make room":
-                        self._remove_empty(posixpath.dirname(name))
+                    place = self._remove_empty(place) if action == "make room" else place
                 else:
                     continue
-                self._sync_directory(posixpath.dirname(name))
+                self._sync_directory(place)
         self._pending.clear()
 
     def _refuse_other(self, name: str) -> None:
@@ -195,11 +195,12 @@ class OutputDirectory:
                 "Move it away, or give another --out."
             )
 
-    def _remove_empty(self, name: str) -> None:
-        """Remove a directory and those above it, up to the output directory, as long as they are empty."""
-        while name and not os.listdir(self._at(name)):
+    def _remove_empty(self, name: str) -> str:
+        """Remove a directory and those above it as long as they are empty; return the first that stays."""
+        while self.is_local and name and not os.listdir(self._at(name)):
             os.rmdir(self._at(name))
             name = posixpath.dirname(name)
+        return name
 
     def _refuse_way_out(self, name: str) -> None:
         """Refuse a part whose place a symbolic link puts outside the directory."""

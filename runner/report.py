@@ -47,6 +47,8 @@ class RunReport:
         skipped_files: Input files that could not be read, with the reason.
         notes: What else a user should know of the inputs.
         shared_ids: Ids that several rows of this run share; None where no id is.
+        bad_rows: How many rows of this run were bad for which reason.
+        quarantined: Names of the quarantine files that this run wrote, below the output directory.
         num_made: Parts made by this run; the others were up to date.
         counts: Sum over all parts.
         made: Sum over the parts made by this run.
@@ -63,6 +65,8 @@ class RunReport:
     skipped_files: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     shared_ids: SharedIds | None
+    bad_rows: Mapping[str, int]
+    quarantined: tuple[str, ...]
     num_made: int
     counts: PartCounts
     made: PartCounts
@@ -109,6 +113,8 @@ class RunReport:
             **self.counts.to_json(),
             **self._unknown(),
             "rows_made": self.made.rows_in,
+            "bad_rows": dict(self.bad_rows),
+            "quarantined": list(self.quarantined),
             "shared_ids": None if self.shared_ids is None else asdict(self.shared_ids),
             "seconds": round(self.seconds, 3),
             "rows_per_second": round(self.rows_per_second, 1),

@@ -15,6 +15,7 @@ from runner.plan import RunPlan
 from runner.report import RunReport, peak_rss_bytes
 
 _DEFAULTS = RunOptions()
+_MAX_REASONS = 5
 
 
 @click.command(
@@ -123,6 +124,11 @@ def _print_summary(report: RunReport, out: str) -> None:
             click.secho(f"WARNING {known}, in training {field.trained:.1%}: train again on newer data", fg="yellow")
         else:
             click.echo(f"{known} (in training {field.trained:.1%})")
+    for reason, count in sorted(report.bad_rows.items(), key=lambda found: -found[1])[:_MAX_REASONS]:
+        click.secho(f"BAD ROWS {count:,}: {reason}", fg="yellow")
+    if report.quarantined:
+        more = f" and {len(report.quarantined) - 1:,} more files there" if len(report.quarantined) > 1 else ""
+        click.secho(f"quarantined rows, with reasons: {out}/{report.quarantined[0]}{more}", fg="yellow")
     if report.shared_ids is not None:
         click.echo(f"{report.shared_ids} stand in more than one row; each row has a vector of its own")
     for note in report.notes:

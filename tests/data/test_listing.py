@@ -1,0 +1,179 @@
+"""Which files an input names: Parquet by name or by content, nothing twice, no other kind of table, no pipe."""
+
+import gzip
+import json
+import os
+import socket
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyarrow import fs
+
+from data.errors import InputError
+from data.listing import find_inputs
+from data.tables import table_above
+
+
+def parquet(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"id": [1], "x": [[1.0]]}), path)
+    return path
+
+
+def names(*given: object) -> list[str]:
+    return [file.name for file in find_inputs([str(one) for one in given]).files]
+
+
+def test_parquet_is_known_by_name_in_any_case_or_by_content(tmp_path: Path) -> None:
+    for name in (
+        "a.parquet",
+        "B.PARQUET",
+        "000000_0",
+        "d.snappy",
+        "e.pq",
+        "part-0.parquet.snappy",
+        "_SUCCESS",
+        ".x.crc",
+    ):
+        parquet(tmp_path / name)
+    (tmp_path / "c.parquet.gz").write_bytes(gzip.compress((tmp_path / "a.parquet").read_bytes()))
+    (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "empty").touch()
+    (tmp_path / "cut.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:20])
+    found = find_inputs([str(tmp_path)])
+    assert [file.name for file in found.files] == [
+        "000000_0",
+        "B.PARQUET",
+        "a.parquet",
+        "cut.parquet",
+        "d.snappy",
+        "e.pq",
+        "part-0.parquet.snappy",
+    ]
+    assert dict(found.passed_over) == {"c.parquet.gz": "gzip", "notes.txt": "by its first bytes", "empty": "empty"}
+    assert found.notes() == [
+        "passed over 3 files that are not Parquet: c.parquet.gz (gzip), empty (empty), notes.txt (by its first bytes)"
+    ]
+
+
+def test_a_glob_and_a_single_file_follow_the_same_rule(tmp_path: Path) -> None:
+    parquet(tmp_path / "day=1" / "000000_0")
+    (tmp_path / "day=1" / "log.txt").write_text("hello")
+    assert names(tmp_path / "day=*" / "*") == ["day=1/000000_0"]
+    assert names(tmp_path / "day=1" / "log.txt") == ["day=1/log.txt"]  # named by itself: refused when it is opened
+    with pytest.raises(InputError, match="no Parquet file"):
+        find_inputs([str(tmp_path / "day=1" / "*.txt")])
+
+
+def test_hive_directories_count_from_the_given_path_on(tmp_path: Path) -> None:
+    parquet(tmp_path / "device=7" / "lake" / "year=2026" / "day=2" / "p.parquet")
+    lake = tmp_path / "device=7" / "lake"
+    for given, name in {
+        "": "year=2026/day=2/p.parquet",
+        "year=2026": "year=2026/day=2/p.parquet",
+        "year=2026/day=2": "year=2026/day=2/p.parquet",
+        "year=2026/day=2/p.parquet": "year=2026/day=2/p.parquet",
+        "year=*/day=2/*.parquet": "year=2026/day=2/p.parquet",
+        "year=2026/day=*/*.parquet": "year=2026/day=2/p.parquet",
+    }.items():
+        (file,) = find_inputs([str(lake / given)]).files
+        assert (file.name, file.partitions) == (name, {"year": "2026", "day": "2"}), given
+        assert file.location == str(lake / "year=2026" / "day=2" / "p.parquet")
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_a_file_under_two_names_is_refused(tmp_path: Path, link: object) -> None:
+    parquet(tmp_path / "a.parquet")
+    link(tmp_path / "a.parquet", tmp_path / "latest.parquet")  # type: ignore[operator]
+    with pytest.raises(InputError, match="one file under two names"):
+        find_inputs([str(tmp_path)])
+    assert names(tmp_path / "latest.parquet") == ["latest.parquet"]
+
+
+def delta(root: Path) -> None:
+    parquet(root / "part-0.parquet")
+    (root / "_delta_log").mkdir()
+    (root / "_delta_log" / "0.json").write_text(json.dumps({"add": {"path": "part-0.parquet"}}))
+
+
+def iceberg(root: Path) -> None:
+    parquet(root / "data" / "day=1" / "part-0.parquet")
+    (root / "metadata").mkdir()
+    (root / "metadata" / "v1.metadata.json").write_text("{}")
+
+
+def hudi(root: Path) -> None:
+    parquet(root / "day=1" / "part-0.parquet")
+    (root / ".hoodie").mkdir()
+
+
+@pytest.mark.parametrize("make", [delta, iceberg, hudi])
+def test_a_table_of_another_kind_is_refused_at_above_and_below_its_root(tmp_path: Path, make: object) -> None:
+    root = tmp_path / "lake" / "t"
+    make(root)  # type: ignore[operator]
+    parquet(tmp_path / "lake" / "plain" / "p.parquet")
+    (file,) = [path for path in root.rglob("part-0.parquet")]
+    for given in (tmp_path / "lake", root, file.parent, file, tmp_path / "lake" / "*" / "**" / "*.parquet"):
+        with pytest.raises(InputError, match=f"{root} is an? {make.__name__.title()} table") as refused:  # type: ignore[attr-defined]
+            find_inputs([str(given)])
+        assert "write its current" in str(refused.value)
+        assert str(root) in str(refused.value).split("; ")[1]
+    assert names(tmp_path / "lake" / "plain") == ["p.parquet"]
+    assert names(tmp_path / "lake" / "plain" / "*.parquet") == ["p.parquet"]
+
+
+def test_what_only_looks_like_a_table_is_read(tmp_path: Path) -> None:
+    parquet(tmp_path / "metadata" / "part.parquet")
+    parquet(tmp_path / "p.parquet")
+    assert names(tmp_path) == ["metadata/part.parquet", "p.parquet"]
+
+
+def test_no_right_to_look_above_is_no_reason_to_refuse() -> None:
+    class Closed(fs.FileSystemHandler):  # only what is asked for here
+        def get_file_info(self, paths: list[str]) -> list[fs.FileInfo]:
+            raise PermissionError(13, "Access Denied")
+
+    Closed.__abstractmethods__ = frozenset()
+    assert table_above(fs.PyFileSystem(Closed()), "bucket/a/b") is None
+
+
+def test_pipes_and_sockets_are_passed_over_by_name_and_never_opened(tmp_path: Path) -> None:
+    parquet(tmp_path / "a.parquet")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "b.parquet").symlink_to(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as server:
+        here = os.getcwd()
+        os.chdir(tmp_path)
+        try:
+            server.bind("s")  # a short name: those of sockets are bounded
+        finally:
+            os.chdir(here)
+        found = find_inputs([str(tmp_path)])
+        assert [file.name for file in found.files] == ["a.parquet"]
+        assert dict(found.passed_over) == {"pipe": "a pipe", "b.parquet": "a pipe", "s": "a socket"}
+    for given in ("pipe", "b.parquet"):
+        with pytest.raises(InputError, match="neither a file nor a directory"):
+            find_inputs([str(tmp_path / given)])
+
+
+def test_names_that_are_not_utf8_are_refused_with_their_bytes(tmp_path: Path) -> None:
+    parquet(tmp_path / "a.parquet").rename(os.fsdecode(os.fsencode(tmp_path) + b"/M\xfcller.parquet"))
+    for given in (str(tmp_path), os.fsdecode(os.fsencode(tmp_path) + b"/M\xfcller.parquet")):
+        with pytest.raises(InputError, match="not UTF-8") as refused:
+            find_inputs([given])
+        str(refused.value).encode()
+
+
+def test_a_scope_covers_what_its_input_names(tmp_path: Path) -> None:
+    parquet(tmp_path / "in" / "day=1" / "a.parquet")
+    there, other = str(tmp_path / "in" / "day=1" / "a.parquet"), str(tmp_path / "in" / "day=2" / "a.parquet")
+    for given, expected in {
+        "in": (True, True),
+        "in/day=1": (True, False),
+        "in/day=*/*.parquet": (True, True),
+        "in/day=1/a.parquet": (True, False),
+    }.items():
+        (scope,) = find_inputs([str(tmp_path / given)]).scopes
+        assert (scope.covers(there), scope.covers(other)) == expected, given

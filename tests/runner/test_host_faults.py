@@ -1,0 +1,73 @@
+"""A host short of memory, descriptors or threads ends the run with exit 6, and no file is called damaged for it."""
+
+import errno
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from data.errors import BadFileError
+from data.host import host_fault
+from data.listing import find_inputs
+from nursery import Nursery, check_finished, contents
+from seqembed_testing import Tiny, done, sequences, write_sequences
+
+LIMIT = "resource.setrlimit(resource.RLIMIT_{0}, ({1}, {1}))"
+
+
+@pytest.fixture
+def words(tiny: Tiny, tmp_path: Path) -> tuple[object, ...]:
+    for place in range(3):
+        write_sequences(tmp_path / "in" / f"{place}.parquet", sequences(300, seed=place))
+    return ("run", tmp_path / "in", "--model", tiny.bundle, "--on-bad-file", "skip", "--threads", 2, "--out")
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_descriptors_that_run_out(nursery: Nursery, words: tuple, tmp_path: Path, number: int) -> None:
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    done(*words, whole)
+    # From a step on no descriptor can be had: the files to come cannot be opened, and none of them is damaged.
+    code = "[os.dup(1) for _ in range(len(os.listdir('/proc/self/fd')) - 4)]; " + LIMIT.format("NOFILE", 3)
+    ended = nursery.run(*words, out, step="part checked", number=number, code=code)
+    assert ended.code == 6, ended.output
+    assert "this host lacks file descriptors" in ended.output, ended.output
+    assert "Traceback" not in ended.output
+    assert "SKIPPED" not in ended.output
+    assert not (out / "_SUCCESS").exists()
+    done(*words, out)
+    check_finished(out, contents(whole))
+
+
+def test_memory_that_runs_out(nursery: Nursery, words: tuple, tmp_path: Path) -> None:
+    big = {"id": list(range(200)), "x": [[1.0] * 20_000] * 200, "y": [[2.0] * 20_000] * 200}
+    write_sequences(tmp_path / "in" / "big.parquet", big, use_dictionary=False, compression="none")
+    out = tmp_path / "out"
+    now = "int(open('/proc/self/statm').read().split()[0]) * 4096"
+    code = f"size = {now} + (24 << 20); " + LIMIT.format("AS", "size")
+    ended = nursery.run(*words, out, step="locked", number=1, code=code)
+    assert ended.code == 6, ended.output
+    assert "this host lacks memory" in ended.output or "this host lacks threads" in ended.output, ended.output
+    assert "Traceback" not in ended.output
+    assert "SKIPPED" not in ended.output
+    assert not (out / "_SUCCESS").exists()
+    done(*words, out)
+    assert json.loads((out / "_SUCCESS").read_text())["rows_in"] == 1_100
+
+
+def test_what_a_damaged_file_asks_for_is_no_fault_of_the_host() -> None:
+    assert host_fault(MemoryError("malloc of size 1000000 failed")) is not None
+    assert host_fault(pa.ArrowMemoryError(f"malloc of size {1 << 50} failed")) is None
+    assert host_fault(OSError(errno.EMFILE, "Too many open files")) is not None
+    assert host_fault(OSError(errno.ENOENT, "No such file")) is None
+    assert host_fault(RuntimeError("can't start new thread")) is not None
+    assert host_fault(RuntimeError("dictionary changed size")) is None
+
+
+def test_a_missing_file_is_still_a_bad_file(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": [1]}), tmp_path / "a.parquet")
+    (file,) = find_inputs([str(tmp_path)]).files
+    (tmp_path / "a.parquet").unlink()
+    with pytest.raises(BadFileError):
+        file.open()

@@ -1,0 +1,177 @@
+"""What seqembed did not write stays as it is; what it wrote and is no finished part any more is made again."""
+
+import json
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from nursery import check_finished, contents
+from runner.parts import FOOTER_KEY, PartFooter
+from seqembed_testing import Tiny, done, seqembed, sequences, write_sequences
+
+DEEP = "[" * 200_000
+
+
+@pytest.fixture
+def words(tiny: Tiny, tmp_path: Path) -> tuple[object, ...]:
+    for place, name in enumerate(("a.parquet", "_b.parquet")):
+        write_sequences(tmp_path / "in" / name, sequences(20, seed=place))
+    return ("--model", tiny.bundle, "--out", tmp_path / "out")
+
+
+def text(path: Path) -> None:
+    path.write_text("precious")
+
+
+def empty(path: Path) -> None:
+    path.touch()
+
+
+def cut(path: Path) -> None:
+    write_sequences(path, sequences(20, seed=5))
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def table(path: Path) -> None:
+    write_sequences(path, {"id": ["theirs"]})
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "_b.parquet"])
+@pytest.mark.parametrize("make", [text, empty, cut, table, pipe])
+def test_a_file_of_others_at_a_parts_place_is_never_replaced(
+    words: tuple, tmp_path: Path, name: str, make: object
+) -> None:
+    (tmp_path / "out").mkdir()
+    place = tmp_path / "out" / name
+    make(place)  # type: ignore[operator]
+    before = place.lstat()
+    for option in ([], ["--overwrite"], ["--prune"]):
+        refused = seqembed("run", tmp_path / "in" / name, *words, *option)
+        assert refused.exit_code == 6, refused.output
+        assert f"{name} is a file that seqembed did not write" in refused.output
+        assert (place.lstat().st_ino, place.lstat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    place.unlink()
+    done("run", tmp_path / "in" / name, *words)
+
+
+def test_a_part_whose_name_is_hidden_counts_as_finished(words: tuple, tmp_path: Path) -> None:
+    for _ in range(2):
+        done("run", tmp_path / "in" / "_b.parquet", *words)
+    assert "0 parts made, 1 up to date" in done("run", tmp_path / "in" / "_b.parquet", *words).output
+
+
+def rewritten(path: Path, change: object) -> None:
+    """Write a part again with all that its footer says, and fewer rows or other columns."""
+    whole = pq.read_table(path)
+    metadata = pq.read_metadata(path).metadata
+    assert metadata is not None
+    changed = change(whole).replace_schema_metadata({FOOTER_KEY: metadata[FOOTER_KEY]})  # type: ignore[operator]
+    pq.write_table(changed, path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda table: table.slice(0, 11),
+        lambda table: table.slice(0, 0),
+        lambda table: table.drop_columns(["embedding"]),
+        lambda table: pa.concat_tables([table, table]),
+        lambda table: table.rename_columns(["key", "embedding"]),
+    ],
+)
+def test_a_part_that_is_not_what_its_footer_says_is_made_again(words: tuple, tmp_path: Path, change: object) -> None:
+    done("run", tmp_path / "in", *words)
+    new = contents(tmp_path / "out")
+    rewritten(tmp_path / "out" / "a.parquet", change)
+    assert "1 parts made" in done("run", tmp_path / "in", *words).output
+    check_finished(tmp_path / "out", new)
+
+
+def footers(part: Path) -> dict[str, str]:
+    """Return what the footer key of a part may hold after somebody's edit."""
+    metadata = pq.read_metadata(part).metadata
+    assert metadata is not None
+    whole = json.loads(metadata[FOOTER_KEY])
+    return {
+        "null": "null",
+        "number": "17",
+        "text": '"seqembed"',
+        "list": "[]",
+        "deep": DEEP,
+        "not JSON": "{",
+        "nothing": "",
+        "huge number": '{"counts": 1e999}',
+        "rows": json.dumps(whole | {"counts": whole["counts"] | {"rows_embedded": 19}}),
+        "negative": json.dumps(whole | {"counts": whole["counts"] | {"rows_in": -20}}),
+        "true": json.dumps(whole | {"counts": whole["counts"] | {"steps": True}}),
+        "more": json.dumps(whole | {"counts": whole["counts"] | {"rows_dreamt": 1}}),
+        "no counts": json.dumps(whole | {"counts": None}),
+        "odd key": json.dumps(whole | {"model_sha256": None}),
+        "odd options": json.dumps(whole | {"options": 5}),
+    }
+
+
+def test_odd_footers_are_made_again_and_never_a_traceback(words: tuple, tmp_path: Path) -> None:
+    done("run", tmp_path / "in", *words)
+    new, part = contents(tmp_path / "out"), tmp_path / "out" / "a.parquet"
+    rows = pq.read_table(part)
+    for name, odd in footers(part).items():
+        pq.write_table(rows.replace_schema_metadata({FOOTER_KEY: odd.encode()}), part)
+        with pytest.raises(ValueError, match="."):
+            PartFooter.from_json(odd)
+        assert "parts made" in done("inspect", tmp_path / "out").output or name
+        assert "1 parts made" in done("run", tmp_path / "in", *words).output, name
+        check_finished(tmp_path / "out", new)
+
+
+@pytest.mark.parametrize("odd", ["null", "17", "[]", DEEP, "{", "", '{"rows_in": 20}', "\xff"])
+@pytest.mark.parametrize("marker", ["_SUCCESS", "_RUN"])
+def test_odd_markers_are_written_again_and_never_a_traceback(
+    words: tuple, tmp_path: Path, marker: str, odd: str
+) -> None:
+    done("run", tmp_path / "in", *words)
+    new = contents(tmp_path / "out")
+    whole = json.loads((tmp_path / "out" / "_SUCCESS").read_text())
+    (tmp_path / "out" / marker).write_bytes(odd.encode("latin-1"))
+    done("inspect", tmp_path / "out")
+    done("run", tmp_path / "in", *words)
+    check_finished(tmp_path / "out", new)
+    assert json.loads((tmp_path / "out" / "_SUCCESS").read_text())["rows_in"] == whole["rows_in"]
+
+
+@pytest.mark.parametrize("change", [{"rows_embedded": 1}, {"rows_in": 40, "rows_embedded": 40}, {"parts": []}])
+def test_a_marker_whose_totals_do_not_add_up_is_written_again(words: tuple, tmp_path: Path, change: dict) -> None:
+    done("run", tmp_path / "in", *words)
+    marker = tmp_path / "out" / "_SUCCESS"
+    whole = json.loads(marker.read_text())
+    marker.write_text(json.dumps(whole | change))
+    done("run", tmp_path / "in", *words)
+    assert {name: json.loads(marker.read_text())[name] for name in change} == {name: whole[name] for name in change}
+
+
+def test_quarantined_rows_do_not_replace_a_file_of_others(words: tuple, tmp_path: Path) -> None:
+    columns = sequences(20, seed=0)
+    columns["x"][3] = [float("inf")]
+    columns["y"][3] = [1.0]
+    write_sequences(tmp_path / "in" / "a.parquet", columns)
+    theirs = tmp_path / "out" / "_quarantine" / "a.parquet"
+    theirs.parent.mkdir(parents=True)
+    for make in (text, table):
+        theirs.unlink(missing_ok=True)
+        make(theirs)
+        before = theirs.read_bytes()
+        refused = seqembed("run", tmp_path / "in", *words, "--on-bad-row", "quarantine")
+        assert refused.exit_code == 6, refused.output
+        assert "_quarantine/a.parquet is a file that seqembed did not write" in refused.output
+        assert theirs.read_bytes() == before
+    theirs.unlink()
+    said = done("run", tmp_path / "in", *words, "--on-bad-row", "quarantine").output
+    assert f"quarantined rows, with reasons: {theirs}" in said
+    assert "BAD ROWS 1: ±inf, or a number beyond float32's range" in said
