@@ -92,7 +92,7 @@ def record_batches(
     places = {parquet.schema.column(place).path: place for place in range(len(parquet.schema))}
     wanted = [place for path, place in places.items() if any(path == c or path.startswith(f"{c}.") for c in columns)]
     with file.open_bytes() as source:
-        for place, group in enumerate(read_row_groups(file, source, parquet)):
+        for place, group in enumerate(read_row_groups(file, source, parquet, frozenset(wanted))):
             check_row_group(file, source, parquet, place, group, wanted)
             num_rows = 0
             for batch in file.batches(parquet, columns, _rows_at_a_time(group, wanted), [place]):
