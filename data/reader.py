@@ -15,11 +15,12 @@ import pyarrow.parquet as pq
 
 from data.arrow import is_string, locate, plain_batch, plain_values
 from data.check import check_schema, step_type
+from data.checked import CheckedFile
 from data.decode import decode_nested
 from data.errors import BadFileError
 from data.events import decode_events
 from data.footer import RowGroup, read_row_groups
-from data.inputs import InputFile
+from data.inputs import InputFile, OpenedFile
 from data.pages import check_row_group
 from data.schema import SequenceSchema
 from data.sequences import LengthPolicy, SequenceBlock
@@ -34,6 +35,7 @@ def read_blocks(
     policy: LengthPolicy | None = None,
     keep: Sequence[str] = (),
     limit: int | None = None,
+    opened: pq.ParquetFile | None = None,
 ) -> Iterator[SequenceBlock]:
     """Yield the sequences of `file` in order, some thousands at a time.
 
@@ -43,11 +45,12 @@ def read_blocks(
         policy: What happens to long sequences; None keeps every step.
         keep: Columns to carry along, or hive keys of the path (as text).
         limit: Most sequences to yield; None yields all.
+        opened: The file as `InputFile.open` returned it, so that it is neither opened nor its schema read again.
 
     Raises:
         InputError: A column is missing or of a wrong type, the file is damaged, or the events of an id are scattered.
     """
-    parquet = file.open()
+    parquet = file.open() if opened is None else opened
     check_schema(file, parquet.schema_arrow, schema, keep, num_rows=parquet.metadata.num_rows)
     policy = policy or LengthPolicy()
     in_file = tuple(column for column in keep if column not in file.partitions)
@@ -87,22 +90,23 @@ def record_batches(
     """
     columns = _leaves(parquet, schema, keep)
     dictionaries = _dictionaries(parquet, schema, keep)
-    if dictionaries:
-        parquet = file.open(dictionaries, parquet)
+    source = parquet.source if isinstance(parquet, OpenedFile) else file.open_bytes()
     places = {parquet.schema.column(place).path: place for place in range(len(parquet.schema))}
     wanted = [place for path, place in places.items() if any(path == c or path.startswith(f"{c}.") for c in columns)]
-    with file.open_bytes() as source:
-        for place, group in enumerate(read_row_groups(file, source, parquet, frozenset(wanted))):
-            check_row_group(file, source, parquet, place, group, wanted)
-            num_rows = 0
-            for batch in file.batches(parquet, columns, _rows_at_a_time(group, wanted), [place]):
-                num_rows += batch.num_rows
-                yield plain_batch(batch)
-            if num_rows != group.num_rows:
-                raise BadFileError(
-                    f"{file.name}: row group {place} holds {num_rows:,} rows; the footer says {group.num_rows:,}. "
-                    "Write the file again."
-                )
+    checked = CheckedFile(source)
+    groups = read_row_groups(file, source, parquet, frozenset(wanted))
+    parquet = file.open(dictionaries, parquet, pa.PythonFile(checked, "r"))
+    for place, group in enumerate(groups):
+        checked.expect(check_row_group(file, parquet, place, group, wanted))
+        num_rows = 0
+        for batch in file.batches(parquet, columns, _rows_at_a_time(group, wanted), [place]):
+            num_rows += batch.num_rows
+            yield plain_batch(batch)
+        if num_rows != group.num_rows:
+            raise BadFileError(
+                f"{file.name}: row group {place} holds {num_rows:,} rows; the footer says {group.num_rows:,}. "
+                "Write the file again."
+            )
 
 
 def _leaves(parquet: pq.ParquetFile, schema: SequenceSchema, keep: tuple[str, ...]) -> list[str]:

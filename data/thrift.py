@@ -58,10 +58,10 @@ class ThriftReader:
         place: Where the next one begins.
     """
 
-    def __init__(self, content: bytes) -> None:
-        """Begin at the first byte of `content`."""
+    def __init__(self, content: bytes, place: int = 0) -> None:
+        """Begin at a byte of `content`."""
         self._content = content
-        self.place = 0
+        self.place = place
 
     def struct(self, depth: int = _MAX_DEPTH) -> Struct:
         """Return one struct: field number → int, inner struct or list of those; None for what is of no use here.
