@@ -7,7 +7,7 @@ byte of it is handed out. So each byte is read once, and nothing is decoded that
 
 import io
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import pyarrow as pa
 
@@ -30,9 +30,9 @@ class CheckedFile(io.RawIOBase):
         self._place = 0
         self.expect(())
 
-    def expect(self, walks: Sequence[PageWalk]) -> None:
-        """Name the column chunks that are read next, in the order of the file; earlier ones are forgotten."""
-        self._walks = [walk for walk in walks if walk.chunk.num_values]
+    def expect(self, walks: Iterable[PageWalk]) -> None:
+        """Name the column chunks that are read next; earlier ones are forgotten."""
+        self._walks = sorted((walk for walk in walks if walk.chunk.num_values), key=lambda walk: walk.chunk.start)
         self._starts = [walk.chunk.start for walk in self._walks]
         self._blocks: list[tuple[int, bytes]] = [(0, b"")] * len(self._walks)
         self._ahead: tuple[int, bytes] = (0, b"")

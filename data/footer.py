@@ -18,7 +18,7 @@ _TAIL_BYTES = 1 << 16  # most footers fit
 _ROW_GROUPS = 4
 _COLUMNS, _GROUP_ROWS = 1, 3
 _COLUMN_METADATA, _COLUMN_ENCRYPTION = 3, 8
-_NEEDED = _NUM_VALUES, _PACKED_BYTES, _FIRST_DATA_PAGE, _DICTIONARY_PAGE = 5, 7, 9, 11
+_NEEDED = _CODEC, _NUM_VALUES, _PACKED_BYTES, _FIRST_DATA_PAGE, _DICTIONARY_PAGE = 4, 5, 7, 9, 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +29,13 @@ class ColumnChunk:
         num_values: Values, nulls and empty lists counted.
         start: First byte of the first page, the dictionary's where there is one.
         end: The byte behind the last page.
+        codec: How pages are compressed, by number in parquet.thrift; 0 is not at all.
     """
 
     num_values: int
     start: int
     end: int
+    codec: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,8 @@ def _chunk(metadata: Struct) -> ColumnChunk:
     dictionary = metadata.get(_DICTIONARY_PAGE)
     if isinstance(dictionary, int) and 0 < dictionary < start:
         start = dictionary
-    return ColumnChunk(_number(metadata[_NUM_VALUES]), start, start + _number(metadata[_PACKED_BYTES]))
+    end = start + _number(metadata[_PACKED_BYTES])
+    return ColumnChunk(_number(metadata[_NUM_VALUES]), start, end, _number(metadata[_CODEC]))
 
 
 def _number(value: Any) -> int:

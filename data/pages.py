@@ -35,8 +35,8 @@ _INNER = {_DATA_PAGE: 5, _DICTIONARY_PAGE: 7, _DATA_PAGE_V2: 8}
 
 def check_row_group(
     file: InputFile, parquet: pq.ParquetFile, place: int, group: RowGroup, columns: Sequence[int]
-) -> list["PageWalk"]:
-    """Refuse a row group whose footer claims more than may be decoded at a time; return the walks through its pages.
+) -> dict[int, "PageWalk"]:
+    """Refuse a row group whose footer claims more than may be decoded at a time.
 
     Args:
         file: For messages.
@@ -44,6 +44,9 @@ def check_row_group(
         place: Which row group it is.
         group: The row group.
         columns: Leaf columns that will be read.
+
+    Returns:
+        Column → the walk through its pages, at its beginning.
 
     Raises:
         BadFileError: Names the row group, the column, what was found and what is allowed.
@@ -54,7 +57,7 @@ def check_row_group(
             f"{file.name}: row group {place} has {a_row:,} values in a row; at most {MAX_VALUES:,} are read. "
             "Split the sequences, or write the file again if they are not that long."
         )
-    walks = []
+    walks: dict[int, PageWalk] = {}
     for column in columns:
         leaf, chunk = parquet.schema.column(column), group.chunks[column]
         where = f"{file.name}: row group {place}, column '{leaf.path}'"
@@ -63,9 +66,9 @@ def check_row_group(
             raise BadFileError(
                 f"{where}: {chunk.num_values:,} values for {group.num_rows:,} rows. Write the file again."
             )
-        walks.append(PageWalk(where, chunk))
-    walks.sort(key=lambda walk: walk.chunk.start)
-    for walk, behind in itertools.pairwise(walk for walk in walks if walk.chunk.num_values):
+        walks[column] = PageWalk(where, chunk)
+    in_order = sorted((walk for walk in walks.values() if walk.chunk.num_values), key=lambda walk: walk.chunk.start)
+    for walk, behind in itertools.pairwise(in_order):
         if behind.chunk.start < walk.chunk.end:
             raise BadFileError(f"{behind.where}: its pages lie within those of another column. Write the file again.")
     return walks

@@ -3,7 +3,8 @@
 What is decoded at a time is a slice of one row group of about `_DECODE_VALUES` numbers, however large the row group:
 columns are read through a buffer, page by page. A Parquet page is the least that can be decoded, and a dictionary is
 held while its row group is read, so the bound is: the slice, plus for each column one page, one dictionary and one
-read buffer of 1 MiB. A single row is never split: one sequence longer than the slice is decoded whole, up to the
+read buffer of 1 MiB, plus the blocks of `data.checked`. How many rows make a slice, the mean says in small row groups,
+and the lengths of the rows themselves in large ones (`data.rows`). A single row is never split: one sequence longer than the slice is decoded whole, up to the
 bounds of `data.pages`, which are checked before anything is decoded.
 """
 
@@ -22,6 +23,7 @@ from data.events import decode_events
 from data.footer import RowGroup, read_row_groups
 from data.inputs import InputFile, OpenedFile
 from data.pages import check_row_group
+from data.rows import slices
 from data.schema import SequenceSchema
 from data.sequences import LengthPolicy, SequenceBlock
 
@@ -97,9 +99,11 @@ def record_batches(
     groups = read_row_groups(file, source, parquet, frozenset(wanted))
     parquet = file.open(dictionaries, parquet, pa.PythonFile(checked, "r"))
     for place, group in enumerate(groups):
-        checked.expect(check_row_group(file, parquet, place, group, wanted))
+        walks = check_row_group(file, parquet, place, group, wanted)
+        sizes = slices(checked, group, walks, _repeated(parquet, wanted), _DECODE_VALUES)
+        checked.expect(walks.values())
         num_rows = 0
-        for batch in file.batches(parquet, columns, _rows_at_a_time(group, wanted), [place]):
+        for batch in _batches(file, parquet, columns, place, sizes or [_rows_at_a_time(group, wanted)]):
             num_rows += batch.num_rows
             yield plain_batch(batch)
         if num_rows != group.num_rows:
@@ -107,6 +111,27 @@ def record_batches(
                 f"{file.name}: row group {place} holds {num_rows:,} rows; the footer says {group.num_rows:,}. "
                 "Write the file again."
             )
+
+
+def _batches(
+    file: InputFile, parquet: pq.ParquetFile, columns: list[str], place: int, sizes: list[int]
+) -> Iterator[pa.RecordBatch]:
+    """Yield a row group in slices of `sizes` rows, the last of which counts for all that follow."""
+    sizes = [piece for size in sizes for piece in _pieces(size)]
+    for number, batch in enumerate(file.batches(parquet, columns, sizes[0], [place]), start=1):
+        parquet.reader.set_batch_size(sizes[min(number, len(sizes) - 1)])  # asked for before each batch
+        yield batch
+
+
+def _pieces(size: int) -> list[int]:
+    full, rest = divmod(size, _MAX_DECODE_ROWS)
+    return [_MAX_DECODE_ROWS] * full + ([rest] if rest else [])
+
+
+def _repeated(parquet: pq.ParquetFile, columns: list[int]) -> dict[int, int]:
+    """Return the columns that hold lists, by place in the schema, with their maximum repetition level."""
+    levels = {place: parquet.schema.column(place).max_repetition_level for place in columns}
+    return {place: level for place, level in levels.items() if level > 0}
 
 
 def _leaves(parquet: pq.ParquetFile, schema: SequenceSchema, keep: tuple[str, ...]) -> list[str]:
