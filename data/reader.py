@@ -4,8 +4,8 @@ What is decoded at a time is a slice of one row group of about `_DECODE_VALUES` 
 columns are read through a buffer, page by page. A Parquet page is the least that can be decoded, and a dictionary is
 held while its row group is read, so the bound is: the slice, plus for each column one page, one dictionary and one
 read buffer of 1 MiB, plus the blocks of `data.checked`. How many rows make a slice, the mean says in small row groups,
-and the lengths of the rows themselves in large ones (`data.rows`). A single row is never split: one sequence longer than the slice is decoded whole, up to the
-bounds of `data.pages`, which are checked before anything is decoded.
+and in large ones the lengths of the rows themselves (`data.rows`). A single row is never split: one sequence longer
+than the slice is decoded whole, up to the bounds of `data.pages`, which are checked before anything is decoded.
 """
 
 from collections.abc import Iterator, Sequence
