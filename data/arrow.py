@@ -76,6 +76,16 @@ def plain_values(values: pa.Array, *, dictionaries: bool = False) -> pa.Array:
         return plain_values(pc.run_end_decode(values), dictionaries=dictionaries)
     if isinstance(kind, pa.BaseExtensionType):
         return plain_values(values.storage, dictionaries=dictionaries)
+    # Structs and lists are put together again: pyarrow 26 casts lists of nulls inside them to lists that are too short.
+    if pa.types.is_struct(kind):
+        fields = [plain.field(place) for place in range(plain.num_fields)]
+        columns = [plain_values(values.field(place), dictionaries=dictionaries) for place in range(plain.num_fields)]
+        return pa.StructArray.from_arrays(columns, fields=fields, mask=values.is_null())
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        made = pa.ListArray if pa.types.is_list(kind) else pa.LargeListArray
+        offsets = pa.array(values.offsets.to_numpy().copy())  # with a mask they must not be a slice
+        elements = plain_values(values.values, dictionaries=dictionaries)
+        return made.from_arrays(offsets, elements, type=plain, mask=values.is_null())
     return values.cast(plain)
 
 

@@ -48,31 +48,36 @@ class FileState:
             ) from error
 
 
-def look_at(file: InputFile) -> FileState:
+def look_at(file: InputFile, source: pa.NativeFile | None = None) -> FileState:
     """Return the state of a file, with one open and one stat.
+
+    Args:
+        file: Which one.
+        source: The file where it is open already. On a local filesystem that may be a version that was since replaced:
+            then the stat tells.
 
     Raises:
         BadFileError: The file is missing, or too short to be Parquet.
     """
-    size, footer = _footer(file)
+    size, footer = _footer(file, source)
     content = f"{size}:".encode() + footer[:-8]
     return FileState(
         file, hashlib.sha256(_file_times(file) + content).hexdigest(), hashlib.sha256(content).hexdigest(), footer
     )
 
 
-def fingerprint(file: InputFile) -> str:
+def fingerprint(file: InputFile, source: pa.NativeFile | None = None) -> str:
     """Return a sha256 over footer and file times: another one for every version of the file.
 
     What it reads is the footer and one stat: no data page. The footer holds offset, sizes and statistics of every
     column chunk. On a local filesystem the inode and the time of its last change (ctime) count too: the kernel sets
     that, so a file rewritten with its old size and its old modification time is still another one. Object stores set
-    the modification time themselves.
+    the modification time themselves. `source` is the file where it is open already.
 
     Raises:
         BadFileError: The file is missing, or too short to be Parquet.
     """
-    return look_at(file).fingerprint
+    return look_at(file, source).fingerprint
 
 
 def content_fingerprint(file: InputFile) -> str:
@@ -100,19 +105,21 @@ def _file_times(file: InputFile) -> bytes:
         raise BadFileError(f"{file.name}: cannot be read ({first_line(error)}).") from error
 
 
-def _footer(file: InputFile) -> tuple[int, bytes]:
+def _footer(file: InputFile, source: pa.NativeFile | None = None) -> tuple[int, bytes]:
     """Return the file's size and its Parquet footer to the end of the file, as a rule with one read."""
     try:
-        with file.filesystem.open_input_file(file.path) as source:
-            size = source.size()
-            start = max(0, size - _TAIL_BYTES)
-            tail: bytes = source.read_at(size - start, start)
-            if len(tail) < 12 or tail[-4:] not in (b"PAR1", b"PARE"):  # PARE: an encrypted footer
-                raise BadFileError(f"{file.name}: not a Parquet file, or cut short. Write it again.")
-            length = min(int.from_bytes(tail[-8:-4], "little"), size - 8)
-            if length + 8 > len(tail):
-                tail = source.read_at(length + 8, size - 8 - length)
-            return size, tail[-8 - length :]
+        if source is None:
+            with file.filesystem.open_input_file(file.path) as opened:
+                return _footer(file, opened)
+        size = source.size()
+        start = max(0, size - _TAIL_BYTES)
+        tail: bytes = source.read_at(size - start, start)
+        if len(tail) < 12 or tail[-4:] not in (b"PAR1", b"PARE"):  # PARE: an encrypted footer
+            raise BadFileError(f"{file.name}: not a Parquet file, or cut short. Write it again.")
+        length = min(int.from_bytes(tail[-8:-4], "little"), size - 8)
+        if length + 8 > len(tail):
+            tail = source.read_at(length + 8, size - 8 - length)
+        return size, tail[-8 - length :]
     except OSError as error:
         raise_host_fault(error)
         raise BadFileError(f"{file.name}: cannot be read ({first_line(error)}).") from error

@@ -3,6 +3,7 @@
 See `data.thrift` for why. The field numbers are those of parquet.thrift in the Parquet format's repository.
 """
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +12,13 @@ import pyarrow.parquet as pq
 
 from data.errors import BadFileError
 from data.inputs import InputFile
-from data.thrift import CutShort, Malformed, Struct, ThriftReader
+from data.thrift import STRUCT, CutShort, Malformed, Struct, ThriftReader
 
+_TAIL_BYTES = 1 << 16  # most footers fit
 _ROW_GROUPS = 4
 _COLUMNS, _GROUP_ROWS = 1, 3
-_COLUMN_METADATA = 3
-_NUM_VALUES, _PACKED_BYTES, _FIRST_DATA_PAGE, _DICTIONARY_PAGE = 5, 7, 9, 11
+_COLUMN_METADATA, _COLUMN_ENCRYPTION = 3, 8
+_NEEDED = _CODEC, _NUM_VALUES, _PACKED_BYTES, _FIRST_DATA_PAGE, _DICTIONARY_PAGE = 4, 5, 7, 9, 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +29,13 @@ class ColumnChunk:
         num_values: Values, nulls and empty lists counted.
         start: First byte of the first page, the dictionary's where there is one.
         end: The byte behind the last page.
+        codec: How pages are compressed, by number in parquet.thrift; 0 is not at all.
     """
 
     num_values: int
     start: int
     end: int
+    codec: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,38 +44,46 @@ class RowGroup:
 
     Attributes:
         num_rows: Rows.
-        chunks: One for each leaf column, in the order of the schema.
+        chunks: Of the leaf columns asked for, by their place in the schema.
     """
 
     num_rows: int
-    chunks: tuple[ColumnChunk, ...]
+    chunks: Mapping[int, ColumnChunk]
 
 
-def read_row_groups(file: InputFile, source: pa.NativeFile, parquet: pq.ParquetFile) -> tuple[RowGroup, ...]:
-    """Return the row groups of a file.
+class _Encrypted(Exception):
+    """The pages of a column are encrypted."""
+
+
+def read_row_groups(
+    file: InputFile, source: pa.NativeFile, parquet: pq.ParquetFile, columns: Collection[int]
+) -> tuple[RowGroup, ...]:
+    """Return the row groups of a file; the metadata of other columns is passed over.
 
     Args:
         file: For messages.
         source: The open file.
         parquet: The same, as Parquet.
+        columns: Places in the schema of the leaf columns that will be read.
 
     Raises:
-        BadFileError: The footer is damaged.
+        BadFileError: The footer is damaged, or a column is encrypted.
     """
     size = source.size()
     try:
-        length = int.from_bytes(source.read_at(4, size - 8), "little")
-        footer = ThriftReader(source.read_at(length, size - 8 - length)).struct()
-        groups = tuple(_row_group(group) for group in footer[_ROW_GROUPS])
+        groups, num_columns = _parse(_footer(source, size), columns, parquet)
+    except _Encrypted as error:
+        raise BadFileError(f"{file.name}: column '{error}' is encrypted. Decrypt the file first.") from None
     except (CutShort, Malformed, KeyError, TypeError, AttributeError) as error:
         raise BadFileError(f"{file.name}: damaged Parquet footer. Write the file again.") from error
     except (OSError, ValueError, pa.ArrowException) as error:
         raise BadFileError(f"{file.name}: cannot be read ({str(error).splitlines()[0]}).") from error
-    num_columns = len(parquet.schema)
-    if len(groups) != parquet.num_row_groups or any(len(group.chunks) != num_columns for group in groups):
+    num_rows = sum(group.num_rows for group in groups)
+    at_odds = num_columns - {len(parquet.schema)} or num_rows != parquet.metadata.num_rows
+    if len(groups) != parquet.num_row_groups or at_odds:
         raise BadFileError(f"{file.name}: a Parquet footer at odds with itself. Write the file again.")
     for place, group in enumerate(groups):
-        for column, chunk in enumerate(group.chunks):
+        for column, chunk in group.chunks.items():
             lies_within = 0 < chunk.start <= chunk.end <= size or chunk.num_values == 0
             if not lies_within or chunk.num_values < 0 or group.num_rows < 0:
                 raise BadFileError(
@@ -81,8 +93,72 @@ def read_row_groups(file: InputFile, source: pa.NativeFile, parquet: pq.ParquetF
     return groups
 
 
-def _row_group(group: Struct) -> RowGroup:
-    return RowGroup(_number(group[_GROUP_ROWS]), tuple(_chunk(column[_COLUMN_METADATA]) for column in group[_COLUMNS]))
+def _footer(source: pa.NativeFile, size: int) -> bytes:
+    """Return the footer, as a rule with one read."""
+    start = max(0, size - _TAIL_BYTES)
+    tail: bytes = source.read_at(size - start, start)
+    length = int.from_bytes(tail[-8:-4], "little")
+    return tail[-8 - length : -8] if length + 8 <= len(tail) else source.read_at(length, size - 8 - length)
+
+
+def _parse(footer: bytes, wanted: Collection[int], parquet: pq.ParquetFile) -> tuple[tuple[RowGroup, ...], set[int]]:
+    """Return the row groups, and how many columns they have: one number where all have as many."""
+    reader, groups, num_columns, found = ThriftReader(footer), [], set(), False
+    for number, kind in reader.fields():
+        if number != _ROW_GROUPS:
+            reader.skip(kind)
+            continue
+        found = True
+        for _ in reader.elements(kind):
+            group, num_chunks = _row_group(reader, wanted, parquet)
+            groups.append(group)
+            num_columns.add(num_chunks)
+    if not found:
+        raise Malformed
+    return tuple(groups), num_columns
+
+
+def _row_group(reader: ThriftReader, wanted: Collection[int], parquet: pq.ParquetFile) -> tuple[RowGroup, int]:
+    """Return the next row group, and how many columns it has."""
+    chunks, num_chunks, num_rows = {}, 0, None
+    for number, kind in reader.fields():
+        if number == _GROUP_ROWS:
+            num_rows = reader.value(kind)
+        elif number == _COLUMNS:
+            for place in reader.elements(kind):
+                num_chunks = place + 1
+                if place in wanted:
+                    column = _column(reader)
+                    if _COLUMN_ENCRYPTION in column:
+                        raise _Encrypted(parquet.schema.column(place).path)
+                    chunks[place] = _chunk(column[_COLUMN_METADATA])
+                else:
+                    reader.skip_struct()
+        else:
+            reader.skip(kind)
+    return RowGroup(_number(num_rows), chunks), num_chunks
+
+
+def _column(reader: ThriftReader) -> Struct:
+    """Return the next column chunk, as far as it is needed."""
+    column: Struct = {}
+    for number, kind in reader.fields():
+        if number != _COLUMN_METADATA:
+            column[number] = None
+            reader.skip(kind)
+            continue
+        if kind != STRUCT:
+            raise Malformed
+        metadata = column[number] = {}
+        for inner, inner_kind in reader.fields():
+            if inner in _NEEDED:
+                metadata[inner] = reader.value(inner_kind)
+            else:
+                reader.skip(inner_kind)
+            if inner >= max(_NEEDED):  # behind them stand statistics, most of a footer
+                reader.skip_struct(rising=True)
+                break
+    return column
 
 
 def _chunk(metadata: Struct) -> ColumnChunk:
@@ -90,7 +166,8 @@ def _chunk(metadata: Struct) -> ColumnChunk:
     dictionary = metadata.get(_DICTIONARY_PAGE)
     if isinstance(dictionary, int) and 0 < dictionary < start:
         start = dictionary
-    return ColumnChunk(_number(metadata[_NUM_VALUES]), start, start + _number(metadata[_PACKED_BYTES]))
+    end = start + _number(metadata[_PACKED_BYTES])
+    return ColumnChunk(_number(metadata[_NUM_VALUES]), start, end, _number(metadata[_CODEC]))
 
 
 def _number(value: Any) -> int:

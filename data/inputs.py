@@ -26,6 +26,19 @@ _READ_BUFFER_BYTES = 1 << 20
 UNREADABLE = (OSError, pa.ArrowException, ValueError, OverflowError, MemoryError)
 
 
+class OpenedFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow has no types
+    """A Parquet file with the handle it is read through, so that it need not be opened again for another look.
+
+    Attributes:
+        source: The open file.
+    """
+
+    def __init__(self, source: pa.NativeFile, **options: object) -> None:
+        """Open as `pyarrow.parquet.ParquetFile` does."""
+        super().__init__(source, **options)
+        self.source = source
+
+
 @dataclass(frozen=True, slots=True)
 class InputFile:
     """One Parquet file.
@@ -52,19 +65,25 @@ class InputFile:
         """Absolute path, or URI without credentials: the same for every run that reads this file."""
         return location_of(self.filesystem, self.path)
 
-    def open(self, dictionaries: Sequence[str] = (), opened: pq.ParquetFile | None = None) -> pq.ParquetFile:
+    def open(
+        self,
+        dictionaries: Sequence[str] = (),
+        opened: pq.ParquetFile | None = None,
+        source: pa.NativeFile | pa.PythonFile | None = None,
+    ) -> "OpenedFile":
         """Open for streaming.
 
         Args:
             dictionaries: Leaf columns of strings to read as the dictionaries that Parquet stores: measured on 200
                 values, four times as fast as the strings themselves.
             opened: The same file, opened before, so that its footer need not be read again.
+            source: What to read the file through, where it is open already.
 
         Raises:
             BadFileError: The file is missing, unreadable or not Parquet.
         """
         try:
-            source = self.filesystem.open_input_file(self.path)
+            source = self.filesystem.open_input_file(self.path) if source is None else source
             # Where a writer put checksums on its pages, bit rot is found; without them a codec may still notice.
             options = {
                 "read_dictionary": list(dictionaries) or None,
@@ -73,13 +92,15 @@ class InputFile:
                 "page_checksum_verification": True,
             }
             metadata = None if opened is None else opened.metadata
-            parquet = pq.ParquetFile(source, metadata=metadata, coerce_int96_timestamp_unit="us", **options)
+            parquet = OpenedFile(source, metadata=metadata, coerce_int96_timestamp_unit="us", **options)
             if int96_unit(parquet) == "ns":
                 metadata = parquet.metadata
-                parquet = pq.ParquetFile(source, metadata=metadata, coerce_int96_timestamp_unit="ns", **options)
+                parquet = OpenedFile(source, metadata=metadata, coerce_int96_timestamp_unit="ns", **options)
             return parquet
         except UNREADABLE as error:
             raise_host_fault(error)
+            if "encrypted" in str(error):
+                raise BadFileError(f"{self.name}: the file is encrypted. Decrypt it first.") from error
             raise BadFileError(
                 f"{self.name}: cannot be read as Parquet ({first_line(error)}). Is the file complete?"
             ) from error

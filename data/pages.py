@@ -1,8 +1,9 @@
 """What the pages of a Parquet file claim, looked at before any of them is decoded.
 
 A run-length encoded page of a hundred bytes can stand for a billion numbers, and a compressed one for gigabytes, and
-the footer need not agree with either. So the page headers of the columns to be read are walked first, which costs one
-small read a page: what they claim must agree with the footer, and no page may unpack to more than the bounds here.
+the footer need not agree with either. So the decoder gets its bytes through `data.checked`, which has the page headers
+of a block walked here before it hands the block out: what they claim must agree with the footer, and no page may unpack
+to more than the bounds here.
 
 What is refused: a row group whose rows have on average more than `MAX_VALUES` numbers in the columns to be read, a page
 of more than `MAX_VALUES` numbers or `MAX_PAGE_BYTES` bytes, and pages that hold more or fewer numbers than the footer
@@ -10,6 +11,7 @@ says. So a row group of no more than `MAX_VALUES` numbers holds no longer row. I
 many short ones is found only when it is decoded.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Final
 
@@ -32,17 +34,19 @@ _INNER = {_DATA_PAGE: 5, _DICTIONARY_PAGE: 7, _DATA_PAGE_V2: 8}
 
 
 def check_row_group(
-    file: InputFile, source: pa.NativeFile, parquet: pq.ParquetFile, place: int, group: RowGroup, columns: Sequence[int]
-) -> None:
-    """Refuse a row group whose pages claim more than may be decoded at a time, or other than the footer says.
+    file: InputFile, parquet: pq.ParquetFile, place: int, group: RowGroup, columns: Sequence[int]
+) -> dict[int, "PageWalk"]:
+    """Refuse a row group whose footer claims more than may be decoded at a time.
 
     Args:
         file: For messages.
-        source: The open file.
-        parquet: The same, as Parquet.
+        parquet: The open file.
         place: Which row group it is.
         group: The row group.
         columns: Leaf columns that will be read.
+
+    Returns:
+        Column → the walk through its pages, at its beginning.
 
     Raises:
         BadFileError: Names the row group, the column, what was found and what is allowed.
@@ -53,6 +57,7 @@ def check_row_group(
             f"{file.name}: row group {place} has {a_row:,} values in a row; at most {MAX_VALUES:,} are read. "
             "Split the sequences, or write the file again if they are not that long."
         )
+    walks: dict[int, PageWalk] = {}
     for column in columns:
         leaf, chunk = parquet.schema.column(column), group.chunks[column]
         where = f"{file.name}: row group {place}, column '{leaf.path}'"
@@ -61,51 +66,88 @@ def check_row_group(
             raise BadFileError(
                 f"{where}: {chunk.num_values:,} values for {group.num_rows:,} rows. Write the file again."
             )
-        found = _walk(source, chunk, where)
-        if found != chunk.num_values:
+        walks[column] = PageWalk(where, chunk)
+    in_order = sorted((walk for walk in walks.values() if walk.chunk.num_values), key=lambda walk: walk.chunk.start)
+    for walk, behind in itertools.pairwise(in_order):
+        if behind.chunk.start < walk.chunk.end:
+            raise BadFileError(f"{behind.where}: its pages lie within those of another column. Write the file again.")
+    return walks
+
+
+class PageWalk:
+    """Walks through the page headers of a column chunk as its bytes come.
+
+    Attributes:
+        where: File, row group and column, for messages.
+        chunk: The column chunk.
+    """
+
+    def __init__(self, where: str, chunk: ColumnChunk) -> None:
+        """Begin at the first page."""
+        self.where, self.chunk = where, chunk
+        self._next, self._num_values = chunk.start, 0
+
+    def look(self, source: pa.NativeFile, start: int, block: bytes) -> None:
+        """Check the pages that begin before the end of a block.
+
+        Args:
+            source: The open file, for headers that the block does not hold as a whole.
+            start: The block's place in the file.
+            block: Bytes of the chunk.
+
+        Raises:
+            BadFileError: A page claims too much, its header is damaged, or the footer says something else.
+        """
+        chunk, end = self.chunk, min(start + len(block), self.chunk.end)
+        while self._next < end and self._num_values < chunk.num_values:
+            header, length = self._header(source, start, block)
+            self._take(header, length)
+        is_over = self._next >= chunk.end or self._num_values >= chunk.num_values
+        if is_over and self._num_values != chunk.num_values:
             raise BadFileError(
-                f"{where}: the footer says {chunk.num_values:,} values, the pages say {found:,}. Write the file again."
+                f"{self.where}: the footer says {chunk.num_values:,} values, the pages say {self._num_values:,}. "
+                "Write the file again."
             )
 
-
-def _walk(source: pa.NativeFile, chunk: ColumnChunk, where: str) -> int:
-    """Return how many values the data pages of a column chunk claim."""
-    place, total = chunk.start, 0
-    while place < chunk.end and total < chunk.num_values:
-        header, length = _header(source, place, chunk.end, where)
+    def _take(self, header: Struct, length: int) -> None:
+        """Count one page, and go to the next."""
         kind, unpacked, packed = (header.get(number) for number in (_TYPE, _UNCOMPRESSED, _COMPRESSED))
-        damaged = BadFileError(f"{where}: damaged page header at byte {place:,}. Write the file again.")
         if not (isinstance(kind, int) and isinstance(unpacked, int) and isinstance(packed, int)):
-            raise damaged
+            raise self._damaged()
         inner = header.get(_INNER.get(kind, 0))
         count = inner.get(_NUM_VALUES) if isinstance(inner, dict) else 0
-        if packed < 0 or unpacked < 0 or packed > chunk.end - place - length or not isinstance(count, int) or count < 0:
-            raise damaged
+        left = self.chunk.end - self._next - length
+        if packed < 0 or unpacked < 0 or packed > left or not isinstance(count, int) or count < 0:
+            raise self._damaged()
         if unpacked > MAX_PAGE_BYTES or count > MAX_VALUES:
             raise BadFileError(
-                f"{where}: a page of {count:,} values and {unpacked:,} bytes; at most {MAX_VALUES:,} values and "
+                f"{self.where}: a page of {count:,} values and {unpacked:,} bytes; at most {MAX_VALUES:,} values and "
                 f"{MAX_PAGE_BYTES:,} bytes are decoded at a time. Write the file with smaller pages."
             )
-        total += count if kind in (_DATA_PAGE, _DATA_PAGE_V2) else 0
-        place += length + packed
-    return total
+        self._num_values += count if kind in (_DATA_PAGE, _DATA_PAGE_V2) else 0
+        self._next += length + packed
 
+    def _header(self, source: pa.NativeFile, start: int, block: bytes) -> tuple[Struct, int]:
+        """Return the next page header as field number → value, and its length in bytes."""
+        offset, size = self._next - start, _FIRST_READ_BYTES
+        while True:
+            if offset < 0:  # not in the block, or not as a whole
+                offset, block = 0, self._read(source, size)
+            reader = ThriftReader(block, offset)
+            try:
+                return reader.struct(), reader.place - offset
+            except CutShort:
+                if size >= min(_MAX_HEADER_BYTES, self.chunk.end - self._next):
+                    raise self._damaged() from None
+                offset, size = -1, size * 8
+            except Malformed:
+                raise self._damaged() from None
 
-def _header(source: pa.NativeFile, place: int, end: int, where: str) -> tuple[Struct, int]:
-    """Return a page header as field number → value, and its length in bytes."""
-    size = _FIRST_READ_BYTES
-    while True:
+    def _read(self, source: pa.NativeFile, size: int) -> bytes:
         try:
-            content = source.read_at(min(size, source.size() - place), place)
+            return bytes(source.read_at(min(size, source.size() - self._next), self._next))
         except (OSError, pa.ArrowException) as error:
-            raise BadFileError(f"{where}: cannot be read ({str(error).splitlines()[0]}).") from error
-        reader = ThriftReader(content)
-        try:
-            return reader.struct(), reader.place
-        except CutShort:
-            if size >= min(_MAX_HEADER_BYTES, end - place):
-                break
-            size *= 8
-        except Malformed:
-            break
-    raise BadFileError(f"{where}: damaged page header at byte {place:,}. Write the file again.")
+            raise BadFileError(f"{self.where}: cannot be read ({str(error).splitlines()[0]}).") from error
+
+    def _damaged(self) -> BadFileError:
+        return BadFileError(f"{self.where}: damaged page header at byte {self._next:,}. Write the file again.")

@@ -3,8 +3,9 @@
 What is decoded at a time is a slice of one row group of about `_DECODE_VALUES` numbers, however large the row group:
 columns are read through a buffer, page by page. A Parquet page is the least that can be decoded, and a dictionary is
 held while its row group is read, so the bound is: the slice, plus for each column one page, one dictionary and one
-read buffer of 1 MiB. A single row is never split: one sequence longer than the slice is decoded whole, up to the
-bounds of `data.pages`, which are checked before anything is decoded.
+read buffer of 1 MiB, plus the blocks of `data.checked`. How many rows make a slice, the mean says in small row groups,
+and in large ones the lengths of the rows themselves (`data.rows`). A single row is never split: one sequence longer
+than the slice is decoded whole, up to the bounds of `data.pages`, which are checked before anything is decoded.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,13 +15,15 @@ import pyarrow.parquet as pq
 
 from data.arrow import is_string, locate, plain_batch, plain_values
 from data.check import check_schema, step_type
+from data.checked import CheckedFile
 from data.decode import decode_nested
 from data.errors import BadFileError
 from data.events import decode_events
 from data.footer import RowGroup, read_row_groups
-from data.inputs import InputFile
+from data.inputs import InputFile, OpenedFile
 from data.pages import check_row_group
 from data.partitions import with_partitions
+from data.rows import slices
 from data.schema import SequenceSchema
 from data.sequences import LengthPolicy, SequenceBlock
 
@@ -34,6 +37,7 @@ def read_blocks(
     policy: LengthPolicy | None = None,
     keep: Sequence[str] = (),
     limit: int | None = None,
+    opened: pq.ParquetFile | None = None,
 ) -> Iterator[SequenceBlock]:
     """Yield the sequences of `file` in order, some thousands at a time.
 
@@ -43,11 +47,12 @@ def read_blocks(
         policy: What happens to long sequences; None keeps every step.
         keep: Columns to carry along, or hive keys of the path (as text).
         limit: Most sequences to yield; None yields all.
+        opened: The file as `InputFile.open` returned it, so that it is neither opened nor its schema read again.
 
     Raises:
         InputError: A column is missing or of a wrong type, the file is damaged, or the events of an id are scattered.
     """
-    parquet = file.open()
+    parquet = file.open() if opened is None else opened
     check_schema(file, parquet.schema_arrow, schema, keep, num_rows=parquet.metadata.num_rows)
     policy = policy or LengthPolicy()
     in_file = tuple(column for column in keep if column in parquet.schema_arrow.names)
@@ -85,24 +90,72 @@ def record_batches(
     Raises:
         BadFileError: The file is damaged, or its pages claim more than may be decoded.
     """
-    columns = _leaves(parquet, schema, keep)
-    dictionaries = _dictionaries(parquet, schema, keep)
-    if dictionaries:
-        parquet = file.open(dictionaries, parquet)
+    return decoded(file, parquet, _leaves(parquet, schema, keep), _dictionaries(parquet, schema, keep))
+
+
+def decoded(
+    file: InputFile,
+    parquet: pq.ParquetFile,
+    columns: list[str],
+    dictionaries: Sequence[str] = (),
+    num_values: int = _DECODE_VALUES,
+    max_rows: int = _MAX_DECODE_ROWS,
+) -> Iterator[pa.RecordBatch]:
+    """Yield columns of an opened file, some rows at a time, each row group by itself, its pages checked.
+
+    Args:
+        file: For messages.
+        parquet: The file, opened.
+        columns: Columns or leaf columns, by path.
+        dictionaries: Leaf columns of strings to read as the dictionaries that Parquet stores.
+        num_values: About how many values to decode at a time, of all columns together.
+        max_rows: Most rows of a batch.
+
+    Raises:
+        BadFileError: The file is damaged, or its pages claim more than may be decoded.
+    """
+    source = parquet.source if isinstance(parquet, OpenedFile) else file.open_bytes()
     places = {parquet.schema.column(place).path: place for place in range(len(parquet.schema))}
     wanted = [place for path, place in places.items() if any(path == c or path.startswith(f"{c}.") for c in columns)]
-    with file.open_bytes() as source:
-        for place, group in enumerate(read_row_groups(file, source, parquet)):
-            check_row_group(file, source, parquet, place, group, wanted)
-            num_rows = 0
-            for batch in file.batches(parquet, columns, _rows_at_a_time(group, wanted), [place]):
-                num_rows += batch.num_rows
-                yield plain_batch(batch)
-            if num_rows != group.num_rows:
-                raise BadFileError(
-                    f"{file.name}: row group {place} holds {num_rows:,} rows; the footer says {group.num_rows:,}. "
-                    "Write the file again."
-                )
+    checked = CheckedFile(source)
+    groups = read_row_groups(file, source, parquet, frozenset(wanted))
+    parquet = file.open(dictionaries, parquet, pa.PythonFile(checked, "r"))
+    for place, group in enumerate(groups):
+        walks = check_row_group(file, parquet, place, group, wanted)
+        sizes = slices(checked, group, walks, _repeated(parquet, wanted), num_values)
+        checked.expect(walks.values())
+        num_rows = 0
+        sizes = [
+            piece for size in sizes or [_mean_rows(group, wanted, num_values)] for piece in _pieces(size, max_rows)
+        ]
+        for batch in _batches(file, parquet, columns, place, sizes):
+            num_rows += batch.num_rows
+            yield plain_batch(batch)
+        if num_rows != group.num_rows:
+            raise BadFileError(
+                f"{file.name}: row group {place} holds {num_rows:,} rows; the footer says {group.num_rows:,}. "
+                "Write the file again."
+            )
+
+
+def _batches(
+    file: InputFile, parquet: pq.ParquetFile, columns: list[str], place: int, sizes: list[int]
+) -> Iterator[pa.RecordBatch]:
+    """Yield a row group in slices of `sizes` rows, the last of which counts for all that follow."""
+    for number, batch in enumerate(file.batches(parquet, columns, sizes[0], [place]), start=1):
+        parquet.reader.set_batch_size(sizes[min(number, len(sizes) - 1)])  # asked for before each batch
+        yield batch
+
+
+def _pieces(size: int, most: int) -> list[int]:
+    full, rest = divmod(size, most)
+    return [most] * full + ([rest] if rest else [])
+
+
+def _repeated(parquet: pq.ParquetFile, columns: list[int]) -> dict[int, int]:
+    """Return the columns that hold lists, by place in the schema, with their maximum repetition level."""
+    levels = {place: parquet.schema.column(place).max_repetition_level for place in columns}
+    return {place: level for place, level in levels.items() if level > 0}
 
 
 def _leaves(parquet: pq.ParquetFile, schema: SequenceSchema, keep: tuple[str, ...]) -> list[str]:
@@ -139,6 +192,7 @@ def _dictionaries(parquet: pq.ParquetFile, schema: SequenceSchema, keep: tuple[s
     ]
 
 
-def _rows_at_a_time(group: RowGroup, columns: list[int]) -> int:
+def _mean_rows(group: RowGroup, columns: list[int], num_values: int) -> int:
+    """Return how many rows of a group have about `num_values` values, by their mean."""
     values = sum(max(group.chunks[place].num_values, group.num_rows) for place in columns)
-    return max(1, min(_MAX_DECODE_ROWS, _DECODE_VALUES * group.num_rows // max(values, 1)))
+    return max(1, num_values * group.num_rows // max(values, 1))

@@ -1,7 +1,7 @@
 """One streaming pass over training data: its profile, a fair sample, and the first bad row if there is one."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from data.census import IdCensus, SharedIds
 from data.errors import BadRowError
 from data.hashing import hash_ids
+from data.ids import id_text
 from data.inputs import InputFile
 from data.profile import ProfileAccumulator, SequenceProfile
 from data.reader import read_blocks
@@ -142,7 +143,7 @@ class _Reservoir:
             self._longest = block.take(high)
 
     def _trim(self) -> None:
-        merged = concatenate(self._blocks)
+        merged = _joined(self._blocks)
         order = np.argsort(self._keys, kind="stable")[: self._size]
         steps = np.cumsum(merged.lengths[order])
         order = order[: max(1, int(np.searchsorted(steps, _MAX_SAMPLE_STEPS, side="right")))]
@@ -156,4 +157,22 @@ class _Reservoir:
         lengths = self._blocks[0].lengths
         extremes = [self._shortest] if self._shortest.lengths[0] < lengths.min() else []
         extremes += [self._longest] if self._longest.lengths[0] > lengths.max() else []
-        return concatenate([*self._blocks, *extremes])
+        return _joined([*self._blocks, *extremes])
+
+
+def _joined(blocks: Sequence[SequenceBlock]) -> SequenceBlock:
+    """Join blocks of several files; ids and kept columns whose types differ from file to file become text."""
+    ids = _alike([block.ids for block in blocks])
+    kept = {name: _alike([block.kept[name] for block in blocks]) for name in blocks[0].kept}
+    return concatenate(
+        [
+            replace(block, ids=ids[place], kept={name: columns[place] for name, columns in kept.items()})
+            for place, block in enumerate(blocks)
+        ]
+    )
+
+
+def _alike(columns: list[pa.Array]) -> list[pa.Array]:
+    if len({column.type for column in columns}) == 1:
+        return columns
+    return [pa.array([id_text(value) for value in column], pa.large_string()) for column in columns]

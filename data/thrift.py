@@ -5,10 +5,40 @@ pyarrow hides page headers, and ends the process on some damaged column metadata
 https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
 """
 
+import re
+from collections.abc import Iterator
 from typing import Any, Final
 
 _MAX_DEPTH: Final = 12  # Parquet's structures nest six deep
-_TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(1, 13)
+_TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, STRUCT = range(1, 13)
+
+
+def _heads(*kinds: int) -> bytes:
+    """Return a pattern of the byte before a field of one of `kinds`, whose number is up to 15 above the last one's."""
+    return b"[%s]" % b"".join(b"\\x%02x" % (delta << 4 | kind) for delta in range(1, 16) for kind in kinds)
+
+
+def _common_fields() -> re.Pattern[bytes]:
+    """Return a pattern of any number of fields of the forms that fill footers.
+
+    A footer of 500 columns and 20 row groups has half a million fields, of which hardly any is needed: the regular
+    expression engine passes over them ten times as fast as Python does. Long text and deep structs are left to Python.
+    """
+    number = rb"[\x80-\xff]{0,9}+[\x00-\x7f]"
+    text = b"(?:%s)" % b"|".join(b"\\x%02x.{%d}" % (size, size) for size in range(17))
+    flat = b"%s%s|%s|%s%s" % (_heads(_I16, _I32, _I64), number, _heads(_TRUE, _FALSE), _heads(_BINARY), text)
+    struct = b"(?:%s)*+\\x00" % flat
+    values = ((_I32, number, 6), (_BINARY, text, 1), (STRUCT, struct, 4))
+    lists = [
+        b"\\x%02x(?:%s){%d}" % (size << 4 | kind, value, size)
+        for kind, value, most in values
+        for size in range(1, most + 1)
+    ]
+    nested = b"%s%s|%s(?:%s)" % (_heads(STRUCT), struct, _heads(_LIST), b"|".join(lists))
+    return re.compile(b"(?:%s|%s)*+" % (flat, nested), re.DOTALL)
+
+
+_COMMON_FIELDS: Final = _common_fields()
 
 Struct = dict[int, Any]
 
@@ -28,10 +58,10 @@ class ThriftReader:
         place: Where the next one begins.
     """
 
-    def __init__(self, content: bytes) -> None:
-        """Begin at the first byte of `content`."""
+    def __init__(self, content: bytes, place: int = 0) -> None:
+        """Begin at a byte of `content`."""
         self._content = content
-        self.place = 0
+        self.place = place
 
     def struct(self, depth: int = _MAX_DEPTH) -> Struct:
         """Return one struct: field number → int, inner struct or list of those; None for what is of no use here.
@@ -42,19 +72,87 @@ class ThriftReader:
         """
         if depth == 0:
             raise Malformed
-        fields: Struct = {}
+        return {number: self._value(kind, depth) for number, kind in self.fields(depth)}
+
+    def fields(self, depth: int = _MAX_DEPTH) -> Iterator[tuple[int, int]]:
+        """Yield number and kind of each field of the next struct; whoever asks reads or skips it before the next.
+
+        Raises:
+            CutShort: More bytes are needed.
+            Malformed: The bytes are no struct.
+        """
+        if depth == 0:
+            raise Malformed
         number = 0
         while (head := self._byte()) != 0:
             number = number + (head >> 4) if head >> 4 else self._integer()
-            fields[number] = self._value(head & 15, depth)
-        return fields
+            yield number, head & 15
+
+    def value(self, kind: int) -> Any:
+        """Read a field's value as `struct` does."""
+        return self._value(kind, _MAX_DEPTH)
+
+    def elements(self, kind: int) -> Iterator[int]:
+        """Yield the place of each element of a list of structs; whoever asks reads or skips it before the next.
+
+        Raises:
+            CutShort: More bytes are needed.
+            Malformed: The field is no list of structs.
+        """
+        if kind != _LIST:
+            raise Malformed
+        size, kind = self._list_head()
+        if kind != STRUCT and size:
+            raise Malformed
+        yield from range(size)
+
+    def skip(self, kind: int, depth: int = _MAX_DEPTH) -> None:
+        """Pass over a field's value.
+
+        Raises:
+            CutShort: More bytes are needed.
+            Malformed: The bytes are no such value.
+        """
+        if kind == STRUCT:
+            self.skip_struct(depth - 1)
+        elif kind in (_LIST, _SET):
+            size, element = self._list_head()
+            for _ in range(size):
+                self.skip(element, depth - 1)
+        else:
+            self._value(kind, depth)
+
+    def skip_struct(self, depth: int = _MAX_DEPTH, *, rising: bool = False) -> None:
+        """Pass over the next struct, or over what is left of the one whose fields are being read.
+
+        Args:
+            depth: How deep structs may nest.
+            rising: Whether field numbers must rise, so that none that was read before comes again.
+
+        Raises:
+            CutShort: More bytes are needed.
+            Malformed: The bytes are no struct.
+        """
+        if depth <= 0:
+            raise Malformed
+        while True:
+            passed = _COMMON_FIELDS.match(self._content, self.place)
+            self.place = self.place if passed is None else passed.end()
+            head = self._byte()
+            if head == 0:
+                return
+            if head < 16:
+                if rising:
+                    raise Malformed
+                self._integer()
+            self.skip(head & 15, depth)
 
     def _value(self, kind: int, depth: int) -> Any:
         if kind in (_I32, _I64, _I16):
             return self._integer()
         if kind == _BINARY:
             return self._skip(self._varint())
-        if kind == _STRUCT:
+        if kind == STRUCT:
             return self.struct(depth - 1)
         if kind in (_LIST, _SET):
             return self._list(depth - 1)
@@ -69,14 +167,18 @@ class ThriftReader:
     def _list(self, depth: int) -> list[Any]:
         if depth == 0:
             raise Malformed
+        size, kind = self._list_head()
+        return [self._value(kind, depth) for _ in range(size)]
+
+    def _list_head(self) -> tuple[int, int]:
+        """Return how many elements follow, and of which kind."""
         head = self._byte()
         size, kind = head >> 4, head & 15
         if size == 15:
             size = self._varint()
         if size > len(self._content) - self.place:  # every element takes a byte at least
             raise CutShort
-        kind = _BYTE if kind in (_TRUE, _FALSE) else kind
-        return [self._value(kind, depth) for _ in range(size)]
+        return size, _BYTE if kind in (_TRUE, _FALSE) else kind
 
     def _skip(self, size: int) -> None:
         self.place += size

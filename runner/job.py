@@ -72,7 +72,7 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
     if _is_done(plan, output, job):
         output.tidy()
         return _report(plan, {}, (), start, None)
-    encoder = None
+    encoder, checked = None, {part.name for part in plan.to_make}
     if plan.to_make:
         encoder = Encoder.from_bytes(content, source=job.model)
         check_inputs(plan, encoder.contract, job.options)
@@ -86,6 +86,8 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
         maker = None
         if plan.to_make:
             encoder = encoder or Encoder.from_bytes(content, source=job.model)
+            if not checked.issuperset(part.name for part in plan.to_make):
+                check_inputs(plan, encoder.contract, job.options)
             plan, made, maker = _make_parts(job, plan, encoder, output, terminal)
         pruned = _prune(plan, output) if job.options.prune else plan.in_the_way if made else ()
         contract = None if encoder is None else encoder.contract
@@ -181,7 +183,7 @@ def _make_parts(
         The plan without files that could not be read, the counts, and what made them.
     """
     options = job.options
-    total = check_inputs(plan, encoder.contract, options)
+    total = sum(part.num_rows for part in plan.to_make)
     # Old parts stay readable until all new ones are complete where the old ones come from another maker.
     at_the_end = any(part.action == "replace" for part in plan.parts)
     left = options.limit

@@ -69,8 +69,9 @@ class PartMaker:
 
     def _stage(self, part: Part, progress: ProgressView, limit: int | None) -> PartCounts:
         contract, options = self._contract, self._options
-        schema = output_schema(part.file.open().schema_arrow, part.file, contract, options)
-        blocks = read_blocks(part.file, contract.schema, contract.length_policy, options.keep, limit)
+        opened = part.file.open()
+        schema = output_schema(opened.schema_arrow, part.file, contract, options)
+        blocks = read_blocks(part.file, contract.schema, contract.length_policy, options.keep, limit, opened)
         if options.on_bad_row == "fail":
             blocks = _good_rows(blocks, part.file)
         counts, num_bad = PartCounts(), 0
@@ -100,7 +101,7 @@ class PartMaker:
                 progress.advance(rows, len(window.block.values), window.padded_steps)
             refuse_too_many(part.file, num_bad, counts.rows_in, options.max_bad_fraction)
             counts.check(part.name)
-            self._refuse_changed(part)
+            self._refuse_changed(part, opened.source)
             made_with = options.result_values()
             footer = PartFooter(part.key, counts, part.file.location, part.content, made_with, tuple(schema.names))
             writer.finish(footer)
@@ -112,9 +113,9 @@ class PartMaker:
                 self._output.withdraw(f"{QUARANTINE}/{part.name}")
         return counts
 
-    def _refuse_changed(self, part: Part) -> None:
+    def _refuse_changed(self, part: Part, source: pa.NativeFile | None = None) -> None:
         try:
-            now = fingerprint(part.file)
+            now = fingerprint(part.file, source)
         except BadFileError:
             now = None  # it was readable when the run was planned
         if now != part.fingerprint:

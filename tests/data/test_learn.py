@@ -19,7 +19,7 @@ from data.learn import MAX_VALUE_BYTES, learn_vocabularies
 from data.listing import resolve_inputs
 from data.reader import read_blocks
 from data.sample_rows import read_sequences, write_sequences
-from data.schema import SequenceSchema
+from data.schema import CategoricalField, Feature, SequenceSchema
 from data.sequences import LengthPolicy, SequenceBlock, concatenate
 from data.survey import survey
 from data.vocabulary import FIRST_ID, MISSING_ID, UNKNOWN_ID, Vocabulary, to_ids
@@ -239,3 +239,28 @@ def test_bad_rows_show_text_not_dictionaries(tmp_path: Path, kind: pa.DataType) 
     assert bad.raw.to_pylist() == [{"id": None, "kind": ["b", "c"]}]
     assert not pa.types.is_dictionary(bad.raw.column("kind").type.value_type)
     np.testing.assert_array_equal(block.categories[:, 0], [3, 2])
+
+
+def test_a_value_that_never_changes_within_a_sequence_is_found_whatever_the_id(tmp_path: Path) -> None:
+    one, other = b"\xff" * 16, b"a" * 16
+    for name, ids in {
+        "uuid": pa.array([one, one, other, other], pa.uuid()),
+        "view": pa.array(["a", "a", "b", "b"], pa.string_view()),
+        "struct": pa.array([{"$oid": "a"}] * 2 + [{"$oid": "b"}] * 2),
+    }.items():
+        columns = {"id": ids, "x": [1.0, 2.0, 3.0, 4.0], "kind": ["u", "u", "v", "v"], "tag": ["u", "v", "v", "u"]}
+        file = write(tmp_path / f"{name}.parquet", columns)
+        fields = (CategoricalField("kind", "kind"), CategoricalField("tag", "tag"))
+        schema = SequenceSchema("id", (Feature("x", "x"),), "events", categorical=fields)
+        learned, notes = learn_vocabularies([file], schema, min_count=1)
+        assert [field.name for field in learned.categorical] == ["tag"]
+        assert any("'kind' is left out: its value never changes within a sequence" in note for note in notes)
+
+
+def test_fields_of_nothing_but_nulls_and_files_without_rows_are_learned_from(tmp_path: Path) -> None:
+    full = write(tmp_path / "a.parquet", {"id": [1, 2], "kind": [["u", "v"], ["u"]]})
+    none = write(tmp_path / "b.parquet", {"id": [1, 2], "kind": pa.nulls(2)})
+    empty = write(tmp_path / "c.parquet", {"id": pa.array([], pa.int64()), "kind": pa.array([], pa.float64())})
+    schema = SequenceSchema("id", (), "nested", categorical=(CategoricalField("kind", "kind"),))
+    learned, _ = learn_vocabularies([full, none, empty], schema, min_count=1)
+    assert learned.vocabularies[0].values == ("u", "v")

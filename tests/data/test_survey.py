@@ -12,6 +12,7 @@ from data.errors import BadRowError
 from data.listing import resolve_inputs
 from data.reader import read_blocks
 from data.sample_rows import read_sequences, write_sequences
+from data.schema import Feature, SequenceSchema
 from data.sequences import LengthPolicy, concatenate
 from data.survey import survey
 
@@ -42,6 +43,25 @@ def test_the_first_bad_row_is_named(tmp_path: Path) -> None:
     files = resolve_inputs([str(tmp_path)])
     with pytest.raises(BadRowError, match=r"x\.parquet: row 1 \(id 'b'\): .*inf.*Fix or remove"):
         survey(files, detect_schema(files), LengthPolicy(), seed=0)
+
+
+def test_a_bad_row_whose_id_is_not_utf8_is_named(tmp_path: Path) -> None:
+    ids = pa.array([b"Meier", b"M\xfcller"]).view(pa.string())
+    pq.write_table(pa.table({"id": ids, "x": [[1.0], [float("inf")]]}), tmp_path / "x.parquet")
+    schema = SequenceSchema("id", (Feature("x", "x"),), "nested")
+    with pytest.raises(BadRowError, match=r"row 1 \(id 'M\\\\xfcller'\)"):
+        survey(resolve_inputs([str(tmp_path)]), schema, LengthPolicy(), seed=0)
+
+
+def test_ids_and_labels_may_differ_in_type_from_file_to_file(tmp_path: Path) -> None:
+    columns = [pa.array([1, 2]), pa.array(["a", "b"]), pa.array(["c", "d"], pa.string_view()), pa.nulls(2)]
+    for place, column in enumerate(columns):
+        ids = pa.array(["y", "z"]) if column.null_count else column
+        pq.write_table(pa.table({"id": ids, "k": column, "x": [[1.0], [2.0]]}), tmp_path / f"{place}.parquet")
+    schema = SequenceSchema("id", (Feature("x", "x"),), "nested")
+    found = survey(resolve_inputs([str(tmp_path)]), schema, LengthPolicy(), seed=0, keep=["k"])
+    assert sorted(found.sample.ids.to_pylist()) == ["1", "2", "a", "b", "c", "d", "y", "z"]
+    assert found.sample.kept["k"].to_pylist() == ["1", "2", "a", "b", "c", "d", None, None]
 
 
 def test_a_sample_survives_the_disk(tmp_path: Path) -> None:

@@ -84,8 +84,11 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "bit rot under a checksum": (flip_in_page, "damaged Parquet data in row group 0"),
     "zeroed page": (zero_page, "damaged page header"),
     "rot in a compressed page": (compressed_rot, "damaged Parquet data in row group 0"),
-    "encrypted footer": (lambda path: encrypted(path, whole=True), "cannot be read as Parquet"),
-    "encrypted column": (lambda path: encrypted(path, whole=False), "bad.parquet: "),
+    "encrypted footer": (lambda path: encrypted(path, whole=True), "the file is encrypted. Decrypt it first"),
+    "encrypted column": (
+        lambda path: encrypted(path, whole=False),
+        "column 'x.list.element' is encrypted. Decrypt the file first",
+    ),
 }
 
 

@@ -1,0 +1,112 @@
+"""An open Parquet file that hands out pages only after their headers were checked, in few and large reads.
+
+The decoder asks for the bytes of a column a read buffer at a time. Here they are read in larger blocks, since on an
+object store every read is a request, and the headers in a block are held against the bounds of `data.pages` before any
+byte of it is handed out. So each byte is read once, and nothing is decoded that was not checked.
+"""
+
+import io
+from bisect import bisect_right
+from collections.abc import Iterable
+
+import pyarrow as pa
+
+from data.pages import PageWalk
+
+# All blocks together; with many columns each block is no larger than the decoder's own read buffer.
+_ALL_BLOCKS_BYTES = 32 << 20
+_MAX_BLOCK_BYTES = 8 << 20
+_MIN_BLOCK_BYTES = 1 << 20
+
+
+class CheckedFile(io.RawIOBase):
+    """Reads as the file does, outside of the column chunks that are expected, too."""
+
+    def __init__(self, source: pa.NativeFile) -> None:
+        """Read from `source`, which stays open."""
+        super().__init__()
+        self._source = source
+        self._size = source.size()
+        self._place = 0
+        self.expect(())
+
+    def expect(self, walks: Iterable[PageWalk]) -> None:
+        """Name the column chunks that are read next; earlier ones are forgotten."""
+        self._walks = sorted((walk for walk in walks if walk.chunk.num_values), key=lambda walk: walk.chunk.start)
+        self._starts = [walk.chunk.start for walk in self._walks]
+        self._blocks: list[tuple[int, bytes]] = [(0, b"")] * len(self._walks)
+        self._ahead: tuple[int, bytes] = (0, b"")
+        share = _ALL_BLOCKS_BYTES // max(1, len(self._walks))
+        self._block_bytes = min(_MAX_BLOCK_BYTES, max(_MIN_BLOCK_BYTES, share))
+
+    def readable(self) -> bool:
+        """Say yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Say yes."""
+        return True
+
+    def tell(self) -> int:
+        """Return the place of the next read."""
+        return self._place
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Choose the place of the next read, and return it."""
+        self._place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
+        return self._place
+
+    def read(self, size: int = -1) -> bytes:
+        """Return up to `size` bytes, fewer only at the end of the file.
+
+        Raises:
+            BadFileError: A page among them claims too much.
+            OSError: The file cannot be read.
+        """
+        left = self._size - self._place
+        size = left if size < 0 else min(size, left)
+        pieces: list[bytes] = []
+        while size > 0:
+            piece = self._piece(self._place, size)
+            if not piece:
+                break
+            pieces.append(piece)
+            self._place += len(piece)
+            size -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _piece(self, place: int, size: int) -> bytes:
+        """Return some of the `size` bytes at a place: those of one chunk, or those before the next one."""
+        index = bisect_right(self._starts, place) - 1
+        if index < 0 or place >= self._walks[index].chunk.end:
+            if index + 1 < len(self._starts):
+                size = min(size, self._starts[index + 1] - place)
+            return bytes(self._source.read_at(size, place))
+        walk = self._walks[index]
+        size = min(size, walk.chunk.end - place)
+        start, block = self._blocks[index]
+        if not (start <= place and place + size <= start + len(block)):
+            start, block = place, self._fetch(index, place, size)
+            walk.look(self._source, start, block)
+        # What the decoder has got is let go of: it copies it into a buffer of its own.
+        is_last = place + size == start + len(block)
+        self._blocks[index] = (0, b"") if is_last else (start, block)
+        return block[place - start : place - start + size]
+
+    def _fetch(self, index: int, place: int, size: int) -> bytes:
+        """Return a block of a chunk; small chunks are read together with those right behind them."""
+        wanted = min(max(size, self._block_bytes), self._walks[index].chunk.end - place)
+        start, ahead = self._ahead
+        if start <= place and place + wanted <= start + len(ahead):
+            return ahead[place - start : place - start + wanted]
+        end = place + wanted
+        while index + 1 < len(self._walks) and end == self._walks[index + 1].chunk.start:
+            index += 1
+            if self._walks[index].chunk.end - place > _MIN_BLOCK_BYTES:
+                break
+            end = self._walks[index].chunk.end
+        content = bytes(self._source.read_at(end - place, place))
+        if end == place + wanted:
+            return content
+        self._ahead = (place, content)
+        return content[:wanted]

@@ -1,0 +1,165 @@
+"""How many rows of a row group to decode at a time, where their lengths may differ a thousandfold.
+
+The footer gives the mean length of the rows of a group alone. Where short rows stand beside rows of a million steps,
+slices by the mean would decode thousands of long rows at once. So for large row groups the lengths are read from the
+repetition levels of one list column, the smallest: a level of 0 begins a row. Levels are stored as runs, by Parquet's
+RLE/bit-packing hybrid (https://parquet.apache.org/docs/file-format/data-pages/encodings/), and no value is decoded.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from data.checked import CheckedFile
+from data.footer import ColumnChunk, RowGroup
+from data.pages import PageWalk
+from data.thrift import CutShort, Malformed, Struct, ThriftReader
+
+# Smaller row groups are sliced by the mean: all of one is no more than this, and reading a column twice costs more.
+LARGE_GROUP_VALUES: Final = 1 << 24
+_CODECS: Final = {1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4_raw"}  # by number in parquet.thrift
+_DATA_PAGE, _DATA_PAGE_V2 = 0, 3
+_RLE = 3
+_HEADER_BYTES = 1 << 16
+
+
+class _Unreadable(Exception):
+    """Levels of a form that is not read here."""
+
+
+def slices(
+    checked: CheckedFile, group: RowGroup, walks: Mapping[int, PageWalk], repeated: Mapping[int, int], max_values: int
+) -> list[int] | None:
+    """Return how many rows to decode at a time so that no slice of several rows has more than `max_values` numbers.
+
+    Args:
+        checked: The file.
+        group: The row group.
+        walks: Of the leaf columns that are read, by place in the schema.
+        repeated: Place → maximum repetition level of the columns among them that hold lists.
+        max_values: In all columns together.
+
+    Returns:
+        None where the lengths of rows cannot be read, or need not be.
+    """
+    total = sum(group.chunks[column].num_values for column in walks)
+    if total <= LARGE_GROUP_VALUES or not repeated:
+        return None
+    column = min(repeated, key=lambda place: group.chunks[place].end - group.chunks[place].start)
+    chunk = group.chunks[column]
+    checked.expect([PageWalk(walks[column].where, chunk)])
+    in_lists = sum(group.chunks[place].num_values for place in repeated) / max(chunk.num_values, 1)
+    num_flat = len(walks) - len(repeated)
+    cut = _Cutter(max_values)
+    try:
+        for lengths in _row_lengths(checked, chunk, repeated[column]):
+            cut.add(np.asarray(lengths * in_lists + num_flat, dtype=np.float64))
+    except (_Unreadable, CutShort, Malformed, KeyError, IndexError, ValueError, pa.ArrowException):
+        return None  # the decoder finds out whether the file is damaged, and says where
+    sizes = cut.finish()
+    return sizes if sum(sizes) == group.num_rows else None
+
+
+class _Cutter:
+    """Cuts rows into slices, as many rows in each as fit."""
+
+    def __init__(self, max_values: int) -> None:
+        self._max_values, self._sizes = max_values, [0]
+        self._values = 0.0
+
+    def add(self, values: NDArray[np.float64]) -> None:
+        """Add rows by their numbers of values, float64 (rows)."""
+        first, sums = 0, np.concatenate([[0.0], np.cumsum(values)])
+        while first < len(values):
+            room = self._max_values - self._values
+            stop = int(np.searchsorted(sums, sums[first] + room, side="right")) - 1
+            if stop <= first and self._sizes[-1]:
+                self._sizes.append(0)
+                self._values = 0.0
+                continue
+            stop = max(stop, first + 1)
+            self._sizes[-1] += stop - first
+            self._values += float(sums[stop] - sums[first])
+            first = stop
+
+    def finish(self) -> list[int]:
+        """Return the numbers of rows."""
+        return self._sizes if self._sizes[-1] else self._sizes[:-1]
+
+
+def _row_lengths(checked: CheckedFile, chunk: ColumnChunk, max_level: int) -> Iterator[NDArray[np.int64]]:
+    """Yield the numbers of values of rows, page by page; a row that goes on in the next page comes with that."""
+    waiting = 0
+    for header, content in _data_pages(checked, chunk):
+        starts, num_values = _row_starts(header, content, chunk.codec, max_level)
+        if not len(starts):
+            waiting += num_values
+            continue
+        bounds = np.append(starts, num_values)
+        lengths = np.diff(bounds)
+        done = lengths[:-1]
+        if waiting or starts[0]:
+            done = np.concatenate([[waiting + starts[0]], done])
+        yield done
+        waiting = int(lengths[-1])
+    if waiting:
+        yield np.array([waiting], dtype=np.int64)
+
+
+def _data_pages(checked: CheckedFile, chunk: ColumnChunk) -> Iterator[tuple[Struct, bytes]]:
+    """Yield header and stored bytes of each data page."""
+    place, left = chunk.start, chunk.num_values
+    while place < chunk.end and left > 0:
+        checked.seek(place)
+        reader = ThriftReader(checked.read(min(_HEADER_BYTES, chunk.end - place)))
+        header = reader.struct()
+        checked.seek(place + reader.place)
+        content = checked.read(header[3])
+        place += reader.place + header[3]
+        if header[1] in (_DATA_PAGE, _DATA_PAGE_V2):
+            left -= header[5 if header[1] == _DATA_PAGE else 8][1]
+            yield header, content
+
+
+def _row_starts(header: Struct, content: bytes, codec: int, max_level: int) -> tuple[NDArray[np.int64], int]:
+    """Return where in a page rows begin, int64 (rows), and how many values the page has."""
+    if header[1] == _DATA_PAGE_V2:
+        inner = header[8]
+        levels = content[: inner[6]]  # never compressed
+    else:
+        inner = header[5]
+        if inner[4] != _RLE:
+            raise _Unreadable
+        if codec:
+            if codec not in _CODECS:
+                raise _Unreadable
+            content = pa.Codec(_CODECS[codec]).decompress(content, header[2], asbytes=True)
+        levels = content[4 : 4 + int.from_bytes(content[:4], "little")]
+    return _zeros(levels, inner[1], max_level.bit_length()), inner[1]
+
+
+def _zeros(levels: bytes, num_values: int, width: int) -> NDArray[np.int64]:
+    """Return the places of zeros among run-length encoded numbers of `width` bits, int64."""
+    found: list[NDArray[np.int64]] = []
+    place = value = 0
+    while value < num_values:
+        head = shift = 0
+        while True:
+            head |= (levels[place] & 0x7F) << shift
+            shift, place = shift + 7, place + 1
+            if levels[place - 1] < 0x80:
+                break
+        if head & 1:
+            count, size = (head >> 1) * 8, (head >> 1) * width
+            bits = np.unpackbits(np.frombuffer(levels[place : place + size], np.uint8), bitorder="little")
+            zeros = np.flatnonzero(~bits.reshape(-1, width).any(axis=1))
+            found.append(value + zeros[zeros < num_values - value])
+        else:
+            count, size = head >> 1, (width + 7) // 8
+            if not any(levels[place : place + size]):
+                found.append(value + np.arange(min(count, num_values - value)))
+        value, place = value + count, place + size
+    return np.concatenate(found).astype(np.int64) if found else np.zeros(0, dtype=np.int64)
