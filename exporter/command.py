@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from data.contract import PRECISIONS
+from data.contract import MAX_TOLERANCE, PRECISIONS
 from data.schema import LAYOUTS, SequenceSchema
 from exporter.config import ExportConfig
 from runner.names import Names
@@ -24,7 +24,7 @@ _DEFAULTS = {field.name: field.default for field in fields(ExportConfig)}
     "--tolerance",
     default=_DEFAULTS["tolerance"],
     show_default=True,
-    help="Most ONNX Runtime may differ from Keras, over max(1, |Keras|).",
+    help=f"Most ONNX Runtime may differ from Keras, over max(1, |Keras|); {MAX_TOLERANCE:g} or less.",
 )
 @click.option("--opset", default=_DEFAULTS["opset"], show_default=True, help="ONNX operator set, 13 to 18.")
 @click.option(
@@ -112,7 +112,7 @@ def _int8(report: "ExportReport") -> list[str]:
         f"  int8     mean cosine {measured.mean_cosine:.5f} to fp32, least {measured.min_cosine:.5f}; nearest "
         f"neighbour kept for {measured.neighbour_agreement:.1%} of {measured.num_sequences} rows",
         f"           in a batch against alone: mean cosine {measured.mean_cosine_alone:.5f}, least "
-        f"{measured.min_cosine_alone:.5f}; beside a wild row {measured.mean_cosine_beside_outlier:.5f}",
+        f"{measured.min_cosine_alone:.5f}; beside an outlier {measured.mean_cosine_beside_outlier:.5f}",
         f"           {_size(report.num_bytes)}, {_size(report.num_bytes_fp32)} in fp32",
     ]
 

@@ -95,7 +95,7 @@ def measure_parity(
             worst = worst.or_worse(batch, batching, wanted, found)
         alone = worst.difference if batching is BATCHINGS[0] else alone
     if not worst.difference <= tolerance:
-        kind = "a row of the data" if worst.row < real.num_sequences else "a random sequence"
+        kind = _kind(worst.row, real.num_sequences, drawn.num_sequences)
         raise QualityGateError(
             f"{model.source}: ONNX Runtime and Keras differ by {worst.difference:.2e} at embedding[{worst.dimension}] "
             f"(Keras {worst.wanted:.8g}, ONNX Runtime {worst.found:.8g}) for {kind} of {worst.length} steps in a batch "
@@ -109,6 +109,12 @@ def measure_parity(
         num_sequences=len(comparable),
         num_real=real.num_sequences,
     )
+
+
+def _kind(row: int, num_real: int, num_drawn: int) -> str:
+    if row < num_real:
+        return "a row of the data"
+    return "a random sequence" if row < num_real + num_drawn else "a sequence with steps that Masking skips"
 
 
 def _remedy(model: EncoderModel, difference: float, alone: float, noise: float, tolerance: float) -> str:
@@ -198,7 +204,8 @@ def _refuse_not_finite(expected: NDArray[np.float32], source: str) -> None:
         raise QualityGateError(
             f"{source}: Keras returns NaN or infinite embeddings for {len(expected) - num_finite} of {len(expected)} "
             "rows of the data. Nothing was written. Train again with a smaller learning rate or tanh instead of relu; "
-            "a model that takes lengths must impute missing values itself."
+            "a model that takes lengths must impute missing values itself, and of a row whose steps Masking all skips "
+            "there is no mean."
         )
 
 

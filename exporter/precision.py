@@ -4,7 +4,7 @@ Two questions are asked of rows that the runner would put into the same batches.
 (mean cosine, DESIGN §4)? Does each row still find the same neighbour, which is what embeddings are used for? The first
 alone would pass vectors that share a large mean, whose cosine is 1 whatever else is lost; Euclidean distance does not
 see a common mean. The second alone would pass vectors that are all turned or stretched. Two more are asked of int8
-alone: how much a vector depends on who shares its batch, and on a wild row that does. Where a model does not bound what
+alone: how much a vector depends on who shares its batch, and on an outlier that does. Where a model does not bound what
 its LSTM layers read, one such row takes all 256 levels, and the vectors beside it are lost without a word.
 """
 

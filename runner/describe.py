@@ -73,7 +73,7 @@ def _bundle(given: str) -> Iterator[str]:
             f"int8 against fp32 on {measured.num_sequences:,} rows: mean cosine {measured.mean_cosine:.5f} (least "
             f"{measured.min_cosine:.5f}, centred {measured.mean_centred_cosine:.5f}), nearest neighbour kept "
             f"{measured.neighbour_agreement:.1%}; in a batch against alone: mean cosine "
-            f"{measured.mean_cosine_alone:.5f}, least {measured.min_cosine_alone:.5f}; beside a wild row "
+            f"{measured.mean_cosine_alone:.5f}, least {measured.min_cosine_alone:.5f}; beside an outlier "
             f"{measured.mean_cosine_beside_outlier:.5f}"
         )
     if contract.golden:

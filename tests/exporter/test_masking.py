@@ -1,6 +1,7 @@
 """Masking: a real step that equals the mask value is skipped by the exported graph exactly as by Keras."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,13 @@ from data.batching import pad
 from data.errors import BundleError, QualityGateError
 from data.profile import SequenceProfile
 from data.sequences import SequenceBlock
+from exporter.bundle import assemble
 from exporter.draws import as_block, with_masked_steps
 from exporter.libraries import keras
 from exporter.parity import measure_parity
+from exporter.quantise import quantise
 from exporter.structure import check_structure
+from runner.encoder import Encoder
 
 layers, ops = keras.layers, keras.ops
 
@@ -225,3 +229,18 @@ def test_the_structure_check_counts_nodes_that_skip_steps(exported: Callable[...
         check_structure(made.graph, **known, num_masked=1)
     with pytest.raises(BundleError, match="sequence_lens of LSTM node"):
         check_structure(made.graph, **known)
+
+
+def test_int8_skips_the_same_steps(exported: Callable[..., Any], enliven: Callable[..., Any]) -> None:
+    """Padding and skipped steps are wiped, so that neither moves the scale of the numbers an LSTM reads."""
+    made = exported(enliven(stack(layers.Masking(), layers.LSTM(8))))
+    graph = quantise(made.graph)
+    known = {"num_features": 3, "embedding_dim": 8, "num_recurrent": 1, "num_masked": 1, "opset": 17}
+    check_structure(graph, **known, source="model", precision="int8")
+    int8 = Encoder.from_bytes(assemble(graph, replace(made.contract, precision="int8")), source="int8")
+    values = np.random.default_rng(4).normal(size=(4, 6, 3)).astype(np.float32)
+    values[:, 1::2] = 0.0
+    lengths = np.full(4, 6, np.int32)
+    found, shorter = int8.embed(values, lengths), int8.embed(values[:, ::2], np.full(4, 3, np.int32))
+    np.testing.assert_array_equal(found, shorter)
+    np.testing.assert_allclose(found, made.encoder.embed(values, lengths), atol=0.03)
