@@ -129,6 +129,11 @@ def _counted(number: int, what: str) -> str:
     return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
+def grouped_names(title: str, names: Sequence[str]) -> list[str]:
+    """Return ``title: a, b, f0 … f99`` in lines of at most `LINE_WIDTH` characters, two of them for an indent."""
+    return _listed(title, names, None, LINE_WIDTH - 2)
+
+
 def _listed(title: str, names: Sequence[str], max_names: int | None, width: int = LINE_WIDTH) -> list[str]:
     if not names:
         return []
