@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
+from data.check import check_schema
 from data.contract import ModelContract
 from data.errors import InputError, UsageError
 from data.listing import resolve_inputs
@@ -59,6 +60,8 @@ def _check_inputs(config: EvaluateConfig, contract: ModelContract) -> None:
                 f"{file.path}: in --train and in --test. Accuracy on rows that were learnt says nothing: split them."
             )
     check_label([*train, *test], config.label, contract.schema)
+    for file in (*train, *test):  # before the first split is embedded
+        check_schema(file, file.open().schema_arrow, contract.schema, trained=True)
 
 
 class _Evaluator:
