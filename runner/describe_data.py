@@ -115,7 +115,7 @@ def _lengths(file: InputFile, schema: SequenceSchema) -> Iterator[str]:
             last = ids[-1:]
         bounds = np.concatenate([[0], *starts, [num_events]])
         lengths = np.diff(bounds)
-        looked_at = f"first {num_events:,} events, {len(lengths):,} ids"
+        looked_at = f"first {num_events:,} events, of {len(lengths):,} sequences"
     if len(lengths) and lengths.any():
         low, middle, high = (int(x) for x in np.quantile(lengths, [0, 0.5, 1], method="nearest"))
         yield f"Steps per sequence: shortest {low:,}, median {middle:,}, longest {high:,} ({looked_at})"

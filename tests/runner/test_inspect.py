@@ -38,7 +38,7 @@ def test_events_are_previewed_with_lengths_across_slices(tmp_path: Path) -> None
     frame.to_parquet(tmp_path / "in.parquet", row_group_size=500)
     said = done("inspect", tmp_path, "--id", "customer", "--time", "at").output
     assert "Layout: events" in said and "1 feature: x" in said and "an index of pandas: __index_level_0__" in said
-    assert "shortest 7, median 7, longest 7 (first 6,300 events, 900 ids)" in said
+    assert "shortest 7, median 7, longest 7 (first 6,300 events, of 900 sequences)" in said
     assert "--id customer --time at" in said
 
 
