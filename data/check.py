@@ -57,7 +57,7 @@ def check_schema(
         require_column(file, arrow_schema, field.column, "feature", trained=trained)
         _check_field(file, arrow_schema, field, schema.layout)
     for column in keep:
-        if column not in file.partitions:
+        if column in arrow_schema.names or column not in file.partitions:
             kind = require_column(file, arrow_schema, column, "kept").type
             _check_storable(file, column, kind, "a column that can be carried along")
 

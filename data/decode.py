@@ -64,11 +64,12 @@ def decode_nested(
         reasons,
         policy,
         first_row + np.arange(num_rows),
-        lambda place: _plain_row(batch, place),
+        lambda place: plain_row(batch, place),
     )
 
 
-def _plain_row(batch: pa.RecordBatch, place: int) -> pa.RecordBatch:
+def plain_row(batch: pa.RecordBatch, place: int) -> pa.RecordBatch:
+    """Return one row of a batch, without dictionaries and views."""
     row = batch.take(pa.array([place]))
     return pa.RecordBatch.from_arrays([plain_values(column) for column in row.columns], names=row.schema.names)
 

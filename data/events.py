@@ -99,12 +99,12 @@ def _sequences(
         null_ids(ids),
         policy,
         first_row + starts,
-        lambda place: _as_one_row(events.slice(int(starts[place]), int(lengths[place]))),
+        lambda place: as_one_row(events.slice(int(starts[place]), int(lengths[place]))),
         lengths,
     )
 
 
-def _as_one_row(events: pa.RecordBatch) -> pa.RecordBatch:
+def as_one_row(events: pa.RecordBatch) -> pa.RecordBatch:
     """Return the events of a sequence as one row of lists."""
     offsets = pa.array([0, events.num_rows], pa.int64())
     lists = [pa.LargeListArray.from_arrays(offsets, plain_values(column)) for column in events.columns]

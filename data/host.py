@@ -15,6 +15,8 @@ _SHORTAGES = {
     errno.ENOMEM: "memory",
     errno.ENOBUFS: "memory of the network",
 }
+# ONNX Runtime raises classes without a public base: its words alone tell.
+_OF_ONNX_RUNTIME = ("Failed to allocate memory", "bad allocation", "std::bad_alloc")
 _ALLOCATION = re.compile(r"size:?\s+(\d+)")
 # Nothing that is read asks for more at once (`data.pages`): a larger request comes from what a damaged file claims.
 _MAX_REQUEST_BYTES = 4 << 30
@@ -49,7 +51,7 @@ def raise_host_fault(error: BaseException) -> None:
 def _lacking(error: BaseException) -> str | None:
     if isinstance(error, HostError):
         return None
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or any(text in str(error) for text in _OF_ONNX_RUNTIME):
         size = _ALLOCATION.search(str(error))
         return None if size is not None and int(size[1]) > _MAX_REQUEST_BYTES else "memory"
     if isinstance(error, OSError) and error.errno in _SHORTAGES:

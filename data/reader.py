@@ -8,7 +8,6 @@ bounds of `data.pages`, which are checked before anything is decoded.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +20,7 @@ from data.events import decode_events
 from data.footer import RowGroup, read_row_groups
 from data.inputs import InputFile
 from data.pages import check_row_group
+from data.partitions import with_partitions
 from data.schema import SequenceSchema
 from data.sequences import LengthPolicy, SequenceBlock
 
@@ -50,7 +50,7 @@ def read_blocks(
     parquet = file.open()
     check_schema(file, parquet.schema_arrow, schema, keep, num_rows=parquet.metadata.num_rows)
     policy = policy or LengthPolicy()
-    in_file = tuple(column for column in keep if column not in file.partitions)
+    in_file = tuple(column for column in keep if column in parquet.schema_arrow.names)
     batches = record_batches(file, parquet, schema, in_file)
     if schema.layout == "events":
         blocks = decode_events(batches, schema, policy, in_file, file.name)
@@ -59,10 +59,10 @@ def read_blocks(
     left = limit
     for block in blocks:
         if left is not None and block.num_sequences >= left:
-            yield _with_partitions(block.slice(0, left), file, keep)
+            yield with_partitions(block.slice(0, left), file, keep)
             return
         left = None if left is None else left - block.num_sequences
-        yield _with_partitions(block, file, keep)
+        yield with_partitions(block, file, keep)
 
 
 def _nested_blocks(
@@ -142,16 +142,3 @@ def _dictionaries(parquet: pq.ParquetFile, schema: SequenceSchema, keep: tuple[s
 def _rows_at_a_time(group: RowGroup, columns: list[int]) -> int:
     values = sum(max(group.chunks[place].num_values, group.num_rows) for place in columns)
     return max(1, min(_MAX_DECODE_ROWS, _DECODE_VALUES * group.num_rows // max(values, 1)))
-
-
-def _with_partitions(block: SequenceBlock, file: InputFile, keep: Sequence[str]) -> SequenceBlock:
-    if not any(name in file.partitions for name in keep):
-        return block
-    size = block.num_sequences
-    kept = {
-        name: pa.repeat(pa.scalar(file.partitions[name], pa.string()), size)
-        if name in file.partitions
-        else block.kept[name]
-        for name in keep
-    }
-    return replace(block, kept=kept)

@@ -7,8 +7,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from data.census import IdCensus, SharedIds
 from data.decode import RAGGED
 from data.errors import BadRowError
+from data.hashing import hash_ids
 from data.inputs import InputFile
 from data.profile import ProfileAccumulator, SequenceProfile
 from data.reader import read_blocks
@@ -30,6 +32,7 @@ class Survey:
         num_selected: Selected sequences, empty ones included.
         max_length: Steps of the longest of all sequences, after the length policy.
         num_truncated: Sequences the length policy shortened.
+        shared_ids: Ids that several rows of the nested layout share; None where no id is.
         sample: Selected sequences with at least one step, drawn evenly, with one of the shortest and
             one of the longest among them.
     """
@@ -39,6 +42,7 @@ class Survey:
     num_selected: int
     max_length: int
     num_truncated: int
+    shared_ids: SharedIds | None
     sample: SequenceBlock
 
 
@@ -69,6 +73,7 @@ def survey(
     """
     accumulator = ProfileAccumulator(schema.num_features)
     reservoir = _Reservoir(seed, max_sample)
+    census = IdCensus()
     num_total = num_selected = max_length = num_truncated = 0
     for file in files:
         for block in read_blocks(file, schema, policy, keep):
@@ -76,11 +81,22 @@ def survey(
             num_total += block.num_sequences
             num_truncated += block.num_truncated
             max_length = max(max_length, int(block.lengths.max(initial=0)))
+            if schema.layout == "nested":
+                census.add_rows(hash_ids(block.ids))
             chosen = block if select is None else block.take(np.flatnonzero(select(block)))
             num_selected += chosen.num_sequences
             accumulator.update(chosen)
             reservoir.update(chosen)
-    return Survey(accumulator.finish(), num_total, num_selected, max_length, num_truncated, reservoir.finish())
+    shared = census.result()
+    return Survey(
+        profile=accumulator.finish(),
+        num_total=num_total,
+        num_selected=num_selected,
+        max_length=max_length,
+        num_truncated=num_truncated,
+        shared_ids=shared if shared.num_shared else None,
+        sample=reservoir.finish(),
+    )
 
 
 def refuse_bad_rows(block: SequenceBlock, file: InputFile, schema: SequenceSchema) -> None:

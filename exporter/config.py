@@ -5,6 +5,7 @@ from pathlib import Path
 
 from data.contract import MAX_TOLERANCE, PRECISIONS
 from data.errors import UsageError
+from exporter.archive import refuse_other_kinds
 
 KERAS_SUFFIX = ".keras"
 
@@ -27,6 +28,7 @@ class ExportConfig:
 
     Raises:
         UsageError: A value is out of range, or an option does not go with `source`.
+        BundleError: `source` is a model of another format.
     """
 
     source: Path
@@ -49,6 +51,7 @@ class ExportConfig:
             )
         if self.precision not in PRECISIONS:
             raise UsageError(f"--precision must be {' or '.join(PRECISIONS)}, was {self.precision}.")
+        refuse_other_kinds(self.source)
         if self.is_run_directory:
             lone = [f for f in fields(self) if f.name in ("data", "id", "features", "layout", "time")]
             given = [f.name for f in lone if getattr(self, f.name) != f.default]

@@ -22,6 +22,9 @@ with importing():
 # 13 is the first opset with axes as inputs, as the graph is built here; tf2onnx 1.17 knows none above 18.
 OPSETS = range(13, 19)
 OUTPUT_NAME = "embedding"
+# What tf2onnx and TensorFlow's optimizer raise at graphs they do not know.
+_UNCONVERTED = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, IndexError, tf.errors.OpError)
+_REMEDY = "Rebuild that part of the model from the layers that `seqembed export` names as supported."
 
 
 def check_opset(opset: int) -> None:
@@ -77,15 +80,24 @@ def convert(model: EncoderModel, opset: int) -> Conversion:
             return {OUTPUT_NAME: tf.identity(model.call(inputs))}
 
         with _collected_errors() as errors:
-            proto, _ = tf2onnx.convert.from_function(
-                tf.function(encode, input_signature=signature),
-                input_signature=signature,
-                opset=opset,
-                custom_op_handlers={"PyFunc": (_keep_opaque, []), "SelectV2": (_as_where, [])},
-                extra_opset=[onnx.helper.make_opsetid(OPAQUE_DOMAIN, 1)],
-            )
+            try:
+                proto, _ = tf2onnx.convert.from_function(
+                    tf.function(encode, input_signature=signature),
+                    input_signature=signature,
+                    opset=opset,
+                    custom_op_handlers={"PyFunc": (_keep_opaque, []), "SelectV2": (_as_where, [])},
+                    extra_opset=[onnx.helper.make_opsetid(OPAQUE_DOMAIN, 1)],
+                )
+            except _UNCONVERTED as error:
+                errors.append(f"{type(error).__name__}: {error}")
     if errors:
-        raise BundleError(f"{model.source}: tf2onnx could not convert the model: {'; '.join(errors)}.")
+        raise BundleError(f"{model.source}: tf2onnx could not convert the model: {'; '.join(errors)}. {_REMEDY}")
+    captured = [tensor.name for tensor in proto.graph.input if tensor.name not in model.interface]
+    if captured:
+        raise BundleError(
+            f"{model.source}: {captured[0]!r} reads a tensor that is no part of the model. Give the operation a numpy "
+            "array, or make it a weight of a layer."
+        )
     Lowering(proto, tracing.specs).run()
     simplify(proto)
     _name_dimensions(proto, model)

@@ -4,10 +4,7 @@ A layer belongs here when what it makes of a sequence does not depend on the pad
 lengths. Loading first would fail on custom layers with a message about registration instead of one about export.
 """
 
-import json
-import zipfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from data.errors import BundleError
@@ -33,25 +30,6 @@ SUPPORTED = ("InputLayer", "Masking", *RECURRENT, *POOLING, *INACTIVE, *STEPWISE
 _CONTAINERS = ("Functional", "Sequential")
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """Return the configuration inside a ``.keras`` file.
-
-    Raises:
-        BundleError: The file is missing, or no Keras 3 archive.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            config: dict[str, Any] = json.loads(archive.read("config.json"))
-    except FileNotFoundError as error:
-        raise BundleError(f"{path}: there is no such file. Name a run directory or a .keras file.") from error
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise BundleError(
-            f"{path}: this is no Keras 3 model file ({type(error).__name__}: {error}). "
-            "Save the model again with model.save('name.keras')."
-        ) from error
-    return config
-
-
 def refuse_unsupported(config: Mapping[str, Any], source: str) -> None:
     """Check every layer of a model's configuration, nested models included.
 
@@ -62,6 +40,16 @@ def refuse_unsupported(config: Mapping[str, Any], source: str) -> None:
     Raises:
         BundleError: A layer is not of the supported kinds; the message names it and lists those that are.
     """
+    try:
+        _refuse_unsupported(config, source)
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError, RecursionError) as error:
+        raise BundleError(
+            f"{source}: the configuration in this model file is malformed ({type(error).__name__}: {error}). Save the "
+            "model again with model.save('name.keras')."
+        ) from error
+
+
+def _refuse_unsupported(config: Mapping[str, Any], source: str) -> None:
     if config.get("class_name") not in _CONTAINERS:
         raise BundleError(
             f"{source}: the model is of class {config.get('class_name')!r}; only Sequential and functional models say "

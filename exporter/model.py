@@ -1,6 +1,7 @@
 """A Keras encoder, ours or someone else's, behind one way of calling it."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import BundleError
-from exporter.layers import frame_of, read_config, refuse_unsupported
+from exporter.archive import read_config
+from exporter.layers import frame_of, refuse_unsupported
 from exporter.libraries import keras, tf
+from runner.memory import memory_limited
 
 _CATEGORIES = "categories"
 
@@ -105,23 +108,26 @@ def load_encoder(path: Path) -> EncoderModel:
     """
     config = read_config(path)
     refuse_unsupported(config, str(path))
+    tf.zeros(()).numpy()  # starts TensorFlow's threads, whose stacks are not the model's
+    # What Keras itself needs, and several times the weights: no small file holds a layer of a billion units.
+    allowed = (2 << 30) + (32 << 20) * (os.cpu_count() or 1) + 8 * path.stat().st_size
     try:
-        model = keras.models.load_model(path, compile=False)
-    except (ValueError, TypeError, KeyError, OSError, RuntimeError) as error:
-        raise BundleError(f"{path}: Keras cannot load this model: {error}") from error
+        with memory_limited(allowed):
+            model = keras.models.load_model(path, compile=False)
+            outputs = list(model.outputs)
+    except Exception as error:  # a malformed configuration can make Keras raise anything
+        raise BundleError(
+            f"{path}: Keras cannot load this model ({type(error).__name__}: {_first_lines(error)}). Build it on "
+            "keras.Input((None, features)) if it was never called, and save it again with model.save('name.keras')."
+        ) from error
+    _hold_constants_as_arrays(model)
     values, categories, lengths = _inputs(model, path)
-    outputs = model.outputs
     if len(outputs) != 1 or len(outputs[0].shape) != 2 or outputs[0].shape[1] is None:
         raise BundleError(
             f"{path}: the model returns {_shapes(outputs)}; an encoder returns one (batch, embedding_dim) tensor. "
             "Export the encoder alone, without its decoder."
         )
-    half = next((layer for layer in model.layers if getattr(layer, "compute_dtype", "float32") != "float32"), None)
-    if half is not None:
-        raise BundleError(
-            f"{path}: layer {half.name!r} computes in {half.compute_dtype}; only float32 can be exported. Rebuild the "
-            "model with dtype='float32' and set its weights."
-        )
+    _refuse_other_precision(model, path)
     return EncoderModel(
         keras_model=model,
         source=str(path),
@@ -133,6 +139,46 @@ def load_encoder(path: Path) -> EncoderModel:
         num_fields=0 if categories is None else categories.shape[2],
         frame=frame_of(config),
     )
+
+
+def _refuse_other_precision(model: Any, path: Path) -> None:
+    for layer in _flat_layers(model):
+        if isinstance(layer, keras.Model):
+            continue  # its layers are named themselves
+        kinds = {getattr(layer, "compute_dtype", "float32"), getattr(layer, "variable_dtype", "float32")}
+        kinds |= {getattr(tensor, "dtype", "float32") for tensor in keras.tree.flatten(getattr(layer, "output", None))}
+        other = sorted(kind for kind in kinds if "float" in str(kind) and kind != "float32")
+        if other:
+            raise BundleError(
+                f"{path}: layer {layer.name!r} computes in {other[0]}; only float32 can be exported. Rebuild the model "
+                "after keras.config.set_dtype_policy('float32'), with inputs and casts of dtype 'float32', and cast "
+                "its weights: new.set_weights([weight.astype('float32') for weight in old.get_weights()])."
+            )
+
+
+def _flat_layers(model: Any) -> Iterator[Any]:
+    """Yield layers and plain operations, those of nested models included."""
+    for operation in getattr(model, "operations", None) or model.layers:
+        yield operation
+        if isinstance(operation, keras.Model):
+            yield from _flat_layers(operation)
+
+
+def _hold_constants_as_arrays(model: Any) -> None:
+    """Make numpy arrays of the tensors that a functional model's operations were called with.
+
+    A traced function captures eager tensors, which would become required inputs of the ONNX graph; of an array it makes
+    a constant.
+    """
+
+    def as_array(value: Any) -> Any:
+        return value.numpy() if isinstance(value, tf.Tensor) else value
+
+    for operation in _flat_layers(model):
+        for node in operation._inbound_nodes:
+            arguments = node.arguments
+            arguments.args = keras.tree.map_structure(as_array, arguments.args)
+            arguments.kwargs = keras.tree.map_structure(as_array, arguments.kwargs)
 
 
 def _inputs(model: Any, path: Path) -> tuple[Any, Any, Any]:
@@ -159,6 +205,10 @@ def _inputs(model: Any, path: Path) -> tuple[Any, Any, Any]:
                 "fixed. Rebuild the model on keras.Input((None, features)) and set its weights."
             )
     return next(iter(values), None), next(iter(categories), None), next(iter(lengths), None)
+
+
+def _first_lines(error: Exception) -> str:
+    return " ".join(str(error).split())[:500]
 
 
 def _shapes(tensors: list[Any]) -> str:

@@ -1,9 +1,13 @@
 """What the embedding of a sequence is: what Keras makes of it alone, with no neighbour and no padding."""
 
+import re
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from data.batching import pad
+from data.errors import BundleError
 from data.sequences import SequenceBlock
 from exporter.libraries import tf
 from exporter.model import EncoderModel
@@ -11,6 +15,7 @@ from exporter.model import EncoderModel
 _BATCH_SIZE = 64
 _MAX_STEPS = 8192
 _TRIALS = 2
+_NODE = re.compile(r"\{\{node ([^}]+)\}\}")  # how TensorFlow names the place of an error
 
 
 class KerasReference:
@@ -38,6 +43,9 @@ class KerasReference:
 
         Returns:
             float32 (sequences, embedding_dim).
+
+        Raises:
+            BundleError: Keras fails on a sequence of some length.
         """
         embeddings = np.empty((block.num_sequences, self.model.embedding_dim), np.float32)
         for length in np.unique(block.lengths):
@@ -48,8 +56,21 @@ class KerasReference:
                 inputs = {"values": batch.values, "categories": batch.categories, "lengths": batch.lengths}
                 if not self.model.handles_padding:
                     inputs["values"] = np.where(np.isnan(batch.values), self.model.fill, batch.values)
-                embeddings[batch.rows] = self._call(*(inputs[name] for name in self.model.interface)).numpy()
+                embeddings[batch.rows] = self._one_batch([inputs[name] for name in self.model.interface], int(length))
         return embeddings
+
+    def _one_batch(self, inputs: list[NDArray[Any]], length: int) -> NDArray[np.float32]:
+        try:
+            found: NDArray[np.float32] = self._call(*inputs).numpy()
+        except tf.errors.OpError as error:
+            place = _NODE.search(str(error))
+            raise BundleError(
+                f"{self.model.source}: Keras fails on a sequence of {length} step{'s' if length > 1 else ''}"
+                f"{f', in {place[1]!r}' if place else ''}: {str(error).splitlines()[0]}. An encoder takes sequences of "
+                "any length from 1 on: where an operation over the time axis leaves no step, pad its result to the "
+                "length of the input with keras.ops.pad."
+            ) from error
+        return found
 
     def rounding_noise(
         self, block: SequenceBlock, embeddings: NDArray[np.float32], random: np.random.Generator

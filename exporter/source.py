@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from data.census import refuse_ids_in_several_files
 from data.contract import ModelContract, TrainingData
 from data.errors import BundleError, InputError
 from data.fingerprints import combined_fingerprint
@@ -47,6 +48,11 @@ def open_source(config: ExportConfig) -> ExportSource:
 
 
 def _open_run(layout: RunLayout) -> ExportSource:
+    if layout.root.is_file():
+        raise BundleError(
+            f"{layout.root}: a file, whose name does not end in {KERAS_SUFFIX}. Name a run directory or a "
+            f"{KERAS_SUFFIX} file of Keras 3."
+        )
     if not layout.root.is_dir():
         raise BundleError(
             f"{layout.root}: there is no such run directory. Train one with `seqembed train INPUT --out "
@@ -87,6 +93,7 @@ def _open_model(config: ExportConfig) -> ExportSource:
             "stands for which value. Export the run directory it was trained in, whose contract holds the vocabularies."
         )
     files, schema = find_columns(config)
+    refuse_ids_in_several_files(files, schema)
     _check_widths(model, schema, "--data")
     found = survey(files, schema, LengthPolicy(), seed=_SURVEY_SEED)
     if not found.profile.num_sequences:

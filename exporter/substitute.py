@@ -262,13 +262,19 @@ def substituted(model: Any, source: str) -> Iterator[Tracing]:
     """
     tracing = Tracing(source)
     replaced: list[Any] = []
+    regularized: list[tuple[Any, Any]] = []
     try:
         for layer in _flat_layers(model):
             call = _stand_in(layer, tracing)
             if call is not None and layer not in replaced:
                 layer.call = call
                 replaced.append(layer)
+            if layer.activity_regularizer is not None:  # a loss of the training, of which the graph knows nothing
+                regularized.append((layer, layer.activity_regularizer))
+                layer.activity_regularizer = None
         yield tracing
     finally:
         for layer in replaced:
             del layer.call
+        for layer, regularizer in regularized:
+            layer.activity_regularizer = regularizer

@@ -13,10 +13,12 @@ from typing import Any
 
 import click
 
-from data.errors import SeqembedError, UsageError
+from data.errors import OutputError, SeqembedError, UsageError
+from data.host import host_fault
 from data.secrets import scrub
 from data.signals import TERMINATED
 from runner.config_file import add_config_option, missing_parameters
+from runner.streams import lost_output, settle_streams
 
 # Name → where its click command lives, its one-line help, and the extra that brings what it imports.
 _COMMANDS = {
@@ -39,6 +41,8 @@ _EXTRAS = {
     "joblib": "train",
     "threadpoolctl": "train",
 }
+# Commands whose result is what they print: it is lost where that cannot be written.
+_PRINTED_RESULTS = frozenset({"inspect"})
 _INTERRUPTED = 130
 _WORDS = "seqembed.words"
 _BUG = 1
@@ -98,6 +102,7 @@ class CommandGroup(click.Group):
         """Run, and end the process with the exit code that belongs to what happened."""
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        settle_streams()
         try:
             # Without standalone mode click returns the code of an Exit (--help, --version) instead of raising it.
             code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
@@ -116,19 +121,27 @@ class CommandGroup(click.Group):
             if end.code == TERMINATED:
                 click.echo("terminated", err=True)
             raise
-        except BrokenPipeError:
-            # `seqembed inspect … | head` closes our output; that is the reader's right and no bug.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(0)
         except ModuleNotFoundError as error:
             extra_error = _missing_extra("this command", error)
             click.echo(f"{click.style('error', fg='red', bold=True)}: {extra_error}", err=True)
             sys.exit(extra_error.exit_code)
-        except Exception:
+        except Exception as error:
+            if (fault := host_fault(error)) is not None:
+                click.echo(f"{click.style('error', fg='red', bold=True)}: {scrub(str(fault))}", err=True)
+                sys.exit(fault.exit_code)
             click.echo(scrub(traceback.format_exc()), err=True, nl=False)
             click.echo("This is a bug in seqembed. Please report it with the lines above.", err=True)
             sys.exit(_BUG)
+        if (lost := lost_output()) is not None:
+            click.echo(f"standard output could not be written ({lost.strerror}); the result stands", err=True)
+            if _command(args) in _PRINTED_RESULTS:
+                sys.exit(OutputError.exit_code)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _command(args: Sequence[str] | None) -> str | None:
+    words = sys.argv[1:] if args is None else args
+    return next((word for word in words if not word.startswith("-")), None)
 
 
 def _missing_extra(command: str, error: ModuleNotFoundError) -> UsageError:

@@ -22,6 +22,7 @@ from data.secrets import without_secrets
 from runner.bundle_file import read_bundle
 from runner.contract_check import check_contract
 from runner.golden import difference_of_numbers, distance_of_vectors, padded, usual_length
+from runner.memory import memory_limited
 from runner.onnx_check import CheckedModel, check_model
 from runner.seal import unseal
 
@@ -30,6 +31,7 @@ from runner.seal import unseal
 _THREADS_A_CALL = 1
 _FATAL_ONLY = 4  # what fails is raised, and so said once
 _GOLDEN_TOLERANCE = 1e-5
+_TRIED_BATCH, _TRIED_STEPS = 2, 32
 
 
 class Encoder:
@@ -75,11 +77,13 @@ class Encoder:
         # would keep a plan and a block of memory for every shape ever seen; batches are bounded in steps.
         options.enable_cpu_mem_arena = True
         options.enable_mem_pattern = False
-        try:
-            session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime raises classes of its own that share no public base
-            raise BundleError(f"{source}: not a model ONNX Runtime can load ({_first_line(error)}).") from error
-        _check_interface(session, contract, source)
+        with memory_limited(_allowed_memory(model, contract)):
+            try:
+                session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            except Exception as error:  # ONNX Runtime raises classes of its own that share no public base
+                raise BundleError(f"{source}: not a model ONNX Runtime can load ({_first_line(error)}).") from error
+            _check_interface(session, contract, source)
+            _try(session, contract, source)
         return cls(session, contract, source)
 
     def embed(
@@ -191,6 +195,38 @@ def _check_precision(contract: ModelContract, checked: CheckedModel, source: str
             f"{source}: the contract says precision {contract.precision}, and the graph has "
             f"{'int8' if checked.is_quantised else 'no int8'} LSTM nodes. Export the model again."
         )
+
+
+def _allowed_memory(model: bytes, contract: ModelContract) -> int:
+    """Return the bytes that a model may take for itself and for a few steps.
+
+    ONNX Runtime holds the weights up to three times while it loads them. 512 MiB are for the library itself, whose
+    threads reserve 64 MiB each; 64 numbers for each that goes in or comes out are several times what layers make of it.
+    """
+    schema = contract.schema
+    width = schema.num_features + schema.num_fields + contract.embedding_dim
+    return 4 * len(model) + (512 << 20) + 64 * _TRIED_BATCH * _TRIED_STEPS * width * 4
+
+
+def _try(session: onnxruntime.InferenceSession, contract: ModelContract, source: str) -> None:
+    """Embed a few steps: what a graph asks for that is not of the size of its input shows here.
+
+    Raises:
+        BundleError: The model fails on them, for lack of memory as a rule.
+    """
+    schema = contract.schema
+    inputs: dict[str, NDArray[np.generic]] = {"lengths": np.array([_TRIED_STEPS, 1], np.int32)}
+    if schema.features:
+        inputs["values"] = np.zeros((_TRIED_BATCH, _TRIED_STEPS, schema.num_features), np.float32)
+    if schema.categorical:
+        inputs["categories"] = np.zeros((_TRIED_BATCH, _TRIED_STEPS, schema.num_fields), np.int32)
+    try:
+        session.run(["embedding"], inputs)
+    except Exception as error:  # as above: no public base
+        raise BundleError(
+            f"{source}: the model fails on {_TRIED_BATCH} sequences of up to {_TRIED_STEPS} steps, or takes more "
+            f"memory than its weights and these steps account for ({_first_line(error)}). Export the model again."
+        ) from error
 
 
 def _check_interface(session: onnxruntime.InferenceSession, contract: ModelContract, source: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
+from data.census import SharedIds
 from data.contract import ModelContract
 from data.errors import BadFileError
 from data.inputs import is_uri
@@ -83,11 +84,13 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
             return _report(plan, {}, (), start, golden)
         output.begin(_record(job, sha256))
         made: dict[str, PartCounts] = {}
+        shared_ids = None
         if plan.to_make:
             encoder = encoder or Encoder.from_bytes(content, source=job.model)
-            plan, made = _make_parts(job, plan, encoder, output, terminal)
+            plan, made, shared_ids = _make_parts(job, plan, encoder, output, terminal)
         pruned = _prune(plan, output) if job.options.prune else plan.in_the_way if made else ()
-        report = _report(plan, made, pruned, start, golden, None if encoder is None else encoder.contract)
+        contract = None if encoder is None else encoder.contract
+        report = _report(plan, made, pruned, start, golden, contract, shared_ids)
         output.succeed(report.to_json(_named_inputs(job), without_secrets(job.model), sha256, job.options))
     return report
 
@@ -145,6 +148,7 @@ def _report(
     start: float,
     golden: float | None,
     contract: ModelContract | None = None,
+    shared_ids: SharedIds | None = None,
 ) -> RunReport:
     fields = () if contract is None else contract.schema.categorical
     counted = [(part, made.get(part.name, part.done)) for part in plan.parts]
@@ -156,6 +160,7 @@ def _report(
         pruned=pruned,
         skipped_files=plan.skipped_files,
         notes=plan.notes,
+        shared_ids=shared_ids,
         num_made=len(made),
         counts=sum((counts for _, counts in parts), PartCounts()),
         made=sum(made.values(), PartCounts()),
@@ -167,8 +172,12 @@ def _report(
 
 def _make_parts(
     job: Job, plan: RunPlan, encoder: Encoder, output: OutputDirectory, terminal: IO[str]
-) -> tuple[RunPlan, dict[str, PartCounts]]:
-    """Make every part that is not finished; return the plan without files that could not be read, and the counts."""
+) -> tuple[RunPlan, dict[str, PartCounts], SharedIds | None]:
+    """Make every part that is not finished.
+
+    Returns:
+        The plan without files that could not be read, the counts, and the ids that several rows share, if any do.
+    """
     options = job.options
     total = check_inputs(plan, encoder.contract, options)
     # Old parts stay readable until all new ones are complete where the old ones come from another maker.
@@ -201,4 +210,6 @@ def _make_parts(
                 plan = plan.cut(place + 1)
                 break
         output.publish()
-    return replace(plan, skipped_files=plan.skipped_files + tuple(unreadable)), made
+    shared = maker.ids.result()
+    plan = replace(plan, skipped_files=plan.skipped_files + tuple(unreadable))
+    return plan, made, shared if shared.num_shared else None

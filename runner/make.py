@@ -7,15 +7,18 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from data.census import IdCensus
 from data.contract import ModelContract
 from data.errors import BadFileError, ChangedInputError, InputError, UsageError
 from data.fingerprints import fingerprint
+from data.hashing import hash_ids
 from data.inputs import InputFile
 from data.reader import read_blocks
 from data.sequences import SequenceBlock
 from data.vocabulary import UNKNOWN_ID
 from runner.badrows import QUARANTINE, quarantine_rows, quarantine_schema, refuse, refuse_too_many
 from runner.engines.local import EmbeddedWindow, LocalEngine
+from runner.finite import refuse_not_finite
 from runner.options import RunOptions
 from runner.output import OutputDirectory
 from runner.parts import Part, PartCounts, PartFooter, output_schema
@@ -24,13 +27,18 @@ from runner.writer import PartWriter
 
 
 class PartMaker:
-    """Makes parts with one engine into one output directory; they are staged, and published by whoever asked."""
+    """Makes parts with one engine into one output directory; they are staged, and published by whoever asked.
+
+    Attributes:
+        ids: Counts the ids that several rows of the nested layout share.
+    """
 
     def __init__(
         self, contract: ModelContract, options: RunOptions, output: OutputDirectory, engine: LocalEngine
     ) -> None:
         """Keep what every part needs."""
         self._contract, self._options, self._output, self._engine = contract, options, output, engine
+        self.ids = IdCensus()
 
     def make(self, part: Part, progress: ProgressView, limit: int | None) -> PartCounts:
         """Embed one input file and stage its part, and its quarantined rows beside it.
@@ -57,8 +65,13 @@ class PartMaker:
         with ExitStack() as stack:
             writer = stack.enter_context(self._output.stage(part.name, schema))
             quarantine: PartWriter | None = None
-            for window in self._engine.embed(blocks):
+            first_row = 0
+            for embedded in self._engine.embed(blocks):
+                window = refuse_not_finite(embedded, part.file, contract.schema, options.keep, first_row)
+                first_row += window.block.num_rows
                 bad = window.block.bad
+                if bad and options.on_bad_row == "fail":
+                    refuse(part.file, bad[0][1])
                 num_bad += len(bad)
                 if bad and options.on_bad_row == "quarantine":
                     shape = quarantine_schema(bad[0][1].raw.schema)
@@ -67,9 +80,11 @@ class PartMaker:
                     quarantine.write(quarantine_rows(part.file, [row for _, row in bad], quarantine.schema))
                 writer.write(self._rows(part, window, schema))
                 counts += self._count(window)
-                num_steps = len(window.block.values)
-                rows = window.block.num_sequences if contract.schema.layout == "nested" else num_steps
-                progress.advance(rows, num_steps, window.padded_steps)
+                if contract.schema.layout == "nested":
+                    self.ids.add_rows(hash_ids(window.block.ids))
+                # Under a limit the bar counts sequences: nobody knows how many events those have.
+                rows = window.block.num_rows if options.limit is None else window.block.num_sequences
+                progress.advance(rows, len(window.block.values), window.padded_steps)
             refuse_too_many(part.file, num_bad, counts.rows_in, options.max_bad_fraction)
             counts.check(part.name)
             self._refuse_changed(part)

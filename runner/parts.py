@@ -235,7 +235,8 @@ def output_schema(arrow_schema: pa.Schema, file: InputFile, contract: ModelContr
             )
     fields = [pa.field(contract.schema.id, plain_type(arrow_schema.field(contract.schema.id).type))]
     for name in options.keep:
-        kind = pa.string() if name in file.partitions else plain_type(arrow_schema.field(name).type)
+        in_file = name in arrow_schema.names
+        kind = plain_type(arrow_schema.field(name).type) if in_file else pa.string()  # else a hive key of the path
         fields.append(pa.field(name, kind))
     number = pa.float16() if options.dtype == "float16" else pa.float32()
     fields.append(pa.field("embedding", pa.list_(pa.field("element", number), contract.embedding_dim)))

@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from data.census import SharedIds
 from runner.options import RunOptions
 from runner.parts import Part, PartCounts
 
@@ -45,6 +46,7 @@ class RunReport:
         pruned: Of both, those that were removed.
         skipped_files: Input files that could not be read, with the reason.
         notes: What else a user should know of the inputs.
+        shared_ids: Ids that several rows of this run share; None where no id is.
         num_made: Parts made by this run; the others were up to date.
         counts: Sum over all parts.
         made: Sum over the parts made by this run.
@@ -60,6 +62,7 @@ class RunReport:
     pruned: tuple[str, ...]
     skipped_files: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
+    shared_ids: SharedIds | None
     num_made: int
     counts: PartCounts
     made: PartCounts
@@ -106,6 +109,7 @@ class RunReport:
             **self.counts.to_json(),
             **self._unknown(),
             "rows_made": self.made.rows_in,
+            "shared_ids": None if self.shared_ids is None else asdict(self.shared_ids),
             "seconds": round(self.seconds, 3),
             "rows_per_second": round(self.rows_per_second, 1),
             "padding_share": round(self.padding_share, 5),

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
+from data.census import refuse_ids_in_several_files
 from data.detect import detect_schema
 from data.hints import merged_by_float32
 from data.inputs import InputFile
 from data.learn import learn_vocabularies
-from data.listing import resolve_inputs
+from data.listing import find_inputs
 from data.peek import first_with_rows
 from data.schema import SequenceSchema
 from data.selection import select
@@ -21,12 +22,14 @@ class TrainingColumns:
         files: All input files.
         example: The first of them that has rows.
         schema: Which columns make a sequence, without vocabularies.
+        notes: What else a user should know of the files, a line each.
         merged: Features that float32 cannot hold apart → different values as stored, and as float32.
     """
 
     files: tuple[InputFile, ...]
     example: InputFile
     schema: SequenceSchema
+    notes: tuple[str, ...]
     merged: dict[str, tuple[int, int]]
 
     def learn(self, job: TrainJob) -> tuple[SequenceSchema, list[str]]:
@@ -48,18 +51,20 @@ class TrainingColumns:
             label=data.label,
             unused=[field.name for field in self.schema.categorical if field.name not in kept],
         )
-        return schema, [*notes, *selection.lines()]
+        return schema, [*self.notes, *notes, *selection.lines()]
 
 
 def find_columns(job: TrainJob) -> TrainingColumns:
     """Find the input files and the columns to train on.
 
     Raises:
-        InputError: An input or a column is missing or of a wrong type, or the layout is ambiguous.
+        InputError: An input or a column is missing or of a wrong type, the layout is ambiguous, or the events of an id
+            lie in several files.
         UsageError: Options contradict each other.
     """
     data = job.data
-    files = resolve_inputs(data.inputs)
+    found = find_inputs(data.inputs)
+    files = found.files
     schema = detect_schema(
         files,
         id_column=data.id,
@@ -70,5 +75,6 @@ def find_columns(job: TrainJob) -> TrainingColumns:
         categorical=data.categorical,
         time_features=data.time_features,
     )
+    refuse_ids_in_several_files(files, schema)
     example = first_with_rows(files)
-    return TrainingColumns(files, example, schema, merged_by_float32(example, schema))
+    return TrainingColumns(files, example, schema, tuple(found.notes()), merged_by_float32(example, schema))

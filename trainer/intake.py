@@ -58,6 +58,8 @@ class Intake:
         ]
         if self.num_too_short:
             lines.append(f"{self.num_too_short:,} sequences have too few steps to learn from (empty ones included)")
+        if self.survey.shared_ids is not None:
+            lines.append(f"{self.survey.shared_ids} stand in more than one row; each row is a sequence of its own")
         if self.survey.num_truncated:
             lines.append(f"{self.survey.num_truncated:,} sequences are longer than --max-length and are truncated")
         if not self.num_validation:

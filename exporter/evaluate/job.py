@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
+from data.census import refuse_ids_in_several_files
 from data.check import check_schema
 from data.contract import ModelContract
 from data.errors import InputError, UsageError
-from data.listing import resolve_inputs
+from data.listing import find_inputs
 from data.secrets import without_secrets
 from exporter.evaluate.bag import BagOfCategories
 from exporter.evaluate.config import EvaluateConfig
@@ -44,15 +45,18 @@ def evaluate(config: EvaluateConfig, console: Console) -> Evaluation:
     """
     bundle = read_bundle(config.model)
     contract = Encoder.from_bytes(bundle, source=config.model).contract
-    _check_inputs(config, contract)
+    for note in _check_inputs(config, contract):
+        console.print(note, style="yellow", markup=False, highlight=False)
     with tempfile.TemporaryDirectory(prefix="seqembed-evaluate-") as place, threadpool_limits(config.threads):
         train = embed_split(config, "train", config.train, Path(place) / "train", console)
         test = embed_split(config, "test", config.test, Path(place) / "test", console)
         return _Evaluator(config, bundle, contract, train, test).run(console)
 
 
-def _check_inputs(config: EvaluateConfig, contract: ModelContract) -> None:
-    train, test = resolve_inputs(config.train), resolve_inputs(config.test)
+def _check_inputs(config: EvaluateConfig, contract: ModelContract) -> list[str]:
+    """Refuse splits that share files or whose events lie scattered; return what a user should know of the files."""
+    found = find_inputs(config.train), find_inputs(config.test)
+    train, test = (split.files for split in found)
     both = {(file.filesystem.type_name, file.path) for file in train}
     for file in test:
         if (file.filesystem.type_name, file.path) in both:
@@ -62,6 +66,9 @@ def _check_inputs(config: EvaluateConfig, contract: ModelContract) -> None:
     check_label([*train, *test], config.label, contract.schema)
     for file in (*train, *test):  # before the first split is embedded
         check_schema(file, file.open().schema_arrow, contract.schema, trained=True)
+    for split in (train, test):
+        refuse_ids_in_several_files(split, contract.schema)
+    return [note for split in found for note in split.notes()]
 
 
 class _Evaluator:

@@ -123,6 +123,8 @@ def _print_summary(report: RunReport, out: str) -> None:
             click.secho(f"WARNING {known}, in training {field.trained:.1%}: train again on newer data", fg="yellow")
         else:
             click.echo(f"{known} (in training {field.trained:.1%})")
+    if report.shared_ids is not None:
+        click.echo(f"{report.shared_ids} stand in more than one row; each row has a vector of its own")
     for note in report.notes:
         click.secho(note, fg="yellow")
     for _, reason in report.skipped_files:

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from data.detect import detect_schema
-from data.inputs import InputFile, resolve_inputs
+from data.inputs import InputFile
+from data.listing import resolve_inputs
 from data.reader import read_blocks
 from data.sequences import SequenceBlock, concatenate
 

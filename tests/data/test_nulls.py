@@ -10,7 +10,8 @@ import pytest
 
 from data.check import check_schema
 from data.errors import InputError
-from data.inputs import InputFile, resolve_inputs
+from data.inputs import InputFile
+from data.listing import resolve_inputs
 from data.reader import read_blocks
 from data.schema import CategoricalField, Feature, SequenceSchema
 from data.sequences import SequenceBlock, concatenate

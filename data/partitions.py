@@ -1,0 +1,57 @@
+"""Kept columns that come from hive directories of the path (``day=3``) rather than from the file."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NoReturn
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data.errors import InputError
+from data.ids import id_text
+from data.inputs import InputFile
+from data.sequences import SequenceBlock
+
+
+def with_partitions(block: SequenceBlock, file: InputFile, keep: Sequence[str]) -> SequenceBlock:
+    """Return a block with the hive keys of its file among the kept columns, as text, in the order of `keep`.
+
+    A column of the file that is called like a key stays what it is; some writers store both.
+
+    Raises:
+        InputError: Column and key contradict each other.
+    """
+    keys = [name for name in keep if name in file.partitions]
+    if not keys:
+        return block
+    for name in keys:
+        if name in block.kept:
+            _refuse_contradiction(file, name, block.kept[name])
+    kept = {
+        name: block.kept[name]
+        if name in block.kept
+        else pa.repeat(pa.scalar(file.partitions[name], pa.string()), block.num_sequences)
+        for name in keep
+    }
+    return replace(block, kept=kept)
+
+
+def _refuse_contradiction(file: InputFile, name: str, column: pa.Array) -> None:
+    key = file.partitions[name]
+    if key is None:
+        if column.null_count < len(column):
+            _refuse(file, name, column.drop_null()[0])
+        return
+    try:
+        agrees = pc.fill_null(pc.equal(column, pa.scalar(key).cast(column.type)), False)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # the text is no value of the column's type
+        agrees = pa.array([id_text(value) == key for value in column], pa.bool_())
+    if (place := pc.index(agrees, False).as_py()) >= 0:
+        _refuse(file, name, column[place])
+
+
+def _refuse(file: InputFile, name: str, value: pa.Scalar) -> NoReturn:
+    raise InputError(
+        f"{file.name}: column '{name}' holds {id_text(value)!r}, its directory says {name}={file.partitions[name]}. "
+        "Move the file to the directory that its rows belong to, or rename the column or the directory."
+    )

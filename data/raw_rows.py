@@ -1,0 +1,43 @@
+"""Single rows of a file read once more, as they stand there: for those that turn out bad only when embedded."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from data.arrow import only_batch
+from data.decode import plain_row
+from data.events import as_one_row
+from data.inputs import InputFile
+from data.reader import record_batches
+from data.schema import SequenceSchema
+
+
+def read_raw(
+    file: InputFile, schema: SequenceSchema, keep: Sequence[str], spans: Sequence[tuple[int, int]]
+) -> list[pa.RecordBatch]:
+    """Return the columns that were read of some sequences, each as one row, as `data.sequences.BadRow.raw` has them.
+
+    Args:
+        file: The file.
+        schema: Which columns make a sequence.
+        keep: Columns carried along; hive keys that the file has no column of are left out.
+        spans: First row and end of each sequence in the file, rising; in the nested layout one row each.
+
+    Raises:
+        BadFileError: The file cannot be read any more.
+    """
+    parquet = file.open()
+    in_file = tuple(name for name in keep if name in parquet.schema_arrow.names)
+    parts: list[list[pa.RecordBatch]] = [[] for _ in spans]
+    first = 0
+    for batch in record_batches(file, parquet, schema, in_file):
+        end = first + batch.num_rows
+        for part, (start, stop) in zip(parts, spans, strict=True):
+            if start < end and stop > first:
+                part.append(batch.slice(max(start, first) - first, min(stop, end) - max(start, first)))
+        first = end
+        if first >= spans[-1][1]:
+            break
+    if schema.layout == "events":
+        return [as_one_row(only_batch(part)) for part in parts]
+    return [plain_row(part[0], 0) for part in parts]

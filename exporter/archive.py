@@ -1,0 +1,83 @@
+"""A ``.keras`` file before Keras sees it: input from outside, which may be damaged, of another kind, or a zip bomb."""
+
+import json
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+from data.errors import BundleError
+
+_MAX_CONFIG_BYTES = 64 << 20
+# Keras stores its archives uncompressed. Where one was packed again, weights of float32 shrink by a tenth; hardly any
+# model is made of zeros.
+_MAX_RATIO = 20
+_SMALL = 64 << 20  # bytes that may come of any archive
+_UNREADABLE = (OSError, KeyError, ValueError, RuntimeError, EOFError, zlib.error, zipfile.BadZipFile)
+_SAVE_AGAIN = "Save the model again with model.save('name.keras')."
+_OTHER_KINDS = ((b"\x89HDF\r\n\x1a\n", "a Keras model in the older HDF5 format"),)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the configuration inside a ``.keras`` file.
+
+    Raises:
+        BundleError: The file is missing, no Keras 3 archive, encrypted, damaged, or unpacks to far more than it holds.
+    """
+    refuse_other_kinds(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _refuse_bomb(archive, path)
+            with archive.open("config.json") as file:
+                config = json.loads(file.read(_MAX_CONFIG_BYTES))
+    except FileNotFoundError as error:
+        raise BundleError(f"{path}: there is no such file. Name a run directory or a .keras file.") from error
+    except _UNREADABLE as error:  # RuntimeError: encrypted, or nested too deeply
+        raise BundleError(
+            f"{path}: this is no Keras 3 model file ({type(error).__name__}: {error}). {_SAVE_AGAIN}"
+        ) from error
+    if not isinstance(config, dict):
+        raise BundleError(f"{path}: the configuration in this model file is no JSON object. {_SAVE_AGAIN}")
+    return config
+
+
+def refuse_other_kinds(path: Path) -> None:
+    """Say what a file or directory is that is a model of another format.
+
+    Raises:
+        BundleError: It is a SavedModel, or a Keras model in HDF5.
+    """
+    if (path / "saved_model.pb").exists() or (path / "saved_model.pbtxt").exists():
+        kind = "a TensorFlow SavedModel"
+    elif path.is_file():
+        try:
+            with open(path, "rb") as file:
+                start = file.read(8)
+        except OSError as error:
+            raise BundleError(f"{path}: cannot be read ({error.strerror}). Name another file.") from error
+        kind = next((kind for magic, kind in _OTHER_KINDS if start == magic), "")
+    elif path.exists() and not path.is_dir():
+        raise BundleError(f"{path}: not a file. Name a run directory or a .keras file.")  # a pipe would never end
+    else:
+        return
+    if kind:
+        raise BundleError(
+            f"{path}: {kind}; export takes a run directory of `seqembed train` or a .keras file of Keras 3. Load it "
+            "with the Keras that wrote it and save it with model.save('name.keras')."
+        )
+
+
+def _refuse_bomb(archive: zipfile.ZipFile, path: Path) -> None:
+    # zipfile returns no more of a member than is declared here, and checks its sum.
+    sizes = {member.filename: member.file_size for member in archive.infolist()}
+    packed, unpacked = path.stat().st_size, sum(sizes.values())
+    if sizes.get("config.json", 0) > _MAX_CONFIG_BYTES:
+        name, limit = "config.json", _MAX_CONFIG_BYTES
+    else:
+        name, limit = max(sizes, key=lambda name: sizes[name], default=""), max(_SMALL, _MAX_RATIO * packed)
+        if unpacked <= limit:
+            return
+    raise BundleError(
+        f"{path}: {packed:,} bytes that unpack to {unpacked:,}, {sizes[name]:,} of them in {name!r}; at most {limit:,} "
+        f"are read. {_SAVE_AGAIN}"
+    )

@@ -1,0 +1,46 @@
+"""Vectors that are not finite: a model that returns one has failed on that row, and it must not pass for a result."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from data.ids import id_text
+from data.inputs import InputFile
+from data.raw_rows import read_raw
+from data.schema import SequenceSchema
+from data.sequences import BadRow
+from runner.engines.local import EmbeddedWindow
+
+REASON = "the model returned a vector that is not finite (NaN or ±inf)"
+
+
+def refuse_not_finite(
+    window: EmbeddedWindow, file: InputFile, schema: SequenceSchema, keep: tuple[str, ...], first_row: int
+) -> EmbeddedWindow:
+    """Return a window whose sequences without a finite vector are bad rows.
+
+    Args:
+        window: As it was embedded.
+        file: Where its sequences come from; read once more for the rows that become bad.
+        schema: Which columns make a sequence.
+        keep: Columns carried along.
+        first_row: Row of the file that the window begins at.
+
+    Raises:
+        BadFileError: The file cannot be read any more.
+    """
+    failed = np.flatnonzero(window.has_embedding & ~np.isfinite(window.embeddings).all(axis=1))
+    if not len(failed):
+        return window
+    block = window.block
+    starts = first_row + np.cumsum(block.input_rows) - block.input_rows
+    spans = [(int(starts[place]), int(starts[place] + block.input_rows[place])) for place in failed]
+    raw = read_raw(file, schema, keep, spans)
+    bad = dict(block.bad)
+    for place, (row, _), columns in zip(failed.tolist(), spans, raw, strict=True):
+        bad[place] = BadRow(row, id_text(block.ids[place]), REASON, columns)
+    has_embedding, embeddings = window.has_embedding.copy(), window.embeddings.copy()
+    has_embedding[failed], embeddings[failed] = False, 0
+    return EmbeddedWindow(
+        replace(block, bad=tuple(sorted(bad.items()))), embeddings, has_embedding, window.padded_steps
+    )

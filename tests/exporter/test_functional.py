@@ -1,0 +1,114 @@
+"""Functional models with regularizers, constants and operations of their own: exported right, or refused by name."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data.errors import BundleError
+from data.profile import SequenceProfile
+from data.sequences import SequenceBlock
+from exporter.libraries import keras
+from exporter.model import load_encoder
+from exporter.parity import measure_parity
+
+layers, ops = keras.layers, keras.ops
+
+
+def functional(function: Callable[[Any], Any]) -> Any:
+    values = keras.Input((None, 3))
+    return keras.Model(values, function(values))
+
+
+def ones(*shape: int) -> Any:
+    return ops.convert_to_tensor(np.linspace(0.5, 1.5, int(np.prod(shape))).reshape(shape).astype("float32"))
+
+
+def inside_a_model(values: Any) -> Any:
+    inner = keras.Input((4,))
+    return keras.Model(inner, inner * ones(4))(layers.LSTM(4)(values))
+
+
+RIGHT = {
+    "a regularizer of outputs": lambda: functional(layers.LSTM(4, activity_regularizer="l1")),
+    "one of a gru and a dense layer": lambda: functional(
+        lambda x: layers.Dense(3, activity_regularizer="l2")(layers.GRU(4, activity_regularizer="l1")(x))
+    ),
+    "one of both directions": lambda: functional(layers.Bidirectional(layers.LSTM(4, activity_regularizer="l1"))),
+    "a constant added": lambda: functional(lambda x: layers.LSTM(4)(x) + ones(1, 4)),
+    "a constant in einsum": lambda: functional(lambda x: ops.einsum("bi,ij->bj", layers.LSTM(4)(x), ones(4, 5))),
+    "a constant before the steps": lambda: functional(lambda x: layers.LSTM(4)(ops.matmul(x, ones(3, 3)))),
+    "constants in a list": lambda: functional(
+        lambda x: ops.max(ops.stack([layers.LSTM(4)(x) * ones(4), layers.GRU(4)(x) - ones(1)]), axis=0)
+    ),
+    "a constant of 4,000 numbers": lambda: functional(lambda x: ops.matmul(layers.LSTM(40)(x), ones(40, 100))),
+    "a constant of a choice": lambda: functional(lambda x: layers.LSTM(4)(ops.where(x > 0, ones(3), x))),
+    "a constant in a model within": lambda: functional(inside_a_model),
+    "a numpy constant": lambda: functional(lambda x: layers.LSTM(4)(x) * np.full(4, 2.0, "float32")),
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_equal_to_keras(
+    exported: Callable[..., Any], enliven: Callable[..., Any], rows: SequenceBlock, profile: SequenceProfile, name: str
+) -> None:
+    made = exported(enliven(RIGHT[name]()))
+    parity = measure_parity(made.reference, made.encoder, rows, profile, tolerance=1e-5, seed=2)
+    assert parity.num_real == rows.num_sequences
+    assert [tensor.name for tensor in made.graph.graph.input] == ["values", "lengths"]
+
+
+def test_regularizers_are_left_to_the_model(exported: Callable[..., Any]) -> None:
+    made = exported(RIGHT["a regularizer of outputs"]())
+    model = made.model.keras_model
+    assert all(layer.activity_regularizer is not None for layer in model.layers[1:])
+    model(np.ones((1, 2, 3), np.float32))
+    assert len(model.losses) == 1
+
+
+def test_a_length_that_keras_fails_on_is_named(
+    exported: Callable[..., Any], rows: SequenceBlock, profile: SequenceProfile
+) -> None:
+    made = exported(functional(lambda x: layers.LSTM(4, name="reads")(x[:, 1:] - x[:, :-1])))
+    with pytest.raises(BundleError, match="Keras fails on a sequence of 1 step, in '.*reads.*keras.ops.pad"):
+        measure_parity(made.reference, made.encoder, rows, profile, tolerance=1e-5, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda x: ops.erfinv(layers.LSTM(4)(x)), "tf2onnx could not convert.*Erfinv.*Rebuild that part of the model"),
+        (lambda x: ops.svd(ops.expand_dims(layers.LSTM(4)(x), 1))[1], "tf2onnx could not convert.*Svd"),
+        (lambda x: ops.cumprod(layers.LSTM(4)(x), axis=-1), "tf2onnx could not convert.*(?s:.*)Cumprod"),
+    ],
+)
+def test_an_operation_without_a_counterpart_is_refused(
+    exported: Callable[..., Any], function: Callable[[Any], Any], message: str
+) -> None:
+    with pytest.raises(BundleError, match=message):
+        exported(functional(function))
+
+
+def within(dtype: str) -> Any:
+    inner = keras.Sequential([keras.Input((None, 3)), layers.LSTM(4, name="inside", dtype=dtype)])
+    return functional(inner)
+
+
+@pytest.mark.parametrize(
+    ("make", "place", "dtype"),
+    [
+        (lambda: functional(layers.LSTM(4, name="wide", dtype="float64")), "wide", "float64"),
+        (lambda: functional(layers.LSTM(4, name="mixed", dtype="mixed_float16")), "mixed", "float16"),
+        (lambda: within("mixed_bfloat16"), "inside", "bfloat16"),
+        (lambda: functional(lambda x: layers.LSTM(4)(ops.cast(x, "float64"))), "cast", "float64"),
+    ],
+)
+def test_another_precision_is_refused_with_the_cast_to_make(
+    tmp_path: Path, make: Callable[[], Any], place: str, dtype: str
+) -> None:
+    make().save(tmp_path / "model.keras")
+    with pytest.raises(BundleError, match=f"layer '{place}.*' computes in {dtype}; .*astype.'float32'.") as caught:
+        load_encoder(tmp_path / "model.keras")
+    assert "set_weights" in str(caught.value)
