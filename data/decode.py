@@ -15,6 +15,7 @@ from data.sequences import BadRow, LengthPolicy, SequenceBlock
 from data.steps import Steps, in_time_order, read_categories
 
 Reasons = dict[int, str]
+RAGGED = "ragged features"  # begins the reason of rows whose columns differ in their number of steps
 
 
 def decode_nested(
@@ -174,7 +175,7 @@ def _ragged(columns: Mapping[str, pa.Array]) -> Reasons:
     for name, other in zip(names[1:], lengths[1:], strict=True):
         for row in np.flatnonzero(other != lengths[0]).tolist():
             found = f"'{names[0]}' has {lengths[0][row]} steps, '{name}' has {other[row]}"
-            reasons.setdefault(row, f"ragged features: {found}; all features of a sequence need the same number")
+            reasons.setdefault(row, f"{RAGGED}: {found}; all features of a sequence need the same number")
     return reasons
 
 
@@ -218,6 +219,4 @@ def _fill_vectors(out: NDArray[np.float32], steps: pa.Array, column: str) -> dic
     if not wrong.any():
         return {}
     found = int(lengths[wrong][0])
-    return {
-        f"ragged features: a vector of '{column}' has {found} values; the model expects {width} in every step": wrong
-    }
+    return {f"{RAGGED}: a vector of '{column}' has {found} values; the model expects {width} in every step": wrong}

@@ -74,7 +74,7 @@ def detect_schema(
     made = time_features and zone is not None
     if not found and not made:
         _refuse_none(first, chosen, [id_column, time_column, *exclude])
-    _refuse_twice([candidate.name for candidate in found])
+    _refuse_twice(first, [candidate.name for candidate in found], asked)
     numbers, fields = _divide(first, found, categorical, booleans_too=categories and zone is not None)
     schema = SequenceSchema(
         id=id_column,
@@ -126,10 +126,16 @@ def _refuse_none(file: InputFile, layout: Layout, left_out: Sequence[str | None]
     )
 
 
-def _refuse_twice(names: Sequence[str]) -> None:
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise UsageError(f"--features names {twice!r} twice. Name each feature once.")
+def _refuse_twice(file: InputFile, names: Sequence[str], asked: Sequence[str]) -> None:
+    if len(set(names)) == len(names):
+        return
+    twice = next(name for name in names if names.count(name) > 1)
+    if twice not in asked:
+        raise InputError(
+            f"{file.name}: two columns, or a column and a field of structs, are called '{twice}'. Rename one of them, "
+            "or name others with --features."
+        )
+    raise UsageError(f"--features names {twice!r} twice. Name each feature once.")
 
 
 def _zone(arrow_schema: pa.Schema, layout: Layout, time_column: str | None) -> TimeZone | None:

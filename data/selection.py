@@ -118,6 +118,8 @@ def _unsuitable(kind: pa.DataType, schema: SequenceSchema, categories: bool) -> 
 
 
 def _short(kind: pa.DataType) -> str:
+    if pa.types.is_null(kind):
+        return "nothing but nulls"
     if pa.types.is_map(kind):
         return "map"
     if pa.types.is_struct(kind):
@@ -129,10 +131,15 @@ def _counted(number: int, what: str) -> str:
     return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
+def grouped_names(title: str, names: Sequence[str]) -> list[str]:
+    """Return ``title: a, b, f0 … f99`` in lines of at most `LINE_WIDTH` characters, two of them for an indent."""
+    return _listed(title, names, None, LINE_WIDTH - 2)
+
+
 def _listed(title: str, names: Sequence[str], max_names: int | None, width: int = LINE_WIDTH) -> list[str]:
     if not names:
         return []
-    shown = _runs(names)
+    shown = _runs([name if name.strip() and name.isprintable() else repr(name) for name in names])
     if max_names is not None and len(shown) > max_names:
         more = sum(count for _, count in shown[max_names:])
         shown = [*shown[:max_names], (f"and {more:,} more", more)]

@@ -8,6 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from data.census import IdCensus, SharedIds
+from data.decode import RAGGED
 from data.errors import BadRowError
 from data.hashing import hash_ids
 from data.ids import id_text
@@ -19,6 +20,7 @@ from data.sequences import LengthPolicy, SequenceBlock, concatenate
 
 # A sample is kept in memory and written beside the model: a few MiB, however long the sequences are.
 _MAX_SAMPLE_STEPS = 200_000
+_MAX_NAMED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ def survey(
     num_total = num_selected = max_length = num_truncated = 0
     for file in files:
         for block in read_blocks(file, schema, policy, keep):
-            refuse_bad_rows(block, file)
+            refuse_bad_rows(block, file, schema)
             num_total += block.num_sequences
             num_truncated += block.num_truncated
             max_length = max(max_length, int(block.lengths.max(initial=0)))
@@ -98,8 +100,11 @@ def survey(
     )
 
 
-def refuse_bad_rows(block: SequenceBlock, file: InputFile) -> None:
+def refuse_bad_rows(block: SequenceBlock, file: InputFile, schema: SequenceSchema) -> None:
     """Raise at the first row of a block that is no sequence.
+
+    Columns of different lengths are as a rule not a bad row but a column that does not describe steps, such as a list
+    of tags; it was taken because nobody named the features.
 
     Raises:
         BadRowError: Names the file, row, id and reason.
@@ -107,7 +112,21 @@ def refuse_bad_rows(block: SequenceBlock, file: InputFile) -> None:
     if block.bad:
         _, bad = block.bad[0]
         name = "null" if bad.id is None else repr(bad.id)
-        raise BadRowError(f"{file.name}: row {bad.row} (id {name}): {bad.reason}. Fix or remove the row.")
+        remedy = "Fix or remove the row."
+        if bad.reason.startswith(RAGGED) and len(schema.feature_columns) > 1:
+            remedy = (
+                f"If a column does not hold one value per step, pass --features without it{_example(schema)}. Else "
+            )
+            remedy += "fix or remove the row."
+        raise BadRowError(f"{file.name}: row {bad.row} (id {name}): {bad.reason}. {remedy}")
+
+
+def _example(schema: SequenceSchema) -> str:
+    """Return the option as it may be meant: numbers without text, where both are lists."""
+    numbers = tuple(dict.fromkeys(feature.column for feature in schema.numbers))
+    if not numbers or not schema.categorical:
+        return ""
+    return f", such as --features {','.join(numbers[:_MAX_NAMED])}" + (",…" if len(numbers) > _MAX_NAMED else "")
 
 
 class _Reservoir:

@@ -8,6 +8,7 @@ import click
 
 from data.contract import MAX_TOLERANCE, PRECISIONS
 from data.schema import LAYOUTS, SequenceSchema
+from exporter.columns import column_lines
 from exporter.config import ExportConfig
 from runner.names import Names
 
@@ -79,6 +80,8 @@ def export(**options: Any) -> None:
       seqembed export theirs.keras --data history.parquet --features f0,f1,f2 --out encoder.onnx
     """  # noqa: D301 - click wants the backspace character itself
     config = ExportConfig(**options)
+    for line in column_lines(config):
+        click.echo(line, err=True)
     from exporter.job import export_encoder
 
     click.echo(summary(export_encoder(config)))

@@ -7,16 +7,15 @@ import numpy as np
 
 from data.census import refuse_ids_in_several_files
 from data.contract import ModelContract, TrainingData
-from data.detect import detect_schema
 from data.errors import BundleError, InputError
 from data.fingerprints import combined_fingerprint
 from data.layout import RunLayout
-from data.listing import resolve_inputs
 from data.profile import SequenceProfile
 from data.sample_rows import read_sequences
 from data.schema import SequenceSchema
 from data.sequences import LengthPolicy, SequenceBlock
 from data.survey import survey
+from exporter.columns import find_columns
 from exporter.config import KERAS_SUFFIX, ExportConfig
 from exporter.model import EncoderModel, load_encoder
 
@@ -93,16 +92,7 @@ def _open_model(config: ExportConfig) -> ExportSource:
             f"{config.source}: the model takes categories as ids, and a {KERAS_SUFFIX} file does not say which id "
             "stands for which value. Export the run directory it was trained in, whose contract holds the vocabularies."
         )
-    files = resolve_inputs(config.data)
-    schema = detect_schema(
-        files,
-        id_column=config.id,
-        features=config.features,
-        layout=config.layout,
-        time_column=config.time,
-        time_features=False,
-        categories=False,
-    )
+    files, schema = find_columns(config)
     refuse_ids_in_several_files(files, schema)
     _check_widths(model, schema, "--data")
     found = survey(files, schema, LengthPolicy(), seed=_SURVEY_SEED)

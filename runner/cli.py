@@ -26,7 +26,7 @@ _COMMANDS = {
     "export": ("exporter.command:export", "Turn a trained encoder into one checked ONNX file.", "train"),
     "run": ("runner.commands.run:run", "Embed Parquet sequences into Parquet vectors.", None),
     "evaluate": ("exporter.evaluate.command:evaluate", "Tell what the vectors are worth on your own labels.", "train"),
-    "inspect": ("runner.commands.inspect:inspect", "Tell in plain words what a model or directory holds.", None),
+    "inspect": ("runner.commands.inspect:inspect", "Describe a model, a run, an output directory or data.", None),
     "sample": ("runner.commands.sample:sample", "Write sample data.", None),
     "demo": ("runner.commands.demo:demo", "Train, export and run on real recorded data.", "train"),
 }

@@ -61,12 +61,14 @@ class DemoResult:
         num_test: Test utterances embedded.
         trained, untrained, mean_vector: Share of test utterances whose nearest training utterance (Euclidean) is of
             the same speaker: by the trained encoder, by one that was never trained, by the mean of each feature.
+        chance: The same by guessing one of the speakers.
     """
 
     num_test: int
     trained: float
     untrained: float
     mean_vector: float
+    chance: float
 
 
 def run_demo(layout: DemoLayout, seed: int, command: Command) -> DemoResult:
@@ -99,6 +101,7 @@ def run_demo(layout: DemoLayout, seed: int, command: Command) -> DemoResult:
         trained=accuracy(lambda part: _vectors(layout.vectors / part)),
         untrained=accuracy(lambda part: _vectors(control.vectors / part)),
         mean_vector=accuracy(lambda part: _mean_vectors(layout.data / part)),
+        chance=1 / len(np.unique(labels["train.parquet"])),
     )
 
 

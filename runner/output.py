@@ -283,6 +283,11 @@ class OutputDirectory:
         return self._read_json(SUCCESS)
 
     @property
+    def has_record(self) -> bool:
+        """Whether a run left what it was asked for, damaged or not."""
+        return self._exists(RECORD)
+
+    @property
     def is_marked(self) -> bool:
         """Whether there is a success marker, damaged or not."""
         return self._exists(SUCCESS)

@@ -266,6 +266,8 @@ def _history(job: TrainJob, intake: Intake, network: Network, loop: Loop) -> dic
         "best_val_loss": best.get("val_loss"),
         "best": best,
         "baseline": loop.steps.baseline(watched.epoch(0)),
+        # Of the views in a full batch one is right, and all but the view itself are offered.
+        "contrast_chance": 1 / (2 * (job.training.batch_size or 1) - 1) if job.model.contrasts else None,
         "num_parameters": network.num_parameters,
         "num_training": intake.num_training,
         "num_validation": intake.num_validation,

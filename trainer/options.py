@@ -214,8 +214,14 @@ SECTIONS: dict[str, list[click.Option]] = {
     ],
     "This command": [
         click.Option(["--out"], required=True, type=click.Path(file_okay=False, path_type=Path), help="Run directory."),
-        _switch("--resume", "Go on where a training into --out stood."),
-        _switch("--overwrite", "Replace the run that --out holds."),
+        _switch(
+            "--resume",
+            "Go on where a training into --out stood; after an interrupted --overwrite, with the replacement.",
+        ),
+        _switch(
+            "--overwrite",
+            "Replace the run that --out holds once the new one is complete; until then it stays as it is.",
+        ),
         click.Option(
             ["--progress"],
             type=click.Choice(PROGRESSES),

@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Callable, Mapping
+from textwrap import wrap
 from types import TracebackType
 from typing import Any, Self
 
 from rich import progress as rich_progress
 from rich.console import Console
 
+LINE_WIDTH = 100
 PROGRESSES = ("auto", "bar", "plain", "none")
 
 
@@ -56,8 +58,9 @@ class PlainProgress(Progress):
         self._started = 0.0
 
     def note(self, text: str) -> None:
-        """Say one line."""
-        self._echo(text)
+        """Write a note, in lines that a log can show."""
+        for line in folded(text):
+            self._echo(line)
 
     def training_starts(self, num_epochs: int, num_rows: int, epochs_done: int, unit: str = "epoch") -> None:
         """Remember how many epochs there are."""
@@ -71,13 +74,12 @@ class PlainProgress(Progress):
         """Write the line."""
         self._seconds.append(time.monotonic() - self._started)
         left = (self._num_epochs - int(record["epoch"])) * sum(self._seconds) / len(self._seconds)
-        parts = [
-            f"{self._unit} {record['epoch']}/{self._num_epochs}",
-            *figures(record),
-            f"{record['rows_per_second']:,.0f} rows/s",
-            f"at most {duration(left)} left",
-        ]
-        self._echo("  ".join(parts) + ("  (best so far)" if best else ""))
+        start = f"{self._unit} {record['epoch']}/{self._num_epochs}"
+        end = f"{record['rows_per_second']:,.0f} rows/s  at most {duration(left)} left" + ("  (best so far)" * best)
+        shown = figures(record)
+        while len("  ".join([start, *shown, end])) > LINE_WIDTH and len(shown) > 1:
+            shown.pop()  # all of them are in history.json
+        self._echo("  ".join([start, *shown, end]))
 
 
 class BarProgress(Progress):
@@ -111,7 +113,8 @@ class BarProgress(Progress):
 
     def note(self, text: str) -> None:
         """Say one line above the bar."""
-        self._bar.console.print(text, markup=False, highlight=False)
+        for line in folded(text):
+            self._bar.console.print(line, markup=False, highlight=False)
 
     def training_starts(self, num_epochs: int, num_rows: int, epochs_done: int, unit: str = "epoch") -> None:
         """Set the bar's length."""
@@ -156,8 +159,19 @@ def figures(record: Mapping[str, Any]) -> list[str]:
     return [f"{name} {record[name]:.4f}" for name in names]
 
 
-def _rank(name: str) -> int:
-    return ("loss", "val_loss").index(name) if name in ("loss", "val_loss") else 2
+def folded(text: str) -> list[str]:
+    """Return a note in lines of at most `LINE_WIDTH` characters, those that follow indented."""
+    indent = " " * (len(text) - len(text.lstrip()) + 4)
+    if len(text) <= LINE_WIDTH:
+        return [text]
+    return wrap(text, LINE_WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+def _rank(name: str) -> tuple[int, bool]:
+    """Order figures by what they say of the training: the losses that decide, accuracies, the parts of losses."""
+    first = ("loss", "val_loss")
+    place = first.index(name) if name in first else 2 if name.endswith("accuracy") else 3
+    return place, not name.startswith("val_")
 
 
 def duration(seconds: float) -> str:

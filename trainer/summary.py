@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 from data.layout import RunLayout
-from trainer.progress import duration
+from trainer.progress import LINE_WIDTH, duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class TrainSummary:
             more = f"Give more --{history['measured_in']} to go on."
             lines.append(f"{layout.root}: this run is finished; nothing was done. {more}")
         lines += [f"parameters   {history['num_parameters']:,}", f"learned      {self._epochs()}"]
-        lines.append(f"{history['watched']:<12} {self._best()}")
+        lines += wrap(f"{history['watched']:<12} {self._best()}", LINE_WIDTH, subsequent_indent=" " * 13)
         lines += self._outputs()
         if history["epochs"]:
             lines.append(f"speed        {history['rows_per_second']:,.0f} rows/s over {duration(history['seconds'])}")
@@ -61,7 +62,7 @@ class TrainSummary:
         if f"{prefix}contrast_loss" in best or f"{prefix}contrast_accuracy" in best:
             told = [f"{best[f'{prefix}loss']:.4f}"]
             right = best[f"{prefix}contrast_accuracy"]
-            told.append(f"views told from others {right:.1%}")
+            told.append(f"views matched {right:.1%} (chance {self.history['contrast_chance']:.1%})")
         for head in ("reconstruction", "prediction"):
             if f"{prefix}{head}_loss" in best:
                 scored, mean = best[f"{prefix}{head}_loss"], baseline[f"{head}_loss"]

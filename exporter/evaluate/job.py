@@ -12,6 +12,7 @@ from rich.console import Console
 from threadpoolctl import threadpool_limits
 
 from data.census import refuse_ids_in_several_files
+from data.check import check_schema
 from data.contract import ModelContract
 from data.errors import InputError, UsageError
 from data.listing import find_inputs
@@ -63,6 +64,8 @@ def _check_inputs(config: EvaluateConfig, contract: ModelContract) -> list[str]:
                 f"{file.path}: in --train and in --test. Accuracy on rows that were learnt says nothing: split them."
             )
     check_label([*train, *test], config.label, contract.schema)
+    for file in (*train, *test):  # before the first split is embedded
+        check_schema(file, file.open().schema_arrow, contract.schema, trained=True)
     for split in (train, test):
         refuse_ids_in_several_files(split, contract.schema)
     return [note for split in found for note in split.notes()]

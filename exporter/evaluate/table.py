@@ -18,6 +18,9 @@ def table(evaluation: Evaluation) -> Table:
         column.justify = "right"
     for row in evaluation.rows:
         shown.add_row(row.name, *(_cell(row, metric) for metric in METRICS))
+    # What an accuracy has to be read against: guessing, and naming the most frequent class every time.
+    for name, accuracy in (("guessing (chance)", evaluation.chance), ("most frequent class", evaluation.majority)):
+        shown.add_row(name, *("0.00" if metric == "clusters" else f"{accuracy:.1%}" for metric in METRICS))
     return shown
 
 
@@ -64,8 +67,8 @@ def lines_before(evaluation: Evaluation) -> list[str]:
         *_search(evaluation),
         f"chance {evaluation.chance:.1%}; always '{evaluation.majority_label}', the most frequent training class: "
         f"{evaluation.majority:.1%}",
-        f"{rate} from Parquet to Parquet with start-up, {threads}"
-        + (f"; {alone:,.0f} rows/s for the encoder alone" if alone else ""),
+        f"{rate} from Parquet to Parquet with start-up, {threads}",
+        *([f"the encoder alone embeds {alone:,.0f} rows/s"] if alone else []),
     ]
 
 

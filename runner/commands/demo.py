@@ -54,6 +54,7 @@ def _print_accuracy(result: DemoResult) -> None:
     table.add_row("trained encoder", f"{result.trained:.1%}")
     table.add_row("the same encoder, never trained", f"{result.untrained:.1%}")
     table.add_row("mean of each feature", f"{result.mean_vector:.1%}")
+    table.add_row("guessing (chance)", f"{result.chance:.1%}")
     Console().print(table)
 
 

@@ -215,3 +215,9 @@ def test_a_repeated_id_of_any_type_is_ambiguous(tmp_path: Path, ids: object, sho
     with pytest.raises(InputError, match=f"id = .*{shown}.*stands in neighbouring rows"):
         detect_schema([write(tmp_path, id=ids, x=LISTS)])
     assert detect_schema([write(tmp_path, id=pa.nulls(2, pa.int64()), x=LISTS)]).layout == "nested"
+
+
+def test_two_columns_of_one_name_are_refused_as_data_not_as_an_option(tmp_path: Path) -> None:
+    pq.write_table(pa.table([[1], [1.0], [2.0]], names=["id", "x", "x"]), tmp_path / "in.parquet")
+    with pytest.raises(InputError, match=r"in\.parquet: two columns.* are called 'x'\. Rename"):
+        detect_schema(resolve_inputs([str(tmp_path / "in.parquet")]))

@@ -1,0 +1,42 @@
+"""The columns of the data given for a lone model, found before TensorFlow is loaded."""
+
+from data.detect import detect_schema
+from data.inputs import InputFile
+from data.listing import resolve_inputs
+from data.peek import first_with_rows
+from data.schema import SequenceSchema
+from data.selection import select
+from exporter.config import ExportConfig
+
+
+def find_columns(config: ExportConfig) -> tuple[tuple[InputFile, ...], SequenceSchema]:
+    """Return the files of ``--data`` and the columns in them that are the model's features.
+
+    Raises:
+        InputError: An input or a column is missing or of a wrong type, or the layout is ambiguous.
+        UsageError: Options contradict each other.
+    """
+    files = resolve_inputs(config.data)
+    schema = detect_schema(
+        files,
+        id_column=config.id,
+        features=config.features,
+        layout=config.layout,
+        time_column=config.time,
+        time_features=False,
+        categories=False,
+    )
+    return files, schema
+
+
+def column_lines(config: ExportConfig) -> list[str]:
+    """Return which columns of ``--data`` are taken, and why the others are not; nothing for a run directory.
+
+    Raises:
+        InputError, UsageError: See `find_columns`.
+    """
+    if config.is_run_directory:
+        return []
+    files, schema = find_columns(config)
+    arrow_schema = first_with_rows(files).open().schema_arrow
+    return select(arrow_schema, schema, asked=config.features, categories=False).lines()

@@ -1,0 +1,73 @@
+"""A run directory in plain words, however damaged it is."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from data.contract import ModelContract
+from data.errors import BundleError
+from data.layout import CONFIG_HEADER, RunLayout
+from runner.contract_check import check_contract
+from runner.describe_contract import describe_contract
+
+
+def is_unfinished(layout: RunLayout) -> bool:
+    """Say whether a training began here and did not finish: it writes its configuration first, its contract last."""
+    try:
+        with layout.config.open("rb") as config:
+            return config.read(len(CONFIG_HEADER)) == CONFIG_HEADER.encode() and not layout.contract.exists()
+    except OSError:
+        return False
+
+
+def describe_run(layout: RunLayout) -> Iterator[str]:
+    """Yield lines that say what a run directory holds.
+
+    Raises:
+        BundleError: The contract or the history is damaged.
+    """
+    if not layout.contract.exists():
+        yield f"{layout.root}: a seqembed run directory; its training has not finished"
+        yield "Next: the same `seqembed train` with --resume"
+        return
+    contract = ModelContract.from_json(_text(layout.contract), str(layout.contract))
+    check_contract(contract, str(layout.contract))
+    yield f"{layout.root}: a seqembed run directory"
+    yield ""
+    yield from describe_contract(contract)
+    yield _epochs(layout.history)
+    yield f"Next: seqembed export {layout.root} --out encoder.onnx"
+
+
+def _epochs(path: Path) -> str:
+    """Return the line about epochs and losses.
+
+    Raises:
+        BundleError: The history is damaged.
+    """
+    try:
+        history: dict[str, Any] = json.loads(_text(path))
+        best, baseline = history["best_val_loss"], history["baseline"]["loss"]
+        return (
+            f"Epochs: {len(history['epochs'])}; best validation loss {_number(best)}, answering with the mean of each "
+            f"feature {_number(baseline)}"
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise BundleError(
+            f"{path}: the history of the run is damaged ({type(error).__name__}). The model may be whole: "
+            "`seqembed export` checks it. Or train again."
+        ) from error
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{path}: damaged, not UTF-8 text ({error.reason}). Train again.") from error
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror}). Train again.") from error
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4g}"

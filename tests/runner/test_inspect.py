@@ -1,0 +1,133 @@
+"""`seqembed inspect`: Parquet data in preview, and plain words about whatever is damaged."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from data.layout import RunLayout
+from seqembed_testing import Tiny, done, seqembed, sequences, write_events, write_sequences
+
+DAMAGES = [b"", b"{", b"null", b"5", b"[]", b'"text"', b"\xff\xfe", b"[" * 200_000, b'{"a": ' * 100_000, b"{}"]
+
+
+@pytest.mark.parametrize("place", ["in.parquet", "."])
+def test_nested_data_is_previewed(tmp_path: Path, place: str) -> None:
+    write_sequences(tmp_path / "in.parquet", sequences(50, seed=0, shortest=2, longest=9))
+    said = done("inspect", tmp_path / place, "--label", "label").output
+    for text in (
+        "1 file, 50 rows",
+        "list<element: float>: x",
+        "Layout: nested",
+        "2 features: x, y",
+        "the label: label",
+    ):
+        assert text in said, said
+    assert "shortest 2, median" in said and "longest 9 (first 50 rows)" in said
+    assert f"Next: seqembed train {tmp_path / place} --out RUN_DIR --label label" in said.replace("\n", "")
+
+
+def test_events_are_previewed_with_lengths_across_slices(tmp_path: Path) -> None:
+    ids = np.repeat(np.arange(900), 7)
+    frame = pd.DataFrame({"customer": ids, "at": np.arange(len(ids)), "x": 1.5}, index=np.arange(len(ids)) + 3)
+    frame.to_parquet(tmp_path / "in.parquet", row_group_size=500)
+    said = done("inspect", tmp_path, "--id", "customer", "--time", "at").output
+    assert "Layout: events" in said and "1 feature: x" in said and "an index of pandas: __index_level_0__" in said
+    assert "shortest 7, median 7, longest 7 (first 6,300 events, of 900 sequences)" in said
+    assert "--id customer --time at" in said
+
+
+def test_data_that_is_no_sequence_yet_still_shows_its_columns(tmp_path: Path) -> None:
+    write_events(tmp_path / "in.parquet", 20, seed=0)
+    said = done("inspect", tmp_path, "--id", "customer").output
+    assert "string: id" in said and "Not readable as sequences yet: in.parquet: no column 'customer'" in said
+
+
+def test_hundreds_of_columns_stay_readable(tmp_path: Path) -> None:
+    table = {"id": ["a"], **{f"f{k}": [[1.0]] for k in range(500)}, **{f"s{k:03}": ["x"] for k in range(120)}}
+    pq.write_table(pa.table(table), tmp_path / "in.parquet")
+    lines = done("inspect", tmp_path).output.splitlines()
+    assert "500 features: f0 … f499" in lines and "  one value per row, not per step: s000 … s119" in lines
+    assert len(lines) < 20 and max(map(len, lines[1:-1])) <= 100
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1 garbage PAR1", b"not parquet"], ids=str)
+def test_a_damaged_parquet_file_is_called_one(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "in.parquet").write_bytes(content)
+    result = seqembed("inspect", tmp_path / "in.parquet")
+    assert result.exit_code == 3 and "in.parquet" in result.output and "protobuf" not in result.output
+
+
+def test_a_directory_of_nothing_we_know_says_what_was_looked_for(tmp_path: Path) -> None:
+    result = seqembed("inspect", tmp_path)
+    assert result.exit_code == 3
+    for word in ("model", "run directory", "output directory", "Parquet"):
+        assert word in result.output
+
+
+@pytest.fixture
+def run(tiny: Tiny, tmp_path: Path) -> RunLayout:
+    """Return a copy of a run directory."""
+    return RunLayout(Path(shutil.copytree(tiny.run, tmp_path / "run")))
+
+
+@pytest.mark.parametrize("content", DAMAGES, ids=lambda content: str(content[:8]))
+@pytest.mark.parametrize("name", ["contract.json", "history.json"])
+def test_a_damaged_run_is_named_with_a_remedy(run: RunLayout, name: str, content: bytes) -> None:
+    (run.root / name).write_bytes(content)
+    result = seqembed("inspect", run.root)
+    assert result.exit_code == 4, result.output
+    assert name in result.output and "again" in result.output and "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [("embedding_dim", "wide"), ("schema", {"id": 1, "features": [], "layout": "x", "time": None}), ("versions", 3)],
+)
+def test_a_contract_at_odds_with_itself_is_damaged(run: RunLayout, place: str, value: object) -> None:
+    run.contract.write_text(json.dumps(json.loads(run.contract.read_text()) | {place: value}))
+    result = seqembed("inspect", run.root)
+    assert result.exit_code == 4 and "damaged" in result.output, result.output
+
+
+def test_an_unfinished_run_is_called_one(run: RunLayout) -> None:
+    run.contract.unlink()
+    assert "has not finished" in done("inspect", run.root).output
+
+
+@pytest.mark.parametrize("content", DAMAGES, ids=lambda content: str(content[:8]))
+@pytest.mark.parametrize("name", ["_RUN", "_SUCCESS"])
+def test_a_damaged_output_directory_is_described_as_far_as_it_goes(
+    tiny: Tiny, tmp_path: Path, name: str, content: bytes
+) -> None:
+    data = write_sequences(tmp_path / "in.parquet", sequences(9, seed=1))
+    done("run", data, "--model", tiny.bundle, "--out", tmp_path / "out")
+    (tmp_path / "out" / name).write_bytes(content)
+    said = done("inspect", tmp_path / "out").output
+    assert "finished parts: 1" in said and "9 rows in" in said
+    assert ("(_RUN) is damaged" if name == "_RUN" else "damaged _SUCCESS") in said
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("_RUN", {"inputs": 5}),
+        ("_RUN", {"inputs": [None]}),
+        ("_RUN", {"model_sha256": 5}),
+        ("_RUN", {"options": {"keep": [3]}}),
+        ("_RUN", {"options": {"keep": [], "threads": "many"}}),
+        ("_SUCCESS", {"rows_made": "many"}),
+        ("_SUCCESS", {"seconds": None}),
+    ],
+)
+def test_records_with_values_of_other_types_are_damaged(tiny: Tiny, tmp_path: Path, name: str, changes: dict) -> None:
+    data = write_sequences(tmp_path / "in.parquet", sequences(9, seed=1))
+    done("run", data, "--model", tiny.bundle, "--out", tmp_path / "out")
+    path = tmp_path / "out" / name
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    assert "damaged" in done("inspect", tmp_path / "out").output
