@@ -85,7 +85,8 @@ def detect_schema(
         time_zone=zone if made else None,
     )
     for file in files:
-        check_schema(file, file.open().schema_arrow, schema)
+        opened = file.open()
+        check_schema(file, opened.schema_arrow, schema, num_rows=opened.metadata.num_rows)
     return schema
 
 

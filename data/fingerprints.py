@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from data.errors import BadFileError
 from data.host import raise_host_fault
-from data.inputs import UNREADABLE, InputFile, first_line, is_local
+from data.inputs import UNREADABLE, InputFile, first_line, is_local, unreadable
 
 # Most footers fit. Small reads are to be shunned on S3: pyarrow cannot repeat a read that is shorter than the text of
 # the error the server answered with (about 300 bytes).
@@ -42,10 +42,7 @@ class FileState:
         try:
             return pq.read_metadata(pa.BufferReader(b"PAR1" + self.footer))
         except UNREADABLE as error:
-            raise_host_fault(error)
-            raise BadFileError(
-                f"{self.file.name}: cannot be read as Parquet ({first_line(error)}). Is the file complete?"
-            ) from error
+            raise unreadable(self.file, error) from error
 
 
 def look_at(file: InputFile, source: pa.NativeFile | None = None) -> FileState:

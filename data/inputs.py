@@ -98,12 +98,7 @@ class InputFile:
                 parquet = OpenedFile(source, metadata=metadata, coerce_int96_timestamp_unit="ns", **options)
             return parquet
         except UNREADABLE as error:
-            raise_host_fault(error)
-            if "encrypted" in str(error):
-                raise BadFileError(f"{self.name}: the file is encrypted. Decrypt it first.") from error
-            raise BadFileError(
-                f"{self.name}: cannot be read as Parquet ({first_line(error)}). Is the file complete?"
-            ) from error
+            raise unreadable(self, error) from error
 
     def open_bytes(self) -> pa.NativeFile:
         """Open for reading at any place.
@@ -134,6 +129,18 @@ class InputFile:
             raise BadFileError(
                 f"{self.name}: damaged Parquet data{place} ({first_line(error)}). Write the file again."
             ) from error
+
+
+def unreadable(file: InputFile, error: BaseException) -> BadFileError:
+    """Return the error for a file that pyarrow cannot open.
+
+    Raises:
+        HostError: The host is at fault, not the file.
+    """
+    raise_host_fault(error)
+    if "encrypted" in str(error):
+        return BadFileError(f"{file.name}: the file is encrypted. Decrypt it first.")
+    return BadFileError(f"{file.name}: cannot be read as Parquet ({first_line(error)}). Is the file complete?")
 
 
 def location_of(filesystem: fs.FileSystem, path: str) -> str:

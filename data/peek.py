@@ -24,7 +24,7 @@ def peek(file: InputFile, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     Raises:
         BadFileError: The file is damaged, or its pages claim more than may be decoded.
     """
-    yield from decoded(file, file.open(), list(columns), (), _PEEK_VALUES, _MAX_PEEK_ROWS)
+    yield from decoded(file, file.open(), list(columns), num_values=_PEEK_VALUES, max_rows=_MAX_PEEK_ROWS)
 
 
 def first_with_rows(files: Sequence[InputFile]) -> InputFile:

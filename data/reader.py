@@ -90,7 +90,8 @@ def record_batches(
     Raises:
         BadFileError: The file is damaged, or its pages claim more than may be decoded.
     """
-    return decoded(file, parquet, _leaves(parquet, schema, keep), _dictionaries(parquet, schema, keep))
+    columns, dictionaries = _leaves(parquet, schema, keep), _dictionaries(parquet, schema, keep)
+    return decoded(file, parquet, columns, dictionaries, num_values=_DECODE_VALUES, max_rows=_MAX_DECODE_ROWS)
 
 
 def decoded(
@@ -98,8 +99,9 @@ def decoded(
     parquet: pq.ParquetFile,
     columns: list[str],
     dictionaries: Sequence[str] = (),
-    num_values: int = _DECODE_VALUES,
-    max_rows: int = _MAX_DECODE_ROWS,
+    *,
+    num_values: int,
+    max_rows: int,
 ) -> Iterator[pa.RecordBatch]:
     """Yield columns of an opened file, some rows at a time, each row group by itself, its pages checked.
 

@@ -18,7 +18,7 @@ from data.inputs import InputFile
 from data.listing import FoundInputs, find_inputs
 from runner.options import RunOptions
 from runner.output import OutputDirectory
-from runner.parts import Action, Part, PartFooter, PartKey
+from runner.parts import Action, Part, PartFooter, PartKey, output_schema
 from runner.refusals import part_names, refuse_mixture, refuse_other_files, refuse_output_among_inputs
 from runner.threads import in_threads
 
@@ -199,6 +199,7 @@ def check_inputs(plan: RunPlan, contract: ModelContract, options: RunOptions) ->
     for part in plan.to_make:
         if part.schema is not None:
             check_schema(part.file, part.schema, contract.schema, options.keep, trained=True, num_rows=part.num_rows)
+            output_schema(part.schema, part.file, contract, options)
     if plan.to_make:
         refuse_ids_in_several_files([part.file for part in plan.parts], contract.schema)
     return sum(part.num_rows for part in plan.to_make)

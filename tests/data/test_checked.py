@@ -10,7 +10,7 @@ from counting import counted
 
 from data import checked
 from data.footer import read_row_groups
-from data.inputs import resolve_inputs
+from data.listing import resolve_inputs
 from data.reader import read_blocks
 from data.schema import CategoricalField, Feature, SequenceSchema
 from data.sequences import concatenate

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data import reader, rows
-from data.inputs import resolve_inputs
+from data.listing import resolve_inputs
 from data.reader import read_blocks
 from data.schema import Feature, SequenceSchema
 
