@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from exporter.bundle import write_bundle
 from exporter.libraries import keras, onnx
 from runner.cli import main
 from runner.encoder import Encoder
+from seqembed_testing import resealed
 
 layers = keras.layers
 
@@ -93,19 +95,20 @@ def test_exporting_twice_gives_the_same_contract(bundle: tuple[Path, Result], ru
     assert Encoder.open(out).contract.to_json() == Encoder.open(bundle[0]).contract.to_json()
 
 
-def test_an_older_bundle_stays_when_the_gate_closes(run: RunLayout, tmp_path: Path) -> None:
-    out = tmp_path / "encoder.onnx"
-    out.write_bytes(b"last week's")
+def test_an_older_bundle_stays_when_the_gate_closes(
+    bundle: tuple[Path, Result], run: RunLayout, tmp_path: Path
+) -> None:
+    out = Path(shutil.copy(bundle[0], tmp_path / "encoder.onnx"))
+    before = out.read_bytes()
     result = seqembed("export", run.root, "--out", out, "--tolerance", "1e-12")
     assert result.exit_code == 5
     assert "Nothing was written" in result.output
-    assert out.read_bytes() == b"last week's"
+    assert out.read_bytes() == before
     assert names_in(tmp_path) == ["encoder.onnx"]
 
 
-def test_an_older_bundle_is_replaced(run: RunLayout, tmp_path: Path) -> None:
-    out = tmp_path / "encoder.onnx"
-    out.write_bytes(b"last week's")
+def test_an_older_bundle_is_replaced(bundle: tuple[Path, Result], run: RunLayout, tmp_path: Path) -> None:
+    out = Path(shutil.copy(bundle[0], tmp_path / "encoder.onnx"))
     assert seqembed("export", run.root, "--out", out, "--opset", 15).exit_code == 0
     assert onnx.load(out).opset_import[0].version == 15
     assert names_in(tmp_path) == ["encoder.onnx"]
@@ -118,7 +121,7 @@ def test_a_bundle_that_does_not_replay_is_not_put_in_place(bundle: tuple[Path, R
     array.flat[0] += 1
     weights.CopyFrom(onnx.numpy_helper.from_array(array, weights.name))
     with pytest.raises(BundleError, match="golden sequences come out differently"):
-        write_bundle(model.SerializeToString(), tmp_path / "encoder.onnx")
+        write_bundle(resealed(model), tmp_path / "encoder.onnx")
     assert names_in(tmp_path) == []
 
 

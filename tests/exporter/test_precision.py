@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -136,18 +137,18 @@ def unscaled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def test_a_model_that_int8_ruins_is_refused_and_an_older_bundle_stays(
-    unscaled: tuple[Path, Path], tmp_path: Path
+    unscaled: tuple[Path, Path], bundle: tuple[Path, str], tmp_path: Path
 ) -> None:
     model, data = unscaled
-    out = tmp_path / "encoder.onnx"
-    out.write_bytes(b"last week's")
+    out = Path(shutil.copy(bundle[0], tmp_path / "encoder.onnx"))
+    before = out.read_bytes()
     words = ["export", model, "--data", data, "--out", out]
     result = seqembed(*words, "--precision", "int8")
     assert result.exit_code == QualityGateError.exit_code, result.output
     said = " ".join(result.output.split())
     for part in ("on 50 rows", "mean cosine", "(at least 0.999)", "(at least 95%)", "Nothing was written", "fp32"):
         assert part in said
-    assert out.read_bytes() == b"last week's"
+    assert out.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["encoder.onnx"]
     assert seqembed(*words).exit_code == 0  # in fp32 it is as good as any
 

@@ -18,6 +18,7 @@ from seqembed_testing import (
     Tiny,
     done,
     events_bundle,
+    resealed,
     seqembed,
     sequences,
     write_events,
@@ -254,7 +255,7 @@ def test_a_model_that_fails_its_golden_sequences_is_refused(evaluate: Callable, 
     for kind, inputs, name in nodes:
         model.graph.node.append(onnx.helper.make_node(kind, inputs, [name]))
     broken = tmp_path / "broken.onnx"
-    onnx.save(model, broken)
+    broken.write_bytes(resealed(model))
     result = seqembed(*evaluate(labelled(40, 1), labelled(20, 2), model=broken))
     assert result.exit_code == 4
     assert "golden sequences" in result.output

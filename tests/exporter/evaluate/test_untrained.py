@@ -12,6 +12,7 @@ from data.sequences import SequenceBlock
 from exporter.bundle import assemble
 from exporter.evaluate.untrained import UnknownWeightsError, untrained_bundle
 from exporter.libraries import keras
+from exporter.sealed import sealed
 from runner.encoder import Encoder
 from seqembed_testing import Tiny
 from trainer.config import ModelConfig
@@ -170,7 +171,7 @@ def test_tables_of_categories_are_drawn_as_the_trainer_draws_them() -> None:
     out = onnx.helper.make_tensor_value_info("embedding", onnx.TensorProto.FLOAT, ["batch", "time", 4])
     initializers = [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()]
     graph = onnx.helper.make_graph(nodes, "looks-up", [ids], [out], initializers)
-    bundle = onnx.helper.make_model(graph).SerializeToString()
+    bundle = sealed(onnx.helper.make_model(graph), "{}")
     (mean, table, kernel), (_, other, _) = (floats(untrained_bundle(bundle, seed)) for seed in (0, 1))
     np.testing.assert_array_equal(mean, constants["moments"])
     assert table.shape == (400, 16)
