@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from data.errors import InputError
 from data.hashing import hash_ids
 from data.ids import id_text, is_null_id, same_as_previous
-from data.inputs import InputFile
+from data.inputs import InputFile, OpenedFile
 from data.reader import record_batches
 from data.schema import SequenceSchema
 
 FILES_CAPACITY = 1 << 21
 ROWS_CAPACITY = 1 << 18
 _MAX_LISTED = 3
+_MAX_OPENED = 64  # descriptors held: processes may often have no more than 1,024
 _NO_HASHES: NDArray[np.uint64] = np.empty(0, np.uint64)
 
 
@@ -130,7 +131,10 @@ class IdCensus:
 
 
 def refuse_ids_in_several_files(
-    files: Sequence[InputFile], schema: SequenceSchema, capacity: int = FILES_CAPACITY
+    files: Sequence[InputFile],
+    schema: SequenceSchema,
+    capacity: int = FILES_CAPACITY,
+    opened: dict[str, OpenedFile] | None = None,
 ) -> None:
     """Refuse events whose ids lie in several files; nested rows and single files pass without being read.
 
@@ -140,6 +144,7 @@ def refuse_ids_in_several_files(
         files: All files of the input, columns checked.
         schema: Which column is the id.
         capacity: Ids kept, see `IdCensus`.
+        opened: Takes some of the files that were opened, by location, for whoever reads them next.
 
     Raises:
         InputError: Names an id, two files that hold it, how many ids are concerned, and the remedy.
@@ -149,7 +154,10 @@ def refuse_ids_in_several_files(
     census = IdCensus(capacity)
     example: tuple[str | None, str, str] | None = None
     for place, file in enumerate(files):
-        for ids in _ids_of_runs(file, schema):
+        parquet = file.open()
+        if opened is not None and len(opened) < _MAX_OPENED:
+            opened[file.location] = parquet
+        for ids in _ids_of_runs(file, parquet, schema):
             hashes = hash_ids(ids)
             first = census.first_place(hashes)
             if example is None and (first >= 0).any():
@@ -166,10 +174,10 @@ def refuse_ids_in_several_files(
         )
 
 
-def _ids_of_runs(file: InputFile, schema: SequenceSchema) -> Iterator[pa.Array]:
+def _ids_of_runs(file: InputFile, parquet: OpenedFile, schema: SequenceSchema) -> Iterator[pa.Array]:
     """Yield the ids of a file, one for each run of equal ids, without nulls."""
     wanted = replace(schema, features=(), categorical=(), time=None, time_zone=None)
-    for batch in record_batches(file, file.open(), wanted):
+    for batch in record_batches(file, parquet, wanted):
         ids = batch.column(schema.id)
         if len(ids):
             starts = np.concatenate([[True], ~same_as_previous(ids)]) & ~is_null_id(ids)

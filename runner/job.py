@@ -8,7 +8,7 @@ from typing import IO, Any
 
 from data.contract import ModelContract
 from data.errors import BadFileError
-from data.inputs import is_uri
+from data.inputs import OpenedFile, is_uri
 from data.secrets import without_secrets
 from runner.badrows import QUARANTINE
 from runner.bundle_file import read_bundle
@@ -72,10 +72,11 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
     if _is_done(plan, output, job):
         output.tidy()
         return _report(plan, {}, (), start, None)
+    opened: dict[str, OpenedFile] = {}
     encoder, checked = None, {part.name for part in plan.to_make}
     if plan.to_make:
         encoder = Encoder.from_bytes(content, source=job.model)
-        check_inputs(plan, encoder.contract, job.options)
+        check_inputs(plan, encoder.contract, job.options, opened)
     golden = encoder.replay_golden() if encoder is not None else None
     with output.lock():
         plan = plan_run(states, output, sha256, job.options)  # another run may have finished parts meanwhile
@@ -88,7 +89,7 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
             encoder = encoder or Encoder.from_bytes(content, source=job.model)
             if not checked.issuperset(part.name for part in plan.to_make):
                 check_inputs(plan, encoder.contract, job.options)
-            plan, made, maker = _make_parts(job, plan, encoder, output, terminal)
+            plan, made, maker = _make_parts(job, plan, encoder, output, terminal, opened)
         pruned = _prune(plan, output) if job.options.prune else plan.in_the_way if made else ()
         contract = None if encoder is None else encoder.contract
         report = _report(plan, made, pruned, start, golden, contract, maker)
@@ -175,7 +176,12 @@ def _report(
 
 
 def _make_parts(
-    job: Job, plan: RunPlan, encoder: Encoder, output: OutputDirectory, terminal: IO[str]
+    job: Job,
+    plan: RunPlan,
+    encoder: Encoder,
+    output: OutputDirectory,
+    terminal: IO[str],
+    opened: dict[str, OpenedFile],
 ) -> tuple[RunPlan, dict[str, PartCounts], PartMaker]:
     """Make every part that is not finished.
 
@@ -201,7 +207,7 @@ def _make_parts(
             counts = part.done
             if counts is None:
                 try:
-                    counts = made[part.name] = maker.make(part, progress, left)
+                    counts = made[part.name] = maker.make(part, progress, left, opened.pop(part.file.location, None))
                 except BadFileError as error:
                     if options.on_bad_file == "fail":
                         raise

@@ -13,7 +13,7 @@ from data.contract import ModelContract
 from data.errors import BadFileError, ChangedInputError, InputError, UsageError
 from data.fingerprints import fingerprint
 from data.hashing import hash_ids
-from data.inputs import InputFile
+from data.inputs import InputFile, OpenedFile
 from data.reader import read_blocks
 from data.sequences import SequenceBlock
 from data.vocabulary import UNKNOWN_ID
@@ -52,8 +52,16 @@ class PartMaker:
         self.reasons: Counter[str] = Counter()
         self.quarantined: list[str] = []
 
-    def make(self, part: Part, progress: ProgressView, limit: int | None) -> PartCounts:
+    def make(
+        self, part: Part, progress: ProgressView, limit: int | None, opened: OpenedFile | None = None
+    ) -> PartCounts:
         """Embed one input file and stage its part, and its quarantined rows beside it.
+
+        Args:
+            part: What to make.
+            progress: Sees rows go by.
+            limit: Most sequences; None embeds all.
+            opened: The input, where it is open already.
 
         Raises:
             BadRowError: A row is no sequence and the options say ``fail``, or too many are.
@@ -62,14 +70,13 @@ class PartMaker:
             OutputError: The output cannot be written.
         """
         try:
-            return self._stage(part, progress, limit)
+            return self._stage(part, progress, limit, opened or part.file.open())
         except InputError:
             self._refuse_changed(part)  # what looks like a bad row or file may be one that is being rewritten
             raise
 
-    def _stage(self, part: Part, progress: ProgressView, limit: int | None) -> PartCounts:
+    def _stage(self, part: Part, progress: ProgressView, limit: int | None, opened: OpenedFile) -> PartCounts:
         contract, options = self._contract, self._options
-        opened = part.file.open()
         schema = output_schema(opened.schema_arrow, part.file, contract, options)
         blocks = read_blocks(part.file, contract.schema, contract.length_policy, options.keep, limit, opened)
         if options.on_bad_row == "fail":

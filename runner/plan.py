@@ -14,7 +14,7 @@ from data.check import check_schema
 from data.contract import ModelContract
 from data.errors import BadFileError, InputError, UsageError
 from data.fingerprints import FileState, look_at
-from data.inputs import InputFile
+from data.inputs import InputFile, OpenedFile
 from data.listing import FoundInputs, find_inputs
 from runner.options import RunOptions
 from runner.output import OutputDirectory
@@ -182,8 +182,16 @@ def plan_run(states: InputStates, output: OutputDirectory, model_sha256: str, op
     return plan.cut(_num_within_limit(parts, options.limit))
 
 
-def check_inputs(plan: RunPlan, contract: ModelContract, options: RunOptions) -> int:
+def check_inputs(
+    plan: RunPlan, contract: ModelContract, options: RunOptions, opened: dict[str, OpenedFile] | None = None
+) -> int:
     """Hold every file that is to be read against the contract, before the first row of any is.
+
+    Args:
+        plan: Says which files are to be read.
+        contract: What the model needs.
+        options: What is carried to the output.
+        opened: Takes some of the files where they had to be opened, by location.
 
     Returns:
         The rows to read.
@@ -201,7 +209,7 @@ def check_inputs(plan: RunPlan, contract: ModelContract, options: RunOptions) ->
             check_schema(part.file, part.schema, contract.schema, options.keep, trained=True, num_rows=part.num_rows)
             output_schema(part.schema, part.file, contract, options)
     if plan.to_make:
-        refuse_ids_in_several_files([part.file for part in plan.parts], contract.schema)
+        refuse_ids_in_several_files([part.file for part in plan.parts], contract.schema, opened=opened)
     return sum(part.num_rows for part in plan.to_make)
 
 

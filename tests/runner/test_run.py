@@ -11,8 +11,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from counting import CountingFilesystem
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow import fs
 
 from data.batching import pad
 from data.detect import detect_schema
@@ -20,7 +22,16 @@ from data.listing import resolve_inputs
 from data.reader import read_blocks
 from runner.encoder import Encoder
 from runner.output import OutputDirectory
-from seqembed_testing import Tiny, done, embeddings, seqembed, sequences, write_sequences
+from seqembed_testing import (
+    Tiny,
+    done,
+    embeddings,
+    events_bundle,
+    seqembed,
+    sequences,
+    write_events,
+    write_sequences,
+)
 
 
 def one_by_one(tiny: Tiny, path: Path) -> dict[str, np.ndarray | None]:
@@ -129,6 +140,29 @@ def test_parts_of_other_options_are_not_mixed(tiny: Tiny, tmp_path: Path) -> Non
     assert (tmp_path / "out" / "in.parquet").read_bytes() == before
     done(*command, "--keep", "label", "--overwrite")
     assert "label" in pq.read_schema(tmp_path / "out" / "in.parquet").names
+
+
+@pytest.mark.parametrize("layout", ["nested", "events"])
+def test_an_input_is_opened_once_to_plan_and_once_to_read(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
+) -> None:
+    bundle = tiny.bundle if layout == "nested" else events_bundle(tiny.bundle, tmp_path / "events.onnx")
+    for place in "ab":
+        path = tmp_path / "in" / f"{place}.parquet"
+        if layout == "nested":
+            write_sequences(path, sequences(20, seed=1))
+        else:
+            write_events(path, 20, seed=1, prefix=place)
+    handler = CountingFilesystem()
+    monkeypatch.setattr("data.listing.filesystem_and_path", lambda given: (fs.PyFileSystem(handler), given))
+    words = ("run", tmp_path / "in", "--model", bundle, "--out", tmp_path / "out")
+    done(*words)
+    inputs = [f"{tmp_path}/in/{place}.parquet" for place in "ab"]
+    # Events of several files are looked through for ids that two of them share: that handle is then read through.
+    assert sorted(handler.opened) == sorted(inputs * 2)
+    handler.opened.clear()
+    assert "2 up to date" in done(*words).output
+    assert sorted(handler.opened) == inputs
 
 
 def test_dry_run_says_what_it_would_do_and_writes_nothing(tiny: Tiny, tmp_path: Path) -> None:

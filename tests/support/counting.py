@@ -61,7 +61,11 @@ class CountingFilesystem(fs.FileSystemHandler):
         return pa.PythonFile(_CountedFile(self._local.open_input_file(path), self.reads), "r")
 
     open_input_stream: Callable[..., pa.PythonFile] = open_input_file
-    get_file_info_selector = create_dir = delete_dir = delete_dir_contents = delete_root_dir_contents = _unused
+
+    def get_file_info_selector(self, selector: fs.FileSelector) -> list[fs.FileInfo]:
+        return self._local.get_file_info(selector)
+
+    create_dir = delete_dir = delete_dir_contents = delete_root_dir_contents = _unused
     delete_file = move = copy_file = open_output_stream = open_append_stream = _unused
 
 
