@@ -62,7 +62,7 @@ class TrainSummary:
         if f"{prefix}contrast_loss" in best or f"{prefix}contrast_accuracy" in best:
             told = [f"{best[f'{prefix}loss']:.4f}"]
             right = best[f"{prefix}contrast_accuracy"]
-            told.append(f"views matched {right:.1%} (chance {self.history['contrast_chance']:.1%})")
+            told.append(f"views told from others {right:.1%} (chance {self.history['contrast_chance']:.1%})")
         for head in ("reconstruction", "prediction"):
             if f"{prefix}{head}_loss" in best:
                 scored, mean = best[f"{prefix}{head}_loss"], baseline[f"{head}_loss"]
