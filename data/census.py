@@ -81,7 +81,7 @@ class IdCensus:
         """Add ids, uint64 (n), that stand in one place, which `end_place` closes; there none counts twice."""
         self._wait(hashes)
         while self._num_waiting > self._capacity:
-            held = np.unique(np.concatenate(self._waiting))
+            held, _ = _distinct(np.concatenate(self._waiting))
             if len(held) > self._capacity:
                 self._halve()
                 held = self._sampled(held)
@@ -104,11 +104,11 @@ class IdCensus:
         self._num_waiting += len(kept)
 
     def _sort_in(self, place: int, *, rows_are_places: bool) -> None:
-        new, counts = np.unique(np.concatenate([_NO_HASHES, *self._waiting]), return_counts=True)
+        new, is_repeated = _distinct(np.concatenate([_NO_HASHES, *self._waiting]))
         self._waiting, self._num_waiting = [], 0
         known = self.first_place(new) >= 0
-        again = known | (counts > 1) if rows_are_places else known
-        self._shared = np.union1d(self._shared, new[again])
+        again = known | is_repeated if rows_are_places else known
+        self._shared, _ = _distinct(np.concatenate([self._shared, new[again]]))
         new = new[~known]
         at = np.searchsorted(self._hashes, new)
         self._hashes = np.insert(self._hashes, at, new)
@@ -128,6 +128,17 @@ class IdCensus:
     def _is_sampled(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
         sampled: NDArray[np.bool_] = hashes >> np.uint64(64 - self._halvings) == 0
         return sampled
+
+
+def _distinct(hashes: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+    """Return the different ones of hashes, uint64 (n), sorted, and which of them stand there more than once, bool (n).
+
+    `numpy.unique` imports numpy.ma, a twentieth of a small job.
+    """
+    ordered = np.sort(hashes)
+    first = np.concatenate([np.ones(min(1, len(ordered)), dtype=bool), ordered[1:] != ordered[:-1]])
+    last = np.concatenate([first[1:], np.ones(min(1, len(ordered)), dtype=bool)])
+    return ordered[first], ~last[first]
 
 
 def refuse_ids_in_several_files(
