@@ -1,10 +1,15 @@
-"""What a run says of itself: its own memory, whoever started it."""
+"""What a run says of itself: rows on the way, and its own memory, whoever started it."""
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+import runner.job
+from seqembed_testing import Tiny, done, events_bundle, sequences, with_contract, write_events, write_sequences
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,3 +26,44 @@ sys.stdout.write(subprocess.run([sys.executable, "-c", job], capture_output=True
 def test_the_peak_memory_of_a_job_is_not_that_of_the_process_that_started_it() -> None:
     told = subprocess.run([sys.executable, "-c", SCHEDULER], cwd=ROOT, capture_output=True, text=True, check=True)
     assert 10 << 20 < int(told.stdout) < 512 << 20
+
+
+class Meter:
+    """A view of progress that counts."""
+
+    total = rows = 0
+
+    def advance(self, rows: int, steps: int, padded_steps: int) -> None:
+        self.rows += rows
+
+
+@pytest.fixture
+def meter(monkeypatch: pytest.MonkeyPatch) -> Meter:
+    meter = Meter()
+
+    @contextmanager
+    def show(style: str, total_rows: int, file: object) -> Iterator[Meter]:
+        meter.total = total_rows
+        yield meter
+
+    monkeypatch.setattr(runner.job, "show_progress", show)
+    return meter
+
+
+@pytest.mark.parametrize("limit", [None, 7, 1000])
+@pytest.mark.parametrize("layout", ["nested", "events"])
+def test_progress_ends_at_its_total(tiny: Tiny, tmp_path: Path, meter: Meter, layout: str, limit: int | None) -> None:
+    """Truncated steps and bad rows are counted; under a limit sequences are, which alone are known beforehand."""
+    short = {"length_policy": {"max_length": 3, "truncate": "tail"}}
+    bundle = with_contract(tiny.bundle, tmp_path / "short.onnx", **short)
+    if layout == "nested":
+        data = write_sequences(tmp_path / "in.parquet", sequences(40, seed=1))
+    else:
+        bundle = events_bundle(bundle, tmp_path / "events.onnx")
+        data = write_events(tmp_path / "in.parquet", 40, seed=1)
+    limited = [] if limit is None else ["--limit", limit]
+    done("run", data, "--model", bundle, "--out", tmp_path / "out", *limited)
+    if layout == "events" and limit == 1000:
+        assert meter.rows == 40  # fewer sequences than the limit, which nobody knew before
+    else:
+        assert meter.rows == meter.total > 0

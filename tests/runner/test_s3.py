@@ -166,6 +166,35 @@ def test_the_model_may_lie_in_a_bucket(store: Store, tiny: Tiny, tmp_path: Path)
     assert (result.exit_code, "no such file" in result.output) == (4, True), result.output
 
 
+def test_an_object_with_the_key_of_a_prefix_does_not_hide_what_is_below(store: Store, tiny: Tiny) -> None:
+    for day in (1, 2):
+        store.put(f"in/day={day}/p.parquet", seed=day)
+    options = ("--model", tiny.bundle, "--out")
+    for content in (b"", b"a marker"):
+        with store.filesystem.open_output_stream(f"{store.bucket}/in") as stream:
+            stream.write(content)
+        done("run", store / "in", *options, store / "out")
+        assert sorted(store.parts("out")) == ["day=1/p.parquet", "day=2/p.parquet"]
+    store.put("in", seed=3)
+    refused = seqembed("run", store / "in", *options, store / "other")
+    assert (refused.exit_code, "a Parquet object and a directory of that name" in refused.output) == (3, True)
+    done("run", f"{store / 'in'}/", *options, store / "other")
+    assert sorted(store.parts("other")) == ["day=1/p.parquet", "day=2/p.parquet"]
+
+
+@pytest.mark.parametrize("mark", ["_delta_log/0.json", "metadata/v1.metadata.json", ".hoodie/hoodie.properties"])
+def test_a_table_of_another_kind_is_refused_in_a_bucket(store: Store, tiny: Tiny, mark: str) -> None:
+    store.put("lake/t/day=1/p.parquet", seed=1)
+    store.put("lake/plain/p.parquet", seed=2)
+    with store.filesystem.open_output_stream(f"{store.bucket}/lake/t/{mark}") as stream:
+        stream.write(b"{}")
+    options = ("--model", tiny.bundle, "--out", store / "out")
+    for given in ("lake", "lake/t", "lake/t/day=1", "lake/t/day=1/p.parquet", "lake/*/day=*/*.parquet"):
+        refused = seqembed("run", store / given, *options)
+        assert (refused.exit_code, f"{store.bucket}/lake/t is a" in refused.output) == (3, True), refused.output
+    done("run", store / "lake/plain", *options)
+
+
 def test_the_ledger_holds_in_a_bucket(store: Store, tiny: Tiny) -> None:
     for name in "abc":
         store.put(f"in/{name}.parquet", seed=ord(name))
