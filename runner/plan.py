@@ -178,7 +178,7 @@ def plan_run(states: InputStates, output: OutputDirectory, model_sha256: str, op
     gone = set(footers) - set(names)
     orphans = tuple(sorted(n for n in gone if any(scope.covers(footers[n].input) for scope in scopes)))
     plan = RunPlan(tuple(parts), orphans, tuple(skipped), tuple(states.found.notes()), (), _in_the_way(orphans, names))
-    refuse_mixture(plan, names, footers, (model_sha256, options_hash), output, options)
+    refuse_mixture(parts, orphans, names, footers, (model_sha256, options_hash), output, options)
     return plan.cut(_num_within_limit(parts, options.limit))
 
 

@@ -2,16 +2,12 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from data.errors import InputError, OutputError, UsageError
 from data.inputs import InputFile
 from runner.options import RunOptions
 from runner.output import OutputDirectory
-from runner.parts import PartFooter, part_name
-
-if TYPE_CHECKING:
-    from runner.plan import RunPlan
+from runner.parts import Part, PartFooter, part_name
 
 
 def part_names(files: Sequence[InputFile]) -> list[str]:
@@ -74,7 +70,8 @@ def refuse_other_files(names: Sequence[str], others: frozenset[str], output: Out
 
 
 def refuse_mixture(
-    plan: "RunPlan",
+    parts: Sequence[Part],
+    orphans: Sequence[str],
     names: Sequence[str],
     footers: Mapping[str, PartFooter],
     maker: tuple[str, str],
@@ -84,7 +81,8 @@ def refuse_mixture(
     """Refuse to put parts beside those of another maker, or over those of another input.
 
     Args:
-        plan: What the run would do, whatever its limit.
+        parts: What the run would make or skip, whatever its limit.
+        orphans: Finished parts whose input is gone.
         names: Of all parts that the inputs make.
         footers: Of the finished parts, by name.
         maker: Model sha256 and options hash of this run.
@@ -94,7 +92,7 @@ def refuse_mixture(
     Raises:
         OutputError: The options allow neither.
     """
-    planned = {part.name: part for part in plan.parts}
+    planned = {part.name: part for part in parts}
     for name, footer in footers.items():
         if (footer.key.model_sha256, footer.key.options_hash) == maker:
             part = planned.get(name)
@@ -105,7 +103,7 @@ def refuse_mixture(
         may_stay = name not in names or (options.limit is not None and name != names[0])
         if name in names and not options.overwrite:
             remedy = "--overwrite to replace the old parts once the new ones are complete"
-        elif name not in names and name not in plan.orphans:
+        elif name not in names and name not in orphans:
             remedy = "embed all inputs again in one run, with --overwrite"
         elif may_stay and not options.prune:
             remedy = "--prune to remove the parts whose input is gone, or lies beyond --limit"
