@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from seqembed_testing import done, seqembed, sequences, write_sequences
+from seqembed_testing import done, seqembed, sequences, write_events, write_sequences
 
 ROOT = Path(__file__).parents[2]
 QUICK = ["--epochs", 0, "--units", 2, "--forward-only", "--objective", "reconstruct", "--progress", "plain"]
@@ -52,6 +52,19 @@ def test_it_prints_every_column_and_hints(events: Path, tmp_path: Path) -> None:
         assert text in said, shown
     assert max(map(len, shown.splitlines())) <= 100
     assert "about" not in shown, "no time is promised that was not measured"
+
+
+def test_daily_files_of_one_customer_are_refused_and_shared_ids_of_rows_counted(tmp_path: Path) -> None:
+    for day in (1, 2, 3):
+        write_events(tmp_path / "days" / f"day={day}" / "e.parquet", 20, seed=day)
+    refused = seqembed("train", tmp_path / "days", "--out", tmp_path / "run", *QUICK)
+    assert refused.exit_code == 3, refused.output
+    assert "20 of 20 ids (100.0%) have events in more than one of 3 files" in refused.output
+    assert not (tmp_path / "run").exists()
+    columns = sequences(40, seed=0, shortest=2)
+    columns["id"] = ["twice", *columns["id"][1:-1], "twice"]
+    shown = done("train", write_sequences(tmp_path / "in.parquet", columns), "--out", tmp_path / "run", *QUICK).stderr
+    assert "1 of 39 ids (2.6%) stand in more than one row; each row is a sequence of its own" in shown
 
 
 def test_lists_of_tags_beside_numbers_lead_to_features(tmp_path: Path) -> None:

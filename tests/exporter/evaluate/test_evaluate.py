@@ -126,11 +126,14 @@ def test_large_splits_are_thinned_and_it_is_said(evaluate: Callable) -> None:
 
 def test_events_and_several_inputs(evaluate: Callable, tiny: Tiny, tmp_path: Path) -> None:
     bundle = events_bundle(tiny.bundle, tmp_path / "events.onnx")
-    train, more, test = (write_events(tmp_path / f"{n}" / "e.parquet", 40, seed=n) for n in (1, 2, 3))
+    train, more, test = (write_events(tmp_path / f"{n}" / "e.parquet", 40, seed=n, prefix=f"{n}-") for n in (1, 2, 3))
     found = figures(evaluate(train, tmp_path / "3", "--train", more, model=bundle))
     assert found["train"]["used"] == 80
     assert found["test"]["used"] == 40
-    assert test.exists()
+    write_events(test, 40, seed=2, prefix="2-")
+    refused = seqembed(*evaluate(train, more, "--test", test, model=bundle))
+    assert refused.exit_code == 3, refused.output
+    assert "40 of 40 ids (100.0%) have events in more than one of 2 files" in refused.output
 
 
 def test_a_hive_key_can_be_the_label_and_bad_rows_are_counted(evaluate: Callable, tmp_path: Path) -> None:
