@@ -8,7 +8,7 @@ each id that is kept was looked for in every place, and as the hash has nothing 
 fair sample of all. While no more ids come than the capacity, none is left out and all counts are exact.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from data.errors import InputError
+from data.arrow import is_string, plain_type
+from data.errors import BadFileError, InputError
 from data.hashing import hash_ids
 from data.ids import id_text, is_null_id, same_as_previous
 from data.inputs import InputFile, OpenedFile
@@ -87,6 +88,10 @@ class IdCensus:
                 held = self._sampled(held)
             self._waiting, self._num_waiting = [held], len(held)
 
+    def forget_place(self) -> None:
+        """Drop what was added to the place that is open."""
+        self._waiting, self._num_waiting = [], 0
+
     def end_place(self, place: int) -> None:
         """Close a place that ids were added to."""
         self._sort_in(place, rows_are_places=False)
@@ -146,6 +151,7 @@ def refuse_ids_in_several_files(
     schema: SequenceSchema,
     capacity: int = FILES_CAPACITY,
     opened: dict[str, OpenedFile] | None = None,
+    skip_bad_files: bool = False,
 ) -> None:
     """Refuse events whose ids lie in several files; nested rows and single files pass without being read.
 
@@ -155,33 +161,73 @@ def refuse_ids_in_several_files(
         files: All files of the input, columns checked.
         schema: Which column is the id.
         capacity: Ids kept, see `IdCensus`.
+        skip_bad_files: Whether files that cannot be read are left out: they are met again when they are embedded.
         opened: Takes some of the files that were opened, by location, for whoever reads them next.
 
     Raises:
-        InputError: Names an id, two files that hold it, how many ids are concerned, and the remedy.
+        BadFileError: A file cannot be read.
+        InputError: Events of one id lie in several files: names an id, two files that hold it, how many ids are
+            concerned, and the remedy; or the ids of two files are of types that cannot be equal.
     """
     if schema.layout != "events" or len(files) < 2:
         return
     census = IdCensus(capacity)
     example: tuple[str | None, str, str] | None = None
+    kinds: dict[str, InputFile] = {}
     for place, file in enumerate(files):
-        parquet = file.open()
-        if opened is not None and len(opened) < _MAX_OPENED:
-            opened[file.location] = parquet
-        for ids in _ids_of_runs(file, parquet, schema):
-            hashes = hash_ids(ids)
-            first = census.first_place(hashes)
-            if example is None and (first >= 0).any():
-                row = int(np.argmax(first >= 0))
-                example = id_text(ids[row]), files[int(first[row])].name, file.name
-            census.add_to_place(hashes)
+        try:
+            parquet = file.open()
+            if opened is not None and len(opened) < _MAX_OPENED:
+                opened[file.location] = parquet
+            if parquet.metadata.num_rows:
+                kinds.setdefault(_kind(parquet.schema_arrow.field(schema.id).type), file)
+            for ids in _ids_of_runs(file, parquet, schema):
+                hashes = hash_ids(ids)
+                first = census.first_place(hashes)
+                if example is None and (first >= 0).any():
+                    row = int(np.argmax(first >= 0))
+                    example = id_text(ids[row]), files[int(first[row])].name, file.name
+                census.add_to_place(hashes)
+        except BadFileError:
+            if not skip_bad_files:
+                raise
+            census.forget_place()
         census.end_place(place)
+    _refuse_kinds(kinds, schema.id)
     if example is not None:
         text, first_name, second_name = example
         raise InputError(
             f"{second_name}: the events of {schema.id} = {text!r} lie in {first_name}, too. {census.result()} have "
             f"events in more than one of {len(files):,} files; each would get one vector per file. "
             f"Bring the events of an id together first, for example with DuckDB: {duckdb_line(files, schema)}"
+        )
+
+
+def _kind(kind: pa.DataType) -> str:
+    """Return in words which ids a column's could equal; ids of two kinds would never be found equal."""
+    kind = plain_type(kind)
+    while isinstance(kind, pa.BaseExtensionType):
+        kind = kind.storage_type
+    if pa.types.is_integer(kind):
+        return "whole numbers"
+    if is_string(kind):
+        return "text"
+    is_bytes = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+    return "bytes" if is_bytes else str(kind)
+
+
+def _refuse_kinds(kinds: Mapping[str, InputFile], column: str) -> None:
+    """Refuse files whose ids are of different kinds: one id may be 7 in one file and 7.0 in the other.
+
+    Raises:
+        InputError: There are two kinds.
+    """
+    known = [(kind, file) for kind, file in kinds.items() if kind != "null"]
+    if len(known) > 1:
+        (kind, file), (other, second) = known[:2]
+        raise InputError(
+            f"{second.name}: the id column '{column}' holds {other}, in {file.name} {kind}: one id could not be "
+            "recognised in both. Cast the column to one type in all files."
         )
 
 

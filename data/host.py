@@ -17,6 +17,7 @@ _SHORTAGES = {
 }
 # ONNX Runtime raises classes without a public base: its words alone tell.
 _OF_ONNX_RUNTIME = ("Failed to allocate memory", "bad allocation", "std::bad_alloc")
+_OF_THE_LOADER = ("failed to map segment", "annot allocate memory")
 _ALLOCATION = re.compile(r"size:?\s+(\d+)")
 # Nothing that is read asks for more at once (`data.pages`): a larger request comes from what a damaged file claims.
 _MAX_REQUEST_BYTES = 4 << 30
@@ -56,6 +57,8 @@ def _lacking(error: BaseException) -> str | None:
         return None if size is not None and int(size[1]) > _MAX_REQUEST_BYTES else "memory"
     if isinstance(error, OSError) and error.errno in _SHORTAGES:
         return _SHORTAGES[error.errno]
+    if isinstance(error, ImportError) and any(text in str(error) for text in _OF_THE_LOADER):
+        return "memory"
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
         return "threads (`ulimit -u`, or the memory for their stacks)"
     return None

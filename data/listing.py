@@ -44,7 +44,7 @@ _OTHER_FORMATS = {
 # Not just the magic number: pyarrow cannot repeat a read on S3 that is shorter than the text of the server's error.
 _HEAD_BYTES = 1024
 _READERS = 8
-_EVERYTHING = "*"
+_EVERYTHING = "**"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +53,18 @@ class Scope:
 
     Attributes:
         root: Location of its directory.
-        pattern: Glob below `root`, or ``*`` for everything at any depth.
+        patterns: Globs below `root`, one of which a file matches; ``**`` is everything at any depth.
     """
 
     root: str
-    pattern: str
+    patterns: tuple[str, ...]
 
     def covers(self, location: str) -> bool:
         """Whether a file at `location` (`InputFile.location`) would belong to the input."""
         root = self.root.rstrip("/")
-        if self.pattern == _EVERYTHING:
-            return location == root or location.startswith(root + "/")
-        return location.startswith(root + "/") and _matches(location[len(root) + 1 :], self.pattern)
+        if location == root:
+            return self.patterns == (_EVERYTHING,)
+        return location.startswith(root + "/") and _matches_any(location[len(root) + 1 :], self.patterns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +74,13 @@ class FoundInputs:
     Attributes:
         files: In the order of the inputs, sorted by name within each.
         passed_over: Name and reason of each file that is no Parquet.
+        passed_locations: Where those lie, as `InputFile.location`.
         scopes: One for each input.
     """
 
     files: tuple[InputFile, ...]
     passed_over: tuple[tuple[str, str], ...]
+    passed_locations: frozenset[str]
     scopes: tuple[Scope, ...]
 
     def notes(self) -> list[str]:
@@ -95,6 +97,7 @@ class FoundInputs:
 class _Found:
     files: list[InputFile] = field(default_factory=list)
     passed_over: list[tuple[str, str]] = field(default_factory=list)
+    passed_locations: set[str] = field(default_factory=set)
     scopes: list[Scope] = field(default_factory=list)
 
 
@@ -114,7 +117,8 @@ def find_inputs(inputs: Sequence[str]) -> FoundInputs:
     for given in inputs:
         _find(given, found)
     _refuse_twice(found.files)
-    return FoundInputs(tuple(found.files), tuple(found.passed_over), tuple(found.scopes))
+    passed = tuple(found.passed_over), frozenset(found.passed_locations)
+    return FoundInputs(tuple(found.files), *passed, tuple(found.scopes))
 
 
 def _refuse_twice(files: Sequence[InputFile]) -> None:
@@ -124,10 +128,10 @@ def _refuse_twice(files: Sequence[InputFile]) -> None:
         if other is file:
             continue
         if other.path == file.path:
-            raise InputError(f"{file.path}: named twice by the inputs, its rows would count twice. Name it once.")
+            raise InputError(f"{file.location}: named twice by the inputs, its rows would count twice. Name it once.")
         raise InputError(
-            f"{other.path} and {file.path}: one file under two names (a link); its rows would count twice. Remove the "
-            "link, or name the files one by one."
+            f"{other.location} and {file.location}: one file under two names (a link); its rows would count twice. "
+            "Remove the link, or name the files one by one."
         )
 
 
@@ -150,29 +154,40 @@ def _find(given: str, found: _Found) -> None:
     try:
         kind = _kind(filesystem, path, given)
         if kind == fs.FileType.File:
-            root, pattern = str(PurePosixPath(path).parent), PurePosixPath(path).name
-            refuse_table(table_above(filesystem, root), shown)
+            root = str(PurePosixPath(path).parent)
+            patterns: tuple[str, ...] = (_literal(PurePosixPath(path).name),)
+            refuse_table(filesystem, table_above(filesystem, root), shown)
             found.files.append(_file(filesystem, path, root))
         elif kind == fs.FileType.Directory:
-            root, pattern = path, _EVERYTHING
-            _list(filesystem, root, pattern, given, found)
+            root, patterns = path, (_EVERYTHING,)
+            _list(filesystem, root, patterns, given, found)
         elif kind == fs.FileType.NotFound and _WILDCARD.search(path):
             parts = PurePosixPath(path).parts
             fixed = next(index for index, part in enumerate(parts) if _WILDCARD.search(part))
-            root, pattern = str(PurePosixPath(*parts[:fixed])), "/".join(parts[fixed:])
-            _list(filesystem, root, pattern, given, found)
+            root, patterns = str(PurePosixPath(*parts[:fixed])), _patterns("/".join(parts[fixed:]), given)
+            _list(filesystem, root, patterns, given, found)
         else:
             what = "no such file or directory" if kind == fs.FileType.NotFound else "neither a file nor a directory"
             raise InputError(f"{shown}: {what}. Give a Parquet file, a directory or a glob.")
     except OSError as error:
         raise_host_fault(error)
         raise InputError(f"{shown}: cannot be listed ({first_line(error)})") from error
-    found.scopes.append(Scope(location_of(filesystem, root), _as_names(pattern, kind)))
+    found.scopes.append(Scope(location_of(filesystem, root), patterns))
 
 
-def _as_names(pattern: str, kind: fs.FileType) -> str:
-    """Return a pattern that matches the name of a single file and nothing else."""
-    return re.sub(r"([*?\[])", r"[\1]", pattern) if kind == fs.FileType.File else pattern
+def _literal(name: str) -> str:
+    """Return a pattern that matches a name and nothing else."""
+    return re.sub(r"([*?\[])", r"[\1]", name)
+
+
+def _patterns(pattern: str, given: str) -> tuple[str, ...]:
+    """Return the patterns that a glob stands for.
+
+    One that ends with a slash, or with a hive directory (``day=2026-*``), names directories, and so all files below.
+    """
+    if given.endswith("/"):
+        return (f"{pattern}/{_EVERYTHING}",)
+    return (pattern, f"{pattern}/{_EVERYTHING}") if "=" in pattern.split("/")[-1] else (pattern,)
 
 
 def _kind(filesystem: fs.FileSystem, path: str, given: str) -> fs.FileType:
@@ -203,27 +218,33 @@ def _escape_wildcards(given: str) -> str:
     return f"{scheme}://{hidden}{mark + query if is_query else ''}"
 
 
-def _list(filesystem: fs.FileSystem, root: str, pattern: str, given: str, found: _Found) -> None:
-    """Add the Parquet files below `root` that `pattern` matches."""
-    everything = pattern == _EVERYTHING
+def _list(filesystem: fs.FileSystem, root: str, patterns: tuple[str, ...], given: str, found: _Found) -> None:
+    """Add the Parquet files below `root` that one of `patterns` matches."""
+    recursive = any(_EVERYTHING in pattern.split("/") for pattern in patterns)
     shown = without_secrets(given)
-    listing = _listing(filesystem, root, ["**"] if everything else pattern.split("/"))
+    listing = _listing(filesystem, root, patterns[-1].split("/"))
     candidates = []
     for path in sorted(listing.files, key=lambda path: path.split("/")):
         relative = path[len(root.rstrip("/")) + 1 :]
-        if any(is_hidden(part) for part in relative.split("/")) or not (everything or _matches(relative, pattern)):
+        if any(is_hidden(part) for part in relative.split("/")) or not _matches_any(relative, patterns):
             continue
         if not is_utf8(path):
             raise InputError(f"{printable(path)}: the file's name is not UTF-8. Rename the file.")
-        refuse_table(listing.table_of(path), shown)
-        candidates.append(_file(filesystem, path, root, recursive=everything or "**" in pattern))
+        refuse_table(filesystem, listing.table_of(path), shown)
+        candidates.append(_file(filesystem, path, root, recursive))
     files = _sorted_out(candidates, found)
     for path, what in listing.special:
-        found.passed_over.append((path[len(root.rstrip("/")) + 1 :], what))
+        relative = path[len(root.rstrip("/")) + 1 :]
+        if _matches_any(relative, patterns):
+            found.passed_over.append((relative, what))
+            found.passed_locations.add(location_of(filesystem, path))
     if not files:
         looked = f"looked for names ending in {', '.join(PARQUET_SUFFIXES)} and for Parquet's first bytes below {root}"
-        raise InputError(f"{shown}: no Parquet file found there ({looked}).")
-    refuse_table(table_above(filesystem, root), shown)
+        hint = " A glob names files; end it with a slash to read all below the directories it matches."
+        raise InputError(
+            f"{shown}: no Parquet file found there ({looked}).{'' if patterns == (_EVERYTHING,) else hint}"
+        )
+    refuse_table(filesystem, table_above(filesystem, root), shown)
     found.files += sorted(files, key=lambda file: file.name)
 
 
@@ -242,6 +263,7 @@ def _sorted_out(candidates: Sequence[InputFile], found: _Found) -> list[InputFil
             files.append(file)
         else:
             found.passed_over.append((file.name, reason))
+            found.passed_locations.add(file.location)
     return files
 
 
@@ -270,6 +292,10 @@ def _listing(filesystem: fs.FileSystem, root: str, patterns: list[str]) -> Listi
     return listing
 
 
+def _matches_any(relative: str, patterns: Sequence[str]) -> bool:
+    return any(pattern == _EVERYTHING or _matches(relative, pattern) for pattern in patterns)
+
+
 def _matches(relative: str, pattern: str) -> bool:
     names, patterns = relative.split("/"), pattern.split("/")
     if "**" in patterns:
@@ -277,6 +303,8 @@ def _matches(relative: str, pattern: str) -> bool:
         head, tail = patterns[:place], patterns[place + 1 :]
         if not all(fnmatchcase(name, part) for name, part in zip(names, head, strict=False)):
             return False
+        if not tail:
+            return len(names) > len(head)
         return any(_matches("/".join(names[cut:]), "/".join(tail)) for cut in range(len(head), len(names)))
     return len(names) == len(patterns) and all(map(fnmatchcase, names, patterns))
 
@@ -285,10 +313,21 @@ def _file(filesystem: fs.FileSystem, path: str, root: str, recursive: bool = Fal
     name = "/".join([*_hive_end(root), path[len(root.rstrip("/")) + 1 :]])
     partitions: dict[str, str | None] = {}
     for part in name.split("/")[:-1]:
-        key, mark, value = part.partition("=")
-        if mark and key:
-            partitions[unquote(key)] = None if value == _HIVE_NULL else unquote(value)
+        key, mark, text = part.partition("=")
+        if not (mark and key):
+            continue
+        key, value = _unquoted(key), None if text == _HIVE_NULL else _unquoted(text)
+        if partitions.setdefault(key, value) != value:
+            raise InputError(f"{path}: the directories say {key}={partitions[key]} and {key}={value}. Rename one.")
     return InputFile(filesystem=filesystem, path=path, name=name, root=root, partitions=partitions, recursive=recursive)
+
+
+def _unquoted(text: str) -> str:
+    """Return text without percent escapes; as it is where those are not UTF-8."""
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        return text
 
 
 def _hive_end(root: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Kept columns that come from hive directories of the path (``day=3``) rather than from the file."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NoReturn
@@ -11,6 +12,8 @@ from data.errors import InputError
 from data.ids import id_text
 from data.inputs import InputFile
 from data.sequences import SequenceBlock
+
+_OPTIONAL_END = re.compile(r"(\.0+)?(Z|\+00:00)?$")
 
 
 def with_partitions(block: SequenceBlock, file: InputFile, keep: Sequence[str]) -> SequenceBlock:
@@ -45,9 +48,15 @@ def _refuse_contradiction(file: InputFile, name: str, column: pa.Array) -> None:
     try:
         agrees = pc.fill_null(pc.equal(column, pa.scalar(key).cast(column.type)), False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # the text is no value of the column's type
-        agrees = pa.array([id_text(value) == key for value in column], pa.bool_())
-    if (place := pc.index(agrees, False).as_py()) >= 0:
-        _refuse(file, name, column[place])
+        agrees = pa.array([False] * len(column), pa.bool_())
+    for place in pc.indices_nonzero(pc.invert(agrees)).to_pylist():
+        if _plain(id_text(column[place])) != _plain(key):
+            _refuse(file, name, column[place])
+
+
+def _plain(text: str | None) -> str | None:
+    """Return text without what the same value may be written with or without: a zero fraction, the zone UTC."""
+    return None if text is None else _OPTIONAL_END.sub("", text)
 
 
 def _refuse(file: InputFile, name: str, value: pa.Scalar) -> NoReturn:

@@ -19,6 +19,7 @@ from pathlib import PurePosixPath
 from pyarrow import fs
 
 from data.errors import InputError
+from data.inputs import location_of
 
 DELTA, ICEBERG, HUDI = "Delta", "Iceberg", "Hudi"
 _MARKS = {"_delta_log": DELTA, ".hoodie": HUDI, ".hoodie_partition_metadata": HUDI}
@@ -97,17 +98,23 @@ class Listing:
         self.tables[root] = Table(kind, root, mark)
 
 
-def refuse_table(table: Table | None, shown: str) -> None:
+def refuse_table(filesystem: fs.FileSystem, table: Table | None, shown: str) -> None:
     """Refuse to read a table of another kind as plain files.
+
+    Args:
+        filesystem: Where it lies.
+        table: What was found, None where nothing was.
+        shown: The input as the user gave it, without credentials.
 
     Raises:
         InputError: There is one.
     """
     if table is not None:
+        root = location_of(filesystem, table.root)
         raise InputError(
-            f"{shown}: {table.root} is {'an' if table.kind == ICEBERG else 'a'} {table.kind} table (it holds "
+            f"{shown}: {root} is {'an' if table.kind == ICEBERG else 'a'} {table.kind} table (it holds "
             f"{table.mark}). Its directory also holds files of deleted and outdated rows, so it is not read as plain "
-            f"Parquet; {_REMEDIES[table.kind].replace('TABLE', table.root)}."
+            f"Parquet; {_REMEDIES[table.kind].replace('TABLE', root)}."
         )
 
 

@@ -49,7 +49,7 @@ def plan_job(job: Job) -> tuple[RunPlan, int]:
     """
     content = read_bundle(job.model)
     plan = plan_run(InputStates.find(job.inputs), OutputDirectory(job.out), bundle_sha256(content), job.options)
-    if not plan.to_make:
+    if not plan.to_make and not plan.joins_events:
         return plan, 0
     return plan, check_inputs(plan, Encoder.from_bytes(content, source=job.model).contract, job.options)
 
@@ -74,7 +74,7 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
         return _report(plan, {}, (), start, None)
     opened: dict[str, OpenedFile] = {}
     encoder, checked = None, {part.name for part in plan.to_make}
-    if plan.to_make:
+    if plan.to_make or plan.joins_events:
         encoder = Encoder.from_bytes(content, source=job.model)
         check_inputs(plan, encoder.contract, job.options, opened)
     golden = encoder.replay_golden() if encoder is not None else None
@@ -118,14 +118,15 @@ def _fits(success: Mapping[str, Any], plan: RunPlan, inputs: list[str]) -> bool:
     """Whether a success marker may stay as it is.
 
     That of the same inputs names the parts, those left over and the unreadable files that there are now, and its totals
-    are those of the parts. That of other inputs is theirs; its totals add up.
+    are those of the parts. That of other inputs is theirs, if its totals add up; but events of several files are first
+    looked through together, once.
     """
     try:
         totals = PartCounts.from_json({name: success[name] for name in COUNTED if name in success})
         parts, skipped = ([entry["name"] for entry in success[key]] for key in ("parts", "skipped_files"))
         left = success["orphans"], success["beyond_limit"]
         if success["inputs"] != inputs:
-            return True
+            return not plan.joins_events
     except (KeyError, TypeError, ValueError, AttributeError):
         return False
     if (parts, skipped) != ([part.name for part in plan.parts], [name for name, _ in plan.skipped_files]):

@@ -12,6 +12,7 @@ from data.host import raise_host_fault
 from data.inputs import is_local
 from data.listing import is_utf8
 from data.tables import is_hidden
+from runner.badrows import QUARANTINE
 from runner.parts import FOOTER_KEY, Ledger, PartFooter
 from runner.threads import in_threads
 
@@ -36,12 +37,20 @@ def read_ledger(
         OSError: The directory, or a file in it, may not be read.
     """
     wanted = set(names)
-    there = [
+    looked_at = [
         name for name in _names_below(filesystem, root) if name in wanted or not any(map(is_hidden, name.split("/")))
     ]
-    states = dict(zip(there, in_threads(lambda name: look_at_part(filesystem, f"{root}/{name}"), there), strict=True))
+    states = dict(
+        zip(looked_at, in_threads(lambda name: look_at_part(filesystem, f"{root}/{name}"), looked_at), strict=True)
+    )
     parts = {name: state for name, state in states.items() if isinstance(state, PartFooter)}
     outdated = {name for name, state in states.items() if state == "outdated"}
+    # Of the parts that would be made alone: what was left of others may still be removed, with or without those rows.
+    quarantined = [name for name, footer in parts.items() if footer.counts.rows_quarantined and name in wanted]
+    there = in_threads(lambda name: _has_quarantine(filesystem, root, name, parts[name]), quarantined)
+    lost = {name for name, is_there in zip(quarantined, there, strict=True) if not is_there}
+    parts = {name: footer for name, footer in parts.items() if name not in lost}
+    outdated |= lost
     unreadable = {name for name, state in states.items() if state == "unreadable"}
     if unreadable:
         outdated |= unreadable & set(listed())
@@ -59,6 +68,8 @@ def look_at_part(filesystem: fs.FileSystem, path: str) -> PartState:
         OSError: The file may not be read.
         HostError: The host lacks memory or descriptors.
     """
+    if is_local(filesystem) and os.path.lexists(path) and not os.path.isfile(path):
+        return "other"  # a pipe, a socket, or a link that leads nowhere
     try:
         metadata = pq.read_metadata(path, filesystem=filesystem)
         text = (metadata.metadata or {}).get(FOOTER_KEY)
@@ -80,6 +91,16 @@ def look_at_part(filesystem: fs.FileSystem, path: str) -> PartState:
         return "other" if "encrypted" in str(error) else "unreadable"
 
 
+def _has_quarantine(filesystem: fs.FileSystem, root: str, name: str, footer: PartFooter) -> bool:
+    """Whether the rows that a part's footer counts as quarantined are there: else they would be nowhere."""
+    try:
+        metadata = pq.read_metadata(f"{root}/{QUARANTINE}/{name}", filesystem=filesystem)
+        found = PartFooter.from_json((metadata.metadata or {}).get(FOOTER_KEY, b""))
+    except (FileNotFoundError, pa.ArrowInvalid, ValueError):
+        return False
+    return (found.key, metadata.num_rows) == (footer.key, footer.counts.rows_quarantined)
+
+
 def _begins_as_parquet(filesystem: fs.FileSystem, path: str) -> bool:
     """Whether an unreadable file may be a part that was damaged: it is empty, or begins as Parquet does."""
     with filesystem.open_input_file(path) as source:
@@ -96,7 +117,7 @@ def _names_below(filesystem: fs.FileSystem, root: str) -> list[str]:
         below = os.path.relpath(directory, root)
         names += [name if below == "." else f"{below}/{name}" for name in files]
     # A name that is not UTF-8 is none of ours, and pyarrow cannot open it.
-    return sorted(name for name in names if is_utf8(name) and os.path.isfile(f"{root}/{name}"))
+    return sorted(name for name in names if is_utf8(name))
 
 
 def files_below(filesystem: fs.FileSystem, root: str) -> list[fs.FileInfo]:

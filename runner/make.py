@@ -110,7 +110,15 @@ class PartMaker:
             counts.check(part.name)
             self._refuse_changed(part, opened.source)
             made_with = options.result_values()
-            footer = PartFooter(part.key, counts, part.file.location, part.content, made_with, tuple(schema.names))
+            footer = PartFooter(
+                part.key,
+                counts,
+                part.file.location,
+                part.content,
+                made_with,
+                tuple(schema.names),
+                contract.schema.layout,
+            )
             writer.finish(footer)
             # Before the part in either case: killed in between, the part's old footer has it made again.
             if quarantine is not None:

@@ -15,6 +15,7 @@ half a part would be seen. S3 copies no object of more than 5 GiB at once, so no
 import json
 import os
 import posixpath
+import re
 import time
 import uuid
 from collections.abc import Collection, Iterator
@@ -42,6 +43,7 @@ from runner.writer import PartWriter
 SUCCESS = "_SUCCESS"
 RECORD = "_RUN"
 _TEMPORARY = "_temporary"
+_RUN_ID = re.compile(r"[0-9a-f]{12}")
 _OBJECT_STORES = ("s3", "gcs", "abfs")
 _MAX_S3_COPY_BYTES = 5 << 30
 _DEAD_AFTER_SECONDS = 7 * 86_400
@@ -187,9 +189,9 @@ class OutputDirectory:
 
     def _refuse_other(self, name: str) -> None:
         """Refuse to replace or remove a file that came since the ledger was read, and is none of ours."""
-        kind = self._type(name)
-        is_other = kind == fs.FileType.File and look_at_part(self.filesystem, self._at(name)) == "other"
-        if is_other or kind == fs.FileType.Unknown:
+        is_there = os.path.lexists(self._at(name)) if self.is_local else self._exists(name)
+        is_other = is_there and look_at_part(self.filesystem, self._at(name)) == "other"
+        if is_other and self._type(name) != fs.FileType.Directory:
             raise OutputError(
                 f"{self.given}: {name} is a file that seqembed did not write, and stands where a part belongs. "
                 "Move it away, or give another --out."
@@ -245,13 +247,19 @@ class OutputDirectory:
         self._sync_directory("")
 
     def _clean(self) -> None:
-        """Remove temporary files: on a local directory all, for who holds the lock has no rival; else see below."""
+        """Remove temporary files of runs: on a local directory of all, for who holds the lock has no rival.
+
+        What others keep there, such as a Spark job that writes beside, stays.
+        """
         with self._translated("clean"):
             self._refuse_link(_TEMPORARY)
             if not self.is_local:
                 self._clean_own()
             elif self._type(_TEMPORARY) == fs.FileType.Directory:
-                self.filesystem.delete_dir(self._at(_TEMPORARY))
+                place = self._at(_TEMPORARY)
+                for name in filter(_RUN_ID.fullmatch, os.listdir(place)):
+                    self.filesystem.delete_dir(posixpath.join(place, name))
+                self._remove_empty(_TEMPORARY)
 
     def _clean_own(self) -> None:
         """Remove this run's temporary files, and those of runs so old that they must be dead."""
@@ -274,7 +282,9 @@ class OutputDirectory:
         Raises:
             OutputError: Another run writes here, or the directory cannot be written.
         """
-        if self.is_local and any(self._type(name) != fs.FileType.NotFound for name in (_TEMPORARY, LOCK)):
+        place = self._at(_TEMPORARY)
+        left = self.is_local and os.path.isdir(place) and any(map(_RUN_ID.fullmatch, os.listdir(place)))
+        if left or (self.is_local and self._type(LOCK) != fs.FileType.NotFound):
             with self.lock():
                 pass  # leaving the lock cleans
 

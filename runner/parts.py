@@ -112,6 +112,7 @@ class PartFooter:
         input_content: Fingerprint of what the file held, wherever it lay.
         options: The options that change the result, by name, for messages.
         columns: Its columns, in order.
+        layout: Of the input, as the model reads it.
     """
 
     key: PartKey
@@ -120,6 +121,7 @@ class PartFooter:
     input_content: str
     options: Mapping[str, Any]
     columns: tuple[str, ...]
+    layout: str
 
     def to_json(self) -> str:
         """Return the footer's text."""
@@ -130,6 +132,7 @@ class PartFooter:
                 "input_content": self.input_content,
                 "options": dict(self.options),
                 "columns": list(self.columns),
+                "layout": self.layout,
                 "counts": self.counts.to_json(),
             }
         )
@@ -146,7 +149,9 @@ class PartFooter:
             key = PartKey(*(_text(value[name]) for name in PartKey.__slots__))
             counts = PartCounts.from_json(value["counts"])
             place = _text(value["input"]), _text(value["input_content"])
-            return cls(key, counts, *place, dict(value["options"]), tuple(map(_text, value["columns"])))
+            return cls(
+                key, counts, *place, dict(value["options"]), tuple(map(_text, value["columns"])), _text(value["layout"])
+            )
         except (KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             raise ValueError(f"not a part's footer ({type(error).__name__}: {error})") from error
 
@@ -197,6 +202,7 @@ class Part:
         done: Counts of a part that is skipped.
         schema: Columns of the input; None for a part that is skipped.
         num_rows: Rows of the input; 0 for a part that is skipped.
+        layout: How the part that is there reads its input; None where there is none.
     """
 
     file: InputFile
@@ -208,6 +214,7 @@ class Part:
     done: PartCounts | None = None
     schema: pa.Schema | None = None
     num_rows: int = 0
+    layout: str | None = None
 
 
 def part_name(file: InputFile) -> str:

@@ -53,6 +53,11 @@ class RunPlan:
         """Parts that are not finished yet."""
         return tuple(part for part in self.parts if part.action != "skip")
 
+    @property
+    def joins_events(self) -> bool:
+        """Whether several finished parts hold events: runs that made them apart did not look for ids they share."""
+        return len(self.parts) > 1 and all(part.layout == "events" for part in self.parts)
+
     def cut(self, num_parts: int) -> "RunPlan":
         """Return the plan with its first parts only; what is there of the others lies beyond the limit."""
         there = tuple(part.name for part in self.parts[num_parts:] if part.action != "make")
@@ -173,9 +178,11 @@ def plan_run(states: InputStates, output: OutputDirectory, model_sha256: str, op
         footer = footers.get(name)
         action = _action(key, footer, name in ledger.outdated)
         done = footer.counts if footer is not None and action == "skip" else None
-        parts.append(Part(file, name, key, found, look.state.content, action, done, look.schema, look.num_rows))
+        layout = None if footer is None else footer.layout
+        parts.append(Part(file, name, key, found, look.state.content, action, done, look.schema, look.num_rows, layout))
     scopes = states.found.scopes
-    gone = set(footers) - set(names)
+    passed = states.found.passed_locations
+    gone = {name for name in set(footers) - set(names) if footers[name].input not in passed}
     orphans = tuple(sorted(n for n in gone if any(scope.covers(footers[n].input) for scope in scopes)))
     plan = RunPlan(tuple(parts), orphans, tuple(skipped), tuple(states.found.notes()), (), _in_the_way(orphans, names))
     refuse_mixture(parts, orphans, names, footers, (model_sha256, options_hash), output, options)
@@ -208,8 +215,9 @@ def check_inputs(
         if part.schema is not None:
             check_schema(part.file, part.schema, contract.schema, options.keep, trained=True, num_rows=part.num_rows)
             output_schema(part.schema, part.file, contract, options)
-    if plan.to_make:
-        refuse_ids_in_several_files([part.file for part in plan.parts], contract.schema, opened=opened)
+    skip = options.on_bad_file == "skip"
+    files = [part.file for part in plan.parts]
+    refuse_ids_in_several_files(files, contract.schema, opened=opened, skip_bad_files=skip)
     return sum(part.num_rows for part in plan.to_make)
 
 

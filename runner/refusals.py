@@ -104,7 +104,7 @@ def refuse_mixture(
         if name in names and not options.overwrite:
             remedy = "--overwrite to replace the old parts once the new ones are complete"
         elif name not in names and name not in orphans:
-            remedy = "embed all inputs again in one run, with --overwrite"
+            remedy = "run each input into it again; or embed all inputs in one run, with --overwrite"
         elif may_stay and not options.prune:
             remedy = "--prune to remove the parts whose input is gone, or lies beyond --limit"
         else:

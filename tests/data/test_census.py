@@ -113,3 +113,19 @@ def test_ids_are_compared_by_what_they_hold_whatever_their_type(tmp_path: Path) 
     pq.write_table(pa.table({"id": pa.array([7], pa.int64()), "x": [1.0]}), tmp_path / "b.parquet")
     with pytest.raises(InputError, match="id = '7'"):
         refuse_ids_in_several_files(find_inputs([str(tmp_path)]).files, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (pa.array([7]), pa.array([7.0])),
+        (pa.array([7]), pa.array(["7"])),
+        (pa.array([7], pa.timestamp("ms")), pa.array([7000], pa.timestamp("us"))),
+    ],
+)
+def test_ids_of_kinds_that_could_not_be_found_equal_are_refused(tmp_path: Path, one: pa.Array, other: pa.Array) -> None:
+    pq.write_table(pa.table({"id": one, "x": [1.0]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"id": other, "x": [1.0]}), tmp_path / "b.parquet")
+    pq.write_table(pa.table({"id": pa.nulls(0), "x": pa.array([], pa.float64())}), tmp_path / "empty.parquet")
+    with pytest.raises(InputError, match="b.parquet: the id column 'id' holds .*, in a.parquet"):
+        refuse_ids_in_several_files(find_inputs([str(tmp_path)]).files, SCHEMA)

@@ -67,6 +67,27 @@ def test_a_glob_and_a_single_file_follow_the_same_rule(tmp_path: Path) -> None:
         find_inputs([str(tmp_path / "day=1" / "*.txt")])
 
 
+def test_a_star_is_one_level_and_hive_patterns_and_slashes_name_directories(tmp_path: Path) -> None:
+    for name in ("a.parquet", "old/b.parquet", "day=1/c.parquet", "day=2/deep/d.parquet", "x=1.parquet"):
+        parquet(tmp_path / name)
+    assert names(tmp_path / "*") == ["a.parquet", "x=1.parquet"]
+    assert names(tmp_path / "**") == names(tmp_path)
+    assert names(tmp_path / "*.parquet") == ["a.parquet", "x=1.parquet"]
+    assert names(tmp_path / "x=*.parquet") == ["x=1.parquet"]
+    assert names(tmp_path / "day=*") == ["day=1/c.parquet", "day=2/deep/d.parquet"]
+    assert names(tmp_path / "day=[2-9]") == ["day=2/deep/d.parquet"]
+    assert names(f"{tmp_path}/ol*/") == ["old/b.parquet"]
+    assert names(f"{tmp_path}/day=?/") == ["day=1/c.parquet", "day=2/deep/d.parquet"]
+    with pytest.raises(InputError, match="end it with a slash"):
+        find_inputs([str(tmp_path / "ol*")])
+
+
+def test_a_key_that_stands_twice_with_two_values_is_refused(tmp_path: Path) -> None:
+    parquet(tmp_path / "v=1" / "v=2" / "p.parquet")
+    with pytest.raises(InputError, match="v=1 and v=2"):
+        find_inputs([str(tmp_path)])
+
+
 def test_hive_directories_count_from_the_given_path_on(tmp_path: Path) -> None:
     parquet(tmp_path / "device=7" / "lake" / "year=2026" / "day=2" / "p.parquet")
     lake = tmp_path / "device=7" / "lake"

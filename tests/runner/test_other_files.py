@@ -175,3 +175,32 @@ def test_quarantined_rows_do_not_replace_a_file_of_others(words: tuple, tmp_path
     said = done("run", tmp_path / "in", *words, "--on-bad-row", "quarantine").output
     assert f"quarantined rows, with reasons: {theirs}" in said
     assert "BAD ROWS 1: ±inf, or a number beyond float32's range" in said
+
+
+def test_a_part_whose_quarantined_rows_are_gone_is_made_again(words: tuple, tmp_path: Path) -> None:
+    columns = sequences(20, seed=0, shortest=1)
+    columns["x"][3] = [float("inf")] * len(columns["x"][3])
+    write_sequences(tmp_path / "in" / "a.parquet", columns)
+    run = ("run", tmp_path / "in", *words, "--on-bad-row", "quarantine")
+    done(*run)
+    new = contents(tmp_path / "out")
+    aside = tmp_path / "out" / "_quarantine" / "a.parquet"
+    for spoil in (aside.unlink, lambda: rewritten(aside, lambda table: table.slice(0, 0))):
+        spoil()
+        done(*run)
+        check_finished(tmp_path / "out", new)
+
+
+def test_what_others_keep_in_temporary_and_links_that_lead_nowhere_stay(words: tuple, tmp_path: Path) -> None:
+    theirs = tmp_path / "out" / "_temporary" / "0" / "task" / "mine.txt"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("precious")
+    (tmp_path / "out" / "_temporary" / "0123456789ab").mkdir()
+    for _ in range(2):
+        done("run", tmp_path / "in", *words)
+        assert theirs.read_text() == "precious"
+        assert os.listdir(tmp_path / "out" / "_temporary") == ["0"]
+    (tmp_path / "out" / "a.parquet").unlink()
+    (tmp_path / "out" / "a.parquet").symlink_to(tmp_path / "nowhere")
+    refused = seqembed("run", tmp_path / "in" / "a.parquet", *words)
+    assert (refused.exit_code, "a.parquet is a file that seqembed did not write" in refused.output) == (6, True)

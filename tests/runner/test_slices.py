@@ -115,7 +115,7 @@ def test_another_model_is_refused_in_a_slice_too(tiny: Tiny, tmp_path: Path) -> 
         refused = seqembed("run", two, "--model", other, "--out", out, *option)
         assert refused.exit_code == 6
         assert "another model (sha256" in refused.output
-        assert "all inputs again in one run" in refused.output
+        assert "give another --out, or run each input into it again; or embed all inputs in one run" in refused.output
     done("run", lake, "--model", other, "--out", out, "--overwrite")
     assert len(parts(out)) == 2
 
@@ -206,3 +206,71 @@ def test_files_passed_over_are_reported_and_links_beside_their_target_refused(ti
     assert list(parts(tmp_path / "out")) == ["000000_0.parquet", "B.PARQUET.parquet", "a.parquet"]
     (tmp_path / "in" / "latest.parquet").symlink_to(data)
     assert (seqembed(*words).exit_code, "one file under two names" in seqembed(*words).output) == (3, True)
+
+
+def test_events_that_slices_embedded_apart_are_looked_through_when_they_are_one_input(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    bundle = events_bundle(tiny.bundle, tmp_path / "events.onnx")
+    options = ("--model", bundle, "--out")
+    for day in (1, 2):
+        write_events(tmp_path / "in" / f"day={day}" / "e.parquet", 20, seed=day)
+        write_events(tmp_path / "apart" / f"day={day}" / "e.parquet", 20, seed=day, prefix=f"{day}-")
+        # Each night's events by themselves: a vector for that night.
+        done("run", tmp_path / "in" / f"day={day}", *options, tmp_path / "out")
+        done("run", tmp_path / "apart" / f"day={day}", *options, tmp_path / "good")
+    for dry in ((), ("--dry-run",)):
+        refused = seqembed("run", tmp_path / "in", *options, tmp_path / "out", *dry)
+        assert (refused.exit_code, "20 of 20 ids" in refused.output) == (3, True), refused.output
+    assert "0 parts made, 2 up to date" in done("run", tmp_path / "apart", *options, tmp_path / "good").output
+    marker = (tmp_path / "good" / "_SUCCESS").stat().st_mtime_ns
+    done("run", tmp_path / "apart", *options, tmp_path / "good")
+    assert (tmp_path / "good" / "_SUCCESS").stat().st_mtime_ns == marker  # looked through once
+
+
+def test_a_damaged_file_is_skipped_while_ids_are_looked_through(tiny: Tiny, tmp_path: Path) -> None:
+    bundle = events_bundle(tiny.bundle, tmp_path / "events.onnx")
+    for name in "ab":
+        write_events(tmp_path / "in" / f"{name}.parquet", 20, seed=1, prefix=name)
+    bad = tmp_path / "in" / "b.parquet"
+    content = bytearray(bad.read_bytes())
+    content[4:200] = bytes(196)
+    bad.write_bytes(content)
+    words = ("run", tmp_path / "in", "--model", bundle, "--out", tmp_path / "out")
+    assert seqembed(*words).exit_code == 3
+    said = done(*words, "--on-bad-file", "skip").output
+    assert "SKIPPED FILE b.parquet" in said
+    assert "20 rows in" in said
+
+
+def test_a_part_stays_whose_input_is_no_parquet_any_more(tiny: Tiny, tmp_path: Path) -> None:
+    for place in range(2):
+        write(tmp_path / "in" / f"00000{place}_0", sequences(20, seed=place))
+    words = ("run", tmp_path / "in", "--model", tiny.bundle, "--out", tmp_path / "out")
+    done(*words)
+    (tmp_path / "in" / "000000_0").write_bytes(b"")
+    said = done(*words, "--prune").output
+    assert "passed over 1 file that is not Parquet: 000000_0 (empty)" in said
+    assert "gone" not in said
+    assert list(parts(tmp_path / "out")) == ["000000_0.parquet", "000001_0.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("key", "column"),
+    [
+        ("10%3A00%3A00", pa.array([36_000_000], pa.time32("ms"))),
+        ("2026-11-26 00%3A00%3A00", pa.array([1_795_651_200], pa.timestamp("s", "UTC"))),
+        ("1.0", pa.array([1], pa.int64())),
+        ("01", pa.array([1], pa.int8())),
+        ("2026-11-26", pa.array([20_783], pa.date32())),
+        ("%FF", pa.array(["%FF"])),
+    ],
+)
+def test_a_key_and_a_column_of_one_value_agree(tiny: Tiny, tmp_path: Path, key: str, column: pa.Array) -> None:
+    table = pa.table({"id": ["a"], "x": [[1.0]], "y": [[2.0]], "key": column})
+    place = tmp_path / "in" / f"key={key}" / "p.parquet"
+    place.parent.mkdir(parents=True)
+    pq.write_table(table, place)
+    done("run", tmp_path / "in", "--model", tiny.bundle, "--out", tmp_path / "out", "--keep", "key")
+    kept = pq.ParquetFile(tmp_path / "out" / f"key={key}" / "p.parquet").read()["key"]
+    assert kept.to_pylist() == column.to_pylist()

@@ -50,7 +50,7 @@ def test_a_part_is_told_of_after_each_row_group(tmp_path: Path, told: list[tuple
         output.begin({})
         with output.stage("part.parquet", schema) as writer:
             writer.write(pa.RecordBatch.from_arrays([pa.array(range(rows)), vectors], schema=schema))
-            writer.finish(PartFooter(PartKey("", "", ""), PartCounts(), "", "", {}, ()))
+            writer.finish(PartFooter(PartKey("", "", ""), PartCounts(), "", "", {}, (), "nested"))
         output.publish()
     part = tmp_path / "out" / "part.parquet"
     assert len(told) == pq.read_metadata(part).num_row_groups == 3
