@@ -4,8 +4,9 @@ What is decoded at a time is a slice of one row group of about `_DECODE_VALUES` 
 columns are read through a buffer, page by page. A Parquet page is the least that can be decoded, and a dictionary is
 held while its row group is read, so the bound is: the slice, plus for each column one page, one dictionary and one
 read buffer of 1 MiB, plus the blocks of `data.checked`. How many rows make a slice, the mean says in small row groups,
-and in large ones the lengths of the rows themselves (`data.rows`). A single row is never split: one sequence longer
-than the slice is decoded whole, up to the bounds of `data.pages`, which are checked before anything is decoded.
+and in large ones the lengths of the rows themselves (`data.rows`); where text or bytes are wide, `data.widths` makes
+slices smaller. A single row is never split: one sequence longer than the slice is decoded whole, up to the bounds of
+`data.pages`, which are checked before anything is decoded.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,7 @@ from data.partitions import with_partitions
 from data.rows import slices
 from data.schema import SequenceSchema
 from data.sequences import LengthPolicy, SequenceBlock
+from data.widths import narrower
 
 _DECODE_VALUES = 1 << 20
 _MAX_DECODE_ROWS = 1 << 16
@@ -130,6 +132,7 @@ def decoded(
         sizes = [
             piece for size in sizes or [_mean_rows(group, wanted, num_values)] for piece in _pieces(size, max_rows)
         ]
+        sizes = narrower(checked, parquet, group, wanted, dictionaries, sizes)
         for batch in _batches(file, parquet, columns, place, sizes):
             num_rows += batch.num_rows
             yield plain_batch(batch)
