@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data import hashing, sequences, widths
+from data import hashing, reader, sequences, widths
 from data.hashing import hash_ids
 from data.listing import resolve_inputs
 from data.reader import read_blocks
@@ -78,6 +78,21 @@ def test_a_dictionary_of_one_long_text_does_not_overflow(tmp_path: Path) -> None
     block = next(read_blocks(file, SCHEMA, keep=["pay"]))
     assert block.kept["pay"].nbytes < 70 << 20
     assert block.kept["pay"][0].as_py() == "a" * 50_000
+
+
+def test_slices_of_text_stored_by_its_prefixes_feel_their_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "SLICE_BYTES", 100_000)
+    monkeypatch.setattr(reader, "_FIRST_ROWS", 10)
+    texts = ["b"] * 300 + ["a" * 1000] * 600
+    path = write(
+        tmp_path / "a.parquet", pa.array(texts), use_dictionary=False, column_encoding={"pay": "DELTA_BYTE_ARRAY"}
+    )
+    (file,) = resolve_inputs([str(path)])
+    blocks = list(read_blocks(file, SCHEMA, keep=["pay"]))
+    assert pa.concat_arrays([block.kept["pay"] for block in blocks]).to_pylist() == texts
+    sizes = [block.num_sequences for block in blocks]
+    assert sizes[:5] == [10, 20, 40, 80, 160]
+    assert max(sizes[6:]) <= 100
 
 
 def test_ordinary_slices_are_as_they_were(tmp_path: Path) -> None:
