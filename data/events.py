@@ -15,14 +15,18 @@ from data.schema import SequenceSchema
 from data.sequences import LengthPolicy, SequenceBlock
 from data.steps import Steps, in_time_order, read_categories
 
+# Events without an id are no sequence, however many stand together: more than these count as several bad ones.
+_MAX_NULL_RUN = 1 << 14
+
 
 def decode_events(
     batches: Iterable[pa.RecordBatch], schema: SequenceSchema, policy: LengthPolicy, kept: tuple[str, ...], name: str
 ) -> Iterator[SequenceBlock]:
     """Group events into sequences.
 
-    The last id of a record batch waits for the next one, so memory holds one batch and one sequence. An id that comes
-    back later is found by its hash: 8 bytes an id of the file.
+    The last id of a record batch waits for the next one, so memory holds one batch and one sequence. A run of events
+    without an id is cut into several bad sequences, by events from its beginning, since it may be most of a file. An id
+    that comes back later is found by its hash: 8 bytes an id of the file.
 
     Args:
         batches: Record batches of one file in order, with the id, time, feature and kept columns.
@@ -44,12 +48,16 @@ def decode_events(
         cut = int(starts[-1])
         if waiting and cut == 0 and _same_id(waiting[-1], batch, schema.id):
             waiting.append(batch)
-            continue
-        whole = only_batch([*waiting, batch.slice(0, cut)]) if waiting or cut else None
-        if whole is not None and whole.num_rows:
-            yield _sequences(whole, schema, policy, kept, name, first_row, seen)
-            first_row += whole.num_rows
-        waiting = [batch.slice(cut)]
+        else:
+            whole = only_batch([*waiting, batch.slice(0, cut)]) if waiting or cut else None
+            if whole is not None and whole.num_rows:
+                yield _sequences(whole, schema, policy, kept, name, first_row, seen)
+                first_row += whole.num_rows
+            waiting = [batch.slice(cut)]
+        done, waiting = _shed_nulls(waiting, schema.id)
+        if done is not None:
+            yield _sequences(done, schema, policy, kept, name, first_row, seen)
+            first_row += done.num_rows
     if waiting:
         yield _sequences(only_batch(waiting), schema, policy, kept, name, first_row, seen)
 
@@ -57,6 +65,25 @@ def decode_events(
 def _run_starts(ids: pa.Array) -> NDArray[np.int64]:
     """Return where a run of equal ids begins, int64 (runs); null ids stand together."""
     return np.concatenate([[0], np.flatnonzero(~same_as_previous(ids)) + 1]).astype(np.int64)
+
+
+def _sequence_starts(ids: pa.Array) -> NDArray[np.int64]:
+    """Return where a sequence begins, int64 (sequences): where a run does, and in long runs without an id."""
+    starts = _run_starts(ids)
+    ends = np.append(starts[1:], len(ids))
+    long = np.flatnonzero(ends - starts > _MAX_NULL_RUN)
+    long = long[is_null_id(ids.take(pa.array(starts[long])))] if len(long) else long
+    more = [np.arange(starts[run] + _MAX_NULL_RUN, ends[run], _MAX_NULL_RUN) for run in long.tolist()]
+    return np.sort(np.concatenate([starts, *more])) if more else starts
+
+
+def _shed_nulls(waiting: list[pa.RecordBatch], column: str) -> tuple[pa.RecordBatch | None, list[pa.RecordBatch]]:
+    """Return what of the last run need not wait, or None, and what must: a run without an id is cut as it grows."""
+    num_rows = sum(batch.num_rows for batch in waiting)
+    if num_rows < _MAX_NULL_RUN or not is_null_id(waiting[0].column(column)[:1])[0]:
+        return None, waiting
+    joined, done = only_batch(waiting), num_rows - num_rows % _MAX_NULL_RUN
+    return joined.slice(0, done), [joined.slice(done)] if done < num_rows else []
 
 
 def _same_id(before: pa.RecordBatch, after: pa.RecordBatch, column: str) -> bool:
@@ -74,7 +101,7 @@ def _sequences(
     seen: SeenIds,
 ) -> SequenceBlock:
     all_ids = events.column(schema.id)
-    starts = _run_starts(all_ids)
+    starts = _sequence_starts(all_ids)
     lengths = np.diff(np.append(starts, events.num_rows))
     ids = plain_values(all_ids.take(pa.array(starts)))
     _refuse_scattered(ids, seen, name, schema.id, first_row + starts)

@@ -18,7 +18,9 @@ _TAIL_BYTES = 1 << 16  # most footers fit
 _ROW_GROUPS = 4
 _COLUMNS, _GROUP_ROWS = 1, 3
 _COLUMN_METADATA, _COLUMN_ENCRYPTION = 3, 8
-_NEEDED = _CODEC, _NUM_VALUES, _PACKED_BYTES, _FIRST_DATA_PAGE, _DICTIONARY_PAGE = 4, 5, 7, 9, 11
+_ENCODINGS, _CODEC, _NUM_VALUES, _BYTES, _PACKED_BYTES, _FIRST_DATA_PAGE, _DICTIONARY_PAGE = 2, 4, 5, 6, 7, 9, 11
+_NEEDED = (_ENCODINGS, _CODEC, _NUM_VALUES, _BYTES, _PACKED_BYTES, _FIRST_DATA_PAGE, _DICTIONARY_PAGE)
+_DELTA_BYTE_ARRAY = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +32,18 @@ class ColumnChunk:
         start: First byte of the first page, the dictionary's where there is one.
         end: The byte behind the last page.
         codec: How pages are compressed, by number in parquet.thrift; 0 is not at all.
+        unpacked: Bytes of all pages once unpacked.
+        has_dictionary: Whether the first page is one.
+        has_prefixes: Whether texts may be stored as what differs from the text before, far shorter than they are.
     """
 
     num_values: int
     start: int
     end: int
     codec: int = 0
+    unpacked: int = 0
+    has_dictionary: bool = False
+    has_prefixes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +172,14 @@ def _column(reader: ThriftReader) -> Struct:
 def _chunk(metadata: Struct) -> ColumnChunk:
     start = _number(metadata[_FIRST_DATA_PAGE])
     dictionary = metadata.get(_DICTIONARY_PAGE)
-    if isinstance(dictionary, int) and 0 < dictionary < start:
-        start = dictionary
+    has_dictionary = isinstance(dictionary, int) and 0 < dictionary < start
+    if has_dictionary:
+        start = _number(dictionary)
     end = start + _number(metadata[_PACKED_BYTES])
-    return ColumnChunk(_number(metadata[_NUM_VALUES]), start, end, _number(metadata[_CODEC]))
+    num_values, codec = _number(metadata[_NUM_VALUES]), _number(metadata[_CODEC])
+    encodings = metadata.get(_ENCODINGS)
+    has_prefixes = isinstance(encodings, list) and _DELTA_BYTE_ARRAY in encodings
+    return ColumnChunk(num_values, start, end, codec, _number(metadata[_BYTES]), has_dictionary, has_prefixes)
 
 
 def _number(value: Any) -> int:

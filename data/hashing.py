@@ -14,6 +14,7 @@ from data.arrow import plain_values
 from data.ids import list_parts, stored_values
 
 _BASE: Final = 0x9E3779B97F4A7C15  # odd, so that its powers never vanish modulo 2**64
+_PIECE: Final = 1 << 20  # numbers hashed at a time
 
 
 def hash_ids(ids: pa.Array) -> NDArray[np.uint64]:
@@ -97,12 +98,40 @@ def _fold(content: NDArray[np.unsignedinteger], offsets: NDArray[np.int64]) -> N
     lengths = np.diff(offsets)
     if not len(content):
         return _mix(lengths.astype(np.uint64))
+    powers = np.cumprod(np.full(min(int(lengths.max()), _PIECE), _BASE, dtype=np.uint64), dtype=np.uint64)
+    sums = np.zeros(len(lengths), dtype=np.uint64)
+    first = 0
+    while first < len(lengths):
+        last = max(int(np.searchsorted(offsets, offsets[first] + _PIECE, side="right")) - 1, first + 1)
+        piece = content[offsets[first] : offsets[last]]
+        if len(piece) <= _PIECE:
+            sums[first:last] = _run_sums(piece, offsets[first : last + 1] - offsets[first], powers)
+        else:
+            sums[first] = _long_sum(piece, powers)
+        first = last
+    return _mix(sums + lengths.astype(np.uint64))
+
+
+def _run_sums(
+    content: NDArray[np.unsignedinteger], offsets: NDArray[np.int64], powers: NDArray[np.uint64]
+) -> NDArray[np.uint64]:
+    """Return the polynomial of each run of numbers, uint64 (n), which costs several times eight bytes a number."""
     numbers = content.astype(np.uint64) + np.uint64(1)
-    powers = np.cumprod(np.full(int(lengths.max()), _BASE, dtype=np.uint64), dtype=np.uint64)
-    places = np.arange(len(content)) - np.repeat(offsets[:-1], lengths)
+    places = np.arange(len(content)) - np.repeat(offsets[:-1], np.diff(offsets))
     # A polynomial hash of each run as a difference of prefix sums: wrapping arithmetic keeps it exact.
     sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(numbers * powers[places], dtype=np.uint64)])
-    return _mix(sums[offsets[1:]] - sums[offsets[:-1]] + lengths.astype(np.uint64))
+    result: NDArray[np.uint64] = sums[offsets[1:]] - sums[offsets[:-1]]
+    return result
+
+
+def _long_sum(content: NDArray[np.unsignedinteger], powers: NDArray[np.uint64]) -> int:
+    """Return the polynomial of one run longer than a piece."""
+    total = 0
+    for start in range(0, len(content), _PIECE):
+        numbers = content[start : start + _PIECE].astype(np.uint64) + np.uint64(1)
+        part = int(np.sum(numbers * powers[: len(numbers)], dtype=np.uint64))
+        total += part * pow(_BASE, start, 1 << 64)
+    return total % (1 << 64)
 
 
 def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:

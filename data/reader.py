@@ -4,10 +4,12 @@ What is decoded at a time is a slice of one row group of about `_DECODE_VALUES` 
 columns are read through a buffer, page by page. A Parquet page is the least that can be decoded, and a dictionary is
 held while its row group is read, so the bound is: the slice, plus for each column one page, one dictionary and one
 read buffer of 1 MiB, plus the blocks of `data.checked`. How many rows make a slice, the mean says in small row groups,
-and in large ones the lengths of the rows themselves (`data.rows`). A single row is never split: one sequence longer
-than the slice is decoded whole, up to the bounds of `data.pages`, which are checked before anything is decoded.
+and in large ones the lengths of the rows themselves (`data.rows`); where text or bytes are wide, `data.widths` makes
+slices smaller. A single row is never split: one sequence longer than the slice is decoded whole, up to the bounds of
+`data.pages`, which are checked before anything is decoded.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
@@ -26,9 +28,11 @@ from data.partitions import with_partitions
 from data.rows import slices
 from data.schema import SequenceSchema
 from data.sequences import LengthPolicy, SequenceBlock
+from data.widths import SLICE_BYTES, narrower
 
 _DECODE_VALUES = 1 << 20
 _MAX_DECODE_ROWS = 1 << 16
+_FIRST_ROWS = 256  # where nothing says how wide they are
 
 
 def read_blocks(
@@ -130,7 +134,9 @@ def decoded(
         sizes = [
             piece for size in sizes or [_mean_rows(group, wanted, num_values)] for piece in _pieces(size, max_rows)
         ]
-        for batch in _batches(file, parquet, columns, place, sizes):
+        sizes = narrower(checked, parquet, group, wanted, dictionaries, sizes)
+        feel = any(chunk.has_prefixes for chunk in group.chunks.values())
+        for batch in _batches(file, parquet, columns, place, sizes, feel=feel):
             num_rows += batch.num_rows
             yield plain_batch(batch)
         if num_rows != group.num_rows:
@@ -141,11 +147,29 @@ def decoded(
 
 
 def _batches(
-    file: InputFile, parquet: pq.ParquetFile, columns: list[str], place: int, sizes: list[int]
+    file: InputFile, parquet: pq.ParquetFile, columns: list[str], place: int, sizes: list[int], *, feel: bool
 ) -> Iterator[pa.RecordBatch]:
-    """Yield a row group in slices of `sizes` rows, the last of which counts for all that follow."""
-    for number, batch in enumerate(file.batches(parquet, columns, sizes[0], [place]), start=1):
-        parquet.reader.set_batch_size(sizes[min(number, len(sizes) - 1)])  # asked for before each batch
+    """Yield a row group in slices of `sizes` rows, the last of which counts for all that follow.
+
+    Args:
+        file: The file.
+        parquet: The same, as Parquet.
+        columns: Columns or leaf columns, by path.
+        place: Of the row group.
+        sizes: Numbers of rows.
+        feel: Whether nothing but a slice itself says how large it is: then small ones come first.
+    """
+    most = _FIRST_ROWS if feel else _MAX_DECODE_ROWS
+    planned = itertools.chain(sizes, itertools.repeat(sizes[-1]))
+    left = next(planned)
+    for batch in file.batches(parquet, columns, min(left, most), [place]):
+        left -= batch.num_rows
+        if left <= 0:
+            left = next(planned)
+        if feel:
+            fits = SLICE_BYTES * batch.num_rows // max(1, batch.nbytes)
+            most = min(max(1, fits), 2 * max(most, 1), _MAX_DECODE_ROWS)
+        parquet.reader.set_batch_size(min(left, most))  # asked for before each batch
         yield batch
 
 

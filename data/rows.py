@@ -20,14 +20,14 @@ from data.thrift import CutShort, Malformed, Struct, ThriftReader
 
 # Smaller row groups are sliced by the mean: all of one is no more than this, and reading a column twice costs more.
 LARGE_GROUP_VALUES: Final = 1 << 24
-_CODECS: Final = {1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4_raw"}  # by number in parquet.thrift
+CODECS: Final = {1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4_raw"}  # by number in parquet.thrift
 _DATA_PAGE, _DATA_PAGE_V2 = 0, 3
 _RLE = 3
 _HEADER_BYTES = 1 << 16
 
 
-class _Unreadable(Exception):
-    """Levels of a form that is not read here."""
+class Unreadable(Exception):
+    """Levels or a dictionary of a form that is not read here."""
 
 
 def slices(
@@ -53,17 +53,17 @@ def slices(
     checked.expect([PageWalk(walks[column].where, chunk)])
     in_lists = sum(group.chunks[place].num_values for place in repeated) / max(chunk.num_values, 1)
     num_flat = len(walks) - len(repeated)
-    cut = _Cutter(max_values)
+    cut = Cutter(max_values)
     try:
         for lengths in _row_lengths(checked, chunk, repeated[column]):
             cut.add(np.asarray(lengths * in_lists + num_flat, dtype=np.float64))
-    except (_Unreadable, CutShort, Malformed, KeyError, IndexError, ValueError, pa.ArrowException):
+    except (Unreadable, CutShort, Malformed, KeyError, IndexError, ValueError, pa.ArrowException):
         return None  # the decoder finds out whether the file is damaged, and says where
     sizes = cut.finish()
     return sizes if sum(sizes) == group.num_rows else None
 
 
-class _Cutter:
+class Cutter:
     """Cuts rows into slices, as many rows in each as fit."""
 
     def __init__(self, max_values: int) -> None:
@@ -113,15 +113,21 @@ def _data_pages(checked: CheckedFile, chunk: ColumnChunk) -> Iterator[tuple[Stru
     """Yield header and stored bytes of each data page."""
     place, left = chunk.start, chunk.num_values
     while place < chunk.end and left > 0:
-        checked.seek(place)
-        reader = ThriftReader(checked.read(min(_HEADER_BYTES, chunk.end - place)))
-        header = reader.struct()
-        checked.seek(place + reader.place)
+        header, length = page_header(checked, chunk, place)
+        checked.seek(place + length)
         content = checked.read(header[3])
-        place += reader.place + header[3]
+        place += length + header[3]
         if header[1] in (_DATA_PAGE, _DATA_PAGE_V2):
             left -= header[5 if header[1] == _DATA_PAGE else 8][1]
             yield header, content
+
+
+def page_header(checked: CheckedFile, chunk: ColumnChunk, place: int) -> tuple[Struct, int]:
+    """Return the page header at a place of a chunk as field number → value, and its length in bytes."""
+    checked.seek(place)
+    # Not up to the last byte of the chunk, as its block is let go of with that; a page follows every header.
+    reader = ThriftReader(checked.read(min(_HEADER_BYTES, chunk.end - place - 1)))
+    return reader.struct(), reader.place
 
 
 def _row_starts(header: Struct, content: bytes, codec: int, max_level: int) -> tuple[NDArray[np.int64], int]:
@@ -132,11 +138,11 @@ def _row_starts(header: Struct, content: bytes, codec: int, max_level: int) -> t
     else:
         inner = header[5]
         if inner[4] != _RLE:
-            raise _Unreadable
+            raise Unreadable
         if codec:
-            if codec not in _CODECS:
-                raise _Unreadable
-            content = pa.Codec(_CODECS[codec]).decompress(content, header[2], asbytes=True)
+            if codec not in CODECS:
+                raise Unreadable
+            content = pa.Codec(CODECS[codec]).decompress(content, header[2], asbytes=True)
         levels = content[4 : 4 + int.from_bytes(content[:4], "little")]
     return _zeros(levels, inner[1], max_level.bit_length()), inner[1]
 

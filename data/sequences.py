@@ -12,6 +12,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from data.sizes import row_bytes
+
+_WINDOW_BYTES = 32 << 20  # several windows are held at a time, on their way through a run
 Truncate = Literal["head", "tail"]
 TRUNCATES: tuple[Truncate, ...] = ("head", "tail")
 
@@ -163,8 +166,9 @@ def windows(
 ) -> Iterator[SequenceBlock]:
     """Regroup blocks into windows that depend on the sequences alone, never on how the file was cut.
 
-    A window closes when it holds `max_sequences` sequences or would pass `max_steps` steps; a single sequence
-    longer than `max_steps` makes a window of its own. Memory is bounded by one window and one incoming block.
+    A window closes when it holds `max_sequences` sequences or would pass `max_steps` steps, or 32 MiB of text, bytes
+    and lists in ids and kept columns; a single sequence beyond that makes a window of its own.
+    Memory is bounded by one window and one incoming block.
 
     Args:
         blocks: Of one file, in order.
@@ -174,12 +178,16 @@ def windows(
             window it is doubled up to `max_sequences`. None begins with that.
     """
     pending: list[SequenceBlock] = []
-    num_sequences = num_steps = 0
+    num_sequences = num_steps = num_bytes = 0
     most = max_sequences if first_sequences is None else min(first_sequences, max_sequences)
     for incoming in blocks:
         block = incoming
+        sizes = row_bytes([block.ids, *block.kept.values()])
+        ends = None if sizes is None else np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
         while block.num_sequences:
             room = int(np.searchsorted(block.offsets, max_steps - num_steps, side="right")) - 1
+            if ends is not None:
+                room = min(room, int(np.searchsorted(ends, ends[0] + _WINDOW_BYTES - num_bytes, side="right")) - 1)
             fits = min(room, most - num_sequences, block.num_sequences)
             if fits <= 0 and not pending:
                 fits = 1
@@ -188,9 +196,12 @@ def windows(
                 num_sequences += fits
                 num_steps += int(block.offsets[fits])
                 block = block.slice(fits, block.num_sequences)
+                if ends is not None:
+                    num_bytes += int(ends[fits] - ends[0])
+                    ends = ends[fits:]
             if block.num_sequences or num_sequences >= most:
                 yield concatenate(pending)
-                pending, num_sequences, num_steps = [], 0, 0
+                pending, num_sequences, num_steps, num_bytes = [], 0, 0, 0
                 most = min(2 * most, max_sequences)
     if pending:
         yield concatenate(pending)

@@ -3,14 +3,17 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from data.sizes import row_bytes
 from runner.parts import FOOTER_KEY, PartFooter
 
 # Row groups of about this many bytes of embedding: large enough for readers, small enough to be held while written.
 _ROW_GROUP_BYTES = 32 << 20
+_OTHER_BYTES = 64 << 20  # of text, bytes and lists beside the embedding
 # Numbers Arrow encodes at a time; its default of 1,024 is two vectors, and makes writing vectors a third slower.
 _WRITE_BATCH_VALUES = 1 << 16
 _PLAIN_WIDTH = 64  # numbers a row of a file without vectors is taken to have
@@ -49,7 +52,7 @@ class PartWriter:
         vectors = [field.type.list_size for field in schema if pa.types.is_fixed_size_list(field.type)]
         self._group_rows = max(1, _ROW_GROUP_BYTES // (4 * max(vectors, default=_PLAIN_WIDTH)))
         self._pending: list[pa.RecordBatch] = []
-        self._pending_rows = 0
+        self._pending_rows = self._pending_bytes = 0
         plain = [name for name in schema.names if name != "embedding"]
         # Random floats neither compress nor repeat: no dictionary, no codec and no statistics for them.
         self._writer: pq.ParquetWriter | None = pq.ParquetWriter(
@@ -65,13 +68,21 @@ class PartWriter:
     def write(self, batch: pa.RecordBatch) -> None:
         """Add rows; equal rows give equal bytes, however they are cut into batches."""
         self.num_rows += batch.num_rows
-        while batch.num_rows:
-            room = self._group_rows - self._pending_rows
-            head = batch.slice(0, room)
-            batch = batch.slice(head.num_rows)
-            self._pending.append(head)
-            self._pending_rows += head.num_rows
-            if self._pending_rows == self._group_rows:
+        sizes = row_bytes([batch.column(name) for name in batch.schema.names if name != "embedding"])
+        ends = None if sizes is None else np.cumsum(sizes)
+        first = 0
+        while first < batch.num_rows:
+            fits = min(self._group_rows - self._pending_rows, batch.num_rows - first)
+            if ends is not None:
+                before = int(ends[first - 1]) if first else 0
+                room = int(np.searchsorted(ends, before + _OTHER_BYTES - self._pending_bytes, side="right")) - first
+                fits = min(fits, max(room, 0 if self._pending else 1))
+                self._pending_bytes += int(ends[first + fits - 1]) - before if fits else 0
+            if fits:
+                self._pending.append(batch.slice(first, fits))
+                self._pending_rows += fits
+                first += fits
+            if self._pending_rows == self._group_rows or first < batch.num_rows:
                 with self._guard():
                     self._flush()
 
@@ -103,7 +114,7 @@ class PartWriter:
             self._writer.write_table(pa.Table.from_batches(self._pending, self.schema), self._group_rows)
             if self._write_out is not None:
                 self._write_out()
-        self._pending, self._pending_rows = [], 0
+        self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
 
 
 def _leaves(schema: pa.Schema, names: list[str]) -> list[str]:

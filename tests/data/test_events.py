@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data import reader
+from data import events, reader
 from data.detect import detect_schema
 from data.errors import InputError
 from data.inputs import InputFile
@@ -82,6 +82,22 @@ def test_null_ids_times_and_infinities_make_bad_sequences(tmp_path: Path) -> Non
     np.testing.assert_array_equal(block.lengths, [1, 0, 0, 0, 0])
     assert [(row.row, row.id) for _, row in block.bad] == [(1, None), (3, "b"), (4, "c"), (5, None)]
     assert "time" in block.bad[1][1].reason
+
+
+@pytest.mark.parametrize("values", [1, 3, 4, 7, 8, 1000])
+def test_a_long_run_without_ids_is_cut_from_its_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: int
+) -> None:
+    monkeypatch.setattr(reader, "_DECODE_VALUES", values)
+    monkeypatch.setattr(events, "_MAX_NULL_RUN", 4)
+    ids = ["a"] * 9 + [None] * 10 + ["b", None, "c"] + [None] * 8
+    file = write(tmp_path, {"id": pa.array(ids), "x": pa.array(np.arange(30.0))})
+    block = read(file)
+    assert block.input_rows.tolist() == [9, 4, 4, 2, 1, 1, 1, 4, 4]
+    assert [row.row for _, row in block.bad] == [9, 13, 17, 20, 22, 26]
+    assert [len(row.raw.column("x")[0]) for _, row in block.bad] == [4, 4, 2, 1, 4, 4]
+    blocks = read_blocks(file, detect_schema([file], categories=False))
+    assert values == 1000 or max(int(block.input_rows.sum()) for block in blocks) < 24
 
 
 def test_null_numbers_are_missing_values(tmp_path: Path) -> None:

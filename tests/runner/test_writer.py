@@ -1,0 +1,30 @@
+"""Parts are written in row groups that depend on the rows alone."""
+
+from contextlib import nullcontext
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyarrow import fs
+
+from runner import writer
+from runner.writer import PartWriter
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 7, 100])
+def test_row_groups_close_by_bytes_however_rows_are_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    monkeypatch.setattr(writer, "_OTHER_BYTES", 100)
+    texts = ["a" * size for size in (30, 0, 70, 1, 250, 0, 0, 99, 1, 1, 40, 40, 40)]
+    whole = pa.record_batch({"raw": pa.StructArray.from_arrays([pa.array(texts)], ["pay"])})
+    path = tmp_path / "a.parquet"
+    part = PartWriter(fs.LocalFileSystem(), str(path), whole.schema, nullcontext)
+    for first in range(0, len(texts), step):
+        part.write(whole.slice(first, step))
+        assert part.num_rows == min(first + step, len(texts))
+    part.close()
+    read = pq.ParquetFile(path)
+    assert [read.metadata.row_group(place).num_rows for place in range(read.num_row_groups)] == [3, 1, 1, 4, 3, 1]
+    assert read.read().column("raw").to_pylist() == whole.column("raw").to_pylist()
