@@ -23,27 +23,81 @@ _UNDONE = {
     "RealDiv": np.multiply,
 }
 _UNCHANGED = ("Identity", "EnsureShape")
-_SHAPE_ONLY = ("Shape", "OnesLike", "ZerosLike")
+_COUNTED = (tf.int32, tf.int64, tf.float32)  # types that hold every number of steps
 
 
-def depends_on_numbers(mask: Any, lengths: Any) -> bool:
-    """Return whether a mask depends on more than the lengths: on what stands in the steps, and not on their number.
+def is_padding(mask: Any, lengths: Any, frame: int = 1) -> bool:
+    """Return whether a mask is known to keep every step within the length, so that the lengths say all of it.
+
+    Only two forms are recognised: all steps, and steps counted from 1 by a cumulative sum of ones, up to the length.
+    Whatever else a mask may be, following it is right, if slower.
 
     Args:
         mask: Symbolic bool (batch, time).
         lengths: Symbolic int32 (batch), the graph input.
+        frame: Steps that recurrent layers read as one, and of which the first decides.
     """
-    seen: set[str] = set()
-    waiting = [mask]
-    while waiting:
-        tensor = waiting.pop()
-        if tensor.name in seen or tensor.op.type in _SHAPE_ONLY:
-            continue
-        seen.add(tensor.name)
-        if tensor.op.type == "Placeholder" and tensor.name != lengths.name:
-            return True
-        waiting += tensor.op.inputs
-    return False
+    mask = _unwrapped(mask)
+    if frame > 1:
+        if not _is_slice(mask, strides=[1, frame], new_axes=0):
+            return False
+        mask = _unwrapped(mask.op.inputs[0])
+    if _is_ones(mask):
+        return True
+    if mask.op.type not in ("LessEqual", "GreaterEqual"):
+        return False
+    steps, limits = mask.op.inputs if mask.op.type == "LessEqual" else reversed(mask.op.inputs)
+    return _counts_steps(_unwrapped(steps)) and _is_column(_unwrapped(limits), lengths)
+
+
+def _counts_steps(tensor: Any) -> bool:
+    """Return whether a tensor is 1, 2, 3, … along the second axis."""
+    if tensor.op.type != "Cumsum" or tensor.op.get_attr("exclusive") or tensor.op.get_attr("reverse"):
+        return False
+    ones, axis = tensor.op.inputs
+    return tf.get_static_value(axis) in (1, -1) and len(ones.shape) == 2 and _is_ones(_unwrapped(ones))
+
+
+def _is_column(tensor: Any, lengths: Any) -> bool:
+    """Return whether a tensor is `lengths` as (batch, 1)."""
+    if tensor.op.type == "ExpandDims":
+        as_column = tf.get_static_value(tensor.op.inputs[1]) in (1, -1)
+    else:
+        as_column = _is_slice(tensor, strides=[1, 1], new_axes=2)
+    return as_column and _unwrapped(tensor.op.inputs[0]).name == lengths.name
+
+
+def _is_ones(tensor: Any) -> bool:
+    """Return whether a tensor is 1, or true, everywhere."""
+    if tensor.op.type == "Fill":
+        return bool(tf.get_static_value(tensor.op.inputs[1]) == 1)
+    return bool(tensor.op.type == "OnesLike")
+
+
+def _is_slice(tensor: Any, strides: list[int], new_axes: int) -> bool:
+    """Return whether a tensor is a slice from the first entry to the last of each axis.
+
+    Args:
+        tensor: Symbolic, (batch, …).
+        strides: By axis.
+        new_axes: Bits of the axes that the slice adds.
+    """
+    if tensor.op.type != "StridedSlice":
+        return False
+    bits = {
+        name: tensor.op.get_attr(f"{name}_mask") for name in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")
+    }
+    whole = {"begin": 3 - new_axes, "end": 3 - new_axes, "ellipsis": 0, "new_axis": new_axes, "shrink_axis": 0}
+    return bits == whole and np.array_equal(tf.get_static_value(tensor.op.inputs[3]), strides)
+
+
+def _unwrapped(tensor: Any) -> Any:
+    """Return what a tensor comes from, without operations that leave every number as it is."""
+    while tensor.op.type in _UNCHANGED or (
+        tensor.op.type == "Cast" and {tensor.dtype, tensor.op.inputs[0].dtype} <= {*_COUNTED}
+    ):
+        tensor = tensor.op.inputs[0]
+    return tensor
 
 
 class KeptSteps:

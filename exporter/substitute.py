@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from data.errors import BundleError
 from exporter.libraries import keras, tf
-from exporter.masking import KeptSteps, depends_on_numbers, raw_mask_value
+from exporter.masking import KeptSteps, is_padding, raw_mask_value
 from exporter.recurrent import RecurrentSpec, recurrent_spec
 
 OPAQUE_NAME = "seqembed_recurrent_"
@@ -42,6 +42,7 @@ class Tracing:
         self.lengths_read: Any = None
         self.specs: list[RecurrentSpec] = []
         self.num_masked = 0
+        self._frame = 1
         self.masked_steps: list[NDArray[np.float32]] = []
 
     def start(self, lengths: Any, frame: int) -> None:
@@ -51,7 +52,7 @@ class Tracing:
             lengths: Symbolic int32 (batch), the graph input.
             frame: Steps that recurrent layers read as one.
         """
-        self.lengths = lengths
+        self.lengths, self._frame = lengths, frame
         # Of whole positive numbers, so that ONNX's division, which cuts off, is the one that is meant.
         self.lengths_read = tf.truncatediv(lengths + (frame - 1), frame) if frame > 1 else lengths
         self.specs.clear()
@@ -69,7 +70,7 @@ class Tracing:
 
         def call(sequences: Any, initial_state: Any = None, mask: Any = None, training: Any = None) -> Any:
             initial = _stack_states(spec, initial_state)
-            if mask is not None and depends_on_numbers(mask, self.lengths):
+            if not self._knows(mask):
                 return self._masked(spec, sequences, initial, mask)
             steps, states = self._opaque(spec, sequences, self.lengths_read, initial)
             return _keras_outputs(spec, steps, states[0], states)
@@ -105,6 +106,10 @@ class Tracing:
             steps = tf.reverse_sequence(steps, self.lengths, seq_axis=1)
         return _keras_outputs(spec, steps, last, states)
 
+    def _knows(self, mask: Any) -> bool:
+        """Return whether the lengths say all that `mask`, bool (batch, time) or None, says."""
+        return mask is None or is_padding(mask, self.lengths, self._frame)
+
     def _kept(self, sequences: Any, mask: Any) -> Any:
         """Return bool (batch, time): the steps of `sequences` within the length that `mask` does not skip."""
         return tf.logical_and(tf.cast(mask, tf.bool), tf.squeeze(self.valid_steps(sequences), 2))
@@ -124,7 +129,7 @@ class Tracing:
         """Return a stand-in for `GlobalAveragePooling1D.call`: the mean over the valid steps."""
 
         def call(inputs: Any, mask: Any = None) -> Any:
-            if mask is not None and depends_on_numbers(mask, self.lengths):
+            if not self._knows(mask):
                 kept = tf.expand_dims(self._kept(inputs, mask), 2)
                 total = tf.reduce_sum(tf.where(kept, inputs, 0.0), axis=1, keepdims=bool(layer.keepdims))
                 # As in Keras, a sequence without a kept step has no mean: 0 / 0 is NaN.

@@ -153,6 +153,45 @@ def test_the_gate_closes_on_a_graph_that_reads_the_steps_keras_skips(
         )
 
 
+def step_numbers(values: Any) -> Any:
+    """Return 1, 2, 3, … at every step, (batch, time)."""
+    return ops.cumsum(ops.ones_like(values[:, :, 0]), axis=1)
+
+
+BY_NUMBER = {
+    "the first 15 steps": lambda x: layers.LSTM(4)(x, mask=step_numbers(x) <= 15),
+    "all but the first": lambda x: layers.GRU(4)(x, mask=step_numbers(x) > 1),
+    "every second step, averaged": lambda x: average()(steps()(x, mask=ops.equal(step_numbers(x) % 2, 1))),
+    "both ways": lambda x: both(layers.LSTM(4))(x, mask=ops.less(-15, -step_numbers(x))),
+    "all, by the sum of zeros": lambda x: layers.LSTM(4)(x, mask=ops.cumsum(ops.zeros_like(x[:, :, 0]), axis=1) <= 0),
+    "all": lambda x: layers.LSTM(4)(x, mask=ops.ones_like(x[:, :, 0], dtype="bool")),
+}
+
+
+@pytest.mark.parametrize("form", BY_NUMBER)
+def test_a_mask_of_step_numbers_is_followed_beyond_the_longest_row(
+    form: str, exported: Callable[..., Any], enliven: Callable[..., Any]
+) -> None:
+    """At 21 steps, where no training row has more than 12."""
+    made = exported(enliven(functional(BY_NUMBER[form])))
+    values = np.random.default_rng(2).normal(size=(3, 21, 3)).astype(np.float32)
+    lengths = np.array([21, 17, 4], np.int32)
+    found = made.encoder.embed(values, lengths)
+    wanted = [made.model.keras_model(row[None, :length])[0] for row, length in zip(values, lengths, strict=True)]
+    np.testing.assert_allclose(found, np.stack(wanted), rtol=1e-5, atol=2e-6)
+
+
+def test_the_gate_tries_more_steps_than_any_training_row_has(
+    exported: Callable[..., Any], rows: SequenceBlock, profile: SequenceProfile
+) -> None:
+    made = exported(functional(BY_NUMBER["the first 15 steps"]))
+    reads_all = exported(functional(lambda x: layers.LSTM(4)(x)))
+    reads_all.model.keras_model.set_weights(made.model.keras_model.get_weights())
+    reads_all = exported(reads_all.model.keras_model)
+    with pytest.raises(QualityGateError, match="for a random sequence of (20|76) steps"):
+        measure_parity(made.reference, reads_all.encoder, rows, profile, tolerance=1e-5, seed=1)
+
+
 def _without_masking(layer: Any) -> Any:
     return layers.Identity() if isinstance(layer, layers.Masking) else layer.__class__.from_config(layer.get_config())
 
