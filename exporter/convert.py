@@ -85,10 +85,18 @@ def convert(model: EncoderModel, opset: int) -> Conversion:
                     tf.function(encode, input_signature=signature),
                     input_signature=signature,
                     opset=opset,
-                    custom_op_handlers={"PyFunc": (_keep_opaque, []), "SelectV2": (_as_where, [])},
+                    custom_op_handlers={
+                        "PyFunc": (_keep_opaque, []),
+                        "SelectV2": (_as_where, []),
+                        "Erfc": (_as_one_minus_erf, []),
+                    },
                     extra_opset=[onnx.helper.make_opsetid(OPAQUE_DOMAIN, 1)],
                 )
-            except _UNCONVERTED as error:
+            except (BundleError, *_UNCONVERTED) as error:
+                if tracing.refusal is not None:
+                    raise tracing.refusal from None
+                if isinstance(error, BundleError):
+                    raise
                 errors.append(f"{type(error).__name__}: {error}")
     if errors:
         raise BundleError(f"{model.source}: tf2onnx could not convert the model: {'; '.join(errors)}. {_REMEDY}")
@@ -124,6 +132,15 @@ def _keep_opaque(context: Any, node: Any, name: str, _: Any) -> None:
 def _as_where(context: Any, node: Any, name: str, _: Any) -> None:
     """Make a SelectV2 a Where; tf2onnx's own rule multiplies with the mask, and NaN * 0 is NaN."""
     node.type = "Where"
+
+
+def _as_one_minus_erf(context: Any, node: Any, name: str, _: Any) -> None:
+    """Make an Erfc, as in gelu, 1 - Erf: ONNX has no other; the difference is one of the last bits of 1."""
+    inputs, outputs, shapes, dtypes = node.input[:], node.output[:], node.output_shapes, node.output_dtypes
+    context.remove_node(name)
+    erf = context.make_node("Erf", inputs, name=f"{name}/erf", shapes=shapes, dtypes=dtypes)
+    one = context.make_const(f"{name}/one", np.ones((), np.float32))
+    context.make_node("Sub", [one.output[0], erf.output[0]], outputs=outputs, name=name, shapes=shapes, dtypes=dtypes)
 
 
 def _name_dimensions(proto: Any, model: EncoderModel) -> None:

@@ -22,6 +22,31 @@ _UNDONE = {
     "Mul": np.divide,
     "RealDiv": np.multiply,
 }
+_KINDS = {"AddV2": "term", "Sub": "term", "Mul": "factor", "RealDiv": "factor"}
+# Operators that choose among values, or cast them, and round nothing on the way to float32.
+_SELECTING = (
+    "Cast",
+    "ConcatV2",
+    "Const",
+    "ExpandDims",
+    "Fill",
+    "GatherV2",
+    "OnesLike",
+    "Pack",
+    "Pad",
+    "PadV2",
+    "Reshape",
+    "ResourceGather",
+    "ReverseV2",
+    "SelectV2",
+    "Squeeze",
+    "StridedSlice",
+    "Tile",
+    "Transpose",
+    "ZerosLike",
+)
+_ROUNDED = "rounding would decide which steps are skipped"
+_SELECTED = "which steps of the data are skipped cannot be worked out, nor the export checked on them"
 _UNCHANGED = ("Identity", "EnsureShape")
 _COUNTED = (tf.int32, tf.int64, tf.float32)  # types that hold every number of steps
 
@@ -156,24 +181,35 @@ def raw_mask_value(layer: Any, inputs: Any, source: str) -> NDArray[np.float32]:
         float32 (features) of the model's input.
 
     Raises:
-        BundleError: The layer reads numbers that another layer computed, whose last bits differ between TensorFlow and
-            ONNX Runtime: whether one equals the mask value would be chance.
+        BundleError: The layer reads numbers that other layers computed, whose last bits differ between TensorFlow and
+            ONNX Runtime: whether one equals the mask value would be chance. Or it reads a selection of the raw values,
+            from which no raw step can be found to check the export on.
     """
     value: Any = np.broadcast_to(np.asarray(layer.mask_value, np.float32), (inputs.shape[2],))
-    tensor = inputs
+    tensor, done = inputs, set()
     with np.errstate(all="ignore"):  # a feature scaled by 0 has no such value
         while tensor.op.type != "Placeholder":
             operator, operands = tensor.op.type, tensor.op.inputs
             constant = tf.get_static_value(operands[1]) if operator in _UNDONE else None
-            if operator == "SelectV2":  # missing values and padding, filled
+            if operator == "SelectV2" and operands[1].op.type == "Placeholder":  # missing values and padding, filled
                 tensor = operands[1]
             elif operator in _UNCHANGED or constant is not None:
+                # Where two factors or two terms follow each other, TensorFlow makes one of them, rounded once.
+                kind = _KINDS.get(operator)
+                if kind in done:
+                    raise _refusal(layer, source, f"two scalings computed ({operator})", _ROUNDED)
+                done |= {kind} - {None}
                 value = value if constant is None else _UNDONE[operator](value, constant)
                 tensor = operands[0]
+            elif operator in _SELECTING:
+                raise _refusal(layer, source, f"is not the model's input as it came ({operator})", _SELECTED)
             else:
-                raise BundleError(
-                    f"{source}: layer {layer.name!r} compares with its mask_value what other layers computed "
-                    f"({operator}); rounding would decide which steps are skipped. Put Masking directly behind the "
-                    "model's input, or behind Normalization or Rescaling, and set the weights again."
-                )
+                raise _refusal(layer, source, f"other layers computed ({operator})", _ROUNDED)
     return np.asarray(value, np.float32).reshape(-1)
+
+
+def _refusal(layer: Any, source: str, what: str, reason: str) -> BundleError:
+    return BundleError(
+        f"{source}: layer {layer.name!r} compares with its mask_value what {what}; {reason}. Put Masking directly "
+        "behind the model's input of float32, or behind one Normalization or Rescaling, and set the weights again."
+    )

@@ -9,6 +9,7 @@ padding is known from the lengths. The model itself is left as it was.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,8 @@ class Tracing:
         specs: One per recurrent layer, in the order of the calls; its place here is the number in the op's name.
         num_masked: How many of them skip steps by a mask.
         masked_steps: The raw steps that Masking layers skip, each float32 (features).
+        refusal: What a replaced layer raised, if one did: Keras and TensorFlow write their own tracebacks into the
+            message of an error that passes through them.
     """
 
     def __init__(self, source: str) -> None:
@@ -44,6 +47,7 @@ class Tracing:
         self.num_masked = 0
         self._frame = 1
         self.masked_steps: list[NDArray[np.float32]] = []
+        self.refusal: BundleError | None = None
 
     def start(self, lengths: Any, frame: int) -> None:
         """Begin a trace.
@@ -58,6 +62,19 @@ class Tracing:
         self.specs.clear()
         self.masked_steps.clear()
         self.num_masked = 0
+
+    def keeping_refusal(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """Return `call`, whose refusal becomes `refusal` too."""
+
+        @wraps(call)
+        def kept(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return call(*args, **kwargs)
+            except BundleError as error:
+                self.refusal = self.refusal or error
+                raise
+
+        return kept
 
     def valid_steps(self, sequences: Any) -> Any:
         """Return bool (batch, time, 1): which steps of `sequences`, (batch, time, features), lie within the length."""
@@ -272,7 +289,7 @@ def substituted(model: Any, source: str) -> Iterator[Tracing]:
         for layer in _flat_layers(model):
             call = _stand_in(layer, tracing)
             if call is not None and layer not in replaced:
-                layer.call = call
+                layer.call = tracing.keeping_refusal(call)
                 replaced.append(layer)
             if layer.activity_regularizer is not None:  # a loss of the training, of which the graph knows nothing
                 regularized.append((layer, layer.activity_regularizer))
