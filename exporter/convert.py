@@ -14,6 +14,7 @@ from exporter.libraries import importing, onnx, tf
 from exporter.lower import OPAQUE_DOMAIN, OPAQUE_TYPE, Lowering
 from exporter.model import EncoderModel
 from exporter.simplify import simplify
+from exporter.steps_read import refuse_fewer_steps
 from exporter.substitute import OPAQUE_NAME, substituted
 
 with importing():
@@ -106,6 +107,7 @@ def convert(model: EncoderModel, opset: int) -> Conversion:
             f"{model.source}: {captured[0]!r} reads a tensor that is no part of the model. Give the operation a numpy "
             "array, or make it a weight of a layer."
         )
+    refuse_fewer_steps(model)
     Lowering(proto, tracing.specs).run()
     simplify(proto)
     _name_dimensions(proto, model)

@@ -263,10 +263,11 @@ def _stand_in(layer: Any, tracing: Tracing) -> Callable[..., Any] | None:
     return _normalization(layer) if isinstance(layer, layers.Normalization) else None
 
 
-def _flat_layers(model: Any) -> Iterator[Any]:
+def flat_layers(model: Any) -> Iterator[Any]:
+    """Yield the layers of a model, and those of the models in it."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
-            yield from _flat_layers(layer)
+            yield from flat_layers(layer)
         else:
             yield layer
 
@@ -286,7 +287,7 @@ def substituted(model: Any, source: str) -> Iterator[Tracing]:
     replaced: list[Any] = []
     regularized: list[tuple[Any, Any]] = []
     try:
-        for layer in _flat_layers(model):
+        for layer in flat_layers(model):
             call = _stand_in(layer, tracing)
             if call is not None and layer not in replaced:
                 layer.call = tracing.keeping_refusal(call)
