@@ -25,17 +25,18 @@ _ENVIRONMENT = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN
 # Up to the last "@" a URI may hold quotes, which a password may; behind it, quotes end it.
 _URI = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://(?:\S*@)?[^\s'\"<>]*")
 _PORT = re.compile(r"(?:[^:]*|\[[0-9a-fA-F:]+\]):[0-9]*")
-# Their URIs name a host, and no password: what looks like a port is one, and an "@" behind it stands in a path.
+# Their URIs name a host, and no password: what looks like a port is one, and an "@" behind the host stands in a path.
 _WITH_PORT = frozenset({"hdfs", "viewfs"})
 _SHORTEST_SECRET = 8
 _HIDDEN = "[hidden]"
 
 
 def without_secrets(given: str) -> str:
-    """Return a URI without user, password and every query value that might be a secret; a path comes back as it is.
+    """Return a URI without user, password and every query value that might be a secret.
 
-    What stands between ``://`` and the last ``@`` is secret where it may hold a password, which has a colon before it:
-    slashes, question marks and digits in it are often not escaped.
+    Whatever stands between ``://`` and the last ``@`` is secret: in a password, slashes and question marks are often
+    not escaped. An object key with an ``@`` looks the same, and is shown from there on only; a path that follows a
+    host, or no host at all, comes back as it is.
     """
     scheme, mark, rest = given.partition("://")
     if not mark:
@@ -72,17 +73,18 @@ def scrub(text: str) -> str:
 def _without_user(scheme: str, place: str) -> str:
     authority, slash, path = place.partition("/")
     if "@" in path and _may_hold_password(scheme, place):
-        return place.rpartition("@")[2]  # of a password with an unescaped slash in it
+        shown = place.rpartition("@")[2]  # of a password with an unescaped slash in it
+        return shown if ":" in authority else f"{_HIDDEN}/{shown}"  # or perhaps of an object key
     if "@" not in authority and ":" in authority and not _PORT.fullmatch(authority):
         return _HIDDEN + slash + path  # the beginning of a password whose end was cut off
     return authority.rpartition("@")[2] + slash + path
 
 
 def _may_hold_password(scheme: str, place: str) -> bool:
-    """Whether a password may begin before the first slash: after a colon that begins no port."""
+    """Whether a password may stand before an "@": not behind a host, nor in the path of a local file."""
     authority = place.partition("/")[0]
-    is_port = scheme.lower() in _WITH_PORT and _PORT.fullmatch(authority)
-    return ":" in authority and not is_port
+    names_host = scheme.lower() in _WITH_PORT and (":" not in authority or _PORT.fullmatch(authority))
+    return bool(authority) and not names_host
 
 
 def _harmless(part: str) -> str | None:

@@ -15,7 +15,15 @@ _MAX_RATIO = 20
 _SMALL = 64 << 20  # bytes that may come of any archive
 _UNREADABLE = (OSError, KeyError, ValueError, RuntimeError, EOFError, zlib.error, zipfile.BadZipFile)
 _SAVE_AGAIN = "Save the model again with model.save('name.keras')."
-_OTHER_KINDS = ((b"\x89HDF\r\n\x1a\n", "a Keras model in the older HDF5 format"),)
+_HDF5, _PARQUET = b"\x89HDF", b"PAR1"  # the first bytes of a file
+_EXPORTED = "export takes a run directory of `seqembed train` or a .keras file of Keras 3."
+_FROM_KERAS = "Load it with the Keras that wrote it and save it with model.save('name.keras')."
+_NAME_ONE = "Name one of these."
+_OTHER_SUFFIXES = {
+    ".onnx": "a model in the ONNX format, as export writes it",
+    ".parquet": "Parquet data",
+    ".json": "a JSON file",
+}
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -45,26 +53,25 @@ def refuse_other_kinds(path: Path) -> None:
     """Say what a file or directory is that is a model of another format.
 
     Raises:
-        BundleError: It is a SavedModel, or a Keras model in HDF5.
+        BundleError: It is a SavedModel, a Keras model in HDF5, or any other file whose name does not end in .keras.
     """
     if (path / "saved_model.pb").exists() or (path / "saved_model.pbtxt").exists():
-        kind = "a TensorFlow SavedModel"
-    elif path.is_file():
+        raise BundleError(f"{path}: a TensorFlow SavedModel; {_EXPORTED} {_FROM_KERAS}")
+    if path.is_file():
         try:
             with open(path, "rb") as file:
-                start = file.read(8)
+                start = file.read(4)
         except OSError as error:
             raise BundleError(f"{path}: cannot be read ({error.strerror}). Name another file.") from error
-        kind = next((kind for magic, kind in _OTHER_KINDS if start == magic), "")
+        if start == _HDF5:
+            raise BundleError(f"{path}: a Keras model in the older HDF5 format; {_EXPORTED} {_FROM_KERAS}")
+        if start == _PARQUET:
+            raise BundleError(f"{path}: Parquet data; {_EXPORTED} {_NAME_ONE}")
+        if path.suffix != ".keras":
+            kind = _OTHER_SUFFIXES.get(path.suffix.lower(), "a file, whose name does not end in .keras")
+            raise BundleError(f"{path}: {kind}; {_EXPORTED} {_NAME_ONE}")
     elif path.exists() and not path.is_dir():
         raise BundleError(f"{path}: not a file. Name a run directory or a .keras file.")  # a pipe would never end
-    else:
-        return
-    if kind:
-        raise BundleError(
-            f"{path}: {kind}; export takes a run directory of `seqembed train` or a .keras file of Keras 3. Load it "
-            "with the Keras that wrote it and save it with model.save('name.keras')."
-        )
 
 
 def _refuse_bomb(archive: zipfile.ZipFile, path: Path) -> None:

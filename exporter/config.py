@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from data.contract import MAX_TOLERANCE, PRECISIONS
-from data.errors import UsageError
+from data.errors import BundleError, UsageError
 from exporter.archive import refuse_other_kinds
 
 KERAS_SUFFIX = ".keras"
@@ -28,7 +28,7 @@ class ExportConfig:
 
     Raises:
         UsageError: A value is out of range, or an option does not go with `source`.
-        BundleError: `source` is a model of another format.
+        BundleError: `source` is a file of another kind, or options for a file are given and there is none.
     """
 
     source: Path
@@ -55,6 +55,10 @@ class ExportConfig:
         if self.is_run_directory:
             lone = [f for f in fields(self) if f.name in ("data", "id", "features", "layout", "time")]
             given = [f.name for f in lone if getattr(self, f.name) != f.default]
+            if given and not self.source.exists():
+                raise BundleError(
+                    f"{self.source}: there is no such run directory or {KERAS_SUFFIX} file. Check the name."
+                )
             if given:
                 raise UsageError(
                     f"--{given[0]} goes with a {KERAS_SUFFIX} file; {self.source} is a run directory, which knows its "

@@ -14,6 +14,7 @@ from exporter.libraries import importing, onnx, tf
 from exporter.lower import OPAQUE_DOMAIN, OPAQUE_TYPE, Lowering
 from exporter.model import EncoderModel
 from exporter.simplify import simplify
+from exporter.steps_read import refuse_fewer_steps
 from exporter.substitute import OPAQUE_NAME, substituted
 
 with importing():
@@ -85,10 +86,18 @@ def convert(model: EncoderModel, opset: int) -> Conversion:
                     tf.function(encode, input_signature=signature),
                     input_signature=signature,
                     opset=opset,
-                    custom_op_handlers={"PyFunc": (_keep_opaque, []), "SelectV2": (_as_where, [])},
+                    custom_op_handlers={
+                        "PyFunc": (_keep_opaque, []),
+                        "SelectV2": (_as_where, []),
+                        "Erfc": (_as_one_minus_erf, []),
+                    },
                     extra_opset=[onnx.helper.make_opsetid(OPAQUE_DOMAIN, 1)],
                 )
-            except _UNCONVERTED as error:
+            except (BundleError, *_UNCONVERTED) as error:
+                if tracing.refusal is not None:
+                    raise tracing.refusal from None
+                if isinstance(error, BundleError):
+                    raise
                 errors.append(f"{type(error).__name__}: {error}")
     if errors:
         raise BundleError(f"{model.source}: tf2onnx could not convert the model: {'; '.join(errors)}. {_REMEDY}")
@@ -98,6 +107,7 @@ def convert(model: EncoderModel, opset: int) -> Conversion:
             f"{model.source}: {captured[0]!r} reads a tensor that is no part of the model. Give the operation a numpy "
             "array, or make it a weight of a layer."
         )
+    refuse_fewer_steps(model)
     Lowering(proto, tracing.specs).run()
     simplify(proto)
     _name_dimensions(proto, model)
@@ -124,6 +134,15 @@ def _keep_opaque(context: Any, node: Any, name: str, _: Any) -> None:
 def _as_where(context: Any, node: Any, name: str, _: Any) -> None:
     """Make a SelectV2 a Where; tf2onnx's own rule multiplies with the mask, and NaN * 0 is NaN."""
     node.type = "Where"
+
+
+def _as_one_minus_erf(context: Any, node: Any, name: str, _: Any) -> None:
+    """Make an Erfc, as in gelu, 1 - Erf: ONNX has no other; the difference is one of the last bits of 1."""
+    inputs, outputs, shapes, dtypes = node.input[:], node.output[:], node.output_shapes, node.output_dtypes
+    context.remove_node(name)
+    erf = context.make_node("Erf", inputs, name=f"{name}/erf", shapes=shapes, dtypes=dtypes)
+    one = context.make_const(f"{name}/one", np.ones((), np.float32))
+    context.make_node("Sub", [one.output[0], erf.output[0]], outputs=outputs, name=name, shapes=shapes, dtypes=dtypes)
 
 
 def _name_dimensions(proto: Any, model: EncoderModel) -> None:

@@ -22,28 +22,107 @@ _UNDONE = {
     "Mul": np.divide,
     "RealDiv": np.multiply,
 }
+_KINDS = {"AddV2": "term", "Sub": "term", "Mul": "factor", "RealDiv": "factor"}
+# Operators that choose among values, or cast them, and round nothing on the way to float32.
+_SELECTING = (
+    "Cast",
+    "ConcatV2",
+    "Const",
+    "ExpandDims",
+    "Fill",
+    "GatherV2",
+    "OnesLike",
+    "Pack",
+    "Pad",
+    "PadV2",
+    "Reshape",
+    "ResourceGather",
+    "ReverseV2",
+    "SelectV2",
+    "Squeeze",
+    "StridedSlice",
+    "Tile",
+    "Transpose",
+    "ZerosLike",
+)
+_ROUNDED = "rounding would decide which steps are skipped"
+_SELECTED = "which steps of the data are skipped cannot be worked out, nor the export checked on them"
 _UNCHANGED = ("Identity", "EnsureShape")
-_SHAPE_ONLY = ("Shape", "OnesLike", "ZerosLike")
+_COUNTED = (tf.int32, tf.int64, tf.float32)  # types that hold every number of steps
 
 
-def depends_on_numbers(mask: Any, lengths: Any) -> bool:
-    """Return whether a mask depends on more than the lengths: on what stands in the steps, and not on their number.
+def is_padding(mask: Any, lengths: Any, frame: int = 1) -> bool:
+    """Return whether a mask is known to keep every step within the length, so that the lengths say all of it.
+
+    Only two forms are recognised: all steps, and steps counted from 1 by a cumulative sum of ones, up to the length.
+    Whatever else a mask may be, following it is right, if slower.
 
     Args:
         mask: Symbolic bool (batch, time).
         lengths: Symbolic int32 (batch), the graph input.
+        frame: Steps that recurrent layers read as one, and of which the first decides.
     """
-    seen: set[str] = set()
-    waiting = [mask]
-    while waiting:
-        tensor = waiting.pop()
-        if tensor.name in seen or tensor.op.type in _SHAPE_ONLY:
-            continue
-        seen.add(tensor.name)
-        if tensor.op.type == "Placeholder" and tensor.name != lengths.name:
-            return True
-        waiting += tensor.op.inputs
-    return False
+    mask = _unwrapped(mask)
+    if frame > 1:
+        if not _is_slice(mask, strides=[1, frame], new_axes=0):
+            return False
+        mask = _unwrapped(mask.op.inputs[0])
+    if _is_ones(mask):
+        return True
+    if mask.op.type not in ("LessEqual", "GreaterEqual"):
+        return False
+    steps, limits = mask.op.inputs if mask.op.type == "LessEqual" else reversed(mask.op.inputs)
+    return _counts_steps(_unwrapped(steps)) and _is_column(_unwrapped(limits), lengths)
+
+
+def _counts_steps(tensor: Any) -> bool:
+    """Return whether a tensor is 1, 2, 3, … along the second axis."""
+    if tensor.op.type != "Cumsum" or tensor.op.get_attr("exclusive") or tensor.op.get_attr("reverse"):
+        return False
+    ones, axis = tensor.op.inputs
+    return tf.get_static_value(axis) in (1, -1) and len(ones.shape) == 2 and _is_ones(_unwrapped(ones))
+
+
+def _is_column(tensor: Any, lengths: Any) -> bool:
+    """Return whether a tensor is `lengths` as (batch, 1)."""
+    if tensor.op.type == "ExpandDims":
+        as_column = tf.get_static_value(tensor.op.inputs[1]) in (1, -1)
+    else:
+        as_column = _is_slice(tensor, strides=[1, 1], new_axes=2)
+    return as_column and _unwrapped(tensor.op.inputs[0]).name == lengths.name
+
+
+def _is_ones(tensor: Any) -> bool:
+    """Return whether a tensor is 1, or true, everywhere."""
+    if tensor.op.type == "Fill":
+        return bool(tf.get_static_value(tensor.op.inputs[1]) == 1)
+    return bool(tensor.op.type == "OnesLike")
+
+
+def _is_slice(tensor: Any, strides: list[int], new_axes: int) -> bool:
+    """Return whether a tensor is a slice from the first entry to the last of each axis.
+
+    Args:
+        tensor: Symbolic, (batch, …).
+        strides: By axis.
+        new_axes: Bits of the axes that the slice adds.
+    """
+    if tensor.op.type != "StridedSlice":
+        return False
+    bits = {
+        name: tensor.op.get_attr(f"{name}_mask") for name in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")
+    }
+    whole = {"begin": 3 - new_axes, "end": 3 - new_axes, "ellipsis": 0, "new_axis": new_axes, "shrink_axis": 0}
+    return bits == whole and np.array_equal(tf.get_static_value(tensor.op.inputs[3]), strides)
+
+
+def _unwrapped(tensor: Any) -> Any:
+    """Return what a tensor comes from, without operations that leave every number as it is."""
+    while tensor.op.type in _UNCHANGED or (
+        tensor.op.type == "Cast" and {tensor.dtype, tensor.op.inputs[0].dtype} <= {*_COUNTED}
+    ):
+        tensor = tensor.op.inputs[0]
+    return tensor
 
 
 class KeptSteps:
@@ -102,24 +181,35 @@ def raw_mask_value(layer: Any, inputs: Any, source: str) -> NDArray[np.float32]:
         float32 (features) of the model's input.
 
     Raises:
-        BundleError: The layer reads numbers that another layer computed, whose last bits differ between TensorFlow and
-            ONNX Runtime: whether one equals the mask value would be chance.
+        BundleError: The layer reads numbers that other layers computed, whose last bits differ between TensorFlow and
+            ONNX Runtime: whether one equals the mask value would be chance. Or it reads a selection of the raw values,
+            from which no raw step can be found to check the export on.
     """
     value: Any = np.broadcast_to(np.asarray(layer.mask_value, np.float32), (inputs.shape[2],))
-    tensor = inputs
+    tensor, done = inputs, set()
     with np.errstate(all="ignore"):  # a feature scaled by 0 has no such value
         while tensor.op.type != "Placeholder":
             operator, operands = tensor.op.type, tensor.op.inputs
             constant = tf.get_static_value(operands[1]) if operator in _UNDONE else None
-            if operator == "SelectV2":  # missing values and padding, filled
+            if operator == "SelectV2" and operands[1].op.type == "Placeholder":  # missing values and padding, filled
                 tensor = operands[1]
             elif operator in _UNCHANGED or constant is not None:
+                # Where two factors or two terms follow each other, TensorFlow makes one of them, rounded once.
+                kind = _KINDS.get(operator)
+                if kind in done:
+                    raise _refusal(layer, source, f"two scalings computed ({operator})", _ROUNDED)
+                done |= {kind} - {None}
                 value = value if constant is None else _UNDONE[operator](value, constant)
                 tensor = operands[0]
+            elif operator in _SELECTING:
+                raise _refusal(layer, source, f"is not the model's input as it came ({operator})", _SELECTED)
             else:
-                raise BundleError(
-                    f"{source}: layer {layer.name!r} compares with its mask_value what other layers computed "
-                    f"({operator}); rounding would decide which steps are skipped. Put Masking directly behind the "
-                    "model's input, or behind Normalization or Rescaling, and set the weights again."
-                )
+                raise _refusal(layer, source, f"other layers computed ({operator})", _ROUNDED)
     return np.asarray(value, np.float32).reshape(-1)
+
+
+def _refusal(layer: Any, source: str, what: str, reason: str) -> BundleError:
+    return BundleError(
+        f"{source}: layer {layer.name!r} compares with its mask_value what {what}; {reason}. Put Masking directly "
+        "behind the model's input of float32, or behind one Normalization or Rescaling, and set the weights again."
+    )

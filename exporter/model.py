@@ -86,7 +86,9 @@ class EncoderModel:
             layer = own[name]
             if layer is not None:
                 tensors[layer] = keras.ops.cast(tensor, kinds[layer])
-        return self.keras_model(_arrange(self.keras_model, tensors), training=False)
+        outputs = self.keras_model(_arrange(self.keras_model, tensors), training=False)
+        (embedding,) = keras.tree.flatten(outputs)  # from a dict or list of one
+        return embedding
 
 
 def _arrange(model: Any, tensors: Mapping[str, Any]) -> Any:

@@ -18,6 +18,7 @@ from exporter.reference import KerasReference
 from runner.encoder import Encoder
 
 _MAX_SEQUENCES = 300  # of each kind, real and random
+_STEPS_BEYOND = (1, 8, 64)  # beyond the longest training row: an encoder may read longer ones at night
 _MAX_MASKED = 40  # of both kinds; each in five ways
 _MAX_STEPS = 25_000  # of each kind; four ways of batching make 2e5 steps for ONNX Runtime
 
@@ -181,12 +182,13 @@ def _affordable(
 def _draw(
     profile: SequenceProfile, max_length: int, vocabularies: Sequence[Vocabulary], random: np.random.Generator
 ) -> SequenceBlock:
-    """Draw sequences of every length, or of a spread; a quarter has missing values, a tenth is extreme."""
+    """Draw sequences of all lengths, or a spread, and some longer; a quarter has missing values, a tenth is extreme."""
     lengths = spread_lengths(max_length)
     times = int(min(_MAX_SEQUENCES // len(lengths), max(1, _MAX_STEPS // lengths.sum())))
     lengths = np.tile(lengths, times)
     if lengths.sum() > _MAX_STEPS:  # very long sequences: fewer of them, the longest always
         lengths = spread_lengths(max_length, num_lengths=8)
+    lengths = np.concatenate([lengths, max_length + np.array(_STEPS_BEYOND)])
     missing, extreme = random.random(len(lengths)) < 0.25, random.random(len(lengths)) < 0.1
     return draw_sequences(profile, lengths, random, missing=missing, extreme=extreme, vocabularies=vocabularies)
 

@@ -48,11 +48,6 @@ def open_source(config: ExportConfig) -> ExportSource:
 
 
 def _open_run(layout: RunLayout) -> ExportSource:
-    if layout.root.is_file():
-        raise BundleError(
-            f"{layout.root}: a file, whose name does not end in {KERAS_SUFFIX}. Name a run directory or a "
-            f"{KERAS_SUFFIX} file of Keras 3."
-        )
     if not layout.root.is_dir():
         raise BundleError(
             f"{layout.root}: there is no such run directory. Train one with `seqembed train INPUT --out "

@@ -9,6 +9,7 @@ padding is known from the lengths. The model itself is left as it was.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from data.errors import BundleError
 from exporter.libraries import keras, tf
-from exporter.masking import KeptSteps, depends_on_numbers, raw_mask_value
+from exporter.masking import KeptSteps, is_padding, raw_mask_value
 from exporter.recurrent import RecurrentSpec, recurrent_spec
 
 OPAQUE_NAME = "seqembed_recurrent_"
@@ -34,6 +35,8 @@ class Tracing:
         specs: One per recurrent layer, in the order of the calls; its place here is the number in the op's name.
         num_masked: How many of them skip steps by a mask.
         masked_steps: The raw steps that Masking layers skip, each float32 (features).
+        refusal: What a replaced layer raised, if one did: Keras and TensorFlow write their own tracebacks into the
+            message of an error that passes through them.
     """
 
     def __init__(self, source: str) -> None:
@@ -42,7 +45,9 @@ class Tracing:
         self.lengths_read: Any = None
         self.specs: list[RecurrentSpec] = []
         self.num_masked = 0
+        self._frame = 1
         self.masked_steps: list[NDArray[np.float32]] = []
+        self.refusal: BundleError | None = None
 
     def start(self, lengths: Any, frame: int) -> None:
         """Begin a trace.
@@ -51,12 +56,25 @@ class Tracing:
             lengths: Symbolic int32 (batch), the graph input.
             frame: Steps that recurrent layers read as one.
         """
-        self.lengths = lengths
+        self.lengths, self._frame = lengths, frame
         # Of whole positive numbers, so that ONNX's division, which cuts off, is the one that is meant.
         self.lengths_read = tf.truncatediv(lengths + (frame - 1), frame) if frame > 1 else lengths
         self.specs.clear()
         self.masked_steps.clear()
         self.num_masked = 0
+
+    def keeping_refusal(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """Return `call`, whose refusal becomes `refusal` too."""
+
+        @wraps(call)
+        def kept(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return call(*args, **kwargs)
+            except BundleError as error:
+                self.refusal = self.refusal or error
+                raise
+
+        return kept
 
     def valid_steps(self, sequences: Any) -> Any:
         """Return bool (batch, time, 1): which steps of `sequences`, (batch, time, features), lie within the length."""
@@ -69,7 +87,7 @@ class Tracing:
 
         def call(sequences: Any, initial_state: Any = None, mask: Any = None, training: Any = None) -> Any:
             initial = _stack_states(spec, initial_state)
-            if mask is not None and depends_on_numbers(mask, self.lengths):
+            if not self._knows(mask):
                 return self._masked(spec, sequences, initial, mask)
             steps, states = self._opaque(spec, sequences, self.lengths_read, initial)
             return _keras_outputs(spec, steps, states[0], states)
@@ -105,6 +123,10 @@ class Tracing:
             steps = tf.reverse_sequence(steps, self.lengths, seq_axis=1)
         return _keras_outputs(spec, steps, last, states)
 
+    def _knows(self, mask: Any) -> bool:
+        """Return whether the lengths say all that `mask`, bool (batch, time) or None, says."""
+        return mask is None or is_padding(mask, self.lengths, self._frame)
+
     def _kept(self, sequences: Any, mask: Any) -> Any:
         """Return bool (batch, time): the steps of `sequences` within the length that `mask` does not skip."""
         return tf.logical_and(tf.cast(mask, tf.bool), tf.squeeze(self.valid_steps(sequences), 2))
@@ -124,7 +146,7 @@ class Tracing:
         """Return a stand-in for `GlobalAveragePooling1D.call`: the mean over the valid steps."""
 
         def call(inputs: Any, mask: Any = None) -> Any:
-            if mask is not None and depends_on_numbers(mask, self.lengths):
+            if not self._knows(mask):
                 kept = tf.expand_dims(self._kept(inputs, mask), 2)
                 total = tf.reduce_sum(tf.where(kept, inputs, 0.0), axis=1, keepdims=bool(layer.keepdims))
                 # As in Keras, a sequence without a kept step has no mean: 0 / 0 is NaN.
@@ -241,10 +263,11 @@ def _stand_in(layer: Any, tracing: Tracing) -> Callable[..., Any] | None:
     return _normalization(layer) if isinstance(layer, layers.Normalization) else None
 
 
-def _flat_layers(model: Any) -> Iterator[Any]:
+def flat_layers(model: Any) -> Iterator[Any]:
+    """Yield the layers of a model, and those of the models in it."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
-            yield from _flat_layers(layer)
+            yield from flat_layers(layer)
         else:
             yield layer
 
@@ -264,10 +287,10 @@ def substituted(model: Any, source: str) -> Iterator[Tracing]:
     replaced: list[Any] = []
     regularized: list[tuple[Any, Any]] = []
     try:
-        for layer in _flat_layers(model):
+        for layer in flat_layers(model):
             call = _stand_in(layer, tracing)
             if call is not None and layer not in replaced:
-                layer.call = call
+                layer.call = tracing.keeping_refusal(call)
                 replaced.append(layer)
             if layer.activity_regularizer is not None:  # a loss of the training, of which the graph knows nothing
                 regularized.append((layer, layer.activity_regularizer))

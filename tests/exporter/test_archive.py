@@ -156,6 +156,29 @@ def text(path: Path) -> Path:
     return path / "model.txt"
 
 
+def json_file(path: Path) -> Path:
+    (path / "x.json").write_text("{}")
+    return path / "x.json"
+
+
+def onnx_model(path: Path) -> Path:
+    (path / "model.onnx").write_bytes(b"\x08\x08")
+    return path / "model.onnx"
+
+
+def parquet(path: Path) -> Path:
+    (path / "data.parquet").write_bytes(b"PAR1\x15\x04PAR1")
+    return path / "data.parquet"
+
+
+def parquet_under_another_name(path: Path) -> Path:
+    return Path(shutil.move(parquet(path), path / "model.keras"))
+
+
+def nothing(path: Path) -> Path:
+    return path / "missing.onnx"
+
+
 def pipe(path: Path) -> Path:
     os.mkfifo(path / "model.keras")
     return path / "model.keras"
@@ -168,6 +191,11 @@ def pipe(path: Path) -> Path:
         (hdf5_under_another_name, "a Keras model in the older HDF5 format; export takes"),
         (saved_model, "a TensorFlow SavedModel; export takes"),
         (text, "a file, whose name does not end in .keras"),
+        (json_file, "a JSON file; export takes"),
+        (onnx_model, "a model in the ONNX format, as export writes it; export takes"),
+        (parquet, "Parquet data; export takes"),
+        (parquet_under_another_name, "Parquet data; export takes"),
+        (nothing, "there is no such run directory or .keras file"),
         (pipe, "not a file"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
@@ -177,8 +205,7 @@ def test_another_format_is_called_by_its_name(
     tiny: Tiny, tmp_path: Path, make: Callable[[Path], Path], message: str
 ) -> None:
     source = make(tmp_path)
-    given = [] if make is text else ["--data", tiny.data, "--features", "x,y"]
-    result = seqembed("export", source, *given, "--out", tmp_path / "encoder.onnx")
+    result = seqembed("export", source, "--data", tiny.data, "--features", "x,y", "--out", tmp_path / "encoder.onnx")
     assert result.exit_code == 4, result.output
     assert f"{source}: {message}" in " ".join(result.output.split())
     assert not (tmp_path / "encoder.onnx").exists()

@@ -71,9 +71,34 @@ def test_regularizers_are_left_to_the_model(exported: Callable[..., Any]) -> Non
 def test_a_length_that_keras_fails_on_is_named(
     exported: Callable[..., Any], rows: SequenceBlock, profile: SequenceProfile
 ) -> None:
-    made = exported(functional(lambda x: layers.LSTM(4, name="reads")(x[:, 1:] - x[:, :-1])))
-    with pytest.raises(BundleError, match="Keras fails on a sequence of 1 step, in '.*reads.*keras.ops.pad"):
+    made = exported(functional(lambda x: layers.LSTM(3)(x) + ops.take(x, 1, axis=1)))
+    with pytest.raises(BundleError, match="Keras fails on a sequence of 1 step, in '.*[Gg]ather.*keras.ops.pad"):
         measure_parity(made.reference, made.encoder, rows, profile, tolerance=1e-5, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("function", "num_steps"),
+    [
+        (lambda x: layers.LSTM(4, name="reads")(x[:, 1:] - x[:, :-1]), 31),
+        (lambda x: layers.Bidirectional(layers.GRU(4), name="reads")(x[:, ::2]), 16),
+        (lambda x: functional(layers.LSTM(4, name="reads"))(x[:, 40:]), 0),
+    ],
+)
+def test_a_layer_that_reads_fewer_steps_is_named(
+    exported: Callable[..., Any], function: Callable[[Any], Any], num_steps: int
+) -> None:
+    model = functional(function)
+    message = f"layer 'reads' reads {num_steps} steps of a sequence of 32, expected 32: .*keras.ops.pad"
+    with pytest.raises(BundleError, match=message):
+        exported(model)
+
+
+def test_differences_padded_to_the_length_of_the_input(
+    exported: Callable[..., Any], rows: SequenceBlock, profile: SequenceProfile
+) -> None:
+    made = exported(functional(lambda x: layers.LSTM(4)(ops.pad(x[:, 1:] - x[:, :-1], [(0, 0), (1, 0), (0, 0)]))))
+    assert measure_parity(made.reference, made.encoder, rows, profile, tolerance=1e-5, seed=1)
+    assert "call" not in vars(made.model.keras_model.layers[-1])
 
 
 @pytest.mark.parametrize(
