@@ -26,7 +26,9 @@ from data.inputs import (
     first_line,
     is_local,
     is_uri,
+    is_utf8,
     location_of,
+    printable,
 )
 from data.secrets import without_secrets
 from data.tables import Listing, is_hidden, local_listing, refuse_table, table_above
@@ -144,8 +146,6 @@ def _identity(file: InputFile) -> object:
 
 def _find(given: str, found: _Found) -> None:
     shown = without_secrets(given)
-    if not is_utf8(given):
-        raise InputError(f"{printable(given)}: the name is not UTF-8. Rename the file or directory.")
     filesystem, path = filesystem_and_path(_escape_wildcards(given))
     try:
         kind = _kind(filesystem, path, given)
@@ -298,17 +298,3 @@ def _hive_end(root: str) -> list[str]:
     while start and not parts[start - 1].startswith("=") and "=" in parts[start - 1]:
         start -= 1
     return parts[start:]
-
-
-def is_utf8(name: str) -> bool:
-    """Whether a file name is text: Python holds the bytes of others as lone surrogates."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def printable(name: str) -> str:
-    """Return a file name with the bytes that are not UTF-8 escaped."""
-    return name.encode(errors="backslashreplace").decode()
