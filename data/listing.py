@@ -31,7 +31,7 @@ from data.inputs import (
     printable,
 )
 from data.secrets import without_secrets
-from data.tables import Listing, is_hidden, local_listing, refuse_table, table_above
+from data.tables import Listing, is_hidden, local_listing, refuse_table, table_above, what_else
 
 _WILDCARD = re.compile(r"[*?\[]")
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
@@ -144,9 +144,23 @@ def _identity(file: InputFile) -> object:
     return file.filesystem.type_name, file.path
 
 
+def place_of(given: str) -> tuple[fs.FileSystem, str]:
+    """Return where a path, a URI or a glob of either points.
+
+    Raises:
+        InputError: The name is not UTF-8, or no filesystem opens the URI.
+    """
+    return filesystem_and_path(_escape_wildcards(given))
+
+
+def is_glob(path: str) -> bool:
+    """Whether a path that names nothing itself may name files by a pattern."""
+    return _WILDCARD.search(path) is not None
+
+
 def _find(given: str, found: _Found) -> None:
     shown = without_secrets(given)
-    filesystem, path = filesystem_and_path(_escape_wildcards(given))
+    filesystem, path = place_of(given)
     try:
         kind = _kind(filesystem, path, given)
         if kind == fs.FileType.File:
@@ -156,13 +170,17 @@ def _find(given: str, found: _Found) -> None:
         elif kind == fs.FileType.Directory:
             root, pattern = path, _EVERYTHING
             _list(filesystem, root, pattern, given, found)
-        elif kind == fs.FileType.NotFound and _WILDCARD.search(path):
+        elif kind == fs.FileType.NotFound and is_glob(path):
             parts = PurePosixPath(path).parts
             fixed = next(index for index, part in enumerate(parts) if _WILDCARD.search(part))
             root, pattern = str(PurePosixPath(*parts[:fixed])), "/".join(parts[fixed:])
             _list(filesystem, root, pattern, given, found)
         else:
-            what = "no such file or directory" if kind == fs.FileType.NotFound else "neither a file nor a directory"
+            what = (
+                "no such file or directory"
+                if kind == fs.FileType.NotFound
+                else f"{what_else(path)}, neither a file nor a directory"
+            )
             raise InputError(f"{shown}: {what}. Give a Parquet file, a directory or a glob.")
     except OSError as error:
         raise_host_fault(error)

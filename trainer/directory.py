@@ -52,8 +52,8 @@ class RunDirectory:
         """Make the directory and be the only training in it; on leaving, directories that stayed empty are gone.
 
         Raises:
-            OutputError: Another training writes there, it holds a run or files of others, it cannot be written, or its name
-                is not UTF-8.
+            OutputError: Another training writes there, it holds a run or files of others, it cannot be written, or its
+                name is not UTF-8.
         """
         root = self.final.root
         refuse_output_name(root)

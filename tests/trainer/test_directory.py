@@ -223,3 +223,14 @@ def test_a_configuration_with_bytes_that_are_not_utf8_still_marks_a_run(tmp_path
     (tmp_path / "contract.json").write_text('{"format_version": 1, "length_policy": {}, "training": {}}')
     with RunDirectory(tmp_path, overwrite=True).hold():
         pass
+
+
+def test_a_checkpoint_that_lies_outside_the_run_is_refused_by_the_file_that_names_it(again, tmp_path):
+    job, layout = again
+    other = Path(shutil.copytree(layout.checkpoints, tmp_path / "other"))
+    newest = sorted(other.glob("ckpt-*.index"))[-1].with_suffix("")
+    (layout.checkpoints / "checkpoint").write_text(f'model_checkpoint_path: "{newest}"\n')
+    with pytest.raises(BundleError) as refused:
+        train(job, layout.root, resume=True)
+    assert str(refused.value).startswith(f"{layout.checkpoints / 'checkpoint'}: ")
+    assert f"names {newest}, which lies outside this run" in str(refused.value)
