@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from data.arrow import is_string, plain_type
 from data.errors import BadFileError, InputError
 from data.hashing import hash_ids
-from data.ids import id_text, is_null_id, same_as_previous
+from data.ids import id_text, is_null_id, quoted_id, same_as_previous
 from data.inputs import InputFile, OpenedFile
 from data.reader import record_batches
 from data.schema import SequenceSchema
@@ -197,7 +197,7 @@ def refuse_ids_in_several_files(
     if example is not None:
         text, first_name, second_name = example
         raise InputError(
-            f"{second_name}: the events of {schema.id} = {text!r} lie in {first_name}, too. {census.result()} have "
+            f"{second_name}: the events of {schema.id} = {quoted_id(text)} lie in {first_name}, too. {census.result()} have "
             f"events in more than one of {len(files):,} files; each would get one vector per file. "
             f"Bring the events of an id together first, for example with DuckDB: {duckdb_line(files, schema)}"
         )

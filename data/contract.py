@@ -32,6 +32,8 @@ MAX_TOLERANCE = 1e-3
 # 0.045; three times that as margin for other hosts, and twice as much for the worst of the few golden sequences.
 MAX_GOLDEN_TOLERANCE = 0.27
 # What reading malformed JSON can raise: too large a number is an OverflowError, deep nesting a RecursionError.
+# What to do about a contract that is damaged: one in a bundle, and one in a run directory.
+REEXPORT, RETRAIN = "export the model again", "train again"
 _ODD = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 
 
@@ -207,7 +209,7 @@ class ModelContract:
 
     @classmethod
     def from_json(cls, text: str, source: str) -> Self:
-        """Rebuild from `to_json`.
+        """Rebuild from `to_json`: of a run directory, so where it is damaged the remedy is to train again.
 
         Args:
             text: JSON.
@@ -216,11 +218,16 @@ class ModelContract:
         Raises:
             BundleError: The text is no contract, or one of another format version.
         """
-        return cls.from_value(load_contract(text, source), source)
+        return cls.from_value(load_contract(text, source, RETRAIN), source, RETRAIN)
 
     @classmethod
-    def from_value(cls, value: Mapping[str, Any], source: str) -> Self:
+    def from_value(cls, value: Mapping[str, Any], source: str, remedy: str = REEXPORT) -> Self:
         """Rebuild from what `load_contract` returns.
+
+        Args:
+            value: The fields.
+            source: Where they came from, for messages.
+            remedy: What to do about a damaged one: `REEXPORT` or `RETRAIN`.
 
         Raises:
             BundleError: A part is missing or malformed.
@@ -228,7 +235,7 @@ class ModelContract:
         try:
             return cls._from_value(value)
         except _ODD as error:
-            raise _damaged(error, source) from error
+            raise _damaged(error, source, remedy) from error
 
     @classmethod
     def _from_value(cls, value: Mapping[str, Any]) -> Self:
@@ -261,12 +268,13 @@ class ModelContract:
         )
 
 
-def load_contract(text: str, source: str) -> dict[str, Any]:
+def load_contract(text: str, source: str, remedy: str = REEXPORT) -> dict[str, Any]:
     """Return the fields of a contract's JSON, of a format version that can be read.
 
     Args:
         text: JSON.
         source: Where it came from, for messages.
+        remedy: What to do about a damaged one: `REEXPORT` or `RETRAIN`.
 
     Raises:
         BundleError: The text is no contract, or one of another format version.
@@ -275,17 +283,18 @@ def load_contract(text: str, source: str) -> dict[str, Any]:
         value: dict[str, Any] = json.loads(text)
         version = value["format_version"]
     except _ODD as error:
-        raise _damaged(error, source) from error
+        raise _damaged(error, source, remedy) from error
     if version not in _READABLE_VERSIONS or isinstance(version, bool):
         raise BundleError(
             f"{source}: contract format {version!r}; this seqembed reads format "
-            f"{' and '.join(map(str, _READABLE_VERSIONS))}. Install the seqembed version that made the file, or export "
-            "the model again."
+            f"{' and '.join(map(str, _READABLE_VERSIONS))}. Install the seqembed version that made the file, or "
+            f"{remedy}."
         )
     return value
 
 
-def _damaged(error: Exception, source: str) -> BundleError:
+def _damaged(error: Exception, source: str, remedy: str) -> BundleError:
     return BundleError(
-        f"{source}: the seqembed contract is damaged ({type(error).__name__}: {error}). Export the model again."
+        f"{source}: the seqembed contract is damaged ({type(error).__name__}: {error}). "
+        f"{remedy[0].upper()}{remedy[1:]}."
     )

@@ -10,7 +10,7 @@ from data.arrow import is_list, is_number, locate
 from data.candidates import Candidate, inside_lists, is_open_vector, is_value, named, of_column
 from data.check import check_schema, refuse_column, require_column, time_type, value_kind
 from data.errors import InputError, UsageError
-from data.ids import id_text, is_null_id, same_as_previous
+from data.ids import id_text, is_null_id, quoted_id, same_as_previous
 from data.inputs import InputFile
 from data.pandas_index import index_columns
 from data.peek import first_with_rows, peek
@@ -188,7 +188,7 @@ def _layout(
     repeated = _repeated_id(file, id_column)
     if repeated is not None:
         raise InputError(
-            f"{file.name}: the layout is ambiguous: {id_column} = {repeated!r} stands in neighbouring rows, as events "
+            f"{file.name}: the layout is ambiguous: {id_column} = {quoted_id(repeated)} stands in neighbouring rows, as events "
             f"do, but {lists[0]!r} is a list in each row. Pass --layout nested (each row is a sequence of its own) or "
             "--layout events."
         )

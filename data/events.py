@@ -10,7 +10,7 @@ from data.arrow import only_batch, plain_values, to_float32
 from data.decode import finish_block, infinite_steps, null_ids
 from data.errors import InputError
 from data.hashing import SeenIds, hash_ids
-from data.ids import equal_values, id_text, is_null_id, same_as_previous
+from data.ids import equal_values, id_text, is_null_id, quoted_id, same_as_previous
 from data.schema import SequenceSchema
 from data.sequences import LengthPolicy, SequenceBlock
 from data.steps import Steps, in_time_order, read_categories
@@ -144,6 +144,6 @@ def _refuse_scattered(ids: pa.Array, seen: SeenIds, name: str, column: str, rows
     if again is not None:
         place = int(known[again])
         raise InputError(
-            f"{name}: row {rows[place]}: the events of {column} = {id_text(ids[place])!r} do not stand together: "
-            f"it was met before with other ids between. Sort the file by '{column}' (and by time), then run again."
+            f"{name}: row {rows[place]}: the events of {column} = {quoted_id(id_text(ids[place]))} do not stand "
+            f"together: it was met before with other ids between. Sort the file by '{column}' (and by time), then run again."
         )

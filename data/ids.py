@@ -118,6 +118,18 @@ def id_text(value: pa.Scalar) -> str | None:
     return _temporal_text(value) if pa.types.is_temporal(kind) else str(value.as_py())
 
 
+def quoted_id(text: str | None) -> str:
+    """Return what `id_text` made of an id as it stands in a sentence: in quotes, line breaks and the like escaped.
+
+    Backslashes stay as they are: those of bytes that are not UTF-8 were put there by `id_text`.
+    """
+    if text is None:
+        return "null"
+    mark = '"' if "'" in text else "'"
+    plain = (character if character.isprintable() else repr(character)[1:-1] for character in text)
+    return f"{mark}{''.join(plain)}{mark}"
+
+
 def _part(value: pa.Scalar) -> str:
     """Return the text of a value inside an id."""
     return id_text(value) or ("" if value.is_valid else "null")

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from data.errors import BadFileError, InputError
+from data.errors import BadFileError, InputError, OutputError
 from data.host import raise_host_fault
 from data.int96 import int96_unit
 from data.secrets import without_secrets
@@ -165,10 +165,13 @@ def filesystem_and_path(given: str) -> tuple[fs.FileSystem, str]:
     """Return where a path or URI points; local paths become absolute.
 
     Raises:
-        InputError: No filesystem opens the URI.
+        InputError: The name is not UTF-8, or no filesystem opens the URI.
     """
-    if not _URI.match(given):
-        return fs.LocalFileSystem(), Path(given).absolute().as_posix()
+    path = given if is_uri(given) else Path(given).absolute().as_posix()
+    if not is_utf8(path):
+        raise InputError(f"{printable(path)}: the name is not UTF-8. Rename the file or directory.")
+    if not is_uri(given):
+        return fs.LocalFileSystem(), path
     try:
         filesystem, path = fs.FileSystem.from_uri(given)
     except (ValueError, OSError, pa.ArrowException) as error:
@@ -183,3 +186,29 @@ def filesystem_and_path(given: str) -> tuple[fs.FileSystem, str]:
 def first_line(error: BaseException) -> str:
     """Return the first line of what an error says, or its class where it says nothing."""
     return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a file name is text: Python holds the bytes of others as lone surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def refuse_output_name(given: str | os.PathLike[str]) -> None:
+    """Refuse to write where no other program, nor Arrow and TensorFlow, could open what was written.
+
+    Raises:
+        OutputError: The name of a path or URI, or of a directory above it, is not UTF-8.
+    """
+    place = os.fspath(given)
+    place = place if is_uri(place) else os.path.abspath(place)
+    if not is_utf8(place):
+        raise OutputError(f"{printable(place)}: the name is not UTF-8. Give another --out.")
+
+
+def printable(name: str) -> str:
+    """Return a file name with the bytes that are not UTF-8 escaped."""
+    return name.encode(errors="backslashreplace").decode()

@@ -26,10 +26,12 @@ from data.inputs import (
     first_line,
     is_local,
     is_uri,
+    is_utf8,
     location_of,
+    printable,
 )
 from data.secrets import without_secrets
-from data.tables import Listing, is_hidden, local_listing, refuse_table, table_above
+from data.tables import Listing, is_hidden, local_listing, refuse_table, table_above, what_else
 
 _WILDCARD = re.compile(r"[*?\[]")
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
@@ -146,11 +148,23 @@ def _identity(file: InputFile) -> object:
     return file.filesystem.type_name, file.path
 
 
+def place_of(given: str) -> tuple[fs.FileSystem, str]:
+    """Return where a path, a URI or a glob of either points.
+
+    Raises:
+        InputError: The name is not UTF-8, or no filesystem opens the URI.
+    """
+    return filesystem_and_path(_escape_wildcards(given))
+
+
+def is_glob(path: str) -> bool:
+    """Whether a path that names nothing itself may name files by a pattern."""
+    return _WILDCARD.search(path) is not None
+
+
 def _find(given: str, found: _Found) -> None:
     shown = without_secrets(given)
-    if not is_utf8(given):
-        raise InputError(f"{printable(given)}: the name is not UTF-8. Rename the file or directory.")
-    filesystem, path = filesystem_and_path(_escape_wildcards(given))
+    filesystem, path = place_of(given)
     try:
         kind = _kind(filesystem, path, given)
         if kind == fs.FileType.File:
@@ -161,13 +175,17 @@ def _find(given: str, found: _Found) -> None:
         elif kind == fs.FileType.Directory:
             root, patterns = path, (_EVERYTHING,)
             _list(filesystem, root, patterns, given, found)
-        elif kind == fs.FileType.NotFound and _WILDCARD.search(path):
+        elif kind == fs.FileType.NotFound and is_glob(path):
             parts = PurePosixPath(path).parts
             fixed = next(index for index, part in enumerate(parts) if _WILDCARD.search(part))
             root, patterns = str(PurePosixPath(*parts[:fixed])), _patterns("/".join(parts[fixed:]), given)
             _list(filesystem, root, patterns, given, found)
         else:
-            what = "no such file or directory" if kind == fs.FileType.NotFound else "neither a file nor a directory"
+            what = (
+                "no such file or directory"
+                if kind == fs.FileType.NotFound
+                else f"{what_else(path)}, neither a file nor a directory"
+            )
             raise InputError(f"{shown}: {what}. Give a Parquet file, a directory or a glob.")
     except OSError as error:
         raise_host_fault(error)
@@ -337,17 +355,3 @@ def _hive_end(root: str) -> list[str]:
     while start and not parts[start - 1].startswith("=") and "=" in parts[start - 1]:
         start -= 1
     return parts[start:]
-
-
-def is_utf8(name: str) -> bool:
-    """Whether a file name is text: Python holds the bytes of others as lone surrogates."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def printable(name: str) -> str:
-    """Return a file name with the bytes that are not UTF-8 escaped."""
-    return name.encode(errors="backslashreplace").decode()

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.errors import InputError
-from data.ids import id_text
+from data.ids import id_text, quoted_id
 from data.inputs import InputFile
 from data.sequences import SequenceBlock
 
@@ -61,6 +61,7 @@ def _plain(text: str | None) -> str | None:
 
 def _refuse(file: InputFile, name: str, value: pa.Scalar) -> NoReturn:
     raise InputError(
-        f"{file.name}: column '{name}' holds {id_text(value)!r}, its directory says {name}={file.partitions[name]}. "
+        f"{file.name}: column '{name}' holds {quoted_id(id_text(value))}, its directory says "
+        f"{name}={file.partitions[name]}. "
         "Move the file to the directory that its rows belong to, or rename the column or the directory."
     )

@@ -1,26 +1,29 @@
 """One streaming pass over training data: its profile, a fair sample, and the first bad row if there is one."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from data.arrow import as_lists, locate
 from data.census import IdCensus, SharedIds
 from data.decode import RAGGED
 from data.errors import BadRowError
 from data.hashing import hash_ids
-from data.ids import id_text
+from data.ids import id_text, quoted_id
 from data.inputs import InputFile
 from data.profile import ProfileAccumulator, SequenceProfile
 from data.reader import read_blocks
-from data.schema import SequenceSchema
-from data.sequences import LengthPolicy, SequenceBlock, concatenate
+from data.schema import CategoricalField, Feature, SequenceSchema
+from data.sequences import BadRow, LengthPolicy, SequenceBlock, concatenate
 
 # A sample is kept in memory and written beside the model: a few MiB, however long the sequences are.
 _MAX_SAMPLE_STEPS = 200_000
-_MAX_NAMED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,23 +113,40 @@ def refuse_bad_rows(block: SequenceBlock, file: InputFile, schema: SequenceSchem
         BadRowError: Names the file, row, id and reason.
     """
     if block.bad:
-        _, bad = block.bad[0]
-        name = "null" if bad.id is None else repr(bad.id)
-        remedy = "Fix or remove the row."
-        if bad.reason.startswith(RAGGED) and len(schema.feature_columns) > 1:
-            remedy = (
-                f"If a column does not hold one value per step, pass --features without it{_example(schema)}. Else "
-            )
-            remedy += "fix or remove the row."
-        raise BadRowError(f"{file.name}: row {bad.row} (id {name}): {bad.reason}. {remedy}")
+        refuse_bad_row(block.bad[0][1], file, schema)
 
 
-def _example(schema: SequenceSchema) -> str:
-    """Return the option as it may be meant: numbers without text, where both are lists."""
-    numbers = tuple(dict.fromkeys(feature.column for feature in schema.numbers))
-    if not numbers or not schema.categorical:
+def refuse_bad_row(bad: BadRow, file: InputFile, schema: SequenceSchema) -> NoReturn:
+    """Raise for a row that is no sequence; see `refuse_bad_rows`.
+
+    Raises:
+        BadRowError: Always.
+    """
+    remedy = "Fix or remove the row."
+    if bad.reason.startswith(RAGGED) and len(schema.feature_columns) > 1:
+        example = _example(schema, bad.raw)
+        remedy = f"If a column does not hold one value per step, pass --features without it{example}. Else "
+        remedy += "fix or remove the row."
+    raise BadRowError(f"{file.name}: row {bad.row} (id {quoted_id(bad.id)}): {bad.reason}. {remedy}")
+
+
+def _example(schema: SequenceSchema, row: pa.RecordBatch) -> str:
+    """Return the option as it may be meant: the features whose columns agree in a row on the number of steps.
+
+    That number is the one of the times, else the one of most columns, and of numbers rather than text where two are
+    equally frequent. Nothing where no column, or every one, agrees.
+    """
+    time = None if schema.time is None else locate(row.schema, schema.time)[0]
+    names = dict.fromkeys([*schema.feature_columns, *([] if time is None else [time])])
+    lengths = {name: pc.list_value_length(as_lists(row.column(name)))[0].as_py() or 0 for name in names}
+    numbers = Counter(lengths[column] for column in dict.fromkeys(feature.column for feature in schema.numbers))
+    every = Counter(lengths[column] for column in schema.feature_columns)
+    steps = max(every, key=lambda length: (every[length], numbers[length])) if time is None else lengths[time]
+    offered: list[Feature | CategoricalField] = [*schema.numbers, *schema.categorical]
+    wanted = [one.name if isinstance(one.part, str) else one.column for one in offered if lengths[one.column] == steps]
+    if not wanted or all(lengths[one.column] == steps for one in offered):
         return ""
-    return f", such as --features {','.join(numbers[:_MAX_NAMED])}" + (",…" if len(numbers) > _MAX_NAMED else "")
+    return f", such as --features {','.join(dict.fromkeys(wanted))}"
 
 
 class _Reservoir:

@@ -200,10 +200,10 @@ def _walk(directory: str, patterns: list[str], seen: set[str], listing: Listing)
         elif entry.is_file() or (entry.is_symlink() and not os.path.exists(path)):
             listing.files.append(path)
         elif not is_hidden(entry.name):
-            listing.special.append((path, _special(path)))
+            listing.special.append((path, what_else(path)))
 
 
-def _special(path: str) -> str:
+def what_else(path: str) -> str:
     """Return what a path is that is neither a file nor a directory."""
     try:
         mode = os.stat(path).st_mode

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from data.errors import BundleError, OutputError, UsageError
+from data.inputs import refuse_output_name
 from data.layout import RunLayout
 from exporter.config import ExportConfig
 from runner.bundle_file import read_bundle
@@ -36,8 +37,9 @@ def refuse_other_file(path: Path) -> None:
     """Check that nothing stands at `path`, or a bundle of any version.
 
     Raises:
-        OutputError: Something else stands there.
+        OutputError: Something else stands there, or the name is not UTF-8.
     """
+    refuse_output_name(path)
     if not os.path.exists(path):  # a link that leads nowhere holds nothing
         return
     try:

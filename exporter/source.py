@@ -1,5 +1,6 @@
 """What is exported: an encoder with its contract and rows to try it on, from a run directory or from a lone model."""
 
+import os
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,6 +10,7 @@ from data.census import refuse_ids_in_several_files
 from data.contract import ModelContract, TrainingData
 from data.errors import BundleError, InputError
 from data.fingerprints import combined_fingerprint
+from data.inputs import is_utf8, printable
 from data.layout import RunLayout
 from data.profile import SequenceProfile
 from data.sample_rows import read_sequences
@@ -41,9 +43,11 @@ def open_source(config: ExportConfig) -> ExportSource:
     """Load what `config.source` names.
 
     Raises:
-        BundleError: The run directory or model is incomplete, damaged or not exportable.
+        BundleError: The run directory or model is incomplete, damaged, not exportable, or its name is not UTF-8.
         InputError: The data given for a lone model cannot be read.
     """
+    if not is_utf8(os.path.abspath(config.source)):
+        raise BundleError(f"{printable(str(config.source))}: the name is not UTF-8. Rename the file or directory.")
     return _open_run(RunLayout(config.source)) if config.is_run_directory else _open_model(config)
 
 

@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from data.arrow import plain_type
 from data.errors import BadRowError
+from data.ids import quoted_id
 from data.inputs import InputFile
 from data.sequences import BadRow
 
@@ -18,9 +19,9 @@ def refuse(file: InputFile, bad: BadRow) -> None:
     Raises:
         BadRowError: Names the file, row, id, reason and the remedies.
     """
-    name = "null" if bad.id is None else repr(bad.id)
     raise BadRowError(
-        f"{file.name}: row {bad.row} (id {name}): {bad.reason}. Fix the row, or pass --on-bad-row null or quarantine."
+        f"{file.name}: row {bad.row} (id {quoted_id(bad.id)}): {bad.reason}. Fix the row, or pass "
+        "--on-bad-row null or quarantine."
     )
 
 

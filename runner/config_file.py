@@ -57,7 +57,7 @@ def _read(ctx: click.Context, parameter: click.Parameter, path: Path | None, *, 
     if path is None:
         return
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # as editors on Windows save it, too
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path}: not valid TOML ({error}).") from error
     except OSError as error:

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from data.contract import MAX_GOLDEN_TOLERANCE, MAX_TOLERANCE, PRECISIONS, GoldenSequence, ModelContract
+from data.contract import MAX_GOLDEN_TOLERANCE, MAX_TOLERANCE, PRECISIONS, REEXPORT, GoldenSequence, ModelContract
 from data.errors import BundleError
 from data.profile import QUANTILES
 from data.sequences import TRUNCATES
@@ -20,22 +20,23 @@ _MAX_GOLDEN_VALUES = 1 << 24
 _MAX_BATCH_SIZE = 1 << 12
 
 
-def check_contract(contract: ModelContract, source: str) -> None:
+def check_contract(contract: ModelContract, source: str, remedy: str = REEXPORT) -> None:
     """Refuse a contract whose parts do not fit each other.
 
     Args:
-        contract: As read from a bundle.
+        contract: As read from a bundle or a run directory.
         source: Where it came from, for messages.
+        remedy: What to do about a damaged one: `data.contract.REEXPORT` or `RETRAIN`.
 
     Raises:
         BundleError: Names the part, what was found and what was expected.
     """
-    _Check(contract, source).all()
+    _Check(contract, source, remedy).all()
 
 
 class _Check:
-    def __init__(self, contract: ModelContract, source: str) -> None:
-        self._contract, self._source = contract, source
+    def __init__(self, contract: ModelContract, source: str, remedy: str) -> None:
+        self._contract, self._source, self._remedy = contract, source, remedy
 
     def all(self) -> None:
         contract = self._contract
@@ -164,5 +165,5 @@ class _Check:
         shown = text if len(text) <= 80 else text[:80] + "…"
         raise BundleError(
             f"{self._source}: the seqembed contract is damaged: {what}: found {shown}, expected {expected}. "
-            "Export the model again."
+            f"{self._remedy[0].upper()}{self._remedy[1:]}."
         )

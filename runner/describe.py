@@ -6,10 +6,12 @@ from pathlib import Path
 from pyarrow import fs
 
 from data.errors import InputError
-from data.inputs import PARQUET_SUFFIXES, filesystem_and_path
+from data.inputs import PARQUET_SUFFIXES, is_local
 from data.layout import RunLayout
+from data.listing import is_glob, place_of
 from data.schema import SequenceSchema
 from data.secrets import without_secrets
+from data.tables import what_else
 from runner.bundle_file import read_bundle
 from runner.describe_contract import describe_contract
 from runner.describe_data import DataOptions, describe_data
@@ -25,7 +27,7 @@ def describe(given: str, **data_options: str) -> Iterator[str]:
     """Yield lines that say what a path or URI holds: a bundle, a run, an output directory or Parquet data.
 
     Args:
-        given: Path or URI.
+        given: Path or URI; of Parquet data a glob, too.
         data_options: Fields of `DataOptions`: how to read Parquet data as sequences.
 
     Raises:
@@ -33,18 +35,25 @@ def describe(given: str, **data_options: str) -> Iterator[str]:
         BundleError: A model, a contract or the history of a run is damaged.
     """
     options = DataOptions(**data_options)
-    filesystem, path = filesystem_and_path(given)
+    filesystem, path = place_of(given)
     shown = without_secrets(given)
+    if not path.strip("/") and not is_local(filesystem):
+        raise InputError(f"{shown}: names no bucket. Give a URI such as s3://BUCKET/DIRECTORY.")
     try:
         kind = filesystem.get_file_info(path).type
     except OSError as error:
         raise InputError(f"{shown}: cannot be looked at ({error}).") from error
     if kind == fs.FileType.NotFound:
+        if is_glob(path):
+            yield from describe_data(given, options)
+            return
         raise InputError(f"{shown}: no such file or directory.")
+    if kind == fs.FileType.Unknown:
+        raise InputError(f"{shown}: {what_else(path)}. Give a file, a directory or a glob.")
     if kind == fs.FileType.File:
         yield from describe_data(given, options) if _is_parquet(filesystem, path) else _bundle(given)
         return
-    if isinstance(filesystem, fs.LocalFileSystem):
+    if is_local(filesystem):
         layout = RunLayout(Path(path))
         if layout.contract.exists() or is_unfinished(layout):
             yield from describe_run(layout)

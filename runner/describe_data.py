@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from shlex import quote
 
 import numpy as np
 import pyarrow as pa
@@ -82,7 +83,7 @@ def describe_data(given: str, options: DataOptions) -> Iterator[str]:
     yield f"Layout: {schema.layout} ({where}); id column '{schema.id}'"
     yield from select(parquet.schema_arrow, schema, label=options.label).lines(max_names=None)
     yield from _lengths(example, schema)
-    yield f"Next: seqembed train {without_secrets(given)} --out RUN_DIR{_flags(options)}"
+    yield f"Next: seqembed train {quote(without_secrets(given))} --out RUN_DIR{_flags(options)}"
 
 
 def _types(arrow_schema: pa.Schema) -> Iterator[str]:
@@ -133,4 +134,4 @@ def _flags(options: DataOptions) -> str:
         ("--time", options.time),
         ("--label", options.label),
     )
-    return "".join(f" {flag} {value}" for flag, value in given if value is not None)
+    return "".join(f" {flag} {quote(value)}" for flag, value in given if value is not None)

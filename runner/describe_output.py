@@ -1,12 +1,16 @@
 """An output directory in plain words: what is finished, and what the same run would do now."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
+from pyarrow.fs import FileType
+
 from data.errors import InputError, OutputError, UsageError
+from data.inputs import PARQUET_SUFFIXES
 from runner.options import RunOptions
-from runner.output import OutputDirectory
+from runner.output import RECORD, SUCCESS, OutputDirectory
 from runner.parts import PartCounts, PartFooter
 from runner.plan import InputStates, plan_run
 
@@ -14,16 +18,44 @@ _MOST_PARTS = 50
 
 
 def describe_output(given: str) -> Iterator[str] | None:
-    """Return lines that say what an output directory holds; None where no run wrote there.
+    """Return lines that say what an output directory holds, or which others lie below; None where no run wrote there.
+
+    Parts alone do not make an output directory: they may be those of several, side by side with their inputs. Nor does
+    a success marker alone, which Spark writes, too.
 
     Raises:
         OutputError: The directory may not be read.
     """
     output = OutputDirectory(given)
-    footers = output.read_ledger().parts
-    if not footers and output.read_record() is None and not output.has_record and not output.is_marked:
+    ledger = output.read_ledger()
+    if output.has_record or (output.is_marked and (ledger.parts or _is_readable(output.read_success() or {}))):
+        return _lines(output, ledger.parts)
+    if not ledger.parts:
         return None
-    return _lines(output, footers)
+    below = _outputs_below(output, ledger.parts)
+    return _overview(output, below, ledger.others) if below else _lines(output, ledger.parts)
+
+
+def _outputs_below(output: OutputDirectory, names: Iterable[str]) -> list[str]:
+    """Return the directories, relative, that hold what a run leaves beside its parts."""
+    places = sorted({str(place) for name in names for place in PurePosixPath(name).parents} - {"."})
+    marks = [f"{output.path}/{place}/{mark}" for place in places for mark in (RECORD, SUCCESS)]
+    kinds = [info.type for info in output.filesystem.get_file_info(marks)]
+    found = [FileType.File in kinds[2 * place : 2 * place + 2] for place in range(len(places))]
+    return [place for place, is_output in zip(places, found, strict=True) if is_output]
+
+
+def _overview(output: OutputDirectory, below: Sequence[str], others: Collection[str]) -> Iterator[str]:
+    num, given = len(below), output.given.rstrip("/")
+    what = "1 output directory of seqembed lies" if num == 1 else f"{num:,} output directories of seqembed lie"
+    yield f"{output.given}: no output directory itself; {what} below it:"
+    yield from (f"  {given}/{place}" for place in below[:_MOST_PARTS])
+    if num > _MOST_PARTS:
+        yield f"  … and {num - _MOST_PARTS:,} more"
+    data = sorted(name for name in others if name.lower().endswith(PARQUET_SUFFIXES))
+    if data:
+        yield f"Other Parquet files below it: {len(data):,}, such as {data[0]}"
+    yield f"Next: seqembed inspect {given}/{below[0]}"
 
 
 def _lines(output: OutputDirectory, footers: Mapping[str, PartFooter]) -> Iterator[str]:
@@ -89,6 +121,7 @@ def _rerun(output: OutputDirectory, record: Mapping[str, Any]) -> Iterator[str]:
     if len(named) > _MOST_PARTS:
         yield f"  … and {len(named) - _MOST_PARTS:,} more"
     if plan.to_make:
-        yield f"A rerun would make {len(plan.to_make):,} parts and skip {counts['whole']:,}."
+        num = len(plan.to_make)
+        yield f"A rerun would make {num:,} {'part' if num == 1 else 'parts'} and skip {counts['whole']:,}."
     else:
         yield "A rerun would make nothing."

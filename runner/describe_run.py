@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from data.contract import ModelContract
+from data.contract import RETRAIN, ModelContract
 from data.errors import BundleError
 from data.layout import CONFIG_HEADER, RunLayout
 from runner.contract_check import check_contract
@@ -32,7 +32,7 @@ def describe_run(layout: RunLayout) -> Iterator[str]:
         yield "Next: the same `seqembed train` with --resume"
         return
     contract = ModelContract.from_json(_text(layout.contract), str(layout.contract))
-    check_contract(contract, str(layout.contract))
+    check_contract(contract, str(layout.contract), RETRAIN)
     yield f"{layout.root}: a seqembed run directory"
     yield ""
     yield from describe_contract(contract)

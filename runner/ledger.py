@@ -9,8 +9,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from data.host import raise_host_fault
-from data.inputs import is_local
-from data.listing import is_utf8
+from data.inputs import is_local, is_utf8
 from data.tables import is_hidden
 from runner.badrows import QUARANTINE
 from runner.parts import FOOTER_KEY, Ledger, PartFooter

@@ -9,6 +9,7 @@ from typing import Final, NoReturn
 
 from data.contract import CONTRACT_KEY
 from data.errors import BundleError
+from runner.other_kinds import other_kind
 from runner.protobuf import MalformedError, fields, message, text
 
 MAX_MODEL_BYTES: Final = (1 << 31) - 1  # protobuf's own limit
@@ -57,6 +58,8 @@ def check_model(model: bytes, source: str) -> CheckedModel:
     try:
         return _check_model(memoryview(model), source)
     except (MalformedError, UnicodeDecodeError) as error:
+        if (kind := other_kind(model)) is not None:
+            raise BundleError(f"{source}: not a model: this is {kind}.") from error
         raise BundleError(
             f"{source}: not a model: its bytes are no ONNX protobuf ({error}). Copy the file again, or export again."
         ) from error

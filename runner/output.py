@@ -30,8 +30,7 @@ from pyarrow import fs
 
 from data.errors import OutputError
 from data.host import raise_host_fault
-from data.inputs import filesystem_and_path
-from data.listing import is_utf8, printable
+from data.inputs import filesystem_and_path, refuse_output_name
 from data.lock import LOCK, hold_lock
 from data.secrets import without_secrets
 from data.signals import not_interrupted
@@ -65,8 +64,7 @@ class OutputDirectory:
             OutputError: The name is not UTF-8.
             InputError: No filesystem opens the URI.
         """
-        if not is_utf8(given):
-            raise OutputError(f"{printable(given)}: the name is not UTF-8. Give another --out.")
+        refuse_output_name(given)
         self.given = without_secrets(given)
         self.filesystem, self.path = filesystem_and_path(given)
         self._run_id = uuid.uuid4().hex[:12]

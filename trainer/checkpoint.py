@@ -135,6 +135,8 @@ class Checkpoints:
             raise _damaged(self._directory / _STATE, type(error).__name__) from error
         if found is None:
             raise _damaged(self._directory, f"'{_STATE}' names no checkpoint that is there")
+        if Path(found).parent.resolve() != self._directory.resolve():
+            raise _damaged(self._directory / _STATE, f"it names {found}, which lies outside this run")
         return found
 
     def save(self, state: TrainingState) -> None:

@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from data.errors import OutputError
+from data.inputs import refuse_output_name
 from data.layout import CONFIG_HEADER, PLOT_NAMES, RunLayout
 from data.lock import hold_lock
 from data.signals import not_interrupted
@@ -51,9 +52,11 @@ class RunDirectory:
         """Make the directory and be the only training in it; on leaving, directories that stayed empty are gone.
 
         Raises:
-            OutputError: Another training writes there, it holds a run or files of others, or it cannot be written.
+            OutputError: Another training writes there, it holds a run or files of others, it cannot be written, or its
+                name is not UTF-8.
         """
         root = self.final.root
+        refuse_output_name(root)
         _refuse_unwritable(root)
         made = [path for path in (root.absolute(), *root.absolute().parents) if not path.exists()]
         try:
@@ -166,11 +169,12 @@ def _owned(layout: RunLayout) -> list[Path]:
 
 def _is_ours(layout: RunLayout) -> bool:
     """Say whether a training wrote the directory: by its finished contract, or by the configuration it writes first."""
+    header = CONFIG_HEADER.encode()
+    if layout.config.is_file():
+        with layout.config.open("rb") as config:  # as bytes: what its user typed into it need not be UTF-8
+            if config.read(len(header)) == header:
+                return True
     try:
-        if layout.config.is_file():
-            with layout.config.open(encoding="utf-8") as lines:
-                if lines.read(len(CONFIG_HEADER)) == CONFIG_HEADER:
-                    return True
         contract = json.loads(layout.contract.read_text(encoding="utf-8")) if layout.contract.is_file() else None
     except (ValueError, RecursionError):
         return False

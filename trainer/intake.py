@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from data.errors import InputError
 from data.hints import FewValues, integer_features
-from data.ids import id_text
+from data.ids import id_text, quoted_id
 from data.inputs import InputFile
 from data.peek import first_with_rows
 from data.schema import SequenceSchema
@@ -51,7 +51,11 @@ class Intake:
             merged: Features that float32 cannot hold apart → different values as stored, and as float32.
         """
         profile = self.survey.profile
-        fields = f"{schema.num_fields} categorical fields, " if schema.categorical else ""
+        fields = (
+            f"{schema.num_fields} categorical {'field' if schema.num_fields == 1 else 'fields'}, "
+            if schema.categorical
+            else ""
+        )
         lines = [
             f"{self.num_training:,} training sequences, {self.num_validation:,} for validation; "
             f"{schema.num_features} features, {fields}up to {self.survey.max_length} steps"
@@ -144,7 +148,7 @@ class _Sides:
             step, place = np.argwhere(outside)[0]
             row = int(np.searchsorted(block.offsets, step, side="right")) - 1
             raise InputError(
-                f"id {id_text(block.ids[row])!r}: feature '{self._schema.feature_names[place]}' holds "
+                f"id {quoted_id(id_text(block.ids[row]))}: feature '{self._schema.feature_names[place]}' holds "
                 f"{block.values[step, place]:g}; --loss binary_crossentropy expects values from 0 to 1. "
                 "Choose --loss mse, or other --features."
             )

@@ -227,7 +227,7 @@ SECTIONS: dict[str, list[click.Option]] = {
             type=click.Choice(PROGRESSES),
             default="auto",
             show_default=True,
-            help="A bar, plain lines, or nothing; auto is a bar on a terminal.",
+            help="A bar, plain lines, or none but what there is to know of the data; auto is a bar on a terminal.",
         ),
     ],
 }

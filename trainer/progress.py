@@ -48,19 +48,26 @@ class Progress:
         """Show an epoch's figures; `best` says that its weights are the best so far."""
 
 
-class PlainProgress(Progress):
-    """One line an epoch, for logs."""
+class NotesAlone(Progress):
+    """Shows no progress, but what there is to know of the data and the training: which columns are taken, hints."""
 
     def __init__(self, echo: Callable[[str], object]) -> None:
         self._echo = echo
-        self._num_epochs, self._unit = 0, "epoch"
-        self._seconds: list[float] = []
-        self._started = 0.0
 
     def note(self, text: str) -> None:
         """Write a note, in lines that a log can show."""
         for line in folded(text):
             self._echo(line)
+
+
+class PlainProgress(NotesAlone):
+    """One line an epoch, for logs."""
+
+    def __init__(self, echo: Callable[[str], object]) -> None:
+        super().__init__(echo)
+        self._num_epochs, self._unit = 0, "epoch"
+        self._seconds: list[float] = []
+        self._started = 0.0
 
     def training_starts(self, num_epochs: int, num_rows: int, epochs_done: int, unit: str = "epoch") -> None:
         """Remember how many epochs there are."""
@@ -144,9 +151,9 @@ class BarProgress(Progress):
 
 
 def make_progress(mode: str, console: Console, echo: Callable[[str], object]) -> Progress:
-    """Return what `--progress` asks for: ``auto`` is a bar on a terminal, else plain lines."""
+    """Return what `--progress` asks for: ``auto`` is a bar on a terminal, else plain lines; notes are always shown."""
     if mode == "none":
-        return Progress()
+        return NotesAlone(echo)
     if mode == "bar" or (mode == "auto" and console.is_terminal):
         return BarProgress(console)
     return PlainProgress(echo)

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.errors import OutputError
+from data.inputs import refuse_output_name
 from data.schema import Layout
 from data.synthetic.recipe import SampleBlock, step_numbers
 
@@ -124,6 +125,8 @@ def replacing(paths: Sequence[Path]) -> Iterator[list[Path]]:
     Raises:
         OutputError: A path cannot be written, or holds a file that `seqembed sample` did not write.
     """
+    for path in paths:
+        refuse_output_name(path)
     temporary = [path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in paths]
     try:
         for path in paths:

@@ -141,3 +141,9 @@ def test_what_the_file_gives_is_not_missing(write) -> None:
 )
 def test_help_says_where_arguments_stand_in_the_file(command: str, place: str) -> None:
     assert place in " ".join(done(command, "--help").output.split())
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path: Path, tiny: Tiny) -> None:
+    path = tmp_path / "c.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + f"path = '{tiny.data}'\n".encode())
+    assert "Parquet data" in done("inspect", "--config", path).output

@@ -113,3 +113,22 @@ def test_an_evaluation_checks_both_splits_before_it_embeds_one(tiny, tmp_path: P
     result = seqembed("evaluate", "--model", tiny.bundle, "--train", train, "--test", test, "--label", "label")
     assert result.exit_code == 3 and "test.parquet: no column 'id'" in result.output
     assert "row" not in result.stderr.split("test.parquet")[0], "nothing was embedded before"
+
+
+def test_the_remedy_for_ragged_columns_keeps_all_that_agree(tmp_path: Path) -> None:
+    columns = sequences(40, seed=0, shortest=4, longest=9)
+    page = [["a" if value is None or value < 0 else "b" for value in row] for row in columns["x"]]
+    tags = [["a", "b", "c"]] * 40
+    for place, table in enumerate(({"tags": tags, "x": columns["x"], "page": page}, {"page": page, "tags": tags})):
+        data = tmp_path / "in.parquet"
+        pq.write_table(pa.table({"id": columns["id"], **table, **({} if place == 0 else {"y": columns["y"]})}), data)
+        result = seqembed("train", data, "--out", tmp_path / "run", "--min-count", 1, *QUICK)
+        assert result.exit_code == 3
+        assert f"such as --features {('x,page', 'y,page')[place]}. Else" in result.output, result.output
+
+
+def test_what_is_taken_is_said_without_progress_too(tmp_path: Path) -> None:
+    data = write_sequences(tmp_path / "in.parquet", sequences(40, seed=0, shortest=2))
+    shown = done("train", data, "--out", tmp_path / "run", *QUICK, "--progress", "none").stderr
+    assert "2 features: x, y" in shown and "one value per row, not per step: label" in shown, shown
+    assert "epoch" not in shown

@@ -13,7 +13,7 @@ from rich.console import Console
 from data.layout import RunLayout
 from seqembed_testing import done, seqembed
 from trainer.options import SECTIONS
-from trainer.progress import BarProgress, PlainProgress, Progress, make_progress
+from trainer.progress import BarProgress, NotesAlone, PlainProgress, make_progress
 
 SMALL = ["--features", "x,y", "--units", 4, "--forward-only", "--embedding-dim", 3, "--epochs", 1]
 SMALL += ["--objective", "reconstruct"]
@@ -111,7 +111,7 @@ def test_progress_is_chosen_by_mode_and_terminal():
         ("auto", pipe): PlainProgress,
         ("bar", pipe): BarProgress,
         ("plain", terminal): PlainProgress,
-        ("none", terminal): Progress,
+        ("none", terminal): NotesAlone,
     }
     for (mode, console), kind in kinds.items():
         assert type(make_progress(mode, console, print)) is kind

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from data.errors import BundleError, OutputError, QualityGateError
-from data.layout import PLOT_NAMES, RunLayout
+from data.layout import CONFIG_HEADER, PLOT_NAMES, RunLayout
 from data.lock import LOCK, hold_lock
 from seqembed_testing import seqembed
 from trainer.config import TrainJob
@@ -211,3 +211,26 @@ def test_damaged_checkpoints_are_named_with_a_remedy(again, damage, pattern):
     with pytest.raises(BundleError, match=r"checkpoint.* Train anew with --overwrite, or into another --out"):
         train(job, layout.root, resume=True)
     assert contents(layout.root) == before
+
+
+def test_a_configuration_with_bytes_that_are_not_utf8_still_marks_a_run(tmp_path):
+    (tmp_path / "config.toml").write_bytes(CONFIG_HEADER.encode() + b'label = "M\xfcller"\n')
+    with RunDirectory(tmp_path, overwrite=True).hold():
+        pass
+    (tmp_path / "config.toml").write_bytes(b"\xff")
+    with pytest.raises(OutputError, match="no run of seqembed"), RunDirectory(tmp_path, overwrite=True).hold():
+        pass
+    (tmp_path / "contract.json").write_text('{"format_version": 1, "length_policy": {}, "training": {}}')
+    with RunDirectory(tmp_path, overwrite=True).hold():
+        pass
+
+
+def test_a_checkpoint_that_lies_outside_the_run_is_refused_by_the_file_that_names_it(again, tmp_path):
+    job, layout = again
+    other = Path(shutil.copytree(layout.checkpoints, tmp_path / "other"))
+    newest = sorted(other.glob("ckpt-*.index"))[-1].with_suffix("")
+    (layout.checkpoints / "checkpoint").write_text(f'model_checkpoint_path: "{newest}"\n')
+    with pytest.raises(BundleError) as refused:
+        train(job, layout.root, resume=True)
+    assert str(refused.value).startswith(f"{layout.checkpoints / 'checkpoint'}: ")
+    assert f"names {newest}, which lies outside this run" in str(refused.value)

@@ -1,0 +1,79 @@
+"""`seqembed inspect` of what is no model, no run and no output directory: what it is, and the command that takes it."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from seqembed_testing import Tiny, done, seqembed, sequences, write_sequences
+
+
+def test_pipes_devices_and_no_bucket_are_input_errors(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for given, what in ((tmp_path / "pipe", "a pipe"), ("/dev/null", "a device"), ("s3://", "no bucket")):
+        result = seqembed("inspect", given)
+        assert result.exit_code == 3 and what in result.output, result.output
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ("encoder.keras", "a Keras model (.keras), no bundle yet. Make one with `seqembed export"),
+        ("contract.json", "the contract of a run directory"),
+        ("config.toml", "a text file"),
+        (b'{"a": 1}', "a JSON file"),
+        (b"{not json", "a text file"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(99), "HDF5"),
+        (b"PK\x03\x04" + bytes(99), "a damaged zip archive"),
+        ("M\u00fcller, ".encode() * 9999, "a text file"),
+        (b"", "an empty file"),
+    ],
+    ids=str,
+)
+def test_a_file_that_is_no_model_is_called_what_it_is(tiny: Tiny, tmp_path: Path, content: object, what: str) -> None:
+    path = tmp_path / "given"
+    path.write_bytes(content if isinstance(content, bytes) else (tiny.run / str(content)).read_bytes())
+    result = seqembed("inspect", path)
+    assert result.exit_code == 4 and what in result.output and "protobuf" not in result.output, result.output
+
+
+def test_a_damaged_contract_of_a_run_asks_for_training(tiny: Tiny, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(tiny.run, tmp_path / "run"))
+    text = (run / "contract.json").read_text()
+    for damaged in (
+        text[:-9],
+        text.replace('"embedding_dim": 6', '"embedding_dim": -6'),
+        "{}",
+        '{"format_version": 0}',
+    ):
+        (run / "contract.json").write_text(damaged)
+        for command in (["inspect", run], ["export", run, "--out", tmp_path / "e.onnx"]):
+            result = seqembed(*command)
+            assert result.exit_code == 4, result.output
+            assert "rain again" in result.output or "train again" in result.output, result.output
+            assert "xport the model again" not in result.output, result.output
+
+
+def test_a_directory_of_outputs_and_inputs_is_no_output(tiny: Tiny, tmp_path: Path) -> None:
+    data = write_sequences(tmp_path / "in.parquet", sequences(9, seed=1))
+    for name in ("one", "two"):
+        done("run", data, "--model", tiny.bundle, "--out", tmp_path / "deep" / name)
+    said = done("inspect", tmp_path).output
+    assert "2 output directories of seqembed lie below it" in said and "_SUCCESS" not in said, said
+    assert f"  {tmp_path}/deep/two" in said and "Other Parquet files below it: 1, such as in.parquet" in said
+    assert "finished parts: 1" in done("inspect", tmp_path / "deep" / "one").output
+
+
+def test_data_that_spark_marked_as_whole_is_data(tmp_path: Path) -> None:
+    write_sequences(tmp_path / "in.parquet", sequences(9, seed=1))
+    (tmp_path / "_SUCCESS").touch()
+    assert "Parquet data" in done("inspect", tmp_path).output
+
+
+def test_a_glob_is_data(tmp_path: Path) -> None:
+    for name in "ab":
+        write_sequences(tmp_path / f"day={name}" / "in.parquet", sequences(9, seed=1))
+    said = done("inspect", tmp_path / "day=*" / "*.parquet").output
+    assert "2 files, 18 rows" in said and f"seqembed train '{tmp_path}/day=*/*.parquet' --out" in said, said
+    assert seqembed("inspect", tmp_path / "night=*").exit_code == 3
