@@ -197,8 +197,8 @@ def refuse_ids_in_several_files(
     if example is not None:
         text, first_name, second_name = example
         raise InputError(
-            f"{second_name}: the events of {schema.id} = {quoted_id(text)} lie in {first_name}, too. {census.result()} have "
-            f"events in more than one of {len(files):,} files; each would get one vector per file. "
+            f"{second_name}: the events of {schema.id} = {quoted_id(text)} lie in {first_name}, too. "
+            f"{census.result()} have events in more than one of {len(files):,} files; each would get one vector per file. "
             f"Bring the events of an id together first, for example with DuckDB: {duckdb_line(files, schema)}"
         )
 
