@@ -44,8 +44,8 @@ def refuse_fewer_steps(model: EncoderModel) -> None:
         except tf.errors.OpError as error:
             raise BundleError(
                 f"{model.source}: Keras fails on a sequence of {_STEPS} steps ({str(error).splitlines()[0]}). "
-                "An encoder takes sequences of any length from 1 on: pad what an operation over the time axis leaves "
-                "to the length of the input with keras.ops.pad, and set the weights again."
+                "An encoder takes sequences of any length from 1 on: where an operation over the time axis leaves no "
+                "step, pad its result to the length of the input with keras.ops.pad, and set the weights again."
             ) from error
     expected = -(-_STEPS // model.frame)
     for (layer, _), num_steps in zip(steps_read, counts, strict=True):
