@@ -146,6 +146,7 @@ def refuse_ids_in_several_files(
     schema: SequenceSchema,
     capacity: int = FILES_CAPACITY,
     opened: dict[str, OpenedFile] | None = None,
+    max_rows: int | None = None,
 ) -> None:
     """Refuse events whose ids lie in several files; nested rows and single files pass without being read.
 
@@ -156,18 +157,23 @@ def refuse_ids_in_several_files(
         schema: Which column is the id.
         capacity: Ids kept, see `IdCensus`.
         opened: Takes some of the files that were opened, by location, for whoever reads them next.
+        max_rows: Most rows read; files with more than what is left of them are not looked at. None reads all.
 
     Raises:
         InputError: Names an id, two files that hold it, how many ids are concerned, and the remedy.
     """
     if schema.layout != "events" or len(files) < 2:
         return
-    census = IdCensus(capacity)
+    census, left = IdCensus(capacity), max_rows
     example: tuple[str | None, str, str] | None = None
     for place, file in enumerate(files):
         parquet = file.open()
         if opened is not None and len(opened) < _MAX_OPENED:
             opened[file.location] = parquet
+        if left is not None:
+            if parquet.metadata.num_rows > left:
+                continue
+            left -= parquet.metadata.num_rows
         for ids in _ids_of_runs(file, parquet, schema):
             hashes = hash_ids(ids)
             first = census.first_place(hashes)
@@ -179,8 +185,8 @@ def refuse_ids_in_several_files(
     if example is not None:
         text, first_name, second_name = example
         raise InputError(
-            f"{second_name}: the events of {schema.id} = {quoted_id(text)} lie in {first_name}, too. {census.result()} have "
-            f"events in more than one of {len(files):,} files; each would get one vector per file. "
+            f"{second_name}: the events of {schema.id} = {quoted_id(text)} lie in {first_name}, too. {census.result()} "
+            f"have events in more than one of {len(files):,} files; each would get one vector per file. "
             f"Bring the events of an id together first, for example with DuckDB: {duckdb_line(files, schema)}"
         )
 
