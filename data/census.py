@@ -152,6 +152,7 @@ def refuse_ids_in_several_files(
     capacity: int = FILES_CAPACITY,
     opened: dict[str, OpenedFile] | None = None,
     skip_bad_files: bool = False,
+    max_rows: int | None = None,
 ) -> None:
     """Refuse events whose ids lie in several files; nested rows and single files pass without being read.
 
@@ -163,6 +164,7 @@ def refuse_ids_in_several_files(
         capacity: Ids kept, see `IdCensus`.
         skip_bad_files: Whether files that cannot be read are left out: they are met again when they are embedded.
         opened: Takes some of the files that were opened, by location, for whoever reads them next.
+        max_rows: Most rows read; files with more than what is left of them are not looked at. None reads all.
 
     Raises:
         BadFileError: A file cannot be read.
@@ -171,7 +173,7 @@ def refuse_ids_in_several_files(
     """
     if schema.layout != "events" or len(files) < 2:
         return
-    census = IdCensus(capacity)
+    census, left = IdCensus(capacity), max_rows
     example: tuple[str | None, str, str] | None = None
     kinds: dict[str, InputFile] = {}
     for place, file in enumerate(files):
@@ -179,6 +181,10 @@ def refuse_ids_in_several_files(
             parquet = file.open()
             if opened is not None and len(opened) < _MAX_OPENED:
                 opened[file.location] = parquet
+            if left is not None:
+                if parquet.metadata.num_rows > left:
+                    continue
+                left -= parquet.metadata.num_rows
             if parquet.metadata.num_rows:
                 kinds.setdefault(_kind(parquet.schema_arrow.field(schema.id).type), file)
             for ids in _ids_of_runs(file, parquet, schema):
@@ -197,8 +203,8 @@ def refuse_ids_in_several_files(
     if example is not None:
         text, first_name, second_name = example
         raise InputError(
-            f"{second_name}: the events of {schema.id} = {quoted_id(text)} lie in {first_name}, too. "
-            f"{census.result()} have events in more than one of {len(files):,} files; each would get one vector per file. "
+            f"{second_name}: the events of {schema.id} = {quoted_id(text)} lie in {first_name}, too. {census.result()} "
+            f"have events in more than one of {len(files):,} files; each would get one vector per file. "
             f"Bring the events of an id together first, for example with DuckDB: {duckdb_line(files, schema)}"
         )
 

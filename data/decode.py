@@ -34,7 +34,7 @@ def decode_nested(
     names = [*schema.feature_columns, *([] if time is None else [time[0]])]
     columns = {name: as_lists(batch.column(name)) for name in dict.fromkeys(names)}
     ids = plain_values(batch.column(schema.id))
-    reasons = null_ids(ids) | _ragged(columns)
+    reasons = null_ids(ids) | ragged_rows(columns)
     num_rows = batch.num_rows
     good = np.ones(num_rows, dtype=bool)
     good[list(reasons)] = False
@@ -168,7 +168,8 @@ def _list_lengths(column: pa.Array) -> NDArray[np.int64]:
     return lengths.astype(np.int64)
 
 
-def _ragged(columns: Mapping[str, pa.Array]) -> Reasons:
+def ragged_rows(columns: Mapping[str, pa.Array]) -> Reasons:
+    """Return the rows whose columns of lists differ in their number of steps, by place, with the reason."""
     names = list(columns)
     lengths = [_list_lengths(columns[name]) for name in names]
     reasons: Reasons = {}

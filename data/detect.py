@@ -188,9 +188,9 @@ def _layout(
     repeated = _repeated_id(file, id_column)
     if repeated is not None:
         raise InputError(
-            f"{file.name}: the layout is ambiguous: {id_column} = {quoted_id(repeated)} stands in neighbouring rows, as "
-            f"events do, but {lists[0]!r} is a list in each row. Pass --layout nested (each row is a sequence of its own) or "
-            "--layout events."
+            f"{file.name}: the layout is ambiguous: {id_column} = {quoted_id(repeated)} stands in neighbouring rows, "
+            f"as events do, but {lists[0]!r} is a list in each row. Pass --layout nested (each row is a sequence of "
+            "its own) or --layout events."
         )
     return "nested"
 

@@ -145,5 +145,6 @@ def _refuse_scattered(ids: pa.Array, seen: SeenIds, name: str, column: str, rows
         place = int(known[again])
         raise InputError(
             f"{name}: row {rows[place]}: the events of {column} = {quoted_id(id_text(ids[place]))} do not stand "
-            f"together: it was met before with other ids between. Sort the file by '{column}' and time, then run again."
+            f"together: it was met before with other ids between. Sort the file by '{column}' (and by time), then run "
+            "again."
         )

@@ -1,6 +1,7 @@
 """What a look at the values says of columns: numbers that float32 cannot hold apart, numbers that may be codes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import islice
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ from data.schema import Feature, SequenceSchema
 
 # Below three, an embedding of a category says no more than the number; above twenty, whole numbers are mostly counts.
 _MIN_CODES, _MAX_CODES = 3, 20
+_MAX_HINTS = 8
 
 
 def merged_by_float32(file: InputFile, schema: SequenceSchema) -> dict[str, tuple[int, int]]:
@@ -71,15 +73,49 @@ class FewValues:
     def update(self, values: NDArray[np.float32]) -> None:
         """Add values, float32 (steps, features)."""
         for place in list(self._met):
-            column = pa.array(np.ascontiguousarray(values[:, place]), from_pandas=True)
-            met = self._met[place]
-            met.update(pc.unique(column).drop_null().to_pylist())
-            if len(met) > _MAX_CODES:
-                del self._met[place]
+            self.add(place, pa.array(np.ascontiguousarray(values[:, place]), from_pandas=True))
+
+    def add(self, place: int, values: pa.Array) -> None:
+        """Add values of one feature, (steps); nothing happens where it has more than a few already."""
+        met = self._met.get(place)
+        if met is None:
+            return
+        met.update(pc.unique(values).drop_null().to_pylist())
+        if len(met) > _MAX_CODES:
+            del self._met[place]
 
     def codes(self) -> dict[int, int]:
         """Return the features that may be codes: place → different values."""
         return {place: len(met) for place, met in self._met.items() if len(met) >= _MIN_CODES}
+
+
+def codes_at_start(file: InputFile, schema: SequenceSchema, num_slices: int) -> dict[int, int]:
+    """Return the features that may be codes by the start of a file: place → different values.
+
+    Raises:
+        BadFileError: The file is damaged.
+    """
+    places = integer_features(file.open().schema_arrow, schema)
+    few = FewValues(places)
+    columns = list(dict.fromkeys(schema.features[place].column for place in places))
+    for batch in islice(peek(file, columns), num_slices if places else 0):
+        for place in places:
+            feature = schema.features[place]
+            few.add(place, _steps(batch.column(feature.column), feature, schema.layout == "nested"))
+    return few.codes()
+
+
+def hint_at_codes(schema: SequenceSchema, codes: Mapping[int, int]) -> list[str]:
+    """Return how to take features for categories that may be codes, place → different values; nothing without any."""
+    if not codes:
+        return []
+    names = [schema.feature_names[place] for place in codes]
+    shown = [f"{name} ({number} values)" for name, number in zip(names, codes.values(), strict=True)]
+    more = f" and {len(names) - _MAX_HINTS:,} more" if len(names) > _MAX_HINTS else ""
+    return [
+        f"whole numbers with few different values are taken as quantities: {', '.join(shown[:_MAX_HINTS])}{more}. "
+        f"If they are codes, pass --categorical {','.join(names[:_MAX_HINTS])}"
+    ]
 
 
 def feature_type(arrow_schema: pa.Schema, feature: Feature, nested: bool) -> pa.DataType:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from data.check import require_column
 from data.detect import detect_schema
 from data.errors import InputError, UsageError
+from data.hints import codes_at_start, hint_at_codes
 from data.ids import same_as_previous
 from data.inputs import InputFile
 from data.listing import resolve_inputs
@@ -20,6 +21,7 @@ from data.peek import first_with_rows, peek
 from data.schema import SequenceSchema
 from data.secrets import without_secrets
 from data.selection import grouped_names, select
+from runner.obstacles import obstacle
 
 _LOOKED_AT = 20  # slices of the start of a file, each of a thousand rows at most
 
@@ -42,7 +44,7 @@ class DataOptions:
 
 
 def describe_data(given: str, options: DataOptions) -> Iterator[str]:
-    """Yield lines that say which sequences Parquet data holds.
+    """Yield lines that say which sequences Parquet data holds, and whether they can be trained on.
 
     Args:
         given: A file, a directory or a URI.
@@ -83,6 +85,13 @@ def describe_data(given: str, options: DataOptions) -> Iterator[str]:
     yield f"Layout: {schema.layout} ({where}); id column '{schema.id}'"
     yield from select(parquet.schema_arrow, schema, label=options.label).lines(max_names=None)
     yield from _lengths(example, schema)
+    yield from hint_at_codes(schema, codes_at_start(example, schema, _LOOKED_AT))
+    keys = dict.fromkeys(key for file in files for key in file.partitions)
+    if keys:
+        yield f"Keys of the directories, one value per file: {', '.join(keys)}"
+    if (reason := obstacle(files, example, schema, _LOOKED_AT)) is not None:
+        yield f"Not ready for training: {reason}"
+        return
     yield f"Next: seqembed train {quote(without_secrets(given))} --out RUN_DIR{_flags(options)}"
 
 

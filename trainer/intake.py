@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import InputError
-from data.hints import FewValues, integer_features
+from data.hints import FewValues, hint_at_codes, integer_features
 from data.ids import id_text, quoted_id
 from data.inputs import InputFile
 from data.peek import first_with_rows
@@ -20,7 +20,6 @@ from trainer.source import in_validation
 _VALIDATION_FRACTION = 0.1
 # Below, where no early stopping needs a held-out side, every sequence is worth more as one to learn from.
 _FEW = 500
-_MAX_HINTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +76,8 @@ class Intake:
                 f"'{name}': {stored:,} different values are {kept:,} in float32, which keeps seven digits. If they are "
                 "times, pass the column as --time; else subtract an offset before writing them."
             )
-        lines += self._hint_at_codes(schema)
+        lines += hint_at_codes(schema, self.codes)
         return lines
-
-    def _hint_at_codes(self, schema: SequenceSchema) -> list[str]:
-        if not self.codes:
-            return []
-        names = [schema.feature_names[place] for place in self.codes]
-        shown = [f"{name} ({number} values)" for name, number in zip(names, self.codes.values(), strict=True)]
-        more = f" and {len(names) - _MAX_HINTS:,} more" if len(names) > _MAX_HINTS else ""
-        return [
-            f"whole numbers with few different values are taken as quantities: {', '.join(shown[:_MAX_HINTS])}{more}. "
-            f"If they are codes, pass --categorical {','.join(names[:_MAX_HINTS])}"
-        ]
 
 
 def take_in(files: Sequence[InputFile], schema: SequenceSchema, job: TrainJob) -> Intake:

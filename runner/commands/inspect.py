@@ -34,8 +34,8 @@ Examples:
 def inspect(path: str, **options: str) -> None:
     """Describe what PATH holds: a model, a run directory, an output directory or Parquet data.
 
-    PATH may be a URI, and of data a glob. Of data, footers and the start of one file are read: which columns
-    `seqembed train` would take.
+    PATH may be a URI, and of data a glob. Of data, footers and the start of one file are read, and of events in several
+    files the ids: which columns `seqembed train` would take, and what it would refuse.
     """
     given = {name: value for name, value in options.items() if value != getattr(_DEFAULTS, name)}
     for line in describe(path, **given):

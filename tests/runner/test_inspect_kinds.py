@@ -4,9 +4,11 @@ import os
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from seqembed_testing import Tiny, done, seqembed, sequences, write_sequences
+from seqembed_testing import Tiny, done, seqembed, sequences, write_events, write_sequences
 
 
 def test_pipes_devices_and_no_bucket_are_input_errors(tmp_path: Path) -> None:
@@ -77,3 +79,23 @@ def test_a_glob_is_data(tmp_path: Path) -> None:
     said = done("inspect", tmp_path / "day=*" / "*.parquet").output
     assert "2 files, 18 rows" in said and f"seqembed train '{tmp_path}/day=*/*.parquet' --out" in said, said
     assert seqembed("inspect", tmp_path / "night=*").exit_code == 3
+
+
+def test_no_training_is_offered_that_would_be_refused(tmp_path: Path) -> None:
+    for day in (1, 2):
+        write_events(tmp_path / "days" / f"day={day}" / "e.parquet", 20, seed=day)
+    said = done("inspect", tmp_path / "days").output
+    assert "Not ready for training" in said and "20 of 20 ids (100.0%) have events in more than one of 2 files" in said
+    assert "Next:" not in said and "Keys of the directories, one value per file: day" in said, said
+    columns = sequences(40, seed=0, shortest=4)
+    table = {"id": columns["id"], "x": columns["x"], "y": columns["y"], "tags": [["a", "b", "c"]] * 40}
+    pq.write_table(pa.table(table), tmp_path / "in.parquet")
+    said = done("inspect", tmp_path / "in.parquet").output
+    assert "Next:" not in said and "row 0 (id 's0'): ragged" in said and "such as --features x,y" in said, said
+
+
+def test_whole_numbers_that_may_be_codes_are_hinted_at(tmp_path: Path) -> None:
+    columns = {"id": ["a", "b"], "code": [[1, 2, 7], [7, 2]], "x": [[0.5, 1.5, 2.5], [3.5, 4.5]]}
+    pq.write_table(pa.table(columns), tmp_path / "in.parquet")
+    said = done("inspect", tmp_path / "in.parquet").output
+    assert "code (3 values)" in said and "pass --categorical code" in said and "Next:" in said, said
