@@ -64,6 +64,8 @@ class ExportConfig:
                     f"--{given[0]} goes with a {KERAS_SUFFIX} file; {self.source} is a run directory, which knows its "
                     "own data. Leave the option out."
                 )
+        elif not self.source.exists():
+            raise BundleError(f"{self.source}: there is no such file. Check the name.")
         elif not self.data:
             raise UsageError(
                 f"{self.source}: a {KERAS_SUFFIX} file says nothing about the data it was trained on. Name some with "
