@@ -126,7 +126,7 @@ def test_odd_footers_are_made_again_and_never_a_traceback(words: tuple, tmp_path
         pq.write_table(rows.replace_schema_metadata({FOOTER_KEY: odd.encode()}), part)
         with pytest.raises(ValueError, match="."):
             PartFooter.from_json(odd)
-        assert "parts made" in done("inspect", tmp_path / "out").output or name
+        done("inspect", tmp_path / "out")
         assert "1 parts made" in done("run", tmp_path / "in", *words).output, name
         check_finished(tmp_path / "out", new)
 
