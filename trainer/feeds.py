@@ -1,15 +1,15 @@
 """Which batches a training sees: the two sides of the split, how much of each, and how large a batch may be."""
 
-from data.inputs import InputFile
-from data.schema import SequenceSchema
-from trainer.categories import num_classes
-from trainer.config import FIXED_LENGTH_DECODERS, TrainJob
-from trainer.feed import Feed
-from trainer.intake import Intake
-from trainer.loop import PARTS
-from trainer.scale import moments
-from trainer.source import MAX_BATCH_STEPS, SequenceSource
-from trainer.views import ViewMaker
+from seqembed.data.inputs import InputFile
+from seqembed.data.schema import SequenceSchema
+from seqembed.trainer.categories import num_classes
+from seqembed.trainer.config import FIXED_LENGTH_DECODERS, TrainJob
+from seqembed.trainer.feed import Feed
+from seqembed.trainer.intake import Intake
+from seqembed.trainer.loop import PARTS
+from seqembed.trainer.scale import moments
+from seqembed.trainer.source import MAX_BATCH_STEPS, SequenceSource
+from seqembed.trainer.views import ViewMaker
 
 # Decoded sequences kept between epochs, where they fit: together 256 MB.
 _TRAINING_CACHE_BYTES = 192_000_000

@@ -3,17 +3,17 @@
 from functools import cached_property
 from typing import Any
 
-from trainer.checkpoint import Checkpoints, TrainingState
-from trainer.feeds import make_feeds, watched_fraction
-from trainer.health import Health, examine, is_cheap
-from trainer.loop import Loop
-from trainer.losses import feature_weights
-from trainer.network import embed
-from trainer.objective import Objective
-from trainer.prepare import Prepared
-from trainer.progress import Progress
-from trainer.recipe import num_steps
-from trainer.steps import Steps, seed_everything
+from seqembed.trainer.checkpoint import Checkpoints, TrainingState
+from seqembed.trainer.feeds import make_feeds, watched_fraction
+from seqembed.trainer.health import Health, examine, is_cheap
+from seqembed.trainer.loop import Loop
+from seqembed.trainer.losses import feature_weights
+from seqembed.trainer.network import embed
+from seqembed.trainer.objective import Objective
+from seqembed.trainer.prepare import Prepared
+from seqembed.trainer.progress import Progress
+from seqembed.trainer.recipe import num_steps
+from seqembed.trainer.steps import Steps, seed_everything
 
 _SECOND_SEED = 1_000_003  # added to --seed for the weights of a second attempt: nobody's next seed
 

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from data.parts import EmbeddingPart
-from trainer.config import ModelConfig
+from seqembed.data.parts import EmbeddingPart
+from seqembed.trainer.config import ModelConfig
 
 Problem = Literal["mean", "overfitting", "constant", "dead units"]
 

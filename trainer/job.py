@@ -4,21 +4,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from data.errors import OutputError
-from data.layout import RunLayout
-from trainer import artifacts
-from trainer.checkpoint import Checkpoints
-from trainer.columns import TrainingColumns, find_columns
-from trainer.config import TrainJob
-from trainer.directory import RunDirectory
-from trainer.fit import Fit
-from trainer.health import advice
-from trainer.loop import CHECKPOINT_SECONDS
-from trainer.network import weighed_by_parts
-from trainer.pictures import draw
-from trainer.prepare import prepare
-from trainer.progress import Progress
-from trainer.summary import TrainSummary
+from seqembed.data.errors import OutputError
+from seqembed.data.layout import RunLayout
+from seqembed.trainer import artifacts
+from seqembed.trainer.checkpoint import Checkpoints
+from seqembed.trainer.columns import TrainingColumns, find_columns
+from seqembed.trainer.config import TrainJob
+from seqembed.trainer.directory import RunDirectory
+from seqembed.trainer.fit import Fit
+from seqembed.trainer.health import advice
+from seqembed.trainer.loop import CHECKPOINT_SECONDS
+from seqembed.trainer.network import weighed_by_parts
+from seqembed.trainer.pictures import draw
+from seqembed.trainer.prepare import prepare
+from seqembed.trainer.progress import Progress
+from seqembed.trainer.summary import TrainSummary
 
 
 def train(

@@ -4,21 +4,21 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from data.fingerprints import combined_fingerprint
-from data.inputs import InputFile
-from data.parts import EmbeddingPart
-from data.profile import SequenceProfile
-from data.schema import SequenceSchema
-from data.sequences import SequenceBlock
-from trainer.columns import TrainingColumns
-from trainer.config import TrainJob
-from trainer.course import TRIED_PLACES, courses_of
-from trainer.intake import Intake, take_in
-from trainer.model import embedding_parts
-from trainer.network import Network, build_network
-from trainer.progress import Progress
-from trainer.recipe import choose, has_events
-from trainer.scale import Changes, changes_of
+from seqembed.data.fingerprints import combined_fingerprint
+from seqembed.data.inputs import InputFile
+from seqembed.data.parts import EmbeddingPart
+from seqembed.data.profile import SequenceProfile
+from seqembed.data.schema import SequenceSchema
+from seqembed.data.sequences import SequenceBlock
+from seqembed.trainer.columns import TrainingColumns
+from seqembed.trainer.config import TrainJob
+from seqembed.trainer.course import TRIED_PLACES, courses_of
+from seqembed.trainer.intake import Intake, take_in
+from seqembed.trainer.model import embedding_parts
+from seqembed.trainer.network import Network, build_network
+from seqembed.trainer.progress import Progress
+from seqembed.trainer.recipe import choose, has_events
+from seqembed.trainer.scale import Changes, changes_of
 
 
 @dataclass(frozen=True, slots=True)
