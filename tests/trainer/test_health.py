@@ -171,3 +171,10 @@ def test_what_cannot_be_learned_is_told_at_the_end_and_is_no_failure(tmp_path):
     assert summary.history["health"]["problem"] == "constant" and summary.history["num_restarts"] == 1
     assert "WARNING: every sequence gets the same vector." in summary.lines()
     assert RunLayout(tmp_path / "run").contract.exists()
+
+
+def test_a_loss_that_had_no_time_to_fall_is_no_reason_for_other_weights():
+    mean = found(best={"loss": 1.0})
+    assert not mean.worth_a_restart(99) and mean.worth_a_restart(100)
+    assert found(still(0, 1, 2, 3)).worth_a_restart(1) and not found().worth_a_restart(2_000)
+    assert not found(best={"loss": 0.1, "val_loss": 1.0}).worth_a_restart(2_000), "overfitting needs other options"
