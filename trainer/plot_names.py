@@ -16,7 +16,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
-from sklearn.cluster import DBSCAN
 
 from trainer.plot_style import DPI, FAMILIES, GREY, INK, SMALL, any_script, plain
 
@@ -30,6 +29,7 @@ _GAP = 3.0  # pixels around texts, as are all lengths below
 _RADII = (2.0, 9.0, 18.0, 29.0, 42.0, 57.0, 74.0, 93.0, 115.0)  # from the edge of a point to its name
 _DISTANCES = (1.0, 1.5, 2.25, 3.4, 5.1, 7.6, 11.4)  # over which points are joined, in diameters of a point
 _DIRECTIONS = 16
+_TRIES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +81,17 @@ def name_points(
         figure.set_layout_engine("none")
         pixels = axes.transData.transform(points)
         frame = np.array(axes.get_window_extent().extents)
-        for groups, all_or_none in _groupings(pixels, names, labels, diameter * DPI / 72, frame):
+        chosen: list[Group] = []
+        places: dict[int, _Place] = {}
+        for groups, in_part in _groupings(pixels, names, labels, diameter * DPI / 72, frame):
             sizes = np.array([_size(figure, group.name) for group in groups])
-            places = _arrange(groups, sizes, pixels, diameter * DPI / 144, frame)
-            if places and (len(places) == len(groups) or not all_or_none):
-                _draw(axes, groups, places)
-                return sum(len(groups[number].members) for number in places)
-    return 0
+            found = _arrange(groups, sizes, pixels, diameter * DPI / 144, frame)
+            if len(found) == len(groups) or in_part:
+                chosen, places = groups, found
+            if len(found) == len(groups):
+                break
+        _draw(axes, chosen, places)
+    return sum(len(chosen[number].members) for number in places)
 
 
 def _groupings(
@@ -97,11 +101,12 @@ def _groupings(
     diameter: float,
     frame: NDArray[np.float64],
 ) -> Iterator[tuple[list[Group], bool]]:
-    """Yield ways to name the points, the best first, each with whether it is worth drawing only as a whole."""
+    """Yield ways to name the points, the best first, each with whether it is worth drawing in part."""
     count = len(pixels)
     singles = [Group(plain(name), np.array([place])) for place, name in enumerate(names)] if count <= MAX_NAMES else []
     touching = _clusters(pixels, diameter)
-    if singles and max(len(members) for members in touching) <= MAX_APART:
+    one_by_one = max(len(members) for members in touching) <= MAX_APART
+    if singles and one_by_one:
         yield singles, True
     extent = (frame[2:] - frame[:2]) * MAX_EXTENT
     found = [_compact(_clusters(pixels, diameter * factor), pixels, extent) for factor in _DISTANCES]
@@ -111,15 +116,11 @@ def _groupings(
         if covered >= MIN_NAMED * count and len(clusters) == len(wider):
             rest = set(range(count)) - {int(place) for members in clusters for place in members}
             shared = [Group(_cluster_name(members, names, labels), members) for members in clusters]
-            yield shared + [single for single in singles if int(single.members[0]) in rest], True
-    if singles:
-        groups = []
-        for members in touching:
-            if len(members) <= MAX_APART:
-                groups += [singles[place] for place in members]
-            else:
-                groups.append(Group(_cluster_name(members, names, labels), members))
-        yield groups, False
+            yield shared + [single for single in singles if int(single.members[0]) in rest], False
+    if singles and not one_by_one:
+        apart = [singles[place] for members in touching if len(members) <= MAX_APART for place in members]
+        together = [members for members in touching if len(members) > MAX_APART]
+        yield apart + [Group(_cluster_name(members, names, labels), members) for members in together], True
 
 
 def _compact(
@@ -132,8 +133,20 @@ def _compact(
 
 def _clusters(pixels: NDArray[np.float64], distance: float) -> list[NDArray[np.int64]]:
     """Return the points of each cluster: steps of at most `distance` lead from each of its points to all others."""
-    found = DBSCAN(eps=distance, min_samples=1).fit_predict(pixels)
-    return [np.flatnonzero(found == cluster) for cluster in range(found.max() + 1)]
+    # scikit-learn's DBSCAN does the same, but to import it takes longer than all drawing.
+    left = np.ones(len(pixels), dtype=np.bool_)
+    clusters = []
+    while left.any():
+        members: list[int] = []
+        pending = [int(left.argmax())]
+        left[pending] = False
+        while pending:
+            members.append(pending.pop())
+            near = np.flatnonzero(left & (np.linalg.norm(pixels - pixels[members[-1]], axis=1) <= distance))
+            left[near] = False
+            pending.extend(near.tolist())
+        clusters.append(np.sort(members))
+    return clusters
 
 
 def _cluster_name(members: NDArray[np.int64], names: Sequence[object], labels: Sequence[object] | None) -> str:
@@ -170,33 +183,62 @@ def _arrange(
     """Return places of names by their number; those that find no room have none."""
     found = [_candidates(pixels[group.members], size, radius) for group, size in zip(groups, sizes, strict=True)]
     boxes, ends = (np.stack(each) for each in zip(*found, strict=True))  # (names, candidates, 4) and (…, 2)
-    free = (boxes[..., :2] >= frame[:2] + _GAP).all(axis=2) & (boxes[..., 2:] <= frame[2:] - _GAP).all(axis=2)
-    free &= ~_on_discs(boxes, pixels, radius)
+    free = np.all(boxes[..., :2] >= frame[:2] + _GAP, axis=2) & np.all(boxes[..., 2:] <= frame[2:] - _GAP, axis=2)
+    _take_discs(free, boxes, pixels, radius)
+    order = np.argsort(free.sum(axis=1), kind="stable").tolist()  # those with the least room first
+    best: dict[int, _Place] = {}
+    for _ in range(_TRIES):
+        places = _fill(order, [group.members for group in groups], boxes, ends, free.copy(), pixels, radius)
+        best = max(best, places, key=len)
+        if len(best) == len(groups):
+            break
+        order.sort(key=places.__contains__)  # those that found no room come first in the next try
+    return best
+
+
+def _fill(
+    order: list[int],
+    members: list[NDArray[np.int64]],
+    boxes: NDArray[np.float64],
+    ends: NDArray[np.float64],
+    free: NDArray[np.bool_],
+    pixels: NDArray[np.float64],
+    radius: float,
+) -> dict[int, _Place]:
+    """Give each name in turn its nearest box that is free, and strike out from `free` what that box and line cover."""
     discs, radii = pixels, np.full(len(pixels), radius)
     places: dict[int, _Place] = {}
-    for number in np.argsort(free.sum(axis=1), kind="stable").tolist():
-        members = groups[number].members
+    for number in order:
+        own = members[number]
         for option in np.flatnonzero(free[number]):
-            nearest = members[np.linalg.norm(pixels[members] - ends[number, option], axis=1).argmin()]
+            nearest = own[np.linalg.norm(pixels[own] - ends[number, option], axis=1).argmin()]
             line = _line(pixels[nearest], ends[number, option], radius)
             others = np.arange(len(discs)) != nearest
             if _is_clear(line, discs[others], radii[others], [place.box for place in places.values()]):
                 box = boxes[number, option]
                 places[number] = _Place(box, line)
                 free &= ~((boxes[..., :2] - _GAP < box[2:]) & (boxes[..., 2:] + _GAP > box[:2])).all(axis=2)
-                free &= ~_on_discs(boxes, line, 1.0)
+                _take_discs(free, boxes, line, 1.0)
                 discs, radii = np.vstack([discs, line]), np.concatenate([radii, np.ones(len(line))])
                 break
     return places
 
 
-def _on_discs(boxes: NDArray[np.float64], centres: NDArray[np.float64], radius: float) -> NDArray[np.bool_]:
-    """Return which boxes, float64 (names, candidates, 4), touch one of the discs, float64 (discs, 2)."""
-    low, high = boxes[..., :2] - _GAP - radius, boxes[..., 2:] + _GAP + radius
-    touching = np.zeros(boxes.shape[:2], dtype=np.bool_)
-    for centre in centres:  # one at a time: thousands of points by thousands of boxes would take gigabytes
-        touching |= ((low < centre) & (high > centre)).all(axis=2)
-    return touching
+def _take_discs(
+    free: NDArray[np.bool_], boxes: NDArray[np.float64], centres: NDArray[np.float64], radius: float
+) -> None:
+    """Strike out from `free` the boxes, float64 (names, candidates, 4), that touch a disc, float64 (discs, 2)."""
+    names, candidates = np.nonzero(free)
+    left = boxes[names, candidates]
+    touched = np.zeros(len(left), dtype=np.bool_)
+    for x, y in centres:  # one at a time: thousands of points by thousands of boxes would take gigabytes
+        touched |= (
+            (left[:, 0] - _GAP - radius < x)
+            & (left[:, 2] + _GAP + radius > x)
+            & (left[:, 1] - _GAP - radius < y)
+            & (left[:, 3] + _GAP + radius > y)
+        )
+    free[names, candidates] = ~touched
 
 
 def _is_clear(
