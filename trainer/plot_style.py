@@ -18,7 +18,8 @@ from data.errors import OutputError
 
 # The palette of Okabe & Ito (2008), "Color universal design", without its yellow, which is lost on white.
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-COLOURS = (BLUE, ORANGE, GREEN, PURPLE, "#56B4E9", "#E69F00", "#000000")
+PALE_BLUE = "#56B4E9"
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, PALE_BLUE, "#E69F00", "#000000")
 MARKERS = ("o", "^", "s")  # with seven colours: twenty-one kinds of points
 INK, GREY, PALE = "#222222", "#767676", "#E4E4E4"
 SMALL, NORMAL, LARGE = 9, 10.5, 13  # points
