@@ -130,8 +130,8 @@ def _of_other_lengths(rows: NDArray[np.int64], lengths: NDArray[np.int64], wante
     ordered = rows[np.argsort(lengths[rows], kind="stable")]
     one_each = ordered[np.unique(lengths[ordered], return_index=True)[1]]
     for pool in (ordered, one_each, ordered):
-        places = np.linspace(0, len(pool) - 1, wanted + 2).round().astype(np.int64)[1:-1]
-        chosen = pool[np.unique(places)]
+        places = (np.arange(wanted) + 0.5) / wanted * len(pool)
+        chosen = pool[np.unique(places.astype(np.int64))]
         if len(np.unique(lengths[chosen])) == wanted:
             break
     return chosen
