@@ -101,7 +101,7 @@ def reconstructions(
     outputs = [written[row, :length] for row, length in enumerate(batch.lengths)]
     titles = []
     for row, original in zip(rows, originals, strict=True):
-        kind = "" if labels is None else f"{'no label' if labels[row] is None else _one_line(str(labels[row]))}, "
+        kind = "" if labels is None else f"{_named(label, labels[row])}, "
         steps_text = f"{len(original):,} step{'s' if len(original) > 1 else ''}"
         titles.append(f"{_one_line(_text(sample.ids[int(row)]))}\n{kind}{steps_text}{how}")
     return originals, outputs, titles
@@ -214,6 +214,10 @@ def _mask(batch: SequenceBatch) -> NDArray[np.bool_]:
 def _labels(sample: SequenceBlock, label: str | None) -> list[str | None] | None:
     """Return the label of each sequence, None for null."""
     return None if label is None else [id_text(value) for value in sample.kept[label]]
+
+
+def _named(name: str | None, label: str | None) -> str:
+    return f"no {name}" if label is None else _one_line(f"{name} {label}")
 
 
 def _one_line(text: str) -> str:

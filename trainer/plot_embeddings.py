@@ -75,7 +75,7 @@ def draw_embeddings(
     kinds = _kinds(labels)
     points = _place(axes, embeddings, [kinds.index(_text(label)) for label in labels] if labels and kinds else None)
     what = f"{count:,} embedding{'s' if count > 1 else ''} of {dim} dimension{'s' if dim > 1 else ''}"
-    size = float(np.clip(2000 / count, 9, 50))
+    size = float(np.clip(2000 / count, 20, 50) if count <= MAX_NAMES else np.clip(5000 / count, 9, 36))
     coloured = f", coloured by {plain(label_name)}" if label_name and labels else ""
     if labels and kinds:
         _draw_kinds(axes, points, [_text(label) for label in labels], kinds, size, label_name)

@@ -102,12 +102,13 @@ def _groupings(
         yield singles, True
     extent = (frame[2:] - frame[:2]) * MAX_EXTENT
     found = [_compact(_clusters(pixels, diameter * factor), pixels, extent) for factor in _DISTANCES]
-    for clusters, wider in pairwise(found):
-        covered = sum(len(members) for members in clusters)
-        # What stays the same where points are joined over half the distance more is set apart by a real gap.
-        if covered >= MIN_NAMED * count and len(clusters) == len(wider):
-            rest = set(range(count)) - {int(place) for members in clusters for place in members}
-            shared = [Group(_cluster_name(members, names, labels), members) for members in clusters]
+    # What stays the same where points are joined over half the distance more is set apart by a real gap.
+    stable = [clusters for clusters, wider in pairwise(found) if len(clusters) == len(wider)]
+    shares = [sum(len(members) for members in clusters) / count for clusters in stable]
+    for place in sorted(range(len(stable)), key=lambda place: -round(shares[place], 1)):
+        if shares[place] >= MIN_NAMED:
+            rest = set(range(count)) - {int(point) for members in stable[place] for point in members}
+            shared = [Group(_cluster_name(members, names, labels), members) for members in stable[place]]
             yield shared + [single for single in singles if int(single.members[0]) in rest], False
     if singles and not one_by_one:
         apart = [singles[place] for members in touching if len(members) <= MAX_APART for place in members]
