@@ -195,7 +195,9 @@ def _curves(axes: Axes, x: NDArray[np.float64], history: Sequence[Record], key: 
 def _steps(axes: Axes, original: NDArray[np.float32], reconstruction: NDArray[np.float32], joined: bool) -> None:
     """Draw a feature of a sequence and its reconstruction, each float32 (time)."""
     steps = np.arange(1, len(original) + 1)
-    mark = 7.0 if len(steps) <= MAX_MARKED else 3.6
-    below, above = {**BELOW, "linestyle": "-" if joined else ""}, {**ABOVE, "linestyle": DASHED if joined else ""}
+    few = len(steps) <= MAX_MARKED
+    width, mark = (BELOW["linewidth"], 7.0) if few else (2.4, 3.6)
+    below = {**BELOW, "linewidth": width, "linestyle": "-" if joined else ""}
+    above = {**ABOVE, "linestyle": DASHED if joined else "", "marker": "o" if few or not joined else ""}
     axes.plot(steps, original, **below, marker="o", markersize=mark, markeredgewidth=0, label="original")
-    axes.plot(steps, reconstruction, **above, marker="o", markersize=mark / 2.5, label="reconstruction")
+    axes.plot(steps, reconstruction, **above, markersize=mark / 2.5, markeredgewidth=0, label="reconstruction")
