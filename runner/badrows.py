@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from data.arrow import plain_type
-from data.errors import BadRowError
-from data.ids import quoted_id
-from data.inputs import InputFile
-from data.sequences import BadRow
+from seqembed.data.arrow import plain_type
+from seqembed.data.errors import BadRowError
+from seqembed.data.ids import quoted_id
+from seqembed.data.inputs import InputFile
+from seqembed.data.sequences import BadRow
 
 QUARANTINE = "_quarantine"
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from pyarrow.fs import FileType
 
-from data.errors import InputError, OutputError, UsageError
-from data.inputs import PARQUET_SUFFIXES
-from runner.options import RunOptions
-from runner.output import RECORD, SUCCESS, OutputDirectory
-from runner.parts import PartCounts, PartFooter
-from runner.plan import InputStates, plan_run
+from seqembed.data.errors import InputError, OutputError, UsageError
+from seqembed.data.inputs import PARQUET_SUFFIXES
+from seqembed.runner.options import RunOptions
+from seqembed.runner.output import RECORD, SUCCESS, OutputDirectory
+from seqembed.runner.parts import PartCounts, PartFooter
+from seqembed.runner.plan import InputStates, plan_run
 
 _MOST_PARTS = 50
 

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from data.ids import id_text
-from data.inputs import InputFile
-from data.raw_rows import read_raw
-from data.schema import SequenceSchema
-from data.sequences import BadRow
-from runner.engines.local import EmbeddedWindow
+from seqembed.data.ids import id_text
+from seqembed.data.inputs import InputFile
+from seqembed.data.raw_rows import read_raw
+from seqembed.data.schema import SequenceSchema
+from seqembed.data.sequences import BadRow
+from seqembed.runner.engines.local import EmbeddedWindow
 
 REASON = "the model returned a vector that is not finite (NaN or ±inf)"
 

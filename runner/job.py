@@ -6,21 +6,21 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
-from data.contract import ModelContract
-from data.errors import BadFileError
-from data.inputs import OpenedFile, is_uri
-from data.secrets import without_secrets
-from runner.badrows import QUARANTINE
-from runner.bundle_file import read_bundle
-from runner.encoder import Encoder
-from runner.engines.local import LocalEngine
-from runner.make import PartMaker
-from runner.options import RunOptions
-from runner.output import OutputDirectory
-from runner.parts import COUNTED, PartCounts
-from runner.plan import InputStates, RunPlan, bundle_sha256, check_inputs, plan_run
-from runner.progress import show_progress
-from runner.report import RunReport
+from seqembed.data.contract import ModelContract
+from seqembed.data.errors import BadFileError
+from seqembed.data.inputs import OpenedFile, is_uri
+from seqembed.data.secrets import without_secrets
+from seqembed.runner.badrows import QUARANTINE
+from seqembed.runner.bundle_file import read_bundle
+from seqembed.runner.encoder import Encoder
+from seqembed.runner.engines.local import LocalEngine
+from seqembed.runner.make import PartMaker
+from seqembed.runner.options import RunOptions
+from seqembed.runner.output import OutputDirectory
+from seqembed.runner.parts import COUNTED, PartCounts
+from seqembed.runner.plan import InputStates, RunPlan, bundle_sha256, check_inputs, plan_run
+from seqembed.runner.progress import show_progress
+from seqembed.runner.report import RunReport
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from data.census import IdCensus
-from data.contract import ModelContract
-from data.errors import BadFileError, ChangedInputError, InputError, UsageError
-from data.fingerprints import fingerprint
-from data.hashing import hash_ids
-from data.inputs import InputFile, OpenedFile
-from data.reader import read_blocks
-from data.sequences import SequenceBlock
-from data.vocabulary import UNKNOWN_ID
-from runner.badrows import (
+from seqembed.data.census import IdCensus
+from seqembed.data.contract import ModelContract
+from seqembed.data.errors import BadFileError, ChangedInputError, InputError, UsageError
+from seqembed.data.fingerprints import fingerprint
+from seqembed.data.hashing import hash_ids
+from seqembed.data.inputs import InputFile, OpenedFile
+from seqembed.data.reader import read_blocks
+from seqembed.data.sequences import SequenceBlock
+from seqembed.data.vocabulary import UNKNOWN_ID
+from seqembed.runner.badrows import (
     QUARANTINE,
     kind_of_reason,
     quarantine_rows,
@@ -25,13 +25,13 @@ from runner.badrows import (
     refuse,
     refuse_too_many,
 )
-from runner.engines.local import EmbeddedWindow, LocalEngine
-from runner.finite import refuse_not_finite
-from runner.options import RunOptions
-from runner.output import OutputDirectory
-from runner.parts import Part, PartCounts, PartFooter, output_schema
-from runner.progress import ProgressView
-from runner.writer import PartWriter
+from seqembed.runner.engines.local import EmbeddedWindow, LocalEngine
+from seqembed.runner.finite import refuse_not_finite
+from seqembed.runner.options import RunOptions
+from seqembed.runner.output import OutputDirectory
+from seqembed.runner.parts import Part, PartCounts, PartFooter, output_schema
+from seqembed.runner.progress import ProgressView
+from seqembed.runner.writer import PartWriter
 
 
 class PartMaker:

@@ -28,16 +28,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from data.errors import OutputError
-from data.host import raise_host_fault
-from data.inputs import filesystem_and_path, refuse_output_name
-from data.lock import LOCK, hold_lock
-from data.secrets import without_secrets
-from data.signals import not_interrupted
-from runner.ledger import files_below, look_at_part, read_ledger
-from runner.parts import FOOTER_KEY, Ledger
-from runner.write_out import WriteOut
-from runner.writer import PartWriter
+from seqembed.data.errors import OutputError
+from seqembed.data.host import raise_host_fault
+from seqembed.data.inputs import filesystem_and_path, refuse_output_name
+from seqembed.data.lock import LOCK, hold_lock
+from seqembed.data.secrets import without_secrets
+from seqembed.data.signals import not_interrupted
+from seqembed.runner.ledger import files_below, look_at_part, read_ledger
+from seqembed.runner.parts import FOOTER_KEY, Ledger
+from seqembed.runner.write_out import WriteOut
+from seqembed.runner.writer import PartWriter
 
 SUCCESS = "_SUCCESS"
 RECORD = "_RUN"

@@ -7,11 +7,11 @@ from typing import Any, Literal, Self
 
 import pyarrow as pa
 
-from data.arrow import plain_type
-from data.contract import ModelContract
-from data.errors import InputError, SeqembedError
-from data.inputs import PARQUET_SUFFIXES, InputFile
-from runner.options import RunOptions
+from seqembed.data.arrow import plain_type
+from seqembed.data.contract import ModelContract
+from seqembed.data.errors import InputError, SeqembedError
+from seqembed.data.inputs import PARQUET_SUFFIXES, InputFile
+from seqembed.runner.options import RunOptions
 
 FOOTER_KEY = b"seqembed.part"
 Action = Literal["make", "remake", "replace", "skip"]
@@ -225,7 +225,7 @@ def part_name(file: InputFile) -> str:
 def output_schema(arrow_schema: pa.Schema, file: InputFile, contract: ModelContract, options: RunOptions) -> pa.Schema:
     """Return the columns of a part: id, kept columns, ``embedding`` as a list of fixed size, and ``error``.
 
-    Ids and kept columns have the plain types that they are read in (`data.arrow.plain_type`).
+    Ids and kept columns have the plain types that they are read in (`seqembed.data.arrow.plain_type`).
 
     Raises:
         InputError: The id or a kept column is called like one of the columns that are added.

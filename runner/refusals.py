@@ -3,11 +3,11 @@
 import os
 from collections.abc import Mapping, Sequence
 
-from data.errors import InputError, OutputError, UsageError
-from data.inputs import InputFile
-from runner.options import RunOptions
-from runner.output import OutputDirectory
-from runner.parts import Part, PartFooter, part_name
+from seqembed.data.errors import InputError, OutputError, UsageError
+from seqembed.data.inputs import InputFile
+from seqembed.runner.options import RunOptions
+from seqembed.runner.output import OutputDirectory
+from seqembed.runner.parts import Part, PartFooter, part_name
 
 
 def part_names(files: Sequence[InputFile]) -> list[str]:

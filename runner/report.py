@@ -8,9 +8,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from data.census import SharedIds
-from runner.options import RunOptions
-from runner.parts import Part, PartCounts
+from seqembed.data.census import SharedIds
+from seqembed.runner.options import RunOptions
+from seqembed.runner.parts import Part, PartCounts
 
 _MOST_UNKNOWN_ABOVE_TRAINING = 0.10
 

@@ -11,8 +11,8 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from trainer.plot_names import MAX_NAMES, name_points
-from trainer.plot_style import (
+from seqembed.trainer.plot_names import MAX_NAMES, name_points
+from seqembed.trainer.plot_style import (
     BLUE,
     COLOURS,
     FAMILIES,

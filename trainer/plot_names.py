@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from trainer.name_places import Place, find_places
-from trainer.plot_style import DPI, FAMILIES, GREY, INK, SMALL, any_script, plain
+from seqembed.trainer.name_places import Place, find_places
+from seqembed.trainer.plot_style import DPI, FAMILIES, GREY, INK, SMALL, any_script, plain
 
 MAX_NAMES = 100
 MAX_CLUSTER_NAMES = 20

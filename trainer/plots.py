@@ -11,9 +11,21 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from trainer.model_picture import plot_model
-from trainer.plot_embeddings import plot_embeddings
-from trainer.plot_style import FAMILIES, GREY, INK, NORMAL, ORANGE, PALE_BLUE, headline, new_figure, plain, save, tidy
+from seqembed.trainer.model_picture import plot_model
+from seqembed.trainer.plot_embeddings import plot_embeddings
+from seqembed.trainer.plot_style import (
+    FAMILIES,
+    GREY,
+    INK,
+    NORMAL,
+    ORANGE,
+    PALE_BLUE,
+    headline,
+    new_figure,
+    plain,
+    save,
+    tidy,
+)
 
 __all__ = ["plot_embeddings", "plot_losses", "plot_model", "plot_reconstructions"]
 

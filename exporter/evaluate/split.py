@@ -10,13 +10,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from rich.console import Console
 
-from data.errors import BundleError, InputError
-from exporter.evaluate.config import EvaluateConfig
-from exporter.evaluate.labels import label_texts
-from runner.job import Job, run_job
-from runner.options import RunOptions
-from runner.parts import Part, PartCounts
-from runner.report import RunReport
+from seqembed.data.errors import BundleError, InputError
+from seqembed.exporter.evaluate.config import EvaluateConfig
+from seqembed.exporter.evaluate.labels import label_texts
+from seqembed.runner.job import Job, run_job
+from seqembed.runner.options import RunOptions
+from seqembed.runner.parts import Part, PartCounts
+from seqembed.runner.report import RunReport
 
 
 @dataclass(frozen=True, slots=True)

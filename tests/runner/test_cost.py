@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data.contract import ModelContract
-from runner.encoder import Encoder
+from seqembed.data.contract import ModelContract
+from seqembed.runner.encoder import Encoder
 from seqembed_testing import Tiny, done
 
 NUM_FILES, NUM_SEQUENCES, NUM_STEPS = 3, 4_000, 150  # of each file; steps on the mean

@@ -7,13 +7,13 @@ import pytest
 from matplotlib import image
 from matplotlib.colors import to_rgb
 
-from data.errors import OutputError
-from trainer.backend import keras
-from trainer.model_graph import model_graph
-from trainer.model_picture import BOX_HEIGHT, BOX_WIDTH, place
-from trainer.pictures import chosen_rows
-from trainer.plot_style import ORANGE, PALE_BLUE, plain
-from trainer.plots import (
+from seqembed.data.errors import OutputError
+from seqembed.trainer.backend import keras
+from seqembed.trainer.model_graph import model_graph
+from seqembed.trainer.model_picture import BOX_HEIGHT, BOX_WIDTH, place
+from seqembed.trainer.pictures import chosen_rows
+from seqembed.trainer.plot_style import ORANGE, PALE_BLUE, plain
+from seqembed.trainer.plots import (
     draw_losses,
     draw_reconstructions,
     plot_losses,
