@@ -137,8 +137,11 @@ def test_a_typed_frame_stays():
             {"objective": "contrast", "epochs": 5, "frame": 1},
             "contrast: tells views of a sequence from other sequences; at most 5 passes in batches of 32",
         ),
-        ({"task": "predict"}, "reconstruct: predicts; at most 100 passes in batches of 64"),
-        ({"objective": "reconstruct"}, "reconstruct: reconstructs sequences; at most 100 passes in batches of 64"),
+        ({"task": "predict"}, "reconstruct: predicts; 3,125 batches of 32 sequences (100.0 passes over the data)"),
+        (
+            {"objective": "reconstruct", "epochs": 100},
+            "reconstruct: reconstructs sequences; at most 100 passes in batches of 32",
+        ),
     ],
 )
 def test_it_is_told_what_will_be_done(options, notes):

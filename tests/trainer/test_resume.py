@@ -80,7 +80,7 @@ def test_resumed_equals_uninterrupted(finished, tmp_path, kills, checkpoint_seco
 def in_steps(finished, tmp_path_factory):
     """Return a job that compares views for 22 steps, two a record, and the run directory it made uninterrupted."""
     options = {"objective": "hybrid", "decoder": "positional", "reverse_target": False, "epochs": None, "steps": 22}
-    job = changed(finished[0], **options, validation_fraction=0.3, patience=30, frame=2)
+    job = changed(finished[0], **options, validation_fraction=0.3, patience=300, frame=2)
     run = tmp_path_factory.mktemp("in_steps") / "whole"
     train(job, run)
     return job, run
