@@ -15,8 +15,8 @@ from seqembed.data.secrets import without_secrets
 from seqembed.data.sequences import TRUNCATES, LengthPolicy, Truncate
 
 CELLS = ("lstm", "gru")
-READS = ("values", "differences", "both")
-SCALINGS = ("sequence", "data")
+CHANNELS = ("values", "differences", "both")
+NORMALIZATIONS = ("sequence", "dataset")
 # Two branches of 48 units cost as much as one of 64.
 UNITS_OF = {"values": 64, "differences": 64, "both": 48}
 ACTIVATIONS = ("tanh", "relu")
@@ -112,18 +112,19 @@ class ModelConfig:
         cell: Recurrent cell, ``lstm`` or ``gru``.
         units: Units of each recurrent layer and direction; None is 64, or 48 in each branch where both are read.
         layers: Recurrent layers of the encoder.
-        reads: Whether recurrent layers read the ``values``, their ``differences`` from step to step, or ``both``, each
-            by layers of its own. None is chosen from the data where views are compared, else ``values``.
-        scaling: Whether the values that are read are centred and scaled by the ``data`` alone, or each ``sequence`` by
-            its own mean and spread, too, which then stand at the end of the embedding. None is ``sequence`` where views
-            are compared, else ``data``.
+        channels: Input channels of the recurrent layers: the ``values``, their ``differences`` from step to step, or
+            ``both``, each with layers of its own. None is chosen from the data for contrastive objectives, else
+            ``values``.
+        normalization: Standardise values with the statistics of the ``dataset`` alone, or each ``sequence`` also by its
+            own mean and spread, which then join the embedding. None is ``sequence`` for contrastive objectives, else
+            ``dataset``.
         frame: Consecutive steps that the encoder reads as one; None is chosen from the lengths
             (`seqembed.trainer.recipe`).
         overlap: Steps after its own that a frame holds, too; None is chosen where views are compared
             (`seqembed.trainer.recipe`), else 0.
-        course: In how many places of its length the numbers of each feature join the embedding
-            (`seqembed.trainer.course`); None is chosen from the data where views are compared, by whether sequences run
-            alike, else 0, which is none.
+        trajectory: Resample each feature at this many points and append them to the embedding
+            (`seqembed.trainer.trajectory`); 0 is off. None is chosen from the data for contrastive objectives, by
+            whether sequences are aligned, else 0.
         bidirectional: Whether the encoder also reads each sequence backwards.
         activation: Of the recurrent layers, ``tanh`` or ``relu``.
         pooling: From steps to one vector: ``last`` state, ``mean`` or ``max`` over valid steps, or all three.
@@ -147,11 +148,11 @@ class ModelConfig:
     cell: str = "lstm"
     units: int | None = None
     layers: int = 1
-    reads: str | None = None
-    scaling: str | None = None
+    channels: str | None = None
+    normalization: str | None = None
     frame: int | None = None
     overlap: int | None = None
-    course: int | None = None
+    trajectory: int | None = None
     bidirectional: bool = True
     activation: str = "tanh"
     pooling: str = "concat"
@@ -174,14 +175,14 @@ class ModelConfig:
         if decoder is None:
             object.__setattr__(self, "decoder", _DECODER_OF[str(self.objective)])
         _one_of("cell", self.cell, CELLS)
-        if self.scaling is None:
-            object.__setattr__(self, "scaling", "sequence" if self.contrasts else "data")
-        _one_of("scaling", str(self.scaling), SCALINGS)
-        if self.course is None and not self.contrasts:
-            object.__setattr__(self, "course", 0)
+        if self.normalization is None:
+            object.__setattr__(self, "normalization", "sequence" if self.contrasts else "dataset")
+        _one_of("normalization", str(self.normalization), NORMALIZATIONS)
+        if self.trajectory is None and not self.contrasts:
+            object.__setattr__(self, "trajectory", 0)
         if self.overlap is None and not self.contrasts:
             object.__setattr__(self, "overlap", 0)
-        for option, value in (("course", self.course), ("overlap", self.overlap)):
+        for option, value in (("trajectory", self.trajectory), ("overlap", self.overlap)):
             if value is not None:
                 _at_least(option, value, 0)
         if (self.overlap or 0) > MAX_OVERLAP:
@@ -189,12 +190,12 @@ class ModelConfig:
                 f"--overlap may be {MAX_OVERLAP} steps at most; was {self.overlap:,}. To read more steps as one, give "
                 "a longer --frame."
             )
-        if self.reads is None and not self.contrasts:
-            object.__setattr__(self, "reads", "values")
-        if self.reads is not None:
-            _one_of("reads", self.reads, READS)
+        if self.channels is None and not self.contrasts:
+            object.__setattr__(self, "channels", "values")
+        if self.channels is not None:
+            _one_of("channels", self.channels, CHANNELS)
             if self.units is None:
-                object.__setattr__(self, "units", UNITS_OF[self.reads])
+                object.__setattr__(self, "units", UNITS_OF[self.channels])
         self._refuse_decoder_sizes()
         if self.decoder_units is None and self.units is not None and self.objective != "contrast":
             wanted = POSITIONAL_UNITS if self.decoder == "positional" else max(LEAST_DECODER_UNITS, self.units)
@@ -247,8 +248,8 @@ class ModelConfig:
             )
 
     @property
-    def course_frame(self) -> int:
-        """Steps that are told as one in a course: half a frame, for places count there, and cost little."""
+    def trajectory_frame(self) -> int:
+        """Steps per frame of the trajectory: half of `frame`, since position in time matters there and costs little."""
         return max(1, (self.frame or 1) // 2)
 
     @property
@@ -353,7 +354,7 @@ class TrainJob:
             return self
         model = self.model
         open_again: dict[str, Any] = dict.fromkeys(
-            self.left_open & {"decoder", "decoder_units", "reads", "course", "overlap"}
+            self.left_open & {"decoder", "decoder_units", "channels", "trajectory", "overlap"}
         )
         return replace(self, model=replace(model, objective="reconstruct", **open_again))
 

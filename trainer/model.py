@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqembed.data.layout import COURSE_LAYER, FRAME_LAYER
+from seqembed.data.layout import FRAME_LAYER, TRAJECTORY_LAYER
 from seqembed.data.parts import EmbeddingPart
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.schema import CategoricalField
 from seqembed.trainer.backend import keras
 from seqembed.trainer.categories import embedded, summaries, summary_width, width_of
 from seqembed.trainer.config import ModelConfig
-from seqembed.trainer.course import course
 from seqembed.trainer.scale import LEAST_SPREAD, MAX_DEVIATIONS, moments
+from seqembed.trainer.trajectory import trajectory
 
 ops, layers = keras.ops, keras.layers
 
@@ -117,49 +117,52 @@ def build_encoder(
         there are any, ``values`` float32 (batch, time, features), raw units, NaN allowed, and ``categories`` int32
         (batch, time, fields), ids. What stands beyond a length has no influence. The embedding holds what was made of
         the values and categories, then of the differences, then each feature's mean and spread, then the
-        mean of each field's embedding and of a wider one, then the courses of the features, as far as `config` asks for
-        them: see `embedding_parts`.
+        mean of each field's embedding and of a wider one, then the trajectories of the features, as far as `config`
+        asks for them: see `embedding_parts`.
     """
     inputs = network_inputs(len(profile.mean), len(fields))
     lengths = inputs["lengths"]
     mask = valid_steps(inputs.get("values", inputs.get("categories")), lengths)  # (batch, time)
     frames = _frames(config, mask, lengths)
-    reads: list[Any] = []
+    channels: list[Any] = []
     branches: list[Any] = []
     level: list[Any] = []
-    courses: list[Any] = []
+    trajectories: list[Any] = []
     if "values" in inputs:
         values, time_axis = inputs["values"], 1
         if len(profile.mean) <= _FEW_FEATURES:
             values, time_axis = _other_layout(values), 2
         # Padding is no matter to recurrent layers, which are told the lengths, and it costs a tenth of one to wipe it.
-        wiped = config.scaling == "sequence" or config.reads != "values" or frames.size + frames.overlap > 1
+        wiped = config.normalization == "sequence" or config.channels != "values" or frames.size + frames.overlap > 1
         there = known_values(values, mask, time_axis) if wiped else ops.logical_not(ops.isnan(values))
         steps = standardised(values, there, profile, "standardise", time_axis)
         known = ops.cast(there, "float32")
         read = steps
-        if config.scaling == "sequence":
-            read, level = by_its_own_scale(steps, known, time_axis)
+        if config.normalization == "sequence":
+            read, level = normalize_sequences(steps, known, time_axis)
         read = _other_layout(read) if time_axis == 2 else read
-        if config.course:
-            size = config.course_frame
-            courses.append(course(mean_frames(read, size), _num_frames(lengths, size)[:, None], config.course))
-        reads.append(_noisy(config, read, "noise"))
+        if config.trajectory:
+            size = config.trajectory_frame
+            num_frames = _num_frames(lengths, size)[:, None]
+            trajectories.append(trajectory(mean_frames(read, size), num_frames, config.trajectory))
+        channels.append(_noisy(config, read, "noise"))
     if "categories" in inputs:
-        reads.append(embedded(inputs["categories"], mask, fields, "embed"))
-        if config.scaling == "sequence":
-            level.append(mean_step(reads[-1], lengths))
+        channels.append(embedded(inputs["categories"], mask, fields, "embed"))
+        if config.normalization == "sequence":
+            level.append(mean_step(channels[-1], lengths))
             level += summaries(inputs["categories"], mask, fields, "summary")
-    if config.reads != "differences":
-        read = reads[0] if len(reads) == 1 else layers.Concatenate(name="numbers_and_categories")(reads)
+    if config.channels != "differences":
+        read = channels[0] if len(channels) == 1 else layers.Concatenate(name="numbers_and_categories")(channels)
         branches.append(_branch(config, read, frames, "encoder"))
-    if config.reads != "values":
+    if config.channels != "values":
         changes = differences(steps, known, difference_std, time_axis)
         changes = _noisy(config, _other_layout(changes) if time_axis == 2 else changes, "noise_of_differences")
         branches.append(_branch(config, changes, frames, "encoder_differences"))
-    if config.embedding_dim is not None:  # mixed, parts cannot be weighed afterwards: a course as one of its places
-        courses = [ops.multiply(told, 1 / math.sqrt(config.course or 1)) for told in courses]
-    parts = [*branches, *level, *courses]
+    if (
+        config.embedding_dim is not None
+    ):  # a dense layer mixes the blocks: a trajectory shall count as one of its points
+        trajectories = [ops.multiply(points, 1 / math.sqrt(config.trajectory or 1)) for points in trajectories]
+    parts = [*branches, *level, *trajectories]
     embedding = parts[0] if len(parts) == 1 else layers.Concatenate(name="joined")(parts)
     if config.embedding_dim is not None:
         embedding = layers.Dense(config.embedding_dim, name="embedding")(embedding)  # (batch, embedding_dim)
@@ -178,11 +181,11 @@ def embedding_parts(
     """
     if config.embedding_dim is not None:
         return (EmbeddingPart("steps", config.embedding_dim, _VARIANCE_OF_STEPS, _LARGEST_WEIGHT),)
-    branches = ("values", "differences") if config.reads == "both" else (str(config.reads),)
+    branches = ("values", "differences") if config.channels == "both" else (str(config.channels),)
     width = (config.units or 0) * (2 if config.bidirectional else 1) * (3 if config.pooling == "concat" else 1)
     share = _VARIANCE_OF_STEPS / len(branches)
     parts = [EmbeddingPart(name, width, share, _LARGEST_WEIGHT) for name in branches]
-    if config.scaling == "sequence":
+    if config.normalization == "sequence":
         categories, summary = (sum(map(of, fields)) for of in (width_of, summary_width))
         share = _VARIANCE_OF_CATEGORIES / (2 if summary else 1)
         parts += [
@@ -190,7 +193,9 @@ def embedding_parts(
             EmbeddingPart("categories", categories, share, _LARGEST_WEIGHT),
             EmbeddingPart("summary of categories", summary, share, _LARGEST_WEIGHT),
         ]
-    parts.append(EmbeddingPart("course", (config.course or 0) * num_features, _VARIANCE_OF_COURSE, _LARGEST_WEIGHT))
+    parts.append(
+        EmbeddingPart("trajectory", (config.trajectory or 0) * num_features, _VARIANCE_OF_COURSE, _LARGEST_WEIGHT)
+    )
     return tuple(part for part in parts if part.width)
 
 
@@ -224,7 +229,7 @@ def _noisy(config: ModelConfig, steps: Any, name: str) -> Any:
     return layers.GaussianNoise(_NOISE, name=name)(steps) if config.contrasts else steps
 
 
-def by_its_own_scale(steps: Any, known: Any, time_axis: int = 1) -> tuple[Any, list[Any]]:
+def normalize_sequences(steps: Any, known: Any, time_axis: int = 1) -> tuple[Any, list[Any]]:
     """Centre and scale each feature of each sequence by its own mean and spread.
 
     Source: instance normalisation, Ulyanov et al. (2016), here over time and by what is known.
@@ -362,7 +367,7 @@ def mean_frames(steps: Any, frame: int) -> Any:
     """Return the mean of each frame, float32 (batch, ceil(time / frame), features); zeros fill up the last one."""
     if frame == 1:
         return steps
-    places = _places_of_frames(steps, frame, COURSE_LAYER)
+    places = _places_of_frames(steps, frame, TRAJECTORY_LAYER)
     return ops.multiply(sum(places[1:], start=places[0]), 1 / frame)
 
 

@@ -221,7 +221,7 @@ def _projections(embedding: Any, parts: Sequence[EmbeddingPart]) -> Any:
     """Return the unit vectors in which views are compared, (batch, branches, projection).
 
     What was made of the values and what was made of their differences are compared each by itself: both have to be
-    telling. What a sequence is on the whole, and its course, are not. The encoder is served without projections.
+    telling. What a sequence is on the whole, and its trajectory, are not. The encoder is served without projections.
 
     Source: Chen et al. (2020), "A simple framework for contrastive learning of visual representations".
     """

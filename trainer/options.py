@@ -101,10 +101,10 @@ def _overlap() -> click.Option:
     return _option("--overlap", text, AutoNumber(0, "steps"), unset=unset)
 
 
-def _course() -> click.Option:
-    text = "Places of its length, from start to end, of which each feature's numbers join the embedding; 0 is none."
-    unset = "auto: up to 32 where sequences run alike, else 0; 0 for events and with --objective reconstruct"
-    return _option("--course", text, AutoNumber(0, "places"), unset=unset)
+def _trajectory() -> click.Option:
+    text = "Resample each feature at N points and append them to the embedding (0: off)."
+    unset = "auto: up to 32 if sequences are aligned, else 0; 0 for events and with --objective reconstruct"
+    return _option("--trajectory", text, AutoNumber(0, "points"), unset=unset)
 
 
 def _switch(flag: str, text: str) -> click.Option:
@@ -145,20 +145,20 @@ SECTIONS: dict[str, list[click.Option]] = {
         ),
         _option("--layers", "Recurrent layers of the encoder.", _POSITIVE, metavar="N"),
         _choice(
-            "--reads",
-            config.READS,
-            "What the encoder reads: the values, their differences from step to step, or both by layers of their own.",
-            unset="both, but values where differences are mostly noise or with --objective reconstruct",
+            "--channels",
+            config.CHANNELS,
+            "Input channels: the values, their differences from step to step, or both, each with layers of its own.",
+            unset="both; values if differences are mostly noise or with --objective reconstruct",
         ),
         _choice(
-            "--scaling",
-            config.SCALINGS,
-            "Scale values by the data alone, or each sequence by its own mean and spread, which join the embedding.",
-            unset="sequence; data with --objective reconstruct",
+            "--normalization",
+            config.NORMALIZATIONS,
+            "Standardise by the data set's statistics, or each sequence also by its own, which join the embedding.",
+            unset="sequence; dataset with --objective reconstruct",
         ),
         _frame(),
         _overlap(),
-        _course(),
+        _trajectory(),
         _option("--bidirectional/--forward-only", "Whether the encoder also reads backwards."),
         _choice("--activation", config.ACTIVATIONS, "Of the recurrent layers."),
         _choice("--pooling", config.POOLINGS, "From steps to one vector; concat is all three."),

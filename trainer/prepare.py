@@ -12,13 +12,13 @@ from seqembed.data.schema import SequenceSchema
 from seqembed.data.sequences import SequenceBlock
 from seqembed.trainer.columns import TrainingColumns
 from seqembed.trainer.config import TrainJob
-from seqembed.trainer.course import TRIED_PLACES, courses_of
 from seqembed.trainer.intake import Intake, take_in
 from seqembed.trainer.model import embedding_parts
 from seqembed.trainer.network import Network, build_network
 from seqembed.trainer.progress import Progress
 from seqembed.trainer.recipe import choose, has_events
 from seqembed.trainer.scale import Changes, changes_of
+from seqembed.trainer.trajectory import PROBE_POINTS, measure_alignment
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +98,8 @@ def prepare(job: TrainJob, columns: TrainingColumns, progress: Progress) -> Prep
         progress.note(line)
     profile, sample = intake.survey.profile, intake.survey.sample
     changes = changes_of(sample, profile)
-    courses = courses_of(sample, profile, TRIED_PLACES, frame=1)
-    recipe = choose(job, profile, changes, courses, intake.num_training, intake.validation_fraction, schema)
+    alignment = measure_alignment(sample, profile, PROBE_POINTS, frame=1)
+    recipe = choose(job, profile, changes, alignment, intake.num_training, intake.validation_fraction, schema)
     for line in recipe.notes:
         progress.note(line)
     return Prepared(recipe.job, columns.files, schema, intake, changes, combined_fingerprint(columns.files))

@@ -13,10 +13,10 @@ from seqembed.data.profile import QUANTILES, SequenceProfile
 from seqembed.data.schema import SequenceSchema
 from seqembed.trainer.categories import width_of
 from seqembed.trainer.config import TrainingConfig, TrainJob
-from seqembed.trainer.course import Courses, num_places
 from seqembed.trainer.scale import Changes
+from seqembed.trainer.trajectory import Alignment, num_points
 
-READ_NAMES = {"values": "the values", "differences": "differences", "both": "values and differences"}
+CHANNEL_NAMES = {"values": "values", "differences": "differences", "both": "values and differences"}
 # Halfway from differences of pure noise, at -0.5, to those of a walk without direction, at 0.
 _LEAST_PERSISTENCE = -0.25
 _MEDIAN = QUANTILES.index(0.5)
@@ -70,7 +70,7 @@ def choose(
     job: TrainJob,
     profile: SequenceProfile,
     changes: Changes,
-    courses: Courses,
+    alignment: Alignment,
     num_training: int,
     validation_fraction: float,
     schema: SequenceSchema | None = None,
@@ -81,49 +81,52 @@ def choose(
         job: Options as given.
         profile: Statistics of the training sequences.
         changes: How their values change from step to step.
-        courses: Whether they run alike.
+        alignment: Whether they are aligned.
         num_training: Sequences to learn from.
         validation_fraction: Share that is held out.
         schema: Kinds of features, and categorical fields; None has plain numbers alone.
 
     Raises:
-        UsageError: Differences or courses are asked for where there are no numbers.
+        UsageError: Differences or trajectories are asked for, but there are no numbers.
     """
     events = schema is not None and has_events(schema)
-    reads = job.model.reads or ("both" if changes.persistence > _LEAST_PERSISTENCE and not events else "values")
-    if not profile.mean and reads != "values":
-        raise UsageError(f"--reads {reads} needs numbers, and there are categories alone. Drop it, or add --features.")
-    if not profile.mean and job.model.course:
-        raise UsageError("--course tells of numbers, and there are categories alone. Drop it, or add --features.")
+    channels = job.model.channels or ("both" if changes.persistence > _LEAST_PERSISTENCE and not events else "values")
+    if not profile.mean and channels != "values":
+        raise UsageError(
+            f"--channels {channels} needs numbers; the data has only categories. Drop it, or add --features."
+        )
+    if not profile.mean and job.model.trajectory:
+        raise UsageError("--trajectory needs numbers; the data has only categories. Drop it, or add --features.")
     width = len(profile.mean) + sum(map(width_of, schema.categorical if schema is not None else ()))
     # Of events the order counts, and a frame hides it: what stands in one place of it differs from step to step.
     frame = 1 if events else choose_frame(profile, width, pairs=job.model.contrasts)
-    frame, course, overlap = job.model.frame or frame, job.model.course, job.model.overlap
+    frame, trajectory, overlap = job.model.frame or frame, job.model.trajectory, job.model.overlap
     if overlap is None:
         overlap = 0 if events else choose_overlap(frame, width)
-    if course is None:
-        num_frames = -(-profile.length_quantiles[_MEDIAN] // replace(job.model, frame=frame).course_frame)
-        course = num_places(len(profile.mean), num_frames) if courses.alike and not events else 0
-    model = replace(job.model, frame=frame, overlap=overlap, reads=reads, course=course)
+    if trajectory is None:
+        num_frames = -(-profile.length_quantiles[_MEDIAN] // replace(job.model, frame=frame).trajectory_frame)
+        trajectory = num_points(len(profile.mean), num_frames) if alignment.is_aligned and not events else 0
+    model = replace(job.model, frame=frame, overlap=overlap, channels=channels, trajectory=trajectory)
     training = replace(job.training, validation_fraction=validation_fraction)
     training = choose_training(training, num_training, contrasts=job.model.contrasts, events=events)
     chosen = replace(job, model=model, training=training)
     notes = _notes(chosen, profile, num_training)
-    if job.model.reads is None and not events:
-        noisy = f"changes from step to step {'go on' if reads == 'both' else 'are mostly noise'}"
-        notes.append(f"reads {READ_NAMES[reads]}: {noisy} (correlation with the next {changes.persistence:+.2f})")
-    if job.model.course is None and not events:
-        notes.append(_course_note(course, courses))
+    if job.model.channels is None and not events:
+        finding = f"changes from step to step {'persist' if channels == 'both' else 'are mostly noise'}"
+        correlation = f"correlation of consecutive changes {changes.persistence:+.2f}"
+        notes.append(f"input channels: {CHANNEL_NAMES[channels]}; {finding} ({correlation})")
+    if job.model.trajectory is None and not events:
+        notes.append(_trajectory_note(trajectory, alignment))
     return Recipe(chosen, tuple(notes))
 
 
-def _course_note(course: int, courses: Courses) -> str:
-    share = f"{courses.share:.0%} of what they do at equal shares of their length is common to all"
-    if course:
-        return f"tells each feature's course in {course} places: sequences run alike ({share})"
-    if courses.alike:
-        return "tells no course: there are too many features, or too few steps"
-    return f"tells no course: sequences do not run alike ({share})"
+def _trajectory_note(points: int, alignment: Alignment) -> str:
+    share = f"the mean trajectory explains {alignment.share:.0%} of the energy"
+    if points:
+        return f"trajectory of {points} points per feature: sequences are aligned ({share})"
+    if alignment.is_aligned:
+        return "no trajectory: too many features, or too few steps"
+    return f"no trajectory: sequences are not aligned ({share})"
 
 
 def choose_training(training: TrainingConfig, num_training: int, *, contrasts: bool, events: bool) -> TrainingConfig:

@@ -8,7 +8,7 @@ from seqembed.data.parts import EmbeddingPart, part_weights
 PARTS = (
     EmbeddingPart("values", 3, 2.0, 4.0),
     EmbeddingPart("level", 2, 1.0, 1.0),
-    EmbeddingPart("course", 1, 1.0, 4.0),
+    EmbeddingPart("trajectory", 1, 1.0, 4.0),
 )
 
 

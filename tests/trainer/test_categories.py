@@ -21,7 +21,6 @@ from seqembed.data.vocabulary import FIRST_ID, MISSING_ID, UNKNOWN_ID, Vocabular
 from seqembed.trainer.backend import keras, tf
 from seqembed.trainer.categories import MOST_CLASSES, WIDEST, answers, frequencies, num_classes, summary_width, width_of
 from seqembed.trainer.config import DECODERS, ModelConfig, TrainingConfig, TrainJob
-from seqembed.trainer.course import Courses
 from seqembed.trainer.job import train
 from seqembed.trainer.losses import Batch
 from seqembed.trainer.model import build_encoder
@@ -33,6 +32,7 @@ from seqembed.trainer.recipe import choose
 from seqembed.trainer.scale import Changes
 from seqembed.trainer.source import SequenceSource
 from seqembed.trainer.steps import Steps, seed_everything
+from seqembed.trainer.trajectory import Alignment
 from seqembed_testing import seqembed
 
 FORMS = [
@@ -72,7 +72,7 @@ def events(num_features, num=6, seed=3):
 
 def build(num_features, fields=FIELDS, **changes):
     seed_everything(1)
-    config = ModelConfig(**{"units": 5, "reads": "values", "frame": 1, **changes})
+    config = ModelConfig(**{"units": 5, "channels": "values", "frame": 1, **changes})
     profile = profile_of(num_features)
     return Objective(config, profile, fields), build_network(config, profile, 6, None, fields)
 
@@ -334,7 +334,7 @@ def test_resumed_equals_uninterrupted(payments, tmp_path):
 def test_events_are_reconstructed_unless_something_else_is_asked_for(payments, tmp_path, options, objective, decoder):
     train(TrainJob.from_options({"inputs": [str(payments)], **SMALL, **options}), tmp_path / "run")
     told = tomllib.loads(RunLayout(tmp_path / "run").config.read_text())
-    assert (told["objective"], told["decoder"], told["scaling"]) == (objective, decoder, "sequence")
+    assert (told["objective"], told["decoder"], told["normalization"]) == (objective, decoder, "sequence")
     assert told["frame"] == 1 and told["steps"] == 3
 
 
@@ -342,8 +342,8 @@ def test_events_are_read_one_by_one_however_long_and_learned_from_by_batches():
     schema = SequenceSchema("id", (), "nested", categorical=FIELDS[:1])
     long = replace(profile_of(0), length_quantiles=(1, 2, 3, 4, 900, 901, 902, 903, 904))
     job = TrainJob.from_options({"inputs": ["a"]}).of_events()
-    training = choose(job, long, Changes(np.ones(0, np.float32), 0.0), Courses(0.9), 32_000, 0.1, schema).job
-    assert (training.model.frame, training.model.course) == (1, 0)
+    training = choose(job, long, Changes(np.ones(0, np.float32), 0.0), Alignment(0.9), 32_000, 0.1, schema).job
+    assert (training.model.frame, training.model.trajectory) == (1, 0)
     assert (training.training.batch_size, training.training.steps) == (64, 4_000)
 
 
@@ -367,12 +367,12 @@ def test_in_training_alone_a_few_categories_are_taken_for_unknown(payments):
 
 
 def test_differences_of_categories_are_refused_with_the_remedy(payments, tmp_path):
-    result = seqembed("train", payments, "--features", "shop", "--reads", "both", "--out", tmp_path / "run")
+    result = seqembed("train", payments, "--features", "shop", "--channels", "both", "--out", tmp_path / "run")
     assert result.exit_code == 2
-    assert "--reads both needs numbers" in result.output and "Traceback" not in result.output
+    assert "--channels both needs numbers" in result.output and "Traceback" not in result.output
 
 
 def test_numbers_alone_are_read_as_before():
-    encoder = build_encoder(ModelConfig(units=4, reads="values", frame=1), profile_of(2))
+    encoder = build_encoder(ModelConfig(units=4, channels="values", frame=1), profile_of(2))
     assert list(encoder.input) == ["values", "lengths"]
     assert not [layer for layer in encoder.layers if layer.name.startswith("embed")]

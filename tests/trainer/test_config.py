@@ -104,14 +104,14 @@ def test_a_task_knows_its_heads_and_what_it_can_learn_from(task, heads, min_leng
         ({"objective": "reconstruct"}, 64, 1),
         ({"objective": "reconstruct", "units": 2}, 64, 1),
         ({"objective": "reconstruct", "units": 200, "layers": 3}, 200, 1),
-        ({"decoder": "repeat", "reads": "both"}, 64, 1),
+        ({"decoder": "repeat", "channels": "both"}, 64, 1),
         ({"decoder": "dense", "units": 2, "decoder_units": 7, "decoder_layers": 2}, 7, 2),
         ({"task": "predict", "units": 20}, 64, None),
         ({"objective": "contrast"}, None, None),
     ],
 )
 def test_a_decoder_has_a_size_of_its_own(changes, units, layers):
-    config = ModelConfig(**{"reads": "values", **changes})
+    config = ModelConfig(**{"channels": "values", **changes})
     assert (config.decoder_units, config.decoder_layers) == (units, layers)
     job = TrainJob(DataConfig(("a",)), config)
     assert TrainJob.from_options(job.to_options()).model == config

@@ -42,10 +42,17 @@ def views():
     return Batch(values, lengths, targets, np.full((8, 3), np.nan, np.float32))
 
 
-def build(profile, objective, decoder, loss="mse", cell="lstm", frame=1, scaling="sequence"):
+def build(profile, objective, decoder, loss="mse", cell="lstm", frame=1, normalization="sequence"):
     seed_everything(1)
     config = ModelConfig(
-        units=6, objective=objective, decoder=decoder, loss=loss, cell=cell, frame=frame, reads="both", scaling=scaling
+        units=6,
+        objective=objective,
+        decoder=decoder,
+        loss=loss,
+        cell=cell,
+        frame=frame,
+        channels="both",
+        normalization=normalization,
     )
     return Objective(config, profile), build_network(config, profile, fixed_length=6)
 
@@ -257,7 +264,7 @@ def test_odd_data_goes_through_the_commands(tmp_path):
     assert all(np.isfinite(weight).all() for weight in weights(tmp_path / "run"))
     done("export", tmp_path / "run", "--out", tmp_path / "encoder.onnx")
     contract = Encoder.open(tmp_path / "encoder.onnx").contract
-    width = 3 * 2 * 4 * (2 if contract.architecture["reads"] == "both" else 1) + 2 * 5
+    width = 3 * 2 * 4 * (2 if contract.architecture["channels"] == "both" else 1) + 2 * 5
     assert contract.parity.max_difference <= 1e-5 and contract.embedding_dim == width
     done("run", data, "--model", tmp_path / "encoder.onnx", "--out", tmp_path / "out")
     (part,) = (tmp_path / "out").glob("*.parquet")

@@ -16,12 +16,18 @@ from seqembed.trainer.steps import seed_everything
 from seqembed_testing import done
 
 FORMS = [
-    *[{"objective": "hybrid", "decoder": decoder, "reads": "both", "course": 3} for decoder in DECODERS],
-    {"objective": "contrast", "reads": "differences", "frame": 2, "bidirectional": False},
-    {"objective": "reconstruct", "task": "composite", "decoder": "repeat", "scaling": "sequence", "pooling": "last"},
-    {"objective": "reconstruct", "task": "predict", "scaling": "data", "course": 4, "reads": "values"},
+    *[{"objective": "hybrid", "decoder": decoder, "channels": "both", "trajectory": 3} for decoder in DECODERS],
+    {"objective": "contrast", "channels": "differences", "frame": 2, "bidirectional": False},
+    {
+        "objective": "reconstruct",
+        "task": "composite",
+        "decoder": "repeat",
+        "normalization": "sequence",
+        "pooling": "last",
+    },
+    {"objective": "reconstruct", "task": "predict", "normalization": "dataset", "trajectory": 4, "channels": "values"},
 ]
-ALONE = [{"embedding_dim": 7}, {"objective": "reconstruct", "scaling": "data", "pooling": "mean"}]
+ALONE = [{"embedding_dim": 7}, {"objective": "reconstruct", "normalization": "dataset", "pooling": "mean"}]
 
 
 def sample(num=30, longest=6):
@@ -33,7 +39,7 @@ def sample(num=30, longest=6):
 
 def build(profile, options):
     seed_everything(1)
-    config = ModelConfig(**{"units": 5, "frame": 1, "reads": "values", "course": 0, **options})
+    config = ModelConfig(**{"units": 5, "frame": 1, "channels": "values", "trajectory": 0, **options})
     make = partial(build_network, config, profile, 6)
     return make(), make, embedding_parts(config, 3, ())
 
@@ -89,7 +95,7 @@ def test_the_contract_tells_the_parts_and_inspect_shows_them(tmp_path):
     done("train", tmp_path / "days.parquet", "--out", tmp_path / "run", "--units", 4, "--steps", 3, "--batch-size", 8)
     done("export", tmp_path / "run", "--out", tmp_path / "encoder.onnx")
     contract = ModelContract.from_json((tmp_path / "run" / "contract.json").read_text(), "run")
-    assert [part.name for part in contract.parts][-2:] == ["level", "course"]
+    assert [part.name for part in contract.parts][-2:] == ["level", "trajectory"]
     assert sum(part.width for part in contract.parts) == contract.embedding_dim
     told = done("inspect", tmp_path / "encoder.onnx").stdout
-    assert "level 2, course 24" in told
+    assert "level 2, trajectory 24" in told
