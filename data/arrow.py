@@ -48,15 +48,15 @@ def as_lists(column: pa.Array) -> pa.Array:
 
 def locate(arrow_schema: pa.Schema, name: str) -> tuple[str, str | None]:
     """Return the top-level column and, for ``column.field`` of a list of structs, the field that `name` means."""
-    column, dot, part = name.rpartition(".")
+    column, dot, component = name.rpartition(".")
     if name in arrow_schema.names or not dot or column not in arrow_schema.names:
         return name, None
-    return column, part
+    return column, component
 
 
-def leaf(steps: pa.Array, part: str | None) -> pa.Array:
+def leaf(steps: pa.Array, component: str | None) -> pa.Array:
     """Return the values of steps, or of one field where steps are structs; of steps that are all null, nulls."""
-    return steps if part is None or pa.types.is_null(steps.type) else pc.struct_field(steps, part)
+    return steps if component is None or pa.types.is_null(steps.type) else pc.struct_field(steps, component)
 
 
 def plain_values(values: pa.Array, *, dictionaries: bool = False) -> pa.Array:

@@ -12,8 +12,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from seqembed.data.embedding_blocks import EmbeddingBlock
 from seqembed.data.errors import BundleError
-from seqembed.data.parts import EmbeddingPart
 from seqembed.data.preprocessing import preprocessing
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.schema import SequenceSchema
@@ -159,7 +159,7 @@ class ModelContract:
         quantisation: Set by the exporter for ``int8``.
         embeddings: Set by the exporter.
         golden: Set by the exporter.
-        parts: What the embedding is made of, in its order; empty where that is not known.
+        blocks: Blocks of the embedding, in order; empty where they are not known.
     """
 
     schema: SequenceSchema
@@ -174,7 +174,7 @@ class ModelContract:
     quantisation: Quantisation | None = None
     embeddings: EmbeddingProfile | None = None
     golden: tuple[GoldenSequence, ...] = field(default=())
-    parts: tuple[EmbeddingPart, ...] = ()
+    blocks: tuple[EmbeddingBlock, ...] = ()
 
     def to_json(self) -> str:
         """Return the contract as JSON text, stable for equal contracts.
@@ -199,8 +199,8 @@ class ModelContract:
             "embeddings": asdict(self.embeddings) if self.embeddings else None,
             "golden": [sequence.to_json() for sequence in self.golden],
         }
-        if self.parts:
-            value["parts"] = [part.to_json() for part in self.parts]
+        if self.blocks:
+            value["blocks"] = [block.to_json() for block in self.blocks]
         if self.quantisation is not None:
             value["quantisation"] = asdict(self.quantisation)
         if self.schema.categorical or self.schema.time_zone is not None:
@@ -230,7 +230,7 @@ class ModelContract:
             remedy: What to do about a damaged one: `REEXPORT` or `RETRAIN`.
 
         Raises:
-            BundleError: A part is missing or malformed.
+            BundleError: A field is missing or malformed.
         """
         try:
             return cls._from_value(value)
@@ -264,7 +264,7 @@ class ModelContract:
             if embeddings is not None
             else None,
             golden=tuple(GoldenSequence.from_json(sequence) for sequence in value["golden"]),
-            parts=tuple(map(EmbeddingPart.from_json, value.get("parts", ()))),
+            blocks=tuple(map(EmbeddingBlock.from_json, value.get("blocks", ()))),
         )
 
 

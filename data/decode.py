@@ -44,8 +44,8 @@ def decode_nested(
     lengths[good] = _list_lengths(next(iter(columns.values())))
     flat = {name: column.flatten() for name, column in columns.items()}
 
-    def steps_of(column: str, part: str | None) -> pa.Array:
-        return leaf(flat[column], part)
+    def steps_of(column: str, component: str | None) -> pa.Array:
+        return leaf(flat[column], component)
 
     num_steps = int(lengths.sum())
     values, bad_steps = _values(flat, schema, num_steps)
@@ -186,23 +186,23 @@ def _values(
     """Return float32 (steps, features) in feature order, numbers first and filled, and the steps that spoil a row."""
     values = np.empty((num_steps, schema.num_features), dtype=np.float32)
     bad_steps: dict[str, NDArray[np.bool_]] = {}
-    place = 0
+    start = 0
     for name, group in groupby(schema.numbers, key=lambda feature: feature.column):
-        parts = list(group)
-        bad_steps |= _fill(values[:, place : place + len(parts)], flat[name], parts)
-        place += len(parts)
-    return values, bad_steps | infinite_steps(values[:, :place])
+        features = list(group)
+        bad_steps |= _fill(values[:, start : start + len(features)], flat[name], features)
+        start += len(features)
+    return values, bad_steps | infinite_steps(values[:, :start])
 
 
-def _fill(out: NDArray[np.float32], steps: pa.Array, parts: Sequence[Feature]) -> dict[str, NDArray[np.bool_]]:
-    """Write one column's steps into `out` (steps, parts); return the steps of a wrong width."""
+def _fill(out: NDArray[np.float32], steps: pa.Array, features: Sequence[Feature]) -> dict[str, NDArray[np.bool_]]:
+    """Write one column's steps into `out` (steps, features); return the steps of a wrong width."""
     if pa.types.is_null(steps.type):
         out[:] = np.nan
     elif pa.types.is_struct(steps.type):
-        for place, part in enumerate(parts):
-            out[:, place] = to_float32(pc.struct_field(steps, part.part))
+        for index, feature in enumerate(features):
+            out[:, index] = to_float32(pc.struct_field(steps, feature.component))
     elif is_list(steps.type):
-        return _fill_vectors(out, steps, parts[0].column)
+        return _fill_vectors(out, steps, features[0].column)
     else:
         out[:, 0] = to_float32(steps)
     return {}

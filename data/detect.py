@@ -102,19 +102,19 @@ def _divide(
     numbers, fields = [], []
     for candidate in found:
         wanted = candidate.is_named(categorical)
-        if wanted and (value_kind(candidate.kind) is None or isinstance(candidate.part, int)):
+        if wanted and (value_kind(candidate.kind) is None or isinstance(candidate.component, int)):
             expected = "whole numbers, booleans or text, as --categorical asks for"
             refuse_column(file, candidate.name, candidate.kind, expected, "Cast it, or leave it out of --categorical")
         if wanted or not is_number(candidate.kind) or (with_text and _is_flag(candidate)):
-            part = None if candidate.part is None else str(candidate.part)
-            fields.append(CategoricalField(candidate.name, candidate.column, part=part))
+            component = None if candidate.component is None else str(candidate.component)
+            fields.append(CategoricalField(candidate.name, candidate.column, component=component))
         else:
-            numbers.append(Feature(candidate.name, candidate.column, candidate.part))
+            numbers.append(Feature(candidate.name, candidate.column, candidate.component))
     return tuple(numbers), tuple(fields)
 
 
 def _is_flag(candidate: Candidate) -> bool:
-    return bool(pa.types.is_boolean(candidate.kind)) and not isinstance(candidate.part, int)
+    return bool(pa.types.is_boolean(candidate.kind)) and not isinstance(candidate.component, int)
 
 
 def _refuse_none(file: InputFile, layout: Layout, left_out: Sequence[str | None]) -> NoReturn:
@@ -205,9 +205,13 @@ def _column_type(arrow_schema: pa.Schema, name: str) -> pa.DataType:
 
 
 def _names(field: pa.Field) -> set[str]:
-    """Return how a column, or a part of it, may be named in ``--features``."""
-    parts = [candidate for candidate in inside_lists(field) if isinstance(candidate.part, str)]
-    return {field.name, *(candidate.name for candidate in parts), *(str(candidate.part) for candidate in parts)}
+    """Return how a column, or a component of it, may be named in ``--features``."""
+    components = [candidate for candidate in inside_lists(field) if isinstance(candidate.component, str)]
+    return {
+        field.name,
+        *(candidate.name for candidate in components),
+        *(str(candidate.component) for candidate in components),
+    }
 
 
 def _is_structs(field: pa.Field) -> bool:

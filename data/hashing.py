@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from seqembed.data.arrow import plain_values
-from seqembed.data.ids import list_parts, stored_values
+from seqembed.data.ids import list_spans, stored_values
 
 _BASE: Final = 0x9E3779B97F4A7C15  # odd, so that its powers never vanish modulo 2**64
 _PIECE: Final = 1 << 20  # numbers hashed at a time
@@ -57,7 +57,7 @@ def _hash_structs(values: pa.StructArray) -> NDArray[np.uint64]:
 
 
 def _hash_lists(values: pa.Array) -> NDArray[np.uint64]:
-    starts, lengths, elements = list_parts(values)
+    starts, lengths, elements = list_spans(values)
     lengths = np.where(pc.is_valid(values).to_numpy(zero_copy_only=False), lengths, 0)
     ends = np.cumsum(lengths)
     places = np.arange(lengths.sum()) - np.repeat(ends - lengths, lengths)
@@ -129,8 +129,8 @@ def _long_sum(content: NDArray[np.unsignedinteger], powers: NDArray[np.uint64]) 
     total = 0
     for start in range(0, len(content), _PIECE):
         numbers = content[start : start + _PIECE].astype(np.uint64) + np.uint64(1)
-        part = int(np.sum(numbers * powers[: len(numbers)], dtype=np.uint64))
-        total += part * pow(_BASE, start, 1 << 64)
+        piece = int(np.sum(numbers * powers[: len(numbers)], dtype=np.uint64))
+        total += piece * pow(_BASE, start, 1 << 64)
     return total % (1 << 64)
 
 

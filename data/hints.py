@@ -59,7 +59,7 @@ def integer_features(arrow_schema: pa.Schema, schema: SequenceSchema) -> tuple[i
         place
         for place, feature in enumerate(schema.features)
         if feature.kind == "numeric"
-        and not isinstance(feature.part, int)
+        and not isinstance(feature.component, int)
         and pa.types.is_integer(feature_type(arrow_schema, feature, schema.layout == "nested"))
     )
 
@@ -123,13 +123,13 @@ def feature_type(arrow_schema: pa.Schema, feature: Feature, nested: bool) -> pa.
     kind = arrow_schema.field(feature.column).type
     if nested:
         kind = kind.value_type
-    if isinstance(feature.part, str):
-        return kind.field(feature.part).type
-    return kind.value_type if isinstance(feature.part, int) and is_list(kind) else kind
+    if isinstance(feature.component, str):
+        return kind.field(feature.component).type
+    return kind.value_type if isinstance(feature.component, int) and is_list(kind) else kind
 
 
 def _name(feature: Feature) -> str:
-    return feature.column if isinstance(feature.part, int) else feature.name
+    return feature.column if isinstance(feature.component, int) else feature.name
 
 
 def _is_wide(kind: pa.DataType) -> bool:
@@ -140,6 +140,6 @@ def _is_wide(kind: pa.DataType) -> bool:
 
 def _steps(column: pa.Array, feature: Feature, nested: bool) -> pa.Array:
     steps = column.flatten() if nested else column
-    if isinstance(feature.part, int):
+    if isinstance(feature.component, int):
         return steps.flatten()
-    return leaf(steps, feature.part)
+    return leaf(steps, feature.component)

@@ -99,7 +99,7 @@ def _shifted(values: pa.Array, last: pa.Array | None) -> pa.Array:
 
 
 def _is_named(field: CategoricalField, named: Collection[str]) -> bool:
-    return field.name in named or field.column in named or field.part in named
+    return field.name in named or field.column in named or field.component in named
 
 
 def _left_out(field: CategoricalField, reason: str) -> str:
@@ -131,7 +131,7 @@ class _Counter:
 
     def add(self, column: pa.Array, same: pa.Array | None, file: InputFile) -> None:
         """Count a column; in the events layout `same` says which events stand in the sequence of the one before."""
-        steps = leaf(column if same is not None else as_lists(column).flatten(), self.field.part)
+        steps = leaf(column if same is not None else as_lists(column).flatten(), self.field.component)
         if same is not None and not self._changes:
             self._watch(steps, same)
         values, counts = _value_counts(steps)

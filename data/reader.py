@@ -187,23 +187,23 @@ def _repeated(parquet: pq.ParquetFile, columns: list[int]) -> dict[int, int]:
 def _leaves(parquet: pq.ParquetFile, schema: SequenceSchema, keep: tuple[str, ...]) -> list[str]:
     """Return the leaf columns to read: of a struct column only the fields that are features."""
     wanted = [schema.id, *keep]
-    parts: list[tuple[str, str | int | None]] = [(feature.column, feature.part) for feature in schema.numbers]
-    parts += [(field.column, field.part) for field in schema.categorical]
+    components: list[tuple[str, str | int | None]] = [(feature.column, feature.component) for feature in schema.numbers]
+    components += [(field.column, field.component) for field in schema.categorical]
     if schema.time is not None:
-        parts.append(locate(parquet.schema_arrow, schema.time))
-    for column, part in parts:
-        if isinstance(part, str) and column not in wanted:
-            wanted += _leaves_of(parquet, column, part)
+        components.append(locate(parquet.schema_arrow, schema.time))
+    for column, component in components:
+        if isinstance(component, str) and column not in wanted:
+            wanted += _leaves_of(parquet, column, component)
         else:
             wanted.append(column)
     return list(dict.fromkeys(wanted))
 
 
-def _leaves_of(parquet: pq.ParquetFile, column: str, part: str | None) -> list[str]:
+def _leaves_of(parquet: pq.ParquetFile, column: str, component: str | None) -> list[str]:
     """Return the paths of the leaf columns of a column, or of a field of its structs."""
     paths = [parquet.schema.column(place).path for place in range(len(parquet.schema))]
     inside = [path for path in paths if path == column or path.startswith(f"{column}.")]
-    end = "" if part is None else f".{part}"
+    end = "" if component is None else f".{component}"
     return [path for path in inside if path.endswith(end)] or inside  # lists of nulls have no fields
 
 
@@ -214,7 +214,7 @@ def _dictionaries(parquet: pq.ParquetFile, schema: SequenceSchema, keep: tuple[s
         path
         for field in schema.categorical
         if field.column not in read_plain and is_string(step_type(parquet.schema_arrow, field, schema.layout))
-        for path in _leaves_of(parquet, field.column, field.part)
+        for path in _leaves_of(parquet, field.column, field.component)
     ]
 
 

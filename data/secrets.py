@@ -42,15 +42,15 @@ def without_secrets(given: str) -> str:
     if not mark:
         return given
     place, query = _split_query(scheme, rest)
-    kept = [_harmless(part) for part in query.split("&")] if query else []
-    text = "&".join(part for part in kept if part is not None)
+    kept = [_harmless(option) for option in query.split("&")] if query else []
+    text = "&".join(option for option in kept if option is not None)
     return f"{scheme}://{_without_user(scheme, place)}" + (f"?{text}" if text else "")
 
 
 def _split_query(scheme: str, rest: str) -> tuple[str, str]:
     """Return what stands before the query, and the query; a question mark in a glob or a password begins none."""
     place, question, query = rest.partition("?")
-    names = [part.partition("=")[0] for part in query.split("&")]
+    names = [option.partition("=")[0] for option in query.split("&")]
     if not question or "=" not in query or "/" in names[0]:
         return rest, ""
     is_query = names[0] in _HARMLESS | _SECRET
@@ -87,6 +87,6 @@ def _may_hold_password(scheme: str, place: str) -> bool:
     return bool(authority) and not names_host
 
 
-def _harmless(part: str) -> str | None:
-    name, _, value = part.partition("=")
+def _harmless(option: str) -> str | None:
+    name, _, value = option.partition("=")
     return f"{name}={value.rpartition('@')[2]}" if name in _HARMLESS else None

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from seqembed.data.ids import list_parts, stored_values
+from seqembed.data.ids import list_spans, stored_values
 
 
 def row_bytes(columns: list[pa.Array]) -> NDArray[np.int64] | None:
@@ -41,7 +41,7 @@ def _bytes(values: pa.Array) -> NDArray[np.int64]:
         for place in range(kind.num_fields):
             sizes += _bytes(values.field(place))
     elif pa.types.is_nested(kind):
-        starts, lengths, elements = list_parts(values)
+        starts, lengths, elements = list_spans(values)
         sums = np.concatenate([np.zeros(1, np.int64), np.cumsum(_bytes(elements))])
         # What a null list spans may lie anywhere, so its places are put within the elements before they are looked up.
         known = pc.is_valid(values).to_numpy(zero_copy_only=False)

@@ -75,7 +75,7 @@ def read_categories(schema: SequenceSchema, leaf: Leaf, num_steps: int) -> NDArr
     for place, field in enumerate(schema.categorical):
         if field.vocabulary is None:
             raise ValueError(f"the vocabulary of {field.name!r} is not learned yet")
-        categories[:, place] = to_ids(leaf(field.column, field.part), field.vocabulary)
+        categories[:, place] = to_ids(leaf(field.column, field.component), field.vocabulary)
     return categories
 
 

@@ -143,7 +143,9 @@ def _example(schema: SequenceSchema, row: pa.RecordBatch) -> str:
     every = Counter(lengths[column] for column in schema.feature_columns)
     steps = max(every, key=lambda length: (every[length], numbers[length])) if time is None else lengths[time]
     offered: list[Feature | CategoricalField] = [*schema.numbers, *schema.categorical]
-    wanted = [one.name if isinstance(one.part, str) else one.column for one in offered if lengths[one.column] == steps]
+    wanted = [
+        one.name if isinstance(one.component, str) else one.column for one in offered if lengths[one.column] == steps
+    ]
     if not wanted or all(lengths[one.column] == steps for one in offered):
         return ""
     return f", such as --features {','.join(dict.fromkeys(wanted))}"

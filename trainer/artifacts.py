@@ -16,9 +16,9 @@ from typing import Any
 import tomli_w
 
 from seqembed.data.contract import ModelContract, TrainingData
+from seqembed.data.embedding_blocks import EmbeddingBlock
 from seqembed.data.errors import OutputError
 from seqembed.data.layout import CONFIG_HEADER, RunLayout
-from seqembed.data.parts import EmbeddingPart
 from seqembed.data.sample_rows import write_sequences
 from seqembed.data.schema import SequenceSchema
 from seqembed.data.survey import Survey
@@ -87,7 +87,7 @@ def write_contract(
     *,
     fingerprint: str,
     num_files: int,
-    parts: tuple[EmbeddingPart, ...],
+    blocks: tuple[EmbeddingBlock, ...],
     num_parameters: int,
 ) -> None:
     """Write the contract: from now on the run counts as finished."""
@@ -95,8 +95,8 @@ def write_contract(
     contract = ModelContract(
         schema=schema,
         length_policy=job.data.length_policy,
-        embedding_dim=sum(part.width for part in parts),
-        parts=parts,
+        embedding_dim=sum(block.width for block in blocks),
+        blocks=blocks,
         architecture={**asdict(job.model), "num_parameters": num_parameters},
         training=TrainingData(fingerprint=fingerprint, num_files=num_files, profile=found.profile),
         versions={**versions, "python": platform.python_version()},

@@ -69,11 +69,11 @@ def embedded(categories: Any, mask: Any, fields: Sequence[CategoricalField], nam
         name: Begins the name of each field's layer.
     """
     real = ops.expand_dims(ops.cast(mask, "float32"), -1)  # (batch, time, 1)
-    parts = []
-    for place, field in enumerate(fields):
-        layer = _table(field, width_of(field), f"{name}_{place + 1}_{plain_name(field.name)}")
-        parts.append(layer(_ids(categories, mask, place)))
-    joined = parts[0] if len(parts) == 1 else layers.Concatenate(name=f"{name}_joined")(parts)
+    vectors = []
+    for index, field in enumerate(fields):
+        layer = _table(field, width_of(field), f"{name}_{index + 1}_{plain_name(field.name)}")
+        vectors.append(layer(_ids(categories, mask, index)))
+    joined = vectors[0] if len(vectors) == 1 else layers.Concatenate(name=f"{name}_joined")(vectors)
     return ops.multiply(joined, real)  # of finite numbers; a choice by mask takes ONNX Runtime three times as long
 
 

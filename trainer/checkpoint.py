@@ -35,12 +35,12 @@ FREE_OPTIONS = frozenset({"inputs", "epochs", "steps", "patience", "label"})
 
 
 class TrainingState:
-    """The moving parts of a training, as variables.
+    """Everything that changes during a training, as variables.
 
     Attributes:
         epochs_done: Finished epochs.
         batches_done: Batches taken inside the epoch that runs.
-        totals: float64 (parts, 3): the sums of those batches.
+        totals: float64 (terms, 3): the sums of those batches.
         history: One record an epoch.
         best_epoch: Epoch with the lowest watched loss, 0 before the first.
         best_loss: That loss.
@@ -50,14 +50,14 @@ class TrainingState:
         num_rows: Sequences learned from, over all epochs.
     """
 
-    def __init__(self, network: Network, optimizer: Any, num_parts: int, identity: Mapping[str, Any]) -> None:
+    def __init__(self, network: Network, optimizer: Any, num_terms: int, identity: Mapping[str, Any]) -> None:
         self._scorer, self._optimizer = network.scorer, optimizer
         self._weights = network.trainable
         self._random = [variable.value for variable in network.scorer.non_trainable_variables]
         self._best = [tf.Variable(variable) for variable in self._weights]
         self._place = tf.Variable(np.zeros(5, np.int64))
         self._numbers = tf.Variable(np.zeros(2, np.float64))
-        self._totals = tf.Variable(np.zeros((num_parts, 3), np.float64))
+        self._totals = tf.Variable(np.zeros((num_terms, 3), np.float64))
         self._history = tf.Variable("[[], null]", dtype=tf.string)
         self.checkpoint = tf.train.Checkpoint(
             weights=self._weights,
@@ -72,7 +72,7 @@ class TrainingState:
         )
         self.epochs_done = self.batches_done = self.best_epoch = self.num_restarts = self.num_rows = 0
         self.best_loss, self.seconds = float("inf"), 0.0
-        self.totals: NDArray[np.float64] = np.zeros((num_parts, 3))
+        self.totals: NDArray[np.float64] = np.zeros((num_terms, 3))
         self.history: list[dict[str, Any]] = []
         self.first_attempt: dict[str, Any] | None = None
 

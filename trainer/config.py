@@ -217,7 +217,7 @@ class ModelConfig:
     def _refuse_decoder_sizes(self) -> None:
         if self.decoder_units is not None and self.objective == "contrast":
             raise UsageError(
-                "--decoder-units has no part in --objective contrast, which decodes nothing. Drop it, or choose "
+                "--decoder-units has no effect with --objective contrast, which has no decoder. Drop it, or pass "
                 "--objective hybrid."
             )
         if self.decoder_layers is not None and not self.reconstructs:
@@ -227,7 +227,7 @@ class ModelConfig:
                 else ("--task predict", "--task composite")
             )
             raise UsageError(
-                f"--decoder-layers has no part in {what}, which decodes nothing. Drop it, or choose {instead}."
+                f"--decoder-layers has no effect with {what}, which has no decoder. Drop it, or pass {instead}."
             )
 
     def _refuse_contradictions(self, decoder: str | None) -> None:
@@ -243,7 +243,7 @@ class ModelConfig:
         if not self.reconstructs and decoder not in (None, _DECODER_OF[str(self.objective)]):
             what = "--objective contrast" if self.objective == "contrast" else "--task predict"
             raise UsageError(
-                f"--decoder {decoder} has no part in {what}, which decodes nothing. Drop it, or choose "
+                f"--decoder {decoder} has no effect with {what}, which has no decoder. Drop it, or pass "
                 + ("--objective hybrid." if self.objective == "contrast" else "--task composite.")
             )
 
@@ -376,9 +376,9 @@ class TrainJob:
             UsageError: A value is outside its range, or options contradict each other.
         """
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
-        parts = (DataConfig, ModelConfig, TrainingConfig)
+        sections = (DataConfig, ModelConfig, TrainingConfig)
         chosen: list[dict[str, Any]] = [
-            {f.name: values[f.name] for f in fields(part) if f.name in values} for part in parts
+            {f.name: values[f.name] for f in fields(section) if f.name in values} for section in sections
         ]
         left_open = frozenset(f.name for f in fields(ModelConfig) if values.get(f.name) is None)
         return cls(DataConfig(**chosen[0]), ModelConfig(**chosen[1]), TrainingConfig(**chosen[2]), left_open)

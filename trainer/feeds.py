@@ -6,7 +6,7 @@ from seqembed.trainer.categories import num_classes
 from seqembed.trainer.config import FIXED_LENGTH_DECODERS, TrainJob
 from seqembed.trainer.feed import Feed
 from seqembed.trainer.intake import Intake
-from seqembed.trainer.loop import PARTS
+from seqembed.trainer.loop import NUM_INTERVALS
 from seqembed.trainer.scale import moments
 from seqembed.trainer.source import MAX_BATCH_STEPS, SequenceSource
 from seqembed.trainer.views import ViewMaker
@@ -69,7 +69,7 @@ def watched_fraction(job: TrainJob, schema: SequenceSchema, intake: Intake) -> f
     training, profile = job.training, intake.survey.profile
     if training.steps is None or not intake.num_validation:
         return intake.validation_fraction
-    learned = training.steps * (training.batch_size or 1) // PARTS
+    learned = training.steps * (training.batch_size or 1) // NUM_INTERVALS
     width = 4 * (schema.num_features + schema.num_fields)
     kept = _VALIDATION_CACHE_BYTES * profile.num_sequences // max(1, width * profile.num_steps)
     most = max(_LEAST_WATCHED, min(learned // 2, kept))

@@ -48,7 +48,7 @@ class Fit:
         self.network = prepared.build()
         objective = Objective(job.model, prepared.profile, schema.categorical, feature_weights(schema.features))
         steps = Steps(self.network, objective, job.training, prepared.profile, num_steps(job, intake.num_training))
-        self.state = TrainingState(self.network, steps.optimizer, len(objective.parts), prepared.identity)
+        self.state = TrainingState(self.network, steps.optimizer, len(objective.terms), prepared.identity)
         watched = watched_fraction(job, schema, intake)
         training, validation = make_feeds(prepared.files, schema, job, intake, watched)
         if watched < intake.validation_fraction:
@@ -105,7 +105,7 @@ class Fit:
 
     def _run_once(self) -> None:
         loop, done = self.loop, self.state.epochs_done
-        unit = "epoch" if self.prepared.job.training.steps is None else "part"
+        unit = "epoch" if self.prepared.job.training.steps is None else "interval"
         rows = loop.rows_an_epoch(self.prepared.intake.num_training)
         self._progress.training_starts(loop.num_epochs, rows, done, unit)
         loop.run()
@@ -143,8 +143,8 @@ class Fit:
         """Whether anything was learned."""
         prepared = self.prepared
         embeddings = embed(self.network, prepared.sample)
-        parts, trained = prepared.embedding_parts, bool(self.state.history)
-        return examine(prepared.job.model, embeddings, parts, self.best, self.baseline, trained=trained)
+        blocks, trained = prepared.embedding_blocks, bool(self.state.history)
+        return examine(prepared.job.model, embeddings, blocks, self.best, self.baseline, trained=trained)
 
     def history(self) -> dict[str, Any]:
         """Return the document of ``history.json``."""

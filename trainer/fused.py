@@ -94,11 +94,11 @@ def _by_halves(cell: Any, sequences: Any, mask: Any, initial_state: Any) -> tupl
         None if tensor is None else tf.pad(tensor, [(0, missing), *[(0, 0)] * (tensor.shape.rank - 1)])
         for tensor in (sequences, mask, *(initial_state or ()))
     ]
-    told = []
+    results = []
     for rows in (slice(None, half), slice(half, None)):
         steps, real, *states = (None if tensor is None else tensor[rows] for tensor in given)
-        told.append(_run(cell, steps, real, states or None, backwards=False))
-    return tuple(tf.concat(parts, axis=0)[:num_sequences] for parts in zip(*told, strict=True))
+        results.append(_run(cell, steps, real, states or None, backwards=False))
+    return tuple(tf.concat(halves, axis=0)[:num_sequences] for halves in zip(*results, strict=True))
 
 
 def _run(cell: Any, sequences: Any, mask: Any, initial_state: Any, *, backwards: bool) -> tuple[Any, Any, Any]:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from seqembed.data.parts import EmbeddingPart
+from seqembed.data.embedding_blocks import EmbeddingBlock
 from seqembed.trainer.config import ModelConfig
 
 Problem = Literal["mean", "overfitting", "constant", "dead units"]
@@ -20,7 +20,7 @@ Problem = Literal["mean", "overfitting", "constant", "dead units"]
 _NO_BETTER = 0.95  # of the loss of always answering with the mean
 _STILL = 1e-6  # a spread that float32 makes of equal numbers, relative to them
 _MANY_DEAD = 0.25  # of an embedding's numbers
-_LEARNED_PARTS = ("steps", "values", "differences")  # others, such as a level, may rightly be the same for all
+_LEARNED_BLOCKS = ("steps", "values", "differences")  # others, such as statistics, may be equal for all sequences
 _FEW_BATCHES = 500
 # A second training is started without asking where it takes a minute or two: float32 multiplications of one core.
 _CHEAP_MULTIPLICATIONS = 3e11
@@ -58,7 +58,7 @@ class Health:
 def examine(
     config: ModelConfig,
     embeddings: NDArray[np.float32],
-    parts: Sequence[EmbeddingPart],
+    blocks: Sequence[EmbeddingBlock],
     best: Mapping[str, float],
     baseline: Mapping[str, float],
     *,
@@ -69,12 +69,12 @@ def examine(
     Args:
         config: The architecture and the objective.
         embeddings: float32 (sequences, embedding_dim) of some training sequences.
-        parts: What they are made of, in their order.
+        blocks: Their blocks, in order.
         best: Figures of the weights that are kept, by name; those of held-out sequences begin with ``val_``.
         baseline: Figures of always answering with the mean, for the same data.
         trained: Whether there was any training.
     """
-    learned = _learned(embeddings, parts)
+    learned = _learned(embeddings, blocks)
     spread, size = learned.std(axis=0), np.abs(learned).max(axis=0, initial=0)
     constant = int((spread <= _STILL * np.maximum(size, 1.0)).sum()) if len(learned) > 1 else 0
     held_out, training = (_over_mean(config, best, baseline, prefix) for prefix in ("val_", ""))
@@ -126,13 +126,13 @@ def advice(health: Health, config: ModelConfig, num_batches: int) -> list[str]:
     return [f"WARNING: {what}.", f"Try {'; '.join(tries)}."]
 
 
-def _learned(embeddings: NDArray[np.float32], parts: Sequence[EmbeddingPart]) -> NDArray[np.float64]:
+def _learned(embeddings: NDArray[np.float32], blocks: Sequence[EmbeddingBlock]) -> NDArray[np.float64]:
     """Return the numbers that recurrent layers make, float64 (sequences, width)."""
-    starts = np.cumsum([0, *(part.width for part in parts)]).tolist()
+    starts = np.cumsum([0, *(block.width for block in blocks)]).tolist()
     columns = [
-        np.arange(start, start + part.width)
-        for part, start in zip(parts, starts, strict=False)
-        if part.name in _LEARNED_PARTS
+        np.arange(start, start + block.width)
+        for block, start in zip(blocks, starts, strict=False)
+        if block.name in _LEARNED_BLOCKS
     ]
     return embeddings[:, np.concatenate(columns)].astype(np.float64)
 

@@ -14,7 +14,7 @@ from seqembed.trainer.directory import RunDirectory
 from seqembed.trainer.fit import Fit
 from seqembed.trainer.health import advice
 from seqembed.trainer.loop import CHECKPOINT_SECONDS
-from seqembed.trainer.network import weighed_by_parts
+from seqembed.trainer.network import with_scaled_blocks
 from seqembed.trainer.pictures import draw
 from seqembed.trainer.prepare import prepare
 from seqembed.trainer.progress import Progress
@@ -96,7 +96,7 @@ def train_into(
 def _save(layout: RunLayout, fit: Fit, history: Mapping[str, Any]) -> None:
     """Write what a finished training leaves behind, the contract last."""
     prepared, model = fit.prepared, fit.prepared.job.model
-    network = weighed_by_parts(fit.network, prepared.build, prepared.embedding_parts, prepared.sample)
+    network = with_scaled_blocks(fit.network, prepared.build, prepared.embedding_blocks, prepared.sample)
     artifacts.write_models(layout, network)
     artifacts.write_sample(layout, prepared.intake.survey, prepared.schema)
     artifacts.write_history(layout, history)
@@ -120,7 +120,7 @@ def _save(layout: RunLayout, fit: Fit, history: Mapping[str, Any]) -> None:
         prepared.intake.survey,
         fingerprint=prepared.fingerprint,
         num_files=len(prepared.files),
-        parts=prepared.embedding_parts,
+        blocks=prepared.embedding_blocks,
         num_parameters=network.num_parameters,
     )
 

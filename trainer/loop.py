@@ -1,7 +1,4 @@
-"""The training loop: epochs of batches or parts of a number of steps, early stopping, checkpoints, and a clear end.
-
-A loss that is no number ends it.
-"""
+"""The training loop: epochs or intervals of batches, early stopping, checkpoints, and an end at a loss of NaN."""
 
 import math
 import time
@@ -19,7 +16,7 @@ from seqembed.trainer.progress import Progress
 from seqembed.trainer.steps import Steps
 
 CHECKPOINT_SECONDS = 300.0
-PARTS = 20  # of a training that is measured in steps: each ends with a record and a checkpoint
+NUM_INTERVALS = 20  # of a training measured in steps; each ends with a record and a checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +66,9 @@ class Loop:
 
     @property
     def num_epochs(self) -> int:
-        """Records a whole training has: passes over the data, or parts of the steps."""
+        """Records of a complete training: passes over the data, or intervals of batches."""
         if self.config.steps is not None:
-            return -(-self.config.steps // self._part)
+            return -(-self.config.steps // self._interval)
         return self.config.epochs or 0
 
     @property
@@ -81,15 +78,15 @@ class Loop:
 
     def rows_an_epoch(self, num_training: int) -> int:
         """Return how many sequences are learned from between two records."""
-        return num_training if self.config.steps is None else self._part * (self.config.batch_size or 1)
+        return num_training if self.config.steps is None else self._interval * (self.config.batch_size or 1)
 
     @property
-    def _part(self) -> int:
-        return -(-(self.config.steps or 1) // PARTS)
+    def _interval(self) -> int:
+        return -(-(self.config.steps or 1) // NUM_INTERVALS)
 
     @property
     def _recorded(self) -> int:
-        """Batches up to the last record; more are done where a training was stopped inside a part."""
+        """Batches up to the last record; more are done if a training was stopped within an interval."""
         return int(self.state.history[-1]["step"]) if self.state.history else 0
 
     @property
@@ -100,8 +97,8 @@ class Loop:
 
     @property
     def _until_record(self) -> int:
-        """Batches left of the part; 0 where a training was stopped between its last batch and its record."""
-        end = min((self._recorded // self._part + 1) * self._part, self.config.steps or 0)
+        """Batches left of the interval; 0 if a training was stopped between its last batch and its record."""
+        end = min((self._recorded // self._interval + 1) * self._interval, self.config.steps or 0)
         return max(0, end - self.steps.num_done)
 
     def run(self) -> None:

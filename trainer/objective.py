@@ -19,7 +19,7 @@ _LEAST_ENTROPY = 0.05  # nats: a field that hardly changes is not blown up
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class LossTerm:
     """One output that is compared.
 
     Attributes:
@@ -45,8 +45,8 @@ class Objective:
     Attributes:
         loss: Name of the loss of numbers.
         heads: What the network is trained for.
-        parts: Its outputs, in the order of the sums.
-        weights: float32 (parts), of each mean in the loss.
+        terms: Its outputs, in the order of the sums.
+        weights: float32 (terms), of each mean in the loss.
     """
 
     def __init__(
@@ -71,25 +71,25 @@ class Objective:
         self._entropies = [max(entropy(field), _LEAST_ENTROPY) for field in fields]
         self._logits = [log_frequencies(field) for field in fields]
         counted = len(self._mean) if self._feature_weights is None else float(self._feature_weights.sum())
-        self.parts = tuple(part for head in self.heads for part in _parts(head, fields, counted))
-        self.weights = np.array([part.weight for part in self.parts], dtype=np.float32)
+        self.terms = tuple(term for head in self.heads for term in _terms(head, fields, counted))
+        self.weights = np.array([term.weight for term in self.terms], dtype=np.float32)
 
     def sums(self, batch: Batch, scores: Mapping[str, Any]) -> Any:
-        """Return float32 (parts, 3): what `masked_sums` gives for numbers, `category_sums` in entropies for fields."""
-        return tf.stack([self._part_sums(part, batch, scores[part.name]) for part in self.parts])
+        """Return float32 (terms, 3): what `masked_sums` gives for numbers, `category_sums` in entropies for fields."""
+        return tf.stack([self._term_sums(term, batch, scores[term.name]) for term in self.terms])
 
-    def _part_sums(self, part: Part, batch: Batch, scores: Any) -> Any:
-        if part.head == "contrast":
+    def _term_sums(self, term: LossTerm, batch: Batch, scores: Any) -> Any:
+        if term.head == "contrast":
             return contrast_sums(scores)
         mask: Any = True
-        if part.head == "reconstruction":
+        if term.head == "reconstruction":
             steps = tf.range(tf.shape(batch.targets)[1])
             mask = steps < batch.lengths[:, None]  # (batch, time)
-        if part.place is not None:
-            ids = batch.category_targets if part.head == "reconstruction" else batch.next_categories
-            sums = category_sums(ids[..., part.place], scores, mask)
-            return sums / tf.constant([self._entropies[part.place], 1.0, 1.0])
-        if part.head == "reconstruction":
+        if term.place is not None:
+            ids = batch.category_targets if term.head == "reconstruction" else batch.next_categories
+            sums = category_sums(ids[..., term.place], scores, mask)
+            return sums / tf.constant([self._entropies[term.place], 1.0, 1.0])
+        if term.head == "reconstruction":
             return self._numeric_sums(batch.targets, scores, mask[:, :, None])
         return self._numeric_sums(batch.next_step, scores, mask)
 
@@ -114,34 +114,34 @@ class Objective:
     def baseline(self, batch: Batch, profile: SequenceProfile, num_branches: int) -> dict[str, Any]:
         """Return the scores of always answering with means and frequencies; to views, that they are all alike."""
         scores: dict[str, Any] = {}
-        for part in self.parts:
-            target = batch.targets if part.head == "reconstruction" else batch.next_step
-            if part.head == "contrast":
-                scores[part.name] = tf.zeros((tf.shape(batch.lengths)[0], num_branches, 1))
-            elif part.place is None:
-                scores[part.name] = tf.broadcast_to(self.baseline_scores(profile), tf.shape(target))
+        for term in self.terms:
+            target = batch.targets if term.head == "reconstruction" else batch.next_step
+            if term.head == "contrast":
+                scores[term.name] = tf.zeros((tf.shape(batch.lengths)[0], num_branches, 1))
+            elif term.place is None:
+                scores[term.name] = tf.broadcast_to(self.baseline_scores(profile), tf.shape(target))
             else:
-                logits = self._logits[part.place]
+                logits = self._logits[term.place]
                 shape = tf.concat([tf.shape(target)[:-1], [len(logits)]], axis=0)
-                scores[part.name] = tf.broadcast_to(logits, shape)
+                scores[term.name] = tf.broadcast_to(logits, shape)
         return scores
 
     def report(self, totals: NDArray[np.float64], prefix: str = "") -> dict[str, float]:
-        """Turn summed sums, float64 (parts, 3), into a loss, the loss of each of several heads, and accuracies.
+        """Turn summed sums, float64 (terms, 3), into a loss, the loss of each of several heads, and accuracies.
 
         With fields, the numbers and each field have a loss, and each field an accuracy, under its output's name.
         """
         means = totals[:, 0] / np.maximum(totals[:, 1], 1)
         shares = totals[:, 2] / np.maximum(totals[:, 1], 1)
-        weighted = means * np.array([part.weight for part in self.parts])
+        weighted = means * np.array([term.weight for term in self.terms])
         figures = {f"{prefix}loss": float(weighted.sum())}
         if len(self.heads) > 1:
             for head in self.heads:
-                places = [place for place, part in enumerate(self.parts) if part.head == head]
+                places = [place for place, term in enumerate(self.terms) if term.head == head]
                 figures[f"{prefix}{head}_loss"] = float(weighted[places].sum())
         if "contrast" in self.heads:
             figures[f"{prefix}contrast_accuracy"] = float(shares[self.heads.index("contrast")])
-        numeric = [place for place, part in enumerate(self.parts) if part.head != "contrast" and part.place is None]
+        numeric = [place for place, term in enumerate(self.terms) if term.head != "contrast" and term.place is None]
         if self.loss == "binary_crossentropy" and numeric:
             counted = totals[numeric].sum(axis=0)
             figures[f"{prefix}binary_accuracy"] = float(counted[2] / max(counted[1], 1))
@@ -151,20 +151,22 @@ class Objective:
 
     def _by_output(self, means: NDArray[np.float64], shares: NDArray[np.float64], prefix: str) -> dict[str, float]:
         figures = {}
-        for part, mean, share in zip(self.parts, means, shares, strict=True):
-            if part.head == "contrast":
+        for term, mean, share in zip(self.terms, means, shares, strict=True):
+            if term.head == "contrast":
                 continue
-            name = part.name if part.place is not None else f"{part.head}.numbers"
+            name = term.name if term.place is not None else f"{term.head}.numbers"
             figures[f"{prefix}{name}_loss"] = float(mean)
-            if part.place is not None:
+            if term.place is not None:
                 figures[f"{prefix}{name}_accuracy"] = float(share)
         return figures
 
 
-def _parts(head: str, fields: Sequence[CategoricalField], num_numbers: float) -> list[Part]:
+def _terms(head: str, fields: Sequence[CategoricalField], num_numbers: float) -> list[LossTerm]:
     """Return the outputs of a head; `num_numbers` is how many features there are, by their weights."""
     if head == "contrast":
-        return [Part(head, None, head, 1.0)]
+        return [LossTerm(head, None, head, 1.0)]
     counted = num_numbers + len(fields)
-    numbers = [Part(head, None, output_name(head), num_numbers / counted)] if num_numbers else []
-    return numbers + [Part(head, place, output_name(head, field), 1.0 / counted) for place, field in enumerate(fields)]
+    numbers = [LossTerm(head, None, output_name(head), num_numbers / counted)] if num_numbers else []
+    return numbers + [
+        LossTerm(head, place, output_name(head, field), 1.0 / counted) for place, field in enumerate(fields)
+    ]

@@ -13,8 +13,8 @@ from seqembed.trainer.progress import PROGRESSES
 
 _DEFAULTS = {
     field.name: field.default
-    for part in (DataConfig, ModelConfig, TrainingConfig)
-    for field in fields(part)
+    for section in (DataConfig, ModelConfig, TrainingConfig)
+    for field in fields(section)
     if field.default is not MISSING
 }
 _POSITIVE = click.IntRange(1)
@@ -28,10 +28,10 @@ class Names(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
         """Return the names, without empty ones."""
-        parts = value.split(",") if isinstance(value, str) else value
-        if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
+        items = value.split(",") if isinstance(value, str) else value
+        if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
             self.fail(f'{value!r} is not a list of names, such as a,b or in a file ["a", "b"].', param, ctx)
-        return tuple(name for part in parts if (name := part.strip()))
+        return tuple(name for item in items if (name := item.strip()))
 
 
 class AutoNumber(click.ParamType):

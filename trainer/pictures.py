@@ -23,7 +23,7 @@ from seqembed.trainer.network import Network, embed, embed_batch
 from seqembed.trainer.scale import moments
 
 _NUM_SHOWN = 4
-# A free-running decoder runs once a step, over all steps so far: quadratic, so long sequences are shown in part.
+# A free-running decoder runs once per step, over all steps so far: quadratic, so long sequences are cut.
 _MAX_SHOWN_STEPS = 120
 
 

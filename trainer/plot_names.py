@@ -74,11 +74,11 @@ def name_points(
         frame = np.array(axes.get_window_extent().extents)
         chosen: list[Group] = []
         places: dict[int, Place] = {}
-        for groups, in_part in _groupings(pixels, names, labels, diameter * DPI / 72, frame):
+        for groups, is_partial in _groupings(pixels, names, labels, diameter * DPI / 72, frame):
             sizes = np.array([_size(figure, group.name) for group in groups])
             members = [group.members for group in groups]
             found = find_places(members, sizes, pixels, diameter * DPI / 144, frame)
-            if len(found) == len(groups) or in_part:
+            if len(found) == len(groups) or is_partial:
                 chosen, places = groups, found
             if len(found) == len(groups):
                 break
@@ -93,7 +93,7 @@ def _groupings(
     diameter: float,
     frame: NDArray[np.float64],
 ) -> Iterator[tuple[list[Group], bool]]:
-    """Yield ways to name the points, the best first, each with whether it is worth drawing in part."""
+    """Yield ways to name the points, the best first, each with whether it is worth drawing incompletely."""
     count = len(pixels)
     singles = [Group(plain(name), np.array([place])) for place, name in enumerate(names)] if count <= MAX_NAMES else []
     touching = _clusters(pixels, diameter)

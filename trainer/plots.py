@@ -143,8 +143,8 @@ def draw_reconstructions(
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1, steps=(1, 2, 5, 10)))
         if axes.get_subplotspec().is_first_col():
             axes.set_ylabel(plain(feature_names[feature]), fontsize=NORMAL, fontfamily=FAMILIES, color=INK)
-    part = f", first {features} of {len(feature_names)} features" if features < len(feature_names) else ""
-    headline(figure, f"Sequences and their reconstructions{part}")
+    cut = f", first {features} of {len(feature_names)} features" if features < len(feature_names) else ""
+    headline(figure, f"Sequences and their reconstructions{cut}")
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower left", ncols=2, frameon=False, fontsize=NORMAL, handlelength=3)
     return figure

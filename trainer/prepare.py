@@ -4,16 +4,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from seqembed.data.embedding_blocks import EmbeddingBlock
 from seqembed.data.fingerprints import combined_fingerprint
 from seqembed.data.inputs import InputFile
-from seqembed.data.parts import EmbeddingPart
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.schema import SequenceSchema
 from seqembed.data.sequences import SequenceBlock
 from seqembed.trainer.columns import TrainingColumns
 from seqembed.trainer.config import TrainJob
 from seqembed.trainer.intake import Intake, take_in
-from seqembed.trainer.model import embedding_parts
+from seqembed.trainer.model import embedding_blocks
 from seqembed.trainer.network import Network, build_network
 from seqembed.trainer.progress import Progress
 from seqembed.trainer.recipe import choose, has_events
@@ -52,9 +52,9 @@ class Prepared:
         return self.intake.survey.sample
 
     @property
-    def embedding_parts(self) -> tuple[EmbeddingPart, ...]:
+    def embedding_blocks(self) -> tuple[EmbeddingBlock, ...]:
         """What the embedding is made of, in its order."""
-        return embedding_parts(self.job.model, self.schema.num_features, self.schema.categorical)
+        return embedding_blocks(self.job.model, self.schema.num_features, self.schema.categorical)
 
     @property
     def identity(self) -> dict[str, Any]:

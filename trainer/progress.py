@@ -32,7 +32,7 @@ class Progress:
         """Say how much there is: at most `num_epochs` times `num_rows` sequences, of which some are done.
 
         Args:
-            num_epochs: Passes over the data, or parts of a training that is measured in batches.
+            num_epochs: Passes over the data, or intervals of a training that is measured in batches.
             num_rows: Sequences in each.
             epochs_done: How many are done.
             unit: What to call one.
@@ -175,7 +175,7 @@ def folded(text: str) -> list[str]:
 
 
 def _rank(name: str) -> tuple[int, bool]:
-    """Order figures by what they say of the training: the losses that decide, accuracies, the parts of losses."""
+    """Rank figures by importance: the losses that decide, accuracies, the terms of the losses."""
     first = ("loss", "val_loss")
     place = first.index(name) if name in first else 2 if name.endswith("accuracy") else 3
     return place, not name.startswith("val_")

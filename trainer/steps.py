@@ -130,7 +130,7 @@ class Steps:
         return int(self.optimizer.iterations.numpy())
 
     def learn(self, batch: Batch) -> NDArray[np.float64]:
-        """Take one step of gradient descent; return the sums before it, float64 (parts, 3)."""
+        """Take one step of gradient descent; return the sums before it, float64 (terms, 3)."""
         sums: NDArray[np.float64] = self._learn(*batch).numpy().astype(np.float64)
         return sums
 
@@ -143,7 +143,7 @@ class Steps:
         return self._totals(self._score_means, batches, "")
 
     def _totals(self, score: Callable[..., Any], batches: Iterable[Batch], prefix: str) -> dict[str, float]:
-        totals = np.zeros((len(self._objective.parts), 3))
+        totals = np.zeros((len(self._objective.terms), 3))
         for batch in batches:
             totals += score(*batch).numpy()
         return self._objective.report(totals, prefix)

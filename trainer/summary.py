@@ -61,7 +61,7 @@ class TrainSummary:
             if history["stopped_early"]
             else ""
         )
-        return f"{text}, the best is {'epoch' if 'epochs' in text else 'part'} {history['best_epoch']}{why}"
+        return f"{text}, the best is {'epoch' if 'epochs' in text else 'interval'} {history['best_epoch']}{why}"
 
     def _best(self) -> str:
         """Return the watched loss, with what is beside it and what answering with the mean or by chance scores."""

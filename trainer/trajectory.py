@@ -90,7 +90,7 @@ def measure_alignment(
 def _normalized(
     scaled: NDArray[np.float64], lengths: NDArray[np.int64], starts: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Normalise like `seqembed.trainer.model.normalize_sequences`, for concatenated steps: float64 (steps, features)."""
+    """Do what `seqembed.trainer.model.normalize_sequences` does, on concatenated steps: float64 (steps, features)."""
     known = ~np.isnan(scaled)
     scaled = np.where(known, scaled, 0.0)
     count = np.maximum(np.add.reduceat(known, starts, axis=0, dtype=np.float64), 1.0)

@@ -96,7 +96,9 @@ class _Clock:
 
 def _clocks(features: Sequence[Feature]) -> tuple[_Clock, ...]:
     """Return the columns of times among the features, as far as their gaps are known."""
-    places = {(feature.column, feature.part): place for place, feature in enumerate(features) if feature.kind == "time"}
+    places = {
+        (feature.column, feature.component): place for place, feature in enumerate(features) if feature.kind == "time"
+    }
     columns = dict.fromkeys(column for column, _ in places)
     return tuple(
         _Clock(places[column, "since_previous"], places.get((column, "since_first"), -1))

@@ -183,7 +183,7 @@ def test_an_autoencoder_answers_in_raw_units_and_probabilities(num_features, dec
     told = network.autoencoder(inputs_of(network.autoencoder, batch))
     heads = ("reconstruction", "prediction")
     names = [f"{head}.{each.name}" for head in heads for each in FIELDS] + list(heads) * bool(num_features)
-    assert sorted(told) == sorted(names) == sorted(part.name for part in goal.parts)
+    assert sorted(told) == sorted(names) == sorted(part.name for part in goal.terms)
     outside = np.arange(6) >= batch.lengths[:, None]
     for each in FIELDS:
         shares = np.asarray(told[f"reconstruction.{each.name}"])

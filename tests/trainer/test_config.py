@@ -23,9 +23,9 @@ from seqembed.trainer.config import DataConfig, ModelConfig, TrainingConfig, Tra
         ({"task": "predict", "decoder": "dense"}, "choose --task composite"),
         ({"decoder_units": 0}, "--decoder-units must be at least 1; was 0"),
         ({"decoder_layers": 0}, "--decoder-layers must be at least 1; was 0"),
-        ({"objective": "contrast", "decoder_units": 64}, "--decoder-units has no part .* choose --objective hybrid"),
-        ({"objective": "contrast", "decoder_layers": 1}, "--decoder-layers has no part .* choose --objective hybrid"),
-        ({"task": "predict", "decoder_layers": 2}, "--decoder-layers has no part .* choose --task composite"),
+        ({"objective": "contrast", "decoder_units": 64}, "--decoder-units has no effect .* pass --objective hybrid"),
+        ({"objective": "contrast", "decoder_layers": 1}, "--decoder-layers has no effect .* pass --objective hybrid"),
+        ({"task": "predict", "decoder_layers": 2}, "--decoder-layers has no effect .* pass --task composite"),
     ],
 )
 def test_an_impossible_model_is_refused(changes, told):

@@ -136,7 +136,7 @@ def hybrid(job):
     return lambda **changes: job(**{"objective": "hybrid", "epochs": None, "embedding_dim": None, **changes})
 
 
-def test_a_seed_repeats_the_weights_and_the_history_tells_the_parts(hybrid, tmp_path):
+def test_a_seed_repeats_the_weights_and_the_history_lists_the_loss_terms(hybrid, tmp_path):
     for name in ("one", "same"):
         train(hybrid(steps=5), tmp_path / name)
     for mine, its in zip(weights(tmp_path / "one"), weights(tmp_path / "same"), strict=True):

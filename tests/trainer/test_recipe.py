@@ -210,7 +210,7 @@ def test_aligned_sequences_get_a_trajectory(alignment, num_features, options, po
         (["--epochs", 3, "--steps", 3], "--epochs and --steps both say when training ends. Give one of them"),
         (["--objective", "hybrid", "--task", "predict"], "--task predict belongs to --objective reconstruct"),
         (["--objective", "contrast", "--task", "composite"], "--task composite belongs to --objective reconstruct"),
-        (["--objective", "contrast", "--decoder", "repeat"], "Drop it, or choose --objective hybrid"),
+        (["--objective", "contrast", "--decoder", "repeat"], "Drop it, or pass --objective hybrid"),
         (["--objective", "best"], "'best' is not one of"),
         (["--frame", 0], "neither 'auto' nor a positive number of steps"),
         (["--frame", "2.5"], "'2.5' is neither 'auto' nor"),

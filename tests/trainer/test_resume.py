@@ -87,7 +87,7 @@ def in_steps(finished, tmp_path_factory):
 
 
 def test_resumed_equals_uninterrupted_in_steps(in_steps, tmp_path, monkeypatch):
-    """Killed inside parts and passes over the data, and between the last batch of a part and its record."""
+    """Killed within intervals and passes over the data, and between the last batch of an interval and its record."""
     job, whole = in_steps
     run, save = tmp_path / "killed", Checkpoints.save
     deaths = [(0, 2), (10, 2)]  # records written, batches since
