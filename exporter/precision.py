@@ -18,7 +18,7 @@ from data.sequences import SequenceBlock
 from exporter.draws import as_block, join
 from exporter.fidelity import Fidelity, compare_vectors, cosine_of_rows
 from runner.encoder import Encoder
-from runner.engines.local import batches_of_window
+from runner.engines.pipeline import batches_of_window
 from runner.golden import distance_of_vectors, padded, usual_length
 
 MIN_COSINE = 0.999

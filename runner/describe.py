@@ -18,7 +18,7 @@ from runner.describe_data import DataOptions, describe_data
 from runner.describe_output import describe_output
 from runner.describe_run import describe_run, is_unfinished
 from runner.encoder import Encoder
-from runner.plan import bundle_sha256
+from runner.job.plan import bundle_sha256
 
 _MAGIC = b"PAR1"
 

@@ -9,10 +9,10 @@ from pyarrow.fs import FileType
 
 from data.errors import InputError, OutputError, UsageError
 from data.inputs import PARQUET_SUFFIXES
+from runner.job.plan import InputStates, plan_run
 from runner.options import RunOptions
-from runner.output import RECORD, SUCCESS, OutputDirectory
-from runner.parts import PartCounts, PartFooter
-from runner.plan import InputStates, plan_run
+from runner.output.directory import RECORD, SUCCESS, OutputDirectory
+from runner.output.parts import PartCounts, PartFooter
 
 _MOST_PARTS = 50
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from data.census import SharedIds
 from runner.options import RunOptions
-from runner.parts import Part, PartCounts
+from runner.output.parts import Part, PartCounts
 
 _MOST_UNKNOWN_ABOVE_TRAINING = 0.10
 

@@ -14,7 +14,7 @@ from data.parts import part_weights
 from data.sequences import SequenceBlock
 from exporter.evaluate.untrained import UnknownWeightsError, untrained_bundle
 from runner.encoder import Encoder
-from runner.engines.local import LocalEngine
+from runner.engines.pipeline import LocalEngine
 
 Vectors = tuple[NDArray[np.floating], NDArray[np.floating]]  # of the training and of the test rows
 MAX_RAW_VALUES = 1 << 25  # of both splits together: 128 MiB here, twice that while an SVM holds them

@@ -30,7 +30,7 @@ from exporter.evaluate.subset import stratified_rows
 from exporter.evaluate.verdict import verdict
 from runner.bundle_file import read_bundle
 from runner.encoder import Encoder
-from runner.plan import bundle_sha256
+from runner.job.plan import bundle_sha256
 
 _MAX_CLASSES = 1_000  # an SVM fits one machine for each pair of classes
 

@@ -8,10 +8,10 @@ import click
 from data.arrow_start import settle_without_pandas
 from data.secrets import without_secrets
 from data.signals import stopped_by_signals
-from runner.job import Job, plan_job, run_job
+from runner.job.plan import RunPlan
+from runner.job.run import Job, plan_job, run_job
 from runner.names import Names
 from runner.options import ON_BAD_FILE, ON_BAD_ROW, PROGRESS_STYLES, VECTOR_TYPES, RunOptions, usable_cores
-from runner.plan import RunPlan
 from runner.report import RunReport, peak_rss_bytes
 
 _DEFAULTS = RunOptions()

@@ -16,7 +16,7 @@ from data.listing import resolve_inputs
 from data.reader import read_blocks
 from data.sequences import concatenate
 from runner.encoder import Encoder
-from runner.output import OutputDirectory
+from runner.output.directory import OutputDirectory
 from seqembed_testing import done, embeddings, seqembed, with_contract
 
 WRITERS: dict[str, Callable[..., Path]] = {"events": write_events, "nested": write_nested}

@@ -21,7 +21,7 @@ from data.detect import detect_schema
 from data.listing import resolve_inputs
 from data.reader import read_blocks
 from runner.encoder import Encoder
-from runner.output import OutputDirectory
+from runner.output.directory import OutputDirectory
 from seqembed_testing import (
     Tiny,
     done,

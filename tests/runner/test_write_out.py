@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from runner.output import OutputDirectory
-from runner.parts import PartCounts, PartFooter, PartKey
-from runner.write_out import WriteOut
+from runner.output.directory import OutputDirectory
+from runner.output.parts import PartCounts, PartFooter, PartKey
+from runner.output.write_out import WriteOut
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="this system does not have the call")
 

@@ -24,8 +24,8 @@ import data.lock
 import runner.commands.run  # noqa: F401
 from data.inputs import InputFile
 from runner.cli import main
-from runner.output import OutputDirectory
-from runner.writer import PartWriter
+from runner.output.directory import OutputDirectory
+from runner.output.writer import PartWriter
 
 # Step → where it is: class or module, function, and whether the process dies before or after the call.
 STEPS: dict[str, tuple[Any, str, str]] = {

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import pyarrow.parquet as pq
 
-from runner.parts import FOOTER_KEY, PartFooter
+from runner.output.parts import FOOTER_KEY, PartFooter
 
 HERE = Path(__file__).parent
 KILLED = -9

@@ -34,10 +34,10 @@ from data.inputs import filesystem_and_path, refuse_output_name
 from data.lock import LOCK, hold_lock
 from data.secrets import without_secrets
 from data.signals import not_interrupted
-from runner.ledger import files_below, look_at_part, read_ledger
-from runner.parts import FOOTER_KEY, Ledger
-from runner.write_out import WriteOut
-from runner.writer import PartWriter
+from runner.output.ledger import files_below, look_at_part, read_ledger
+from runner.output.parts import FOOTER_KEY, Ledger
+from runner.output.write_out import WriteOut
+from runner.output.writer import PartWriter
 
 SUCCESS = "_SUCCESS"
 RECORD = "_RUN"

@@ -17,7 +17,10 @@ from data.inputs import InputFile, OpenedFile
 from data.reader import read_blocks
 from data.sequences import SequenceBlock
 from data.vocabulary import UNKNOWN_ID
-from runner.badrows import (
+from runner.engines.finite import refuse_not_finite
+from runner.engines.pipeline import EmbeddedWindow, LocalEngine
+from runner.options import RunOptions
+from runner.output.badrows import (
     QUARANTINE,
     kind_of_reason,
     quarantine_rows,
@@ -25,13 +28,10 @@ from runner.badrows import (
     refuse,
     refuse_too_many,
 )
-from runner.engines.local import EmbeddedWindow, LocalEngine
-from runner.finite import refuse_not_finite
-from runner.options import RunOptions
-from runner.output import OutputDirectory
-from runner.parts import Part, PartCounts, PartFooter, output_schema
+from runner.output.directory import OutputDirectory
+from runner.output.parts import Part, PartCounts, PartFooter, output_schema
+from runner.output.writer import PartWriter
 from runner.progress import ProgressView
-from runner.writer import PartWriter
 
 
 class PartMaker:

@@ -10,15 +10,15 @@ from data.contract import ModelContract
 from data.errors import BadFileError
 from data.inputs import OpenedFile, is_uri
 from data.secrets import without_secrets
-from runner.badrows import QUARANTINE
 from runner.bundle_file import read_bundle
 from runner.encoder import Encoder
-from runner.engines.local import LocalEngine
-from runner.make import PartMaker
+from runner.engines.make import PartMaker
+from runner.engines.pipeline import LocalEngine
+from runner.job.plan import InputStates, RunPlan, bundle_sha256, check_inputs, plan_run
 from runner.options import RunOptions
-from runner.output import OutputDirectory
-from runner.parts import COUNTED, PartCounts
-from runner.plan import InputStates, RunPlan, bundle_sha256, check_inputs, plan_run
+from runner.output.badrows import QUARANTINE
+from runner.output.directory import OutputDirectory
+from runner.output.parts import COUNTED, PartCounts
 from runner.progress import show_progress
 from runner.report import RunReport
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from data.sizes import row_bytes
-from runner.parts import FOOTER_KEY, PartFooter
+from runner.output.parts import FOOTER_KEY, PartFooter
 
 # Row groups of about this many bytes of embedding: large enough for readers, small enough to be held while written.
 _ROW_GROUP_BYTES = 32 << 20

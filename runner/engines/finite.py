@@ -9,7 +9,7 @@ from data.inputs import InputFile
 from data.raw_rows import read_raw
 from data.schema import SequenceSchema
 from data.sequences import BadRow
-from runner.engines.local import EmbeddedWindow
+from runner.engines.pipeline import EmbeddedWindow
 
 REASON = "the model returned a vector that is not finite (NaN or ±inf)"
 

@@ -16,10 +16,10 @@ from data.errors import BadFileError, InputError, UsageError
 from data.fingerprints import FileState, look_at
 from data.inputs import InputFile, OpenedFile
 from data.listing import FoundInputs, find_inputs
+from runner.job.refusals import part_names, refuse_mixture, refuse_other_files, refuse_output_among_inputs
 from runner.options import RunOptions
-from runner.output import OutputDirectory
-from runner.parts import Action, Part, PartFooter, PartKey, output_schema
-from runner.refusals import part_names, refuse_mixture, refuse_other_files, refuse_output_among_inputs
+from runner.output.directory import OutputDirectory
+from runner.output.parts import Action, Part, PartFooter, PartKey, output_schema
 from runner.threads import in_threads
 
 # Footers held at a time while a run is planned: those of wide files have megabytes.

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from data.errors import InputError, OutputError, UsageError
 from data.inputs import InputFile
 from runner.options import RunOptions
-from runner.output import OutputDirectory
-from runner.parts import Part, PartFooter, part_name
+from runner.output.directory import OutputDirectory
+from runner.output.parts import Part, PartFooter, part_name
 
 
 def part_names(files: Sequence[InputFile]) -> list[str]:

@@ -11,8 +11,8 @@ from pyarrow import fs
 from data.host import raise_host_fault
 from data.inputs import is_local, is_utf8
 from data.tables import is_hidden
-from runner.badrows import QUARANTINE
-from runner.parts import FOOTER_KEY, Ledger, PartFooter
+from runner.output.badrows import QUARANTINE
+from runner.output.parts import FOOTER_KEY, Ledger, PartFooter
 from runner.threads import in_threads
 
 PartState = PartFooter | Literal["outdated", "unreadable", "other"]
