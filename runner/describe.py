@@ -12,13 +12,12 @@ from data.listing import is_glob, place_of
 from data.schema import SequenceSchema
 from data.secrets import without_secrets
 from data.tables import what_else
-from runner.bundle_file import read_bundle
+from runner.bundle_file import bundle_sha256, read_bundle
 from runner.describe_contract import describe_contract
 from runner.describe_data import DataOptions, describe_data
 from runner.describe_output import describe_output
 from runner.describe_run import describe_run, is_unfinished
 from runner.encoder import Encoder
-from runner.job.plan import bundle_sha256
 
 _MAGIC = b"PAR1"
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from data.census import SharedIds
+from runner.job.parts import Part
 from runner.options import RunOptions
-from runner.output.parts import Part, PartCounts
+from runner.output.parts import PartCounts
 
 _MOST_UNKNOWN_ABOVE_TRAINING = 0.10
 

@@ -28,9 +28,8 @@ from exporter.evaluate.report import TRAINED, UNTRAINED, Encoding, Evaluation, R
 from exporter.evaluate.split import Split, embed_split, read_vectors
 from exporter.evaluate.subset import stratified_rows
 from exporter.evaluate.verdict import verdict
-from runner.bundle_file import read_bundle
+from runner.bundle_file import bundle_sha256, read_bundle
 from runner.encoder import Encoder
-from runner.job.plan import bundle_sha256
 
 _MAX_CLASSES = 1_000  # an SVM fits one machine for each pair of classes
 

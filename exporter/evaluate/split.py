@@ -13,9 +13,10 @@ from rich.console import Console
 from data.errors import BundleError, InputError
 from exporter.evaluate.config import EvaluateConfig
 from exporter.evaluate.labels import label_texts
+from runner.job.parts import Part
 from runner.job.run import Job, run_job
 from runner.options import RunOptions
-from runner.output.parts import Part, PartCounts
+from runner.output.parts import PartCounts
 from runner.report import RunReport
 
 

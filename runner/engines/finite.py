@@ -5,29 +5,23 @@ from dataclasses import replace
 import numpy as np
 
 from data.ids import id_text
-from data.inputs import InputFile
-from data.raw_rows import read_raw
-from data.schema import SequenceSchema
 from data.sequences import BadRow
+from data.source import Source
 from runner.engines.pipeline import EmbeddedWindow
 
 REASON = "the model returned a vector that is not finite (NaN or ±inf)"
 
 
-def refuse_not_finite(
-    window: EmbeddedWindow, file: InputFile, schema: SequenceSchema, keep: tuple[str, ...], first_row: int
-) -> EmbeddedWindow:
+def refuse_not_finite(window: EmbeddedWindow, source: Source, first_row: int) -> EmbeddedWindow:
     """Return a window whose sequences without a finite vector are bad rows.
 
     Args:
         window: As it was embedded.
-        file: Where its sequences come from; read once more for the rows that become bad.
-        schema: Which columns make a sequence.
-        keep: Columns carried along.
-        first_row: Row of the file that the window begins at.
+        source: Where its sequences come from; asked once more for the rows that become bad.
+        first_row: Number of the row of the source that the window begins at.
 
     Raises:
-        BadFileError: The file cannot be read any more.
+        InputError: The source cannot be read any more.
     """
     failed = np.flatnonzero(window.has_embedding & ~np.isfinite(window.embeddings).all(axis=1))
     if not len(failed):
@@ -35,7 +29,7 @@ def refuse_not_finite(
     block = window.block
     starts = first_row + np.cumsum(block.input_rows) - block.input_rows
     spans = [(int(starts[place]), int(starts[place] + block.input_rows[place])) for place in failed]
-    raw = read_raw(file, schema, keep, spans)
+    raw = source.rows_again(spans)
     bad = dict(block.bad)
     for place, (row, _), columns in zip(failed.tolist(), spans, raw, strict=True):
         bad[place] = BadRow(row, id_text(block.ids[place]), REASON, columns)

@@ -90,22 +90,31 @@ def batches_of_window(block: SequenceBlock, batch_size: int) -> BatchedBlock:
     return BatchedBlock.cut(block, batch_size, MAX_BATCH_STEPS, multiple=MOST_BATCH_SIZES, full_steps=full_steps)
 
 
-class LocalEngine:
-    """Threads that share one encoder; use as a context manager."""
+class Pipeline:
+    """Threads that share one encoder; use as a context manager, or close it.
+
+    Attributes:
+        contract: Of the encoder.
+    """
 
     def __init__(self, encoder: Encoder, threads: int) -> None:
         """Start `threads` workers that embed with `encoder`."""
         self._encoder = encoder
+        self.contract = encoder.contract
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="embed")
 
     def __enter__(self) -> Self:
-        """Return the engine."""
+        """Return the pipeline."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
         """Stop the workers, without what is still queued."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
@@ -115,7 +124,7 @@ class LocalEngine:
         How windows and batches are cut depends on the sequences alone, so equal input gives equal bytes on any number
         of threads.
         """
-        contract = self._encoder.contract
+        contract = self.contract
         max_steps = max(1, MAX_WINDOW_VALUES // (contract.schema.num_features + contract.schema.num_fields))
         max_sequences = max(1, min(MAX_WINDOW_SEQUENCES, MAX_WINDOW_VALUES // contract.embedding_dim))
         source = read_ahead(windows(blocks, max_sequences, max_steps, FIRST_WINDOW_SEQUENCES), _DECODED_AHEAD)
@@ -134,8 +143,8 @@ class LocalEngine:
                     future.cancel()
 
     def _submit(self, block: SequenceBlock) -> _PendingWindow:
-        batches = batches_of_window(block, self._encoder.contract.batch_size)
-        vectors = np.empty((len(batches.order), self._encoder.contract.embedding_dim), dtype=np.float32)
+        batches = batches_of_window(block, self.contract.batch_size)
+        vectors = np.empty((len(batches.order), self.contract.embedding_dim), dtype=np.float32)
         share = batches.num_batches // (_LEAST_TASKS_A_WORKER * self._threads)
         size = max(1, min(share, _MOST_BATCHES_A_TASK))
         futures = [

@@ -25,6 +25,7 @@ class PartWriter:
 
     Attributes:
         num_rows: Rows written so far.
+        num_bytes: Size of the file, once it was closed and read back.
         schema: Columns of the file.
     """
 
@@ -47,7 +48,7 @@ class PartWriter:
         """
         self._guard = guard
         self._write_out = write_out
-        self.num_rows = 0
+        self.num_rows = self.num_bytes = 0
         self.schema = schema
         vectors = [field.type.list_size for field in schema if pa.types.is_fixed_size_list(field.type)]
         self._group_rows = max(1, _ROW_GROUP_BYTES // (4 * max(vectors, default=_PLAIN_WIDTH)))

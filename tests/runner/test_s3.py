@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
-from runner.output import directory
+from runner.output import directory, storage
 from seqembed_testing import Tiny, done, seqembed, sequences, write_sequences
 
 KEY, SECRET, TOKEN = "AKIALOOPBACKONLY", "s3cr3t/of+nobody", "t0ken-of-nobody"
@@ -373,7 +373,7 @@ def test_what_dead_runs_left_goes_after_a_week(store: Store, tiny: Tiny, monkeyp
 
 def test_a_part_too_large_to_publish_says_so(store: Store, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     store.put("in/a.parquet", seed=1, num=100)
-    monkeypatch.setattr(directory, "_MAX_S3_COPY_BYTES", 1000)
+    monkeypatch.setattr(storage, "_MAX_S3_COPY_BYTES", 1000)
     result = seqembed("run", store / "in", "--model", tiny.bundle, "--out", store / "out")
     assert result.exit_code == 6
     assert "Split the input file" in " ".join(result.output.split())

@@ -25,6 +25,8 @@ import runner.commands.run  # noqa: F401
 from data.inputs import InputFile
 from runner.cli import main
 from runner.output.directory import OutputDirectory
+from runner.output.staging import Staging
+from runner.output.storage import Storage
 from runner.output.writer import PartWriter
 
 # Step → where it is: class or module, function, and whether the process dies before or after the call.
@@ -35,10 +37,10 @@ STEPS: dict[str, tuple[Any, str, str]] = {
     "rows handed over": (PartWriter, "write", "after"),
     "rows on disk": (PartWriter, "_flush", "after"),
     "part closed": (PartWriter, "close", "after"),
-    "part synced": (OutputDirectory, "_sync_file", "after"),
-    "part checked": (OutputDirectory, "_verify", "after"),
+    "part synced": (Storage, "sync_file", "after"),
+    "part checked": (Staging, "_read_back", "after"),
     "before rename": (OutputDirectory, "_refuse_way_out", "before"),
-    "after rename or removal": (OutputDirectory, "_sync_directory", "before"),
+    "after rename or removal": (Storage, "sync_directory", "before"),
     "published": (OutputDirectory, "publish", "after"),
     "before _SUCCESS": (OutputDirectory, "succeed", "before"),
     "after _SUCCESS": (OutputDirectory, "succeed", "after"),

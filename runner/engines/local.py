@@ -1,0 +1,34 @@
+"""Parts made in this process, one after another; inside each, decoding, embedding and writing overlap."""
+
+from collections.abc import Iterable, Iterator
+
+from runner.encoder import Encoder
+from runner.engines.engine import Engine
+from runner.engines.make import make_part
+from runner.engines.pipeline import Pipeline
+from runner.engines.task import PartTask
+from runner.output.staging import StagedPart
+from runner.progress import ProgressView
+
+
+class LocalEngine(Engine):
+    """One session of the bundle, shared by threads."""
+
+    def __init__(self, encoder: Encoder, threads: int, progress: ProgressView | None = None) -> None:
+        """Start `threads` workers that embed with `encoder`; `progress` sees rows go by."""
+        self._pipeline = Pipeline(encoder, threads)
+        self._progress = progress
+
+    def map(self, tasks: Iterable[PartTask]) -> Iterator[StagedPart]:
+        """Yield a report of each task, in the order of the tasks, each before the next one begins.
+
+        Raises:
+            OutputError: The output cannot be written.
+            HostError: The host lacks memory, descriptors or threads.
+        """
+        for task in tasks:
+            yield make_part(task, self._pipeline, progress=self._progress)
+
+    def close(self) -> None:
+        """Stop the workers, without what is still queued."""
+        self._pipeline.close()
