@@ -3,6 +3,7 @@
 import json
 import sys
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import onnxruntime
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from counting import CountingFilesystem
+from pyarrow import fs
 
 from data.contract import ModelContract
 from runner.encoder import Encoder
@@ -93,3 +96,20 @@ def test_only_the_columns_of_the_model_are_read_and_those_once(tiny: Tiny, tmp_p
     before = bytes_read()
     done(*words)  # finished already: footers alone
     assert bytes_read() - before < 0.1 * needed + 2 * tiny.bundle.stat().st_size
+
+
+def test_every_byte_of_the_data_is_read_once(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_night(tmp_path / "in")
+    for place in range(1, NUM_FILES):
+        (tmp_path / "in" / f"{place}.parquet").unlink()
+    path = tmp_path / "in" / "0.parquet"
+    handler = CountingFilesystem()
+    monkeypatch.setattr("data.listing.filesystem_and_path", lambda given: (fs.PyFileSystem(handler), given))
+    done("run", tmp_path / "in", "--model", tiny.bundle, "--out", tmp_path / "out")
+    size = path.stat().st_size
+    reads = sorted(handler.reads)
+    of_footer = [start for start, length in reads if start + length == size]
+    of_data = [(start, start + length) for start, length in reads if start not in of_footer]
+    assert len(of_footer) <= 4  # to plan, to open, to check the pages, to see whether the file is still the same
+    assert all(end <= start for (_, end), (start, _) in pairwise(of_data))
+    assert sum(end - start for start, end in of_data) >= column_bytes(path, {"id", "x", "y"})
