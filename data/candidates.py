@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.arrow import is_list, is_number
-from data.check import refuse_column, require_column, value_kind
-from data.errors import InputError
-from data.inputs import InputFile
-from data.peek import peek
-from data.schema import Layout
+from seqembed.data.arrow import is_list, is_number
+from seqembed.data.check import refuse_column, require_column, value_kind
+from seqembed.data.errors import InputError
+from seqembed.data.inputs import InputFile
+from seqembed.data.peek import peek
+from seqembed.data.schema import Layout
 
 MAX_WIDTH = 1 << 16  # of a model, all features counted
 

@@ -16,13 +16,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from data.arrow import is_string, plain_type
-from data.errors import BadFileError, InputError
-from data.hashing import hash_ids
-from data.ids import id_text, is_null_id, quoted_id, same_as_previous
-from data.inputs import InputFile, OpenedFile
-from data.reader import record_batches
-from data.schema import SequenceSchema
+from seqembed.data.arrow import is_string, plain_type
+from seqembed.data.errors import BadFileError, InputError
+from seqembed.data.hashing import hash_ids
+from seqembed.data.ids import id_text, is_null_id, quoted_id, same_as_previous
+from seqembed.data.inputs import InputFile, OpenedFile
+from seqembed.data.reader import record_batches
+from seqembed.data.schema import SequenceSchema
 
 FILES_CAPACITY = 1 << 21
 ROWS_CAPACITY = 1 << 18

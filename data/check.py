@@ -5,12 +5,12 @@ from typing import NoReturn
 
 import pyarrow as pa
 
-from data.arrow import is_list, is_number, is_number_or_null, is_storable, is_string, locate
-from data.errors import InputError
-from data.inputs import InputFile
-from data.schema import CategoricalField, Layout, SequenceSchema
-from data.times import zone_of
-from data.vocabulary import ValueKind
+from seqembed.data.arrow import is_list, is_number, is_number_or_null, is_storable, is_string, locate
+from seqembed.data.errors import InputError
+from seqembed.data.inputs import InputFile
+from seqembed.data.schema import CategoricalField, Layout, SequenceSchema
+from seqembed.data.times import zone_of
+from seqembed.data.vocabulary import ValueKind
 
 _KINDS: dict[ValueKind, str] = {"string": "text", "integer": "whole numbers", "boolean": "booleans"}
 

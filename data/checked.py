@@ -1,8 +1,8 @@
 """An open Parquet file that hands out pages only after their headers were checked, in few and large reads.
 
 The decoder asks for the bytes of a column a read buffer at a time. Here they are read in larger blocks, since on an
-object store every read is a request, and the headers in a block are held against the bounds of `data.pages` before any
-byte of it is handed out. So each byte is read once, and nothing is decoded that was not checked.
+object store every read is a request, and the headers in a block are held against the bounds of `seqembed.data.pages`
+before any byte of it is handed out. So each byte is read once, and nothing is decoded that was not checked.
 """
 
 import io
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-from data.pages import PageWalk
+from seqembed.data.pages import PageWalk
 
 # All blocks together; with many columns each block is no larger than the decoder's own read buffer.
 _ALL_BLOCKS_BYTES = 32 << 20

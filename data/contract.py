@@ -12,12 +12,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from data.errors import BundleError
-from data.parts import EmbeddingPart
-from data.preprocessing import preprocessing
-from data.profile import SequenceProfile
-from data.schema import SequenceSchema
-from data.sequences import LengthPolicy
+from seqembed.data.errors import BundleError
+from seqembed.data.parts import EmbeddingPart
+from seqembed.data.preprocessing import preprocessing
+from seqembed.data.profile import SequenceProfile
+from seqembed.data.schema import SequenceSchema
+from seqembed.data.sequences import LengthPolicy
 
 CONTRACT_KEY = "seqembed.contract"
 FORMAT_VERSION = 2  # 2: a bundle carries a digest over contract and graph
@@ -44,7 +44,7 @@ class GoldenSequence:
     Attributes:
         values: float32 (time, features), raw units, NaN where missing.
         embedding: float32 (embedding_dim).
-        categories: int32 (time, fields), ids by `data.vocabulary`; None where the model has no fields.
+        categories: int32 (time, fields), ids by `seqembed.data.vocabulary`; None where the model has no fields.
     """
 
     values: NDArray[np.float32]

@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from data.arrow import as_lists, is_list, leaf, locate, plain_values, to_float32
-from data.ids import id_text, is_null_id
-from data.schema import Feature, SequenceSchema
-from data.sequences import BadRow, LengthPolicy, SequenceBlock
-from data.steps import Steps, in_time_order, read_categories
+from seqembed.data.arrow import as_lists, is_list, leaf, locate, plain_values, to_float32
+from seqembed.data.ids import id_text, is_null_id
+from seqembed.data.schema import Feature, SequenceSchema
+from seqembed.data.sequences import BadRow, LengthPolicy, SequenceBlock
+from seqembed.data.steps import Steps, in_time_order, read_categories
 
 Reasons = dict[int, str]
 RAGGED = "ragged features"  # begins the reason of rows whose columns differ in their number of steps

@@ -6,17 +6,17 @@ from typing import Literal, NoReturn
 import numpy as np
 import pyarrow as pa
 
-from data.arrow import is_list, is_number, locate
-from data.candidates import Candidate, inside_lists, is_open_vector, is_value, named, of_column
-from data.check import check_schema, refuse_column, require_column, time_type, value_kind
-from data.errors import InputError, UsageError
-from data.ids import id_text, is_null_id, quoted_id, same_as_previous
-from data.inputs import InputFile
-from data.pandas_index import index_columns
-from data.peek import first_with_rows, peek
-from data.schema import LAYOUTS, CategoricalField, Feature, Layout, SequenceSchema
-from data.times import TimeZone, zone_of
-from data.times import time_features as times_of
+from seqembed.data.arrow import is_list, is_number, locate
+from seqembed.data.candidates import Candidate, inside_lists, is_open_vector, is_value, named, of_column
+from seqembed.data.check import check_schema, refuse_column, require_column, time_type, value_kind
+from seqembed.data.errors import InputError, UsageError
+from seqembed.data.ids import id_text, is_null_id, quoted_id, same_as_previous
+from seqembed.data.inputs import InputFile
+from seqembed.data.pandas_index import index_columns
+from seqembed.data.peek import first_with_rows, peek
+from seqembed.data.schema import LAYOUTS, CategoricalField, Feature, Layout, SequenceSchema
+from seqembed.data.times import TimeZone, zone_of
+from seqembed.data.times import time_features as times_of
 
 LayoutChoice = Literal["auto", "nested", "events"]
 LAYOUT_CHOICES: tuple[LayoutChoice, ...] = ("auto", *LAYOUTS)

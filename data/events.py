@@ -6,14 +6,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from data.arrow import only_batch, plain_values, to_float32
-from data.decode import finish_block, infinite_steps, null_ids
-from data.errors import InputError
-from data.hashing import SeenIds, hash_ids
-from data.ids import equal_values, id_text, is_null_id, quoted_id, same_as_previous
-from data.schema import SequenceSchema
-from data.sequences import LengthPolicy, SequenceBlock
-from data.steps import Steps, in_time_order, read_categories
+from seqembed.data.arrow import only_batch, plain_values, to_float32
+from seqembed.data.decode import finish_block, infinite_steps, null_ids
+from seqembed.data.errors import InputError
+from seqembed.data.hashing import SeenIds, hash_ids
+from seqembed.data.ids import equal_values, id_text, is_null_id, quoted_id, same_as_previous
+from seqembed.data.schema import SequenceSchema
+from seqembed.data.sequences import LengthPolicy, SequenceBlock
+from seqembed.data.steps import Steps, in_time_order, read_categories
 
 # Events without an id are no sequence, however many stand together: more than these count as several bad ones.
 _MAX_NULL_RUN = 1 << 14

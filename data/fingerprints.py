@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.errors import BadFileError
-from data.host import raise_host_fault
-from data.inputs import UNREADABLE, InputFile, first_line, is_local, unreadable
+from seqembed.data.errors import BadFileError
+from seqembed.data.host import raise_host_fault
+from seqembed.data.inputs import UNREADABLE, InputFile, first_line, is_local, unreadable
 
 # Most footers fit. Small reads are to be shunned on S3: pyarrow cannot repeat a read that is shorter than the text of
 # the error the server answered with (about 300 bytes).

@@ -1,6 +1,6 @@
 """The numbers of a Parquet footer that reading is planned by, read without pyarrow's metadata objects.
 
-See `data.thrift` for why. The field numbers are those of parquet.thrift in the Parquet format's repository.
+See `seqembed.data.thrift` for why. The field numbers are those of parquet.thrift in the Parquet format's repository.
 """
 
 from collections.abc import Collection, Mapping
@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.errors import BadFileError
-from data.inputs import InputFile
-from data.thrift import STRUCT, CutShort, Malformed, Struct, ThriftReader
+from seqembed.data.errors import BadFileError
+from seqembed.data.inputs import InputFile
+from seqembed.data.thrift import STRUCT, CutShort, Malformed, Struct, ThriftReader
 
 _TAIL_BYTES = 1 << 16  # most footers fit
 _ROW_GROUPS = 4

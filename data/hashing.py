@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from data.arrow import plain_values
-from data.ids import list_parts, stored_values
+from seqembed.data.arrow import plain_values
+from seqembed.data.ids import list_parts, stored_values
 
 _BASE: Final = 0x9E3779B97F4A7C15  # odd, so that its powers never vanish modulo 2**64
 _PIECE: Final = 1 << 20  # numbers hashed at a time

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from data.arrow import is_list, leaf, to_float32
-from data.inputs import InputFile
-from data.peek import peek
-from data.schema import Feature, SequenceSchema
+from seqembed.data.arrow import is_list, leaf, to_float32
+from seqembed.data.inputs import InputFile
+from seqembed.data.peek import peek
+from seqembed.data.schema import Feature, SequenceSchema
 
 # Below three, an embedding of a category says no more than the number; above twenty, whole numbers are mostly counts.
 _MIN_CODES, _MAX_CODES = 3, 20

@@ -7,7 +7,7 @@ skip damaged files would end with nothing done and no error.
 import errno
 import re
 
-from data.errors import HostError
+from seqembed.data.errors import HostError
 
 _SHORTAGES = {
     errno.EMFILE: "file descriptors (`ulimit -n`)",
@@ -19,7 +19,8 @@ _SHORTAGES = {
 _OF_ONNX_RUNTIME = ("Failed to allocate memory", "bad allocation", "std::bad_alloc")
 _OF_THE_LOADER = ("failed to map segment", "annot allocate memory")
 _ALLOCATION = re.compile(r"size:?\s+(\d+)")
-# Nothing that is read asks for more at once (`data.pages`): a larger request comes from what a damaged file claims.
+# Nothing that is read asks for more at once (`seqembed.data.pages`): a larger request comes from what a damaged file
+# claims.
 _MAX_REQUEST_BYTES = 4 << 30
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from data.arrow import is_string, plain_values
+from seqembed.data.arrow import is_string, plain_values
 
 
 def same_as_previous(ids: pa.Array) -> NDArray[np.bool_]:

@@ -1,6 +1,7 @@
 """One Parquet file of the input: where it lies, and how it is opened.
 
-Which files an input names is found in `data.listing`; `data.fingerprints` distinguishes versions of a file.
+Which files an input names is found in `seqembed.data.listing`; `seqembed.data.fingerprints` distinguishes versions of a
+file.
 """
 
 import os
@@ -13,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from data.errors import BadFileError, InputError, OutputError
-from data.host import raise_host_fault
-from data.int96 import int96_unit
-from data.secrets import without_secrets
+from seqembed.data.errors import BadFileError, InputError, OutputError
+from seqembed.data.host import raise_host_fault
+from seqembed.data.int96 import int96_unit
+from seqembed.data.secrets import without_secrets
 
 PARQUET_SUFFIXES = (".parquet", ".parq", ".pq")
 _URI = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")

@@ -7,15 +7,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.arrow import as_lists, leaf, plain_values
-from data.check import check_schema
-from data.errors import InputError
-from data.heavy_hitters import HeavyHitters
-from data.ids import is_null_id, same_as_previous
-from data.inputs import InputFile
-from data.reader import record_batches
-from data.schema import CategoricalField, SequenceSchema
-from data.vocabulary import ValueKind, Vocabulary
+from seqembed.data.arrow import as_lists, leaf, plain_values
+from seqembed.data.check import check_schema
+from seqembed.data.errors import InputError
+from seqembed.data.heavy_hitters import HeavyHitters
+from seqembed.data.ids import is_null_id, same_as_previous
+from seqembed.data.inputs import InputFile
+from seqembed.data.reader import record_batches
+from seqembed.data.schema import CategoricalField, SequenceSchema
+from seqembed.data.vocabulary import ValueKind, Vocabulary
 
 DEFAULT_MIN_COUNT = 2
 DEFAULT_MAX_VOCABULARY = 10_000
@@ -36,9 +36,9 @@ def learn_vocabularies(
 ) -> tuple[SequenceSchema, tuple[str, ...]]:
     """Return `schema` with the vocabulary of every field, and what a user should know about them, a line each.
 
-    A field holds as many values as `data.heavy_hitters` guarantees for a capacity of eight times `max_vocabulary`, but
-    65,536 at least: counts are exact up to so many different values, and beyond, whatever is more frequent than one
-    step in so many is not missed. Text of more than 256 bytes counts as unknown.
+    A field holds as many values as `seqembed.data.heavy_hitters` guarantees for a capacity of eight times
+    `max_vocabulary`, but 65,536 at least: counts are exact up to so many different values, and beyond, whatever is more
+    frequent than one step in so many is not missed. Text of more than 256 bytes counts as unknown.
 
     Fields that `named` does not name are left out where they teach nothing: in the events layout text that never
     changes within a sequence (it describes the sequence, as a label does), and fields whose vocabulary covers less than
@@ -46,7 +46,7 @@ def learn_vocabularies(
 
     Args:
         files: The training files.
-        schema: From `data.detect`.
+        schema: From `seqembed.data.detect`.
         min_count: Rarer values stay unknown.
         max_vocabulary: Most values of a field; the most frequent ones stay.
         named: What the user asked for by name: fields, columns or struct fields.

@@ -17,9 +17,9 @@ from urllib.parse import unquote
 
 from pyarrow import fs
 
-from data.errors import InputError
-from data.host import raise_host_fault
-from data.inputs import (
+from seqembed.data.errors import InputError
+from seqembed.data.host import raise_host_fault
+from seqembed.data.inputs import (
     PARQUET_SUFFIXES,
     InputFile,
     filesystem_and_path,
@@ -30,8 +30,8 @@ from data.inputs import (
     location_of,
     printable,
 )
-from data.secrets import without_secrets
-from data.tables import Listing, is_hidden, local_listing, refuse_table, table_above, what_else
+from seqembed.data.secrets import without_secrets
+from seqembed.data.tables import Listing, is_hidden, local_listing, refuse_table, table_above, what_else
 
 _WILDCARD = re.compile(r"[*?\[]")
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
@@ -113,7 +113,7 @@ def find_inputs(inputs: Sequence[str]) -> FoundInputs:
 
     Raises:
         InputError: An input names nothing, one file is met twice (by name or through a link), an input lies in a table
-            of another kind (`data.tables`), or a file's name is not UTF-8.
+            of another kind (`seqembed.data.tables`), or a file's name is not UTF-8.
     """
     found = _Found()
     for given in inputs:

@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from data.errors import OutputError
-from data.signals import not_interrupted
+from seqembed.data.errors import OutputError
+from seqembed.data.signals import not_interrupted
 
 LOCK = "_lock"
 _LOOKS, _LOOK_SECONDS = 20, 0.01

@@ -1,9 +1,9 @@
 """What the pages of a Parquet file claim, looked at before any of them is decoded.
 
 A run-length encoded page of a hundred bytes can stand for a billion numbers, and a compressed one for gigabytes, and
-the footer need not agree with either. So the decoder gets its bytes through `data.checked`, which has the page headers
-of a block walked here before it hands the block out: what they claim must agree with the footer, and no page may unpack
-to more than the bounds here.
+the footer need not agree with either. So the decoder gets its bytes through `seqembed.data.checked`, which has the page
+headers of a block walked here before it hands the block out: what they claim must agree with the footer, and no page
+may unpack to more than the bounds here.
 
 What is refused: a row group whose rows have on average more than `MAX_VALUES` numbers in the columns to be read, a page
 of more than `MAX_VALUES` numbers or `MAX_PAGE_BYTES` bytes, and pages that hold more or fewer numbers than the footer
@@ -18,14 +18,14 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.errors import BadFileError
-from data.footer import ColumnChunk, RowGroup
-from data.inputs import InputFile
-from data.thrift import CutShort, Malformed, Struct, ThriftReader
+from seqembed.data.errors import BadFileError
+from seqembed.data.footer import ColumnChunk, RowGroup
+from seqembed.data.inputs import InputFile
+from seqembed.data.thrift import CutShort, Malformed, Struct, ThriftReader
 
 MAX_VALUES: Final = 1 << 27  # measured: one row of so many numbers costs 2.4 GB at the peak
 MAX_PAGE_BYTES: Final = 12 * MAX_VALUES  # 8 bytes a number and as much again as levels can take
-_FIRST_READ_BYTES = 1024  # no less: see `data.inputs`
+_FIRST_READ_BYTES = 1024  # no less: see `seqembed.data.inputs`
 _MAX_HEADER_BYTES = 1 << 20
 _DATA_PAGE, _INDEX_PAGE, _DICTIONARY_PAGE, _DATA_PAGE_V2 = range(4)
 # Field numbers of PageHeader in parquet.thrift, and of its three inner headers' first field.

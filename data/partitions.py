@@ -8,10 +8,10 @@ from typing import NoReturn
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.errors import InputError
-from data.ids import id_text, quoted_id
-from data.inputs import InputFile
-from data.sequences import SequenceBlock
+from seqembed.data.errors import InputError
+from seqembed.data.ids import id_text, quoted_id
+from seqembed.data.inputs import InputFile
+from seqembed.data.sequences import SequenceBlock
 
 _OPTIONAL_END = re.compile(r"(\.0+)?(Z|\+00:00)?$")
 

@@ -1,14 +1,14 @@
 """Look at the start of a Parquet file in bounded memory: what detection reads before a schema is known.
 
-`data.reader.read_blocks` needs a schema; detection has none yet.
+`seqembed.data.reader.read_blocks` needs a schema; detection has none yet.
 """
 
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from data.inputs import InputFile
-from data.reader import decoded
+from seqembed.data.inputs import InputFile
+from seqembed.data.reader import decoded
 
 _PEEK_VALUES = 1 << 16
 _MAX_PEEK_ROWS = 1000

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from data.arrow import only_batch
-from data.decode import plain_row
-from data.events import as_one_row
-from data.inputs import InputFile, OpenedFile
-from data.reader import record_batches, rows_before
-from data.schema import SequenceSchema
+from seqembed.data.arrow import only_batch
+from seqembed.data.decode import plain_row
+from seqembed.data.events import as_one_row
+from seqembed.data.inputs import InputFile, OpenedFile
+from seqembed.data.reader import record_batches, rows_before
+from seqembed.data.schema import SequenceSchema
 
 
 def read_raw(
@@ -20,7 +20,7 @@ def read_raw(
     opened: OpenedFile | None = None,
     row_groups: range | None = None,
 ) -> list[pa.RecordBatch]:
-    """Return the columns that were read of some sequences, each as one row, as `data.sequences.BadRow.raw` has them.
+    """Return the columns that were read of some sequences, each as one row, as in `seqembed.data.sequences.BadRow.raw`.
 
     Args:
         file: The file.

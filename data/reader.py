@@ -3,10 +3,10 @@
 What is decoded at a time is a slice of one row group of about `_DECODE_VALUES` numbers, however large the row group:
 columns are read through a buffer, page by page. A Parquet page is the least that can be decoded, and a dictionary is
 held while its row group is read, so the bound is: the slice, plus for each column one page, one dictionary and one
-read buffer of 1 MiB, plus the blocks of `data.checked`. How many rows make a slice, the mean says in small row groups,
-and in large ones the lengths of the rows themselves (`data.rows`); where text or bytes are wide, `data.widths` makes
-slices smaller. A single row is never split: one sequence longer than the slice is decoded whole, up to the bounds of
-`data.pages`, which are checked before anything is decoded.
+read buffer of 1 MiB, plus the blocks of `seqembed.data.checked`. How many rows make a slice, the mean says in small row
+groups, and in large ones the lengths of the rows themselves (`seqembed.data.rows`); where text or bytes are wide,
+`seqembed.data.widths` makes slices smaller. A single row is never split: one sequence longer than the slice is decoded
+whole, up to the bounds of `seqembed.data.pages`, which are checked before anything is decoded.
 """
 
 import itertools
@@ -15,20 +15,20 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.arrow import is_string, locate, plain_batch, plain_values
-from data.check import check_schema, step_type
-from data.checked import CheckedFile
-from data.decode import decode_nested
-from data.errors import BadFileError
-from data.events import decode_events
-from data.footer import RowGroup, read_row_groups
-from data.inputs import InputFile, OpenedFile
-from data.pages import check_row_group
-from data.partitions import with_partitions
-from data.rows import slices
-from data.schema import SequenceSchema
-from data.sequences import LengthPolicy, SequenceBlock
-from data.widths import SLICE_BYTES, narrower
+from seqembed.data.arrow import is_string, locate, plain_batch, plain_values
+from seqembed.data.check import check_schema, step_type
+from seqembed.data.checked import CheckedFile
+from seqembed.data.decode import decode_nested
+from seqembed.data.errors import BadFileError
+from seqembed.data.events import decode_events
+from seqembed.data.footer import RowGroup, read_row_groups
+from seqembed.data.inputs import InputFile, OpenedFile
+from seqembed.data.pages import check_row_group
+from seqembed.data.partitions import with_partitions
+from seqembed.data.rows import slices
+from seqembed.data.schema import SequenceSchema
+from seqembed.data.sequences import LengthPolicy, SequenceBlock
+from seqembed.data.widths import SLICE_BYTES, narrower
 
 _DECODE_VALUES = 1 << 20
 _MAX_DECODE_ROWS = 1 << 16

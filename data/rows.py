@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from data.checked import CheckedFile
-from data.footer import ColumnChunk, RowGroup
-from data.pages import PageWalk
-from data.thrift import CutShort, Malformed, Struct, ThriftReader
+from seqembed.data.checked import CheckedFile
+from seqembed.data.footer import ColumnChunk, RowGroup
+from seqembed.data.pages import PageWalk
+from seqembed.data.thrift import CutShort, Malformed, Struct, ThriftReader
 
 # Smaller row groups are sliced by the mean: all of one is no more than this, and reading a column twice costs more.
 LARGE_GROUP_VALUES: Final = 1 << 24

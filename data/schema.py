@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
-from data.vocabulary import Vocabulary
+from seqembed.data.vocabulary import Vocabulary
 
 Layout = Literal["nested", "events"]
 LAYOUTS: tuple[Layout, ...] = ("nested", "events")
@@ -24,7 +24,7 @@ class Feature:
         name: What the user calls it, e.g. ``f3``, ``readings.x`` or ``vector.11``; unique in a schema.
         column: The top-level Parquet column that holds it.
         part: Nothing for a column of its own, a field name inside structs, or a position inside vectors.
-        kind: ``numeric``, or ``time``: made of a column of times, `part` says what (`data.times`).
+        kind: ``numeric``, or ``time``: made of a column of times, `part` says what (`seqembed.data.times`).
     """
 
     name: str

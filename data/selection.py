@@ -6,10 +6,10 @@ from textwrap import wrap
 
 import pyarrow as pa
 
-from data.arrow import is_list, is_number, locate
-from data.candidates import is_value
-from data.pandas_index import index_columns
-from data.schema import SequenceSchema
+from seqembed.data.arrow import is_list, is_number, locate
+from seqembed.data.candidates import is_value
+from seqembed.data.pandas_index import index_columns
+from seqembed.data.schema import SequenceSchema
 
 LINE_WIDTH = 100
 _MIN_RUN = 4

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from data.sizes import row_bytes
+from seqembed.data.sizes import row_bytes
 
 _WINDOW_BYTES = 32 << 20  # several windows are held at a time, on their way through a run
 Truncate = Literal["head", "tail"]
@@ -62,11 +62,11 @@ class SequenceBlock:
         values: float32 (steps, features), raw units; NaN is a missing value, ±inf never occurs. Without features it
             still has the steps.
         offsets: int64 (sequences + 1); sequence i is ``values[offsets[i]:offsets[i + 1]]``.
-        ids: Arrow array (sequences), of the type that `data.arrow.plain_type` makes of the file's.
+        ids: Arrow array (sequences), of the type that `seqembed.data.arrow.plain_type` makes of the file's.
         kept: Other columns asked for, one row per sequence, of such types too, in the order asked.
         bad: Rows that are no sequence; `index` counts from this block's first sequence. Their length here is 0.
         num_truncated: How many sequences lost steps to the length policy.
-        categories: int32 (steps, fields), ids by `data.vocabulary`; left out, there are no fields.
+        categories: int32 (steps, fields), ids by `seqembed.data.vocabulary`; left out, there are no fields.
         input_rows: int64 (sequences), rows of the file that each sequence stands for: 1 in the nested layout, in the
             events layout its events, bad and truncated ones included; left out, 1 each.
     """

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from data.ids import list_parts, stored_values
+from seqembed.data.ids import list_parts, stored_values
 
 
 def row_bytes(columns: list[pa.Array]) -> NDArray[np.int64] | None:
@@ -14,7 +14,7 @@ def row_bytes(columns: list[pa.Array]) -> NDArray[np.int64] | None:
     Numbers and times count for nothing, as their number of rows bounds them; None where there is nothing else.
 
     Args:
-        columns: Arrays of one length, of types that `data.arrow.plain_type` returns.
+        columns: Arrays of one length, of types that `seqembed.data.arrow.plain_type` returns.
     """
     sizes = [_bytes(column) for column in columns if not _is_narrow(column.type)]
     return sum(sizes[1:], start=sizes[0]) if sizes else None

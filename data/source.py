@@ -5,13 +5,13 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from data.errors import BadFileError
-from data.fingerprints import fingerprint
-from data.inputs import InputFile, OpenedFile
-from data.raw_rows import read_raw
-from data.reader import read_blocks, rows_before
-from data.schema import SequenceSchema
-from data.sequences import LengthPolicy, SequenceBlock
+from seqembed.data.errors import BadFileError
+from seqembed.data.fingerprints import fingerprint
+from seqembed.data.inputs import InputFile, OpenedFile
+from seqembed.data.raw_rows import read_raw
+from seqembed.data.reader import read_blocks, rows_before
+from seqembed.data.schema import SequenceSchema
+from seqembed.data.sequences import LengthPolicy, SequenceBlock
 
 
 class Source(Protocol):
@@ -46,7 +46,7 @@ class Source(Protocol):
             spans: Number of the first row of each sequence and of the row behind its last, rising.
 
         Returns:
-            The columns that were read, one row for each span, as `data.sequences.BadRow.raw` has them.
+            The columns that were read, one row for each span, as `seqembed.data.sequences.BadRow.raw` has them.
 
         Raises:
             InputError: It cannot be read any more.
@@ -67,7 +67,7 @@ class ParquetSource:
         keep: Sequence[str] = (),
         row_groups: range | None = None,
     ) -> None:
-        """Name what is read; arguments as for `data.reader.read_blocks`."""
+        """Name what is read; arguments as for `seqembed.data.reader.read_blocks`."""
         self.file = file
         self._schema, self._policy, self._keep, self._row_groups = schema, policy, tuple(keep), row_groups
         self._opened: OpenedFile | None = None
@@ -94,7 +94,7 @@ class ParquetSource:
         """Yield the sequences in the order of their rows.
 
         Raises:
-            InputError: See `data.reader.read_blocks`.
+            InputError: See `seqembed.data.reader.read_blocks`.
         """
         return read_blocks(
             self.file, self._schema, self._policy, self._keep, limit, self._open(), row_groups=self._row_groups

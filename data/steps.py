@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from data.schema import SequenceSchema
-from data.times import fill_time_features, previous_ticks, read_times, time_order
-from data.vocabulary import to_ids
+from seqembed.data.schema import SequenceSchema
+from seqembed.data.times import fill_time_features, previous_ticks, read_times, time_order
+from seqembed.data.vocabulary import to_ids
 
 Leaf = Callable[[str, str | None], pa.Array]
 

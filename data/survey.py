@@ -10,17 +10,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from data.arrow import as_lists, locate
-from data.census import IdCensus, SharedIds
-from data.decode import RAGGED
-from data.errors import BadRowError
-from data.hashing import hash_ids
-from data.ids import id_text, quoted_id
-from data.inputs import InputFile
-from data.profile import ProfileAccumulator, SequenceProfile
-from data.reader import read_blocks
-from data.schema import CategoricalField, Feature, SequenceSchema
-from data.sequences import BadRow, LengthPolicy, SequenceBlock, concatenate
+from seqembed.data.arrow import as_lists, locate
+from seqembed.data.census import IdCensus, SharedIds
+from seqembed.data.decode import RAGGED
+from seqembed.data.errors import BadRowError
+from seqembed.data.hashing import hash_ids
+from seqembed.data.ids import id_text, quoted_id
+from seqembed.data.inputs import InputFile
+from seqembed.data.profile import ProfileAccumulator, SequenceProfile
+from seqembed.data.reader import read_blocks
+from seqembed.data.schema import CategoricalField, Feature, SequenceSchema
+from seqembed.data.sequences import BadRow, LengthPolicy, SequenceBlock, concatenate
 
 # A sample is kept in memory and written beside the model: a few MiB, however long the sequences are.
 _MAX_SAMPLE_STEPS = 200_000

@@ -18,8 +18,8 @@ from pathlib import PurePosixPath
 
 from pyarrow import fs
 
-from data.errors import InputError
-from data.inputs import location_of
+from seqembed.data.errors import InputError
+from seqembed.data.inputs import location_of
 
 DELTA, ICEBERG, HUDI = "Delta", "Iceberg", "Hudi"
 _MARKS = {"_delta_log": DELTA, ".hoodie": HUDI, ".hoodie_partition_metadata": HUDI}

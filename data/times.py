@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from data.schema import Feature
+from seqembed.data.schema import Feature
 
 TimeZone = Literal["aware", "naive"]
 PARTS: Final = ("since_previous", "since_first", "day_sin", "day_cos", "week_sin", "week_cos")

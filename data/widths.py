@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.checked import CheckedFile
-from data.footer import ColumnChunk, RowGroup
-from data.rows import CODECS, Cutter, Unreadable, page_header
-from data.thrift import CutShort, Malformed
+from seqembed.data.checked import CheckedFile
+from seqembed.data.footer import ColumnChunk, RowGroup
+from seqembed.data.rows import CODECS, Cutter, Unreadable, page_header
+from seqembed.data.thrift import CutShort, Malformed
 
 SLICE_BYTES: Final = 64 << 20
 _DATA_PAGE, _DICTIONARY_PAGE, _DATA_PAGE_V2 = 0, 2, 3

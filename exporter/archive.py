@@ -6,7 +6,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from data.errors import BundleError
+from seqembed.data.errors import BundleError
 
 _MAX_CONFIG_BYTES = 64 << 20
 # Keras stores its archives uncompressed. Where one was packed again, weights of float32 shrink by a tenth; hardly any

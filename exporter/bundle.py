@@ -9,11 +9,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from data.contract import CONTRACT_KEY, ModelContract
-from data.errors import OutputError
-from exporter.libraries import onnx
-from exporter.sealed import sealed
-from runner.encoder import Encoder
+from seqembed.data.contract import CONTRACT_KEY, ModelContract
+from seqembed.data.errors import OutputError
+from seqembed.exporter.libraries import onnx
+from seqembed.exporter.sealed import sealed
+from seqembed.runner.encoder import Encoder
 
 _LIBRARIES = ("seqembed", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy")
 _DESCRIPTION = (

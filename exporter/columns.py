@@ -1,12 +1,12 @@
 """The columns of the data given for a lone model, found before TensorFlow is loaded."""
 
-from data.detect import detect_schema
-from data.inputs import InputFile
-from data.listing import resolve_inputs
-from data.peek import first_with_rows
-from data.schema import SequenceSchema
-from data.selection import select
-from exporter.config import ExportConfig
+from seqembed.data.detect import detect_schema
+from seqembed.data.inputs import InputFile
+from seqembed.data.listing import resolve_inputs
+from seqembed.data.peek import first_with_rows
+from seqembed.data.schema import SequenceSchema
+from seqembed.data.selection import select
+from seqembed.exporter.config import ExportConfig
 
 
 def find_columns(config: ExportConfig) -> tuple[tuple[InputFile, ...], SequenceSchema]:

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from data.contract import MAX_TOLERANCE, PRECISIONS
-from data.schema import LAYOUTS, SequenceSchema
-from exporter.columns import column_lines
-from exporter.config import ExportConfig
-from runner.names import Names
+from seqembed.data.contract import MAX_TOLERANCE, PRECISIONS
+from seqembed.data.schema import LAYOUTS, SequenceSchema
+from seqembed.exporter.columns import column_lines
+from seqembed.exporter.config import ExportConfig
+from seqembed.runner.names import Names
 
 if TYPE_CHECKING:
-    from exporter.job import ExportReport
+    from seqembed.exporter.job import ExportReport
 
 _DEFAULTS = {field.name: field.default for field in fields(ExportConfig)}
 
@@ -82,7 +82,7 @@ def export(**options: Any) -> None:
     config = ExportConfig(**options)
     for line in column_lines(config):
         click.echo(line, err=True)
-    from exporter.job import export_encoder
+    from seqembed.exporter.job import export_encoder
 
     click.echo(summary(export_encoder(config)))
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from data.contract import MAX_TOLERANCE, PRECISIONS
-from data.errors import BundleError, UsageError
-from exporter.archive import refuse_other_kinds
+from seqembed.data.contract import MAX_TOLERANCE, PRECISIONS
+from seqembed.data.errors import BundleError, UsageError
+from seqembed.exporter.archive import refuse_other_kinds
 
 KERAS_SUFFIX = ".keras"
 
@@ -17,7 +17,8 @@ class ExportConfig:
     Attributes:
         source: Run directory, or a ``.keras`` file that someone else trained.
         out: The ONNX file to write; what stands there is replaced at once or not at all.
-        tolerance: Most allowed of |Keras - ONNX Runtime| / max(1, |Keras|), at most `data.contract.MAX_TOLERANCE`.
+        tolerance: Most allowed of |Keras - ONNX Runtime| / max(1, |Keras|), at most
+            `seqembed.data.contract.MAX_TOLERANCE`.
         opset: ONNX operator set.
         precision: ``fp32``, or ``int8``: LSTM weights in bytes, refused unless the vectors stay what they were.
         data: Parquet inputs with rows for a ``.keras`` file; a run directory has its own.

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.errors import BundleError, UsageError
-from exporter.libraries import importing, onnx, tf
-from exporter.lower import OPAQUE_DOMAIN, OPAQUE_TYPE, Lowering
-from exporter.model import EncoderModel
-from exporter.simplify import simplify
-from exporter.steps_read import refuse_fewer_steps
-from exporter.substitute import OPAQUE_NAME, substituted
+from seqembed.data.errors import BundleError, UsageError
+from seqembed.exporter.libraries import importing, onnx, tf
+from seqembed.exporter.lower import OPAQUE_DOMAIN, OPAQUE_TYPE, Lowering
+from seqembed.exporter.model import EncoderModel
+from seqembed.exporter.simplify import simplify
+from seqembed.exporter.steps_read import refuse_fewer_steps
+from seqembed.exporter.substitute import OPAQUE_NAME, substituted
 
 with importing():
     import tf2onnx

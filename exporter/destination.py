@@ -3,12 +3,12 @@
 import os
 from pathlib import Path
 
-from data.errors import BundleError, OutputError, UsageError
-from data.inputs import refuse_output_name
-from data.layout import RunLayout
-from exporter.config import ExportConfig
-from runner.bundle_file import read_bundle
-from runner.onnx_check import check_model
+from seqembed.data.errors import BundleError, OutputError, UsageError
+from seqembed.data.inputs import refuse_output_name
+from seqembed.data.layout import RunLayout
+from seqembed.exporter.config import ExportConfig
+from seqembed.runner.bundle_file import read_bundle
+from seqembed.runner.onnx_check import check_model
 
 
 def refuse_destination(config: ExportConfig) -> None:

@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from data.profile import SequenceProfile
-from data.sequences import SequenceBlock
-from data.vocabulary import MISSING_ID, UNKNOWN_ID, Vocabulary
+from seqembed.data.profile import SequenceProfile
+from seqembed.data.sequences import SequenceBlock
+from seqembed.data.vocabulary import MISSING_ID, UNKNOWN_ID, Vocabulary
 
 _ALL_LENGTHS_UP_TO = 64
 _EXTREME = 8.0  # standard deviations' worth of scale

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from data.batching import pad
-from data.contract import EmbeddingProfile, GoldenSequence
-from data.profile import QUANTILES, SequenceProfile
-from data.sequences import SequenceBlock
-from exporter.draws import draw_sequences
-from exporter.precision import embed_as_at_night
-from exporter.reference import KerasReference
-from runner.encoder import Encoder
+from seqembed.data.batching import pad
+from seqembed.data.contract import EmbeddingProfile, GoldenSequence
+from seqembed.data.profile import QUANTILES, SequenceProfile
+from seqembed.data.sequences import SequenceBlock
+from seqembed.exporter.draws import draw_sequences
+from seqembed.exporter.precision import embed_as_at_night
+from seqembed.exporter.reference import KerasReference
+from seqembed.runner.encoder import Encoder
 
 _MAX_GOLDEN_STEPS = 64  # the contract is JSON: it stays small
 _GOLDEN_QUANTILES = (0.25, 0.5, 0.75, 1.0)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.libraries import onnx
+from seqembed.exporter.libraries import onnx
 
 _ALL_OUTPUTS = ("TopK",)  # operators of which no output is optional
 

@@ -5,19 +5,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from data.contract import ModelContract, Parity
-from exporter.bundle import assemble, library_versions, write_bundle
-from exporter.config import ExportConfig
-from exporter.convert import Conversion, check_opset, convert
-from exporter.destination import refuse_destination
-from exporter.golden import embedding_profile, golden_sequences
-from exporter.parity import measure_parity
-from exporter.precision import measure_quantisation
-from exporter.quantise import quantise, refuse_unquantisable
-from exporter.reference import KerasReference
-from exporter.source import ExportSource, open_source
-from exporter.structure import GraphStructure, check_structure
-from runner.encoder import Encoder
+from seqembed.data.contract import ModelContract, Parity
+from seqembed.exporter.bundle import assemble, library_versions, write_bundle
+from seqembed.exporter.config import ExportConfig
+from seqembed.exporter.convert import Conversion, check_opset, convert
+from seqembed.exporter.destination import refuse_destination
+from seqembed.exporter.golden import embedding_profile, golden_sequences
+from seqembed.exporter.parity import measure_parity
+from seqembed.exporter.precision import measure_quantisation
+from seqembed.exporter.quantise import quantise, refuse_unquantisable
+from seqembed.exporter.reference import KerasReference
+from seqembed.exporter.source import ExportSource, open_source
+from seqembed.exporter.structure import GraphStructure, check_structure
+from seqembed.runner.encoder import Encoder
 
 _SEED = 20240229  # of every random draw: exporting twice gives the same contract
 # Units of the recurrent layer, all directions together, up to which so many sequences a call are embedded fastest: a

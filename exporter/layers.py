@@ -7,8 +7,8 @@ lengths. Loading first would fail on custom layers with a message about registra
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from data.errors import BundleError
-from data.layout import COURSE_LAYER, FRAME_LAYER
+from seqembed.data.errors import BundleError
+from seqembed.data.layout import COURSE_LAYER, FRAME_LAYER
 
 RECURRENT = ("LSTM", "GRU", "Bidirectional")
 POOLING = ("GlobalAveragePooling1D", "GlobalMaxPooling1D")

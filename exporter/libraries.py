@@ -2,7 +2,7 @@
 
 TensorFlow writes about CUDA drivers to the process's standard error while it is imported, from C++, before any
 logging level is read. A nightly log or a person at a terminal can do nothing with those lines. The other modules of
-this package say ``from exporter.libraries import keras, tf``.
+this package say ``from seqembed.exporter.libraries import keras, tf``.
 """
 
 import os
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from data.errors import UsageError
+from seqembed.data.errors import UsageError
 
 
 @contextmanager

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from exporter.graph import add_constant, put_nodes
-from exporter.libraries import onnx
-from exporter.recurrent import RecurrentSpec
+from seqembed.exporter.graph import add_constant, put_nodes
+from seqembed.exporter.libraries import onnx
+from seqembed.exporter.recurrent import RecurrentSpec
 
 OPAQUE_DOMAIN = "seqembed"
 OPAQUE_TYPE = "Recurrent"

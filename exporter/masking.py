@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.errors import BundleError
-from exporter.libraries import tf
+from seqembed.data.errors import BundleError
+from seqembed.exporter.libraries import tf
 
 # Arithmetic of single numbers, which IEEE 754 rounds alike everywhere, so that equality with a mask value means the
 # same in TensorFlow and in ONNX Runtime. By operator: how an input with this result is found, from (result, constant).

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.errors import BundleError
-from exporter.archive import read_config
-from exporter.layers import frame_of, refuse_unsupported
-from exporter.libraries import keras, tf
-from runner.memory import memory_limited
+from seqembed.data.errors import BundleError
+from seqembed.exporter.archive import read_config
+from seqembed.exporter.layers import frame_of, refuse_unsupported
+from seqembed.exporter.libraries import keras, tf
+from seqembed.runner.memory import memory_limited
 
 _CATEGORIES = "categories"
 

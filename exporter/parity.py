@@ -6,16 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data.batching import SequenceBatch, pad
-from data.contract import MAX_TOLERANCE, Parity
-from data.errors import QualityGateError
-from data.profile import SequenceProfile
-from data.sequences import SequenceBlock
-from data.vocabulary import Vocabulary
-from exporter.draws import draw_sequences, join, spread_lengths, with_masked_steps
-from exporter.model import EncoderModel
-from exporter.reference import KerasReference
-from runner.encoder import Encoder
+from seqembed.data.batching import SequenceBatch, pad
+from seqembed.data.contract import MAX_TOLERANCE, Parity
+from seqembed.data.errors import QualityGateError
+from seqembed.data.profile import SequenceProfile
+from seqembed.data.sequences import SequenceBlock
+from seqembed.data.vocabulary import Vocabulary
+from seqembed.exporter.draws import draw_sequences, join, spread_lengths, with_masked_steps
+from seqembed.exporter.model import EncoderModel
+from seqembed.exporter.reference import KerasReference
+from seqembed.runner.encoder import Encoder
 
 _MAX_SEQUENCES = 300  # of each kind, real and random
 _STEPS_BEYOND = (1, 8, 64)  # beyond the longest training row: an encoder may read longer ones at night

@@ -11,15 +11,15 @@ its LSTM layers read, one such row takes all 256 levels, and the vectors beside 
 import numpy as np
 from numpy.typing import NDArray
 
-from data.batching import pad
-from data.contract import MAX_GOLDEN_TOLERANCE, GoldenSequence, Quantisation
-from data.errors import QualityGateError
-from data.sequences import SequenceBlock
-from exporter.draws import as_block, join
-from exporter.fidelity import Fidelity, compare_vectors, cosine_of_rows
-from runner.encoder import Encoder
-from runner.engines.pipeline import batches_of_window
-from runner.golden import distance_of_vectors, padded, usual_length
+from seqembed.data.batching import pad
+from seqembed.data.contract import MAX_GOLDEN_TOLERANCE, GoldenSequence, Quantisation
+from seqembed.data.errors import QualityGateError
+from seqembed.data.sequences import SequenceBlock
+from seqembed.exporter.draws import as_block, join
+from seqembed.exporter.fidelity import Fidelity, compare_vectors, cosine_of_rows
+from seqembed.runner.encoder import Encoder
+from seqembed.runner.engines.pipeline import batches_of_window
+from seqembed.runner.golden import distance_of_vectors, padded, usual_length
 
 MIN_COSINE = 0.999
 MIN_NEIGHBOUR_AGREEMENT = 0.95

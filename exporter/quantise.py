@@ -23,15 +23,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.errors import UsageError
-from exporter.graph import add_constant, constants, integers, put_nodes
-from exporter.libraries import onnx
-from exporter.structure import QUANTISED_LSTM, QUANTISED_LSTM_DOMAIN, GraphStructure
+from seqembed.data.errors import UsageError
+from seqembed.exporter.graph import add_constant, constants, integers, put_nodes
+from seqembed.exporter.libraries import onnx
+from seqembed.exporter.structure import QUANTISED_LSTM, QUANTISED_LSTM_DOMAIN, GraphStructure
 
 _LARGEST = 64
 # Places of the inputs of LSTM; those up to the first state and behind it are the same in DynamicQuantizeLSTM.
 _INPUT, _KERNEL, _RECURRENT_KERNEL, _LENGTHS, _PEEPHOLES = 0, 1, 2, 4, 7
-_TIME_BATCH = [0, 2, 1, 3]  # how `exporter.lower` lays out what one recurrent node hands to the next
+_TIME_BATCH = [0, 2, 1, 3]  # how `seqembed.exporter.lower` lays out what one recurrent node hands to the next
 
 
 def refuse_unquantisable(structure: GraphStructure, source: str) -> None:
@@ -53,8 +53,8 @@ def quantise(model: Any) -> Any:
     """Return a copy of an fp32 graph with int8 LSTM nodes.
 
     Args:
-        model: ONNX ModelProto whose LSTM nodes have lengths and constant weights, as `exporter.lower` makes them; not
-            changed.
+        model: ONNX ModelProto whose LSTM nodes have lengths and constant weights, as `seqembed.exporter.lower` makes
+            them; not changed.
     """
     quantised = onnx.ModelProto()
     quantised.CopyFrom(model)

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from data.errors import BundleError
-from exporter.libraries import keras
+from seqembed.data.errors import BundleError
+from seqembed.exporter.libraries import keras
 
 Direction = Literal["forward", "reverse", "bidirectional"]
 

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.batching import pad
-from data.errors import BundleError
-from data.sequences import SequenceBlock
-from exporter.libraries import tf
-from exporter.model import EncoderModel
+from seqembed.data.batching import pad
+from seqembed.data.errors import BundleError
+from seqembed.data.sequences import SequenceBlock
+from seqembed.exporter.libraries import tf
+from seqembed.exporter.model import EncoderModel
 
 _BATCH_SIZE = 64
 _MAX_STEPS = 8192

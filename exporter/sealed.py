@@ -4,8 +4,8 @@ from typing import Any
 
 import onnx
 
-from data.contract import CONTRACT_KEY
-from runner.seal import seal
+from seqembed.data.contract import CONTRACT_KEY
+from seqembed.runner.seal import seal
 
 
 def sealed(model: Any, contract: str) -> bytes:

@@ -20,8 +20,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from exporter.graph import add_constant, constants, integers, put_nodes
-from exporter.libraries import onnx
+from seqembed.exporter.graph import add_constant, constants, integers, put_nodes
+from seqembed.exporter.libraries import onnx
 
 _WIDE_ENOUGH = 64  # numbers along the last axis from which on laying out a constant gains nothing
 

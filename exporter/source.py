@@ -6,20 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from data.census import refuse_ids_in_several_files
-from data.contract import ModelContract, TrainingData
-from data.errors import BundleError, InputError
-from data.fingerprints import combined_fingerprint
-from data.inputs import is_utf8, printable
-from data.layout import RunLayout
-from data.profile import SequenceProfile
-from data.sample_rows import read_sequences
-from data.schema import SequenceSchema
-from data.sequences import LengthPolicy, SequenceBlock
-from data.survey import survey
-from exporter.columns import find_columns
-from exporter.config import KERAS_SUFFIX, ExportConfig
-from exporter.model import EncoderModel, load_encoder
+from seqembed.data.census import refuse_ids_in_several_files
+from seqembed.data.contract import ModelContract, TrainingData
+from seqembed.data.errors import BundleError, InputError
+from seqembed.data.fingerprints import combined_fingerprint
+from seqembed.data.inputs import is_utf8, printable
+from seqembed.data.layout import RunLayout
+from seqembed.data.profile import SequenceProfile
+from seqembed.data.sample_rows import read_sequences
+from seqembed.data.schema import SequenceSchema
+from seqembed.data.sequences import LengthPolicy, SequenceBlock
+from seqembed.data.survey import survey
+from seqembed.exporter.columns import find_columns
+from seqembed.exporter.config import KERAS_SUFFIX, ExportConfig
+from seqembed.exporter.model import EncoderModel, load_encoder
 
 _SURVEY_SEED = 0
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from data.errors import BundleError
-from exporter.libraries import keras, tf
-from exporter.model import EncoderModel
-from exporter.substitute import flat_layers
+from seqembed.data.errors import BundleError
+from seqembed.exporter.libraries import keras, tf
+from seqembed.exporter.model import EncoderModel
+from seqembed.exporter.substitute import flat_layers
 
 _STEPS = 32
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from data.errors import BundleError
-from exporter.libraries import onnx
+from seqembed.data.errors import BundleError
+from seqembed.exporter.libraries import onnx
 
 QUANTISED_LSTM, QUANTISED_LSTM_DOMAIN = "DynamicQuantizeLSTM", "com.microsoft"
 _RECURRENT = {"fp32": ("LSTM", "GRU"), "int8": (QUANTISED_LSTM,)}  # by precision

@@ -1,9 +1,9 @@
 """Layers of a loaded Keras model, replaced while it is traced by calls that tf2onnx can carry over.
 
 A masked Keras LSTM or GRU is a while loop in TensorFlow, and would be a Loop in ONNX. Here each one becomes a single
-opaque op that knows its inputs and its `RecurrentSpec`; after the conversion ``exporter.lower`` puts the native node in
-its place. Where the model has a Masking layer, the mask that Keras hands on is followed (`exporter.masking`); what is
-padding is known from the lengths. The model itself is left as it was.
+opaque op that knows its inputs and its `RecurrentSpec`; after the conversion ``seqembed.exporter.lower`` puts the
+native node in its place. Where the model has a Masking layer, the mask that Keras hands on is followed
+(`seqembed.exporter.masking`); what is padding is known from the lengths. The model itself is left as it was.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.errors import BundleError
-from exporter.libraries import keras, tf
-from exporter.masking import KeptSteps, is_padding, raw_mask_value
-from exporter.recurrent import RecurrentSpec, recurrent_spec
+from seqembed.data.errors import BundleError
+from seqembed.exporter.libraries import keras, tf
+from seqembed.exporter.masking import KeptSteps, is_padding, raw_mask_value
+from seqembed.exporter.recurrent import RecurrentSpec, recurrent_spec
 
 OPAQUE_NAME = "seqembed_recurrent_"
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import fs
 
-from data.errors import BundleError, InputError
-from data.inputs import filesystem_and_path
-from data.secrets import scrub, without_secrets
-from runner.onnx_check import MAX_MODEL_BYTES, refuse_size
+from seqembed.data.errors import BundleError, InputError
+from seqembed.data.inputs import filesystem_and_path
+from seqembed.data.secrets import scrub, without_secrets
+from seqembed.runner.onnx_check import MAX_MODEL_BYTES, refuse_size
 
 _REMEDY = "Give a file made by `seqembed export`."
 

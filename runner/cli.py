@@ -1,6 +1,6 @@
 """The command group `seqembed`: a subcommand is imported when called, so that help and the nightly job start fast.
 
-Options of every subcommand may stand in a TOML file: `runner.config_file`.
+Options of every subcommand may stand in a TOML file: `seqembed.runner.config_file`.
 """
 
 import io
@@ -13,12 +13,12 @@ from typing import Any
 
 import click
 
-from data.errors import OutputError, SeqembedError, UsageError
-from data.host import host_fault
-from data.secrets import scrub
-from data.signals import TERMINATED
-from runner.config_file import add_config_option, missing_parameters
-from runner.streams import lost_output, settle_streams
+from seqembed.data.errors import OutputError, SeqembedError, UsageError
+from seqembed.data.host import host_fault
+from seqembed.data.secrets import scrub
+from seqembed.data.signals import TERMINATED
+from seqembed.runner.config_file import add_config_option, missing_parameters
+from seqembed.runner.streams import lost_output, settle_streams
 
 # Name → where its click command lives, its one-line help, and the extra that brings what it imports.
 _COMMANDS = {
@@ -65,7 +65,7 @@ class CommandGroup(click.Group):
         place, _, _ = _COMMANDS[cmd_name]
         module, name = place.split(":")
         try:
-            command: click.Command = getattr(import_module(module), name)
+            command: click.Command = getattr(import_module(f"seqembed.{module}"), name)
         except ModuleNotFoundError as error:
             raise _missing_extra(cmd_name, error) from error
         add_config_option(command, _COMMANDS)

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import click
 
-from data.errors import UsageError
+from seqembed.data.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,18 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from data.contract import MAX_GOLDEN_TOLERANCE, MAX_TOLERANCE, PRECISIONS, REEXPORT, GoldenSequence, ModelContract
-from data.errors import BundleError
-from data.profile import QUANTILES
-from data.sequences import TRUNCATES
-from runner.schema_check import check_contract_schema, is_whole
+from seqembed.data.contract import (
+    MAX_GOLDEN_TOLERANCE,
+    MAX_TOLERANCE,
+    PRECISIONS,
+    REEXPORT,
+    GoldenSequence,
+    ModelContract,
+)
+from seqembed.data.errors import BundleError
+from seqembed.data.profile import QUANTILES
+from seqembed.data.sequences import TRUNCATES
+from seqembed.runner.schema_check import check_contract_schema, is_whole
 
 _MAX_EMBEDDING_DIM = 1 << 16
 _MAX_GOLDEN_VALUES = 1 << 24
@@ -26,7 +33,7 @@ def check_contract(contract: ModelContract, source: str, remedy: str = REEXPORT)
     Args:
         contract: As read from a bundle or a run directory.
         source: Where it came from, for messages.
-        remedy: What to do about a damaged one: `data.contract.REEXPORT` or `RETRAIN`.
+        remedy: What to do about a damaged one: `seqembed.data.contract.REEXPORT` or `RETRAIN`.
 
     Raises:
         BundleError: Names the part, what was found and what was expected.

@@ -5,19 +5,19 @@ from pathlib import Path
 
 from pyarrow import fs
 
-from data.errors import InputError
-from data.inputs import PARQUET_SUFFIXES, is_local
-from data.layout import RunLayout
-from data.listing import is_glob, place_of
-from data.schema import SequenceSchema
-from data.secrets import without_secrets
-from data.tables import what_else
-from runner.bundle_file import bundle_sha256, read_bundle
-from runner.describe_contract import describe_contract
-from runner.describe_data import DataOptions, describe_data
-from runner.describe_output import describe_output
-from runner.describe_run import describe_run, is_unfinished
-from runner.encoder import Encoder
+from seqembed.data.errors import InputError
+from seqembed.data.inputs import PARQUET_SUFFIXES, is_local
+from seqembed.data.layout import RunLayout
+from seqembed.data.listing import is_glob, place_of
+from seqembed.data.schema import SequenceSchema
+from seqembed.data.secrets import without_secrets
+from seqembed.data.tables import what_else
+from seqembed.runner.bundle_file import bundle_sha256, read_bundle
+from seqembed.runner.describe_contract import describe_contract
+from seqembed.runner.describe_data import DataOptions, describe_data
+from seqembed.runner.describe_output import describe_output
+from seqembed.runner.describe_run import describe_run, is_unfinished
+from seqembed.runner.encoder import Encoder
 
 _MAGIC = b"PAR1"
 

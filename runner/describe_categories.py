@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from data.schema import CategoricalField, SequenceSchema
+from seqembed.data.schema import CategoricalField, SequenceSchema
 
 _MOST_FIELDS = 30
 _MOST_VALUES = 5

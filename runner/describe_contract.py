@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from data.contract import ModelContract
-from data.profile import QUANTILES, SequenceProfile
-from data.schema import SequenceSchema
-from runner.describe_categories import describe_fields, describe_times
+from seqembed.data.contract import ModelContract
+from seqembed.data.profile import QUANTILES, SequenceProfile
+from seqembed.data.schema import SequenceSchema
+from seqembed.runner.describe_categories import describe_fields, describe_times
 
 _MOST_FEATURES = 30
 

@@ -10,18 +10,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from data.check import require_column
-from data.detect import detect_schema
-from data.errors import InputError, UsageError
-from data.hints import codes_at_start, hint_at_codes
-from data.ids import same_as_previous
-from data.inputs import InputFile
-from data.listing import resolve_inputs
-from data.peek import first_with_rows, peek
-from data.schema import SequenceSchema
-from data.secrets import without_secrets
-from data.selection import grouped_names, select
-from runner.obstacles import obstacle
+from seqembed.data.check import require_column
+from seqembed.data.detect import detect_schema
+from seqembed.data.errors import InputError, UsageError
+from seqembed.data.hints import codes_at_start, hint_at_codes
+from seqembed.data.ids import same_as_previous
+from seqembed.data.inputs import InputFile
+from seqembed.data.listing import resolve_inputs
+from seqembed.data.peek import first_with_rows, peek
+from seqembed.data.schema import SequenceSchema
+from seqembed.data.secrets import without_secrets
+from seqembed.data.selection import grouped_names, select
+from seqembed.runner.obstacles import obstacle
 
 _LOOKED_AT = 20  # slices of the start of a file, each of a thousand rows at most
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from pyarrow.fs import FileType
 
-from data.errors import InputError, OutputError, UsageError
-from data.inputs import PARQUET_SUFFIXES
-from runner.job.plan import InputStates, plan_run
-from runner.options import RunOptions
-from runner.output.directory import RECORD, SUCCESS, OutputDirectory
-from runner.output.parts import PartCounts, PartFooter
+from seqembed.data.errors import InputError, OutputError, UsageError
+from seqembed.data.inputs import PARQUET_SUFFIXES
+from seqembed.runner.job.plan import InputStates, plan_run
+from seqembed.runner.options import RunOptions
+from seqembed.runner.output.directory import RECORD, SUCCESS, OutputDirectory
+from seqembed.runner.output.parts import PartCounts, PartFooter
 
 _MOST_PARTS = 50
 

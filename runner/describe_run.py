@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from data.contract import RETRAIN, ModelContract
-from data.errors import BundleError
-from data.layout import CONFIG_HEADER, RunLayout
-from runner.contract_check import check_contract
-from runner.describe_contract import describe_contract
+from seqembed.data.contract import RETRAIN, ModelContract
+from seqembed.data.errors import BundleError
+from seqembed.data.layout import CONFIG_HEADER, RunLayout
+from seqembed.runner.contract_check import check_contract
+from seqembed.runner.describe_contract import describe_contract
 
 
 def is_unfinished(layout: RunLayout) -> bool:

@@ -16,16 +16,16 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from data.contract import GoldenSequence, ModelContract
-from data.errors import BundleError
-from data.host import raise_host_fault
-from data.secrets import without_secrets
-from runner.bundle_file import read_bundle
-from runner.contract_check import check_contract
-from runner.golden import difference_of_numbers, distance_of_vectors, padded, usual_length
-from runner.memory import memory_limited
-from runner.onnx_check import CheckedModel, check_model
-from runner.seal import unseal
+from seqembed.data.contract import GoldenSequence, ModelContract
+from seqembed.data.errors import BundleError
+from seqembed.data.host import raise_host_fault
+from seqembed.data.secrets import without_secrets
+from seqembed.runner.bundle_file import read_bundle
+from seqembed.runner.contract_check import check_contract
+from seqembed.runner.golden import difference_of_numbers, distance_of_vectors, padded, usual_length
+from seqembed.runner.memory import memory_limited
+from seqembed.runner.onnx_check import CheckedModel, check_model
+from seqembed.runner.seal import unseal
 
 # A session computes on the thread that calls it: several callers beat one call spread over threads by up to 2×, since
 # an LSTM's small matrix products do not pay for a barrier each.

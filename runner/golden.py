@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from data.contract import GoldenSequence
-from data.schema import SequenceSchema
+from seqembed.data.contract import GoldenSequence
+from seqembed.data.schema import SequenceSchema
 
 _LEAST_LENGTH = 1e-30
 

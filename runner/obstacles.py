@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from itertools import islice
 
-from data.arrow import as_lists, locate
-from data.census import refuse_ids_in_several_files
-from data.decode import plain_row, ragged_rows
-from data.errors import InputError
-from data.ids import id_text
-from data.inputs import InputFile
-from data.peek import peek
-from data.schema import SequenceSchema
-from data.sequences import BadRow
-from data.survey import refuse_bad_row
+from seqembed.data.arrow import as_lists, locate
+from seqembed.data.census import refuse_ids_in_several_files
+from seqembed.data.decode import plain_row, ragged_rows
+from seqembed.data.errors import InputError
+from seqembed.data.ids import id_text
+from seqembed.data.inputs import InputFile
+from seqembed.data.peek import peek
+from seqembed.data.schema import SequenceSchema
+from seqembed.data.sequences import BadRow
+from seqembed.data.survey import refuse_bad_row
 
 _MOST_ROWS = 5_000_000  # whose ids alone are read
 

@@ -7,10 +7,10 @@ functions, nested graphs, training information, and operator sets older than tho
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from data.contract import CONTRACT_KEY
-from data.errors import BundleError
-from runner.other_kinds import other_kind
-from runner.protobuf import MalformedError, fields, message, text
+from seqembed.data.contract import CONTRACT_KEY
+from seqembed.data.errors import BundleError
+from seqembed.runner.other_kinds import other_kind
+from seqembed.runner.protobuf import MalformedError, fields, message, text
 
 MAX_MODEL_BYTES: Final = (1 << 31) - 1  # protobuf's own limit
 MAX_CONTRACT_BYTES: Final = 64 << 20

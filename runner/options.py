@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from data.errors import UsageError
+from seqembed.data.errors import UsageError
 
 OnBadRow = Literal["fail", "null", "quarantine"]
 ON_BAD_ROW: tuple[OnBadRow, ...] = ("fail", "null", "quarantine")

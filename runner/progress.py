@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Protocol
 
-from runner.options import ProgressStyle
+from seqembed.runner.options import ProgressStyle
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -8,10 +8,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from data.census import SharedIds
-from runner.job.parts import Part
-from runner.options import RunOptions
-from runner.output.parts import PartCounts
+from seqembed.data.census import SharedIds
+from seqembed.runner.job.parts import Part
+from seqembed.runner.options import RunOptions
+from seqembed.runner.output.parts import PartCounts
 
 _MOST_UNKNOWN_ABOVE_TRAINING = 0.10
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import NoReturn, get_args
 
-from data.schema import LAYOUTS, CategoricalField, Feature, SequenceSchema
-from data.times import PARTS, TimeZone
-from data.vocabulary import ValueKind
+from seqembed.data.schema import LAYOUTS, CategoricalField, Feature, SequenceSchema
+from seqembed.data.times import PARTS, TimeZone
+from seqembed.data.vocabulary import ValueKind
 
 _MAX_FEATURES = 1 << 16
 _KINDS: dict[str, type] = dict(zip(get_args(ValueKind), (str, int, bool), strict=True))

@@ -16,9 +16,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from data.contract import FORMAT_VERSION, load_contract
-from data.errors import BundleError
-from runner.protobuf import fields, message
+from seqembed.data.contract import FORMAT_VERSION, load_contract
+from seqembed.data.errors import BundleError
+from seqembed.runner.protobuf import fields, message
 
 DIGEST = "digest"
 _SEALED = (7, 8)  # graphs and operator sets, by their field numbers in onnx.proto

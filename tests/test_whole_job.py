@@ -8,7 +8,7 @@ import onnxruntime
 import pyarrow.parquet as pq
 import pytest
 
-from runner.demo import nearest_neighbour_accuracy
+from seqembed.runner.demo import nearest_neighbour_accuracy
 from seqembed_testing import done
 
 ROOT = Path(__file__).parents[1]

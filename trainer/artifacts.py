@@ -15,15 +15,15 @@ from typing import Any
 
 import tomli_w
 
-from data.contract import ModelContract, TrainingData
-from data.errors import OutputError
-from data.layout import CONFIG_HEADER, RunLayout
-from data.parts import EmbeddingPart
-from data.sample_rows import write_sequences
-from data.schema import SequenceSchema
-from data.survey import Survey
-from trainer.config import TrainJob
-from trainer.network import Network
+from seqembed.data.contract import ModelContract, TrainingData
+from seqembed.data.errors import OutputError
+from seqembed.data.layout import CONFIG_HEADER, RunLayout
+from seqembed.data.parts import EmbeddingPart
+from seqembed.data.sample_rows import write_sequences
+from seqembed.data.schema import SequenceSchema
+from seqembed.data.survey import Survey
+from seqembed.trainer.config import TrainJob
+from seqembed.trainer.network import Network
 
 _LIBRARIES = ("seqembed", "tensorflow", "keras", "numpy")
 

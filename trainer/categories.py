@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.schema import CategoricalField
-from data.vocabulary import FIRST_ID, MISSING_ID, UNKNOWN_ID, Vocabulary
-from trainer.backend import keras
+from seqembed.data.schema import CategoricalField
+from seqembed.data.vocabulary import FIRST_ID, MISSING_ID, UNKNOWN_ID, Vocabulary
+from seqembed.trainer.backend import keras
 
 ops, layers = keras.ops, keras.layers
 

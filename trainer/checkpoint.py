@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.errors import BundleError, OutputError, UsageError
-from data.host import raise_host_fault
-from trainer.backend import hidden_stderr, tf
-from trainer.network import Network
+from seqembed.data.errors import BundleError, OutputError, UsageError
+from seqembed.data.host import raise_host_fault
+from seqembed.trainer.backend import hidden_stderr, tf
+from seqembed.trainer.network import Network
 
 _KEEP = 2
 _STATE = "checkpoint"  # the file in which TensorFlow names the newest checkpoint

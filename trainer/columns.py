@@ -2,16 +2,16 @@
 
 from dataclasses import dataclass
 
-from data.census import refuse_ids_in_several_files
-from data.detect import detect_schema
-from data.hints import merged_by_float32
-from data.inputs import InputFile
-from data.learn import learn_vocabularies
-from data.listing import find_inputs
-from data.peek import first_with_rows
-from data.schema import SequenceSchema
-from data.selection import select
-from trainer.config import TrainJob
+from seqembed.data.census import refuse_ids_in_several_files
+from seqembed.data.detect import detect_schema
+from seqembed.data.hints import merged_by_float32
+from seqembed.data.inputs import InputFile
+from seqembed.data.learn import learn_vocabularies
+from seqembed.data.listing import find_inputs
+from seqembed.data.peek import first_with_rows
+from seqembed.data.schema import SequenceSchema
+from seqembed.data.selection import select
+from seqembed.trainer.config import TrainJob
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,13 @@ import click
 from click.core import ParameterSource
 from rich.console import Console
 
-from data.errors import UsageError
-from data.signals import stopped_by_signals
-from trainer.columns import find_columns
-from trainer.config import TrainJob
-from trainer.directory import RunDirectory
-from trainer.options import PARAMETERS, SectionedCommand
-from trainer.progress import make_progress
+from seqembed.data.errors import UsageError
+from seqembed.data.signals import stopped_by_signals
+from seqembed.trainer.columns import find_columns
+from seqembed.trainer.config import TrainJob
+from seqembed.trainer.directory import RunDirectory
+from seqembed.trainer.options import PARAMETERS, SectionedCommand
+from seqembed.trainer.progress import make_progress
 
 
 @click.command(
@@ -44,7 +44,7 @@ def train(out: Path, resume: bool, overwrite: bool, progress: str, **options: An
     shown = make_progress(progress, Console(stderr=True), lambda text: click.echo(text, err=True))
     with stopped_by_signals(), directory.hold():
         columns = find_columns(job)
-        from trainer.job import train_into
+        from seqembed.trainer.job import train_into
 
         with shown:
             summary = train_into(directory, job, columns, resume=resume, progress=shown)

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
-from data.errors import UsageError
-from data.learn import DEFAULT_MAX_VOCABULARY, DEFAULT_MIN_COUNT, MOST_VOCABULARY
-from data.secrets import without_secrets
-from data.sequences import TRUNCATES, LengthPolicy, Truncate
+from seqembed.data.errors import UsageError
+from seqembed.data.learn import DEFAULT_MAX_VOCABULARY, DEFAULT_MIN_COUNT, MOST_VOCABULARY
+from seqembed.data.secrets import without_secrets
+from seqembed.data.sequences import TRUNCATES, LengthPolicy, Truncate
 
 CELLS = ("lstm", "gru")
 READS = ("values", "differences", "both")
@@ -114,11 +114,13 @@ class ModelConfig:
         scaling: Whether the values that are read are centred and scaled by the ``data`` alone, or each ``sequence`` by
             its own mean and spread, too, which then stand at the end of the embedding. None is ``sequence`` where views
             are compared, else ``data``.
-        frame: Consecutive steps that the encoder reads as one; None is chosen from the lengths (`trainer.recipe`).
+        frame: Consecutive steps that the encoder reads as one; None is chosen from the lengths
+            (`seqembed.trainer.recipe`).
         overlap: Steps after its own that a frame holds, too; None is chosen where views are compared
-            (`trainer.recipe`), else 0.
-        course: In how many places of its length the numbers of each feature join the embedding (`trainer.course`); None
-            is chosen from the data where views are compared, by whether sequences run alike, else 0, which is none.
+            (`seqembed.trainer.recipe`), else 0.
+        course: In how many places of its length the numbers of each feature join the embedding
+            (`seqembed.trainer.course`); None is chosen from the data where views are compared, by whether sequences run
+            alike, else 0, which is none.
         bidirectional: Whether the encoder also reads each sequence backwards.
         activation: Of the recurrent layers, ``tanh`` or ``relu``.
         pooling: From steps to one vector: ``last`` state, ``mean`` or ``max`` over valid steps, or all three.
@@ -258,7 +260,7 @@ class TrainingConfig:
         clip_norm: Largest norm of a step's gradient over all weights; 0 leaves it alone.
         seed: Of initial weights, order of batches and places of cuts.
 
-    None stands for what `trainer.recipe` chooses from the data.
+    None stands for what `seqembed.trainer.recipe` chooses from the data.
 
     Raises:
         UsageError: A value is outside its range, or options contradict each other.

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.profile import SequenceProfile
-from data.sequences import SequenceBlock
-from trainer.backend import keras
-from trainer.scale import LEAST_SPREAD, standardised_steps
+from seqembed.data.profile import SequenceProfile
+from seqembed.data.sequences import SequenceBlock
+from seqembed.trainer.backend import keras
+from seqembed.trainer.scale import LEAST_SPREAD, standardised_steps
 
 ops = keras.ops
 
@@ -66,7 +66,7 @@ def courses_of(
         profile: Statistics of all of them.
         places: In how many places.
         frame: Steps in a frame.
-        scaling: Of the values that are read, as `trainer.config.ModelConfig.scaling`.
+        scaling: Of the values that are read, as `seqembed.trainer.config.ModelConfig.scaling`.
     """
     rows = np.flatnonzero(block.lengths)
     lengths, begins = block.lengths[rows], block.offsets[:-1][rows]
@@ -87,7 +87,7 @@ def courses_of(
 def _by_their_own_scale(
     scaled: NDArray[np.float64], lengths: NDArray[np.int64], begins: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Do what `trainer.model.by_its_own_scale` does, for sequences end to end: float64 (steps, features)."""
+    """Do what `seqembed.trainer.model.by_its_own_scale` does, for sequences end to end: float64 (steps, features)."""
     known = ~np.isnan(scaled)
     scaled = np.where(known, scaled, 0.0)
     count = np.maximum(np.add.reduceat(known, begins, axis=0, dtype=np.float64), 1.0)

@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.errors import UsageError
-from data.schema import CategoricalField
-from trainer.backend import keras
-from trainer.categories import class_logits, embedded, output_name, plain_name
-from trainer.config import FIXED_LENGTH_DECODERS, ModelConfig
-from trainer.model import recurrent_layer, weights_taken_off
+from seqembed.data.errors import UsageError
+from seqembed.data.schema import CategoricalField
+from seqembed.trainer.backend import keras
+from seqembed.trainer.categories import class_logits, embedded, output_name, plain_name
+from seqembed.trainer.config import FIXED_LENGTH_DECODERS, ModelConfig
+from seqembed.trainer.model import recurrent_layer, weights_taken_off
 
 ops, layers = keras.ops, keras.layers
 

@@ -14,17 +14,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from data.errors import OutputError
-from data.inputs import refuse_output_name
-from data.layout import CONFIG_HEADER, PLOT_NAMES, RunLayout
-from data.lock import hold_lock
-from data.signals import not_interrupted
+from seqembed.data.errors import OutputError
+from seqembed.data.inputs import refuse_output_name
+from seqembed.data.layout import CONFIG_HEADER, PLOT_NAMES, RunLayout
+from seqembed.data.lock import hold_lock
+from seqembed.data.signals import not_interrupted
 
 _STAGING = ".seqembed-replacement"
 _LIST = "files.json"
 # What TensorFlow writes for a checkpoint, with what a kill leaves of an unfinished one.
 _CHECKPOINT = re.compile(r"checkpoint(\.tmp.*)?|ckpt-\d+(\.index|\.data-\d+-of-\d+)(\.tempstate.*)?|ckpt-\d+_temp")
-_BEING_WRITTEN = ".writing-"  # begins the name of a file that `trainer.artifacts` has not finished
+_BEING_WRITTEN = ".writing-"  # begins the name of a file that `seqembed.trainer.artifacts` has not finished
 
 
 class RunDirectory:

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator
 
-from trainer.backend import tf
-from trainer.losses import Batch
-from trainer.source import SequenceSource
-from trainer.steps import signature
+from seqembed.trainer.backend import tf
+from seqembed.trainer.losses import Batch
+from seqembed.trainer.source import SequenceSource
+from seqembed.trainer.steps import signature
 
 _BATCHES_AHEAD = 4
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from trainer.backend import keras, tf
+from seqembed.trainer.backend import keras, tf
 
 _CallStand = Callable[..., Any]
 

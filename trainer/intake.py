@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from data.errors import InputError
-from data.hints import FewValues, hint_at_codes, integer_features
-from data.ids import id_text, quoted_id
-from data.inputs import InputFile
-from data.peek import first_with_rows
-from data.schema import SequenceSchema
-from data.sequences import SequenceBlock
-from data.survey import Survey, survey
-from trainer.config import TrainJob
-from trainer.source import in_validation
+from seqembed.data.errors import InputError
+from seqembed.data.hints import FewValues, hint_at_codes, integer_features
+from seqembed.data.ids import id_text, quoted_id
+from seqembed.data.inputs import InputFile
+from seqembed.data.peek import first_with_rows
+from seqembed.data.schema import SequenceSchema
+from seqembed.data.sequences import SequenceBlock
+from seqembed.data.survey import Survey, survey
+from seqembed.trainer.config import TrainJob
+from seqembed.trainer.source import in_validation
 
 _VALIDATION_FRACTION = 0.1
 # Below, where no early stopping needs a held-out side, every sequence is worth more as one to learn from.

@@ -4,32 +4,32 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from data.errors import OutputError
-from data.fingerprints import combined_fingerprint
-from data.inputs import InputFile
-from data.schema import SequenceSchema
-from trainer import artifacts
-from trainer.categories import num_classes
-from trainer.checkpoint import Checkpoints, TrainingState
-from trainer.columns import TrainingColumns, find_columns
-from trainer.config import FIXED_LENGTH_DECODERS, TrainJob
-from trainer.course import TRIED_PLACES, courses_of
-from trainer.directory import RunDirectory
-from trainer.feed import Feed
-from trainer.intake import Intake, take_in
-from trainer.loop import CHECKPOINT_SECONDS, PARTS, Loop
-from trainer.losses import feature_weights
-from trainer.model import embedding_parts
-from trainer.network import Network, build_network, weighed_by_parts
-from trainer.objective import Objective
-from trainer.pictures import draw
-from trainer.progress import Progress
-from trainer.recipe import choose, has_events, num_steps
-from trainer.scale import changes_of, moments
-from trainer.source import MAX_BATCH_STEPS, SequenceSource
-from trainer.steps import Steps, seed_everything
-from trainer.summary import TrainSummary
-from trainer.views import ViewMaker
+from seqembed.data.errors import OutputError
+from seqembed.data.fingerprints import combined_fingerprint
+from seqembed.data.inputs import InputFile
+from seqembed.data.schema import SequenceSchema
+from seqembed.trainer import artifacts
+from seqembed.trainer.categories import num_classes
+from seqembed.trainer.checkpoint import Checkpoints, TrainingState
+from seqembed.trainer.columns import TrainingColumns, find_columns
+from seqembed.trainer.config import FIXED_LENGTH_DECODERS, TrainJob
+from seqembed.trainer.course import TRIED_PLACES, courses_of
+from seqembed.trainer.directory import RunDirectory
+from seqembed.trainer.feed import Feed
+from seqembed.trainer.intake import Intake, take_in
+from seqembed.trainer.loop import CHECKPOINT_SECONDS, PARTS, Loop
+from seqembed.trainer.losses import feature_weights
+from seqembed.trainer.model import embedding_parts
+from seqembed.trainer.network import Network, build_network, weighed_by_parts
+from seqembed.trainer.objective import Objective
+from seqembed.trainer.pictures import draw
+from seqembed.trainer.progress import Progress
+from seqembed.trainer.recipe import choose, has_events, num_steps
+from seqembed.trainer.scale import changes_of, moments
+from seqembed.trainer.source import MAX_BATCH_STEPS, SequenceSource
+from seqembed.trainer.steps import Steps, seed_everything
+from seqembed.trainer.summary import TrainSummary
+from seqembed.trainer.views import ViewMaker
 
 # Decoded sequences kept between epochs, where they fit: together 256 MB.
 _TRAINING_CACHE_BYTES = 192_000_000

@@ -9,14 +9,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 
-from data.errors import QualityGateError
-from trainer.checkpoint import Checkpoints, TrainingState
-from trainer.config import TrainingConfig
-from trainer.feed import Feed
-from trainer.losses import Batch
-from trainer.objective import Objective
-from trainer.progress import Progress
-from trainer.steps import Steps
+from seqembed.data.errors import QualityGateError
+from seqembed.trainer.checkpoint import Checkpoints, TrainingState
+from seqembed.trainer.config import TrainingConfig
+from seqembed.trainer.feed import Feed
+from seqembed.trainer.losses import Batch
+from seqembed.trainer.objective import Objective
+from seqembed.trainer.progress import Progress
+from seqembed.trainer.steps import Steps
 
 CHECKPOINT_SECONDS = 300.0
 PARTS = 20  # of a training that is measured in steps: each ends with a record and a checkpoint

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data.schema import Feature
-from data.vocabulary import MISSING_ID
-from trainer.backend import tf
+from seqembed.data.schema import Feature
+from seqembed.data.vocabulary import MISSING_ID
+from seqembed.trainer.backend import tf
 
 TEMPERATURE = 0.2
 _NEVER = -1e9

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.layout import COURSE_LAYER, FRAME_LAYER
-from data.parts import EmbeddingPart
-from data.profile import SequenceProfile
-from data.schema import CategoricalField
-from trainer.backend import keras
-from trainer.categories import embedded, summaries, summary_width, width_of
-from trainer.config import ModelConfig
-from trainer.course import course
-from trainer.scale import LEAST_SPREAD, MAX_DEVIATIONS, moments
+from seqembed.data.layout import COURSE_LAYER, FRAME_LAYER
+from seqembed.data.parts import EmbeddingPart
+from seqembed.data.profile import SequenceProfile
+from seqembed.data.schema import CategoricalField
+from seqembed.trainer.backend import keras
+from seqembed.trainer.categories import embedded, summaries, summary_width, width_of
+from seqembed.trainer.config import ModelConfig
+from seqembed.trainer.course import course
+from seqembed.trainer.scale import LEAST_SPREAD, MAX_DEVIATIONS, moments
 
 ops, layers = keras.ops, keras.layers
 

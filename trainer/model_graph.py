@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.backend import keras
+from seqembed.trainer.backend import keras
 
 INPUT = "InputLayer"
 

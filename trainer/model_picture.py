@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path as Curve
 
-from trainer.model_graph import INPUT, LayerBox, ModelGraph, model_graph
-from trainer.plot_style import GREY, INK, LARGE, SMALL, new_figure, save
+from seqembed.trainer.model_graph import INPUT, LayerBox, ModelGraph, model_graph
+from seqembed.trainer.plot_style import GREY, INK, LARGE, SMALL, new_figure, save
 
 BOX_WIDTH, BOX_HEIGHT = 2.5, 0.72  # inches, as are all places in the picture
 _LETTERS_A_BOX = 26  # of a name at its usual size; longer ones are written smaller

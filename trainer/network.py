@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.batching import SequenceBatch, pad, plan_batches
-from data.parts import EmbeddingPart, part_weights
-from data.profile import SequenceProfile
-from data.schema import CategoricalField
-from data.sequences import SequenceBlock
-from trainer.backend import keras
-from trainer.config import ModelConfig
-from trainer.decoders import DecoderGraph, build_decoder, check_fixed_length, told_apart
-from trainer.model import (
+from seqembed.data.batching import SequenceBatch, pad, plan_batches
+from seqembed.data.parts import EmbeddingPart, part_weights
+from seqembed.data.profile import SequenceProfile
+from seqembed.data.schema import CategoricalField
+from seqembed.data.sequences import SequenceBlock
+from seqembed.trainer.backend import keras
+from seqembed.trainer.config import ModelConfig
+from seqembed.trainer.decoders import DecoderGraph, build_decoder, check_fixed_length, told_apart
+from seqembed.trainer.model import (
     build_encoder,
     embedding_parts,
     known_values,
@@ -25,7 +25,7 @@ from trainer.model import (
     valid_steps,
     weights_taken_off,
 )
-from trainer.source import MAX_BATCH_STEPS
+from seqembed.trainer.source import MAX_BATCH_STEPS
 
 ops, layers = keras.ops, keras.layers
 
@@ -47,7 +47,7 @@ class Network:
         autoencoder: Sequences → what the task asks for, in raw units: the reconstruction (batch, time, features), the
             prediction of the next step (batch, features), or a dict of both; where views are only compared, what is
             compared: unit vectors (batch, branches, projection). With fields it is always a dict, and ``head.field``
-            holds how likely each class is (…, classes), by `trainer.categories`; so does the decoder's.
+            holds how likely each class is (…, classes), by `seqembed.trainer.categories`; so does the decoder's.
         scorer: Sequences → dict of all heads as standardised values, logits or unit vectors: what the losses compare.
     """
 
@@ -81,10 +81,10 @@ def build_network(
         config: The architecture and the task.
         profile: Statistics of the training sequences.
         fixed_length: Steps of the longest sequence: what fixed-length decoders write.
-        difference_std: float32 (features), by `trainer.model.changes_of`.
+        difference_std: float32 (features), by `seqembed.trainer.model.changes_of`.
         fields: Categorical fields in model order.
-        weights: float32 (embedding_dim), what the encoder multiplies its embedding by, by `data.parts.part_weights`;
-            what is made of the embedding divides by them. None is 1.
+        weights: float32 (embedding_dim), what the encoder multiplies its embedding by, by
+            `seqembed.data.parts.part_weights`; what is made of the embedding divides by them. None is 1.
 
     Raises:
         UsageError: A fixed-length decoder would be of absurd size.

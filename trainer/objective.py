@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.profile import SequenceProfile
-from data.schema import CategoricalField
-from trainer.backend import tf
-from trainer.categories import entropy, log_frequencies, output_name
-from trainer.config import ModelConfig
-from trainer.losses import Batch, category_sums, contrast_sums, masked_sums
-from trainer.scale import MAX_DEVIATIONS, moments
+from seqembed.data.profile import SequenceProfile
+from seqembed.data.schema import CategoricalField
+from seqembed.trainer.backend import tf
+from seqembed.trainer.categories import entropy, log_frequencies, output_name
+from seqembed.trainer.config import ModelConfig
+from seqembed.trainer.losses import Batch, category_sums, contrast_sums, masked_sums
+from seqembed.trainer.scale import MAX_DEVIATIONS, moments
 
 _LEAST_ENTROPY = 0.05  # nats: a field that hardly changes is not blown up
 

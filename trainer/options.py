@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from data.sequences import TRUNCATES
-from trainer import config
-from trainer.config import DataConfig, ModelConfig, TrainingConfig
-from trainer.progress import PROGRESSES
+from seqembed.data.sequences import TRUNCATES
+from seqembed.trainer import config
+from seqembed.trainer.config import DataConfig, ModelConfig, TrainingConfig
+from seqembed.trainer.progress import PROGRESSES
 
 _DEFAULTS = {
     field.name: field.default

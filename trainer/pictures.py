@@ -7,19 +7,19 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from data.batching import SequenceBatch, pad
-from data.ids import id_text
-from data.layout import RunLayout
-from data.profile import SequenceProfile
-from data.schema import SequenceSchema
-from data.sequences import SequenceBlock
-from data.vocabulary import MISSING_ID
-from trainer import plots
-from trainer.artifacts import replacing
-from trainer.categories import answers
-from trainer.config import ModelConfig
-from trainer.network import Network, embed, embed_batch
-from trainer.scale import moments
+from seqembed.data.batching import SequenceBatch, pad
+from seqembed.data.ids import id_text
+from seqembed.data.layout import RunLayout
+from seqembed.data.profile import SequenceProfile
+from seqembed.data.schema import SequenceSchema
+from seqembed.data.sequences import SequenceBlock
+from seqembed.data.vocabulary import MISSING_ID
+from seqembed.trainer import plots
+from seqembed.trainer.artifacts import replacing
+from seqembed.trainer.categories import answers
+from seqembed.trainer.config import ModelConfig
+from seqembed.trainer.network import Network, embed, embed_batch
+from seqembed.trainer.scale import moments
 
 _NUM_SHOWN = 4
 # A free-running decoder runs once a step, over all steps so far: quadratic, so long sequences are shown in part.

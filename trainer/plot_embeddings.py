@@ -14,7 +14,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
-from trainer.plot_style import (
+from seqembed.trainer.plot_style import (
     BLUE,
     COLOURS,
     GREY,

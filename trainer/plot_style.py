@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from data.errors import OutputError
+from seqembed.data.errors import OutputError
 
 # The palette of Okabe & Ito (2008), "Color universal design", without its yellow, which is lost on white.
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from trainer.model_picture import plot_model
-from trainer.plot_embeddings import plot_embeddings
-from trainer.plot_style import BLUE, GREY, INK, NORMAL, ORANGE, SMALL, headline, new_figure, plain, save, tidy
+from seqembed.trainer.model_picture import plot_model
+from seqembed.trainer.plot_embeddings import plot_embeddings
+from seqembed.trainer.plot_style import BLUE, GREY, INK, NORMAL, ORANGE, SMALL, headline, new_figure, plain, save, tidy
 
 __all__ = ["plot_embeddings", "plot_losses", "plot_model", "plot_reconstructions"]
 

@@ -8,13 +8,13 @@ and to serve by their size. Each also holds the steps that come next, so that no
 
 from dataclasses import dataclass, replace
 
-from data.errors import UsageError
-from data.profile import QUANTILES, SequenceProfile
-from data.schema import SequenceSchema
-from trainer.categories import width_of
-from trainer.config import TrainJob
-from trainer.course import Courses, num_places
-from trainer.scale import Changes
+from seqembed.data.errors import UsageError
+from seqembed.data.profile import QUANTILES, SequenceProfile
+from seqembed.data.schema import SequenceSchema
+from seqembed.trainer.categories import width_of
+from seqembed.trainer.config import TrainJob
+from seqembed.trainer.course import Courses, num_places
+from seqembed.trainer.scale import Changes
 
 READ_NAMES = {"values": "the values", "differences": "differences", "both": "values and differences"}
 # Halfway from differences of pure noise, at -0.5, to those of a walk without direction, at 0.

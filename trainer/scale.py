@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data.profile import SequenceProfile
-from data.sequences import SequenceBlock
+from seqembed.data.profile import SequenceProfile
+from seqembed.data.sequences import SequenceBlock
 
 MAX_DEVIATIONS = 10.0
 LEAST_SPREAD = 0.1  # of the data's: what hardly moves is not blown up to noise
@@ -38,7 +38,7 @@ class Changes:
 
 
 def standardised_steps(block: SequenceBlock, profile: SequenceProfile) -> NDArray[np.float64]:
-    """Return what `trainer.model.standardised` makes of known values, float64 (steps, features); NaN stays."""
+    """Return what `seqembed.trainer.model.standardised` makes of known values, float64 (steps, features); NaN stays."""
     mean, std = moments(profile)
     scaled: NDArray[np.float64] = np.clip((block.values - mean) / std, -MAX_DEVIATIONS, MAX_DEVIATIONS).astype(
         np.float64

@@ -13,16 +13,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from data.batching import pad, plan_batches
-from data.hashing import hash_ids
-from data.inputs import InputFile
-from data.reader import read_blocks
-from data.schema import SequenceSchema
-from data.sequences import LengthPolicy, SequenceBlock, windows
-from data.vocabulary import MISSING_ID
-from trainer.config import ModelConfig
-from trainer.losses import Batch
-from trainer.views import ViewMaker, some_untold
+from seqembed.data.batching import pad, plan_batches
+from seqembed.data.hashing import hash_ids
+from seqembed.data.inputs import InputFile
+from seqembed.data.reader import read_blocks
+from seqembed.data.schema import SequenceSchema
+from seqembed.data.sequences import LengthPolicy, SequenceBlock, windows
+from seqembed.data.vocabulary import MISSING_ID
+from seqembed.trainer.config import ModelConfig
+from seqembed.trainer.losses import Batch
+from seqembed.trainer.views import ViewMaker, some_untold
 
 # Backpropagation keeps some 10 kB for every step of a batch at LSTM-64: 16,384 steps stay below 200 MB.
 MAX_BATCH_STEPS = 16_384

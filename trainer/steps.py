@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.profile import SequenceProfile
-from trainer.backend import keras, tf
-from trainer.config import TrainingConfig
-from trainer.fused import fused
-from trainer.losses import Batch
-from trainer.network import Network, inputs_of
-from trainer.objective import Objective
+from seqembed.data.profile import SequenceProfile
+from seqembed.trainer.backend import keras, tf
+from seqembed.trainer.config import TrainingConfig
+from seqembed.trainer.fused import fused
+from seqembed.trainer.losses import Batch
+from seqembed.trainer.network import Network, inputs_of
+from seqembed.trainer.objective import Objective
 
 _WARM_UP_STEPS = 20
 

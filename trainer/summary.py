@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any
 
-from data.layout import RunLayout
-from trainer.progress import LINE_WIDTH, duration
+from seqembed.data.layout import RunLayout
+from seqembed.trainer.progress import LINE_WIDTH, duration
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Two altered views of each sequence: what an embedding should not depend on, drawn on the host as batches are made.
 
 A view is a crop, each of its features a little louder or quieter, and with two short segments missing; the encoder adds
-noise while it learns (`trainer.model`). The crop itself is what the decoder is to write from the view's embedding.
+noise while it learns (`seqembed.trainer.model`). The crop itself is what the decoder is to write from the view's
+embedding.
 
 Events, which have categories or times, lose some of their number instead of segments, and the times between those that
 stay are what has passed; a few categories are not told. What the decoder is to write are the events that stayed.
@@ -13,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data.schema import Feature
-from data.sequences import SequenceBlock
-from data.vocabulary import UNKNOWN_ID
+from seqembed.data.schema import Feature
+from seqembed.data.sequences import SequenceBlock
+from seqembed.data.vocabulary import UNKNOWN_ID
 
 UNTOLD = 0.05
 

@@ -4,11 +4,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.errors import UsageError
-from data.schema import Layout
-from data.synthetic import japanese_vowels, moving_ones, ramps, telemetry, transactions
-from data.synthetic.recipe import Recipe, blocks
-from data.synthetic.writer import WrittenSample, refuse_strangers, replacing, write_blocks
+from seqembed.data.errors import UsageError
+from seqembed.data.schema import Layout
+from seqembed.data.synthetic import japanese_vowels, moving_ones, ramps, telemetry, transactions
+from seqembed.data.synthetic.recipe import Recipe, blocks
+from seqembed.data.synthetic.writer import WrittenSample, refuse_strangers, replacing, write_blocks
 
 _ALL = (moving_ones.RECIPE, ramps.RECIPE, telemetry.RECIPE, transactions.RECIPE)
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.synthetic.writer import SAMPLE_KEY, WrittenSample, parquet_options, refuse_strangers, replacing
+from seqembed.data.synthetic.writer import SAMPLE_KEY, WrittenSample, parquet_options, refuse_strangers, replacing
 
 NAME = "japanese-vowels"
 SPLITS = ("train", "test")
@@ -15,7 +15,7 @@ SPLITS = ("train", "test")
 
 def shipped(split: str) -> pa.Table:
     """Return the shipped utterances of `split`, ``train`` (270) or ``test`` (370), in the official order."""
-    resource = resources.files("data") / "samples" / f"japanese_vowels_{split}.parquet"
+    resource = resources.files("seqembed.data") / "samples" / f"japanese_vowels_{split}.parquet"
     with resource.open("rb") as source:
         return pq.read_table(source)
 

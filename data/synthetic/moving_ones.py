@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from data.synthetic.recipe import CHUNK_ROWS, Recipe, SampleBlock, number_columns, offsets_of, step_numbers
+from seqembed.data.synthetic.recipe import CHUNK_ROWS, Recipe, SampleBlock, number_columns, offsets_of, step_numbers
 
 NUM_FEATURES = 8
 MAX_LENGTH = 10

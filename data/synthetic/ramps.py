@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from data.synthetic.recipe import CHUNK_ROWS, Recipe, SampleBlock, offsets_of, step_numbers
+from seqembed.data.synthetic.recipe import CHUNK_ROWS, Recipe, SampleBlock, offsets_of, step_numbers
 
 # (start, step, number of steps)
 RAMPS = ((0.1, 0.1, 9), (0.1, 0.1, 8), (0.2, 0.2, 4), (0.3, 0.3, 4))

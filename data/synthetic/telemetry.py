@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from data.synthetic.recipe import CHUNK_ROWS, Recipe, SampleBlock, number_columns, offsets_of, step_numbers
+from seqembed.data.synthetic.recipe import CHUNK_ROWS, Recipe, SampleBlock, number_columns, offsets_of, step_numbers
 
 NUM_FEATURES = 8
 NAMES = tuple(f"f{place}" for place in range(NUM_FEATURES))

@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from data.synthetic.recipe import CHUNK_ROWS, Recipe, SampleBlock, offsets_of, step_numbers
+from seqembed.data.synthetic.recipe import CHUNK_ROWS, Recipe, SampleBlock, offsets_of, step_numbers
 
 KINDS = ("plain", "mix", "amounts", "order", "timing", "night")
 TYPES = ("card", "online", "transfer", "cash")

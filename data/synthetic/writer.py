@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.errors import OutputError
-from data.inputs import refuse_output_name
-from data.schema import Layout
-from data.synthetic.recipe import SampleBlock, step_numbers
+from seqembed.data.errors import OutputError
+from seqembed.data.inputs import refuse_output_name
+from seqembed.data.schema import Layout
+from seqembed.data.synthetic.recipe import SampleBlock, step_numbers
 
 # Carried in the footer of every sample file; only a file that carries it is ever replaced.
 SAMPLE_KEY = b"seqembed.sample"

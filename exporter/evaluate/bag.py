@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from data.contract import ModelContract
-from data.sequences import SequenceBlock
-from data.vocabulary import FIRST_ID
-from exporter.evaluate.controls import Standardisation, Vectors, moments, standardised
+from seqembed.data.contract import ModelContract
+from seqembed.data.sequences import SequenceBlock
+from seqembed.data.vocabulary import FIRST_ID
+from seqembed.exporter.evaluate.controls import Standardisation, Vectors, moments, standardised
 
 BAG = "bag of categories"
 MOST_IDS = FIRST_ID + 1_000  # of a field; rarer ones count as one, or ten thousand shares would drown the SVM

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
-from exporter.evaluate.config import STDOUT, EvaluateConfig
-from runner.options import PROGRESS_STYLES, usable_cores
+from seqembed.exporter.evaluate.config import STDOUT, EvaluateConfig
+from seqembed.runner.options import PROGRESS_STYLES, usable_cores
 
 if TYPE_CHECKING:
-    from exporter.evaluate.report import Evaluation
+    from seqembed.exporter.evaluate.report import Evaluation
 
 _DEFAULTS = {field.name: field.default for field in fields(EvaluateConfig)}
 
@@ -80,9 +80,9 @@ def evaluate(threads: int | None, **options: Any) -> None:
     """
     config = EvaluateConfig(threads=usable_cores() if threads is None else threads, **options)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
-    from data.signals import stopped_by_signals
-    from exporter.evaluate.job import evaluate as run_evaluation
-    from exporter.evaluate.output import Outputs
+    from seqembed.data.signals import stopped_by_signals
+    from seqembed.exporter.evaluate.job import evaluate as run_evaluation
+    from seqembed.exporter.evaluate.output import Outputs
 
     with stopped_by_signals():
         outputs = Outputs(config)
@@ -92,8 +92,8 @@ def evaluate(threads: int | None, **options: Any) -> None:
 
 
 def _show(evaluation: "Evaluation", config: EvaluateConfig) -> None:
-    from exporter.evaluate.output import json_text
-    from exporter.evaluate.table import class_table, lines_after, lines_before, table
+    from seqembed.exporter.evaluate.output import json_text
+    from seqembed.exporter.evaluate.table import class_table, lines_after, lines_before, table
 
     if config.json_path == STDOUT:
         click.echo(json_text(evaluation))

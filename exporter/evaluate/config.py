@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data.errors import UsageError
-from runner.options import ProgressStyle, usable_cores
+from seqembed.data.errors import UsageError
+from seqembed.runner.options import ProgressStyle, usable_cores
 
 _LEAST_ROWS = 10
 _PLOT_SUFFIX = ".png"

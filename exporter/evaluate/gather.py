@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from data.contract import ModelContract
-from data.errors import ChangedInputError
-from data.fingerprints import fingerprint
-from data.reader import read_blocks
-from exporter.evaluate.controls import Control, Vectors
-from exporter.evaluate.split import Split
+from seqembed.data.contract import ModelContract
+from seqembed.data.errors import ChangedInputError
+from seqembed.data.fingerprints import fingerprint
+from seqembed.data.reader import read_blocks
+from seqembed.exporter.evaluate.controls import Control, Vectors
+from seqembed.exporter.evaluate.split import Split
 
 Pieces = list[list[NDArray[np.floating]]]  # a list for each control
 

@@ -11,25 +11,25 @@ from numpy.typing import NDArray
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
-from data.census import refuse_ids_in_several_files
-from data.check import check_schema
-from data.contract import ModelContract
-from data.errors import InputError, UsageError
-from data.listing import find_inputs
-from data.secrets import without_secrets
-from exporter.evaluate.bag import BagOfCategories
-from exporter.evaluate.config import EvaluateConfig
-from exporter.evaluate.controls import Control, MeanAndSpread, RawValues, Untrained, Vectors
-from exporter.evaluate.gather import gather
-from exporter.evaluate.labels import check_label
-from exporter.evaluate.progress import Stages, show_stages
-from exporter.evaluate.protocols import Task, judge
-from exporter.evaluate.report import TRAINED, UNTRAINED, Encoding, Evaluation, Row, SplitCounts
-from exporter.evaluate.split import Split, embed_split, read_vectors
-from exporter.evaluate.subset import stratified_rows
-from exporter.evaluate.verdict import verdict
-from runner.bundle_file import bundle_sha256, read_bundle
-from runner.encoder import Encoder
+from seqembed.data.census import refuse_ids_in_several_files
+from seqembed.data.check import check_schema
+from seqembed.data.contract import ModelContract
+from seqembed.data.errors import InputError, UsageError
+from seqembed.data.listing import find_inputs
+from seqembed.data.secrets import without_secrets
+from seqembed.exporter.evaluate.bag import BagOfCategories
+from seqembed.exporter.evaluate.config import EvaluateConfig
+from seqembed.exporter.evaluate.controls import Control, MeanAndSpread, RawValues, Untrained, Vectors
+from seqembed.exporter.evaluate.gather import gather
+from seqembed.exporter.evaluate.labels import check_label
+from seqembed.exporter.evaluate.progress import Stages, show_stages
+from seqembed.exporter.evaluate.protocols import Task, judge
+from seqembed.exporter.evaluate.report import TRAINED, UNTRAINED, Encoding, Evaluation, Row, SplitCounts
+from seqembed.exporter.evaluate.split import Split, embed_split, read_vectors
+from seqembed.exporter.evaluate.subset import stratified_rows
+from seqembed.exporter.evaluate.verdict import verdict
+from seqembed.runner.bundle_file import bundle_sha256, read_bundle
+from seqembed.runner.encoder import Encoder
 
 _MAX_CLASSES = 1_000  # an SVM fits one machine for each pair of classes
 

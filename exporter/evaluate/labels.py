@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.check import refuse_column
-from data.errors import InputError, UsageError
-from data.inputs import InputFile
-from data.schema import SequenceSchema
+from seqembed.data.check import refuse_column
+from seqembed.data.errors import InputError, UsageError
+from seqembed.data.inputs import InputFile
+from seqembed.data.schema import SequenceSchema
 
 
 def check_label(files: Sequence[InputFile], label: str, schema: SequenceSchema) -> None:

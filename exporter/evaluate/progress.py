@@ -8,7 +8,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from runner.options import ProgressStyle
+from seqembed.runner.options import ProgressStyle
 
 logger = logging.getLogger("seqembed")
 

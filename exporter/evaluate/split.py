@@ -10,14 +10,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from rich.console import Console
 
-from data.errors import BundleError, InputError
-from exporter.evaluate.config import EvaluateConfig
-from exporter.evaluate.labels import label_texts
-from runner.job.parts import Part
-from runner.job.run import Job, run_job
-from runner.options import RunOptions
-from runner.output.parts import PartCounts
-from runner.report import RunReport
+from seqembed.data.errors import BundleError, InputError
+from seqembed.exporter.evaluate.config import EvaluateConfig
+from seqembed.exporter.evaluate.labels import label_texts
+from seqembed.runner.job.parts import Part
+from seqembed.runner.job.run import Job, run_job
+from seqembed.runner.options import RunOptions
+from seqembed.runner.output.parts import PartCounts
+from seqembed.runner.report import RunReport
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from data.contract import CONTRACT_KEY
-from exporter.sealed import sealed
+from seqembed.data.contract import CONTRACT_KEY
+from seqembed.exporter.sealed import sealed
 
 _RECURRENT = ("LSTM", "GRU")
 _KERNELS = ("MatMul", "Gemm")

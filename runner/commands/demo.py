@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from runner.demo import DemoLayout, DemoResult, run_demo
+from seqembed.runner.demo import DemoLayout, DemoResult, run_demo
 
 
 @click.command(

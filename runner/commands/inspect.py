@@ -2,9 +2,9 @@
 
 import click
 
-from data.detect import LAYOUT_CHOICES
-from runner.describe import describe
-from runner.describe_data import DataOptions
+from seqembed.data.detect import LAYOUT_CHOICES
+from seqembed.runner.describe import describe
+from seqembed.runner.describe_data import DataOptions
 
 _DEFAULTS = DataOptions()
 

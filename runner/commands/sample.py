@@ -2,8 +2,8 @@
 
 import click
 
-from data.schema import LAYOUTS, Layout
-from data.synthetic.catalog import SAMPLE_NAMES, SampleOptions, write_sample
+from seqembed.data.schema import LAYOUTS, Layout
+from seqembed.data.synthetic.catalog import SAMPLE_NAMES, SampleOptions, write_sample
 
 
 @click.command(short_help="Write sample data as Parquet.")

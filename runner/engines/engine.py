@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Self
 
-from runner.engines.task import PartTask
-from runner.output.staging import StagedPart
+from seqembed.runner.engines.task import PartTask
+from seqembed.runner.output.staging import StagedPart
 
 
 class Engine(ABC):
@@ -16,9 +16,9 @@ class Engine(ABC):
     def map(self, tasks: Iterable[PartTask]) -> Iterator[StagedPart]:
         """Yield a report of each task, in any order; a task may be attempted, and reported, several times.
 
-        Every attempt goes through `runner.engines.make.make_part`, under a number of its own. The run publishes the
-        first attempt of a part whose files are whole. Reports that name a fault are final: another attempt would end
-        in the same way.
+        Every attempt goes through `seqembed.runner.engines.make.make_part`, under a number of its own. The run
+        publishes the first attempt of a part whose files are whole. Reports that name a fault are final: another
+        attempt would end in the same way.
 
         Raises:
             OutputError, HostError: A worker could neither stage a part nor find a fault in its input.

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from data.ids import id_text
-from data.sequences import BadRow
-from data.source import Source
-from runner.engines.pipeline import EmbeddedWindow
+from seqembed.data.ids import id_text
+from seqembed.data.sequences import BadRow
+from seqembed.data.source import Source
+from seqembed.runner.engines.pipeline import EmbeddedWindow
 
 REASON = "the model returned a vector that is not finite (NaN or ±inf)"
 

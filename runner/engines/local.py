@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Iterator
 
-from runner.encoder import Encoder
-from runner.engines.engine import Engine
-from runner.engines.make import make_part
-from runner.engines.pipeline import Pipeline
-from runner.engines.task import PartTask
-from runner.output.staging import StagedPart
-from runner.progress import ProgressView
+from seqembed.runner.encoder import Encoder
+from seqembed.runner.engines.engine import Engine
+from seqembed.runner.engines.make import make_part
+from seqembed.runner.engines.pipeline import Pipeline
+from seqembed.runner.engines.task import PartTask
+from seqembed.runner.output.staging import StagedPart
+from seqembed.runner.progress import ProgressView
 
 
 class LocalEngine(Engine):

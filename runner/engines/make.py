@@ -10,20 +10,20 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-from data.census import IdCensus
-from data.errors import BundleError, ChangedInputError, InputError, SeqembedError, UsageError
-from data.hashing import hash_ids
-from data.sequences import SequenceBlock
-from data.source import Source
-from runner.engines.finite import refuse_not_finite
-from runner.engines.pipeline import EmbeddedWindow, Pipeline
-from runner.engines.rows import counts_of, output_schema, rows_of
-from runner.engines.task import BundleReference, PartTask, shared_encoder
-from runner.output.badrows import kind_of_reason, quarantine_rows, quarantine_schema, refuse, refuse_too_many
-from runner.output.parts import PartCounts, PartFooter
-from runner.output.staging import StagedFile, StagedPart, quarantine_name
-from runner.output.writer import PartWriter
-from runner.progress import ProgressView
+from seqembed.data.census import IdCensus
+from seqembed.data.errors import BundleError, ChangedInputError, InputError, SeqembedError, UsageError
+from seqembed.data.hashing import hash_ids
+from seqembed.data.sequences import SequenceBlock
+from seqembed.data.source import Source
+from seqembed.runner.engines.finite import refuse_not_finite
+from seqembed.runner.engines.pipeline import EmbeddedWindow, Pipeline
+from seqembed.runner.engines.rows import counts_of, output_schema, rows_of
+from seqembed.runner.engines.task import BundleReference, PartTask, shared_encoder
+from seqembed.runner.output.badrows import kind_of_reason, quarantine_rows, quarantine_schema, refuse, refuse_too_many
+from seqembed.runner.output.parts import PartCounts, PartFooter
+from seqembed.runner.output.staging import StagedFile, StagedPart, quarantine_name
+from seqembed.runner.output.writer import PartWriter
+from seqembed.runner.progress import ProgressView
 
 # Faults of what was given, not of the host: another attempt would end in the same way, so they are reported.
 _FAULTS = (InputError, UsageError, BundleError)

@@ -16,10 +16,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from data.batching import BatchedBlock
-from data.sequences import SequenceBlock, windows
-from runner.encoder import Encoder
-from runner.options import (
+from seqembed.data.batching import BatchedBlock
+from seqembed.data.sequences import SequenceBlock, windows
+from seqembed.runner.encoder import Encoder
+from seqembed.runner.options import (
     FIRST_WINDOW_SEQUENCES,
     FULL_BATCH_STEPS_A_SEQUENCE,
     MAX_BATCH_STEPS,

@@ -4,20 +4,20 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from data.arrow import plain_type
-from data.contract import ModelContract
-from data.errors import InputError, UsageError
-from data.sequences import SequenceBlock
-from data.vocabulary import UNKNOWN_ID
-from runner.engines.pipeline import EmbeddedWindow
-from runner.options import OnBadRow, RunOptions
-from runner.output.parts import PartCounts
+from seqembed.data.arrow import plain_type
+from seqembed.data.contract import ModelContract
+from seqembed.data.errors import InputError, UsageError
+from seqembed.data.sequences import SequenceBlock
+from seqembed.data.vocabulary import UNKNOWN_ID
+from seqembed.runner.engines.pipeline import EmbeddedWindow
+from seqembed.runner.options import OnBadRow, RunOptions
+from seqembed.runner.output.parts import PartCounts
 
 
 def output_schema(columns: pa.Schema, name: str, contract: ModelContract, options: RunOptions) -> pa.Schema:
     """Return the columns of a part: id, kept columns, ``embedding`` as a list of fixed size, and ``error``.
 
-    Ids and kept columns have the plain types that they are read in (`data.arrow.plain_type`).
+    Ids and kept columns have the plain types that they are read in (`seqembed.data.arrow.plain_type`).
 
     Args:
         columns: Those of the input.

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from data.contract import ModelContract
-from data.errors import BundleError
-from data.inputs import InputFile, is_uri
-from data.secrets import without_secrets
-from data.source import ParquetSource
-from runner.bundle_file import bundle_sha256, read_bundle
-from runner.encoder import Encoder
-from runner.options import RunOptions
-from runner.output.parts import PartKey
-from runner.output.staging import Staging
+from seqembed.data.contract import ModelContract
+from seqembed.data.errors import BundleError
+from seqembed.data.inputs import InputFile, is_uri
+from seqembed.data.secrets import without_secrets
+from seqembed.data.source import ParquetSource
+from seqembed.runner.bundle_file import bundle_sha256, read_bundle
+from seqembed.runner.encoder import Encoder
+from seqembed.runner.options import RunOptions
+from seqembed.runner.output.parts import PartKey
+from seqembed.runner.output.staging import Staging
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class BundleReference:
     """A bundle that a worker opens by itself.
 
     Attributes:
-        path: Absolute path, or URI, as `runner.bundle_file.read_bundle` takes it; may hold credentials.
+        path: Absolute path, or URI, as `seqembed.runner.bundle_file.read_bundle` takes it; may hold credentials.
         sha256: Of its bytes.
     """
 

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Iterable
 
-from runner.engines.engine import Engine
-from runner.engines.task import BundleReference, PartTask
-from runner.job.outcome import Outcome
-from runner.job.parts import Part
-from runner.job.plan import RunPlan
-from runner.options import RunOptions
-from runner.output.directory import OutputDirectory
-from runner.output.parts import PartCounts
-from runner.output.staging import StagedPart, quarantine_name
+from seqembed.runner.engines.engine import Engine
+from seqembed.runner.engines.task import BundleReference, PartTask
+from seqembed.runner.job.outcome import Outcome
+from seqembed.runner.job.parts import Part
+from seqembed.runner.job.plan import RunPlan
+from seqembed.runner.options import RunOptions
+from seqembed.runner.output.directory import OutputDirectory
+from seqembed.runner.output.parts import PartCounts
+from seqembed.runner.output.staging import StagedPart, quarantine_name
 
 
 def make_parts(

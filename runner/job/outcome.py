@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from data.census import IdCensus
-from data.errors import BadFileError, OutputError
-from runner.options import OnBadFile
-from runner.output.directory import OutputDirectory
-from runner.output.parts import PartCounts
-from runner.output.staging import StagedPart
+from seqembed.data.census import IdCensus
+from seqembed.data.errors import BadFileError, OutputError
+from seqembed.runner.options import OnBadFile
+from seqembed.runner.output.directory import OutputDirectory
+from seqembed.runner.output.parts import PartCounts
+from seqembed.runner.output.staging import StagedPart
 
 
 @dataclass(slots=True)

@@ -5,8 +5,8 @@ from typing import Literal
 
 import pyarrow as pa
 
-from data.inputs import PARQUET_SUFFIXES, InputFile
-from runner.output.parts import PartCounts, PartKey
+from seqembed.data.inputs import PARQUET_SUFFIXES, InputFile
+from seqembed.runner.output.parts import PartCounts, PartKey
 
 Action = Literal["make", "remake", "replace", "skip"]
 

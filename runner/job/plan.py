@@ -9,21 +9,21 @@ from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
-from data.census import refuse_ids_in_several_files
-from data.check import check_schema
-from data.contract import ModelContract
-from data.errors import BadFileError, InputError, UsageError
-from data.fingerprints import FileState, look_at
-from data.inputs import InputFile
-from data.listing import FoundInputs, find_inputs
-from runner.engines.rows import output_schema
-from runner.job.held import HeldFiles
-from runner.job.parts import Action, Part
-from runner.job.refusals import part_names, refuse_mixture, refuse_other_files, refuse_output_among_inputs
-from runner.options import RunOptions
-from runner.output.directory import OutputDirectory
-from runner.output.parts import PartFooter, PartKey
-from runner.threads import in_threads
+from seqembed.data.census import refuse_ids_in_several_files
+from seqembed.data.check import check_schema
+from seqembed.data.contract import ModelContract
+from seqembed.data.errors import BadFileError, InputError, UsageError
+from seqembed.data.fingerprints import FileState, look_at
+from seqembed.data.inputs import InputFile
+from seqembed.data.listing import FoundInputs, find_inputs
+from seqembed.runner.engines.rows import output_schema
+from seqembed.runner.job.held import HeldFiles
+from seqembed.runner.job.parts import Action, Part
+from seqembed.runner.job.refusals import part_names, refuse_mixture, refuse_other_files, refuse_output_among_inputs
+from seqembed.runner.options import RunOptions
+from seqembed.runner.output.directory import OutputDirectory
+from seqembed.runner.output.parts import PartFooter, PartKey
+from seqembed.runner.threads import in_threads
 
 # Footers held at a time while a run is planned: those of wide files have megabytes.
 _LOOKS_AT_A_TIME = 256

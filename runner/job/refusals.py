@@ -3,12 +3,12 @@
 import os
 from collections.abc import Mapping, Sequence
 
-from data.errors import InputError, OutputError, UsageError
-from data.inputs import InputFile
-from runner.job.parts import Part, part_name
-from runner.options import RunOptions
-from runner.output.directory import OutputDirectory
-from runner.output.parts import PartFooter
+from seqembed.data.errors import InputError, OutputError, UsageError
+from seqembed.data.inputs import InputFile
+from seqembed.runner.job.parts import Part, part_name
+from seqembed.runner.options import RunOptions
+from seqembed.runner.output.directory import OutputDirectory
+from seqembed.runner.output.parts import PartFooter
 
 
 def part_names(files: Sequence[InputFile]) -> list[str]:

@@ -5,24 +5,24 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
-from data.contract import ModelContract
-from data.inputs import is_uri
-from data.secrets import without_secrets
-from runner.bundle_file import bundle_sha256, read_bundle
-from runner.encoder import Encoder
-from runner.engines.local import LocalEngine
-from runner.engines.task import BundleReference
-from runner.job.held import HeldFiles
-from runner.job.make_parts import make_parts
-from runner.job.outcome import Outcome
-from runner.job.plan import InputStates, RunPlan, check_inputs, plan_run
-from runner.job.success import is_done
-from runner.options import RunOptions
-from runner.output.directory import OutputDirectory
-from runner.output.parts import PartCounts
-from runner.output.staging import quarantine_name
-from runner.progress import show_progress
-from runner.report import RunReport
+from seqembed.data.contract import ModelContract
+from seqembed.data.inputs import is_uri
+from seqembed.data.secrets import without_secrets
+from seqembed.runner.bundle_file import bundle_sha256, read_bundle
+from seqembed.runner.encoder import Encoder
+from seqembed.runner.engines.local import LocalEngine
+from seqembed.runner.engines.task import BundleReference
+from seqembed.runner.job.held import HeldFiles
+from seqembed.runner.job.make_parts import make_parts
+from seqembed.runner.job.outcome import Outcome
+from seqembed.runner.job.plan import InputStates, RunPlan, check_inputs, plan_run
+from seqembed.runner.job.success import is_done
+from seqembed.runner.options import RunOptions
+from seqembed.runner.output.directory import OutputDirectory
+from seqembed.runner.output.parts import PartCounts
+from seqembed.runner.output.staging import quarantine_name
+from seqembed.runner.progress import show_progress
+from seqembed.runner.report import RunReport
 
 
 @dataclass(frozen=True, slots=True)

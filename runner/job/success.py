@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from runner.job.plan import RunPlan
-from runner.output.directory import OutputDirectory
-from runner.output.parts import COUNTED, PartCounts
+from seqembed.runner.job.plan import RunPlan
+from seqembed.runner.output.directory import OutputDirectory
+from seqembed.runner.output.parts import COUNTED, PartCounts
 
 
 def is_done(plan: RunPlan, output: OutputDirectory, inputs: Sequence[str], *, prune: bool) -> bool:

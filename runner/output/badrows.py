@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from data.arrow import plain_type
-from data.errors import BadRowError
-from data.ids import quoted_id
-from data.sequences import BadRow
+from seqembed.data.arrow import plain_type
+from seqembed.data.errors import BadRowError
+from seqembed.data.ids import quoted_id
+from seqembed.data.sequences import BadRow
 
 QUARANTINE = "_quarantine"
 

@@ -1,7 +1,7 @@
 """The output directory: the lock, publication and the success marker, for the one process that holds the lock.
 
-A part is staged (`runner.output.staging`), closed, synced, read back, and only then renamed to its place, so that
-nobody ever sees half of one.
+A part is staged (`seqembed.runner.output.staging`), closed, synced, read back, and only then renamed to its place, so
+that nobody ever sees half of one.
 """
 
 import os
@@ -16,13 +16,13 @@ from typing import Any, Literal
 
 from pyarrow import fs
 
-from data.errors import OutputError
-from data.lock import LOCK, hold_lock
-from data.signals import not_interrupted
-from runner.output.ledger import files_below, look_at_part, read_ledger
-from runner.output.parts import Ledger
-from runner.output.staging import TEMPORARY, StagedPart, Staging, quarantine_name
-from runner.output.storage import Storage
+from seqembed.data.errors import OutputError
+from seqembed.data.lock import LOCK, hold_lock
+from seqembed.data.signals import not_interrupted
+from seqembed.runner.output.ledger import files_below, look_at_part, read_ledger
+from seqembed.runner.output.parts import Ledger
+from seqembed.runner.output.staging import TEMPORARY, StagedPart, Staging, quarantine_name
+from seqembed.runner.output.storage import Storage
 
 SUCCESS = "_SUCCESS"
 RECORD = "_RUN"

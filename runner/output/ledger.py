@@ -8,15 +8,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from data.host import raise_host_fault
-from data.inputs import is_local, is_utf8
-from data.tables import is_hidden
-from runner.output.badrows import QUARANTINE
-from runner.output.parts import FOOTER_KEY, Ledger, PartFooter
-from runner.threads import in_threads
+from seqembed.data.host import raise_host_fault
+from seqembed.data.inputs import is_local, is_utf8
+from seqembed.data.tables import is_hidden
+from seqembed.runner.output.badrows import QUARANTINE
+from seqembed.runner.output.parts import FOOTER_KEY, Ledger, PartFooter
+from seqembed.runner.threads import in_threads
 
 PartState = PartFooter | Literal["outdated", "unreadable", "other"]
-_HEAD_BYTES = 1024  # no less: see `data.listing`
+_HEAD_BYTES = 1024  # no less: see `seqembed.data.listing`
 
 
 def read_ledger(

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
-from data.errors import SeqembedError
+from seqembed.data.errors import SeqembedError
 
 FOOTER_KEY = b"seqembed.part"
 

@@ -13,13 +13,13 @@ from functools import partial
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.census import IdCensus
-from data.errors import OutputError, SeqembedError
-from runner.output.badrows import QUARANTINE
-from runner.output.parts import FOOTER_KEY, PartCounts, PartFooter
-from runner.output.storage import Storage
-from runner.output.write_out import WriteOut
-from runner.output.writer import PartWriter
+from seqembed.data.census import IdCensus
+from seqembed.data.errors import OutputError, SeqembedError
+from seqembed.runner.output.badrows import QUARANTINE
+from seqembed.runner.output.parts import FOOTER_KEY, PartCounts, PartFooter
+from seqembed.runner.output.storage import Storage
+from seqembed.runner.output.write_out import WriteOut
+from seqembed.runner.output.writer import PartWriter
 
 TEMPORARY = "_temporary"
 

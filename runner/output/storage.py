@@ -20,10 +20,10 @@ from typing import Any, Self
 import pyarrow as pa
 from pyarrow import fs
 
-from data.errors import OutputError
-from data.host import raise_host_fault
-from data.inputs import filesystem_and_path, refuse_output_name
-from data.secrets import without_secrets
+from seqembed.data.errors import OutputError
+from seqembed.data.host import raise_host_fault
+from seqembed.data.inputs import filesystem_and_path, refuse_output_name
+from seqembed.data.secrets import without_secrets
 
 _OBJECT_STORES = ("s3", "gcs", "abfs")
 _MAX_S3_COPY_BYTES = 5 << 30

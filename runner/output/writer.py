@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from data.sizes import row_bytes
-from runner.output.parts import FOOTER_KEY, PartFooter
+from seqembed.data.sizes import row_bytes
+from seqembed.runner.output.parts import FOOTER_KEY, PartFooter
 
 # Row groups of about this many bytes of embedding: large enough for readers, small enough to be held while written.
 _ROW_GROUP_BYTES = 32 << 20

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from runner.cli import main as seqembed
-from runner.encoder import Encoder
+from seqembed.runner.cli import main as seqembed
+from seqembed.runner.encoder import Encoder
 
 COMMON = ("--frame", "1", "--reads", "values", "--scaling", "data", "--pooling", "last", "--progress", "none")
 SHAPES = [(units, way) for units in (64, 128, 256) for way in ("--forward-only", "--bidirectional")]

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-SEQEMBED = (sys.executable, "-c", "from runner.cli import main; main()")
+SEQEMBED = (sys.executable, "-c", "from seqembed.runner.cli import main; main()")
 
 # A process starts with its parent's peak of memory, so a small one starts each, and tells: seconds, MiB, exit code.
 LAUNCHER = """

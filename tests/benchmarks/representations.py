@@ -62,7 +62,7 @@ def write_split(name, split, path):
 def seqembed(*words, **environment):
     """Run one command; return its output and how many seconds it took."""
     start = time.monotonic()
-    line = [sys.executable, "-c", "from runner.cli import main; main()", *map(str, words)]
+    line = [sys.executable, "-c", "from seqembed.runner.cli import main; main()", *map(str, words)]
     done = subprocess.run(line, check=True, capture_output=True, text=True, env=os.environ | environment)
     return done.stdout, time.monotonic() - start
 

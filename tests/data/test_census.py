@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.census import IdCensus, refuse_ids_in_several_files
-from data.errors import InputError
-from data.hashing import hash_ids
-from data.listing import find_inputs
-from data.reader import read_blocks
-from data.schema import Feature, SequenceSchema
-from data.sequences import concatenate
+from seqembed.data.census import IdCensus, refuse_ids_in_several_files
+from seqembed.data.errors import InputError
+from seqembed.data.hashing import hash_ids
+from seqembed.data.listing import find_inputs
+from seqembed.data.reader import read_blocks
+from seqembed.data.schema import Feature, SequenceSchema
+from seqembed.data.sequences import concatenate
 
 SCHEMA = SequenceSchema("id", (Feature("x", "x"),), "events")
 

@@ -8,14 +8,14 @@ import pyarrow.parquet as pq
 import pytest
 from counting import counted
 
-from data import checked
-from data.footer import read_row_groups
-from data.listing import resolve_inputs
-from data.reader import read_blocks
-from data.schema import CategoricalField, Feature, SequenceSchema
-from data.sequences import concatenate
-from data.thrift import CutShort, Malformed, ThriftReader
-from data.vocabulary import Vocabulary
+from seqembed.data import checked
+from seqembed.data.footer import read_row_groups
+from seqembed.data.listing import resolve_inputs
+from seqembed.data.reader import read_blocks
+from seqembed.data.schema import CategoricalField, Feature, SequenceSchema
+from seqembed.data.sequences import concatenate
+from seqembed.data.thrift import CutShort, Malformed, ThriftReader
+from seqembed.data.vocabulary import Vocabulary
 
 SCHEMA = SequenceSchema("id", (Feature("x", "x"), Feature("y", "y")), "nested")
 

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data.check import check_schema
-from data.detect import detect_schema
-from data.errors import InputError, UsageError
-from data.inputs import InputFile
-from data.listing import resolve_inputs
-from data.schema import SequenceSchema
+from seqembed.data.check import check_schema
+from seqembed.data.detect import detect_schema
+from seqembed.data.errors import InputError, UsageError
+from seqembed.data.inputs import InputFile
+from seqembed.data.listing import resolve_inputs
+from seqembed.data.schema import SequenceSchema
 
 LISTS = [[1.0, 2.0], [3.0]]
 
@@ -181,7 +181,8 @@ def test_detection_decodes_few_long_rows(tmp_path: Path) -> None:
     with pq.ParquetWriter(tmp_path / "long.parquet", row.schema) as writer:
         writer.write_table(pa.concat_tables([row] * rows), row_group_size=rows)
     code = (
-        "import resource, sys\nfrom data.detect import detect_schema\nfrom data.listing import resolve_inputs\n"
+        "import resource, sys\nfrom seqembed.data.detect import detect_schema\n"
+        "from seqembed.data.listing import resolve_inputs\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "schema = detect_schema(resolve_inputs(sys.argv[1:]), layout='nested')\n"
         "print(schema.num_features, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"

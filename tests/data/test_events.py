@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data import events, reader
-from data.detect import detect_schema
-from data.errors import InputError
-from data.inputs import InputFile
-from data.listing import resolve_inputs
-from data.reader import read_blocks
-from data.sequences import LengthPolicy, SequenceBlock, concatenate, windows
+from seqembed.data import events, reader
+from seqembed.data.detect import detect_schema
+from seqembed.data.errors import InputError
+from seqembed.data.inputs import InputFile
+from seqembed.data.listing import resolve_inputs
+from seqembed.data.reader import read_blocks
+from seqembed.data.sequences import LengthPolicy, SequenceBlock, concatenate, windows
 
 
 def write(tmp_path: Path, columns: dict[str, pa.Array], row_group_size: int = 1000) -> InputFile:

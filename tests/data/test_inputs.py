@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data.errors import InputError
-from data.fingerprints import combined_fingerprint, fingerprint
-from data.listing import resolve_inputs
+from seqembed.data.errors import InputError
+from seqembed.data.fingerprints import combined_fingerprint, fingerprint
+from seqembed.data.listing import resolve_inputs
 
 NAMES = [
     "a.parquet",

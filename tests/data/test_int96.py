@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data.detect import detect_schema
-from data.inputs import InputFile
-from data.listing import resolve_inputs
-from data.reader import read_blocks
-from data.sequences import SequenceBlock, concatenate
+from seqembed.data.detect import detect_schema
+from seqembed.data.inputs import InputFile
+from seqembed.data.listing import resolve_inputs
+from seqembed.data.reader import read_blocks
+from seqembed.data.sequences import SequenceBlock, concatenate
 
 FAR = [dt.datetime(2024, 1, 1), dt.datetime(9999, 12, 31, 23, 59), dt.datetime(2024, 1, 2), dt.datetime(1, 1, 1)]
 NEAR = [dt.datetime(2024, 1, 1), dt.datetime(2262, 4, 1), dt.datetime(2024, 1, 2, 3, 4, 5, 6), dt.datetime(1677, 10, 1)]

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
-from data.errors import InputError
-from data.listing import find_inputs
-from data.tables import table_above
+from seqembed.data.errors import InputError
+from seqembed.data.listing import find_inputs
+from seqembed.data.tables import table_above
 
 
 def parquet(path: Path) -> Path:

@@ -8,15 +8,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data.check import check_schema
-from data.errors import InputError
-from data.inputs import InputFile
-from data.listing import resolve_inputs
-from data.reader import read_blocks
-from data.schema import CategoricalField, Feature, SequenceSchema
-from data.sequences import SequenceBlock, concatenate
-from data.times import time_features
-from data.vocabulary import MISSING_ID, Vocabulary
+from seqembed.data.check import check_schema
+from seqembed.data.errors import InputError
+from seqembed.data.inputs import InputFile
+from seqembed.data.listing import resolve_inputs
+from seqembed.data.reader import read_blocks
+from seqembed.data.schema import CategoricalField, Feature, SequenceSchema
+from seqembed.data.sequences import SequenceBlock, concatenate
+from seqembed.data.times import time_features
+from seqembed.data.vocabulary import MISSING_ID, Vocabulary
 
 WORDS = Vocabulary("string", ("a",), (1,), 0, 0)
 PLAIN = SequenceSchema("id", (Feature("x", "x"), Feature("y", "y")), "nested")

@@ -7,11 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data import pages
-from data.errors import BadFileError
-from data.listing import resolve_inputs
-from data.reader import read_blocks
-from data.schema import Feature, SequenceSchema
+from seqembed.data import pages
+from seqembed.data.errors import BadFileError
+from seqembed.data.listing import resolve_inputs
+from seqembed.data.reader import read_blocks
+from seqembed.data.schema import Feature, SequenceSchema
 
 SCHEMA = SequenceSchema("id", (Feature("x", "x"),), "nested")
 STEPS = 1_100_003  # as a zigzag varint four bytes long, like every number up to the bound

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data.parts import EmbeddingPart, part_weights
+from seqembed.data.parts import EmbeddingPart, part_weights
 
 PARTS = (
     EmbeddingPart("values", 3, 2.0, 4.0),

@@ -11,15 +11,15 @@ import pyarrow as pa
 import pytest
 from events_testing import KINDS, transactions, untrained_run, write_events, write_nested
 
-from data.contract import ModelContract
-from data.detect import detect_schema
-from data.layout import RunLayout
-from data.learn import learn_vocabularies
-from data.listing import resolve_inputs
-from data.preprocessing import preprocessing
-from data.reader import read_blocks
-from data.schema import Feature, SequenceSchema
-from data.sequences import LengthPolicy, concatenate
+from seqembed.data.contract import ModelContract
+from seqembed.data.detect import detect_schema
+from seqembed.data.layout import RunLayout
+from seqembed.data.learn import learn_vocabularies
+from seqembed.data.listing import resolve_inputs
+from seqembed.data.preprocessing import preprocessing
+from seqembed.data.reader import read_blocks
+from seqembed.data.schema import Feature, SequenceSchema
+from seqembed.data.sequences import LengthPolicy, concatenate
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NAMES = {name: getattr(math, name) for name in ("log1p", "sin", "cos", "pi")}

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from data.synthetic.japanese_vowels import SPLITS, shipped
+from seqembed.data.synthetic.japanese_vowels import SPLITS, shipped
 
 COEFFICIENTS = [f"c{number:02d}" for number in range(1, 13)]
-SAMPLES = resources.files("data") / "samples"
+SAMPLES = resources.files("seqembed.data") / "samples"
 
 
 def test_checksums_are_those_of_the_readme():

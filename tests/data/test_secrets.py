@@ -2,8 +2,8 @@
 
 import pytest
 
-from data.secrets import scrub, without_secrets
-from trainer.config import DataConfig, TrainJob
+from seqembed.data.secrets import scrub, without_secrets
+from seqembed.trainer.config import DataConfig, TrainJob
 
 
 @pytest.mark.parametrize(

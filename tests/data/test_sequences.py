@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.batching import BatchedBlock, pad, plan_batches
-from data.hashing import SeenIds, hash_ids
-from data.profile import ProfileAccumulator, SequenceProfile
-from data.sequences import SequenceBlock, concatenate, windows
+from seqembed.data.batching import BatchedBlock, pad, plan_batches
+from seqembed.data.hashing import SeenIds, hash_ids
+from seqembed.data.profile import ProfileAccumulator, SequenceProfile
+from seqembed.data.sequences import SequenceBlock, concatenate, windows
 
 LENGTHS = st.lists(st.integers(0, 30), min_size=1, max_size=60)
 

@@ -7,14 +7,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data.detect import detect_schema
-from data.errors import BadRowError
-from data.listing import resolve_inputs
-from data.reader import read_blocks
-from data.sample_rows import read_sequences, write_sequences
-from data.schema import Feature, SequenceSchema
-from data.sequences import LengthPolicy, concatenate
-from data.survey import survey
+from seqembed.data.detect import detect_schema
+from seqembed.data.errors import BadRowError
+from seqembed.data.listing import resolve_inputs
+from seqembed.data.reader import read_blocks
+from seqembed.data.sample_rows import read_sequences, write_sequences
+from seqembed.data.schema import Feature, SequenceSchema
+from seqembed.data.sequences import LengthPolicy, concatenate
+from seqembed.data.survey import survey
 
 
 def test_survey_describes_and_samples_the_selected_rows(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from data.errors import OutputError, UsageError
-from data.synthetic import telemetry
-from data.synthetic.catalog import RECIPES, SampleOptions, write_sample
-from data.synthetic.recipe import CHUNK_ROWS, Recipe, blocks
+from seqembed.data.errors import OutputError, UsageError
+from seqembed.data.synthetic import telemetry
+from seqembed.data.synthetic.catalog import RECIPES, SampleOptions, write_sample
+from seqembed.data.synthetic.recipe import CHUNK_ROWS, Recipe, blocks
 
 GENERATED = sorted(RECIPES)
 

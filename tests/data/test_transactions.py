@@ -8,10 +8,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from data.synthetic import transactions
-from data.synthetic.catalog import SampleOptions, write_sample
-from data.synthetic.recipe import blocks
-from data.synthetic.transactions import CATEGORIES, CATEGORIES_A_SECTOR, KINDS, TYPES
+from seqembed.data.synthetic import transactions
+from seqembed.data.synthetic.catalog import SampleOptions, write_sample
+from seqembed.data.synthetic.recipe import blocks
+from seqembed.data.synthetic.transactions import CATEGORIES, CATEGORIES_A_SECTOR, KINDS, TYPES
 
 ROWS = 6_000
 # Standard error of an accuracy of 0.5 on the 1,000 test rows of two kinds is 0.016.

@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data import hashing, reader, sequences, widths
-from data.hashing import hash_ids
-from data.listing import resolve_inputs
-from data.reader import read_blocks
-from data.schema import Feature, SequenceSchema
-from data.sequences import SequenceBlock, concatenate, windows
-from data.sizes import row_bytes
+from seqembed.data import hashing, reader, sequences, widths
+from seqembed.data.hashing import hash_ids
+from seqembed.data.listing import resolve_inputs
+from seqembed.data.reader import read_blocks
+from seqembed.data.schema import Feature, SequenceSchema
+from seqembed.data.sequences import SequenceBlock, concatenate, windows
+from seqembed.data.sizes import row_bytes
 
 SCHEMA = SequenceSchema("id", (Feature("x", "x"),), "nested")
 ROWS = 600

@@ -8,22 +8,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.contract import ModelContract, TrainingData
-from data.layout import RunLayout
-from data.profile import ProfileAccumulator, SequenceProfile
-from data.sample_rows import write_sequences
-from data.schema import CategoricalField, Feature, SequenceSchema
-from data.sequences import LengthPolicy, SequenceBlock
-from exporter.bundle import assemble
-from exporter.convert import convert
-from exporter.draws import as_block
-from exporter.libraries import keras
-from exporter.model import EncoderModel, load_encoder
-from exporter.reference import KerasReference
-from exporter.structure import GraphStructure, check_structure
-from runner.encoder import Encoder
-from trainer.config import ModelConfig
-from trainer.model import build_encoder
+from seqembed.data.contract import ModelContract, TrainingData
+from seqembed.data.layout import RunLayout
+from seqembed.data.profile import ProfileAccumulator, SequenceProfile
+from seqembed.data.sample_rows import write_sequences
+from seqembed.data.schema import CategoricalField, Feature, SequenceSchema
+from seqembed.data.sequences import LengthPolicy, SequenceBlock
+from seqembed.exporter.bundle import assemble
+from seqembed.exporter.convert import convert
+from seqembed.exporter.draws import as_block
+from seqembed.exporter.libraries import keras
+from seqembed.exporter.model import EncoderModel, load_encoder
+from seqembed.exporter.reference import KerasReference
+from seqembed.exporter.structure import GraphStructure, check_structure
+from seqembed.runner.encoder import Encoder
+from seqembed.trainer.config import ModelConfig
+from seqembed.trainer.model import build_encoder
 
 NUM_FEATURES = 3
 MAX_LENGTH = 12

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from data.profile import SequenceProfile
-from data.sequences import SequenceBlock
-from exporter.convert import OPSETS
-from exporter.parity import measure_parity
+from seqembed.data.profile import SequenceProfile
+from seqembed.data.sequences import SequenceBlock
+from seqembed.exporter.convert import OPSETS
+from seqembed.exporter.parity import measure_parity
 
 TOLERANCE = 1e-5
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from data.errors import BundleError
-from exporter.libraries import keras, tf
-from exporter.model import load_encoder
+from seqembed.data.errors import BundleError
+from seqembed.exporter.libraries import keras, tf
+from seqembed.exporter.model import load_encoder
 from seqembed_testing import Tiny, seqembed
 
 layers = keras.layers

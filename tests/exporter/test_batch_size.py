@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from exporter.config import ExportConfig
-from exporter.job import export_encoder
-from runner.encoder import Encoder
+from seqembed.exporter.config import ExportConfig
+from seqembed.exporter.job import export_encoder
+from seqembed.runner.encoder import Encoder
 
 
 @pytest.mark.parametrize(("units", "batch_size"), [(2, 48), (48, 48), (49, 32), (64, 32), (65, 24)])

@@ -9,21 +9,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data.batching import pad
-from data.errors import BundleError, QualityGateError
-from data.profile import ProfileAccumulator, SequenceProfile
-from data.schema import CategoricalField
-from data.sequences import SequenceBlock
-from data.vocabulary import Vocabulary
-from exporter.bundle import assemble
-from exporter.draws import as_block, draw_sequences
-from exporter.golden import golden_sequences
-from exporter.libraries import keras, onnx
-from exporter.parity import measure_parity
-from exporter.structure import check_structure
-from runner.encoder import Encoder
-from trainer.config import ModelConfig
-from trainer.model import build_encoder
+from seqembed.data.batching import pad
+from seqembed.data.errors import BundleError, QualityGateError
+from seqembed.data.profile import ProfileAccumulator, SequenceProfile
+from seqembed.data.schema import CategoricalField
+from seqembed.data.sequences import SequenceBlock
+from seqembed.data.vocabulary import Vocabulary
+from seqembed.exporter.bundle import assemble
+from seqembed.exporter.draws import as_block, draw_sequences
+from seqembed.exporter.golden import golden_sequences
+from seqembed.exporter.libraries import keras, onnx
+from seqembed.exporter.parity import measure_parity
+from seqembed.exporter.structure import check_structure
+from seqembed.runner.encoder import Encoder
+from seqembed.trainer.config import ModelConfig
+from seqembed.trainer.model import build_encoder
 
 TOLERANCE = 1e-5
 WORDS = Vocabulary("string", ("b", "a", "c"), (50, 30, 10), num_unknown=5, num_missing=5)

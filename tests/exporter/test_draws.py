@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.profile import ProfileAccumulator, SequenceProfile
-from data.sequences import SequenceBlock
-from exporter.draws import draw_sequences, spread_lengths
-from exporter.golden import embedding_profile, golden_sequences
+from seqembed.data.profile import ProfileAccumulator, SequenceProfile
+from seqembed.data.sequences import SequenceBlock
+from seqembed.exporter.draws import draw_sequences, spread_lengths
+from seqembed.exporter.golden import embedding_profile, golden_sequences
 
 
 def test_every_length_while_they_are_few() -> None:

@@ -15,14 +15,14 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from data.contract import CONTRACT_KEY, ModelContract
-from data.errors import BundleError, InputError, OutputError
-from data.layout import RunLayout
-from data.sequences import SequenceBlock
-from exporter.bundle import write_bundle
-from exporter.libraries import keras, onnx
-from runner.cli import main
-from runner.encoder import Encoder
+from seqembed.data.contract import CONTRACT_KEY, ModelContract
+from seqembed.data.errors import BundleError, InputError, OutputError
+from seqembed.data.layout import RunLayout
+from seqembed.data.sequences import SequenceBlock
+from seqembed.exporter.bundle import write_bundle
+from seqembed.exporter.libraries import keras, onnx
+from seqembed.runner.cli import main
+from seqembed.runner.encoder import Encoder
 from seqembed_testing import resealed
 
 layers = keras.layers
@@ -269,9 +269,9 @@ def test_a_file_that_is_no_model(data: Path, tmp_path: Path) -> None:
 
 
 def test_help_needs_no_tensorflow_and_a_real_run_is_quiet(run: RunLayout, tmp_path: Path) -> None:
-    code = "import sys, exporter.command; sys.exit('tensorflow' in sys.modules or 'onnx' in sys.modules)"
+    code = "import sys, seqembed.exporter.command; sys.exit('tensorflow' in sys.modules or 'onnx' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-    code = "from runner.cli import main; main()"
+    code = "from seqembed.runner.cli import main; main()"
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("TF_", "KERAS_"))}
     ended = subprocess.run(
         [sys.executable, "-c", code, "export", str(run.root), "--out", str(tmp_path / "encoder.onnx")],

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data.batching import pad
-from data.errors import BundleError
-from data.profile import SequenceProfile
-from data.sequences import SequenceBlock
-from exporter.draws import as_block
-from exporter.libraries import onnx
-from exporter.parity import measure_parity
-from exporter.structure import check_structure
+from seqembed.data.batching import pad
+from seqembed.data.errors import BundleError
+from seqembed.data.profile import SequenceProfile
+from seqembed.data.sequences import SequenceBlock
+from seqembed.exporter.draws import as_block
+from seqembed.exporter.libraries import onnx
+from seqembed.exporter.parity import measure_parity
+from seqembed.exporter.structure import check_structure
 
 TOLERANCE = 1e-5
 # Every frame with every cell and depth; overlap, pooling and direction are dealt out so that each meets every frame.

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.errors import BundleError
-from data.profile import SequenceProfile
-from data.sequences import SequenceBlock
-from exporter.libraries import keras
-from exporter.model import load_encoder
-from exporter.parity import measure_parity
+from seqembed.data.errors import BundleError
+from seqembed.data.profile import SequenceProfile
+from seqembed.data.sequences import SequenceBlock
+from seqembed.exporter.libraries import keras
+from seqembed.exporter.model import load_encoder
+from seqembed.exporter.parity import measure_parity
 
 layers, ops = keras.layers, keras.ops
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data.batching import pad
-from exporter.draws import as_block
-from runner.encoder import Encoder
+from seqembed.data.batching import pad
+from seqembed.exporter.draws import as_block
+from seqembed.runner.encoder import Encoder
 
 LENGTHS = st.lists(st.integers(1, 25), min_size=1, max_size=20)
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from data.errors import BundleError, QualityGateError
-from data.profile import SequenceProfile
-from data.sequences import SequenceBlock
-from exporter import layers as supported
-from exporter.libraries import keras
-from exporter.model import load_encoder
-from exporter.parity import measure_parity
+from seqembed.data.errors import BundleError, QualityGateError
+from seqembed.data.profile import SequenceProfile
+from seqembed.data.sequences import SequenceBlock
+from seqembed.exporter import layers as supported
+from seqembed.exporter.libraries import keras
+from seqembed.exporter.model import load_encoder
+from seqembed.exporter.parity import measure_parity
 
 layers, ops = keras.layers, keras.ops
 

@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.batching import pad
-from data.errors import BundleError, QualityGateError
-from data.profile import SequenceProfile
-from data.sequences import SequenceBlock
-from exporter.bundle import assemble
-from exporter.draws import as_block, with_masked_steps
-from exporter.libraries import keras
-from exporter.parity import measure_parity
-from exporter.quantise import quantise
-from exporter.structure import check_structure
-from runner.encoder import Encoder
+from seqembed.data.batching import pad
+from seqembed.data.errors import BundleError, QualityGateError
+from seqembed.data.profile import SequenceProfile
+from seqembed.data.sequences import SequenceBlock
+from seqembed.exporter.bundle import assemble
+from seqembed.exporter.draws import as_block, with_masked_steps
+from seqembed.exporter.libraries import keras
+from seqembed.exporter.parity import measure_parity
+from seqembed.exporter.quantise import quantise
+from seqembed.exporter.structure import check_structure
+from seqembed.runner.encoder import Encoder
 
 layers, ops = keras.layers, keras.ops
 

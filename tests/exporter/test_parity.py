@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.errors import QualityGateError
-from data.profile import SequenceProfile
-from data.sequences import SequenceBlock
-from exporter.bundle import assemble
-from exporter.draws import as_block
-from exporter.libraries import onnx
-from exporter.parity import measure_parity
-from runner.encoder import Encoder
+from seqembed.data.errors import QualityGateError
+from seqembed.data.profile import SequenceProfile
+from seqembed.data.sequences import SequenceBlock
+from seqembed.exporter.bundle import assemble
+from seqembed.exporter.draws import as_block
+from seqembed.exporter.libraries import onnx
+from seqembed.exporter.parity import measure_parity
+from seqembed.runner.encoder import Encoder
 
 
 def spoil(made: Any, change: Callable[[Any], None]) -> Encoder:

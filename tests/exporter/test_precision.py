@@ -12,19 +12,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data.contract import ModelContract
-from data.errors import BundleError, QualityGateError
-from data.layout import RunLayout
-from data.profile import SequenceProfile
-from exporter.draws import as_block
-from exporter.fidelity import compare_vectors, cosine_of_rows, neighbour_agreement
-from exporter.libraries import keras, onnx
-from exporter.precision import measure_quantisation
-from exporter.sealed import sealed
-from runner.encoder import Encoder
+from seqembed.data.contract import ModelContract
+from seqembed.data.errors import BundleError, QualityGateError
+from seqembed.data.layout import RunLayout
+from seqembed.data.profile import SequenceProfile
+from seqembed.exporter.draws import as_block
+from seqembed.exporter.fidelity import compare_vectors, cosine_of_rows, neighbour_agreement
+from seqembed.exporter.libraries import keras, onnx
+from seqembed.exporter.precision import measure_quantisation
+from seqembed.exporter.sealed import sealed
+from seqembed.runner.encoder import Encoder
+from seqembed.trainer.config import ModelConfig
+from seqembed.trainer.model import build_encoder
 from seqembed_testing import contract_of, done, resealed, seqembed
-from trainer.config import ModelConfig
-from trainer.model import build_encoder
 
 layers = keras.layers
 

@@ -7,23 +7,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.batching import pad
-from data.errors import BundleError, UsageError
-from data.profile import ProfileAccumulator
-from data.schema import CategoricalField
-from data.sequences import SequenceBlock
-from data.vocabulary import Vocabulary
-from exporter import quantise as module
-from exporter.bundle import assemble
-from exporter.draws import as_block
-from exporter.fidelity import compare_vectors
-from exporter.libraries import keras, onnx
-from exporter.precision import embed_as_at_night
-from exporter.quantise import quantise, quantised_weights, refuse_unquantisable
-from exporter.structure import check_structure
-from runner.encoder import Encoder
-from trainer.config import ModelConfig
-from trainer.model import build_encoder
+from seqembed.data.batching import pad
+from seqembed.data.errors import BundleError, UsageError
+from seqembed.data.profile import ProfileAccumulator
+from seqembed.data.schema import CategoricalField
+from seqembed.data.sequences import SequenceBlock
+from seqembed.data.vocabulary import Vocabulary
+from seqembed.exporter import quantise as module
+from seqembed.exporter.bundle import assemble
+from seqembed.exporter.draws import as_block
+from seqembed.exporter.fidelity import compare_vectors
+from seqembed.exporter.libraries import keras, onnx
+from seqembed.exporter.precision import embed_as_at_night
+from seqembed.exporter.quantise import quantise, quantised_weights, refuse_unquantisable
+from seqembed.exporter.structure import check_structure
+from seqembed.runner.encoder import Encoder
+from seqembed.trainer.config import ModelConfig
+from seqembed.trainer.model import build_encoder
 
 layers = keras.layers
 WORDS = CategoricalField("word", "word", Vocabulary("string", ("b", "a", "c"), (50, 30, 10), 5, 5))

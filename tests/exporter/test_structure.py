@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from data.errors import BundleError
-from exporter.libraries import onnx
-from exporter.structure import check_structure
+from seqembed.data.errors import BundleError
+from seqembed.exporter.libraries import onnx
+from seqembed.exporter.structure import check_structure
 
 helper, TensorProto = onnx.helper, onnx.TensorProto
 

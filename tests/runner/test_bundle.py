@@ -7,10 +7,10 @@ import numpy as np
 import onnx
 import pytest
 
-from data.contract import ModelContract
-from data.errors import BundleError
-from exporter.sealed import sealed
-from runner.encoder import Encoder
+from seqembed.data.contract import ModelContract
+from seqembed.data.errors import BundleError
+from seqembed.exporter.sealed import sealed
+from seqembed.runner.encoder import Encoder
 from seqembed_testing import Tiny, contract_of, done, seqembed, sequences, write_sequences
 
 

@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 from events_testing import KINDS, events_model, transactions, write_events, write_nested
 
-from data.batching import pad
-from data.listing import resolve_inputs
-from data.reader import read_blocks
-from data.sequences import concatenate
-from runner.encoder import Encoder
-from runner.output.directory import OutputDirectory
+from seqembed.data.batching import pad
+from seqembed.data.listing import resolve_inputs
+from seqembed.data.reader import read_blocks
+from seqembed.data.sequences import concatenate
+from seqembed.runner.encoder import Encoder
+from seqembed.runner.output.directory import OutputDirectory
 from seqembed_testing import done, embeddings, seqembed, with_contract
 
 WRITERS: dict[str, Callable[..., Path]] = {"events": write_events, "nested": write_nested}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from data.layout import RunLayout
+from seqembed.data.layout import RunLayout
 from seqembed_testing import Tiny, done, seqembed, sequences, write_sequences
 
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from runner.encoder import Encoder
+from seqembed.runner.encoder import Encoder
 from seqembed_testing import Tiny, events_bundle, sequences, with_contract, write_events, write_sequences
 
 NUM_CASES = int(os.environ.get("SEQEMBED_FUZZ", "300"))
@@ -44,7 +44,7 @@ class Worker:
 
     def _until_it_dies(self, first: int, stop: int) -> Iterator[dict]:
         task = json.dumps(self._task | {"first": first, "stop": stop})
-        environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'support'}"}
+        environment = os.environ | {"PYTHONPATH": f"{ROOT / '.src'}{os.pathsep}{ROOT / 'tests' / 'support'}"}
         command = [sys.executable, str(ROOT / "tests" / "support" / "fuzz_worker.py"), task]
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True, errors="replace"

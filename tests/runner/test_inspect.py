@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data.layout import RunLayout
+from seqembed.data.layout import RunLayout
 from seqembed_testing import Tiny, done, seqembed, sequences, write_events, write_sequences
 
 DAMAGES = [b"", b"{", b"null", b"5", b"[]", b'"text"', b"\xff\xfe", b"[" * 200_000, b'{"a": ' * 100_000, b"{}"]

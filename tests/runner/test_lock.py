@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from data.lock import LOCK, hold_lock
 from nursery import KILLED, Nursery, check_finished, contents
+from seqembed.data.lock import LOCK, hold_lock
 from seqembed_testing import Tiny, done, seqembed, sequences, write_sequences
 
 ROOT = Path(__file__).parents[2]
@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[2]
 _CONTENDER = """
 import os, sys, time
 from pathlib import Path
-from data.errors import OutputError
-from data.lock import hold_lock
+from seqembed.data.errors import OutputError
+from seqembed.data.lock import hold_lock
 place, rounds = Path(sys.argv[1]), int(sys.argv[2])
 inside = place.parent / "inside"
 held = refused = 0
@@ -93,7 +93,7 @@ def test_processes_that_race_for_the_lock_hold_it_one_at_a_time(tmp_path: Path) 
     contenders = [
         subprocess.Popen(
             [sys.executable, "-c", _CONTENDER, str(place), "100"],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(ROOT / ".src")},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -9,9 +9,9 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from data.errors import BundleError
-from runner.encoder import Encoder
-from runner.memory import memory_limited
+from seqembed.data.errors import BundleError
+from seqembed.runner.encoder import Encoder
+from seqembed.runner.memory import memory_limited
 from seqembed_testing import Tiny, resealed, seqembed
 
 GIB = 1 << 30

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from data.errors import BundleError
-from runner.bundle_file import read_bundle
+from seqembed.data.errors import BundleError
+from seqembed.runner.bundle_file import read_bundle
 from seqembed_testing import Tiny, done, embeddings, seqembed
 
 

@@ -24,7 +24,13 @@ def child(home: Path, *words: object) -> subprocess.CompletedProcess[str]:
     }
     own = {name: str(home / place) for name, place in places.items()}
     (home / "tmp").mkdir(parents=True)
-    environment = {**os.environ, "HOME": str(home), "TMPDIR": str(home / "tmp"), "PYTHONPATH": str(ROOT), **own}
+    environment = {
+        **os.environ,
+        "HOME": str(home),
+        "TMPDIR": str(home / "tmp"),
+        "PYTHONPATH": str(ROOT / ".src"),
+        **own,
+    }
     environment.pop("ORT_DISABLE_TELEMETRY", None)
     return subprocess.run(
         [sys.executable, *map(str, words)],

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import runner.job.run
+import seqembed.runner.job.run
 from seqembed_testing import Tiny, done, events_bundle, sequences, with_contract, write_events, write_sequences
 
 ROOT = Path(__file__).parents[2]
@@ -17,7 +17,7 @@ SCHEDULER = """
 import subprocess, sys
 memory = bytearray(1 << 30)
 memory[::4096] = bytes([1]) * len(memory[::4096])
-job = "from runner.report import peak_rss_bytes; print(peak_rss_bytes())"
+job = "from seqembed.runner.report import peak_rss_bytes; print(peak_rss_bytes())"
 sys.stdout.write(subprocess.run([sys.executable, "-c", job], capture_output=True, text=True, check=True).stdout)
 """
 
@@ -46,7 +46,7 @@ def meter(monkeypatch: pytest.MonkeyPatch) -> Meter:
         meter.total = total_rows
         yield meter
 
-    monkeypatch.setattr(runner.job.run, "show_progress", show)
+    monkeypatch.setattr(seqembed.runner.job.run, "show_progress", show)
     return meter
 
 

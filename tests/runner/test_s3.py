@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
-from runner.output import directory, storage
+from seqembed.runner.output import directory, storage
 from seqembed_testing import Tiny, done, seqembed, sequences, write_sequences
 
 KEY, SECRET, TOKEN = "AKIALOOPBACKONLY", "s3cr3t/of+nobody", "t0ken-of-nobody"

@@ -4,9 +4,9 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from data.errors import OutputError, UsageError
-from data.synthetic.catalog import RECIPES, SAMPLE_NAMES
-from runner.commands.sample import sample
+from seqembed.data.errors import OutputError, UsageError
+from seqembed.data.synthetic.catalog import RECIPES, SAMPLE_NAMES
+from seqembed.runner.commands.sample import sample
 
 
 def run(*arguments):

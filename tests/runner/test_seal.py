@@ -11,9 +11,9 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from data.contract import CONTRACT_KEY, ModelContract
-from data.errors import BundleError
-from runner.encoder import Encoder
+from seqembed.data.contract import CONTRACT_KEY, ModelContract
+from seqembed.data.errors import BundleError
+from seqembed.runner.encoder import Encoder
 from seqembed_testing import Tiny, contract_of, resealed, seqembed
 
 

@@ -70,8 +70,8 @@ def test_a_real_process_is_stopped_in_the_middle(tiny: Tiny, tmp_path: Path, num
     out = tmp_path / "out"
     words = ["run", tmp_path / "in", "--model", tiny.bundle, "--out", out]
     process = subprocess.Popen(
-        [sys.executable, "-c", "from runner.cli import main; main()", *map(str, words)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        [sys.executable, "-c", "from seqembed.runner.cli import main; main()", *map(str, words)],
+        env={**os.environ, "PYTHONPATH": str(ROOT / ".src")},
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -95,7 +95,7 @@ def test_a_real_process_is_stopped_in_the_middle(tiny: Tiny, tmp_path: Path, num
 
 FINALISED = """
 import signal, time, weakref
-from data.signals import stopped_by_signals
+from seqembed.data.signals import stopped_by_signals
 
 class Writer:
     def __del__(self):
@@ -120,7 +120,7 @@ def test_a_signal_that_comes_while_an_object_is_finalised_is_not_lost(number: si
     script = FINALISED.format(name=number.name, statement=statement)
     ended = subprocess.run(
         [sys.executable, "-c", script],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT / ".src")},
         capture_output=True,
         text=True,
         check=False,

@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data.contract import ModelContract
-from data.decode import decode_nested
-from data.errors import (
+from nursery import contents
+from seqembed.data.contract import ModelContract
+from seqembed.data.decode import decode_nested
+from seqembed.data.errors import (
     BadFileError,
     BadRowError,
     ChangedInputError,
@@ -23,21 +24,20 @@ from data.errors import (
     SeqembedError,
     UsageError,
 )
-from data.sequences import SequenceBlock
-from nursery import contents
-from runner.bundle_file import bundle_sha256, read_bundle
-from runner.encoder import Encoder
-from runner.engines.engine import Engine
-from runner.engines.local import LocalEngine
-from runner.engines.make import make_part
-from runner.engines.pipeline import Pipeline
-from runner.engines.task import BundleReference, PartTask
-from runner.job.make_parts import make_parts
-from runner.job.outcome import Outcome
-from runner.job.plan import InputStates, RunPlan, plan_run
-from runner.options import RunOptions
-from runner.output.directory import OutputDirectory
-from runner.output.staging import StagedPart
+from seqembed.data.sequences import SequenceBlock
+from seqembed.runner.bundle_file import bundle_sha256, read_bundle
+from seqembed.runner.encoder import Encoder
+from seqembed.runner.engines.engine import Engine
+from seqembed.runner.engines.local import LocalEngine
+from seqembed.runner.engines.make import make_part
+from seqembed.runner.engines.pipeline import Pipeline
+from seqembed.runner.engines.task import BundleReference, PartTask
+from seqembed.runner.job.make_parts import make_parts
+from seqembed.runner.job.outcome import Outcome
+from seqembed.runner.job.plan import InputStates, RunPlan, plan_run
+from seqembed.runner.options import RunOptions
+from seqembed.runner.output.directory import OutputDirectory
+from seqembed.runner.output.staging import StagedPart
 from seqembed_testing import Tiny, done, events_bundle, sequences, with_contract, write_events, write_sequences
 
 

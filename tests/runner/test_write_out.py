@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from runner.output.directory import OutputDirectory
-from runner.output.parts import PartCounts, PartFooter, PartKey
-from runner.output.staging import StagedPart
-from runner.output.write_out import WriteOut
+from seqembed.runner.output.directory import OutputDirectory
+from seqembed.runner.output.parts import PartCounts, PartFooter, PartKey
+from seqembed.runner.output.staging import StagedPart
+from seqembed.runner.output.write_out import WriteOut
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="this system does not have the call")
 

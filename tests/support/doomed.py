@@ -20,18 +20,18 @@ from typing import Any
 
 import pandas  # noqa: F401 - pyarrow imports it at its first conversion, which would cost every child a second
 
-import data.lock
-import runner.commands.run  # noqa: F401
-from data.inputs import InputFile
-from runner.cli import main
-from runner.output.directory import OutputDirectory
-from runner.output.staging import Staging
-from runner.output.storage import Storage
-from runner.output.writer import PartWriter
+import seqembed.data.lock
+import seqembed.runner.commands.run  # noqa: F401
+from seqembed.data.inputs import InputFile
+from seqembed.runner.cli import main
+from seqembed.runner.output.directory import OutputDirectory
+from seqembed.runner.output.staging import Staging
+from seqembed.runner.output.storage import Storage
+from seqembed.runner.output.writer import PartWriter
 
 # Step → where it is: class or module, function, and whether the process dies before or after the call.
 STEPS: dict[str, tuple[Any, str, str]] = {
-    "locked": (data.lock, "_acquire", "after"),
+    "locked": (seqembed.data.lock, "_acquire", "after"),
     "old marker gone": (OutputDirectory, "begin", "after"),
     "part opened": (PartWriter, "__init__", "after"),
     "rows handed over": (PartWriter, "write", "after"),

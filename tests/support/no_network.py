@@ -37,6 +37,6 @@ def forbid_sending() -> None:
 
 if __name__ == "__main__":
     forbid_sending()
-    from runner.cli import main
+    from seqembed.runner.cli import main
 
     main(sys.argv[1:])

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import pyarrow.parquet as pq
 
-from runner.output.parts import FOOTER_KEY, PartFooter
+from seqembed.runner.output.parts import FOOTER_KEY, PartFooter
 
 HERE = Path(__file__).parent
 KILLED = -9
@@ -40,7 +40,7 @@ class Nursery:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE.parents[1]), str(HERE)])},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE.parents[1] / ".src"), str(HERE)])},
         )
 
     def __enter__(self) -> Self:

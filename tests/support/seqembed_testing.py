@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from click.testing import CliRunner, Result
 
-from data.contract import CONTRACT_KEY
-from exporter.sealed import sealed
-from runner.cli import main
-from runner.encoder import Encoder
+from seqembed.data.contract import CONTRACT_KEY
+from seqembed.exporter.sealed import sealed
+from seqembed.runner.cli import main
+from seqembed.runner.encoder import Encoder
 
 
 def seqembed(*words: object) -> Result:

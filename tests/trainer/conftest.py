@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.profile import SequenceProfile
+from seqembed.data.profile import SequenceProfile
+from seqembed.trainer.config import TrainJob
+from seqembed.trainer.job import train
+from seqembed.trainer.losses import Batch
 from seqembed_testing import sequences, write_sequences
-from trainer.config import TrainJob
-from trainer.job import train
-from trainer.losses import Batch
 
 # Small enough to train in a second, with everything in it that can go wrong: empty rows and missing values.
 SMALL = {

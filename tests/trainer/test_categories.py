@@ -9,31 +9,31 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data.contract import ModelContract
-from data.detect import detect_schema
-from data.layout import RunLayout
-from data.learn import learn_vocabularies
-from data.listing import resolve_inputs
-from data.profile import SequenceProfile
-from data.schema import CategoricalField, SequenceSchema
-from data.sequences import LengthPolicy
-from data.vocabulary import FIRST_ID, MISSING_ID, UNKNOWN_ID, Vocabulary
+from seqembed.data.contract import ModelContract
+from seqembed.data.detect import detect_schema
+from seqembed.data.layout import RunLayout
+from seqembed.data.learn import learn_vocabularies
+from seqembed.data.listing import resolve_inputs
+from seqembed.data.profile import SequenceProfile
+from seqembed.data.schema import CategoricalField, SequenceSchema
+from seqembed.data.sequences import LengthPolicy
+from seqembed.data.vocabulary import FIRST_ID, MISSING_ID, UNKNOWN_ID, Vocabulary
+from seqembed.trainer.backend import keras, tf
+from seqembed.trainer.categories import MOST_CLASSES, WIDEST, answers, frequencies, num_classes, summary_width, width_of
+from seqembed.trainer.config import DECODERS, ModelConfig, TrainingConfig, TrainJob
+from seqembed.trainer.course import Courses
+from seqembed.trainer.job import train
+from seqembed.trainer.losses import Batch
+from seqembed.trainer.model import build_encoder
+from seqembed.trainer.network import build_network, inputs_of
+from seqembed.trainer.objective import Objective
+from seqembed.trainer.pictures import generate
+from seqembed.trainer.progress import Progress
+from seqembed.trainer.recipe import choose
+from seqembed.trainer.scale import Changes
+from seqembed.trainer.source import SequenceSource
+from seqembed.trainer.steps import Steps, seed_everything
 from seqembed_testing import seqembed
-from trainer.backend import keras, tf
-from trainer.categories import MOST_CLASSES, WIDEST, answers, frequencies, num_classes, summary_width, width_of
-from trainer.config import DECODERS, ModelConfig, TrainingConfig, TrainJob
-from trainer.course import Courses
-from trainer.job import train
-from trainer.losses import Batch
-from trainer.model import build_encoder
-from trainer.network import build_network, inputs_of
-from trainer.objective import Objective
-from trainer.pictures import generate
-from trainer.progress import Progress
-from trainer.recipe import choose
-from trainer.scale import Changes
-from trainer.source import SequenceSource
-from trainer.steps import Steps, seed_everything
 
 FORMS = [
     *[("reconstruct", "composite", decoder) for decoder in DECODERS],

@@ -97,7 +97,7 @@ def test_wrong_columns_are_found_before_tensorflow_is_loaded(tmp_path: Path, com
     places |= {"OUT": tmp_path / "out", "OUT.onnx": tmp_path / "out.onnx"}
     words = [str(places.get(word, word)) for word in command]
     code = (
-        f"import sys\nfrom runner.cli import main\ntry: main({words!r})\n"
+        f"import sys\nfrom seqembed.runner.cli import main\ntry: main({words!r})\n"
         "finally: assert not {'tensorflow', 'keras'} & sys.modules.keys(), 'TensorFlow was loaded'"
     )
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from data.layout import RunLayout
+from seqembed.data.layout import RunLayout
+from seqembed.trainer.options import SECTIONS
+from seqembed.trainer.progress import BarProgress, NotesAlone, PlainProgress, make_progress
 from seqembed_testing import done, seqembed
-from trainer.options import SECTIONS
-from trainer.progress import BarProgress, NotesAlone, PlainProgress, make_progress
 
 SMALL = ["--features", "x,y", "--units", 4, "--forward-only", "--embedding-dim", 3, "--epochs", 1]
 SMALL += ["--objective", "reconstruct"]
@@ -95,10 +95,13 @@ def test_every_option_shows_its_default_in_one_section():
 
 def test_help_imports_no_tensorflow_and_training_keeps_stderr_clean(data, tmp_path):
     root = Path(__file__).parents[2]
-    check = "import sys; from trainer.command import train; assert not {'tensorflow', 'keras'} & sys.modules.keys()"
+    check = (
+        "import sys; from seqembed.trainer.command import train\n"
+        "assert not {'tensorflow', 'keras'} & sys.modules.keys()"
+    )
     assert subprocess.run([sys.executable, "-c", check], cwd=root, check=False).returncode == 0
     words = ["train", str(data), "--out", str(tmp_path / "run"), *map(str, SMALL), "--progress", "none"]
-    call = f"from runner.cli import main; main({words!r})"
+    call = f"from seqembed.runner.cli import main; main({words!r})"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
     result = subprocess.run([sys.executable, "-c", call], cwd=root, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr

@@ -2,8 +2,8 @@
 
 import pytest
 
-from data.errors import UsageError
-from trainer.config import DataConfig, ModelConfig, TrainingConfig, TrainJob
+from seqembed.data.errors import UsageError
+from seqembed.trainer.config import DataConfig, ModelConfig, TrainingConfig, TrainJob
 
 
 @pytest.mark.parametrize(

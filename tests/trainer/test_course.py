@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.profile import ProfileAccumulator
-from data.sequences import SequenceBlock
-from trainer.config import ModelConfig
-from trainer.course import Courses, course, courses_of, middle_frames, num_places
-from trainer.model import build_encoder, mean_frames
+from seqembed.data.profile import ProfileAccumulator
+from seqembed.data.sequences import SequenceBlock
+from seqembed.trainer.config import ModelConfig
+from seqembed.trainer.course import Courses, course, courses_of, middle_frames, num_places
+from seqembed.trainer.model import build_encoder, mean_frames
 
 
 def block_of(sequences):

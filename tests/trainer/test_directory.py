@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from data.errors import BundleError, OutputError, QualityGateError
-from data.layout import CONFIG_HEADER, PLOT_NAMES, RunLayout
-from data.lock import LOCK, hold_lock
+from seqembed.data.errors import BundleError, OutputError, QualityGateError
+from seqembed.data.layout import CONFIG_HEADER, PLOT_NAMES, RunLayout
+from seqembed.data.lock import LOCK, hold_lock
+from seqembed.trainer.config import TrainJob
+from seqembed.trainer.directory import RunDirectory
+from seqembed.trainer.job import train
+from seqembed.trainer.progress import Progress
 from seqembed_testing import seqembed
-from trainer.config import TrainJob
-from trainer.directory import RunDirectory
-from trainer.job import train
-from trainer.progress import Progress
 
 ROOT = Path(__file__).parents[2]
 
@@ -164,7 +164,9 @@ def test_sigterm_stops_a_training_and_leaves_the_old_run(again):
     before = contents(layout.root)
     words = ["train", *job.data.inputs, "--out", str(layout.root), "--overwrite", "--epochs", "100000", "--patience"]
     words += ["100000", "--objective", "reconstruct", "--features", "x,y", "--units", "4", "--progress", "none"]
-    process = subprocess.Popen([sys.executable, "-c", f"from runner.cli import main; main({words!r})"], cwd=ROOT)
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"from seqembed.runner.cli import main; main({words!r})"], cwd=ROOT
+    )
     staged = layout.root / ".seqembed-replacement" / "checkpoints"
     while not list(staged.glob("ckpt-[3-9]*.index")):
         assert process.poll() is None

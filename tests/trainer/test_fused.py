@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from trainer.backend import keras, tf
-from trainer.fused import fused
+from seqembed.trainer.backend import keras, tf
+from seqembed.trainer.fused import fused
 
 TOLERANCE = 2e-6
 

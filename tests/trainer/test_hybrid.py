@@ -8,20 +8,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data.detect import detect_schema
-from data.layout import RunLayout
-from data.listing import resolve_inputs
-from runner.encoder import Encoder
+from seqembed.data.detect import detect_schema
+from seqembed.data.layout import RunLayout
+from seqembed.data.listing import resolve_inputs
+from seqembed.runner.encoder import Encoder
+from seqembed.trainer.backend import keras, tf
+from seqembed.trainer.config import DECODERS, LOSSES, ModelConfig, TrainingConfig
+from seqembed.trainer.intake import take_in
+from seqembed.trainer.job import train, watched_fraction
+from seqembed.trainer.losses import Batch
+from seqembed.trainer.network import build_network
+from seqembed.trainer.objective import Objective
+from seqembed.trainer.progress import Progress
+from seqembed.trainer.steps import Steps, seed_everything
 from seqembed_testing import done, sequences, write_sequences
-from trainer.backend import keras, tf
-from trainer.config import DECODERS, LOSSES, ModelConfig, TrainingConfig
-from trainer.intake import take_in
-from trainer.job import train, watched_fraction
-from trainer.losses import Batch
-from trainer.network import build_network
-from trainer.objective import Objective
-from trainer.progress import Progress
-from trainer.steps import Steps, seed_everything
 
 # Each decoder once, with the losses, cells and frames dealt out over them, and no decoder at all.
 FORMS = [
@@ -185,7 +185,7 @@ def test_of_many_held_out_some_are_scored_on_the_way(hybrid, tmp_path, monkeypat
     wide = replace(many, survey=replace(intake.survey, profile=profile))
     assert watched_fraction(long, schema, wide) == pytest.approx(0.5 * 1_000 / 1_000_000), "no more than is kept"
 
-    monkeypatch.setattr("trainer.job._LEAST_WATCHED", 20)
+    monkeypatch.setattr("seqembed.trainer.job._LEAST_WATCHED", 20)
     told = []
     progress = Progress()
     progress.note = told.append

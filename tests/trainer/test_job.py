@@ -8,18 +8,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data.contract import ModelContract
-from data.detect import detect_schema
-from data.errors import BadRowError, InputError
-from data.layout import RunLayout
-from data.listing import resolve_inputs
-from data.sample_rows import read_sequences
+from seqembed.data.contract import ModelContract
+from seqembed.data.detect import detect_schema
+from seqembed.data.errors import BadRowError, InputError
+from seqembed.data.layout import RunLayout
+from seqembed.data.listing import resolve_inputs
+from seqembed.data.sample_rows import read_sequences
+from seqembed.trainer.backend import keras
+from seqembed.trainer.config import TrainJob
+from seqembed.trainer.intake import take_in
+from seqembed.trainer.job import train
+from seqembed.trainer.progress import PlainProgress
 from seqembed_testing import sequences, write_sequences
-from trainer.backend import keras
-from trainer.config import TrainJob
-from trainer.intake import take_in
-from trainer.job import train
-from trainer.progress import PlainProgress
 
 INFINITE = float("inf")
 

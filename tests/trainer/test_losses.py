@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from trainer.backend import tf
-from trainer.config import LOSSES, ModelConfig
-from trainer.losses import TEMPERATURE, Batch, contrast_sums, masked_sums
-from trainer.objective import Objective
+from seqembed.trainer.backend import tf
+from seqembed.trainer.config import LOSSES, ModelConfig
+from seqembed.trainer.losses import TEMPERATURE, Batch, contrast_sums, masked_sums
+from seqembed.trainer.objective import Objective
 
 
 def plain(loss, target, score):

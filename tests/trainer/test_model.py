@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.profile import SequenceProfile
-from data.sequences import SequenceBlock
-from trainer.backend import keras
-from trainer.config import POOLINGS, ModelConfig
-from trainer.model import (
+from seqembed.data.profile import SequenceProfile
+from seqembed.data.sequences import SequenceBlock
+from seqembed.trainer.backend import keras
+from seqembed.trainer.config import POOLINGS, ModelConfig
+from seqembed.trainer.model import (
     build_encoder,
     by_its_own_scale,
     differences,
@@ -19,7 +19,7 @@ from trainer.model import (
     standardised,
     with_next_steps,
 )
-from trainer.scale import changes_of
+from seqembed.trainer.scale import changes_of
 
 
 def build(profile, **changes):
@@ -157,7 +157,7 @@ _ENCODERS: list = []
 
 def _shared_encoder():
     if not _ENCODERS:
-        from data.profile import SequenceProfile
+        from seqembed.data.profile import SequenceProfile
 
         _ENCODERS.append(build(SequenceProfile(1, 0, 1, (0.0,) * 3, (1.0,) * 3, (0.0,) * 3, (1,) * 9), layers=2))
     return _ENCODERS[0]

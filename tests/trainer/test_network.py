@@ -5,12 +5,12 @@ import itertools
 import numpy as np
 import pytest
 
-from data.errors import UsageError
-from trainer.backend import keras, tf
-from trainer.config import DECODERS, LOSSES, ModelConfig, TrainingConfig
-from trainer.network import build_network
-from trainer.objective import Objective
-from trainer.steps import Steps, seed_everything
+from seqembed.data.errors import UsageError
+from seqembed.trainer.backend import keras, tf
+from seqembed.trainer.config import DECODERS, LOSSES, ModelConfig, TrainingConfig
+from seqembed.trainer.network import build_network
+from seqembed.trainer.objective import Objective
+from seqembed.trainer.steps import Steps, seed_everything
 
 HEADED = [*itertools.product(DECODERS, ("reconstruct", "composite")), ("repeat", "predict")]
 CASES = [(decoder, task, loss) for (decoder, task), loss in itertools.product(HEADED, LOSSES)]

@@ -7,13 +7,13 @@ import pytest
 from matplotlib import image
 from matplotlib.colors import to_rgb
 
-from data.errors import OutputError
-from trainer.backend import keras
-from trainer.model_graph import model_graph
-from trainer.model_picture import BOX_HEIGHT, BOX_WIDTH, place
-from trainer.plot_embeddings import MAX_LABELS, principal_components
-from trainer.plot_style import BLUE, COLOURS, ORANGE, plain
-from trainer.plots import plot_embeddings, plot_losses, plot_model, plot_reconstructions
+from seqembed.data.errors import OutputError
+from seqembed.trainer.backend import keras
+from seqembed.trainer.model_graph import model_graph
+from seqembed.trainer.model_picture import BOX_HEIGHT, BOX_WIDTH, place
+from seqembed.trainer.plot_embeddings import MAX_LABELS, principal_components
+from seqembed.trainer.plot_style import BLUE, COLOURS, ORANGE, plain
+from seqembed.trainer.plots import plot_embeddings, plot_losses, plot_model, plot_reconstructions
 
 ops, layers = keras.ops, keras.layers
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from trainer.backend import keras
-from trainer.config import ModelConfig
-from trainer.network import build_network
+from seqembed.trainer.backend import keras
+from seqembed.trainer.config import ModelConfig
+from seqembed.trainer.network import build_network
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ import tomllib
 import numpy as np
 import pytest
 
-from data.layout import RunLayout
-from data.profile import SequenceProfile
+from seqembed.data.layout import RunLayout
+from seqembed.data.profile import SequenceProfile
+from seqembed.trainer.config import TrainJob
+from seqembed.trainer.course import Courses
+from seqembed.trainer.recipe import choose, choose_frame, choose_overlap, num_steps
+from seqembed.trainer.scale import Changes
 from seqembed_testing import done, seqembed
-from trainer.config import TrainJob
-from trainer.course import Courses
-from trainer.recipe import choose, choose_frame, choose_overlap, num_steps
-from trainer.scale import Changes
 
 SMOOTH = Changes(np.ones(2, np.float32), 0.4)
 NOISE = Changes(np.ones(2, np.float32), -0.5)

@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.errors import BundleError, InputError, OutputError, UsageError
-from data.layout import RunLayout
+from seqembed.data.errors import BundleError, InputError, OutputError, UsageError
+from seqembed.data.layout import RunLayout
+from seqembed.trainer.backend import keras
+from seqembed.trainer.checkpoint import Checkpoints
+from seqembed.trainer.config import TrainJob
+from seqembed.trainer.job import train
+from seqembed.trainer.progress import Progress
 from seqembed_testing import sequences, write_sequences
-from trainer.backend import keras
-from trainer.checkpoint import Checkpoints
-from trainer.config import TrainJob
-from trainer.job import train
-from trainer.progress import Progress
 
 
 class Killed(Exception):
@@ -122,7 +122,7 @@ def test_a_real_sigkill_loses_nothing(job, tmp_path):
     wanted = job(inputs=[str(data)], batch_size=4, epochs=4, task="composite")
     script = (
         "import json, sys; from pathlib import Path\n"
-        "from trainer.config import TrainJob; from trainer.job import train\n"
+        "from seqembed.trainer.config import TrainJob; from seqembed.trainer.job import train\n"
         "train(TrainJob.from_options(json.loads(sys.argv[1])), Path(sys.argv[2]), checkpoint_seconds=0.02)"
     )
     killed = RunLayout(tmp_path / "killed")

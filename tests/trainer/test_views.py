@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.sequences import SequenceBlock
-from trainer.views import ViewConfig, ViewMaker
+from seqembed.data.sequences import SequenceBlock
+from seqembed.trainer.views import ViewConfig, ViewMaker
 
 CENTRE = np.zeros(2, np.float32)
 

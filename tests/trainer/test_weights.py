@@ -7,13 +7,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data.contract import ModelContract
-from data.sequences import SequenceBlock
+from seqembed.data.contract import ModelContract
+from seqembed.data.sequences import SequenceBlock
+from seqembed.trainer.config import DECODERS, ModelConfig
+from seqembed.trainer.model import embedding_parts
+from seqembed.trainer.network import build_network, embed, weighed_by_parts
+from seqembed.trainer.steps import seed_everything
 from seqembed_testing import done
-from trainer.config import DECODERS, ModelConfig
-from trainer.model import embedding_parts
-from trainer.network import build_network, embed, weighed_by_parts
-from trainer.steps import seed_everything
 
 FORMS = [
     *[{"objective": "hybrid", "decoder": decoder, "reads": "both", "course": 3} for decoder in DECODERS],

@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data.contract import ModelContract
-from data.schema import CategoricalField, Feature
-from data.sequences import SequenceBlock
-from data.vocabulary import Vocabulary
-from exporter.draws import as_block
-from exporter.evaluate import bag
-from exporter.evaluate.bag import BagOfCategories
-from runner.encoder import Encoder
+from seqembed.data.contract import ModelContract
+from seqembed.data.schema import CategoricalField, Feature
+from seqembed.data.sequences import SequenceBlock
+from seqembed.data.vocabulary import Vocabulary
+from seqembed.exporter.draws import as_block
+from seqembed.exporter.evaluate import bag
+from seqembed.exporter.evaluate.bag import BagOfCategories
+from seqembed.runner.encoder import Encoder
 from seqembed_testing import Tiny
 
 COLOURS = Vocabulary("string", ("red", "blue"), (6, 3), 1, 0)

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data.parts import EmbeddingPart
-from data.sequences import SequenceBlock
-from exporter.draws import as_block
-from exporter.evaluate import controls
-from exporter.evaluate.controls import MeanAndSpread, RawValues, Untrained, standardised
-from runner.encoder import Encoder
+from seqembed.data.parts import EmbeddingPart
+from seqembed.data.sequences import SequenceBlock
+from seqembed.exporter.draws import as_block
+from seqembed.exporter.evaluate import controls
+from seqembed.exporter.evaluate.controls import MeanAndSpread, RawValues, Untrained, standardised
+from seqembed.runner.encoder import Encoder
 from seqembed_testing import Tiny
 
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from matplotlib import image
 
-from exporter.evaluate.plot import DPI, HEIGHT, WIDTH
+from seqembed.exporter.evaluate.plot import DPI, HEIGHT, WIDTH
 from seqembed_testing import (
     Tiny,
     done,
@@ -206,7 +206,7 @@ def test_data_that_cannot_be_judged_is_refused(evaluate: Callable, change: dict,
 
 
 def test_ids_are_no_classes(evaluate: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("exporter.evaluate.job._MAX_CLASSES", 20)
+    monkeypatch.setattr("seqembed.exporter.evaluate.job._MAX_CLASSES", 20)
     columns = labelled(40, 1, shortest=1)
     columns["label"] = columns["id"]
     result = seqembed(*evaluate(columns, labelled(20, 2)))
@@ -267,21 +267,23 @@ def test_a_model_that_fails_its_golden_sequences_is_refused(evaluate: Callable, 
 def test_no_tensorflow_is_loaded(evaluate: Callable) -> None:
     words = [str(word) for word in evaluate(labelled(40, 1), labelled(20, 2))]
     code = (
-        "import sys\nfrom runner.cli import main\n"
+        "import sys\nfrom seqembed.runner.cli import main\n"
         f"try: main({words!r})\nexcept SystemExit as stop: assert not stop.code\n"
         "assert 'sklearn' in sys.modules\n"
-        "assert not {'tensorflow', 'keras', 'tf2onnx', 'matplotlib', 'trainer'} & set(sys.modules)"
+        "assert not {'tensorflow', 'keras', 'tf2onnx', 'matplotlib', 'seqembed.trainer'} & set(sys.modules)"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
-    help_only = "from exporter.evaluate import command; import sys; assert not {'sklearn', 'onnx'} & set(sys.modules)"
+    help_only = (
+        "from seqembed.exporter.evaluate import command; import sys; assert not {'sklearn', 'onnx'} & set(sys.modules)"
+    )
     ended = subprocess.run([sys.executable, "-c", help_only], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
 
 
 def test_without_its_extra_it_says_which_to_install(evaluate: Callable) -> None:
     words = [str(word) for word in evaluate(labelled(40, 1), labelled(20, 2))]
-    code = f"import sys; sys.modules['sklearn'] = None\nfrom runner.cli import main; main({words!r})"
+    code = f"import sys; sys.modules['sklearn'] = None\nfrom seqembed.runner.cli import main; main({words!r})"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ended.returncode == 2, ended.stderr
     assert "needs sklearn" in ended.stderr

@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from data.errors import InputError
-from exporter.evaluate.labels import label_texts
+from seqembed.data.errors import InputError
+from seqembed.exporter.evaluate.labels import label_texts
 
 
 @pytest.mark.parametrize(

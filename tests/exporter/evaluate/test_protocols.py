@@ -7,9 +7,16 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 
-from exporter.evaluate import protocols
-from exporter.evaluate.protocols import PENALTIES, Task, cluster_agreement, judge, nearest_accuracy, svm_accuracy
-from exporter.evaluate.subset import stratified_rows
+from seqembed.exporter.evaluate import protocols
+from seqembed.exporter.evaluate.protocols import (
+    PENALTIES,
+    Task,
+    cluster_agreement,
+    judge,
+    nearest_accuracy,
+    svm_accuracy,
+)
+from seqembed.exporter.evaluate.subset import stratified_rows
 
 
 def blobs(num: int, spread: float, seed: int = 0, num_classes: int = 3) -> tuple[np.ndarray, np.ndarray]:

@@ -7,16 +7,16 @@ import numpy as np
 import onnx
 import pytest
 
-from data.errors import BundleError
-from data.sequences import SequenceBlock
-from exporter.bundle import assemble
-from exporter.evaluate.untrained import UnknownWeightsError, untrained_bundle
-from exporter.libraries import keras
-from exporter.sealed import sealed
-from runner.encoder import Encoder
+from seqembed.data.errors import BundleError
+from seqembed.data.sequences import SequenceBlock
+from seqembed.exporter.bundle import assemble
+from seqembed.exporter.evaluate.untrained import UnknownWeightsError, untrained_bundle
+from seqembed.exporter.libraries import keras
+from seqembed.exporter.sealed import sealed
+from seqembed.runner.encoder import Encoder
+from seqembed.trainer.config import ModelConfig
+from seqembed.trainer.model import build_encoder
 from seqembed_testing import Tiny
-from trainer.config import ModelConfig
-from trainer.model import build_encoder
 
 ARCHITECTURES = [
     {"cell": "lstm", "bidirectional": False, "pooling": "last"},

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from exporter.evaluate.protocols import Accuracy, Scores
-from exporter.evaluate.report import Row
-from exporter.evaluate.verdict import verdict
+from seqembed.exporter.evaluate.protocols import Accuracy, Scores
+from seqembed.exporter.evaluate.report import Row
+from seqembed.exporter.evaluate.verdict import verdict
 
 
 def row(name: str, *rights: np.ndarray) -> Row:
