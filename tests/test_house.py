@@ -9,71 +9,86 @@ from pathlib import Path
 
 import pytest
 
-from runner.cli import main
+from seqembed.runner.cli import main
 from seqembed_testing import Tiny, seqembed
 
 ROOT = Path(__file__).parents[1]
 TRAINING = {"tensorflow", "keras", "tf2onnx", "onnx", "matplotlib", "pandas", "tomli_w", "sklearn", "scipy"}
 MAY_IMPORT = {
-    "data": {"data"},
-    "runner": {"runner", "data"},
-    "trainer": {"trainer", "data"},
-    "exporter": {"exporter", "runner", "data"},
+    "seqembed.data": {"seqembed.data"},
+    "seqembed.runner": {"seqembed.runner", "seqembed.data"},
+    "seqembed.trainer": {"seqembed.trainer", "seqembed.data"},
+    "seqembed.exporter": {"seqembed.exporter", "seqembed.runner", "seqembed.data"},
 }
+FOLDERS = {package.removeprefix("seqembed.") for package in MAY_IMPORT}
 ONE_FILE = {"tf2onnx": "exporter/convert.py", "onnxruntime": "runner/encoder.py"}
 
 
 def imported_names(path: Path) -> set[str]:
+    """Return the top-level names a file imports; of seqembed itself the subpackage, as in ``seqembed.data``."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module.split(".")[0])
+            names |= {short(alias.name) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module, f"{path}: imports are absolute"
+            names |= {short(f"{node.module}.{alias.name}") for alias in node.names}
     return names
+
+
+def short(name: str) -> str:
+    """Return the first word of a dotted name, or the first two where it begins with seqembed."""
+    return ".".join(name.split(".")[: 2 if name.startswith("seqembed.") else 1])
+
+
+def folder(package: str) -> Path:
+    """Return the folder of a subpackage, as in ``seqembed.data``."""
+    return ROOT / package.removeprefix("seqembed.")
 
 
 @pytest.mark.parametrize("package", MAY_IMPORT)
 def test_imports_go_one_way(package: str) -> None:
-    for path in (ROOT / package).rglob("*.py"):
-        if path.parent.name == "samples":
-            continue
+    files = [path for path in folder(package).rglob("*.py") if path.parent.name != "samples"]
+    assert files
+    for path in files:
         names = imported_names(path)
-        assert not names & (set(MAY_IMPORT) - MAY_IMPORT[package]), path
-        if package == "data":
-            assert names <= {"data", "numpy", "pyarrow"} | set(sys.stdlib_module_names), path
-        if package == "runner":
+        own = {name for name in names if name.startswith("seqembed")}
+        assert own <= MAY_IMPORT[package], path
+        assert not names & FOLDERS, f"{path}: the import name is seqembed"
+        if package == "seqembed.data":
+            assert names <= {"seqembed.data", "numpy", "pyarrow"} | set(sys.stdlib_module_names), path
+        if package == "seqembed.runner":
             assert not names & TRAINING, path
 
 
 @pytest.mark.parametrize("library", ONE_FILE)
 def test_one_file_names_the_library(library: str) -> None:
-    found = [p for package in MAY_IMPORT for p in (ROOT / package).rglob("*.py") if library in imported_names(p)]
+    found = [p for package in MAY_IMPORT for p in folder(package).rglob("*.py") if library in imported_names(p)]
     assert [str(path.relative_to(ROOT)) for path in found] == [ONE_FILE[library]]
 
 
 def imports_of(code: str) -> set[str]:
-    """Return the top-level modules a fresh interpreter holds after running `code`."""
-    code += (
-        "\nimport sys, json; print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})), file=sys.stderr)"
-    )
+    """Return what a fresh interpreter holds after running `code`, named as `imported_names` does."""
+    code += "\nimport sys, json; print(json.dumps(sorted(sys.modules)), file=sys.stderr)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return set(json.loads(ended.stderr.splitlines()[-1]))
+    return {short(name) for name in json.loads(ended.stderr.splitlines()[-1])}
 
 
 def test_help_imports_no_training_library_and_no_model_runtime() -> None:
-    code = "from runner.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass"
-    assert not imports_of(code) & (TRAINING | {"onnxruntime", "trainer", "exporter"})
+    code = "from seqembed.runner.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass"
+    found = imports_of(code)
+    assert "seqembed.runner" in found
+    assert not found & (TRAINING | {"onnxruntime", "seqembed.trainer", "seqembed.exporter"})
 
 
 def test_the_runner_imports_no_training_library() -> None:
-    code = "import runner.commands.run, runner.commands.inspect, runner.commands.sample, runner.commands.demo"
-    assert not imports_of(code) & (TRAINING | {"trainer", "exporter"})
+    code = "from seqembed.runner.commands import demo, inspect, run, sample"
+    assert not imports_of(code) & (TRAINING | {"seqembed.trainer", "seqembed.exporter"})
 
 
 def test_a_job_does_without_pandas_and_who_wants_it_later_gets_it(tiny: Tiny, tmp_path: Path) -> None:
     run = ["run", str(tiny.data), "--model", str(tiny.bundle), "--out", str(tmp_path / "out"), "--progress", "none"]
-    code = f"from runner.cli import main\nmain({run}, standalone_mode=False)\n"
+    code = f"from seqembed.runner.cli import main\nmain({run}, standalone_mode=False)\n"
     assert not imports_of(code) & TRAINING
     code += "import pyarrow as pa; assert pa.table({'a': [1]}).to_pandas()['a'].sum() == 1"
     assert "pandas" in imports_of(code)
@@ -82,7 +97,7 @@ def test_a_job_does_without_pandas_and_who_wants_it_later_gets_it(tiny: Tiny, tm
 def test_a_command_without_its_extra_says_which_to_install() -> None:
     code = (
         "import sys; sys.modules['tensorflow'] = None; sys.modules['keras'] = None\n"
-        "from runner.cli import main; main(['train', 'x', '--out', 'y'])"
+        "from seqembed.runner.cli import main; main(['train', 'x', '--out', 'y'])"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ended.returncode == 2, ended.stderr
@@ -117,4 +132,4 @@ def test_the_top_level_holds_the_house_and_nothing_else() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     top = {line.split("/")[0] for line in listed.splitlines() if not line.startswith(".")}
     house = {"pyproject.toml", "README.md", "CHANGELOG.md", "uv.lock", "LICENSE"}
-    assert top <= house | {"trainer", "exporter", "runner", "tests", "data"}
+    assert top <= house | FOLDERS | {"tests"}
