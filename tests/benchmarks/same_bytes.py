@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path += [str(HERE.parents[1]), str(HERE.parent / "support")]
+sys.path += [str(HERE.parents[1] / ".src"), str(HERE.parent / "support")]
 _OF_THE_RUN = ("seconds", "rows_per_second", "peak_rss_bytes")
 
 
