@@ -81,7 +81,8 @@ def _bundle(given: str) -> Iterator[str]:
     yield f"{encoder.source}: a seqembed model, {len(content):,} bytes, sha256 {bundle_sha256(content)[:16]}…"
     yield ""
     yield from _inputs(contract.schema)
-    yield f"Output  embedding float32 (batch, {contract.embedding_dim})"
+    for output in contract.outputs:
+        yield f"Output  {output.name} {output.dtype} (batch{'' if output.width is None else f', {output.width}'})"
     yield ""
     yield from describe_contract(contract)
     if contract.parity is not None:

@@ -23,7 +23,9 @@ def refuse_not_finite(window: EmbeddedWindow, source: Source, first_row: int) ->
     Raises:
         InputError: The source cannot be read any more.
     """
-    failed = np.flatnonzero(window.has_embedding & ~np.isfinite(window.embeddings).all(axis=1))
+    num_sequences = window.block.num_sequences
+    is_finite = [np.isfinite(array).reshape(num_sequences, -1).all(axis=1) for array in window.outputs.values()]
+    failed = np.flatnonzero(window.has_embedding & ~np.logical_and.reduce(is_finite))
     if not len(failed):
         return window
     block = window.block
@@ -33,8 +35,9 @@ def refuse_not_finite(window: EmbeddedWindow, source: Source, first_row: int) ->
     bad = dict(block.bad)
     for place, (row, _), columns in zip(failed.tolist(), spans, raw, strict=True):
         bad[place] = BadRow(row, id_text(block.ids[place]), REASON, columns)
-    has_embedding, embeddings = window.has_embedding.copy(), window.embeddings.copy()
-    has_embedding[failed], embeddings[failed] = False, 0
-    return EmbeddedWindow(
-        replace(block, bad=tuple(sorted(bad.items()))), embeddings, has_embedding, window.padded_steps
-    )
+    has_embedding = window.has_embedding.copy()
+    outputs = {name: array.copy() for name, array in window.outputs.items()}
+    has_embedding[failed] = False
+    for array in outputs.values():
+        array[failed] = 0
+    return EmbeddedWindow(replace(block, bad=tuple(sorted(bad.items()))), outputs, has_embedding, window.padded_steps)

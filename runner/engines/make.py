@@ -91,11 +91,12 @@ class _PartMaker:
         """
         task, source = self._task, self._source
         schema = output_schema(source.columns(), source.name, self._contract, task.options)
+        vectors = [output.name for output in self._contract.outputs if output.width is not None]
         blocks, first_row = source.blocks(task.limit), source.first_row
         if self._on_bad_row == "fail":
             blocks = _good_rows(blocks, source.name)
         with ExitStack() as stack:
-            writer = stack.enter_context(task.staging.stage(task.name, task.attempt, schema))
+            writer = stack.enter_context(task.staging.stage(task.name, task.attempt, schema, vectors))
             quarantine: PartWriter | None = None
             for embedded in self._pipeline.embed(blocks):
                 window = refuse_not_finite(embedded, source, first_row)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqembed.data.batching import BatchedBlock
+from seqembed.data.outputs import EMBEDDING, ModelOutput
 from seqembed.data.sequences import SequenceBlock, windows
 from seqembed.runner.encoder import Encoder
 from seqembed.runner.options import (
@@ -43,15 +44,21 @@ class EmbeddedWindow:
 
     Attributes:
         block: The sequences, in input order.
-        embeddings: float32 (sequences, embedding_dim); zero where there is no step to embed.
+        outputs: What the contract declares, by name: float32 (sequences, width) or (sequences); zero where there is no
+            step to embed.
         has_embedding: bool (sequences).
         padded_steps: Steps computed, padding included.
     """
 
     block: SequenceBlock
-    embeddings: NDArray[np.float32]
+    outputs: dict[str, NDArray[np.float32]]
     has_embedding: NDArray[np.bool_]
     padded_steps: int
+
+    @property
+    def embeddings(self) -> NDArray[np.float32]:
+        """float32 (sequences, embedding_dim)."""
+        return self.outputs[EMBEDDING]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +67,25 @@ class _PendingWindow:
 
     Attributes:
         batches: How it is cut.
-        vectors: float32 (sequences with a step, embedding_dim), in the order of the batches; filled by `futures`.
+        vectors: Of each output, float32 (sequences with a step, width), in the order of the batches; filled by
+            `futures`.
     """
 
     batches: BatchedBlock
-    vectors: NDArray[np.float32]
+    vectors: dict[ModelOutput, NDArray[np.float32]]
     futures: list[Future[None]]
 
     def finished(self) -> EmbeddedWindow:
         """Wait for the vectors; what went wrong is raised."""
         for future in self.futures:
             future.result()
+        num_sequences = self.batches.block.num_sequences
         return EmbeddedWindow(
             block=self.batches.block,
-            embeddings=self.batches.in_block_order(self.vectors),
+            outputs={
+                output.name: self.batches.in_block_order(vectors).reshape(output.shape(num_sequences))
+                for output, vectors in self.vectors.items()
+            },
             has_embedding=self.batches.block.lengths > 0,
             padded_steps=self.batches.padded_steps,
         )
@@ -126,7 +138,8 @@ class Pipeline:
         """
         contract = self.contract
         max_steps = max(1, MAX_WINDOW_VALUES // (contract.schema.num_features + contract.schema.num_fields))
-        max_sequences = max(1, min(MAX_WINDOW_SEQUENCES, MAX_WINDOW_VALUES // contract.embedding_dim))
+        num_values = sum(output.num_values for output in contract.outputs)
+        max_sequences = max(1, min(MAX_WINDOW_SEQUENCES, MAX_WINDOW_VALUES // num_values))
         source = read_ahead(windows(blocks, max_sequences, max_steps, FIRST_WINDOW_SEQUENCES), _DECODED_AHEAD)
         in_flight: deque[_PendingWindow] = deque()
         try:
@@ -144,7 +157,10 @@ class Pipeline:
 
     def _submit(self, block: SequenceBlock) -> _PendingWindow:
         batches = batches_of_window(block, self.contract.batch_size)
-        vectors = np.empty((len(batches.order), self.contract.embedding_dim), dtype=np.float32)
+        num_rows = len(batches.order)
+        vectors = {
+            output: np.empty((num_rows, output.num_values), dtype=np.float32) for output in self.contract.outputs
+        }
         share = batches.num_batches // (_LEAST_TASKS_A_WORKER * self._threads)
         size = max(1, min(share, _MOST_BATCHES_A_TASK))
         futures = [
@@ -153,11 +169,15 @@ class Pipeline:
         ]
         return _PendingWindow(batches, vectors, futures)
 
-    def _embed_batches(self, batches: BatchedBlock, vectors: NDArray[np.float32], places: range) -> None:
+    def _embed_batches(
+        self, batches: BatchedBlock, vectors: dict[ModelOutput, NDArray[np.float32]], places: range
+    ) -> None:
         for place in places:
             batch = batches.batch(place)
-            found = self._encoder.embed(batch.values, batch.lengths, batch.categories)
-            vectors[batches.bounds[place] : batches.bounds[place + 1]] = found
+            found = self._encoder.run(batch.values, batch.lengths, batch.categories)
+            rows = slice(batches.bounds[place], batches.bounds[place + 1])
+            for output, array in vectors.items():
+                array[rows] = found[output.name].reshape(-1, output.num_values)
 
 
 class read_ahead(Iterator[SequenceBlock]):  # noqa: N801 - used like a function

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from seqembed.data.arrow import plain_type
 from seqembed.data.contract import ModelContract
 from seqembed.data.errors import InputError, UsageError
+from seqembed.data.outputs import ModelOutput
 from seqembed.data.sequences import SequenceBlock
 from seqembed.data.vocabulary import UNKNOWN_ID
 from seqembed.runner.engines.pipeline import EmbeddedWindow
@@ -15,7 +17,9 @@ from seqembed.runner.output.parts import PartCounts
 
 
 def output_schema(columns: pa.Schema, name: str, contract: ModelContract, options: RunOptions) -> pa.Schema:
-    """Return the columns of a part: id, kept columns, ``embedding`` as a list of fixed size, and ``error``.
+    """Return the columns of a part: id, kept columns, the model's outputs, and ``error``.
+
+    Vectors, such as ``embedding``, are lists of fixed size.
 
     Ids and kept columns have the plain types that they are read in (`seqembed.data.arrow.plain_type`).
 
@@ -28,7 +32,7 @@ def output_schema(columns: pa.Schema, name: str, contract: ModelContract, option
     Raises:
         InputError: The id or a kept column is called like one of the columns that are added.
     """
-    added = ("embedding", "error") if options.on_bad_row == "null" else ("embedding",)
+    added = [output.name for output in contract.outputs] + (["error"] if options.on_bad_row == "null" else [])
     for column in (contract.schema.id, *options.keep):
         if column in added:
             raise InputError(
@@ -43,11 +47,17 @@ def output_schema(columns: pa.Schema, name: str, contract: ModelContract, option
         in_file = column in columns.names
         kind = plain_type(columns.field(column).type) if in_file else pa.string()  # else a hive key of the path
         fields.append(pa.field(column, kind))
-    number = pa.float16() if options.dtype == "float16" else pa.float32()
-    fields.append(pa.field("embedding", pa.list_(pa.field("element", number), contract.embedding_dim)))
+    fields += [pa.field(output.name, _type(output, options)) for output in contract.outputs]
     if options.on_bad_row == "null":
         fields.append(pa.field("error", pa.string()))
     return pa.schema(fields)
+
+
+def _type(output: ModelOutput, options: RunOptions) -> pa.DataType:
+    if output.width is None:
+        return pa.float32()
+    number = pa.float16() if options.dtype == "float16" else pa.float32()
+    return pa.list_(pa.field("element", number), output.width)
 
 
 def rows_of(window: EmbeddedWindow, name: str, schema: pa.Schema, on_bad_row: OnBadRow) -> pa.RecordBatch:
@@ -63,14 +73,9 @@ def rows_of(window: EmbeddedWindow, name: str, schema: pa.Schema, on_bad_row: On
         UsageError: A number is beyond what float16 holds.
     """
     missing = None if window.has_embedding.all() else pa.array(~window.has_embedding)
-    kind = schema.field("embedding").type
-    vectors = window.embeddings if kind.value_type == pa.float32() else _halves(window.embeddings, name)
-    # Not by pa.array, which imports numpy.ma to ask whether it is a masked array: a twentieth of a small job.
-    numbers = pa.Array.from_buffers(kind.value_type, vectors.size, [None, pa.py_buffer(vectors)])
-    embedding = pa.FixedSizeListArray.from_arrays(numbers, type=kind, mask=missing)
     columns = [window.block.ids, *window.block.kept.values()]
     plain = [column.dictionary_decode() if pa.types.is_dictionary(column.type) else column for column in columns]
-    plain.append(embedding)
+    plain += [_column(array, schema.field(output).type, missing, name) for output, array in window.outputs.items()]
     places = np.array([place for place, _ in window.block.bad], dtype=np.int64)
     if on_bad_row == "null":
         reasons = np.full(window.block.num_sequences, None, dtype=object)
@@ -82,6 +87,27 @@ def rows_of(window: EmbeddedWindow, name: str, schema: pa.Schema, on_bad_row: On
         stays[places] = False
         rows = rows.filter(pa.array(stays))
     return rows
+
+
+def _column(values: NDArray[np.float32], kind: pa.DataType, missing: pa.Array | None, name: str) -> pa.Array:
+    """Return an output as a column, null where `missing`.
+
+    Args:
+        values: float32 (sequences, width) or (sequences).
+        kind: Of the column.
+        missing: Arrow booleans (sequences); None where nothing is missing.
+        name: The input, for messages.
+
+    Raises:
+        UsageError: A number is beyond what float16 holds.
+    """
+    number = kind.value_type if pa.types.is_fixed_size_list(kind) else kind
+    array = _halves(values, name) if number == pa.float16() else values
+    # Not by pa.array, which imports numpy.ma to ask whether it is a masked array: a twentieth of a small job.
+    numbers = pa.Array.from_buffers(number, array.size, [None, pa.py_buffer(array)])
+    if pa.types.is_fixed_size_list(kind):
+        return pa.FixedSizeListArray.from_arrays(numbers, type=kind, mask=missing)
+    return numbers if missing is None else pc.if_else(missing, pa.scalar(None, kind), numbers)
 
 
 def counts_of(window: EmbeddedWindow, contract: ModelContract, on_bad_row: OnBadRow) -> PartCounts:

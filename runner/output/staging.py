@@ -5,7 +5,7 @@ file, syncs it and reads it back, and says so in a `StagedPart`; only whoever ho
 """
 
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -97,13 +97,14 @@ class Staging:
         return posixpath.join(TEMPORARY, self.run_id)
 
     @contextmanager
-    def stage(self, name: str, attempt: int, schema: pa.Schema) -> Iterator[PartWriter]:
+    def stage(self, name: str, attempt: int, schema: pa.Schema, vectors: Collection[str] = ()) -> Iterator[PartWriter]:
         """Open a writer for a temporary file; on leaving, the file is closed, synced and read back.
 
         Args:
             name: Where it belongs once it is published.
             attempt: Which one at its part, from 1.
             schema: Its columns.
+            vectors: Those that hold vectors of a model.
 
         Raises:
             OutputError: The disk is full or not writable, or the file does not read back as it was written.
@@ -116,7 +117,7 @@ class Staging:
                 storage.make_directory(place)
                 write_out = stack.enter_context(WriteOut(storage.at(staged))) if storage.is_local else None
                 guard = partial(storage.translated, "write to")
-                writer = PartWriter(storage.filesystem, storage.at(staged), schema, guard, write_out)
+                writer = PartWriter(storage.filesystem, storage.at(staged), schema, guard, write_out, vectors)
             try:
                 yield writer
                 writer.close()

@@ -54,7 +54,7 @@ def test_one_session_serves_all_files_in_few_and_hardly_padded_calls(
     write_night(tmp_path / "in")
     contract = Encoder.open(tiny.bundle).contract
     counts: Counter[str] = Counter()
-    session, embed = onnxruntime.InferenceSession, Encoder.embed
+    session, run = onnxruntime.InferenceSession, Encoder.run
 
     def opened(*args, **kwargs):
         counts["sessions"] += 1
@@ -63,10 +63,10 @@ def test_one_session_serves_all_files_in_few_and_hardly_padded_calls(
     def called(self, values, lengths, categories=None):
         counts["calls"] += 1
         counts["steps"] += values.shape[0] * values.shape[1]
-        return embed(self, values, lengths, categories)
+        return run(self, values, lengths, categories)
 
     monkeypatch.setattr("onnxruntime.InferenceSession", opened)
-    monkeypatch.setattr(Encoder, "embed", called)
+    monkeypatch.setattr(Encoder, "run", called)
     done("run", tmp_path / "in", "--model", tiny.bundle, "--out", tmp_path / "out", "--threads", 1)
     told = json.loads((tmp_path / "out" / "_SUCCESS").read_text())
     golden_calls = len(contract.golden) + 1

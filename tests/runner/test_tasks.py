@@ -246,8 +246,8 @@ def test_numbers_beyond_float16_are_a_fault_of_the_options(tiny: Tiny, tmp_path:
     task = task_of(tiny.bundle, write_sequences(tmp_path / "in.parquet", sequences(9, seed=1)), tmp_path / "out")
     task = replace(task, options=RunOptions(dtype="float16", threads=1))
     encoder = Encoder.open(tiny.bundle)
-    embed = encoder.embed
-    encoder.embed = lambda *batch: embed(*batch) * np.float32(1e9)  # type: ignore[method-assign]
+    run = encoder.run
+    encoder.run = lambda *batch: {name: array * np.float32(1e9) for name, array in run(*batch).items()}
     with Pipeline(encoder, 1) as pipeline:
         check_fault(make_part(task, pipeline), UsageError, "Run with --dtype float32")
 

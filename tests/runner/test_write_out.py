@@ -49,7 +49,7 @@ def test_a_part_is_told_of_after_each_row_group(tmp_path: Path, told: list[tuple
     output = OutputDirectory(str(tmp_path / "out"))
     with output.lock():
         output.begin({})
-        with output.staging.stage("part.parquet", 1, schema) as writer:
+        with output.staging.stage("part.parquet", 1, schema, ["embedding"]) as writer:
             writer.write(pa.RecordBatch.from_arrays([pa.array(range(rows)), vectors], schema=schema))
             footer = PartFooter(PartKey("", "", ""), PartCounts(), "", "", {}, (), "nested")
             writer.finish(footer)
