@@ -64,9 +64,9 @@ def cosines(found: NDArray[np.floating], reference: NDArray[np.floating]) -> NDA
         return cosine_of_rows(found, reference)
     found, reference = found.astype(np.float64), reference.astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        share = np.linalg.norm(found - reference, keepdims=True) / np.linalg.norm(reference, keepdims=True)
-    share[(found == reference).all(keepdims=True)] = 0.0
-    bounded: NDArray[np.float64] = np.clip(np.nan_to_num(1 - share**2 / 2, nan=-1.0), -1.0, 1.0)
+        share = float(np.linalg.norm(found - reference) / np.linalg.norm(reference))
+    share = 0.0 if (found == reference).all() else share
+    bounded: NDArray[np.float64] = np.clip(np.nan_to_num([1 - share * share / 2], nan=-1.0), -1.0, 1.0)
     return bounded
 
 
