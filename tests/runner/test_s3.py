@@ -18,6 +18,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from engines_testing import InAnotherProcess
 from pyarrow import fs
 
 from seqembed.runner.output import directory, storage
@@ -151,6 +152,20 @@ def test_input_and_output_may_both_lie_in_a_bucket(store: Store, tiny: Tiny, tmp
     assert store.parts("up")["local.parquet"]["embedding"].equals(
         store.parts("out/all")["day=1/p.parquet"]["embedding"]
     )
+
+
+def test_tasks_for_a_bucket_can_be_sent_to_another_process(
+    store: Store, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in range(2):
+        store.put(f"in/{place}.parquet", seed=place)
+    words = ("run", store / "in", "--model", tiny.bundle, "--out")
+    done(*words, store / "here")
+    monkeypatch.setattr("seqembed.runner.job.run.LocalEngine", InAnotherProcess)
+    done(*words, store / "there")
+    here, there = store.objects("here"), store.objects("there")
+    assert sorted(name.split("/")[1] for name in there) == ["0.parquet", "1.parquet", "_RUN", "_SUCCESS"]
+    assert all(there[f"there/{name}"][0] == here[f"here/{name}"][0] for name in ("0.parquet", "1.parquet"))
 
 
 def test_the_model_may_lie_in_a_bucket(store: Store, tiny: Tiny, tmp_path: Path) -> None:

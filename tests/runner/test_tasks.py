@@ -2,15 +2,14 @@
 
 import pickle
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from engines_testing import InAnotherProcess
 
 from nursery import contents
 from seqembed.data.contract import ModelContract
@@ -39,23 +38,6 @@ from seqembed.runner.options import RunOptions
 from seqembed.runner.output.directory import OutputDirectory
 from seqembed.runner.output.staging import StagedPart
 from seqembed_testing import Tiny, done, events_bundle, sequences, with_contract, write_events, write_sequences
-
-
-class InOtherProcesses(Engine):
-    """Sends every task to a fresh interpreter, as often as asked, and yields what comes back."""
-
-    def __init__(self, num_attempts: int = 1) -> None:
-        self.num_attempts, self.tasks = num_attempts, list[PartTask]()
-        self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
-
-    def map(self, tasks: Iterable[PartTask]) -> Iterator[StagedPart]:
-        for task in tasks:
-            attempts = [replace(task, attempt=number) for number in range(1, self.num_attempts + 1)]
-            self.tasks += attempts
-            yield from self._pool.map(make_part, attempts)
-
-    def close(self) -> None:
-        self._pool.shutdown()
 
 
 class Spoiling(LocalEngine):
@@ -153,7 +135,7 @@ def test_other_processes_make_the_same_bytes(
     keep, threads = ("label",), 2
     monkeypatch.chdir(bundle.parent)
     options = RunOptions(keep=keep, threads=threads, on_bad_row="quarantine")
-    engine = InOtherProcesses()
+    engine = InAnotherProcess()
     outcome = run_with(engine, Path(bundle.name), data, out, options)
     words = ("--model", bundle, "--keep", "label", "--threads", 2, "--on-bad-row", "quarantine")
     done("run", data, *words, "--out", tmp_path / "here")
