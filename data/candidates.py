@@ -52,8 +52,8 @@ def inside_lists(field: pa.Field) -> Iterator[Candidate]:
     if is_value(step):
         yield Candidate(field.name, field.name, None, step)
     elif pa.types.is_struct(step):
-        for place in range(step.num_fields):
-            component = step.field(place)
+        for index in range(step.num_fields):
+            component = step.field(index)
             if is_value(component.type):
                 yield Candidate(f"{field.name}.{component.name}", field.name, component.name, component.type)
     elif pa.types.is_fixed_size_list(step) and is_number(step.value_type):
@@ -121,8 +121,8 @@ def named(file: InputFile, arrow_schema: pa.Schema, layout: Layout, name: str, r
 
 
 def _vector(field: pa.Field, width: int) -> Iterator[Candidate]:
-    for place in range(width):
-        yield Candidate(f"{field.name}.{place}", field.name, place, field.type.value_type.value_type)
+    for index in range(width):
+        yield Candidate(f"{field.name}.{index}", field.name, index, field.type.value_type.value_type)
 
 
 def _peek_width(file: InputFile, column: str) -> int:

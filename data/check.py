@@ -142,8 +142,8 @@ def step_type(arrow_schema: pa.Schema, field: CategoricalField, layout: Layout) 
 def time_type(arrow_schema: pa.Schema, name: str, layout: Layout) -> pa.DataType | None:
     """Return the type of one time of the column or struct field `name`; None where there is no such thing."""
     column, component = locate(arrow_schema, name)
-    place = arrow_schema.get_field_index(column)
-    return None if place < 0 else _step(arrow_schema.field(place).type, component, layout)
+    index = arrow_schema.get_field_index(column)
+    return None if index < 0 else _step(arrow_schema.field(index).type, component, layout)
 
 
 def _step(kind: pa.DataType, component: str | None, layout: Layout) -> pa.DataType | None:
@@ -202,7 +202,7 @@ def _check_column(
             )
     else:
         fields = (
-            {step.field(place).name: step.field(place).type for place in range(step.num_fields)}
+            {step.field(index).name: step.field(index).type for index in range(step.num_fields)}
             if pa.types.is_struct(step)
             else {}
         )
@@ -236,11 +236,11 @@ def require_column(
     Raises:
         InputError: There is none, or more than one.
     """
-    places = arrow_schema.get_all_field_indices(column)
-    if len(places) == 1:
-        return arrow_schema.field(places[0])
-    if places:
-        raise InputError(f"{file.name}: {len(places)} columns are called '{column}'. Rename all but one.")
+    indices = arrow_schema.get_all_field_indices(column)
+    if len(indices) == 1:
+        return arrow_schema.field(indices[0])
+    if indices:
+        raise InputError(f"{file.name}: {len(indices)} columns are called '{column}'. Rename all but one.")
     there = ", ".join(arrow_schema.names[:20]) + (", …" if len(arrow_schema.names) > 20 else "")
     option = {
         "id": "--id",

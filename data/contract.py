@@ -35,7 +35,7 @@ MAX_GOLDEN_TOLERANCE = 0.27
 # What reading malformed JSON can raise: too large a number is an OverflowError, deep nesting a RecursionError.
 # What to do about a contract that is damaged: one in a bundle, and one in a run directory.
 REEXPORT, RETRAIN = "export the model again", "train again"
-_ODD = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+_MALFORMED = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +253,7 @@ class ModelContract:
         """
         try:
             return cls._from_value(value)
-        except _ODD as error:
+        except _MALFORMED as error:
             raise _damaged(error, source, remedy) from error
 
     @classmethod
@@ -302,7 +302,7 @@ def load_contract(text: str, source: str, remedy: str = REEXPORT) -> dict[str, A
     try:
         value: dict[str, Any] = json.loads(text)
         version = value["format_version"]
-    except _ODD as error:
+    except _MALFORMED as error:
         raise _damaged(error, source, remedy) from error
     if version not in _READABLE_VERSIONS or isinstance(version, bool):
         raise BundleError(

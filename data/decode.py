@@ -64,13 +64,13 @@ def decode_nested(
         reasons,
         policy,
         first_row + np.arange(num_rows),
-        lambda place: plain_row(batch, place),
+        lambda index: plain_row(batch, index),
     )
 
 
-def plain_row(batch: pa.RecordBatch, place: int) -> pa.RecordBatch:
+def plain_row(batch: pa.RecordBatch, index: int) -> pa.RecordBatch:
     """Return one row of a batch, without dictionaries and views."""
-    row = batch.take(pa.array([place]))
+    row = batch.take(pa.array([index]))
     return pa.RecordBatch.from_arrays([plain_values(column) for column in row.columns], names=row.schema.names)
 
 
@@ -96,10 +96,10 @@ def finish_block(
         bad_steps: Reason → bool (steps): steps that spoil their sequence.
         ids: Arrow array (sequences).
         kept: Columns to carry along, each (sequences).
-        reasons: Sequences already known to be bad, by place in the block; their length is 0.
+        reasons: Sequences already known to be bad, by index in the block; their length is 0.
         policy: What happens to long sequences.
         file_rows: int64 (sequences), position of each sequence's (first) row in its file.
-        raw: Returns a bad sequence's columns as one row, by place in the block.
+        raw: Returns a bad sequence's columns as one row, by index in the block.
         input_rows: int64 (sequences), rows of the file that each stands for; None is one each.
     """
     offsets = to_offsets(lengths)
@@ -128,8 +128,8 @@ def finish_block(
         ids=ids,
         kept=kept,
         bad=tuple(
-            (place, BadRow(int(file_rows[place]), id_text(ids[place]), reasons[place], raw(place)))
-            for place in sorted(reasons)
+            (index, BadRow(int(file_rows[index]), id_text(ids[index]), reasons[index], raw(index)))
+            for index in sorted(reasons)
         ),
         num_truncated=num_truncated,
         categories=steps.categories,
@@ -158,8 +158,8 @@ def to_offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
 def null_ids(ids: pa.Array) -> Reasons:
     """Return the ids that are no ids, null or NaN, each with the reason to give."""
     return {
-        place: "the id is NaN" if ids[place].is_valid else "the id is null"
-        for place in np.flatnonzero(is_null_id(ids)).tolist()
+        index: "the id is NaN" if ids[index].is_valid else "the id is null"
+        for index in np.flatnonzero(is_null_id(ids)).tolist()
     }
 
 
@@ -169,7 +169,7 @@ def _list_lengths(column: pa.Array) -> NDArray[np.int64]:
 
 
 def ragged_rows(columns: Mapping[str, pa.Array]) -> Reasons:
-    """Return the rows whose columns of lists differ in their number of steps, by place, with the reason."""
+    """Return the rows whose columns of lists differ in their number of steps, by index, with the reason."""
     names = list(columns)
     lengths = [_list_lengths(columns[name]) for name in names]
     reasons: Reasons = {}

@@ -200,8 +200,8 @@ def _holds_numbers(field: pa.Field) -> bool:
 
 
 def _column_type(arrow_schema: pa.Schema, name: str) -> pa.DataType:
-    place = arrow_schema.get_field_index(locate(arrow_schema, name)[0])
-    return pa.null() if place < 0 else arrow_schema.field(place).type
+    index = arrow_schema.get_field_index(locate(arrow_schema, name)[0])
+    return pa.null() if index < 0 else arrow_schema.field(index).type
 
 
 def _names(field: pa.Field) -> set[str]:
@@ -222,6 +222,6 @@ def _repeated_id(file: InputFile, id_column: str) -> str | None:
     """Return an id that two neighbouring rows share near the start of the file, as text, if any."""
     for batch in peek(file, [id_column]):
         ids = batch.column(0)
-        places = np.flatnonzero(same_as_previous(ids) & ~is_null_id(ids)[1:])
-        return id_text(ids[int(places[0])]) if len(places) else None
+        indices = np.flatnonzero(same_as_previous(ids) & ~is_null_id(ids)[1:])
+        return id_text(ids[int(indices[0])]) if len(indices) else None
     return None

@@ -23,7 +23,7 @@ def same_as_previous(ids: pa.Array) -> NDArray[np.bool_]:
 
 
 def equal_values(left: pa.Array, right: pa.Array) -> NDArray[np.bool_]:
-    """Return whether the values of two arrays of one type and length are equal, place by place, bool (n).
+    """Return whether the values of two arrays of one type and length are equal, index by index, bool (n).
 
     Nulls equal each other, and NaN counts as null.
     """
@@ -33,8 +33,8 @@ def equal_values(left: pa.Array, right: pa.Array) -> NDArray[np.bool_]:
         return missing
     known = ~(missing | other)
     if pa.types.is_struct(left.type):
-        for place in range(left.type.num_fields):
-            known &= equal_values(left.field(place), right.field(place))
+        for index in range(left.type.num_fields):
+            known &= equal_values(left.field(index), right.field(index))
     elif pa.types.is_nested(left.type):
         known &= _equal_lists(left, right, known)
     else:
@@ -107,7 +107,7 @@ def id_text(value: pa.Scalar) -> str | None:
     if isinstance(kind, pa.BaseExtensionType):
         return id_text(value.value)
     if pa.types.is_struct(kind):
-        names = [kind.field(place).name for place in range(kind.num_fields)]
+        names = [kind.field(index).name for index in range(kind.num_fields)]
         return "{" + ", ".join(f"{name}: {_inner_text(value[index])}" for index, name in enumerate(names)) + "}"
     if pa.types.is_map(kind):
         return "{" + ", ".join(f"{_inner_text(pair[0])}: {_inner_text(pair[1])}" for pair in value.values) + "}"

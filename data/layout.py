@@ -1,4 +1,4 @@
-"""The names of every file a run directory holds, in one place: the trainer writes them, the exporter reads them."""
+"""The names of every file a run directory holds, in one index: the trainer writes them, the exporter reads them."""
 
 from dataclasses import dataclass
 from pathlib import Path

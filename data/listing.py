@@ -148,7 +148,7 @@ def _identity(file: InputFile) -> object:
     return file.filesystem.type_name, file.path
 
 
-def place_of(given: str) -> tuple[fs.FileSystem, str]:
+def resolve_location(given: str) -> tuple[fs.FileSystem, str]:
     """Return where a path, a URI or a glob of either points.
 
     Raises:
@@ -164,7 +164,7 @@ def is_glob(path: str) -> bool:
 
 def _find(given: str, found: _Found) -> None:
     shown = without_secrets(given)
-    filesystem, path = place_of(given)
+    filesystem, path = resolve_location(given)
     try:
         kind = _kind(filesystem, path, given)
         if kind == fs.FileType.File:
@@ -317,8 +317,8 @@ def _matches_any(relative: str, patterns: Sequence[str]) -> bool:
 def _matches(relative: str, pattern: str) -> bool:
     names, patterns = relative.split("/"), pattern.split("/")
     if "**" in patterns:
-        place = patterns.index("**")
-        head, tail = patterns[:place], patterns[place + 1 :]
+        index = patterns.index("**")
+        head, tail = patterns[:index], patterns[index + 1 :]
         if not all(fnmatchcase(name, wanted) for name, wanted in zip(names, head, strict=False)):
             return False
         if not tail:

@@ -80,7 +80,7 @@ def _categories(schema: SequenceSchema) -> dict[str, Any]:
         "unknown_id": UNKNOWN_ID,
         "missing_id": MISSING_ID,
         "first_id": FIRST_ID,
-        "rule": "The id of a value is first_id plus its place, from 0, among the values of its field's vocabulary "
+        "rule": "The id of a value is first_id plus its index, from 0, among the values of its field's vocabulary "
         "(schema.categorical); null is missing_id; a value that is not there is unknown_id. Equal means equal byte "
         "for byte.",
         "fields": [field.name for field in schema.categorical],

@@ -3,7 +3,7 @@
 A feature is one number a step. In Parquet it may be a whole column (``list<double>``), a position inside a vector
 column (``list<fixed_size_list<float>[12]>``), a field of a struct column (``list<struct<x, y>>``), or, in the events
 layout, a scalar column; or it is made of a column of times. ``Feature`` says which. A ``CategoricalField`` is one
-category a step, found in the same places. ``SequenceSchema`` puts those of a model together.
+category a step, found in the same indices. ``SequenceSchema`` puts those of a model together.
 """
 
 from collections.abc import Mapping

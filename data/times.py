@@ -134,9 +134,9 @@ def fill_time_features(
     for name, seconds, start in (("day", _DAY_SECONDS, 0), ("week", _WEEK_SECONDS, _EPOCH_IN_WEEK)):
         angle = _angle(ticks, seconds * ticks_per_second, start * ticks_per_second)
         made[f"{name}_sin"], made[f"{name}_cos"] = np.sin(angle), np.cos(angle)
-    for place, feature in enumerate(features):
+    for index, feature in enumerate(features):
         if feature.kind == "time":
-            out[:, place] = made[str(feature.component)]
+            out[:, index] = made[str(feature.component)]
 
 
 def _log_seconds(later: NDArray[np.int64], earlier: NDArray[np.int64], ticks_per_second: int) -> NDArray[np.float64]:

@@ -18,29 +18,29 @@ from seqembed.trainer.backend import keras
 
 ops, layers = keras.ops, keras.layers
 
-WIDEST = 8  # 16 made every step a fifth dearer to serve, and no class of the transactions told better
-_NARROWEST = 2
+MAX_WIDTH = 8  # 16 made every step a fifth dearer to serve, and no class of the transactions told better
+_MIN_WIDTH = 2
 # Of a summary, which no recurrent layer reads and which costs little: 8 numbers for 200 categories do not tell all
 # favourites of a sequence.
-_WIDEST_SUMMARY = 32
+_MAX_SUMMARY_WIDTH = 32
 _SPREAD = 0.5  # of the first embeddings; Keras's own would drown beside standardised numbers
 # A decoder of ten thousand classes would cost a hundred times the encoder; the rarest say little of a sequence.
-MOST_CLASSES = 1_000
+MAX_CLASSES = 1_000
 
 
 def width_of(field: CategoricalField) -> int:
     """Return how many numbers stand for a category of `field`.
 
-    Source: the rule of thumb of fastai's tabular models (Howard and Gugger, 2020), cut at `WIDEST`.
+    Source: the rule of thumb of fastai's tabular models (Howard and Gugger, 2020), cut at `MAX_WIDTH`.
     """
     rule = round(1.6 * math.pow(max(1, field.num_ids - FIRST_ID), 0.56))
-    return max(_NARROWEST, min(WIDEST, rule))
+    return max(_MIN_WIDTH, min(MAX_WIDTH, rule))
 
 
 def summary_width(field: CategoricalField) -> int:
     """Return how many numbers more tell which categories of `field` a sequence holds; 0 where `width_of` suffices."""
     num_values = field.num_ids - FIRST_ID
-    return min(_WIDEST_SUMMARY, num_values) if num_values > WIDEST else 0
+    return min(_MAX_SUMMARY_WIDTH, num_values) if num_values > MAX_WIDTH else 0
 
 
 def summaries(categories: Any, mask: Any, fields: Sequence[CategoricalField], name: str) -> list[Any]:
@@ -51,9 +51,9 @@ def summaries(categories: Any, mask: Any, fields: Sequence[CategoricalField], na
     real = ops.cast(mask, "float32")
     share = ops.divide(real, ops.maximum(ops.sum(real, axis=1, keepdims=True), 1.0))  # (batch, time)
     told = []
-    for place, field in enumerate(fields):
+    for index, field in enumerate(fields):
         if width := summary_width(field):
-            steps = _table(field, width, f"{name}_{place + 1}_{plain_name(field.name)}")(_ids(categories, mask, place))
+            steps = _table(field, width, f"{name}_{index + 1}_{plain_name(field.name)}")(_ids(categories, mask, index))
             # A product, not a sum of products: the steps are gone through once.
             told.append(ops.squeeze(ops.matmul(ops.expand_dims(share, 1), steps), axis=1))
     return told
@@ -82,9 +82,9 @@ def _table(field: CategoricalField, width: int, name: str) -> Any:
     return layers.Embedding(field.num_ids, width, embeddings_initializer=spread, name=name)
 
 
-def _ids(categories: Any, mask: Any, place: int) -> Any:
+def _ids(categories: Any, mask: Any, index: int) -> Any:
     """Return the ids of one field, int32 (batch, time): no lookup may leave its table, whatever the padding holds."""
-    return ops.where(mask, categories[:, :, place], UNKNOWN_ID)
+    return ops.where(mask, categories[:, :, index], UNKNOWN_ID)
 
 
 def plain_name(name: str) -> str:
@@ -99,7 +99,7 @@ def output_name(head: str, field: CategoricalField | None = None) -> str:
 
 def num_classes(field: CategoricalField) -> int:
     """Return how many classes a decoder tells apart in `field`: ids up to a bound, and one class for rarer values."""
-    return min(field.num_ids, FIRST_ID + MOST_CLASSES + 1)
+    return min(field.num_ids, FIRST_ID + MAX_CLASSES + 1)
 
 
 def class_logits(hidden: Any, field: CategoricalField, name: str) -> Any:

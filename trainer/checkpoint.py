@@ -1,4 +1,4 @@
-"""All that a training is at one moment, saved as one: weights, optimizer, best weights, place, history, identity.
+"""All that a training is at one moment, saved as one: weights, optimizer, best weights, path, history, identity.
 
 A checkpoint is one `tf.train.Checkpoint`, so no kill can leave weights of one moment beside a history of another.
 """
@@ -42,7 +42,7 @@ class TrainingState:
         batches_done: Batches taken inside the epoch that runs.
         totals: float64 (terms, 3): the sums of those batches.
         history: One record an epoch.
-        best_epoch: Epoch with the lowest watched loss, 0 before the first.
+        best_epoch: Epoch with the lowest monitored loss, 0 before the first.
         best_loss: That loss.
         num_restarts: How often the training began again from other weights, after it had learned nothing.
         first_attempt: What ``history.json`` keeps of the training before that; None without one.
@@ -55,7 +55,7 @@ class TrainingState:
         self._weights = network.trainable
         self._random = [variable.value for variable in network.scorer.non_trainable_variables]
         self._best = [tf.Variable(variable) for variable in self._weights]
-        self._place = tf.Variable(np.zeros(5, np.int64))
+        self._counters = tf.Variable(np.zeros(5, np.int64))
         self._numbers = tf.Variable(np.zeros(2, np.float64))
         self._totals = tf.Variable(np.zeros((num_terms, 3), np.float64))
         self._history = tf.Variable("[[], null]", dtype=tf.string)
@@ -64,7 +64,7 @@ class TrainingState:
             best=self._best,
             random=self._random,
             optimizer=[variable.value for variable in optimizer.variables],
-            place=self._place,
+            counters=self._counters,
             numbers=self._numbers,
             totals=self._totals,
             history=self._history,
@@ -108,16 +108,16 @@ class TrainingState:
 
     def pack(self) -> None:
         """Copy the plain attributes into the variables that are saved."""
-        place = [self.epochs_done, self.batches_done, self.best_epoch, self.num_restarts, self.num_rows]
-        self._place.assign(np.array(place, np.int64))
+        counters = [self.epochs_done, self.batches_done, self.best_epoch, self.num_restarts, self.num_rows]
+        self._counters.assign(np.array(counters, np.int64))
         self._numbers.assign(np.array([self.best_loss, self.seconds]))
         self._totals.assign(self.totals)
         self._history.assign(json.dumps([self.history, self.first_attempt]))
 
     def unpack(self) -> None:
         """Read the plain attributes back after a restore."""
-        places = (int(place) for place in self._place.numpy())
-        self.epochs_done, self.batches_done, self.best_epoch, self.num_restarts, self.num_rows = places
+        counters = (int(count) for count in self._counters.numpy())
+        self.epochs_done, self.batches_done, self.best_epoch, self.num_restarts, self.num_rows = counters
         self.best_loss, self.seconds = (float(number) for number in self._numbers.numpy())
         self.totals = self._totals.numpy()
         self.history, self.first_attempt = json.loads(self._history.numpy())
@@ -204,9 +204,9 @@ def _number(path: Path) -> int:
     return int(digits) if digits.isdecimal() else -1
 
 
-def _damaged(place: Path | str, reason: str) -> BundleError:
+def _damaged(path: Path | str, reason: str) -> BundleError:
     return BundleError(
-        f"{place}: the checkpoint cannot be read ({reason}). Train anew with --overwrite, or into another --out."
+        f"{path}: the checkpoint cannot be read ({reason}). Train anew with --overwrite, or into another --out."
     )
 
 

@@ -1,4 +1,4 @@
-"""Every option of a training, its default and its range, in one place; click reads the defaults from here.
+"""Every option of a training, its default and its range, in one index; click reads the defaults from here.
 
 The classes check themselves: what exists is valid. ``TrainJob.to_options`` and ``from_options`` go to flat names and
 back, which are the names of the command's options and the keys of ``config.toml``.
@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
 from seqembed.data.errors import UsageError
-from seqembed.data.learn import DEFAULT_MAX_VOCABULARY, DEFAULT_MIN_COUNT, MOST_VOCABULARY
+from seqembed.data.learn import DEFAULT_MAX_VOCABULARY, DEFAULT_MIN_COUNT, MAX_VOCABULARY
 from seqembed.data.secrets import without_secrets
 from seqembed.data.sequences import TRUNCATES, LengthPolicy, Truncate
 
@@ -31,7 +31,7 @@ LAYOUT_CHOICES = ("auto", "nested", "events")
 # What an option that is not given stands for, by objective.
 _DECODER_OF = {"hybrid": "positional", "reconstruct": "repeat", "contrast": "positional"}
 # A decoder of two units cannot write what an embedding of two numbers holds: it has to count and remember besides.
-LEAST_DECODER_UNITS = 64
+MIN_DECODER_UNITS = 64
 POSITIONAL_UNITS = 128
 # A slice of the graph for every frame that an overlap reaches into; measured: 256 of them take 15 s to export.
 MAX_OVERLAP = 512
@@ -89,8 +89,8 @@ class DataConfig:
         _one_of("truncate", self.truncate, TRUNCATES)
         _at_least("min-count", self.min_count, 1)
         _at_least("max-vocabulary", self.max_vocabulary, 1)
-        if self.max_vocabulary > MOST_VOCABULARY:
-            raise UsageError(f"--max-vocabulary must be at most {MOST_VOCABULARY:,}; was {self.max_vocabulary:,}.")
+        if self.max_vocabulary > MAX_VOCABULARY:
+            raise UsageError(f"--max-vocabulary must be at most {MAX_VOCABULARY:,}; was {self.max_vocabulary:,}.")
         if not self.time_features and self.time is None:
             raise UsageError("--no-time-features leaves nothing out without --time. Give --time too, or neither.")
         if self.max_length is not None:
@@ -119,9 +119,9 @@ class ModelConfig:
             own mean and spread, which then join the embedding. None is ``sequence`` for contrastive objectives, else
             ``dataset``.
         frame: Consecutive steps that the encoder reads as one; None is chosen from the lengths
-            (`seqembed.trainer.recipe`).
+            (`seqembed.trainer.automatic`).
         overlap: Steps after its own that a frame holds, too; None is chosen where views are compared
-            (`seqembed.trainer.recipe`), else 0.
+            (`seqembed.trainer.automatic`), else 0.
         trajectory: Resample each feature at this many points and append them to the embedding
             (`seqembed.trainer.trajectory`); 0 is off. None is chosen from the data for contrastive objectives, by
             whether sequences are aligned, else 0.
@@ -131,7 +131,7 @@ class ModelConfig:
         embedding_dim: Width of the embedding, by a dense layer; None leaves it as wide as the pooling makes it.
         objective: ``contrast`` (two altered views of a sequence are told from other sequences), ``reconstruct``, or
             ``hybrid``, which is both; None is hybrid, but reconstruct where the task predicts or the loss is
-            ``binary_crossentropy`` (and, by `TrainJob.of_events`, where steps are events).
+            ``binary_crossentropy`` (and, by `TrainJob.for_events`, where steps are events).
         decoder: How an embedding becomes steps again; ``reshape`` and ``dense`` write one fixed length. None is
             ``repeat`` for the objective reconstruct, else ``positional``.
         decoder_units: Units of each layer of the decoder, and of the layer that predicts the next step; None is 128 for
@@ -198,7 +198,7 @@ class ModelConfig:
                 object.__setattr__(self, "units", UNITS_OF[self.channels])
         self._refuse_decoder_sizes()
         if self.decoder_units is None and self.units is not None and self.objective != "contrast":
-            wanted = POSITIONAL_UNITS if self.decoder == "positional" else max(LEAST_DECODER_UNITS, self.units)
+            wanted = POSITIONAL_UNITS if self.decoder == "positional" else max(MIN_DECODER_UNITS, self.units)
             object.__setattr__(self, "decoder_units", wanted)
         if self.decoder_layers is None and self.reconstructs:
             object.__setattr__(self, "decoder_layers", 1)
@@ -291,9 +291,9 @@ class TrainingConfig:
         patience: Batches without a better validation loss before training stops.
         validation_fraction: Share of the ids held out for validation, by a hash of the id.
         clip_norm: Largest norm of a step's gradient over all weights; 0 leaves it alone.
-        seed: Of initial weights, order of batches and places of cuts.
+        seed: Of initial weights, order of batches and indices of cuts.
 
-    None stands for what `seqembed.trainer.recipe` chooses from the data.
+    None stands for what `seqembed.trainer.automatic` chooses from the data.
 
     Raises:
         UsageError: A value is outside its range, or options contradict each other.
@@ -336,25 +336,25 @@ class TrainJob:
         data: Which sequences to learn from.
         model: The architecture and what it is trained to do.
         training: How the weights are found.
-        left_open: Names of the model's options that nobody gave, and the data may yet decide.
+        unset: Names of the model's options that nobody gave, and the data may yet decide.
     """
 
     data: DataConfig
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
-    left_open: frozenset[str] = field(default=frozenset(), compare=False)
+    unset: frozenset[str] = field(default=frozenset(), compare=False)
 
-    def of_events(self) -> Self:
+    def for_events(self) -> Self:
         """Return the job for steps that are events, where nothing else was asked for: to reconstruct them.
 
         What makes a view of events tell itself from others, such as favourite categories, needs no order and no gaps;
         to write the events one after the other needs both.
         """
-        if "objective" not in self.left_open or not self.model.contrasts:
+        if "objective" not in self.unset or not self.model.contrasts:
             return self
         model = self.model
         open_again: dict[str, Any] = dict.fromkeys(
-            self.left_open & {"decoder", "decoder_units", "channels", "trajectory", "overlap"}
+            self.unset & {"decoder", "decoder_units", "channels", "trajectory", "overlap"}
         )
         return replace(self, model=replace(model, objective="reconstruct", **open_again))
 
@@ -380,5 +380,5 @@ class TrainJob:
         chosen: list[dict[str, Any]] = [
             {f.name: values[f.name] for f in fields(section) if f.name in values} for section in sections
         ]
-        left_open = frozenset(f.name for f in fields(ModelConfig) if values.get(f.name) is None)
-        return cls(DataConfig(**chosen[0]), ModelConfig(**chosen[1]), TrainingConfig(**chosen[2]), left_open)
+        unset = frozenset(f.name for f in fields(ModelConfig) if values.get(f.name) is None)
+        return cls(DataConfig(**chosen[0]), ModelConfig(**chosen[1]), TrainingConfig(**chosen[2]), unset)

@@ -1,7 +1,7 @@
 """A run directory while a training owns it: one training at a time, and an old run kept until the new one is complete.
 
 With ``--overwrite`` a training writes to `_STAGING` inside the directory. Once all is there, the list of its files is
-written, and only then are they moved to their places, the contract last. A training that is killed before leaves the
+written, and only then are they moved to their indices, the contract last. A training that is killed before leaves the
 old run as it was; one that is killed while files are moved leaves the list, and the next training moves the rest.
 Nothing here imports TensorFlow: what is wrong with a directory is found before that is loaded.
 """
@@ -79,7 +79,7 @@ class RunDirectory:
                 shutil.rmtree(self._staging.root)
 
     def publish(self) -> None:
-        """Move a complete staged run to its place; without one, nothing is to be done.
+        """Move a complete staged run to its directory; without one, nothing is to be done.
 
         Raises:
             OutputError: The old run cannot be replaced.
@@ -96,9 +96,9 @@ class RunDirectory:
         files = self._listed()
         if files is not None:
             self._move(files)
-        for place in (self.final.root, self.final.plots):
+        for directory in (self.final.root, self.final.plots):
             for name in (*_root_names(self.final), *PLOT_NAMES):
-                (place / f"{_BEING_WRITTEN}{name}").unlink(missing_ok=True)
+                (directory / f"{_BEING_WRITTEN}{name}").unlink(missing_ok=True)
 
     def _listed(self) -> list[str] | None:
         """Return the files of a complete staged run; None where there is none, or its list is damaged."""

@@ -14,16 +14,16 @@ from seqembed.trainer.views import ViewMaker
 # Decoded sequences kept between epochs, where they fit: together 256 MB.
 _TRAINING_CACHE_BYTES = 192_000_000
 _VALIDATION_CACHE_BYTES = 64_000_000
-_LEAST_WATCHED = 1_000  # held-out sequences
-_LEAST_VIEW = 64  # steps, even of the largest batches
-_LEAST_SEQUENCES = 8  # in a batch of the longest views: one alone would have nothing to be told from
+_MIN_MONITORED = 1_000  # held-out sequences
+_MIN_VIEW_STEPS = 64  # steps, even of the largest batches
+_MIN_SEQUENCES = 8  # in a batch of the longest views: one alone would have nothing to be told from
 # Measured at LSTM-64: 8 kB for every step or frame that is read, 1.2 kB for every step the positional decoder writes.
 _WRITTEN_FOR_ONE_READ = 5
-_MOST_LOGITS = 20_000_000  # of all fields and steps of a batch: 80 MB, and as much again for their gradient
+_MAX_LOGITS = 20_000_000  # of all fields and steps of a batch: 80 MB, and as much again for their gradient
 
 
 def make_feeds(
-    files: tuple[InputFile, ...], schema: SequenceSchema, job: TrainJob, intake: Intake, watched: float
+    files: tuple[InputFile, ...], schema: SequenceSchema, job: TrainJob, intake: Intake, monitored: float
 ) -> tuple[Feed, Feed | None]:
     """Return the batches to learn from, and those held out; None where none are.
 
@@ -32,7 +32,7 @@ def make_feeds(
         schema: Which columns make a sequence.
         job: Options, none of them open.
         intake: Statistics of the training sequences, and how many there are.
-        watched: Share of all ids that is scored on the way, by `watched_fraction`.
+        monitored: Share of all ids that is scored on the way, by `monitored_fraction`.
     """
     batch_size = job.training.batch_size or 1
     if job.model.reconstructs and job.model.decoder in FIXED_LENGTH_DECODERS:
@@ -55,11 +55,11 @@ def make_feeds(
         )
         return Feed(source, schema.num_features, schema.num_fields)
 
-    held_out = feed(True, _VALIDATION_CACHE_BYTES, watched) if intake.num_validation else None
+    held_out = feed(True, _VALIDATION_CACHE_BYTES, monitored) if intake.num_validation else None
     return feed(False, _TRAINING_CACHE_BYTES, intake.validation_fraction), held_out
 
 
-def watched_fraction(job: TrainJob, schema: SequenceSchema, intake: Intake) -> float:
+def monitored_fraction(job: TrainJob, schema: SequenceSchema, intake: Intake) -> float:
     """Return the share of all ids that are held out and scored on the way.
 
     That is all that are held out, but where a training is measured in steps no more than half of what is learned from
@@ -72,7 +72,7 @@ def watched_fraction(job: TrainJob, schema: SequenceSchema, intake: Intake) -> f
     learned = training.steps * (training.batch_size or 1) // NUM_INTERVALS
     width = 4 * (schema.num_features + schema.num_fields)
     kept = _VALIDATION_CACHE_BYTES * profile.num_sequences // max(1, width * profile.num_steps)
-    most = max(_LEAST_WATCHED, min(learned // 2, kept))
+    most = max(_MIN_MONITORED, min(learned // 2, kept))
     return intake.validation_fraction * min(1.0, most / intake.num_validation)
 
 
@@ -81,9 +81,9 @@ def _view_maker(job: TrainJob, schema: SequenceSchema, intake: Intake, batch_siz
         return None
     longest = MAX_BATCH_STEPS * (job.model.frame or 1) // (2 * batch_size)
     # So that long sequences, too, are told from others; the lengths that batches are planned by have noise on them.
-    longest = min(longest, _max_batch_steps(job, schema) // (_LEAST_SEQUENCES + 1))
+    longest = min(longest, _max_batch_steps(job, schema) // (_MIN_SEQUENCES + 1))
     mean = moments(intake.survey.profile)[0]
-    return ViewMaker(mean, max_length=max(_LEAST_VIEW, longest), features=schema.features)
+    return ViewMaker(mean, max_length=max(_MIN_VIEW_STEPS, longest), features=schema.features)
 
 
 def _max_batch_steps(job: TrainJob, schema: SequenceSchema) -> int:
@@ -95,4 +95,4 @@ def _max_batch_steps(job: TrainJob, schema: SequenceSchema) -> int:
     if job.model.contrasts and job.model.decoder == "positional":
         most *= min(frame, _WRITTEN_FOR_ONE_READ)
     logits = sum(map(num_classes, schema.categorical)) * (2 if job.model.contrasts else 1)
-    return min(most, _MOST_LOGITS // logits) if logits else most
+    return min(most, _MAX_LOGITS // logits) if logits else most

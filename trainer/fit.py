@@ -3,8 +3,9 @@
 from functools import cached_property
 from typing import Any
 
+from seqembed.trainer.automatic import num_steps
 from seqembed.trainer.checkpoint import Checkpoints, TrainingState
-from seqembed.trainer.feeds import make_feeds, watched_fraction
+from seqembed.trainer.feeds import make_feeds, monitored_fraction
 from seqembed.trainer.health import Health, examine, is_cheap
 from seqembed.trainer.loop import Loop
 from seqembed.trainer.losses import feature_weights
@@ -12,7 +13,6 @@ from seqembed.trainer.network import embed
 from seqembed.trainer.objective import Objective
 from seqembed.trainer.prepare import Prepared
 from seqembed.trainer.progress import Progress
-from seqembed.trainer.recipe import num_steps
 from seqembed.trainer.steps import Steps, seed_everything
 
 _SECOND_SEED = 1_000_003  # added to --seed for the weights of a second attempt: nobody's next seed
@@ -49,10 +49,10 @@ class Fit:
         objective = Objective(job.model, prepared.profile, schema.categorical, feature_weights(schema.features))
         steps = Steps(self.network, objective, job.training, prepared.profile, num_steps(job, intake.num_training))
         self.state = TrainingState(self.network, steps.optimizer, len(objective.terms), prepared.identity)
-        watched = watched_fraction(job, schema, intake)
-        training, validation = make_feeds(prepared.files, schema, job, intake, watched)
-        if watched < intake.validation_fraction:
-            some = round(intake.num_validation * watched / intake.validation_fraction)
+        monitored = monitored_fraction(job, schema, intake)
+        training, validation = make_feeds(prepared.files, schema, job, intake, monitored)
+        if monitored < intake.validation_fraction:
+            some = round(intake.num_validation * monitored / intake.validation_fraction)
             progress.note(f"some {some:,} of those held out are scored on the way")
         self.loop = Loop(
             steps=steps,
@@ -64,7 +64,7 @@ class Fit:
             config=job.training,
             progress=progress,
             checkpoint_seconds=checkpoint_seconds,
-            views_a_sequence=2 if job.model.contrasts else 1,
+            views_per_sequence=2 if job.model.contrasts else 1,
         )
 
     def restore(self) -> bool:
@@ -106,7 +106,7 @@ class Fit:
     def _run_once(self) -> None:
         loop, done = self.loop, self.state.epochs_done
         unit = "epoch" if self.prepared.job.training.steps is None else "interval"
-        rows = loop.rows_an_epoch(self.prepared.intake.num_training)
+        rows = loop.rows_per_epoch(self.prepared.intake.num_training)
         self._progress.training_starts(loop.num_epochs, rows, done, unit)
         loop.run()
         for figures in ("best", "baseline", "health"):
@@ -117,7 +117,7 @@ class Fit:
         profile, job = self.prepared.profile, self.prepared.job
         length = profile.num_steps / max(profile.num_sequences, 1)
         read = self.loop.steps.num_done * (job.training.batch_size or 1) * length
-        return is_cheap(read * self.loop.views_a_sequence, self.network.num_parameters)
+        return is_cheap(read * self.loop.views_per_sequence, self.network.num_parameters)
 
     @cached_property
     def best(self) -> dict[str, float]:
@@ -125,17 +125,17 @@ class Fit:
         loop, chosen = self.loop, self.loop.chosen_epoch
         if not chosen:
             held_out = loop.validation is not None
-            return loop.steps.evaluate(self._watched_feed.epoch(0), "val_" if held_out else "")
+            return loop.steps.evaluate(self._monitored_feed.epoch(0), "val_" if held_out else "")
         record = self.state.history[chosen - 1]
         return {name: value for name, value in record.items() if name not in ("epoch", "step", "rows_per_second")}
 
     @cached_property
     def baseline(self) -> dict[str, float]:
         """What always answering with the mean scores on the data that decides what is best."""
-        return self.loop.steps.baseline(self._watched_feed.epoch(0))
+        return self.loop.steps.baseline(self._monitored_feed.epoch(0))
 
     @property
-    def _watched_feed(self) -> Any:
+    def _monitored_feed(self) -> Any:
         return self.loop.training if self.loop.validation is None else self.loop.validation
 
     @cached_property
@@ -151,9 +151,9 @@ class Fit:
         loop, state, training = self.loop, self.state, self.prepared.job.training
         return {
             "epochs": state.history,
-            "watched": loop.watched,
+            "monitored": loop.monitored,
             "best_epoch": loop.chosen_epoch,
-            "best_loss": self.best[loop.watched],
+            "best_loss": self.best[loop.monitored],
             "best_val_loss": self.best.get("val_loss"),
             "best": self.best,
             "baseline": self.baseline,

@@ -66,7 +66,7 @@ class Intake:
         if self.survey.num_truncated:
             lines.append(f"{self.survey.num_truncated:,} sequences are longer than --max-length and are truncated")
         if not self.num_validation:
-            lines.append("no sequence is held out: the training loss is the one that is watched")
+            lines.append("no sequence is held out: the training loss is the one that is monitored")
         described = zip(schema.feature_names, profile.std, profile.missing_rate, strict=True)
         still = [name for name, std, missing in described if (std == 0 or missing == 1) and name not in (merged or {})]
         if still:
@@ -133,10 +133,10 @@ class _Sides:
     def _check_binary(self, block: SequenceBlock) -> None:
         outside = (block.values < 0) | (block.values > 1)
         if outside.any():
-            step, place = np.argwhere(outside)[0]
+            step, index = np.argwhere(outside)[0]
             row = int(np.searchsorted(block.offsets, step, side="right")) - 1
             raise InputError(
-                f"id {quoted_id(id_text(block.ids[row]))}: feature '{self._schema.feature_names[place]}' holds "
-                f"{block.values[step, place]:g}; --loss binary_crossentropy expects values from 0 to 1. "
+                f"id {quoted_id(id_text(block.ids[row]))}: feature '{self._schema.feature_names[index]}' holds "
+                f"{block.values[step, index]:g}; --loss binary_crossentropy expects values from 0 to 1. "
                 "Choose --loss mse, or other --features."
             )

@@ -33,7 +33,7 @@ class Loop:
         config: Epochs or steps, patience.
         progress: Who is told.
         checkpoint_seconds: Longest time without a checkpoint.
-        views_a_sequence: Rows of a batch that belong to one sequence.
+        views_per_sequence: Rows of a batch that belong to one sequence.
     """
 
     steps: Steps
@@ -45,10 +45,10 @@ class Loop:
     config: TrainingConfig
     progress: Progress
     checkpoint_seconds: float = CHECKPOINT_SECONDS
-    views_a_sequence: int = 1
+    views_per_sequence: int = 1
 
     @property
-    def watched(self) -> str:
+    def monitored(self) -> str:
         """Which loss decides what is best."""
         return "loss" if self.validation is None else "val_loss"
 
@@ -76,7 +76,7 @@ class Loop:
         """Epoch whose weights the finished network has, from 1: the best one with patience, else the last one."""
         return self.state.epochs_done if self.config.patience is None else self.state.best_epoch
 
-    def rows_an_epoch(self, num_training: int) -> int:
+    def rows_per_epoch(self, num_training: int) -> int:
         """Return how many sequences are learned from between two records."""
         return num_training if self.config.steps is None else self._interval * (self.config.batch_size or 1)
 
@@ -91,7 +91,7 @@ class Loop:
 
     @property
     def _best_step(self) -> int:
-        """Batches up to the record with the lowest watched loss; 0 before the first."""
+        """Batches up to the record with the lowest monitored loss; 0 before the first."""
         best = self.state.best_epoch
         return int(self.state.history[best - 1]["step"]) if best else 0
 
@@ -102,7 +102,7 @@ class Loop:
         return max(0, end - self.steps.num_done)
 
     def run(self) -> None:
-        """Train until all is done or patience has run out; then, with patience, put the best weights in place.
+        """Train until all is done or patience has run out; then, with patience, put the best weights in index.
 
         Raises:
             QualityGateError: The loss is no longer a number.
@@ -135,8 +135,8 @@ class Loop:
         record = {"epoch": number, "step": self.steps.num_done, **self.objective.report(state.totals)}
         if self.validation is not None:
             record |= self.steps.evaluate(self.validation.epoch(0), prefix="val_")
-        watched = record[self.watched] if state.weights_are_finite() else math.nan
-        self._refuse_nan(watched, number)
+        monitored = record[self.monitored] if state.weights_are_finite() else math.nan
+        self._refuse_nan(monitored, number)
         now = time.monotonic()
         record["rows_per_second"] = num_rows / max(now - started, 1e-9)
         state.seconds += now - last_save
@@ -147,7 +147,7 @@ class Loop:
         sums = self.steps.learn(batch)
         self.state.totals += sums
         self.state.batches_done += 1
-        num_rows = int(batch.lengths.shape[0]) // self.views_a_sequence
+        num_rows = int(batch.lengths.shape[0]) // self.views_per_sequence
         self.state.num_rows += num_rows
         loss = self.objective.report(sums)["loss"]
         self._refuse_nan(loss, number)
@@ -159,8 +159,8 @@ class Loop:
         state.epochs_done, state.batches_done = int(record["epoch"]), 0
         state.totals = state.totals * 0
         state.history.append(record)
-        if record[self.watched] < state.best_loss:
-            state.remember_best(record[self.watched])
+        if record[self.monitored] < state.best_loss:
+            state.remember_best(record[self.monitored])
         self.checkpoints.save(state)
 
     def _refuse_nan(self, loss: float, number: int) -> None:

@@ -122,7 +122,7 @@ def feature_weights(features: Sequence[Feature]) -> NDArray[np.float32]:
 
 
 def contrast_sums(projections: Any) -> Any:
-    """Sum the cross-entropy of finding each view's partner among all views of a batch.
+    """Sum the cross-entropy of finding each view's positive among all views of a batch.
 
     Source: NT-Xent of Chen et al. (2020), "A simple framework for contrastive learning of visual representations".
 
@@ -132,15 +132,15 @@ def contrast_sums(projections: Any) -> Any:
 
     Returns:
         float32 (3): the sum of cross-entropies, all branches of a view together, the number of views, and how many have
-        their partner nearest, as a mean over the branches.
+        their positive nearest, as a mean over the branches.
     """
     by_branch = tf.transpose(projections, [1, 0, 2])
     num_branches, num_views = tf.unstack(tf.shape(by_branch)[:2])
     similarity = tf.matmul(by_branch, by_branch, transpose_b=True) / TEMPERATURE  # (branches, views, views)
     similarity = tf.linalg.set_diag(similarity, tf.fill([num_branches, num_views], _NEVER))
-    partner = tf.math.floormod(tf.range(num_views) + num_views // 2, num_views)
-    partner = tf.broadcast_to(partner, [num_branches, num_views])
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=partner, logits=similarity)
-    hits = tf.equal(tf.argmax(similarity, axis=2, output_type=tf.int32), partner)
+    positive = tf.math.floormod(tf.range(num_views) + num_views // 2, num_views)
+    positive = tf.broadcast_to(positive, [num_branches, num_views])
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=positive, logits=similarity)
+    hits = tf.equal(tf.argmax(similarity, axis=2, output_type=tf.int32), positive)
     counted = tf.reduce_sum(tf.cast(hits, tf.float32)) / tf.cast(num_branches, tf.float32)
     return tf.stack([tf.reduce_sum(losses), tf.cast(num_views, tf.float32), counted])

@@ -19,7 +19,7 @@ from seqembed.data.schema import CategoricalField
 from seqembed.trainer.backend import keras
 from seqembed.trainer.categories import embedded, summaries, summary_width, width_of
 from seqembed.trainer.config import ModelConfig
-from seqembed.trainer.scale import LEAST_SPREAD, MAX_DEVIATIONS, moments
+from seqembed.trainer.scale import MAX_DEVIATIONS, MIN_SPREAD, moments
 from seqembed.trainer.trajectory import trajectory
 
 ops, layers = keras.ops, keras.layers
@@ -251,7 +251,7 @@ def normalize_sequences(steps: Any, known: Any, time_axis: int = 1) -> tuple[Any
     mean = ops.divide(ops.sum(steps, axis=time_axis), count)
     centred = ops.multiply(ops.subtract(steps, ops.expand_dims(mean, time_axis)), known)
     spread = ops.sqrt(ops.divide(ops.sum(ops.square(centred), axis=time_axis), count))
-    scaled = ops.divide(centred, ops.expand_dims(ops.add(spread, LEAST_SPREAD), time_axis))
+    scaled = ops.divide(centred, ops.expand_dims(ops.add(spread, MIN_SPREAD), time_axis))
     return scaled, [ops.clip(mean, -_MAX_STATISTIC, _MAX_STATISTIC), ops.clip(spread, 0.0, _MAX_STATISTIC)]
 
 

@@ -69,7 +69,7 @@ def model_graph(model: Any) -> ModelGraph:
         for layer in model.layers
     )
     edges = direct | {edge for edge in folded - direct if not _has_longer_way(edge, direct | folded)}
-    order = {box.name: place for place, box in enumerate(boxes)}
+    order = {box.name: index for index, box in enumerate(boxes)}
     return ModelGraph(boxes, tuple(sorted(edges, key=lambda edge: (order[edge[0]], order[edge[1]]))))
 
 
@@ -126,6 +126,6 @@ def _shape_text(shape: tuple[int | None, ...]) -> str:
     """Return ``batch × time × 8 features``; time is the other free size, wherever a transpose put it."""
     free = iter(("batch", "time"))
     sizes = [next(free, "?") if size is None else f"{size:,}" for size in shape]
-    if known := [place for place, size in enumerate(shape) if size is not None]:
+    if known := [index for index, size in enumerate(shape) if size is not None]:
         sizes[known[-1]] += " feature" if shape[known[-1]] == 1 else " features"
     return " × ".join(sizes)

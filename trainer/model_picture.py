@@ -14,7 +14,7 @@ from matplotlib.path import Path as Curve
 from seqembed.trainer.model_graph import INPUT, LayerBox, ModelGraph, model_graph
 from seqembed.trainer.plot_style import GREY, INK, LARGE, SMALL, new_figure, plain, save
 
-BOX_WIDTH, BOX_HEIGHT = 3.1, 0.92  # inches, as are all places in the picture
+BOX_WIDTH, BOX_HEIGHT = 3.1, 0.92  # inches, as are all indices in the picture
 MAX_NAME = 37  # characters that fit into a box
 LINE_HEIGHT = 0.195
 BETWEEN_BOXES, BETWEEN_RANKS = 0.3, 0.5
@@ -57,7 +57,7 @@ def plot_model(models: Mapping[str, Any], path: Path | str) -> None:
     if not models:
         raise ValueError("plot_model needs at least one model")
     graphs = {title: model_graph(model) for title, model in models.items()}
-    placements = {title: place(graph) for title, graph in graphs.items()}
+    placements = {title: arrange(graph) for title, graph in graphs.items()}
     width = sum(each.width for each in placements.values()) + BETWEEN_MODELS * (len(models) - 1) + 2 * MARGIN
     height = max(each.height for each in placements.values()) + 2 * MARGIN
     figure = new_figure(width, height)
@@ -76,7 +76,7 @@ def plot_model(models: Mapping[str, Any], path: Path | str) -> None:
     save(figure, path)
 
 
-def place(graph: ModelGraph) -> Placement:
+def arrange(graph: ModelGraph) -> Placement:
     """Arrange a model top to bottom: every layer below all that feed it, inputs right above their first reader.
 
     An arrow that passes a rank gets a lane of its own there, so that it runs beside boxes and not through them.
@@ -167,18 +167,18 @@ def _mean(values: list[float]) -> float | None:
 
 
 def _spread(names: list[str], wanted: dict[str, float | None], across: dict[str, float]) -> None:
-    """Give each name of a rank its wanted place, pushed right where the one before needs the room, then centre."""
+    """Give each name of a rank its wanted index, pushed right where the one before needs the room, then centre."""
     edge = -np.inf
-    places = []
+    indices = []
     for name in names:
         target = wanted[name]
         least = edge + _width(name) / 2
         x = max(least, target) if target is not None else max(least, 0.0) if np.isfinite(least) else 0.0
-        places.append(x)
+        indices.append(x)
         edge = x + _width(name) / 2 + BETWEEN_BOXES
-    shifts = [target - x for name, x in zip(names, places, strict=True) if (target := wanted[name]) is not None]
+    shifts = [target - x for name, x in zip(names, indices, strict=True) if (target := wanted[name]) is not None]
     shift = float(np.mean(shifts)) if shifts else 0.0
-    across.update({name: x + shift for name, x in zip(names, places, strict=True)})
+    across.update({name: x + shift for name, x in zip(names, indices, strict=True)})
 
 
 def _draw(axes: Axes, graph: ModelGraph, placement: Placement, left: float, bottom: float) -> None:

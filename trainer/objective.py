@@ -15,7 +15,7 @@ from seqembed.trainer.config import ModelConfig
 from seqembed.trainer.losses import Batch, category_sums, contrast_sums, masked_sums
 from seqembed.trainer.scale import MAX_DEVIATIONS, moments
 
-_LEAST_ENTROPY = 0.05  # nats: a field that hardly changes is not blown up
+_MIN_ENTROPY = 0.05  # nats: a field that hardly changes is not blown up
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +24,13 @@ class LossTerm:
 
     Attributes:
         head: Of the network.
-        place: Of the field in model order; None for numbers, or views.
+        field_index: Of the field in model order; None for numbers, or views.
         name: Of the output (`output_name`).
         weight: Its share in the loss of its head.
     """
 
     head: str
-    place: int | None
+    field_index: int | None
     name: str
     weight: float
 
@@ -68,7 +68,7 @@ class Objective:
         self.heads = config.heads
         self._mean, self._std = moments(profile)
         self._feature_weights = None if weights is None or (weights == 1).all() else weights
-        self._entropies = [max(entropy(field), _LEAST_ENTROPY) for field in fields]
+        self._entropies = [max(entropy(field), _MIN_ENTROPY) for field in fields]
         self._logits = [log_frequencies(field) for field in fields]
         counted = len(self._mean) if self._feature_weights is None else float(self._feature_weights.sum())
         self.terms = tuple(term for head in self.heads for term in _terms(head, fields, counted))
@@ -85,10 +85,10 @@ class Objective:
         if term.head == "reconstruction":
             steps = tf.range(tf.shape(batch.targets)[1])
             mask = steps < batch.lengths[:, None]  # (batch, time)
-        if term.place is not None:
+        if term.field_index is not None:
             ids = batch.category_targets if term.head == "reconstruction" else batch.next_categories
-            sums = category_sums(ids[..., term.place], scores, mask)
-            return sums / tf.constant([self._entropies[term.place], 1.0, 1.0])
+            sums = category_sums(ids[..., term.field_index], scores, mask)
+            return sums / tf.constant([self._entropies[term.field_index], 1.0, 1.0])
         if term.head == "reconstruction":
             return self._numeric_sums(batch.targets, scores, mask[:, :, None])
         return self._numeric_sums(batch.next_step, scores, mask)
@@ -118,10 +118,10 @@ class Objective:
             target = batch.targets if term.head == "reconstruction" else batch.next_step
             if term.head == "contrast":
                 scores[term.name] = tf.zeros((tf.shape(batch.lengths)[0], num_branches, 1))
-            elif term.place is None:
+            elif term.field_index is None:
                 scores[term.name] = tf.broadcast_to(self.baseline_scores(profile), tf.shape(target))
             else:
-                logits = self._logits[term.place]
+                logits = self._logits[term.field_index]
                 shape = tf.concat([tf.shape(target)[:-1], [len(logits)]], axis=0)
                 scores[term.name] = tf.broadcast_to(logits, shape)
         return scores
@@ -137,11 +137,13 @@ class Objective:
         figures = {f"{prefix}loss": float(weighted.sum())}
         if len(self.heads) > 1:
             for head in self.heads:
-                places = [place for place, term in enumerate(self.terms) if term.head == head]
-                figures[f"{prefix}{head}_loss"] = float(weighted[places].sum())
+                indices = [index for index, term in enumerate(self.terms) if term.head == head]
+                figures[f"{prefix}{head}_loss"] = float(weighted[indices].sum())
         if "contrast" in self.heads:
             figures[f"{prefix}contrast_accuracy"] = float(shares[self.heads.index("contrast")])
-        numeric = [place for place, term in enumerate(self.terms) if term.head != "contrast" and term.place is None]
+        numeric = [
+            index for index, term in enumerate(self.terms) if term.head != "contrast" and term.field_index is None
+        ]
         if self.loss == "binary_crossentropy" and numeric:
             counted = totals[numeric].sum(axis=0)
             figures[f"{prefix}binary_accuracy"] = float(counted[2] / max(counted[1], 1))
@@ -154,9 +156,9 @@ class Objective:
         for term, mean, share in zip(self.terms, means, shares, strict=True):
             if term.head == "contrast":
                 continue
-            name = term.name if term.place is not None else f"{term.head}.numbers"
+            name = term.name if term.field_index is not None else f"{term.head}.numbers"
             figures[f"{prefix}{name}_loss"] = float(mean)
-            if term.place is not None:
+            if term.field_index is not None:
                 figures[f"{prefix}{name}_accuracy"] = float(share)
         return figures
 
@@ -168,5 +170,5 @@ def _terms(head: str, fields: Sequence[CategoricalField], num_numbers: float) ->
     counted = num_numbers + len(fields)
     numbers = [LossTerm(head, None, output_name(head), num_numbers / counted)] if num_numbers else []
     return numbers + [
-        LossTerm(head, place, output_name(head, field), 1.0 / counted) for place, field in enumerate(fields)
+        LossTerm(head, index, output_name(head, field), 1.0 / counted) for index, field in enumerate(fields)
     ]

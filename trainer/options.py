@@ -218,7 +218,7 @@ SECTIONS: dict[str, list[click.Option]] = {
             metavar="N",
         ),
         _option("--clip-norm", "Largest norm of a gradient; 0 turns clipping off.", float),
-        _option("--seed", "Of initial weights, order of batches and places of cuts.", _COUNT, metavar="N"),
+        _option("--seed", "Of initial weights, order of batches and indices of cuts.", _COUNT, metavar="N"),
     ],
     "This command": [
         click.Option(["--out"], required=True, type=click.Path(file_okay=False, path_type=Path), help="Run directory."),

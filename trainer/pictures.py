@@ -66,7 +66,7 @@ def draw(
         originals, written, titles = reconstructions(network, config, profile, sample, label)
         rows = _rows(schema)
         originals, written = ([steps[:, list(rows)] for steps in each] for each in (originals, written))
-        points = [place >= schema.num_features for place in rows]
+        points = [index >= schema.num_features for index in rows]
         with replacing(layout.plots / "reconstructions.png") as path:
             plots.plot_reconstructions(originals, written, list(rows.values()), path, titles, points)
     labels = _labels(sample, label)
@@ -118,9 +118,9 @@ def chosen_rows(lengths: NDArray[np.int64], labels: Sequence[str | None] | None)
     counts = Counter(every)
     kinds = sorted(counts, key=lambda kind: (kind is None, -counts[kind], kind or ""))[:_NUM_SHOWN]
     rows = []
-    for place, kind in enumerate(kinds):
+    for index, kind in enumerate(kinds):
         own = np.flatnonzero([each == kind for each in every])
-        wanted = _NUM_SHOWN // len(kinds) + (place < _NUM_SHOWN % len(kinds))
+        wanted = _NUM_SHOWN // len(kinds) + (index < _NUM_SHOWN % len(kinds))
         rows.append(_of_other_lengths(own, lengths, wanted))
     return np.concatenate(rows)
 
@@ -130,8 +130,8 @@ def _of_other_lengths(rows: NDArray[np.int64], lengths: NDArray[np.int64], wante
     ordered = rows[np.argsort(lengths[rows], kind="stable")]
     one_each = ordered[np.unique(lengths[ordered], return_index=True)[1]]
     for pool in (ordered, one_each, ordered):
-        places = (np.arange(wanted) + 0.5) / wanted * len(pool)
-        chosen = pool[np.unique(places.astype(np.int64))]
+        indices = (np.arange(wanted) + 0.5) / wanted * len(pool)
+        chosen = pool[np.unique(indices.astype(np.int64))]
         if len(np.unique(lengths[chosen])) == wanted:
             break
     return chosen
@@ -192,11 +192,11 @@ def _told(output: Any) -> NDArray[np.float32]:
 
 
 def _rows(schema: SequenceSchema) -> dict[int, str]:
-    """Return place and name of what is drawn, what was measured before what is made of times."""
+    """Return index and name of what is drawn, what was measured before what is made of times."""
     kinds = [feature.kind for feature in schema.features]
     names = dict(enumerate(schema.feature_names))
-    fields = {schema.num_features + place: f"{field.name} (id)" for place, field in enumerate(schema.categorical)}
-    numbers, times = ({place: names[place] for place in names if kinds[place] == kind} for kind in ("numeric", "time"))
+    fields = {schema.num_features + index: f"{field.name} (id)" for index, field in enumerate(schema.categorical)}
+    numbers, times = ({index: names[index] for index in names if kinds[index] == kind} for kind in ("numeric", "time"))
     return {**numbers, **fields, **times}
 
 

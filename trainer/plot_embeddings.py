@@ -73,7 +73,7 @@ def draw_embeddings(
     figure = new_figure(12, 8.5) if crowded else new_figure(9, 6.4)
     axes = figure.subplots()
     kinds = _kinds(labels)
-    points = _place(axes, embeddings, [kinds.index(_text(label)) for label in labels] if labels and kinds else None)
+    points = _project(axes, embeddings, [kinds.index(_text(label)) for label in labels] if labels and kinds else None)
     what = f"{count:,} embedding{'s' if count > 1 else ''} of {dim} dimension{'s' if dim > 1 else ''}"
     size = float(np.clip(2000 / count, 20, 50) if count <= MAX_NAMES else np.clip(5000 / count, 9, 36))
     coloured = f", coloured by {plain(label_name)}" if label_name and labels else ""
@@ -103,10 +103,10 @@ def principal_components(embeddings: NDArray[np.float32]) -> tuple[NDArray[np.fl
     components = np.zeros((len(embeddings), 2))
     shares = np.zeros(2)
     variances = strengths**2
-    for place, direction in enumerate(directions[:2]):
+    for index, direction in enumerate(directions[:2]):
         sign = np.sign(direction[np.argmax(np.abs(direction))]) or 1.0
-        components[:, place] = centred @ direction * sign
-        shares[place] = variances[place] / variances.sum() if variances.sum() else 0.0
+        components[:, index] = centred @ direction * sign
+        shares[index] = variances[index] / variances.sum() if variances.sum() else 0.0
     return components, shares
 
 
@@ -120,7 +120,7 @@ def _check(embeddings: NDArray[np.float32], labels: Sequence[object] | None, nam
             raise ValueError(f"plot_embeddings got {len(given)} {what} for {len(embeddings)} embeddings")
 
 
-def _place(axes: Axes, embeddings: NDArray[np.float32], kinds: list[int] | None) -> NDArray[np.float64]:
+def _project(axes: Axes, embeddings: NDArray[np.float32], kinds: list[int] | None) -> NDArray[np.float64]:
     """Return where each point goes, float64 (sequences, 2), and name the axes."""
     count, dim = embeddings.shape
     if dim == 1:
@@ -134,7 +134,7 @@ def _place(axes: Axes, embeddings: NDArray[np.float32], kinds: list[int] | None)
         points = embeddings.astype(np.float64)
     else:
         points, shares = principal_components(embeddings)
-        texts = [f"principal component {place + 1} ({share:.0%} of the variance)" for place, share in enumerate(shares)]
+        texts = [f"principal component {index + 1} ({share:.0%} of the variance)" for index, share in enumerate(shares)]
         tidy(axes, x=texts[0], y=texts[1])
     axes.set_aspect("equal", adjustable="datalim")
     return points
@@ -158,7 +158,7 @@ def _kinds(labels: Sequence[object] | None) -> list[str]:
     if len(distinct) > MAX_LABELS:
         return []
     numbers = _numbers([None if label == NO_LABEL else label for label in distinct])
-    return distinct if numbers is None else [distinct[place] for place in np.argsort(numbers, kind="stable")]
+    return distinct if numbers is None else [distinct[index] for index in np.argsort(numbers, kind="stable")]
 
 
 def _edge(size: float) -> dict[str, Any]:
@@ -190,7 +190,7 @@ def _draw_numbers(
     if not known.all():
         # Left to the colour scale, points without a number would not be drawn at all.
         rest = axes.scatter(points[~known, 0], points[~known, 1], color=GREY, marker="^", s=size, **_edge(size))
-        _legend(axes, [rest], [NO_LABEL], None, anchor=(1.01, 0.0), place="lower left")
+        _legend(axes, [rest], [NO_LABEL], None, anchor=(1.01, 0.0), loc="lower left")
     dots = axes.scatter(points[known, 0], points[known, 1], c=numbers[known], cmap="viridis", s=size, **_edge(size))
     bar = figure.colorbar(dots, ax=axes, shrink=0.8)
     bar.set_label(plain(label_name or ""), fontsize=NORMAL, fontfamily=FAMILIES, color=INK)
@@ -204,13 +204,13 @@ def _legend(
     texts: list[str],
     title: str | None,
     anchor: tuple[float, float] = (1.01, 0.5),
-    place: str = "center left",
+    loc: str = "center left",
 ) -> None:
     legend = axes.legend(
         handles,
         [f" {text}" if text.startswith("_") else text for text in texts],  # else matplotlib leaves the entry out
         title=plain(title or ""),
-        loc=place,
+        loc=loc,
         bbox_to_anchor=anchor,
         frameon=False,
         prop={"family": FAMILIES, "size": NORMAL},

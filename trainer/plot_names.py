@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from seqembed.trainer.name_places import Place, find_places
+from seqembed.trainer.name_layout import NamePosition, find_positions
 from seqembed.trainer.plot_style import DPI, FAMILIES, GREY, INK, SMALL, any_script, plain
 
 MAX_NAMES = 100
@@ -35,7 +35,7 @@ class Group:
 
     Attributes:
         name: What is written.
-        members: Their places among all points, int64 (points).
+        members: Their positions among all points, int64 (points).
     """
 
     name: str
@@ -68,22 +68,22 @@ def name_points(
         raise TypeError("names need a canvas that measures text")
     axes.margins(0.12)
     with any_script():
-        canvas.draw()  # settles the layout, so that places in pixels are final
+        canvas.draw()  # settles the layout, so that positions in pixels are final
         figure.set_layout_engine("none")
         pixels = axes.transData.transform(points)
         frame = np.array(axes.get_window_extent().extents)
         chosen: list[Group] = []
-        places: dict[int, Place] = {}
+        positions: dict[int, NamePosition] = {}
         for groups, is_partial in _groupings(pixels, names, labels, diameter * DPI / 72, frame):
             sizes = np.array([_size(figure, group.name) for group in groups])
             members = [group.members for group in groups]
-            found = find_places(members, sizes, pixels, diameter * DPI / 144, frame)
+            found = find_positions(members, sizes, pixels, diameter * DPI / 144, frame)
             if len(found) == len(groups) or is_partial:
-                chosen, places = groups, found
+                chosen, positions = groups, found
             if len(found) == len(groups):
                 break
-        _draw(axes, chosen, places)
-    return sum(len(chosen[number].members) for number in places)
+        _draw(axes, chosen, positions)
+    return sum(len(chosen[number].members) for number in positions)
 
 
 def _groupings(
@@ -95,7 +95,7 @@ def _groupings(
 ) -> Iterator[tuple[list[Group], bool]]:
     """Yield ways to name the points, the best first, each with whether it is worth drawing incompletely."""
     count = len(pixels)
-    singles = [Group(plain(name), np.array([place])) for place, name in enumerate(names)] if count <= MAX_NAMES else []
+    singles = [Group(plain(name), np.array([index])) for index, name in enumerate(names)] if count <= MAX_NAMES else []
     touching = _clusters(pixels, diameter)
     one_by_one = max(len(members) for members in touching) <= MAX_APART
     if singles and one_by_one:
@@ -105,13 +105,13 @@ def _groupings(
     # What stays the same where points are joined over half the distance more is set apart by a real gap.
     stable = [clusters for clusters, wider in pairwise(found) if len(clusters) == len(wider)]
     shares = [sum(len(members) for members in clusters) / count for clusters in stable]
-    for place in sorted(range(len(stable)), key=lambda place: -round(shares[place], 1)):
-        if shares[place] >= MIN_NAMED:
-            rest = set(range(count)) - {int(point) for members in stable[place] for point in members}
-            shared = [Group(_cluster_name(members, names, labels), members) for members in stable[place]]
+    for index in sorted(range(len(stable)), key=lambda index: -round(shares[index], 1)):
+        if shares[index] >= MIN_NAMED:
+            rest = set(range(count)) - {int(point) for members in stable[index] for point in members}
+            shared = [Group(_cluster_name(members, names, labels), members) for members in stable[index]]
             yield shared + [single for single in singles if int(single.members[0]) in rest], False
     if singles and not one_by_one:
-        apart = [singles[place] for members in touching if len(members) <= MAX_APART for place in members]
+        apart = [singles[index] for members in touching if len(members) <= MAX_APART for index in members]
         together = [members for members in touching if len(members) > MAX_APART]
         yield apart + [Group(_cluster_name(members, names, labels), members) for members in together], True
 
@@ -147,7 +147,7 @@ def _cluster_name(members: NDArray[np.int64], names: Sequence[object], labels: S
         return plain(names[members[0]])
     if labels is None:
         return f"{plain(names[members[0]])} and {len(members) - 1:,} more"
-    counts = Counter("no label" if labels[place] is None else str(labels[place]) for place in members)
+    counts = Counter("no label" if labels[index] is None else str(labels[index]) for index in members)
     listed = [value for value, _ in sorted(counts.items(), key=lambda each: (-each[1], each[0]))]
     if len(listed) <= MAX_LISTED:
         return ", ".join(plain(value) for value in listed)
@@ -166,12 +166,12 @@ def _size(figure: Figure, name: str) -> tuple[float, float]:
     return box.width, box.height
 
 
-def _draw(axes: Axes, groups: list[Group], places: dict[int, Place]) -> None:
+def _draw(axes: Axes, groups: list[Group], positions: dict[int, NamePosition]) -> None:
     to_units = axes.transData.inverted()
     look: dict[str, Any] = {"fontsize": SMALL, "fontfamily": FAMILIES, "color": INK}
-    for number, place in places.items():
-        left, bottom = to_units.transform(place.box[:2])
+    for number, index in positions.items():
+        left, bottom = to_units.transform(index.box[:2])
         axes.text(left, bottom, groups[number].name, va="bottom", ha="left", **look)
-        if len(place.line):
-            ends = to_units.transform(place.line[[0, -1]])
+        if len(index.line):
+            ends = to_units.transform(index.line[[0, -1]])
             axes.add_artist(Line2D(ends[:, 0], ends[:, 1], color=GREY, linewidth=0.7, solid_capstyle="butt"))

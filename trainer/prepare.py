@@ -10,13 +10,13 @@ from seqembed.data.inputs import InputFile
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.schema import SequenceSchema
 from seqembed.data.sequences import SequenceBlock
+from seqembed.trainer.automatic import configure, has_events
 from seqembed.trainer.columns import TrainingColumns
 from seqembed.trainer.config import TrainJob
 from seqembed.trainer.intake import Intake, take_in
 from seqembed.trainer.model import embedding_blocks
 from seqembed.trainer.network import Network, build_network
 from seqembed.trainer.progress import Progress
-from seqembed.trainer.recipe import choose, has_events
 from seqembed.trainer.scale import Changes, changes_of
 from seqembed.trainer.trajectory import PROBE_POINTS, measure_alignment
 
@@ -92,14 +92,14 @@ def prepare(job: TrainJob, columns: TrainingColumns, progress: Progress) -> Prep
     for line in lines:
         progress.note(line)
     if has_events(schema):
-        job = job.of_events()
+        job = job.for_events()
     intake = take_in(columns.files, schema, job)
     for line in intake.notes(schema, columns.merged):
         progress.note(line)
     profile, sample = intake.survey.profile, intake.survey.sample
     changes = changes_of(sample, profile)
     alignment = measure_alignment(sample, profile, PROBE_POINTS, frame=1)
-    recipe = choose(job, profile, changes, alignment, intake.num_training, intake.validation_fraction, schema)
-    for line in recipe.notes:
+    configured = configure(job, profile, changes, alignment, intake.num_training, intake.validation_fraction, schema)
+    for line in configured.notes:
         progress.note(line)
-    return Prepared(recipe.job, columns.files, schema, intake, changes, combined_fingerprint(columns.files))
+    return Prepared(configured.job, columns.files, schema, intake, changes, combined_fingerprint(columns.files))

@@ -160,7 +160,7 @@ def make_progress(mode: str, console: Console, echo: Callable[[str], object]) ->
 
 
 def figures(record: Mapping[str, Any]) -> list[str]:
-    """Return the losses and metrics of a record as text, the watched ones first; those of single outputs stay out."""
+    """Return the losses and metrics of a record as text, the monitored ones first; those of single outputs stay out."""
     told = (name for name in record if name not in ("epoch", "step", "rows_per_second") and "." not in name)
     names = sorted(told, key=_rank)
     return [f"{name} {record[name]:.4f}" for name in names]
@@ -177,8 +177,8 @@ def folded(text: str) -> list[str]:
 def _rank(name: str) -> tuple[int, bool]:
     """Rank figures by importance: the losses that decide, accuracies, the terms of the losses."""
     first = ("loss", "val_loss")
-    place = first.index(name) if name in first else 2 if name.endswith("accuracy") else 3
-    return place, not name.startswith("val_")
+    rank = first.index(name) if name in first else 2 if name.endswith("accuracy") else 3
+    return rank, not name.startswith("val_")
 
 
 def duration(seconds: float) -> str:

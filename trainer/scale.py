@@ -9,8 +9,8 @@ from seqembed.data.profile import SequenceProfile
 from seqembed.data.sequences import SequenceBlock
 
 MAX_DEVIATIONS = 10.0
-LEAST_SPREAD = 0.1  # of the data's: what hardly moves is not blown up to noise
-_SMALLEST_STD = 1e-30  # its inverse still fits into float32
+MIN_SPREAD = 0.1  # of the data's: what hardly moves is not blown up to noise
+_MIN_STD = 1e-30  # its inverse still fits into float32
 
 
 def moments(profile: SequenceProfile) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -20,7 +20,7 @@ def moments(profile: SequenceProfile) -> tuple[NDArray[np.float32], NDArray[np.f
     """
     mean = np.asarray(profile.mean, dtype=np.float32)
     std = np.asarray(profile.std, dtype=np.float64)
-    return mean, np.where(std > _SMALLEST_STD, std, 1.0).astype(np.float32)
+    return mean, np.where(std > _MIN_STD, std, 1.0).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)

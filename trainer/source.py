@@ -22,7 +22,7 @@ from seqembed.data.sequences import LengthPolicy, SequenceBlock, windows
 from seqembed.data.vocabulary import MISSING_ID
 from seqembed.trainer.config import ModelConfig
 from seqembed.trainer.losses import Batch
-from seqembed.trainer.views import ViewMaker, some_untold
+from seqembed.trainer.views import ViewMaker, drop_categories
 
 # Backpropagation keeps some 10 kB for every step of a batch at LSTM-64: 16,384 steps stay below 200 MB.
 MAX_BATCH_STEPS = 16_384
@@ -51,8 +51,8 @@ class _Following:
     categories: NDArray[np.int32]
 
 
-def in_turns(sources: Iterable[Iterator[SequenceBlock]], at_a_time: int) -> Iterator[SequenceBlock]:
-    """Yield a block of each of some sources in turn; where one ends the next that waits takes its place."""
+def interleaved(sources: Iterable[Iterator[SequenceBlock]], at_a_time: int) -> Iterator[SequenceBlock]:
+    """Yield a block of each of some sources in turn; where one ends the next that waits takes its index."""
     waiting = iter(sources)
     reading = deque(islice(waiting, at_a_time))
     while reading:
@@ -98,7 +98,7 @@ class SequenceSource:
             batch_size: Most sequences in a batch.
             seed: Of all that is drawn.
             cache_bytes: Most bytes of decoded sequences to keep between epochs; larger data is read again.
-            views: Draws two views of each sequence, which then stand in the batch in its place.
+            views: Draws two views of each sequence, which then stand in the batch in its index.
             max_batch_steps: Most steps in a batch of sequences, padding included.
         """
         self._files, self._schema, self._policy, self._config = tuple(files), schema, policy, config
@@ -116,16 +116,16 @@ class SequenceSource:
         """
         random = np.random.default_rng([self._seed, epoch])
         order = np.arange(len(self._files)) if self._validation else random.permutation(len(self._files))
-        files = (self._blocks(int(place)) for place in order)
-        blocks = chain.from_iterable(files) if self._validation else in_turns(files, _FILES_AT_A_TIME)
+        files = (self._blocks(int(index)) for index in order)
+        blocks = chain.from_iterable(files) if self._validation else interleaved(files, _FILES_AT_A_TIME)
         max_steps = max(1, _MAX_WINDOW_BYTES // (4 * (self._schema.num_features + self._schema.num_fields)))
         for window in windows(blocks, MAX_WINDOW_SEQUENCES, max_steps):
             seen, following = self._cut(window, random)
             lengths = seen.lengths if self._views is None else np.minimum(seen.lengths, self._views.max_length)
             plan = self._plan(lengths, random)
-            for place, rows in enumerate(plan):
+            for index, rows in enumerate(plan):
                 batch = self._batch(seen, following, rows, random)  # even if skipped: later draws follow from it
-                if place >= skip:
+                if index >= skip:
                     yield batch
             skip = max(0, skip - len(plan))
 
@@ -154,7 +154,7 @@ class SequenceSource:
                 lengths=padded.lengths,
                 targets=padded.values,
                 next_step=following.values[rows],
-                categories=padded.categories if self._validation else some_untold(padded.categories, random),
+                categories=padded.categories if self._validation else drop_categories(padded.categories, random),
                 category_targets=padded.categories,
                 next_categories=following.categories[rows],
             )
@@ -170,13 +170,13 @@ class SequenceSource:
             next_categories=following.categories[twice],
         )
 
-    def _blocks(self, place: int) -> Iterator[SequenceBlock]:
+    def _blocks(self, index: int) -> Iterator[SequenceBlock]:
         """Yield this side's sequences of a file, without empty ones and without what training does not need."""
-        if place in self._cache:
-            yield from self._cache[place]
+        if index in self._cache:
+            yield from self._cache[index]
             return
         kept: list[SequenceBlock] = []
-        for block in read_blocks(self._files[place], self._schema, self._policy):
+        for block in read_blocks(self._files[index], self._schema, self._policy):
             held_out = in_validation(block, self._fraction)
             side = (held_out == self._validation) & (block.lengths >= self._config.min_length)
             rows = np.flatnonzero(side)
@@ -190,7 +190,7 @@ class SequenceSource:
                 self._cache.clear()
             yield chosen
         if self._cache_bytes > 0:
-            self._cache[place] = kept
+            self._cache[index] = kept
 
     def _cut(self, window: SequenceBlock, random: np.random.Generator) -> tuple[SequenceBlock, _Following]:
         """Return what the encoder sees of each sequence, and the step after it."""
@@ -224,4 +224,4 @@ class SequenceSource:
             # Dealt evenly: a last batch of few would have little to be told from.
             size = -(-len(lengths) // -(-len(lengths) // size))
         plan = plan_batches(noisy.astype(np.int64), size, self._max_batch_steps)
-        return [dealt[plan[place]] for place in random.permutation(len(plan))]
+        return [dealt[plan[index]] for index in random.permutation(len(plan))]

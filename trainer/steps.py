@@ -87,7 +87,7 @@ class Steps:
         self._objective = objective
         variables = network.scorer.trainable_variables
         if config.learning_rate is None:
-            raise ValueError("Steps needs a learning rate; trainer.recipe chooses one")
+            raise ValueError("Steps needs a learning rate; trainer.automatic chooses one")
         schedule = _warm_cosine if "contrast" in objective.heads else _dropping
         rate = schedule(config.learning_rate, num_steps)
         self.optimizer = keras.optimizers.Adam(rate, global_clipnorm=config.clip_norm or None)

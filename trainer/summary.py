@@ -35,7 +35,7 @@ class TrainSummary:
             more = f"Give more --{history['measured_in']} to go on."
             lines.append(f"{layout.root}: this run is finished; nothing was done. {more}")
         lines += [f"parameters   {history['num_parameters']:,}", f"learned      {self._epochs()}"]
-        lines += wrap(f"{history['watched']:<12} {self._best()}", LINE_WIDTH, subsequent_indent=" " * 13)
+        lines += wrap(f"{history['monitored']:<12} {self._best()}", LINE_WIDTH, subsequent_indent=" " * 13)
         lines += self._outputs()
         if history["epochs"]:
             lines.append(f"speed        {history['rows_per_second']:,.0f} rows/s over {duration(history['seconds'])}")
@@ -64,9 +64,9 @@ class TrainSummary:
         return f"{text}, the best is {'epoch' if 'epochs' in text else 'interval'} {history['best_epoch']}{why}"
 
     def _best(self) -> str:
-        """Return the watched loss, with what is beside it and what answering with the mean or by chance scores."""
+        """Return the monitored loss, with what is beside it and what answering with the mean or by chance scores."""
         best, baseline = self.history["best"], self.history["baseline"]
-        prefix = self.history["watched"].removesuffix("loss")
+        prefix = self.history["monitored"].removesuffix("loss")
         told = [
             f"{best[f'{prefix}loss']:.4f} ({self.loss}); always answering with the mean scores {baseline['loss']:.4f}"
         ]
@@ -88,7 +88,7 @@ class TrainSummary:
     def _outputs(self) -> list[str]:
         """Return a line for the numbers and each field, where there are fields."""
         best, baseline = self.history["best"], self.history["baseline"]
-        prefix, lines = self.history["watched"].removesuffix("loss"), []
+        prefix, lines = self.history["monitored"].removesuffix("loss"), []
         for name, loss in best.items():
             output = name.removeprefix(prefix).removesuffix("_loss")
             if not name.startswith(prefix) or not name.endswith("_loss") or "." not in output:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.sequences import SequenceBlock
 from seqembed.trainer.backend import keras
-from seqembed.trainer.scale import LEAST_SPREAD, standardised_steps
+from seqembed.trainer.scale import MIN_SPREAD, standardised_steps
 
 ops = keras.ops
 
@@ -100,7 +100,7 @@ def _normalized(
 
     centred = (scaled - per_step(np.add.reduceat(scaled, starts, axis=0) / count)) * known
     spread = np.sqrt(np.add.reduceat(centred**2, starts, axis=0) / count)
-    normalized: NDArray[np.float64] = centred / per_step(spread + LEAST_SPREAD)
+    normalized: NDArray[np.float64] = centred / per_step(spread + MIN_SPREAD)
     return normalized
 
 

@@ -109,7 +109,7 @@ def test_sorting_is_stable_and_stays_within_sequences(lengths: list[int], seed: 
     keys = np.random.default_rng(seed).integers(0, 3, sum(lengths))
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     pieces = [sorted(range(a, b), key=lambda i: keys[i]) for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
-    wanted = np.array([place for piece in pieces for place in piece], dtype=np.int64)
+    wanted = np.array([index for piece in pieces for index in piece], dtype=np.int64)
     if sorted_already:
         keys, wanted = keys[wanted], np.arange(len(keys))
     order = time_order(keys, offsets)

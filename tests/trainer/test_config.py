@@ -118,7 +118,7 @@ def test_a_decoder_has_a_size_of_its_own(changes, units, layers):
 
 
 def test_events_get_the_decoder_of_a_reconstruction():
-    job = TrainJob.from_options({"inputs": ["a"], "units": 10}).of_events()
+    job = TrainJob.from_options({"inputs": ["a"], "units": 10}).for_events()
     assert (job.model.decoder, job.model.decoder_units) == ("repeat", 64)
-    typed = TrainJob.from_options({"inputs": ["a"], "decoder_units": 9}).of_events()
+    typed = TrainJob.from_options({"inputs": ["a"], "decoder_units": 9}).for_events()
     assert (typed.model.decoder, typed.model.decoder_units) == ("repeat", 9)

@@ -1,4 +1,4 @@
-"""The recipe that compares views: every form of it learns, in whole trainings too, on data of every kind."""
+"""The configured that compares views: every form of it learns, in whole trainings too, on data of every kind."""
 
 import json
 from dataclasses import replace
@@ -15,7 +15,7 @@ from seqembed.runner.encoder import Encoder
 from seqembed.trainer.backend import keras, tf
 from seqembed.trainer.config import DECODERS, LOSSES, ModelConfig, TrainingConfig
 from seqembed.trainer.intake import take_in
-from seqembed.trainer.job import train, watched_fraction
+from seqembed.trainer.job import monitored_fraction, train
 from seqembed.trainer.losses import Batch
 from seqembed.trainer.network import build_network
 from seqembed.trainer.objective import Objective
@@ -132,7 +132,7 @@ def weights(run):
 
 @pytest.fixture
 def hybrid(job):
-    """Return a function that builds a small job of the recipe, with changes."""
+    """Return a function that builds a small job of the configured, with changes."""
     return lambda **changes: job(**{"objective": "hybrid", "epochs": None, "embedding_dim": None, **changes})
 
 
@@ -144,7 +144,7 @@ def test_a_seed_repeats_the_weights_and_the_history_lists_the_loss_terms(hybrid,
     history = json.loads(RunLayout(tmp_path / "one").history.read_text())
     assert [record["step"] for record in history["epochs"]] == [1, 2, 3, 4, 5]
     assert (history["measured_in"], history["num_steps"], history["patience"]) == ("steps", 5, None)
-    assert (history["best_epoch"], history["watched"], history["num_validation"]) == (5, "loss", 0)
+    assert (history["best_epoch"], history["monitored"], history["num_validation"]) == (5, "loss", 0)
     for record in history["epochs"]:
         heads = record["contrast_loss"] + record["reconstruction_loss"]
         assert record["loss"] == pytest.approx(heads) and 0 <= record["contrast_accuracy"] <= 1
@@ -183,16 +183,16 @@ def test_of_many_held_out_some_are_scored_on_the_way(hybrid, tmp_path, monkeypat
     schema = detect_schema(files, features=("x", "y"))
     few = hybrid(inputs=[str(data)], validation_fraction=0.5, steps=20, batch_size=8)
     intake = take_in(files, schema, few)
-    assert watched_fraction(few, schema, intake) == 0.5, "all of a few hundred"
+    assert monitored_fraction(few, schema, intake) == 0.5, "all of a few hundred"
     many = replace(intake, num_validation=1_000_000)
     long = hybrid(inputs=[str(data)], steps=4_000, batch_size=64)
-    assert watched_fraction(long, schema, many) == pytest.approx(0.5 * 6_400 / 1_000_000)
-    assert watched_fraction(hybrid(inputs=[str(data)], epochs=3), schema, many) == 0.5, "a pass learns from many more"
+    assert monitored_fraction(long, schema, many) == pytest.approx(0.5 * 6_400 / 1_000_000)
+    assert monitored_fraction(hybrid(inputs=[str(data)], epochs=3), schema, many) == 0.5, "a pass learns from many more"
     profile = replace(intake.survey.profile, num_steps=10_000 * intake.survey.profile.num_sequences)
     wide = replace(many, survey=replace(intake.survey, profile=profile))
-    assert watched_fraction(long, schema, wide) == pytest.approx(0.5 * 1_000 / 1_000_000), "no more than is kept"
+    assert monitored_fraction(long, schema, wide) == pytest.approx(0.5 * 1_000 / 1_000_000), "no more than is kept"
 
-    monkeypatch.setattr("seqembed.trainer.job._LEAST_WATCHED", 20)
+    monkeypatch.setattr("seqembed.trainer.job._MIN_MONITORED", 20)
     told = []
     progress = Progress()
     progress.note = told.append
@@ -207,7 +207,7 @@ def test_comparing_views_alone_writes_no_decoder(hybrid, tmp_path):
     summary = train(hybrid(objective="contrast", epochs=2, patience=5), layout.root)
     assert not layout.decoder.exists() and layout.encoder.exists() and layout.contract.exists()
     history = summary.history
-    assert (history["measured_in"], history["watched"], len(history["epochs"])) == ("epochs", "val_loss", 2)
+    assert (history["measured_in"], history["monitored"], len(history["epochs"])) == ("epochs", "val_loss", 2)
     assert history["num_steps"] == history["epochs"][-1]["step"] > 2
     assert any("views told from others" in line for line in summary.lines())
 
@@ -247,7 +247,7 @@ def odd_sequences(path):
     random = np.random.default_rng(4)
     lengths = [1, 1, 2, 3, 3_000, 700, *random.integers(1, 60, size=34)]
     scales = {"plain": (0, 1), "still": (7.7, 0), "vast": (3e30, 1e30), "fine": (0, 1e-20), "offset": (1e6, 1)}
-    columns = {"id": [f"s{place}" for place in range(len(lengths))]}
+    columns = {"id": [f"s{index}" for index in range(len(lengths))]}
     for name, (mean, std) in scales.items():
         rows = [mean + std * random.normal(size=length) for length in lengths]
         rows = [[None if random.random() < 0.4 else float(value) for value in row] for row in rows]

@@ -7,8 +7,8 @@ import pytest
 
 from seqembed.data.layout import RunLayout
 from seqembed.data.profile import SequenceProfile
+from seqembed.trainer.automatic import choose_frame, choose_overlap, configure, num_steps
 from seqembed.trainer.config import TrainJob
-from seqembed.trainer.recipe import choose, choose_frame, choose_overlap, num_steps
 from seqembed.trainer.scale import Changes
 from seqembed.trainer.trajectory import Alignment
 from seqembed_testing import done, seqembed
@@ -25,7 +25,7 @@ def profile(median=30, num_features=2):
 
 def chosen(num_training=1_000, median=30, fraction=0.0, **options):
     job = TrainJob.from_options({"inputs": ["a"], "channels": "values", **options})
-    return choose(job, profile(median), SMOOTH, SCATTERED, num_training, fraction)
+    return configure(job, profile(median), SMOOTH, SCATTERED, num_training, fraction)
 
 
 @pytest.mark.parametrize(
@@ -34,11 +34,11 @@ def chosen(num_training=1_000, median=30, fraction=0.0, **options):
 )
 @pytest.mark.parametrize("objective", ["hybrid", "contrast"])
 def test_steps_and_batches_suit_the_number_of_sequences(objective, num_training, batch_size, steps):
-    recipe = chosen(num_training, fraction=0.25, objective=objective)
-    training = recipe.job.training
+    configured = chosen(num_training, fraction=0.25, objective=objective)
+    training = configured.job.training
     assert (training.batch_size, training.steps, training.epochs, training.patience) == (batch_size, steps, None, None)
     assert training.validation_fraction == 0.25
-    assert num_steps(recipe.job, num_training) == steps
+    assert num_steps(configured.job, num_training) == steps
 
 
 @pytest.mark.parametrize(
@@ -160,10 +160,10 @@ def test_it_is_told_what_will_be_done(options, notes):
     ],
 )
 def test_differences_are_an_input_channel_unless_they_are_noise(changes, options, channels, units):
-    recipe = choose(TrainJob.from_options({"inputs": ["a"], **options}), profile(), changes, SCATTERED, 100, 0.0)
-    assert (recipe.job.model.channels, recipe.job.model.units) == (channels, units)
+    configured = configure(TrainJob.from_options({"inputs": ["a"], **options}), profile(), changes, SCATTERED, 100, 0.0)
+    assert (configured.job.model.channels, configured.job.model.units) == (channels, units)
     start = "input channels: values; changes from step to step are mostly noise"
-    noted = any(note.startswith(start) for note in recipe.notes)
+    noted = any(note.startswith(start) for note in configured.notes)
     assert noted == (changes is NOISE and "channels" not in options)
 
 
@@ -195,9 +195,9 @@ def test_an_overlap_of_single_steps_is_told_too():
 )
 def test_aligned_sequences_get_a_trajectory(alignment, num_features, options, points):
     job = TrainJob.from_options({"inputs": ["a"], **options})
-    recipe = choose(job, profile(num_features=num_features), SMOOTH, alignment, 100, 0.0)
-    assert recipe.job.model.trajectory == points
-    notes = [note for note in recipe.notes if "trajectory" in note]
+    configured = configure(job, profile(num_features=num_features), SMOOTH, alignment, 100, 0.0)
+    assert configured.job.model.trajectory == points
+    notes = [note for note in configured.notes if "trajectory" in note]
     assert len(notes) == (not options)
     if notes:
         expected = f"trajectory of {points} points per feature: sequences are aligned (the mean trajectory explains 80%"

@@ -18,12 +18,12 @@ from seqembed.trainer.trajectory import Alignment, num_points
 
 CHANNEL_NAMES = {"values": "values", "differences": "differences", "both": "values and differences"}
 # Halfway from differences of pure noise, at -0.5, to those of a walk without direction, at 0.
-_LEAST_PERSISTENCE = -0.25
+_MIN_PERSISTENCE = -0.25
 _MEDIAN = QUANTILES.index(0.5)
-# On sets of known structure coarser frames lose places (of a hundred steps, frames of four lose five points; of
+# On sets of known structure coarser frames lose indices (of a hundred steps, frames of four lose five points; of
 # twenty-four, frames of three four points and frames of two none), and tell what is quick better, as an overlap does
 # without such a loss.
-_FRAMES_A_SEQUENCE, _LEAST_STEPS_IN_PAIRS = 30, 12
+_FRAMES_PER_SEQUENCE, _MIN_STEPS_FOR_PAIRS = 30, 12
 _MAX_FRAME_WIDTH = 512
 # Up to here an overlap costs a twentieth to an eighth of the encoder's speed, beside an LSTM of some 50 units.
 _MAX_OVERLAPPING_WIDTH = 48
@@ -54,7 +54,7 @@ _PATIENCE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class Configured:
     """A job without open options.
 
     Attributes:
@@ -66,7 +66,7 @@ class Recipe:
     notes: tuple[str, ...]
 
 
-def choose(
+def configure(
     job: TrainJob,
     profile: SequenceProfile,
     changes: Changes,
@@ -74,7 +74,7 @@ def choose(
     num_training: int,
     validation_fraction: float,
     schema: SequenceSchema | None = None,
-) -> Recipe:
+) -> Configured:
     """Fill in the options that are open.
 
     Args:
@@ -90,7 +90,7 @@ def choose(
         UsageError: Differences or trajectories are asked for, but there are no numbers.
     """
     events = schema is not None and has_events(schema)
-    channels = job.model.channels or ("both" if changes.persistence > _LEAST_PERSISTENCE and not events else "values")
+    channels = job.model.channels or ("both" if changes.persistence > _MIN_PERSISTENCE and not events else "values")
     if not profile.mean and channels != "values":
         raise UsageError(
             f"--channels {channels} needs numbers; the data has only categories. Drop it, or add --features."
@@ -98,7 +98,7 @@ def choose(
     if not profile.mean and job.model.trajectory:
         raise UsageError("--trajectory needs numbers; the data has only categories. Drop it, or add --features.")
     width = len(profile.mean) + sum(map(width_of, schema.categorical if schema is not None else ()))
-    # Of events the order counts, and a frame hides it: what stands in one place of it differs from step to step.
+    # Of events the order counts, and a frame hides it: what stands in one index of it differs from step to step.
     frame = 1 if events else choose_frame(profile, width, pairs=job.model.contrasts)
     frame, trajectory, overlap = job.model.frame or frame, job.model.trajectory, job.model.overlap
     if overlap is None:
@@ -117,7 +117,7 @@ def choose(
         notes.append(f"input channels: {CHANNEL_NAMES[channels]}; {finding} ({correlation})")
     if job.model.trajectory is None and not events:
         notes.append(_trajectory_note(trajectory, alignment))
-    return Recipe(chosen, tuple(notes))
+    return Configured(chosen, tuple(notes))
 
 
 def _trajectory_note(points: int, alignment: Alignment) -> str:
@@ -171,7 +171,7 @@ def choose_frame(profile: SequenceProfile, width: int, *, pairs: bool) -> int:
         pairs: Whether sequences of a dozen steps or more are read in pairs of steps at least.
     """
     median = profile.length_quantiles[_MEDIAN]
-    wanted = max(median // _FRAMES_A_SEQUENCE, 2 if pairs and median >= _LEAST_STEPS_IN_PAIRS else 1)
+    wanted = max(median // _FRAMES_PER_SEQUENCE, 2 if pairs and median >= _MIN_STEPS_FOR_PAIRS else 1)
     return max(1, min(wanted, _MAX_FRAME_WIDTH // width))
 
 

@@ -17,7 +17,7 @@ NUM_TRIES = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class NamePosition:
     """Where a name goes.
 
     Attributes:
@@ -29,14 +29,14 @@ class Place:
     line: NDArray[np.float64]
 
 
-def find_places(
+def find_positions(
     members: list[NDArray[np.int64]],
     sizes: NDArray[np.float64],
     pixels: NDArray[np.float64],
     radius: float,
     frame: NDArray[np.float64],
-) -> dict[int, Place]:
-    """Return places of names by their number; those that find no room have none.
+) -> dict[int, NamePosition]:
+    """Return positions of names by their number; those that find no room have none.
 
     Args:
         members: For each name the points that share it, int64 (points).
@@ -50,13 +50,13 @@ def find_places(
     free = np.all(boxes[..., :2] >= frame[:2] + GAP, axis=2) & np.all(boxes[..., 2:] <= frame[2:] - GAP, axis=2)
     _take_discs(free, boxes, pixels, radius)
     order = np.argsort(free.sum(axis=1), kind="stable").tolist()  # those with the least room first
-    best: dict[int, Place] = {}
+    best: dict[int, NamePosition] = {}
     for _ in range(NUM_TRIES):
-        places = _fill(order, members, boxes, ends, free.copy(), pixels, radius)
-        best = max(best, places, key=len)
+        positions = _fill(order, members, boxes, ends, free.copy(), pixels, radius)
+        best = max(best, positions, key=len)
         if len(best) == len(members):
             break
-        order.sort(key=places.__contains__)  # those that found no room come first in the next try
+        order.sort(key=positions.__contains__)  # those that found no room come first in the next try
     return best
 
 
@@ -68,24 +68,24 @@ def _fill(
     free: NDArray[np.bool_],
     pixels: NDArray[np.float64],
     radius: float,
-) -> dict[int, Place]:
+) -> dict[int, NamePosition]:
     """Give each name in turn its nearest box that is free, and strike out from `free` what that box and line cover."""
     discs, radii = pixels, np.full(len(pixels), radius)
-    places: dict[int, Place] = {}
+    positions: dict[int, NamePosition] = {}
     for number in order:
         own = members[number]
         for option in np.flatnonzero(free[number]):
             nearest = own[np.linalg.norm(pixels[own] - ends[number, option], axis=1).argmin()]
             line = _line(pixels[nearest], ends[number, option], radius)
             others = np.arange(len(discs)) != nearest
-            if _is_clear(line, discs[others], radii[others], [place.box for place in places.values()]):
+            if _is_clear(line, discs[others], radii[others], [index.box for index in positions.values()]):
                 box = boxes[number, option]
-                places[number] = Place(box, line)
+                positions[number] = NamePosition(box, line)
                 free &= ~((boxes[..., :2] - GAP < box[2:]) & (boxes[..., 2:] + GAP > box[:2])).all(axis=2)
                 _take_discs(free, boxes, line, 1.0)
                 discs, radii = np.vstack([discs, line]), np.concatenate([radii, np.ones(len(line))])
                 break
-    return places
+    return positions
 
 
 def _take_discs(
