@@ -1,6 +1,6 @@
-"""What a finished training leaves behind: each file whole or not there, and the contract last of all.
+"""Write the files of a finished training, each of them atomically, and the contract last.
 
-``contract.json`` says that all the others are there and belong together.
+An existing ``contract.json`` means that all other files exist and belong together.
 """
 
 import json
@@ -30,12 +30,12 @@ _LIBRARIES = ("seqembed", "tensorflow", "keras", "numpy")
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` to write to; once written it is flushed and takes the name.
+    """Yield a temporary path beside `path` to write to; afterwards it is synced and renamed.
 
     Raises:
         OutputError: The directory is not writable or the disk is full.
     """
-    temporary = path.with_name(f".writing-{path.name}")  # the suffix stays: Keras and matplotlib go by it
+    temporary = path.with_name(f".writing-{path.name}")  # keep the suffix: Keras and matplotlib choose formats by it
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -49,18 +49,18 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a small file, whole or not at all."""
+    """Write a small file atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_config(layout: RunLayout, job: TrainJob) -> None:
-    """Write the options in force, so that ``seqembed train --config`` repeats the run."""
+    """Write the effective options, so that ``seqembed train --config`` repeats the run."""
     write_text(layout.config, CONFIG_HEADER + tomli_w.dumps(job.to_options()))
 
 
 def write_models(layout: RunLayout, network: Network) -> None:
-    """Save encoder, decoder (where there is one) and autoencoder."""
+    """Save encoder, decoder (if there is one) and autoencoder."""
     models = {layout.encoder: network.encoder, layout.decoder: network.decoder, layout.autoencoder: network.autoencoder}
     for path, model in models.items():
         if model is not None:
@@ -90,7 +90,7 @@ def write_contract(
     blocks: tuple[EmbeddingBlock, ...],
     num_parameters: int,
 ) -> None:
-    """Write the contract: from now on the run counts as finished."""
+    """Write the contract, which marks the run as finished."""
     versions = {name: metadata.version(name) for name in _LIBRARIES}
     contract = ModelContract(
         schema=schema,

@@ -21,18 +21,18 @@ NUM_INTERVALS = 20  # of a training measured in steps; each ends with a record a
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """A training that can be entered at any batch.
+    """A training loop that can be resumed at any batch.
 
     Attributes:
-        steps: Compiled steps.
+        steps: Compiled training and evaluation steps.
         objective: Loss and metrics.
-        training: Batches to learn from.
-        validation: Held-out batches; None watches the training loss instead.
-        state: Where the training stands.
-        checkpoints: Where it is saved.
+        training: Training batches.
+        validation: Held-out batches; None monitors the training loss instead.
+        state: Weights, counters and history.
+        checkpoints: Where the state is saved.
         config: Epochs or steps, patience.
-        progress: Who is told.
-        checkpoint_seconds: Longest time without a checkpoint.
+        progress: Receives progress.
+        checkpoint_seconds: Maximum time between checkpoints.
         views_per_sequence: Rows of a batch that belong to one sequence.
     """
 
@@ -49,7 +49,7 @@ class Loop:
 
     @property
     def monitored(self) -> str:
-        """Which loss decides what is best."""
+        """Name of the loss that decides which weights are best."""
         return "loss" if self.validation is None else "val_loss"
 
     @property
@@ -59,7 +59,7 @@ class Loop:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to learn from."""
+        """Whether no batches are left to train on."""
         if self.config.steps is not None:
             return self.stopped_early or self._recorded >= self.config.steps
         return self.stopped_early or self.state.epochs_done >= (self.config.epochs or 0)
@@ -73,11 +73,11 @@ class Loop:
 
     @property
     def chosen_epoch(self) -> int:
-        """Epoch whose weights the finished network has, from 1: the best one with patience, else the last one."""
+        """Epoch of the final weights, from 1: the best one with patience, else the last one."""
         return self.state.epochs_done if self.config.patience is None else self.state.best_epoch
 
     def rows_per_epoch(self, num_training: int) -> int:
-        """Return how many sequences are learned from between two records."""
+        """Return the number of training sequences between two records."""
         return num_training if self.config.steps is None else self._interval * (self.config.batch_size or 1)
 
     @property
@@ -102,10 +102,10 @@ class Loop:
         return max(0, end - self.steps.num_done)
 
     def run(self) -> None:
-        """Train until all is done or patience has run out; then, with patience, put the best weights in index.
+        """Train to the end or until patience has run out; then, with patience, restore the best weights.
 
         Raises:
-            QualityGateError: The loss is no longer a number.
+            QualityGateError: The loss became NaN or infinite.
             InputError: A file can no longer be read.
             OutputError: A checkpoint cannot be written.
         """
@@ -167,7 +167,7 @@ class Loop:
         if math.isfinite(loss):
             return
         raise QualityGateError(
-            f"epoch {number}, batch {self.state.batches_done}: the loss is {loss}, so training stopped. Lower "
-            "--learning-rate, use --activation tanh, give a --clip-norm above 0, or look for features with extreme "
-            "values (`seqembed inspect` and the profile in contract.json show their scale)."
+            f"epoch {number}, batch {self.state.batches_done}: the loss is {loss}, expected a finite number, so the "
+            "training stopped. Lower --learning-rate, pass --activation tanh or a --clip-norm above 0, or look for "
+            "features with outliers (`seqembed inspect` shows their scale)."
         )

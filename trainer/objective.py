@@ -1,4 +1,4 @@
-"""What a network is trained for: the loss of each of its outputs, and how they are weighed against each other."""
+"""The training objective: the loss terms of all outputs and their weights."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ _MIN_ENTROPY = 0.05  # nats: a field that hardly changes is not blown up
 
 @dataclass(frozen=True, slots=True)
 class LossTerm:
-    """One output that is compared.
+    """The loss of one output.
 
     Attributes:
-        head: Of the network.
-        field_index: Of the field in model order; None for numbers, or views.
-        name: Of the output (`output_name`).
-        weight: Its share in the loss of its head.
+        head: Head of the network.
+        field_index: Index of the categorical field in model order; None for numbers and views.
+        name: Name of the output (`output_name`).
+        weight: Weight within the loss of its head.
     """
 
     head: str
@@ -36,17 +36,17 @@ class LossTerm:
 
 
 class Objective:
-    """The sums of every output of a task, from a batch and the network's scores.
+    """The loss sums of all outputs, from a batch and the network's scores.
 
-    Every number and every field counts alike, and so does a column of times, whatever is made of it. The cross-entropy
-    of a field is divided by the entropy of its training frequencies: always answering with the frequencies then costs
-    1, as always answering with the mean costs 1 in squared standardised errors. So no field drowns another.
+    Every number, every field and every time column (all its features together) has the same weight. The cross-entropy
+    of a field is divided by the entropy of its training frequencies: always predicting the frequencies then costs 1, as
+    always predicting the mean costs 1 in squared standardised errors. So no field dominates another.
 
     Attributes:
         loss: Name of the loss of numbers.
-        heads: What the network is trained for.
-        terms: Its outputs, in the order of the sums.
-        weights: float32 (terms), of each mean in the loss.
+        heads: Heads of the network.
+        terms: Loss terms, in the order of the sums.
+        weights: float32 (terms), weight of each mean in the total loss.
     """
 
     def __init__(
@@ -56,13 +56,13 @@ class Objective:
         fields: Sequence[CategoricalField] = (),
         weights: NDArray[np.float32] | None = None,
     ) -> None:
-        """Describe what is compared.
+        """Define the loss terms.
 
         Args:
             config: Heads and loss.
             profile: Statistics of the training sequences.
             fields: Categorical fields in model order.
-            weights: float32 (features), by `feature_weights`; None counts every feature as 1.
+            weights: float32 (features), from `feature_weights`; None is 1 for every feature.
         """
         self.loss = config.loss
         self.heads = config.heads
@@ -75,7 +75,7 @@ class Objective:
         self.weights = np.array([term.weight for term in self.terms], dtype=np.float32)
 
     def sums(self, batch: Batch, scores: Mapping[str, Any]) -> Any:
-        """Return float32 (terms, 3): what `masked_sums` gives for numbers, `category_sums` in entropies for fields."""
+        """Return float32 (terms, 3): `masked_sums` for numbers, `category_sums` in units of the entropy for fields."""
         return tf.stack([self._term_sums(term, batch, scores[term.name]) for term in self.terms])
 
     def _term_sums(self, term: LossTerm, batch: Batch, scores: Any) -> Any:
@@ -104,7 +104,7 @@ class Objective:
         return tf.where(tf.math.is_nan(targets), targets, clipped)
 
     def baseline_scores(self, profile: SequenceProfile) -> NDArray[np.float32]:
-        """Return the scores of always answering with each feature's mean, float32 (features)."""
+        """Return the scores of always predicting each feature's mean, float32 (features)."""
         if self.loss != "binary_crossentropy":
             return np.zeros_like(self._mean)
         share = np.clip(np.asarray(profile.mean), 1e-6, 1 - 1e-6)
@@ -112,7 +112,7 @@ class Objective:
         return logits
 
     def baseline(self, batch: Batch, profile: SequenceProfile, num_branches: int) -> dict[str, Any]:
-        """Return the scores of always answering with means and frequencies; to views, that they are all alike."""
+        """Return the scores of always predicting means and frequencies; for views, that all are equal."""
         scores: dict[str, Any] = {}
         for term in self.terms:
             target = batch.targets if term.head == "reconstruction" else batch.next_step
@@ -127,9 +127,9 @@ class Objective:
         return scores
 
     def report(self, totals: NDArray[np.float64], prefix: str = "") -> dict[str, float]:
-        """Turn summed sums, float64 (terms, 3), into a loss, the loss of each of several heads, and accuracies.
+        """Convert total sums, float64 (terms, 3), to the loss, the loss of each of several heads, and accuracies.
 
-        With fields, the numbers and each field have a loss, and each field an accuracy, under its output's name.
+        With fields, the numbers and each field also have a loss, and each field an accuracy, by output name.
         """
         means = totals[:, 0] / np.maximum(totals[:, 1], 1)
         shares = totals[:, 2] / np.maximum(totals[:, 1], 1)
@@ -164,7 +164,7 @@ class Objective:
 
 
 def _terms(head: str, fields: Sequence[CategoricalField], num_numbers: float) -> list[LossTerm]:
-    """Return the outputs of a head; `num_numbers` is how many features there are, by their weights."""
+    """Return the loss terms of a head; `num_numbers` is the sum of the feature weights."""
     if head == "contrast":
         return [LossTerm(head, None, head, 1.0)]
     counted = num_numbers + len(fields)

@@ -1,4 +1,4 @@
-"""A map of embeddings: the plane itself, a strip, or the two directions in which they differ most."""
+"""Draw a map of embeddings: two dimensions as they are, one as a strip, more by principal components."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -28,7 +28,7 @@ from seqembed.trainer.plot_style import (
     tidy,
 )
 
-MAX_LABELS = 20  # more cannot be told apart by colour and shape
+MAX_LABELS = 20  # more cannot be distinguished by colour and shape
 MANY_NAMES = 30  # more need a larger picture
 NO_LABEL = "no label"
 
@@ -47,13 +47,13 @@ def plot_embeddings(
     Args:
         embeddings: float32 (sequences, embedding_dim), finite.
         path: PNG file.
-        labels: One for each sequence, None where there is none; up to `MAX_LABELS` kinds get a colour and shape each,
-            more a colour scale where they are numbers.
-        names: One for each sequence; shown where they can be read, else labels or names stand for clusters of points.
-        label_name: What the labels are, for the legend.
+        labels: One per sequence, None where there is none. Up to `MAX_LABELS` distinct labels get a colour and shape
+            each; more get a colour scale if they are numbers.
+        names: One per sequence; shown where readable, else labels or names describe clusters of points.
+        label_name: Title of the legend.
 
     Raises:
-        ValueError: There is no embedding, one is not finite, or labels or names are of another number.
+        ValueError: There is no embedding, one is not finite, or the number of labels or names differs.
         OutputError: The picture cannot be written.
     """
     figure = draw_embeddings(embeddings, labels, names, label_name)
@@ -94,9 +94,9 @@ def draw_embeddings(
 
 
 def principal_components(embeddings: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the first two principal components, float64 (sequences, 2), and each one's share of the variance (2).
+    """Return the first two principal components, float64 (sequences, 2), and their shares of the variance (2).
 
-    The sign is such that the largest loading is positive, so that equal embeddings give equal pictures.
+    The largest loading is positive, so that equal embeddings give equal pictures.
     """
     centred = np.asarray(embeddings, dtype=np.float64) - embeddings.mean(axis=0, dtype=np.float64)
     _, strengths, directions = np.linalg.svd(centred, full_matrices=False)
@@ -121,12 +121,12 @@ def _check(embeddings: NDArray[np.float32], labels: Sequence[object] | None, nam
 
 
 def _project(axes: Axes, embeddings: NDArray[np.float32], kinds: list[int] | None) -> NDArray[np.float64]:
-    """Return where each point goes, float64 (sequences, 2), and name the axes."""
+    """Return the position of each point, float64 (sequences, 2), and label the axes."""
     count, dim = embeddings.shape
     if dim == 1:
         tidy(axes, x="embedding dimension 1")
         axes.set_yticks([])
-        # Height says nothing but the kind: a band each, and a little spread so that equal points stay visible.
+        # The height shows only the kind: one band per kind, with a little jitter so that equal points stay visible.
         spread = np.random.Generator(np.random.PCG64(0)).uniform(-0.3, 0.3, size=count)
         return np.column_stack([embeddings[:, 0].astype(np.float64), (-np.array(kinds) if kinds else 0) + spread])
     if dim == 2:
@@ -145,7 +145,7 @@ def _text(label: object) -> str:
 
 
 def _numbers(labels: Sequence[object]) -> NDArray[np.float64] | None:
-    """Return the labels as float64 (sequences), NaN for None; None where one of them is not a number."""
+    """Return the labels as float64 (sequences), NaN for None; None if one of them is not a number."""
     try:
         return np.array([np.nan if label is None else float(str(label)) for label in labels])
     except ValueError:
@@ -153,7 +153,7 @@ def _numbers(labels: Sequence[object]) -> NDArray[np.float64] | None:
 
 
 def _kinds(labels: Sequence[object] | None) -> list[str]:
-    """Return the distinct labels in order, numbers by value; empty where there are none or too many."""
+    """Return the distinct labels in order, numbers by value; empty if there are none or too many."""
     distinct = sorted({_text(label) for label in labels or ()})
     if len(distinct) > MAX_LABELS:
         return []
@@ -162,7 +162,7 @@ def _kinds(labels: Sequence[object] | None) -> list[str]:
 
 
 def _edge(size: float) -> dict[str, Any]:
-    """Return a white rim that keeps points apart, for points large enough to bear one."""
+    """Return a white edge that separates points, for points that are large enough."""
     return {"edgecolors": "white", "linewidths": 0.5} if size > 20 else {"linewidths": 0}
 
 
@@ -188,7 +188,7 @@ def _draw_numbers(
 ) -> None:
     known = np.isfinite(numbers)
     if not known.all():
-        # Left to the colour scale, points without a number would not be drawn at all.
+        # A colour scale does not draw points without a number.
         rest = axes.scatter(points[~known, 0], points[~known, 1], color=GREY, marker="^", s=size, **_edge(size))
         _legend(axes, [rest], [NO_LABEL], None, anchor=(1.01, 0.0), loc="lower left")
     dots = axes.scatter(points[known, 0], points[known, 1], c=numbers[known], cmap="viridis", s=size, **_edge(size))

@@ -1,7 +1,7 @@
-"""Names on a map: one beside each point where all can be read, else one beside each cluster of points.
+"""Write names on a map: one beside each point if all are readable, else one beside each cluster of points.
 
-A map of points that cannot be told apart is better off without their names, so what is named is decided first, by the
-distances between points as they are drawn.
+Names of points that cannot be distinguished would only clutter the map, so what is named is decided first, by the
+distances between the drawn points.
 """
 
 from collections import Counter
@@ -23,10 +23,10 @@ from seqembed.trainer.plot_style import DPI, FAMILIES, GREY, INK, SMALL, any_scr
 MAX_NAMES = 100
 MAX_CLUSTER_NAMES = 20
 MAX_LISTED = 3  # values in the name of a cluster
-MAX_APART = 4  # points that touch each other and are still named one by one
-MAX_EXTENT = 0.35  # of the map's width or height; one name does not describe what is wider
+MAX_APART = 4  # points that touch each other and are still named individually
+MAX_EXTENT = 0.35  # of the map's width or height; a single name cannot describe a wider cluster
 MIN_NAMED = 0.5  # share of the points that names must cover to be worth drawing
-_DISTANCES = (1.0, 1.5, 2.25, 3.4, 5.1, 7.6, 11.4)  # over which points are joined, in diameters of a point
+_DISTANCES = (1.0, 1.5, 2.25, 3.4, 5.1, 7.6, 11.4)  # thresholds for joining points, in diameters of a point
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class Group:
     """Points that share a name.
 
     Attributes:
-        name: What is written.
-        members: Their positions among all points, int64 (points).
+        name: The name to write.
+        members: Indices of the points, int64 (points).
     """
 
     name: str
@@ -50,25 +50,25 @@ def name_points(
     labels: Sequence[object] | None,
     diameter: float,
 ) -> int:
-    """Write names on a map, and return how many points have one; none where they would not be readable.
+    """Write names on a map, unless they would not be readable.
 
     Args:
-        figure: Has all else drawn; its layout is settled here.
+        figure: The otherwise complete figure; its layout is fixed here.
         axes: The map.
         points: float64 (points, 2), in the units of `axes`.
-        names: One for each point.
-        labels: One for each point, None where there is none; they name the clusters.
-        diameter: Of a point as it is drawn, in points (1/72 inch).
+        names: One per point.
+        labels: One per point, None where there is none; they name the clusters.
+        diameter: Diameter of a drawn point, in points (1/72 inch).
 
     Returns:
-        Points with a name of their own or of their cluster.
+        Number of points whose own name or cluster's name was written.
     """
     canvas = figure.canvas
     if not isinstance(canvas, FigureCanvasAgg):
         raise TypeError("names need a canvas that measures text")
     axes.margins(0.12)
     with any_script():
-        canvas.draw()  # settles the layout, so that positions in pixels are final
+        canvas.draw()  # fixes the layout, so that positions in pixels are final
         figure.set_layout_engine("none")
         pixels = axes.transData.transform(points)
         frame = np.array(axes.get_window_extent().extents)
@@ -102,7 +102,7 @@ def _groupings(
         yield singles, True
     extent = (frame[2:] - frame[:2]) * MAX_EXTENT
     found = [_compact(_clusters(pixels, diameter * factor), pixels, extent) for factor in _DISTANCES]
-    # What stays the same where points are joined over half the distance more is set apart by a real gap.
+    # Clusters that stay the same when the threshold grows by half are separated by a real gap.
     stable = [clusters for clusters, wider in pairwise(found) if len(clusters) == len(wider)]
     shares = [sum(len(members) for members in clusters) / count for clusters in stable]
     for index in sorted(range(len(stable)), key=lambda index: -round(shares[index], 1)):
@@ -119,14 +119,14 @@ def _groupings(
 def _compact(
     clusters: list[NDArray[np.int64]], pixels: NDArray[np.float64], extent: NDArray[np.float64]
 ) -> list[NDArray[np.int64]]:
-    """Return the clusters that are large enough to matter and small enough for a name to stand beside."""
+    """Return the clusters that have enough points to matter and are small enough for one name."""
     large = [members for members in clusters if len(members) * MAX_CLUSTER_NAMES >= len(pixels) and len(members) > 1]
     return [members for members in large if (np.ptp(pixels[members], axis=0) <= extent).all()]
 
 
 def _clusters(pixels: NDArray[np.float64], distance: float) -> list[NDArray[np.int64]]:
-    """Return the points of each cluster: steps of at most `distance` lead from each of its points to all others."""
-    # scikit-learn's DBSCAN does the same, but to import it takes longer than all drawing.
+    """Return the points of each cluster, whose points are connected by steps of at most `distance`."""
+    # scikit-learn's DBSCAN does the same, but importing it takes longer than all drawing.
     left = np.ones(len(pixels), dtype=np.bool_)
     clusters = []
     while left.any():
@@ -159,7 +159,7 @@ def _cluster_name(members: NDArray[np.int64], names: Sequence[object], labels: S
 
 
 def _size(figure: Figure, name: str) -> tuple[float, float]:
-    """Return width and height of `name` as it is drawn."""
+    """Return width and height of the drawn `name`."""
     text = figure.text(0, 0, name, fontsize=SMALL, fontfamily=FAMILIES)
     box = text.get_window_extent()
     text.remove()
@@ -169,9 +169,9 @@ def _size(figure: Figure, name: str) -> tuple[float, float]:
 def _draw(axes: Axes, groups: list[Group], positions: dict[int, NamePosition]) -> None:
     to_units = axes.transData.inverted()
     look: dict[str, Any] = {"fontsize": SMALL, "fontfamily": FAMILIES, "color": INK}
-    for number, index in positions.items():
-        left, bottom = to_units.transform(index.box[:2])
+    for number, position in positions.items():
+        left, bottom = to_units.transform(position.box[:2])
         axes.text(left, bottom, groups[number].name, va="bottom", ha="left", **look)
-        if len(index.line):
-            ends = to_units.transform(index.line[[0, -1]])
+        if len(position.line):
+            ends = to_units.transform(position.line[[0, -1]])
             axes.add_artist(Line2D(ends[:, 0], ends[:, 1], color=GREY, linewidth=0.7, solid_capstyle="butt"))

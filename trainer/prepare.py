@@ -1,4 +1,4 @@
-"""The first third of a training: the data is read once, and every option that nobody gave is chosen from it."""
+"""The first stage of a training: read the data once, and choose all unset options from it."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -23,15 +23,15 @@ from seqembed.trainer.trajectory import PROBE_POINTS, measure_alignment
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What a training starts from.
+    """The starting point of a training.
 
     Attributes:
-        job: Options, none of them open.
+        job: Options, all of them set.
         files: Parquet files.
         schema: Which columns make a sequence.
-        intake: Statistics and sample of the training sequences, and how many there are.
+        intake: Statistics, sample and number of the training sequences.
         changes: How their values change from step to step.
-        fingerprint: Of all files.
+        fingerprint: Combined fingerprint of all files.
     """
 
     job: TrainJob
@@ -53,12 +53,12 @@ class Prepared:
 
     @property
     def embedding_blocks(self) -> tuple[EmbeddingBlock, ...]:
-        """What the embedding is made of, in its order."""
+        """The blocks of the embedding, in order."""
         return embedding_blocks(self.job.model, self.schema.num_features, self.schema.categorical)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What a training has to share with the one it resumes."""
+        """What must be equal between a training and the one it resumes."""
         categories = [field.name for field in self.schema.categorical]
         return {
             **self.job.to_options(),
@@ -76,15 +76,15 @@ class Prepared:
 
 
 def prepare(job: TrainJob, columns: TrainingColumns, progress: Progress) -> Prepared:
-    """Read the data once and choose what the options leave open.
+    """Read the data once and choose the unset options.
 
     Args:
         job: Options as given.
-        columns: The files, and which columns are taken.
-        progress: Who is told what was found and chosen.
+        columns: The files, and which columns are used.
+        progress: Receives notes on what was found and chosen.
 
     Raises:
-        BadRowError: A row is no sequence.
+        BadRowError: A row is not a valid sequence.
         InputError: Too few sequences, or values that do not suit the loss.
         UsageError: Options do not suit the data.
     """

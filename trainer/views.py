@@ -1,11 +1,10 @@
-"""Two altered views of each sequence: what an embedding should not depend on, drawn on the host as batches are made.
+"""Augmentation: two views of each sequence that differ in what an embedding should not depend on.
 
-A view is a crop, each of its features a little louder or quieter, and with two short segments missing; the encoder adds
-noise while it learns (`seqembed.trainer.model`). The crop itself is what the decoder is to write from the view's
-embedding.
+A view is a random crop with amplitude jitter on each feature and two short gaps; the encoder adds noise during training
+(`seqembed.trainer.model`). The decoder's target is the crop itself.
 
-Events, which have categories or times, lose some of their number instead of segments, and the times between those that
-stay are what has passed; a few categories are not told. What the decoder is to write are the events that stayed.
+Events, which have categories or times, are dropped at random instead of getting gaps. The time features are recomputed
+from the remaining events, and a few categories become unknown. The decoder's target is the remaining events.
 """
 
 from collections.abc import Sequence
@@ -22,9 +21,9 @@ CATEGORY_DROPOUT = 0.05
 
 
 def drop_categories(ids: NDArray[np.int32], random: np.random.Generator) -> NDArray[np.int32]:
-    """Return ids, int32 (batch, time, fields), of which a share of `CATEGORY_DROPOUT` are taken for unknown.
+    """Replace a share of `CATEGORY_DROPOUT` of the ids, int32 (batch, time, fields), by the unknown id.
 
-    So the unknown id gets an embedding that says little, even where every value of the training is in the vocabulary.
+    So the unknown id gets a neutral embedding, even if every training value is in the vocabulary.
     """
     if not ids.size:
         return ids
@@ -33,14 +32,14 @@ def drop_categories(ids: NDArray[np.int32], random: np.random.Generator) -> NDAr
 
 @dataclass(frozen=True, slots=True)
 class ViewConfig:
-    """How far a view may be from its sequence.
+    """Strength of the augmentation.
 
     Attributes:
-        min_crop: Shortest crop, as a share of the sequence.
-        amplitude_jitter: Spread of the factor of each feature around 1.
-        num_gaps: Segments of missing values.
-        max_gap: Longest of them, as a share of the crop.
-        dropped: Chance of an event to be dropped.
+        min_crop: Minimum length of a crop, as a share of the sequence.
+        amplitude_jitter: Standard deviation of each feature's factor around 1.
+        num_gaps: Number of gaps of missing values.
+        max_gap: Maximum length of a gap, as a share of the crop.
+        event_dropout: Probability of dropping an event.
     """
 
     min_crop: float = 0.5
@@ -57,9 +56,9 @@ class Views:
     Attributes:
         values: float32 (2 × sequences, time, features), raw units; NaN is missing, the padding is 0.
         lengths: int32 (2 × sequences), each at least 1.
-        targets: float32 like `values`: the crops as they are in the data.
+        targets: float32 like `values`, the crops before augmentation.
         categories: int32 (2 × sequences, time, fields), ids; the padding is 0.
-        category_targets: int32 like `categories`: the ids as they are in the data.
+        category_targets: int32 like `categories`, the ids before augmentation.
     """
 
     values: NDArray[np.float32]
@@ -71,18 +70,18 @@ class Views:
 
 @dataclass(frozen=True, slots=True)
 class _Clock:
-    """Where the times of one column stand among the features; -1 where one is not among them."""
+    """Indices of the time features of one column; -1 for one that is not used."""
 
     since_previous: int
     since_first: int
 
     def restart(self, values: NDArray[np.float32], rows: NDArray[np.int64], stays: NDArray[np.bool_]) -> None:
-        """Tell what has passed since the event that stayed before, and since the first one that stayed.
+        """Recompute the time since the previous and since the first remaining event.
 
         Args:
-            values: float32 (events, features) of crops end to end; changed in index at events that stay.
-            rows: int64 (events), which view each belongs to; rising.
-            stays: bool (events), at least one a view. The first one of a view keeps its true gap.
+            values: float32 (events, features) of concatenated crops; modified in place at remaining events.
+            rows: int64 (events), view of each event, ascending.
+            stays: bool (events), which events remain, at least one per view. The first one keeps its true gap.
         """
         passed = np.cumsum(np.expm1(values[:, self.since_previous].astype(np.float64)))[stays]
         indices, view = np.flatnonzero(stays), rows[stays]
@@ -95,7 +94,7 @@ class _Clock:
 
 
 def _clocks(features: Sequence[Feature]) -> tuple[_Clock, ...]:
-    """Return the columns of times among the features, as far as their gaps are known."""
+    """Return the time columns among the features that have a gap feature."""
     indices = {
         (feature.column, feature.component): index for index, feature in enumerate(features) if feature.kind == "time"
     }
@@ -111,10 +110,10 @@ class ViewMaker:
     """Draws views.
 
     Args:
-        mean: float32 (features), raw units: what is louder is further from it.
-        max_length: Most steps of a view: longer sequences are seen in parts.
-        config: How far views go.
-        features: What the values are, in model order; without them all are plain numbers.
+        mean: float32 (features), raw units, around which amplitudes are scaled.
+        max_length: Maximum steps of a view; of longer sequences each view shows a section.
+        config: Strength of the augmentation.
+        features: The features in model order; without them all are plain numbers.
     """
 
     def __init__(
@@ -157,7 +156,7 @@ class ViewMaker:
         lengths: NDArray[np.int64],
         random: np.random.Generator,
     ) -> Views:
-        """Return the crops of `lengths` from the steps at `starts` on, without some of their events."""
+        """Return the crops of `lengths` starting at steps `starts`, without some of their events."""
         kept = random.random((len(lengths), int(lengths.max()))) >= self._config.event_dropout
         kept[np.arange(len(lengths)), np.floor(random.random(len(lengths)) * lengths).astype(np.int64)] = True
         cropped = np.arange(kept.shape[1]) < lengths[:, None]  # (views, time)
@@ -175,17 +174,16 @@ class ViewMaker:
         values = targets.copy()
         values[:, :, self._numeric] = self._jittered(targets[:, :, self._numeric], self._mean[self._numeric], random)
         values[~inside] = 0.0
-        told = drop_categories(ids, random)
-        return Views(values, num_kept.astype(np.int32), targets, told, ids)
+        return Views(values, num_kept.astype(np.int32), targets, drop_categories(ids, random), ids)
 
     def _jittered(
         self, targets: NDArray[np.float32], mean: NDArray[np.float32], random: np.random.Generator
     ) -> NDArray[np.float32]:
         shape = (len(targets), 1, targets.shape[2])
         factors = 1 + self._config.amplitude_jitter * random.standard_normal(shape, dtype=np.float32)
-        with np.errstate(over="ignore"):  # beyond float32 is infinite, and counts as far from the mean
-            louder: NDArray[np.float32] = (targets - mean) * factors + mean
-        return louder
+        with np.errstate(over="ignore"):  # overflow becomes infinite, which the encoder clips
+            jittered: NDArray[np.float32] = (targets - mean) * factors + mean
+        return jittered
 
     def _altered(
         self, targets: NDArray[np.float32], lengths: NDArray[np.int64], random: np.random.Generator

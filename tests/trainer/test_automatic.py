@@ -130,12 +130,12 @@ def test_a_typed_frame_stays():
     [
         (
             {"frame": 1},
-            "hybrid: tells views of a sequence from other sequences, and reconstructs it; "
+            "hybrid: distinguishes views of a sequence from other sequences, and reconstructs it; "
             "2,000 batches of 32 sequences (64.0 passes over the data)",
         ),
         (
             {"objective": "contrast", "epochs": 5, "frame": 1},
-            "contrast: tells views of a sequence from other sequences; at most 5 passes in batches of 32",
+            "contrast: distinguishes views of a sequence from other sequences; at most 5 passes in batches of 32",
         ),
         ({"task": "predict"}, "reconstruct: predicts; 3,125 batches of 32 sequences (100.0 passes over the data)"),
         (
@@ -170,14 +170,14 @@ def test_differences_are_an_input_channel_unless_they_are_noise(changes, options
 def test_notes_report_frames_and_trajectory():
     frames, trajectory = chosen(median=151).notes[1:]
     assert frames == (
-        "frames of 5 steps: a sequence of 151 steps (the median) is read as 31, each with the 10 steps after it"
+        "frames of 5 steps: a sequence of median length (151 steps) has 31, each with the 10 steps after it"
     )
     assert trajectory == "no trajectory: sequences are not aligned (the mean trajectory explains 10% of the energy)"
 
 
 def test_an_overlap_of_single_steps_is_told_too():
     told = chosen(median=30, frame=1, overlap=1).notes[1]
-    assert told == "frames of 1 step: a sequence of 30 steps (the median) is read as 30, each with the 1 step after it"
+    assert told == "frames of 1 step: a sequence of median length (30 steps) has 30, each with the 1 step after it"
     assert not any("frames" in note for note in chosen(median=30, frame=1, overlap=0).notes)
 
 
@@ -207,7 +207,7 @@ def test_aligned_sequences_get_a_trajectory(alignment, num_features, options, po
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--epochs", 3, "--steps", 3], "--epochs and --steps both say when training ends. Give one of them"),
+        (["--epochs", 3, "--steps", 3], "--epochs and --steps both say when training ends. Pass only one of them"),
         (["--objective", "hybrid", "--task", "predict"], "--task predict belongs to --objective reconstruct"),
         (["--objective", "contrast", "--task", "composite"], "--task composite belongs to --objective reconstruct"),
         (["--objective", "contrast", "--decoder", "repeat"], "Drop it, or pass --objective hybrid"),

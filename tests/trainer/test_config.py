@@ -11,7 +11,7 @@ from seqembed.trainer.config import DataConfig, ModelConfig, TrainingConfig, Tra
     [
         ({"cell": "rnn"}, "--cell must be one of lstm, gru; was 'rnn'"),
         ({"units": 0}, "--units must be at least 1; was 0"),
-        ({"overlap": 5_000}, "--overlap may be 512 steps at most; was 5,000"),
+        ({"overlap": 5_000}, "--overlap must be at most 512 steps; was 5,000"),
         ({"layers": 0}, "--layers"),
         ({"embedding_dim": 0}, "--embedding-dim"),
         ({"pooling": "sum"}, "--pooling"),
@@ -19,7 +19,7 @@ from seqembed.trainer.config import DataConfig, ModelConfig, TrainingConfig, Tra
         ({"decoder": "mlp"}, "--decoder"),
         ({"task": "classify"}, "--task"),
         ({"loss": "hinge"}, "--loss"),
-        ({"reverse_target": True}, "--reverse-target works with --decoder autoregressive alone"),
+        ({"reverse_target": True}, "--reverse-target works only with --decoder autoregressive"),
         ({"task": "predict", "decoder": "dense"}, "choose --task composite"),
         ({"decoder_units": 0}, "--decoder-units must be at least 1; was 0"),
         ({"decoder_layers": 0}, "--decoder-layers must be at least 1; was 0"),

@@ -169,7 +169,7 @@ def test_what_cannot_be_learned_is_told_at_the_end_and_is_no_failure(tmp_path):
     options = {"inputs": [str(tmp_path / "same.parquet")], "objective": "reconstruct", "units": 4, "steps": 5}
     summary = train(TrainJob.from_options(options), tmp_path / "run")
     assert summary.history["health"]["problem"] == "constant" and summary.history["num_restarts"] == 1
-    assert "WARNING: every sequence gets the same vector." in summary.lines()
+    assert "WARNING: all sequences get the same vector." in summary.lines()
     assert RunLayout(tmp_path / "run").contract.exists()
 
 

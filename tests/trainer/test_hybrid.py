@@ -14,8 +14,9 @@ from seqembed.data.listing import resolve_inputs
 from seqembed.runner.encoder import Encoder
 from seqembed.trainer.backend import keras, tf
 from seqembed.trainer.config import DECODERS, LOSSES, ModelConfig, TrainingConfig
+from seqembed.trainer.feeds import monitored_fraction
 from seqembed.trainer.intake import take_in
-from seqembed.trainer.job import monitored_fraction, train
+from seqembed.trainer.job import train
 from seqembed.trainer.losses import Batch
 from seqembed.trainer.network import build_network
 from seqembed.trainer.objective import Objective
@@ -192,12 +193,12 @@ def test_of_many_held_out_some_are_scored_on_the_way(hybrid, tmp_path, monkeypat
     wide = replace(many, survey=replace(intake.survey, profile=profile))
     assert monitored_fraction(long, schema, wide) == pytest.approx(0.5 * 1_000 / 1_000_000), "no more than is kept"
 
-    monkeypatch.setattr("seqembed.trainer.job._MIN_MONITORED", 20)
+    monkeypatch.setattr("seqembed.trainer.feeds._MIN_MONITORED", 20)
     told = []
     progress = Progress()
     progress.note = told.append
     train(few, tmp_path / "run", progress=progress)
-    assert "some 20 of those held out are scored on the way" in told
+    assert "about 20 of the held-out sequences are scored during training" in told
     history = json.loads(RunLayout(tmp_path / "run").history.read_text())
     assert history["num_validation"] == intake.num_validation and np.isfinite(history["best_val_loss"])
 
@@ -209,7 +210,7 @@ def test_comparing_views_alone_writes_no_decoder(hybrid, tmp_path):
     history = summary.history
     assert (history["measured_in"], history["monitored"], len(history["epochs"])) == ("epochs", "val_loss", 2)
     assert history["num_steps"] == history["epochs"][-1]["step"] > 2
-    assert any("views told from others" in line for line in summary.lines())
+    assert any("views distinguished" in line for line in summary.lines())
 
 
 def test_patience_ends_it_early_with_the_best_weights(hybrid, tmp_path):
@@ -260,7 +261,7 @@ def test_odd_data_goes_through_the_commands(tmp_path):
     data = odd_sequences(tmp_path / "odd.parquet")
     options = ["--units", 4, "--steps", 4, "--batch-size", 8, "--frame", 3, "--seed", 2]
     result = done("train", data, "--out", tmp_path / "run", *options, "--progress", "plain")
-    assert "frames of 3 steps" in result.stderr and "never change and teach nothing: still" in result.stderr
+    assert "frames of 3 steps" in result.stderr and "are constant and carry no information: still" in result.stderr
     assert all(np.isfinite(weight).all() for weight in weights(tmp_path / "run"))
     done("export", tmp_path / "run", "--out", tmp_path / "encoder.onnx")
     contract = Encoder.open(tmp_path / "encoder.onnx").contract
