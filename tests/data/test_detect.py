@@ -213,7 +213,7 @@ def test_vectors_wider_than_any_model_are_refused(tmp_path: Path, size: int) -> 
     ids=["text", "struct", "float16", "uuid", "dictionary"],
 )
 def test_a_repeated_id_of_any_type_is_ambiguous(tmp_path: Path, ids: object, shown: str) -> None:
-    with pytest.raises(InputError, match=f"id = .*{shown}.*stands in neighbouring rows"):
+    with pytest.raises(InputError, match=f"id = .*{shown}.*occurs in adjacent rows"):
         detect_schema([write(tmp_path, id=ids, x=LISTS)])
     assert detect_schema([write(tmp_path, id=pa.nulls(2, pa.int64()), x=LISTS)]).layout == "nested"
 

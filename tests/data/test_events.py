@@ -1,4 +1,4 @@
-"""The events layout: grouping across row groups, time order, and ids that do not stand together."""
+"""The events layout: grouping across row groups, time order, and ids whose events are not contiguous."""
 
 import datetime as dt
 from pathlib import Path
@@ -71,7 +71,7 @@ def test_an_id_that_comes_back_is_refused_by_name(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(reader, "_DECODE_VALUES", 4)
     ids = ["a", "a", "b", "b", "c", "a"]
     file = write(tmp_path, {"id": pa.array(ids), "x": pa.array(range(6))})
-    with pytest.raises(InputError, match=r"row 5: the events of id = 'a' do not stand together.*Sort the file"):
+    with pytest.raises(InputError, match=r"row 5: the events of id = 'a' are not contiguous.*Sort the file"):
         read(file)
 
 

@@ -67,7 +67,7 @@ def test_nothing_there_is_an_error(tree: Path) -> None:
 
 
 def test_a_file_named_twice_is_refused(tree: Path) -> None:
-    with pytest.raises(InputError, match="named twice"):
+    with pytest.raises(InputError, match="in the inputs twice"):
         resolve_inputs([str(tree), str(tree / "a.parquet")])
 
 

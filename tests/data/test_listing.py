@@ -108,7 +108,7 @@ def test_hive_directories_count_from_the_given_path_on(tmp_path: Path) -> None:
 def test_a_file_under_two_names_is_refused(tmp_path: Path, link: object) -> None:
     parquet(tmp_path / "a.parquet")
     link(tmp_path / "a.parquet", tmp_path / "latest.parquet")  # type: ignore[operator]
-    with pytest.raises(InputError, match="one file under two names"):
+    with pytest.raises(InputError, match="the same file under two names"):
         find_inputs([str(tmp_path)])
     assert names(tmp_path / "latest.parquet") == ["latest.parquet"]
 

@@ -53,7 +53,7 @@ def test_the_crafted_file_is_read_where_it_tells_the_truth(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("in_footer", "in_pages", "message"),
     [
-        (1_000_000_000, STEPS, r"a.parquet: row group 0 has 1,000,000,001 values in a row; at most 134,217,728"),
+        (1_000_000_000, STEPS, r"a.parquet: row group 0 has 1,000,000,001 values per row; at most 134,217,728"),
         (STEPS, 134_000_003, r"row group 0, column 'x.list.element': the footer says 1,100,003 values, the pages"),
         (10, STEPS, r"the footer says 10 values, the pages say 1,100,003. Write the file again"),
         (0, STEPS, r"0 values for 1 rows"),

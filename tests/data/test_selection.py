@@ -51,7 +51,7 @@ def test_nested_columns_are_left_out_for_a_reason(tmp_path: Path) -> None:
         "label": "the label",
         "age": "one value per row, not per step",
         "s.note": "a list of list, neither numbers nor text",
-        "words": "text; this model takes numbers",
+        "words": "text; this model uses numbers",
         "days": "a list of date32[day], neither numbers nor text",
         "m": "map in each row, not per step",
         "b": "binary in each row, not per step",

@@ -20,7 +20,7 @@ from seqembed.trainer.config import DataConfig, ModelConfig, TrainingConfig, Tra
         ({"task": "classify"}, "--task"),
         ({"loss": "hinge"}, "--loss"),
         ({"reverse_target": True}, "--reverse-target works only with --decoder autoregressive"),
-        ({"task": "predict", "decoder": "dense"}, "choose --task composite"),
+        ({"task": "predict", "decoder": "dense"}, "pass --task composite"),
         ({"decoder_units": 0}, "--decoder-units must be at least 1; was 0"),
         ({"decoder_layers": 0}, "--decoder-layers must be at least 1; was 0"),
         ({"objective": "contrast", "decoder_units": 64}, "--decoder-units has no effect .* pass --objective hybrid"),

@@ -148,7 +148,7 @@ def test_a_dead_model_is_trained_once_more_and_says_so(ramps, tmp_path, dead_at_
     assert history["health"]["problem"] != "constant" and history["health"]["constant_dimensions"] < 2
     assert len(history["first_attempt"]["epochs"]) <= len(history["epochs"]) == 19
     assert history["epochs"][0]["step"] == 8 and history["num_steps"] == 150
-    assert any("once more, from other initial weights" in note for note in said.notes)
+    assert any("restarting with other initial weights" in note for note in said.notes)
     assert any("repeated from other initial weights" in line for line in summary.lines())
 
 
