@@ -5,8 +5,9 @@
 trains one and the same autoencoder on `telemetry` (8 features, lognormal lengths of 5 to 100 steps) for as many epochs
 each: an LSTM-64, its last state repeated, an LSTM-64 and a dense layer; squared errors of real steps, Adam 2e-3 (which
 ours lowers in the second half), gradients clipped to 1, batches of 64, the same rows held out and scored after every
-epoch. Rows a second are of the whole loop: compilation and validation are in it, reading the data and starting the process are not. Rounds take turns
-and have seeds of their own; the fastest of each counts, and losses are told in the mean.
+epoch. Rows a second are of the whole loop: compilation and validation are in it, reading the data and starting the
+process are not. Rounds take turns and have seeds of their own; the fastest of each counts, and losses are told in the
+mean.
 
 PyTorch needs an environment of its own, and is left out without it:
 
