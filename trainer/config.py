@@ -285,8 +285,8 @@ class TrainingConfig:
         epochs: Most passes over the training sequences; 0 writes an untrained model. None trains for `steps`.
         steps: Batches to learn from, instead of `epochs`.
         batch_size: Most sequences in a batch.
-        learning_rate: Peak of Adam's learning rate, which rises shortly and falls to 0 in the end: by a cosine where
-            views are compared, else after half of all batches.
+        learning_rate: Peak of Adam's learning rate. Where views are compared it rises shortly and falls to 0 by a
+            cosine; where numbers are reconstructed it drops from half of the batches on; of events it stays.
         patience: Batches without a better validation loss before training stops.
         validation_fraction: Share of the ids held out for validation, by a hash of the id.
         clip_norm: Largest norm of a step's gradient over all weights; 0 leaves it alone.

@@ -12,8 +12,8 @@ from seqembed.trainer.network import embed
 from seqembed.trainer.objective import Objective
 from seqembed.trainer.prepare import Prepared
 from seqembed.trainer.progress import Progress
-from seqembed.trainer.recipe import num_steps
-from seqembed.trainer.steps import Steps, seed_everything
+from seqembed.trainer.recipe import has_events, num_steps
+from seqembed.trainer.steps import Decay, Steps, seed_everything
 
 _SECOND_SEED = 1_000_003  # added to --seed for the weights of a second attempt: nobody's next seed
 
@@ -47,7 +47,9 @@ class Fit:
         seed_everything(job.training.seed)
         self.network = prepared.build()
         objective = Objective(job.model, prepared.profile, schema.categorical, feature_weights(schema.features))
-        steps = Steps(self.network, objective, job.training, prepared.profile, num_steps(job, intake.num_training))
+        batches = num_steps(job, intake.num_training)
+        decay: Decay = "cosine" if job.model.contrasts else "none" if has_events(schema) else "drops"
+        steps = Steps(self.network, objective, job.training, prepared.profile, batches, decay)
         self.state = TrainingState(self.network, steps.optimizer, len(objective.parts), prepared.identity)
         watched = watched_fraction(job, schema, intake)
         training, validation = make_feeds(prepared.files, schema, job, intake, watched)
