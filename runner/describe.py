@@ -8,7 +8,7 @@ from pyarrow import fs
 from seqembed.data.errors import InputError
 from seqembed.data.inputs import PARQUET_SUFFIXES, is_local
 from seqembed.data.layout import RunLayout
-from seqembed.data.listing import is_glob, place_of
+from seqembed.data.listing import is_glob, resolve_location
 from seqembed.data.schema import SequenceSchema
 from seqembed.data.secrets import without_secrets
 from seqembed.data.tables import what_else
@@ -34,7 +34,7 @@ def describe(given: str, **data_options: str) -> Iterator[str]:
         BundleError: A model, a contract or the history of a run is damaged.
     """
     options = DataOptions(**data_options)
-    filesystem, path = place_of(given)
+    filesystem, path = resolve_location(given)
     shown = without_secrets(given)
     if not path.strip("/") and not is_local(filesystem):
         raise InputError(f"{shown}: names no bucket. Give a URI such as s3://BUCKET/DIRECTORY.")

@@ -1,4 +1,4 @@
-"""`seqembed train`: options in, one call, one summary out. TensorFlow is imported only once the options are sound."""
+"""The command `seqembed train`. TensorFlow is imported only after the options have been checked."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,9 +36,9 @@ def train(out: Path, resume: bool, overwrite: bool, progress: str, **options: An
     INPUT is a Parquet file, a directory (hive partitions too) or a glob; several may be given.
     """
     if resume and overwrite:
-        raise UsageError("--resume goes on with the run that --overwrite would replace. Give one of them.")
+        raise UsageError("--resume continues the run that --overwrite would replace. Pass only one of them.")
     job = TrainJob.from_options(_typed_wins(options))
-    if find_spec("tensorflow") is None:  # before the data is looked at, though it is imported only afterwards
+    if find_spec("tensorflow") is None:  # fail before the data is read; the import itself comes afterwards
         raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
     directory = RunDirectory(out, resume=resume, overwrite=overwrite)
     shown = make_progress(progress, Console(stderr=True), lambda text: click.echo(text, err=True))
@@ -52,7 +52,7 @@ def train(out: Path, resume: bool, overwrite: bool, progress: str, **options: An
 
 
 def _typed_wins(options: dict[str, Any]) -> dict[str, Any]:
-    """Let --epochs on the command line replace the --steps of a configuration file, and the other way round."""
+    """Let --epochs on the command line override --steps of a configuration file, and vice versa."""
     source = click.get_current_context().get_parameter_source
     for typed, filed in (("epochs", "steps"), ("steps", "epochs")):
         if source(typed) is ParameterSource.COMMANDLINE and source(filed) is ParameterSource.DEFAULT_MAP:

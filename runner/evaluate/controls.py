@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqembed.data.contract import ModelContract
-from seqembed.data.parts import part_weights
+from seqembed.data.embedding_blocks import block_scales
 from seqembed.data.sequences import SequenceBlock
 from seqembed.runner.encoder import Encoder
 from seqembed.runner.engines.pipeline import Pipeline
@@ -55,7 +55,7 @@ class Untrained:
         self.seconds, self.num_rows = 0.0, 0
         self._threads = threads
         self._encoder: Encoder | None = None
-        self._parts = contract.parts
+        self._blocks = contract.blocks
         if contract.precision != "fp32":
             self.absent = f"the weights are {contract.precision}; evaluate the fp32 export to see this row"
             return
@@ -79,10 +79,10 @@ class Untrained:
         return found
 
     def finish(self, train: NDArray[np.floating], test: NDArray[np.floating]) -> Vectors:
-        """Return both with their parts weighed as the trainer weighs those of the trained encoder."""
-        if not self._parts:
+        """Return both with their blocks scaled as the trainer scales those of the trained encoder."""
+        if not self._blocks:
             return train, test
-        weights = part_weights(train, self._parts)
+        weights = block_scales(train, self._blocks)
         return train * weights, test * weights
 
 

@@ -33,14 +33,14 @@ from tests.benchmarks.throughput import PEERS, machine, telemetry
 
 BATCH_SIZE, FRACTION = 64, 0.1
 MODEL = ("--units", 64, "--forward-only", "--pooling", "last", "--decoder", "repeat", "--objective", "reconstruct")
-READS = ("--reads", "values", "--scaling", "data", "--frame", 1)
+CHANNELS = ("--channels", "values", "--normalization", "dataset", "--frame", 1)
 
 
 def seqembed_train(path, run, epochs, seed):
     """Train with seqembed; return its figures and where it wrote them."""
     told = ("--epochs", epochs, "--patience", 10**9, "--batch-size", BATCH_SIZE, "--validation-fraction", FRACTION)
     told = (*told, "--learning-rate", 2e-3)
-    words = [*SEQEMBED, "train", path, "--out", run, *MODEL, *READS, *told, "--seed", seed, "--overwrite"]
+    words = [*SEQEMBED, "train", path, "--out", run, *MODEL, *CHANNELS, *told, "--seed", seed, "--overwrite"]
     wall, _, memory, _ = timed([*words, "--progress", "none"])
     history = json.loads((run / "history.json").read_text())
     rows = epochs * history["num_training"]

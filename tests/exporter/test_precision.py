@@ -35,7 +35,7 @@ def run(
 ) -> RunLayout:
     """Return a finished run directory of an encoder whose padding is not wiped by itself."""
     keras.utils.set_random_seed(0)
-    config = ModelConfig(units=48, reads="values", scaling="data")
+    config = ModelConfig(units=48, channels="values", normalization="dataset")
     return write_run(tmp_path_factory.mktemp("runs") / "run", build_encoder(config, profile))
 
 

@@ -78,7 +78,7 @@ def test_training_leaves_no_trace(
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_weights_are_drawn_as_keras_draws_them(cell: str, profile: Any, exported: Callable) -> None:
     fresh = bundle_of(
-        exported(build_encoder(ModelConfig(cell=cell, units=48, embedding_dim=40, reads="values"), profile))
+        exported(build_encoder(ModelConfig(cell=cell, units=48, embedding_dim=40, channels="values"), profile))
     )
     expected, found = numbers(fresh), numbers(untrained_bundle(fresh, seed=0))
     node = cell.upper()

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from seqembed.data.parts import EmbeddingPart
+from seqembed.data.embedding_blocks import EmbeddingBlock
 from seqembed.data.sequences import SequenceBlock
 from seqembed.exporter.draws import as_block
 from seqembed.runner.encoder import Encoder
@@ -90,9 +90,9 @@ def test_an_untrained_encoder_gives_vectors_of_its_own_and_times_itself(tiny: Ti
     np.testing.assert_allclose(one.vectors(sequences.slice(1, 2)), vectors[1:2], atol=1e-6)
 
 
-def test_parts_of_an_untrained_encoder_are_weighed_by_its_own_training_rows(tiny: Tiny) -> None:
-    parts = (EmbeddingPart("values", 4, 2.0, 1e9), EmbeddingPart("level", 2, 1.0, 1e9))
-    found = replace(Encoder.open(tiny.bundle).contract, parts=parts)
+def test_blocks_of_an_untrained_encoder_are_scaled_by_its_own_training_rows(tiny: Tiny) -> None:
+    blocks = (EmbeddingBlock("values", 4, 2.0, 1e9), EmbeddingBlock("statistics", 2, 1.0, 1e9))
+    found = replace(Encoder.open(tiny.bundle).contract, blocks=blocks)
     control = Untrained(tiny.bundle.read_bytes(), found, 0, threads=1)
     plain = [control.vectors(block([3, 20, 1, 9], seed=seed)) for seed in (3, 4)]
     train, test = control.finish(*plain)

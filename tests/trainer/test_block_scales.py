@@ -1,4 +1,4 @@
-"""Parts of an embedding are weighed after training, and nothing else of the network changes by it."""
+"""Scaling the blocks of an embedding after training changes nothing else of the network."""
 
 from functools import partial
 
@@ -10,18 +10,24 @@ import pytest
 from seqembed.data.contract import ModelContract
 from seqembed.data.sequences import SequenceBlock
 from seqembed.trainer.config import DECODERS, ModelConfig
-from seqembed.trainer.model import embedding_parts
-from seqembed.trainer.network import build_network, embed, weighed_by_parts
+from seqembed.trainer.model import embedding_blocks
+from seqembed.trainer.network import build_network, embed, with_scaled_blocks
 from seqembed.trainer.steps import seed_everything
 from seqembed_testing import done
 
 FORMS = [
-    *[{"objective": "hybrid", "decoder": decoder, "reads": "both", "course": 3} for decoder in DECODERS],
-    {"objective": "contrast", "reads": "differences", "frame": 2, "bidirectional": False},
-    {"objective": "reconstruct", "task": "composite", "decoder": "repeat", "scaling": "sequence", "pooling": "last"},
-    {"objective": "reconstruct", "task": "predict", "scaling": "data", "course": 4, "reads": "values"},
+    *[{"objective": "hybrid", "decoder": decoder, "channels": "both", "trajectory": 3} for decoder in DECODERS],
+    {"objective": "contrast", "channels": "differences", "frame": 2, "bidirectional": False},
+    {
+        "objective": "reconstruct",
+        "task": "composite",
+        "decoder": "repeat",
+        "normalization": "sequence",
+        "pooling": "last",
+    },
+    {"objective": "reconstruct", "task": "predict", "normalization": "dataset", "trajectory": 4, "channels": "values"},
 ]
-ALONE = [{"embedding_dim": 7}, {"objective": "reconstruct", "scaling": "data", "pooling": "mean"}]
+ALONE = [{"embedding_dim": 7}, {"objective": "reconstruct", "normalization": "dataset", "pooling": "mean"}]
 
 
 def sample(num=30, longest=6):
@@ -33,9 +39,9 @@ def sample(num=30, longest=6):
 
 def build(profile, options):
     seed_everything(1)
-    config = ModelConfig(**{"units": 5, "frame": 1, "reads": "values", "course": 0, **options})
+    config = ModelConfig(**{"units": 5, "frame": 1, "channels": "values", "trajectory": 0, **options})
     make = partial(build_network, config, profile, 6)
-    return make(), make, embedding_parts(config, 3, ())
+    return make(), make, embedding_blocks(config, 3, ())
 
 
 def told(model, inputs):
@@ -44,22 +50,20 @@ def told(model, inputs):
 
 
 @pytest.mark.parametrize("options", FORMS, ids=str)
-def test_every_part_gets_its_variance_and_every_answer_stays(profile, batch, options):
-    network, make, parts = build(profile, options)
+def test_every_block_gets_its_variance_and_all_outputs_stay_the_same(profile, batch, options):
+    network, make, blocks = build(profile, options)
     block = sample()
-    other = weighed_by_parts(network, make, parts, block)
+    other = with_scaled_blocks(network, make, blocks, block)
     before, after = embed(network, block), embed(other, block)
-    assert after.shape[1] == sum(part.width for part in parts) and len(parts) > 1
+    assert after.shape[1] == sum(block.width for block in blocks) and len(blocks) > 1
     start = 0
-    for part in parts:
-        here = slice(start, start := start + part.width)
-        weights = after[:, here] / np.where(before[:, here] == 0, 1, before[:, here])
-        weight = weights[before[:, here] != 0].mean()
-        np.testing.assert_allclose(after[:, here], weight * before[:, here], rtol=1e-4, atol=1e-6)
+    for block in blocks:
+        here = slice(start, start := start + block.width)
+        scales = after[:, here] / np.where(before[:, here] == 0, 1, before[:, here])
+        scale = scales[before[:, here] != 0].mean()
+        np.testing.assert_allclose(after[:, here], scale * before[:, here], rtol=1e-4, atol=1e-6)
         variance = after[:, here].var(axis=0).sum()
-        assert weight == pytest.approx(part.largest_weight, rel=1e-3) or variance == pytest.approx(
-            part.variance, rel=1e-3
-        )
+        assert scale == pytest.approx(block.max_scale, rel=1e-3) or variance == pytest.approx(block.variance, rel=1e-3)
     inputs = {"values": batch.values, "lengths": batch.lengths}
     answers = told(network.scorer, inputs), told(other.scorer, inputs)
     assert answers[0].keys() == answers[1].keys()
@@ -75,12 +79,12 @@ def test_every_part_gets_its_variance_and_every_answer_stays(profile, batch, opt
 
 
 @pytest.mark.parametrize("options", ALONE, ids=str)
-def test_one_vector_is_left_as_it_is(profile, options):
-    network, make, parts = build(profile, options)
-    assert len(parts) == 1 and weighed_by_parts(network, make, parts, sample()) is network
+def test_a_single_block_is_not_scaled(profile, options):
+    network, make, blocks = build(profile, options)
+    assert len(blocks) == 1 and with_scaled_blocks(network, make, blocks, sample()) is network
 
 
-def test_the_contract_tells_the_parts_and_inspect_shows_them(tmp_path):
+def test_contract_and_inspect_list_the_blocks(tmp_path):
     random = np.random.default_rng(0)
     rows = [np.sin(np.linspace(0, 6, 24)) + 0.3 * random.normal(size=24) for _ in range(40)]
     pq.write_table(
@@ -89,7 +93,7 @@ def test_the_contract_tells_the_parts_and_inspect_shows_them(tmp_path):
     done("train", tmp_path / "days.parquet", "--out", tmp_path / "run", "--units", 4, "--steps", 3, "--batch-size", 8)
     done("export", tmp_path / "run", "--out", tmp_path / "encoder.onnx")
     contract = ModelContract.from_json((tmp_path / "run" / "contract.json").read_text(), "run")
-    assert [part.name for part in contract.parts][-2:] == ["level", "course"]
-    assert sum(part.width for part in contract.parts) == contract.embedding_dim
+    assert [block.name for block in contract.blocks][-2:] == ["statistics", "trajectory"]
+    assert sum(block.width for block in contract.blocks) == contract.embedding_dim
     told = done("inspect", tmp_path / "encoder.onnx").stdout
-    assert "level 2, course 24" in told
+    assert "statistics 2, trajectory 24" in told

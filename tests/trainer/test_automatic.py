@@ -7,15 +7,15 @@ import pytest
 
 from seqembed.data.layout import RunLayout
 from seqembed.data.profile import SequenceProfile
+from seqembed.trainer.automatic import choose_frame, choose_overlap, configure, num_steps
 from seqembed.trainer.config import TrainJob
-from seqembed.trainer.course import Courses
-from seqembed.trainer.recipe import choose, choose_frame, choose_overlap, num_steps
 from seqembed.trainer.scale import Changes
+from seqembed.trainer.trajectory import Alignment
 from seqembed_testing import done, seqembed
 
 SMOOTH = Changes(np.ones(2, np.float32), 0.4)
 NOISE = Changes(np.ones(2, np.float32), -0.5)
-ALIKE, UNLIKE = Courses(0.8), Courses(0.1)
+ALIGNED, SCATTERED = Alignment(0.8), Alignment(0.1)
 
 
 def profile(median=30, num_features=2):
@@ -24,8 +24,8 @@ def profile(median=30, num_features=2):
 
 
 def chosen(num_training=1_000, median=30, fraction=0.0, **options):
-    job = TrainJob.from_options({"inputs": ["a"], "reads": "values", **options})
-    return choose(job, profile(median), SMOOTH, UNLIKE, num_training, fraction)
+    job = TrainJob.from_options({"inputs": ["a"], "channels": "values", **options})
+    return configure(job, profile(median), SMOOTH, SCATTERED, num_training, fraction)
 
 
 @pytest.mark.parametrize(
@@ -34,11 +34,11 @@ def chosen(num_training=1_000, median=30, fraction=0.0, **options):
 )
 @pytest.mark.parametrize("objective", ["hybrid", "contrast"])
 def test_steps_and_batches_suit_the_number_of_sequences(objective, num_training, batch_size, steps):
-    recipe = chosen(num_training, fraction=0.25, objective=objective)
-    training = recipe.job.training
+    configured = chosen(num_training, fraction=0.25, objective=objective)
+    training = configured.job.training
     assert (training.batch_size, training.steps, training.epochs, training.patience) == (batch_size, steps, None, None)
     assert training.validation_fraction == 0.25
-    assert num_steps(recipe.job, num_training) == steps
+    assert num_steps(configured.job, num_training) == steps
 
 
 @pytest.mark.parametrize(
@@ -130,12 +130,12 @@ def test_a_typed_frame_stays():
     [
         (
             {"frame": 1},
-            "hybrid: tells views of a sequence from other sequences, and reconstructs it; "
+            "hybrid: distinguishes views of a sequence from other sequences, and reconstructs it; "
             "2,000 batches of 32 sequences (64.0 passes over the data)",
         ),
         (
             {"objective": "contrast", "epochs": 5, "frame": 1},
-            "contrast: tells views of a sequence from other sequences; at most 5 passes in batches of 32",
+            "contrast: distinguishes views of a sequence from other sequences; at most 5 passes in batches of 32",
         ),
         ({"task": "predict"}, "reconstruct: predicts; 3,125 batches of 32 sequences (100.0 passes over the data)"),
         (
@@ -145,71 +145,72 @@ def test_a_typed_frame_stays():
     ],
 )
 def test_it_is_told_what_will_be_done(options, notes):
-    assert chosen(course=0, **options).notes == (notes,)
+    assert chosen(trajectory=0, **options).notes == (notes,)
 
 
 @pytest.mark.parametrize(
-    ("changes", "options", "reads", "units"),
+    ("changes", "options", "channels", "units"),
     [
         (SMOOTH, {}, "both", 48),
         (NOISE, {}, "values", 64),
         (NOISE, {"units": 5}, "values", 5),
-        (NOISE, {"reads": "both"}, "both", 48),
-        (SMOOTH, {"reads": "differences"}, "differences", 64),
+        (NOISE, {"channels": "both"}, "both", 48),
+        (SMOOTH, {"channels": "differences"}, "differences", 64),
         (SMOOTH, {"objective": "reconstruct"}, "values", 64),
     ],
 )
-def test_differences_are_read_where_they_are_no_noise(changes, options, reads, units):
-    recipe = choose(TrainJob.from_options({"inputs": ["a"], **options}), profile(), changes, UNLIKE, 100, 0.0)
-    assert (recipe.job.model.reads, recipe.job.model.units) == (reads, units)
-    told = any(note.startswith("reads the values: changes from step to step are mostly noise") for note in recipe.notes)
-    assert told == (changes is NOISE and "reads" not in options)
+def test_differences_are_an_input_channel_unless_they_are_noise(changes, options, channels, units):
+    configured = configure(TrainJob.from_options({"inputs": ["a"], **options}), profile(), changes, SCATTERED, 100, 0.0)
+    assert (configured.job.model.channels, configured.job.model.units) == (channels, units)
+    start = "input channels: values; changes from step to step are mostly noise"
+    noted = any(note.startswith(start) for note in configured.notes)
+    assert noted == (changes is NOISE and "channels" not in options)
 
 
-def test_frames_are_told():
-    frames, course = chosen(median=151).notes[1:]
+def test_notes_report_frames_and_trajectory():
+    frames, trajectory = chosen(median=151).notes[1:]
     assert frames == (
-        "frames of 5 steps: a sequence of 151 steps (the median) is read as 31, each with the 10 steps after it"
+        "frames of 5 steps: a sequence of median length (151 steps) has 31, each with the 10 steps after it"
     )
-    assert course.startswith("tells no course: sequences do not run alike (10% of ")
+    assert trajectory == "no trajectory: sequences are not aligned (the mean trajectory explains 10% of the energy)"
 
 
 def test_an_overlap_of_single_steps_is_told_too():
     told = chosen(median=30, frame=1, overlap=1).notes[1]
-    assert told == "frames of 1 step: a sequence of 30 steps (the median) is read as 30, each with the 1 step after it"
+    assert told == "frames of 1 step: a sequence of median length (30 steps) has 30, each with the 1 step after it"
     assert not any("frames" in note for note in chosen(median=30, frame=1, overlap=0).notes)
 
 
 @pytest.mark.parametrize(
-    ("courses", "num_features", "options", "places"),
+    ("alignment", "num_features", "options", "points"),
     [
-        (ALIKE, 1, {}, 30),
-        (ALIKE, 12, {}, 10),
-        (ALIKE, 17, {}, 0),
-        (UNLIKE, 1, {}, 0),
-        (ALIKE, 1, {"course": 0}, 0),
-        (UNLIKE, 17, {"course": 3}, 3),
-        (ALIKE, 1, {"objective": "reconstruct"}, 0),
+        (ALIGNED, 1, {}, 30),
+        (ALIGNED, 12, {}, 10),
+        (ALIGNED, 17, {}, 0),
+        (SCATTERED, 1, {}, 0),
+        (ALIGNED, 1, {"trajectory": 0}, 0),
+        (SCATTERED, 17, {"trajectory": 3}, 3),
+        (ALIGNED, 1, {"objective": "reconstruct"}, 0),
     ],
 )
-def test_courses_are_told_where_sequences_run_alike(courses, num_features, options, places):
+def test_aligned_sequences_get_a_trajectory(alignment, num_features, options, points):
     job = TrainJob.from_options({"inputs": ["a"], **options})
-    recipe = choose(job, profile(num_features=num_features), SMOOTH, courses, 100, 0.0)
-    assert recipe.job.model.course == places
-    told = [note for note in recipe.notes if "course" in note]
-    assert len(told) == (not options)
-    if told:
-        expected = f"tells each feature's course in {places} places: sequences run alike (80% "
-        assert told[0].startswith(expected if places else "tells no course: ")
+    configured = configure(job, profile(num_features=num_features), SMOOTH, alignment, 100, 0.0)
+    assert configured.job.model.trajectory == points
+    notes = [note for note in configured.notes if "trajectory" in note]
+    assert len(notes) == (not options)
+    if notes:
+        expected = f"trajectory of {points} points per feature: sequences are aligned (the mean trajectory explains 80%"
+        assert notes[0].startswith(expected if points else "no trajectory: ")
 
 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--epochs", 3, "--steps", 3], "--epochs and --steps both say when training ends. Give one of them"),
+        (["--epochs", 3, "--steps", 3], "--epochs and --steps both say when training ends. Pass only one of them"),
         (["--objective", "hybrid", "--task", "predict"], "--task predict belongs to --objective reconstruct"),
         (["--objective", "contrast", "--task", "composite"], "--task composite belongs to --objective reconstruct"),
-        (["--objective", "contrast", "--decoder", "repeat"], "Drop it, or choose --objective hybrid"),
+        (["--objective", "contrast", "--decoder", "repeat"], "Drop it, or pass --objective hybrid"),
         (["--objective", "best"], "'best' is not one of"),
         (["--frame", 0], "neither 'auto' nor a positive number of steps"),
         (["--frame", "2.5"], "'2.5' is neither 'auto' nor"),

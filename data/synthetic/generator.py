@@ -50,7 +50,7 @@ class SampleBlock:
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class SampleGenerator:
     """A generated sample.
 
     Attributes:
@@ -66,7 +66,7 @@ class Recipe:
     make: Callable[[int, np.random.Generator], SampleBlock]
 
 
-def blocks(recipe: Recipe, rows: int, seed: int) -> Iterator[SampleBlock]:
+def blocks(recipe: SampleGenerator, rows: int, seed: int) -> Iterator[SampleBlock]:
     """Make the first `rows` sequences that `seed` gives.
 
     Every chunk is made whole and then cut, so that the first rows stay the same however many are asked for.
@@ -88,4 +88,4 @@ def step_numbers(offsets: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def number_columns(names: Sequence[str], values: NDArray[np.float32]) -> dict[str, pa.Array]:
     """Return float32 (steps, features) as a column for each name."""
-    return {name: pa.array(np.ascontiguousarray(values[:, place])) for place, name in enumerate(names)}
+    return {name: pa.array(np.ascontiguousarray(values[:, index])) for index, name in enumerate(names)}
