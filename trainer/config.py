@@ -288,8 +288,8 @@ class TrainingConfig:
         epochs: Maximum passes over the training sequences; 0 writes an untrained model. None trains for `steps`.
         steps: Number of training batches, instead of `epochs`.
         batch_size: Maximum sequences per batch.
-        learning_rate: Peak learning rate of Adam. For contrastive objectives it warms up and falls to 0 by a cosine,
-            else it drops in steps in the second half of all batches.
+        learning_rate: Peak learning rate of Adam. For contrastive objectives it warms up and falls to 0 by a cosine;
+            for reconstructions of numbers it drops in the second half of all batches; for events it is constant.
         patience: Batches without improvement of the monitored loss before training stops.
         validation_fraction: Share of the ids held out for validation, by a hash of the id.
         clip_norm: Maximum global norm of the gradient; 0 turns clipping off.

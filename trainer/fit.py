@@ -3,7 +3,7 @@
 from functools import cached_property
 from typing import Any
 
-from seqembed.trainer.automatic import num_steps
+from seqembed.trainer.automatic import has_events, num_steps
 from seqembed.trainer.checkpoint import Checkpoints, TrainingState
 from seqembed.trainer.feeds import make_feeds, monitored_fraction
 from seqembed.trainer.health import Health, examine, is_cheap
@@ -13,7 +13,7 @@ from seqembed.trainer.network import embed
 from seqembed.trainer.objective import Objective
 from seqembed.trainer.prepare import Prepared
 from seqembed.trainer.progress import Progress
-from seqembed.trainer.steps import Steps, seed_everything
+from seqembed.trainer.steps import Decay, Steps, seed_everything
 
 _SECOND_SEED = 1_000_003  # added to --seed for the second attempt: unlikely to be another run's seed
 
@@ -47,7 +47,9 @@ class Fit:
         seed_everything(job.training.seed)
         self.network = prepared.build()
         objective = Objective(job.model, prepared.profile, schema.categorical, feature_weights(schema.features))
-        steps = Steps(self.network, objective, job.training, prepared.profile, num_steps(job, intake.num_training))
+        batches = num_steps(job, intake.num_training)
+        decay: Decay = "cosine" if job.model.contrasts else "none" if has_events(schema) else "drops"
+        steps = Steps(self.network, objective, job.training, prepared.profile, batches, decay)
         self.state = TrainingState(self.network, steps.optimizer, len(objective.terms), prepared.identity)
         monitored = monitored_fraction(job, schema, intake)
         training, validation = make_feeds(prepared.files, schema, job, intake, monitored)

@@ -5,7 +5,7 @@ shape, so it stays off; deterministic operations cost nothing, so they are on.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from seqembed.trainer.fused import fused
 from seqembed.trainer.losses import Batch
 from seqembed.trainer.network import Network, inputs_of
 from seqembed.trainer.objective import Objective
+
+Decay = Literal["cosine", "drops", "none"]
 
 _WARM_UP_STEPS = 20
 _DROPS = (0.5, 0.75, 0.9)  # of all batches
@@ -59,6 +61,15 @@ def _dropping(peak: float, num_steps: int) -> Any:
     return keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, [peak, peak / 3, peak / 10, peak / 30])
 
 
+def _schedule(peak: float, num_steps: int, decay: Decay) -> Any:
+    """Return a schedule, so that no optimizer holds its rate in a variable."""
+    if decay == "cosine":
+        return _warm_cosine(peak, num_steps)
+    if decay == "drops":
+        return _dropping(peak, num_steps)
+    return keras.optimizers.schedules.PiecewiseConstantDecay([1], [peak, peak])
+
+
 class Steps:
     """The network's training step and its evaluation.
 
@@ -73,6 +84,7 @@ class Steps:
         config: TrainingConfig,
         profile: SequenceProfile,
         num_steps: int,
+        decay: Decay = "drops",
     ) -> None:
         """Build the optimizer and define the steps; they are compiled on first use.
 
@@ -81,15 +93,15 @@ class Steps:
             objective: Their losses.
             config: Learning rate and clipping.
             profile: Statistics of the training sequences.
-            num_steps: Batches of the complete training, which scale the learning rate schedule: warm-up and cosine
-                decay to 0 for contrastive objectives, else drops in the second half.
+            num_steps: Batches of the whole training, over which the learning rate falls.
+            decay: How: ``cosine`` (a short rise, then a cosine to 0), ``drops`` (from half of the batches on, to a
+                third, a tenth and a thirtieth), or ``none``.
         """
         self._objective = objective
         variables = network.scorer.trainable_variables
         if config.learning_rate is None:
             raise ValueError("Steps needs a learning rate; trainer.automatic chooses one")
-        schedule = _warm_cosine if "contrast" in objective.heads else _dropping
-        rate = schedule(config.learning_rate, num_steps)
+        rate = _schedule(config.learning_rate, num_steps, decay)
         self.optimizer = keras.optimizers.Adam(rate, global_clipnorm=config.clip_norm or None)
         self.optimizer.build(variables)
         fields = network.encoder.input.get("categories")

@@ -83,7 +83,7 @@ def test_every_weight_goes_downhill(profile, views, objective, decoder, loss, ce
 @pytest.mark.parametrize(("objective", "decoder", "frame"), [("hybrid", "positional", 2), ("contrast", None, 1)])
 def test_views_are_learned_by_heart(profile, views, objective, decoder, frame):
     goal, network = build(profile, objective, decoder, frame=frame)
-    steps = Steps(network, goal, TrainingConfig(learning_rate=0.02), profile, num_steps=60)
+    steps = Steps(network, goal, TrainingConfig(learning_rate=0.02), profile, num_steps=60, decay="cosine")
     tensors = Batch(*map(tf.constant, views))
     reports = [goal.report(steps.learn(tensors)) for _ in range(60)]
     for figure in ("loss", *(f"{head}_loss" for head in goal.heads if len(goal.heads) > 1)):
@@ -117,7 +117,7 @@ def test_the_embedding_is_what_the_pooling_gives_and_the_projection_stays_behind
 @pytest.mark.parametrize("num_steps", [1, 2, 10, 100])
 def test_the_learning_rate_rises_shortly_and_falls_to_zero(profile, num_steps):
     goal, network = build(profile, "contrast", None)
-    steps = Steps(network, goal, TrainingConfig(learning_rate=0.5), profile, num_steps=num_steps)
+    steps = Steps(network, goal, TrainingConfig(learning_rate=0.5), profile, num_steps=num_steps, decay="cosine")
     rates = []
     for iteration in range(num_steps + 1):
         steps.optimizer.iterations.assign(iteration)
@@ -125,6 +125,17 @@ def test_the_learning_rate_rises_shortly_and_falls_to_zero(profile, num_steps):
     top = min(20, num_steps // 2)
     assert rates[top] == max(rates) == 0.5 and rates[num_steps] == pytest.approx(0, abs=1e-7)
     assert (np.diff(rates[: top + 1]) > 0).all() and (np.diff(rates[top:]) < 0).all()
+
+
+@pytest.mark.parametrize(("decay", "shares"), [("drops", [1, 1, 1 / 3, 1 / 10, 1 / 30]), ("none", [1] * 5)])
+def test_the_learning_rate_of_a_reconstruction_drops_and_that_of_events_stays(profile, decay, shares):
+    goal, network = build(profile, "reconstruct", "repeat")
+    steps = Steps(network, goal, TrainingConfig(learning_rate=0.5), profile, num_steps=100, decay=decay)
+    rates = []
+    for iteration in (0, 50, 51, 76, 91):
+        steps.optimizer.iterations.assign(iteration)
+        rates.append(float(steps.optimizer.learning_rate))
+    assert rates == pytest.approx([0.5 * share for share in shares])
 
 
 def weights(run):
@@ -214,7 +225,7 @@ def test_comparing_views_alone_writes_no_decoder(hybrid, tmp_path):
 
 
 def test_patience_ends_it_early_with_the_best_weights(hybrid, tmp_path):
-    restless = {"steps": 200, "patience": 2, "learning_rate": 0.5, "validation_fraction": 0.3}
+    restless = {"steps": 200, "patience": 20, "learning_rate": 0.5, "validation_fraction": 0.3}
     stopped = train(hybrid(**restless), tmp_path / "stopped").history
     assert stopped["stopped_early"] and stopped["num_steps"] < 200
     assert len(stopped["epochs"]) == stopped["best_epoch"] + 2
