@@ -1,12 +1,12 @@
 """Stream the sequences of one Parquet file in bounded memory.
 
-What is decoded at a time is a slice of one row group of about `_DECODE_VALUES` numbers, however large the row group:
-columns are read through a buffer, page by page. A Parquet page is the least that can be decoded, and a dictionary is
-held while its row group is read, so the bound is: the slice, plus for each column one page, one dictionary and one
-read buffer of 1 MiB, plus the blocks of `seqembed.data.checked`. How many rows make a slice, the mean says in small row
-groups, and in large ones the lengths of the rows themselves (`seqembed.data.rows`); where text or bytes are wide,
-`seqembed.data.widths` makes slices smaller. A single row is never split: one sequence longer than the slice is decoded
-whole, up to the bounds of `seqembed.data.pages`, which are checked before anything is decoded.
+A slice of about `_DECODE_VALUES` numbers of one row group is decoded at a time, however large the row group: columns
+are read through a buffer, page by page. Since a page cannot be decoded partially and a dictionary is kept while its row
+group is read, memory is bounded by the slice, plus one page, one dictionary and one read buffer of 1 MiB per column,
+plus the blocks of `seqembed.data.checked`. The number of rows of a slice follows from their mean size in small row
+groups and from their individual lengths in large ones (`seqembed.data.rows`); `seqembed.data.widths` makes slices of
+wide text or bytes smaller. A row is never split: a sequence longer than a slice is decoded completely, within the
+limits of `seqembed.data.pages`, which are checked before anything is decoded.
 """
 
 import itertools
