@@ -1,4 +1,4 @@
-"""What an input names: files, directories, hive partitions, globs, URIs; and fingerprints of files."""
+"""The files of an input: files, directories, hive partitions, globs, URIs; and fingerprints of files."""
 
 import os
 from pathlib import Path
@@ -44,7 +44,7 @@ def tree(tmp_path: Path) -> Path:
     ],
 )
 @pytest.mark.parametrize("scheme", ["", "file://"])
-def test_what_an_input_names(tree: Path, given: str, names: list[str], scheme: str) -> None:
+def test_inputs_are_resolved(tree: Path, given: str, names: list[str], scheme: str) -> None:
     files = resolve_inputs([f"{scheme}{tree}{given}"])
     assert [file.name for file in files] == names
     assert all(file.open().metadata.num_rows == 1 for file in files)
@@ -59,7 +59,7 @@ def test_hive_keys_are_parsed(tree: Path) -> None:
     assert file.partitions["hour"] is None
 
 
-def test_nothing_there_is_an_error(tree: Path) -> None:
+def test_missing_inputs_are_refused(tree: Path) -> None:
     (tree / "empty").mkdir()
     for given in ("/nope", "/nope*.parquet", "/empty"):
         with pytest.raises(InputError, match="no "):

@@ -64,7 +64,7 @@ def test_ids_and_labels_may_differ_in_type_from_file_to_file(tmp_path: Path) -> 
     assert found.sample.kept["k"].to_pylist() == ["1", "2", "a", "b", "c", "d", None, None]
 
 
-def test_a_sample_survives_the_disk(tmp_path: Path) -> None:
+def test_a_sample_survives_a_round_trip(tmp_path: Path) -> None:
     table = pa.table({"id": ["a", "b", "c"], "s": [[{"x": 1.5, "y.z": None}], [], [{"x": 2.5, "y.z": 3.0}] * 2]})
     pq.write_table(table, tmp_path / "x.parquet")
     files = resolve_inputs([str(tmp_path / "x.parquet")])

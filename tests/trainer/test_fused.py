@@ -1,4 +1,4 @@
-"""LSTM layers by BlockLSTM: what Keras computes, forwards and backwards, for any number of sequences."""
+"""LSTM layers with BlockLSTM equal those of Keras, forwards and backwards, for any number of sequences."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def told(model, inputs):
 
 @pytest.mark.parametrize("kind", ["one way", "unmasked", "backwards, unmasked", "started", "both ways"])
 @pytest.mark.parametrize("num_sequences", [1, 2, 7])
-def test_the_numbers_and_their_gradients_are_those_of_keras(kind, num_sequences):
+def test_outputs_and_gradients_equal_those_of_keras(kind, num_sequences):
     keras.utils.set_random_seed(num_sequences)
     random = np.random.default_rng(num_sequences)
     model = build(kind)
@@ -50,7 +50,7 @@ def test_the_numbers_and_their_gradients_are_those_of_keras(kind, num_sequences)
             np.testing.assert_allclose(one, other, rtol=0, atol=TOLERANCE)
 
 
-def test_a_model_is_its_own_again_afterwards():
+def test_the_model_is_unchanged_after_the_context():
     model = build("one way")
     layer = next(layer for layer in model.layers if isinstance(layer, keras.layers.LSTM))
     with fused(model):
