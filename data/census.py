@@ -213,7 +213,7 @@ def refuse_ids_in_several_files(
     if example is not None:
         text, first_name, second_name = example
         raise InputError(
-            f"{second_name}: {first_name} also holds events of {schema.id} = {quoted_id(text)}. {census.result()} "
+            f"{second_name}: events of {schema.id} = {quoted_id(text)} are also in {first_name}. {census.result()} "
             f"have events in more than one of {len(files):,} files; each would get one vector per file. "
             f"Bring the events of an id together first, for example with DuckDB: {duckdb_line(files, schema)}"
         )
@@ -242,8 +242,8 @@ def _refuse_kinds(kinds: Mapping[str, InputFile], column: str) -> None:
     if len(known) > 1:
         (kind, file), (other, second) = known[:2]
         raise InputError(
-            f"{second.name}: the id column '{column}' holds {other}, but {kind} in {file.name}, so an id could not be "
-            "recognised in both files. Cast the column to one type in all files."
+            f"{second.name}: the id column '{column}' holds {other}, in {file.name} it holds {kind}, so an id could "
+            "not be recognised in both files. Cast the column to one type in all files."
         )
 
 

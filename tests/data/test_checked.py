@@ -112,10 +112,10 @@ def test_only_needed_columns_of_a_footer_are_parsed(tmp_path: Path, monkeypatch:
     metadata = parquet.metadata
     for index, group in enumerate(expected):
         for column, chunk in group.chunks.items():
-            told = metadata.row_group(index).column(column)
-            start = told.dictionary_page_offset or told.data_page_offset
-            assert (chunk.num_values, chunk.start) == (told.num_values, start)
-            assert chunk.end - chunk.start == told.total_compressed_size
+            expected_chunk = metadata.row_group(index).column(column)
+            start = expected_chunk.dictionary_page_offset or expected_chunk.data_page_offset
+            assert (chunk.num_values, chunk.start) == (expected_chunk.num_values, start)
+            assert chunk.end - chunk.start == expected_chunk.total_compressed_size
 
 
 def test_skipping_a_struct_ends_where_reading_it_does(tmp_path: Path) -> None:

@@ -51,10 +51,10 @@ def test_inputs_are_resolved(tree: Path, given: str, names: list[str], scheme: s
 
 
 def test_hive_keys_are_parsed(tree: Path) -> None:
-    odd = tree / "city=S%C3%A3o%20Paulo" / "hour=__HIVE_DEFAULT_PARTITION__"
-    odd.mkdir(parents=True)
-    pq.write_table(pa.table({"id": [1]}), odd / "p.parquet")
-    (file,) = resolve_inputs([str(odd / "p.parquet")])
+    directory = tree / "city=S%C3%A3o%20Paulo" / "hour=__HIVE_DEFAULT_PARTITION__"
+    directory.mkdir(parents=True)
+    pq.write_table(pa.table({"id": [1]}), directory / "p.parquet")
+    (file,) = resolve_inputs([str(directory / "p.parquet")])
     assert file.partitions["city"] == "São Paulo"
     assert file.partitions["hour"] is None
 

@@ -33,15 +33,15 @@ def block_of(lengths: list[int], features: int = 2) -> SequenceBlock:
 def test_windows_depend_on_sequences_not_on_blocks(
     lengths: list[int], cuts: list[int], size: int, steps: int, first: int | None
 ) -> None:
-    whole = block_of(lengths)
+    block = block_of(lengths)
     edges = sorted({0, len(lengths), *(min(c, len(lengths)) for c in cuts)})
-    pieces = [whole.slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
-    one = list(windows(iter([whole]), size, steps, first))
+    pieces = [block.slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    one = list(windows(iter([block]), size, steps, first))
     other = list(windows(iter(pieces), size, steps, first))
     assert [w.lengths.tolist() for w in one] == [w.lengths.tolist() for w in other]
     joined = concatenate(other)
-    np.testing.assert_array_equal(joined.values, whole.values)
-    assert joined.ids.to_pylist() == whole.ids.to_pylist()
+    np.testing.assert_array_equal(joined.values, block.values)
+    assert joined.ids.to_pylist() == block.ids.to_pylist()
     for window in one:
         assert window.num_sequences <= size
         assert len(window.values) <= steps or (window.lengths > 0).sum() >= 1 and window.lengths[0] > steps

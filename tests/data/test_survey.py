@@ -31,8 +31,8 @@ def test_survey_describes_and_samples_the_selected_rows(tmp_path: Path) -> None:
     assert found.sample.num_sequences in (40, 41)  # the longest joins the 40 drawn
     assert (found.sample.lengths.min(), found.sample.lengths.max()) == (1, 50)
     assert {int(i) % 2 for i in found.sample.ids.to_pylist()} == {1}
-    odd = np.concatenate([np.array(row) for row in rows[1::2]])
-    np.testing.assert_allclose(found.profile.mean, [odd.mean()], atol=1e-6)
+    selected = np.concatenate([np.array(row) for row in rows[1::2]])
+    np.testing.assert_allclose(found.profile.mean, [selected.mean()], atol=1e-6)
     cut = survey(files, schema, LengthPolicy(4), seed=0)
     assert cut.max_length == 4
     assert cut.num_truncated == sum(len(row) > 4 for row in rows)

@@ -124,7 +124,7 @@ def test_telemetry_lengths_are_lognormal_between_their_bounds(windows):
 
 
 def test_telemetry_is_autocorrelated_and_of_equal_spread_at_every_step(windows):
-    signals = (values_of(windows) - telemetry.LEVEL) / telemetry.SCALE
+    signals = (values_of(windows) - telemetry.OFFSET) / telemetry.SCALE
     first = windows.offsets[:-1]
     for feature in range(telemetry.NUM_FEATURES):
         assert np.corrcoef(signals[first, feature], signals[first + 1, feature])[0, 1] > 0.6
@@ -132,8 +132,8 @@ def test_telemetry_is_autocorrelated_and_of_equal_spread_at_every_step(windows):
 
 
 def test_telemetry_devices_differ(windows):
-    # The wave's phase is random and its strength is the device's own, so spread tells devices apart.
-    signals = (values_of(windows) - telemetry.LEVEL) / telemetry.SCALE
+    # The wave's phase is random and its strength is specific to the device, so spread distinguishes devices.
+    signals = (values_of(windows) - telemetry.OFFSET) / telemetry.SCALE
     devices = np.array(windows.kept["device"].to_pylist())
     spreads = np.stack([signals[windows.offsets[:-1]][devices == name].std(axis=0) for name in telemetry.DEVICES])
     assert np.ptp(spreads, axis=0).max() > 0.2
@@ -149,11 +149,11 @@ def test_telemetry_is_float32_with_device_names(tmp_path):
 
 
 def test_vowels_go_to_a_directory_by_split_or_to_one_file_with_a_split_column(tmp_path):
-    whole = write_sample("japanese-vowels", str(tmp_path / "all.parquet"))
+    single = write_sample("japanese-vowels", str(tmp_path / "all.parquet"))
     split = write_sample("japanese-vowels", str(tmp_path / "vowels"), SampleOptions(rows=4))
     table = pq.read_table(tmp_path / "all.parquet")
     assert table["split"].to_pylist() == ["train"] * 270 + ["test"] * 370
-    assert (whole.num_sequences, whole.num_steps, whole.num_files) == (640, 9_961, 1)
+    assert (single.num_sequences, single.num_steps, single.num_files) == (640, 9_961, 1)
     assert (split.num_sequences, split.num_files) == (8, 2)
     for name in ("train", "test"):
         rows = pq.read_table(tmp_path / "vowels" / f"{name}.parquet")

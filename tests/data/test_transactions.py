@@ -28,9 +28,9 @@ class Payments:
         self.starts = self.block.offsets[:-1]
         columns = self.block.columns
         self.categories = columns["category"].to_numpy(zero_copy_only=False)
-        self.places = np.searchsorted(np.sort(CATEGORIES), self.categories)
+        self.indices = np.searchsorted(np.sort(CATEGORIES), self.categories)
         self.types = np.searchsorted(np.sort(TYPES), columns["type"].to_numpy(zero_copy_only=False))
-        self.sectors = np.array([name.rsplit("-", 1)[0] for name in CATEGORIES])[np.argsort(CATEGORIES)][self.places]
+        self.sectors = np.array([name.rsplit("-", 1)[0] for name in CATEGORIES])[np.argsort(CATEGORIES)][self.indices]
         self.amounts = np.log(columns["amount"].to_numpy())
         self.times = columns["time"].to_numpy()
         seconds = np.diff(self.times, prepend=self.times[0]).astype(np.int64) / 1e3
@@ -51,8 +51,8 @@ class Payments:
 
     def bag(self) -> np.ndarray:
         """Return all statistics that ignore the order of steps and their times."""
-        parts = [self.shares(self.places, len(CATEGORIES)), self.shares(self.types, len(TYPES))]
-        return np.concatenate([*parts, self.moments(self.amounts), np.log(self.block.lengths)[:, None]], axis=1)
+        shares = [self.shares(self.indices, len(CATEGORIES)), self.shares(self.types, len(TYPES))]
+        return np.concatenate([*shares, self.moments(self.amounts), np.log(self.block.lengths)[:, None]], axis=1)
 
     def of(self, kind: str, values: np.ndarray) -> np.ndarray:
         """Return the values (steps) of one kind of customers."""
@@ -103,7 +103,7 @@ def test_timing_comes_in_bursts_and_plain_does_not(payments: Payments) -> None:
 
 @pytest.mark.parametrize("kind", ["order", "timing"])
 def test_payments_and_gaps_have_equal_distributions(payments: Payments, kind: str) -> None:
-    for values in (payments.amounts, payments.gaps, payments.places, payments.types):
+    for values in (payments.amounts, payments.gaps, payments.indices, payments.types):
         plain, other = payments.of("plain", values), payments.of(kind, values)
         levels = np.quantile(plain, np.linspace(0.05, 0.95, 19))
         shares = [(found[:, None] <= levels).mean(axis=0) for found in (plain, other)]
@@ -119,14 +119,14 @@ def test_night_customers_pay_at_night_and_on_weekends(payments: Payments) -> Non
 
 
 def test_categories_have_a_long_tail_and_customers_favourites(payments: Payments) -> None:
-    counts = np.sort(np.bincount(payments.places, minlength=len(CATEGORIES)))
+    counts = np.sort(np.bincount(payments.indices, minlength=len(CATEGORIES)))
     assert len(CATEGORIES) == 200
     assert counts.min() > 0
     assert counts[-20:].sum() > 3 * counts[:100].sum()  # a tenth of them against the rarer half
     first = payments.sectors == "groceries"
-    own = [payments.places[(payments.customers == row) & first] for row in range(100)]
+    own = [payments.indices[(payments.customers == row) & first] for row in range(100)]
     favourite = np.mean([np.bincount(found).max() / len(found) for found in own if len(found) > 5])
-    common = np.bincount(payments.places[first]).max() / first.sum()
+    common = np.bincount(payments.indices[first]).max() / first.sum()
     assert favourite > common + 0.15
 
 

@@ -107,7 +107,7 @@ def test_windows_are_limited_in_bytes_however_blocks_are_cut(monkeypatch: pytest
     lengths = np.array([30, 0, 70, 1, 250, 0, 0, 99, 1, 1, 40, 40, 40])
     wide = pa.array([str(index)[0] * length for index, length in enumerate(lengths)])
     number = pa.array(np.arange(len(lengths)))
-    whole = SequenceBlock(
+    block = SequenceBlock(
         np.ones((len(lengths), 1), np.float32),
         np.arange(len(lengths) + 1),
         wide if where == "ids" else number,
@@ -115,10 +115,10 @@ def test_windows_are_limited_in_bytes_however_blocks_are_cut(monkeypatch: pytest
     )
     for cuts in ([], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12], [4], [5], [5, 9]):
         edges = [0, *cuts, len(lengths)]
-        pieces = [whole.slice(start, stop) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
+        pieces = [block.slice(start, stop) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
         made = list(windows(iter(pieces), 100, 100))
         assert [window.num_sequences for window in made] == [3, 1, 1, 4, 3, 1], cuts
-        assert concatenate(made).ids.equals(whole.ids)
+        assert concatenate(made).ids.equals(block.ids)
 
 
 IDS = {

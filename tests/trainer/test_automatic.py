@@ -176,8 +176,8 @@ def test_notes_report_frames_and_trajectory():
 
 
 def test_notes_report_an_overlap_of_single_steps():
-    told = chosen(median=30, frame=1, overlap=1).notes[1]
-    assert told == "frames of 1 step: a sequence of median length (30 steps) has 30, each with the 1 step after it"
+    message = chosen(median=30, frame=1, overlap=1).notes[1]
+    assert message == "frames of 1 step: a sequence of median length (30 steps) has 30, each with the 1 step after it"
     assert not any("frames" in note for note in chosen(median=30, frame=1, overlap=0).notes)
 
 
@@ -205,7 +205,7 @@ def test_aligned_sequences_get_a_trajectory(alignment, num_features, options, po
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--epochs", 3, "--steps", 3], "--epochs and --steps both say when training ends. Pass only one of them"),
         (["--objective", "hybrid", "--task", "predict"], "--task predict belongs to --objective reconstruct"),
@@ -218,12 +218,12 @@ def test_aligned_sequences_get_a_trajectory(alignment, num_features, options, po
         (["--config", "BOTH"], "--epochs and --steps both say when training ends"),
     ],
 )
-def test_contradicting_options_end_with_exit_code_two(data, tmp_path, words, told):
+def test_contradicting_options_end_with_exit_code_two(data, tmp_path, words, message):
     both = tmp_path / "both.toml"
     both.write_text("steps = 5\nepochs = 5\n")
     result = seqembed("train", data, "--out", tmp_path / "out", *(both if word == "BOTH" else word for word in words))
     assert result.exit_code == 2, result.output
-    assert told in " ".join(result.output.replace("│", " ").split()) and "Traceback" not in result.output
+    assert message in " ".join(result.output.replace("│", " ").split()) and "Traceback" not in result.output
     assert not (tmp_path / "out").exists()
 
 

@@ -188,16 +188,16 @@ def test_training_lowers_the_loss_and_saving_keeps_the_weights(tmp_path, num_fea
 def test_autoencoder_outputs_are_raw_units_and_probabilities(num_features, decoder):
     goal, network = build(num_features, objective="reconstruct", task="composite", decoder=decoder)
     batch = events(num_features)
-    told = network.autoencoder(inputs_of(network.autoencoder, batch))
+    found = network.autoencoder(inputs_of(network.autoencoder, batch))
     heads = ("reconstruction", "prediction")
     names = [f"{head}.{each.name}" for head in heads for each in FIELDS] + list(heads) * bool(num_features)
-    assert sorted(told) == sorted(names) == sorted(part.name for part in goal.terms)
+    assert sorted(found) == sorted(names) == sorted(term.name for term in goal.terms)
     outside = np.arange(6) >= batch.lengths[:, None]
     for each in FIELDS:
-        shares = np.asarray(told[f"reconstruction.{each.name}"])
+        shares = np.asarray(found[f"reconstruction.{each.name}"])
         assert shares.shape == (6, 6, num_classes(each)) and (shares[outside] == 0).all()
         np.testing.assert_allclose(shares[~outside].sum(axis=1), 1, rtol=1e-5)
-        np.testing.assert_allclose(np.asarray(told[f"prediction.{each.name}"]).sum(axis=1), 1, rtol=1e-5)
+        np.testing.assert_allclose(np.asarray(found[f"prediction.{each.name}"]).sum(axis=1), 1, rtol=1e-5)
 
 
 @pytest.mark.parametrize("decoder", ["positional", "autoregressive"])
@@ -206,9 +206,9 @@ def test_events_can_be_overfitted(decoder):
     steps = Steps(network, goal, TrainingConfig(learning_rate=0.03), profile_of(2), 160)
     batch = Batch(*map(tf.constant, events(2)))
     reports = [goal.report(steps.learn(batch)) for _ in range(80)]
-    told = [name for name in reports[0] if "." in name and name.endswith("_loss")]
-    assert len(told) == 2 * 3
-    assert all(reports[-1][name] < 0.7 * reports[0][name] for name in told)
+    found = [name for name in reports[0] if "." in name and name.endswith("_loss")]
+    assert len(found) == 2 * 3
+    assert all(reports[-1][name] < 0.7 * reports[0][name] for name in found)
     assert reports[-1][f"reconstruction.{FIELDS[1].name}_accuracy"] > 0.6
 
 
@@ -321,11 +321,13 @@ class Killer(Progress):
 
 def test_resumed_equals_uninterrupted(payments, tmp_path):
     job = TrainJob.from_options({"inputs": [str(payments)], **SMALL, "steps": 6, "time": "time"})
-    train(job, tmp_path / "whole")
+    train(job, tmp_path / "uninterrupted")
     with pytest.raises(Killed):
         train(job, tmp_path / "cut", progress=Killer(4), checkpoint_seconds=0)
     train(job, tmp_path / "cut", resume=True)
-    weights = [keras.models.load_model(RunLayout(tmp_path / run).autoencoder).weights for run in ("whole", "cut")]
+    weights = [
+        keras.models.load_model(RunLayout(tmp_path / run).autoencoder).weights for run in ("uninterrupted", "cut")
+    ]
     for mine, its in zip(*weights, strict=True):
         np.testing.assert_array_equal(mine, its)
 
@@ -341,9 +343,9 @@ def test_resumed_equals_uninterrupted(payments, tmp_path):
 )
 def test_events_are_reconstructed_unless_an_objective_is_given(payments, tmp_path, options, objective, decoder):
     train(TrainJob.from_options({"inputs": [str(payments)], **SMALL, **options}), tmp_path / "run")
-    told = tomllib.loads(RunLayout(tmp_path / "run").config.read_text())
-    assert (told["objective"], told["decoder"], told["normalization"]) == (objective, decoder, "sequence")
-    assert told["frame"] == 1 and told["steps"] == 3
+    found = tomllib.loads(RunLayout(tmp_path / "run").config.read_text())
+    assert (found["objective"], found["decoder"], found["normalization"]) == (objective, decoder, "sequence")
+    assert found["frame"] == 1 and found["steps"] == 3
 
 
 def test_events_get_no_frames_and_train_for_steps():
@@ -361,16 +363,16 @@ def test_category_dropout_applies_only_in_training(payments):
     schema, _ = learn_vocabularies(files, found, min_count=1, max_vocabulary=10, named=("paid",))
     config = ModelConfig(objective="reconstruct", units=3)
     for validation in (False, True):
-        told = {"seen": 0, "known": 0}
+        found = {"seen": 0, "known": 0}
         settings = {"validation": validation, "fraction": 0.5, "batch_size": 8, "seed": 1, "cache_bytes": 1 << 20}
         source = SequenceSource(files, schema, LengthPolicy(), config, **settings)
         for epoch in range(20):
             for batch in source.batches(epoch):
                 real = np.arange(batch.categories.shape[1]) < batch.lengths[:, None]
                 assert (batch.category_targets[real] != UNKNOWN_ID).all()
-                told["seen"] += real.sum()
-                told["known"] += (batch.categories[real] == batch.category_targets[real]).sum()
-        share = 1 - told["known"] / told["seen"]
+                found["seen"] += real.sum()
+                found["known"] += (batch.categories[real] == batch.category_targets[real]).sum()
+        share = 1 - found["known"] / found["seen"]
         assert share == 0 if validation else 0.03 < share < 0.07
 
 

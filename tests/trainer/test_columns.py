@@ -93,9 +93,9 @@ def test_column_errors_are_found_before_tensorflow_is_loaded(tmp_path: Path, com
     (tmp_path / "held").mkdir()
     (tmp_path / "held" / "contract.json").write_text("{}")
     (tmp_path / "model.keras").write_text("")
-    places = {"DATA": data, "HELD": tmp_path / "held", "model.keras": tmp_path / "model.keras"}
-    places |= {"OUT": tmp_path / "out", "OUT.onnx": tmp_path / "out.onnx"}
-    words = [str(places.get(word, word)) for word in command]
+    paths = {"DATA": data, "HELD": tmp_path / "held", "model.keras": tmp_path / "model.keras"}
+    paths |= {"OUT": tmp_path / "out", "OUT.onnx": tmp_path / "out.onnx"}
+    words = [str(paths.get(word, word)) for word in command]
     code = (
         f"import sys\nfrom seqembed.runner.cli import main\ntry: main({words!r})\n"
         "finally: assert not {'tensorflow', 'keras'} & sys.modules.keys(), 'TensorFlow was loaded'"
@@ -119,12 +119,12 @@ def test_the_suggested_features_are_all_columns_of_equal_length(tmp_path: Path) 
     columns = sequences(40, seed=0, shortest=4, longest=9)
     page = [["a" if value is None or value < 0 else "b" for value in row] for row in columns["x"]]
     tags = [["a", "b", "c"]] * 40
-    for place, table in enumerate(({"tags": tags, "x": columns["x"], "page": page}, {"page": page, "tags": tags})):
+    for index, table in enumerate(({"tags": tags, "x": columns["x"], "page": page}, {"page": page, "tags": tags})):
         data = tmp_path / "in.parquet"
-        pq.write_table(pa.table({"id": columns["id"], **table, **({} if place == 0 else {"y": columns["y"]})}), data)
+        pq.write_table(pa.table({"id": columns["id"], **table, **({} if index == 0 else {"y": columns["y"]})}), data)
         result = seqembed("train", data, "--out", tmp_path / "run", "--min-count", 1, *QUICK)
         assert result.exit_code == 3
-        assert f"such as --features {('x,page', 'y,page')[place]}. Else" in result.output, result.output
+        assert f"such as --features {('x,page', 'y,page')[index]}. Else" in result.output, result.output
 
 
 def test_columns_are_reported_without_progress_too(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_a_configuration_file_repeats_a_run_and_options_override_it(finished, tm
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("words", "code", "message"),
     [
         (["--out", "OUT"], 2, "no INPUT given"),
         (["DATA"], 2, "--out"),
@@ -63,20 +63,20 @@ def test_a_configuration_file_repeats_a_run_and_options_override_it(finished, tm
         (["DATA", "--out", "HELD"], 6, "already holds a run"),
     ],
 )
-def test_errors_have_a_message_and_an_exit_code(data, tmp_path, words, code, told):
+def test_errors_have_a_message_and_an_exit_code(data, tmp_path, words, code, message):
     (tmp_path / "held").mkdir()
     (tmp_path / "held" / "config.toml").write_text("")
-    places = {"DATA": data, "OUT": tmp_path / "out", "FILE/run": data / "run", "HELD": tmp_path / "held"}
-    result = seqembed("train", *(places.get(word, word) for word in words))
+    paths = {"DATA": data, "OUT": tmp_path / "out", "FILE/run": data / "run", "HELD": tmp_path / "held"}
+    result = seqembed("train", *(paths.get(word, word) for word in words))
     assert result.exit_code == code, result.output
-    assert told in result.output and "Traceback" not in result.output
+    assert message in result.output and "Traceback" not in result.output
     assert not (tmp_path / "out").exists()
 
 
 def test_a_nan_loss_ends_with_exit_code_five(data, tmp_path):
-    wild = ["--learning-rate", "1e18", "--activation", "relu", "--clip-norm", 0, "--cell", "gru", "--epochs", 50]
+    diverging = ["--learning-rate", "1e18", "--activation", "relu", "--clip-norm", 0, "--cell", "gru", "--epochs", 50]
     result = seqembed(
-        "train", data, "--out", tmp_path / "run", "--features", "x,y", "--units", 4, "--forward-only", *wild
+        "train", data, "--out", tmp_path / "run", "--features", "x,y", "--units", 4, "--forward-only", *diverging
     )
     assert result.exit_code == 5, result.output
     assert re.search(r"epoch \d+, batch \d+: the loss is (nan|inf).* Lower --learning-rate", result.output)

@@ -7,7 +7,7 @@ from seqembed.trainer.config import DataConfig, ModelConfig, TrainingConfig, Tra
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"cell": "rnn"}, "--cell must be one of lstm, gru; was 'rnn'"),
         ({"units": 0}, "--units must be at least 1; was 0"),
@@ -28,13 +28,13 @@ from seqembed.trainer.config import DataConfig, ModelConfig, TrainingConfig, Tra
         ({"task": "predict", "decoder_layers": 2}, "--decoder-layers has no effect .* pass --task composite"),
     ],
 )
-def test_invalid_model_options_are_refused(changes, told):
-    with pytest.raises(UsageError, match=told):
+def test_invalid_model_options_are_refused(changes, message):
+    with pytest.raises(UsageError, match=message):
         ModelConfig(**changes)
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"epochs": -1}, "--epochs"),
         ({"batch_size": 0}, "--batch-size"),
@@ -48,13 +48,13 @@ def test_invalid_model_options_are_refused(changes, told):
         ({"clip_norm": -1.0}, "--clip-norm"),
     ],
 )
-def test_invalid_training_options_are_refused(changes, told):
-    with pytest.raises(UsageError, match=told):
+def test_invalid_training_options_are_refused(changes, message):
+    with pytest.raises(UsageError, match=message):
         TrainingConfig(**changes)
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"inputs": ()}, "no INPUT"),
         ({"layout": "wide"}, "--layout"),
@@ -63,8 +63,8 @@ def test_invalid_training_options_are_refused(changes, told):
         ({"max_length": 0}, "--max-length"),
     ],
 )
-def test_invalid_data_options_are_refused(changes, told):
-    with pytest.raises(UsageError, match=told):
+def test_invalid_data_options_are_refused(changes, message):
+    with pytest.raises(UsageError, match=message):
         DataConfig(**{"inputs": ("a.parquet",), **changes})
 
 

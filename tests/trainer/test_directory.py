@@ -58,7 +58,7 @@ def test_an_interrupted_overwrite_leaves_the_old_run_and_can_be_resumed(again):
     with pytest.raises(Killed):
         train(other, layout.root, overwrite=True, progress=KillAtEpoch())
     left = contents(layout.root)
-    assert {name: left[name] for name in before} == before, "the old run is whole"
+    assert {name: left[name] for name in before} == before, "the old run is complete"
     assert any(name.startswith(".seqembed-replacement/checkpoints/ckpt-") for name in left)
     with pytest.raises(OutputError, match="already holds a run.* --resume continues the interrupted --overwrite"):
         train(other, layout.root)
@@ -85,9 +85,9 @@ def test_overwrite_removes_the_files_of_an_interrupted_overwrite(again):
 def test_a_failed_overwrite_leaves_the_old_run(again):
     job, layout = again
     before = contents(layout.root)
-    wild = changed(job, learning_rate=1e18, activation="relu", clip_norm=0.0, cell="gru", epochs=50)
+    diverging = changed(job, learning_rate=1e18, activation="relu", clip_norm=0.0, cell="gru", epochs=50)
     with pytest.raises(QualityGateError):
-        train(wild, layout.root, overwrite=True)
+        train(diverging, layout.root, overwrite=True)
     left = contents(layout.root)
     assert {name: left[name] for name in before} == before
 

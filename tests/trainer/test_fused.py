@@ -21,7 +21,7 @@ def build(kind):
     return keras.Model(inputs, layer(steps, **given.get(kind, {"mask": mask})))
 
 
-def told(model, inputs):
+def results(model, inputs):
     """Return the outputs and states of a model, and the gradients of a sum over them by inputs and weights."""
     steps, mask, *start = inputs
     with tf.GradientTape() as tape:
@@ -42,9 +42,9 @@ def test_outputs_and_gradients_equal_those_of_keras(kind, num_sequences):
     shapes = [(num_sequences, 6, 3), (num_sequences, 5), (num_sequences, 5)]
     steps, *start = (tf.constant(random.normal(size=shape).astype(np.float32)) for shape in shapes)
     inputs = [steps, tf.constant(np.arange(6) < lengths[:, None]), *start]
-    expected = told(model, inputs)
+    expected = results(model, inputs)
     with fused(model):
-        found = told(model, inputs)
+        found = results(model, inputs)
     for group, wanted in zip(found, expected, strict=True):
         for one, other in zip(group, wanted, strict=True):
             np.testing.assert_allclose(one, other, rtol=0, atol=TOLERANCE)

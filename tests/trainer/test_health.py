@@ -154,12 +154,12 @@ def test_a_dead_model_is_restarted_and_reported(ramps, tmp_path, dead_at_first):
 
 @pytest.mark.parametrize("die_at", [3, 22], ids=["in the first attempt", "in the second"])
 def test_a_restarted_training_resumes_to_the_same_weights(ramps, tmp_path, dead_at_first, die_at):
-    train(ramps, tmp_path / "whole")
+    train(ramps, tmp_path / "uninterrupted")
     with pytest.raises(InterruptedError):
         train(ramps, tmp_path / "killed", progress=Notes(die_at))
     summary = train(ramps, tmp_path / "killed", resume=True)
     assert summary.history["num_restarts"] == 1
-    for mine, its in zip(weights(tmp_path / "killed"), weights(tmp_path / "whole"), strict=True):
+    for mine, its in zip(weights(tmp_path / "killed"), weights(tmp_path / "uninterrupted"), strict=True):
         np.testing.assert_array_equal(mine, its)
 
 

@@ -185,8 +185,8 @@ def test_few_sequences_are_all_used_for_training_without_early_stopping(hybrid, 
     assert intake.num_training + intake.num_validation == num
     assert abs(intake.num_validation - held_out) <= held_out * 0.4
     assert intake.validation_fraction == (0.1 if held_out else 0.0)
-    told = any("no sequence is held out" in line for line in intake.notes(detect_schema(files)))
-    assert told == (not held_out)
+    notes = any("no sequences are held out" in line for line in intake.notes(detect_schema(files)))
+    assert notes == (not held_out)
 
 
 def test_only_some_of_many_held_out_sequences_are_scored_during_training(hybrid, tmp_path, monkeypatch):
@@ -205,11 +205,11 @@ def test_only_some_of_many_held_out_sequences_are_scored_during_training(hybrid,
     assert monitored_fraction(long, schema, wide) == pytest.approx(0.5 * 1_000 / 1_000_000), "no more than is kept"
 
     monkeypatch.setattr("seqembed.trainer.feeds._MIN_MONITORED", 20)
-    told = []
+    notes = []
     progress = Progress()
-    progress.note = told.append
+    progress.note = notes.append
     train(few, tmp_path / "run", progress=progress)
-    assert "about 20 of the held-out sequences are scored during training" in told
+    assert "about 20 of the held-out sequences are scored during training" in notes
     history = json.loads(RunLayout(tmp_path / "run").history.read_text())
     assert history["num_validation"] == intake.num_validation and np.isfinite(history["best_val_loss"])
 
@@ -254,7 +254,7 @@ def test_batches_of_long_sequences_have_negatives(hybrid, tmp_path, length, obje
     assert min(counting.rows) >= least
 
 
-def odd_sequences(path):
+def extreme_sequences(path):
     """Write 40 sequences of 1 to 3,000 steps; four features in five are extreme, and 40 % of the values are missing."""
     random = np.random.default_rng(4)
     lengths = [1, 1, 2, 3, 3_000, 700, *random.integers(1, 60, size=34)]
@@ -269,7 +269,7 @@ def odd_sequences(path):
 
 
 def test_extreme_data_passes_all_commands(tmp_path):
-    data = odd_sequences(tmp_path / "odd.parquet")
+    data = extreme_sequences(tmp_path / "extreme.parquet")
     options = ["--units", 4, "--steps", 4, "--batch-size", 8, "--frame", 3, "--seed", 2]
     result = done("train", data, "--out", tmp_path / "run", *options, "--progress", "plain")
     assert "frames of 3 steps" in result.stderr and "are constant and carry no information: still" in result.stderr

@@ -170,6 +170,6 @@ def test_the_loss_uses_targets_before_augmentation(batch, profile):
 def test_targets_are_clipped_at_ten_deviations(batch, profile):
     objective = Objective(ModelConfig(objective="reconstruct"), profile)
     for far, score in ((1e30, 10.0), (-1e30, -10.0)):
-        wild = batch._replace(targets=np.full_like(batch.targets, far))
+        extreme = batch._replace(targets=np.full_like(batch.targets, far))
         scores = {"reconstruction": np.full_like(batch.targets, score)}
-        assert objective.sums(wild, scores).numpy()[0].tolist() == [0, 14 * 3, 0]
+        assert objective.sums(extreme, scores).numpy()[0].tolist() == [0, 14 * 3, 0]

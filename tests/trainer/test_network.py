@@ -87,8 +87,8 @@ def test_the_saved_decoder_works_on_its_own_with_the_same_weights(profile, batch
         clean = np.where(np.isnan(clean) | ~mask[:, :, None], 0, clean).astype(np.float32)
         given["previous"] = np.concatenate([np.zeros((5, 1, 3), np.float32), clean[:, :-1]], axis=1)
     written = np.asarray(alone(given))
-    whole = np.asarray(network.autoencoder({"values": batch.values, "lengths": batch.lengths}))
-    np.testing.assert_allclose(written, whole, atol=1e-5)
+    expected = np.asarray(network.autoencoder({"values": batch.values, "lengths": batch.lengths}))
+    np.testing.assert_allclose(written, expected, atol=1e-5)
     assert (written[~mask] == 0).all()
 
 

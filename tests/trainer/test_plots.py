@@ -141,10 +141,10 @@ def test_reconstructions_leave_a_gap_where_the_original_is_missing(png):
     originals = waves(12)
     names, titles = [f"c{n}" for n in range(6)], ["only"]
     plot_reconstructions(originals, [waves(12)[0] - 5], names, png, titles)
-    whole = pixels(png, PALE_BLUE)
+    complete = pixels(png, PALE_BLUE)
     originals[0][3:9] = np.nan
     plot_reconstructions(originals, [waves(12)[0] - 5], names, png, titles)
-    assert 0 < pixels(png, PALE_BLUE) < 0.75 * whole
+    assert 0 < pixels(png, PALE_BLUE) < 0.75 * complete
 
 
 def test_reconstructions_show_four_sequences_and_four_features_at_most():

@@ -66,14 +66,14 @@ def same_run(run, other):
     ids=["after an epoch", "inside epochs, again and again"],
 )
 def test_resumed_equals_uninterrupted(finished, tmp_path, kills, checkpoint_seconds):
-    job, whole = finished
+    job, uninterrupted = finished
     run = tmp_path / "killed"
     for kill in kills:
         with pytest.raises(Killed):
             train(job, run, resume=True, progress=KillAt(**kill), checkpoint_seconds=checkpoint_seconds)
         assert not RunLayout(run).contract.exists()
     train(job, run, resume=True, checkpoint_seconds=checkpoint_seconds)
-    same_run(run, whole)
+    same_run(run, uninterrupted)
 
 
 @pytest.fixture(scope="module")
@@ -81,14 +81,14 @@ def in_steps(finished, tmp_path_factory):
     """Return a job that compares views for 22 steps, two a record, and the run directory it made uninterrupted."""
     options = {"objective": "hybrid", "decoder": "positional", "reverse_target": False, "epochs": None, "steps": 22}
     job = changed(finished[0], **options, validation_fraction=0.3, patience=300, frame=2)
-    run = tmp_path_factory.mktemp("in_steps") / "whole"
+    run = tmp_path_factory.mktemp("in_steps") / "uninterrupted"
     train(job, run)
     return job, run
 
 
 def test_resumed_equals_uninterrupted_in_steps(in_steps, tmp_path, monkeypatch):
     """Killed within intervals and passes over the data, and between the last batch of an interval and its record."""
-    job, whole = in_steps
+    job, uninterrupted = in_steps
     run, save = tmp_path / "killed", Checkpoints.save
     deaths = [(0, 2), (10, 2)]  # records written, batches since
 
@@ -105,14 +105,14 @@ def test_resumed_equals_uninterrupted_in_steps(in_steps, tmp_path, monkeypatch):
     assert not deaths and not RunLayout(run).contract.exists()
     train(job, run, resume=True)
     assert [record["step"] for record in figures(run)] == list(range(2, 23, 2))
-    same_run(run, whole)
+    same_run(run, uninterrupted)
 
 
 def test_more_steps_continue_the_training_and_its_records(in_steps, tmp_path):
-    job, whole = in_steps
-    run = Path(shutil.copytree(whole, tmp_path / "run"))
+    job, uninterrupted = in_steps
+    run = Path(shutil.copytree(uninterrupted, tmp_path / "run"))
     summary = train(changed(job, steps=80), run, resume=True)
-    assert figures(run)[:11] == figures(whole)
+    assert figures(run)[:11] == figures(uninterrupted)
     assert [record["step"] for record in figures(run)[11:]] == list(range(24, 81, 4))
     assert "Pass more --steps to continue" in replace(summary, already_finished=True).lines()[0]
 
@@ -134,8 +134,8 @@ def test_a_real_sigkill_loses_nothing(job, tmp_path):
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL and not killed.contract.exists()
     train(wanted, killed.root, resume=True)
-    train(wanted, tmp_path / "whole")
-    same_run(killed.root, tmp_path / "whole")
+    train(wanted, tmp_path / "uninterrupted")
+    same_run(killed.root, tmp_path / "uninterrupted")
 
 
 @pytest.fixture

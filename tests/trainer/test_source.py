@@ -151,7 +151,7 @@ def test_an_epoch_can_be_resumed_at_any_batch(files, monkeypatch, task, skip):
 
 
 def test_tiny_windows_hold_the_same_sequences(files, monkeypatch):
-    whole = rows(make(files, fraction=0).batches(1))
+    expected = rows(make(files, fraction=0).batches(1))
     monkeypatch.setattr(source_module, "MAX_WINDOW_SEQUENCES", 2)
     monkeypatch.setattr(source_module, "_MAX_WINDOW_BYTES", 40)
     widths = []
@@ -163,7 +163,7 @@ def test_tiny_windows_hold_the_same_sequences(files, monkeypatch):
 
     windows = source_module.windows
     monkeypatch.setattr(source_module, "windows", measured)
-    assert rows(make(files, fraction=0, cache_bytes=0).batches(1)) == whole
+    assert rows(make(files, fraction=0, cache_bytes=0).batches(1)) == expected
     assert len(widths) >= 9 and all(sequences <= 2 and steps <= 10 for sequences, steps in widths)
 
 
@@ -236,9 +236,9 @@ def test_views_change_every_epoch_except_in_validation(files):
 @pytest.mark.parametrize("skip", [0, 1, 7, 8, 23])
 def test_a_stream_can_be_resumed_at_any_batch(files, views, skip):
     source = make(files, fraction=0, views=views)
-    whole = [*source.batches(1), *source.batches(2), *source.batches(3), *source.batches(4)]
-    assert len(whole) >= 24
-    same(islice(source.stream(skip), 24 - skip), whole[skip:24])
+    expected = [*source.batches(1), *source.batches(2), *source.batches(3), *source.batches(4)]
+    assert len(expected) >= 24
+    same(islice(source.stream(skip), 24 - skip), expected[skip:24])
 
 
 def test_a_stream_without_sequences_ends(files):

@@ -113,8 +113,8 @@ def test_the_mean_gap_is_half_the_maximum_and_leaves_a_step():
     one = ViewConfig(min_crop=1.0, num_gaps=1)
     counts = np.isnan(draw(normal(4_000, 40), one).values[:, :, 0]).sum(axis=1)
     assert abs(counts.mean() - 2.0) < 0.05  # half of a tenth of 40 steps
-    whole = ViewConfig(min_crop=1.0, num_gaps=1, max_gap=1.0)
-    assert np.isnan(draw(normal(500, 3), whole).values[:, :, 0]).sum(axis=1).max() == 2
+    widest = ViewConfig(min_crop=1.0, num_gaps=1, max_gap=1.0)
+    assert np.isnan(draw(normal(500, 3), widest).values[:, :, 0]).sum(axis=1).max() == 2
 
 
 def test_amplitude_jitter_scales_around_the_mean():
