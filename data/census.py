@@ -73,7 +73,7 @@ class IdCensus:
     def add(self, other: "IdCensus") -> None:
         """Add the rows that another census counted; the result is as if all had been added to one.
 
-        An id that stood in several of those rows is added twice, whatever their number.
+        An id that occurred in several of those rows is added exactly twice.
         """
         other._sort_in(source=0, rows_are_sources=True)
         if other._halvings > self._halvings:

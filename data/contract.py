@@ -171,7 +171,7 @@ class ModelContract:
         embeddings: Set by the exporter.
         golden: Set by the exporter.
         blocks: Blocks of the embedding, in order; empty where they are not known.
-        other_outputs: What the model returns beside the embedding.
+        other_outputs: Outputs of the model other than the embedding.
     """
 
     schema: SequenceSchema
@@ -315,7 +315,7 @@ def load_contract(text: str, source: str, remedy: str = REEXPORT) -> dict[str, A
 
 
 def _other_outputs(value: Mapping[str, Any]) -> tuple[ModelOutput, ...]:
-    """Return the outputs beside the embedding; contracts from before there was a list declare none."""
+    """Return the outputs other than the embedding; older contracts have no list, and no such outputs."""
     embedding = ModelOutput(EMBEDDING, width=value["embedding_dim"])
     if "outputs" not in value:
         return ()

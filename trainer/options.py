@@ -149,7 +149,7 @@ SECTIONS: dict[str, list[click.Option]] = {
         _choice(
             "--channels",
             config.CHANNELS,
-            "Input channels: the values, their differences from step to step, or both, each with layers of its own.",
+            "Input channels: the values, their differences from step to step, or both, with separate layers.",
             unset="both; values if differences are mostly noise or with --objective reconstruct",
         ),
         _choice(
