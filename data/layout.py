@@ -3,13 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-# Begins the name of each layer in encoder.keras that fills up the last frame; its padding tells the exporter how many
-# steps a frame has, and so how many frames the recurrent layers read of a sequence.
-FRAME_LAYER = "whole_frames"
-# The same for what is told of a sequence's course, by smaller frames of its own.
-COURSE_LAYER = "course_frames"
-
-
 PLOT_NAMES = ("losses.png", "model.png", "reconstructions.png", "embeddings.png")
 # The first line of config.toml: that and the contract mark a directory as a run of seqembed.
 CONFIG_HEADER = "# seqembed train --config config.toml --out NEW_DIRECTORY repeats this run.\n"

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqembed.data.layout import COURSE_LAYER, FRAME_LAYER
 from seqembed.data.parts import EmbeddingPart
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.schema import CategoricalField
@@ -316,7 +315,7 @@ def _num_frames(lengths: Any, size: int) -> Any:
 def _branch(config: ModelConfig, steps: Any, frames: _Frames, name: str) -> Any:
     """Return one vector a sequence, (batch, width), by recurrent layers over frames of `steps`, and pooling."""
     if frames.size > 1:
-        steps = fold(steps, frames.size, f"{FRAME_LAYER}_of_{name}")  # (batch, frames, size × features)
+        steps = fold(steps, frames.size, f"whole_frames_of_{name}")  # (batch, frames, size × features)
     if frames.overlap:
         steps = with_next_steps(steps, frames.size, frames.overlap)  # (batch, frames, (size + overlap) × features)
     for place in range(config.layers):
@@ -324,13 +323,13 @@ def _branch(config: ModelConfig, steps: Any, frames: _Frames, name: str) -> Any:
     return _pool(config, steps, states, frames, name)
 
 
-def fold(steps: Any, frame: int, name: str = FRAME_LAYER) -> Any:
+def fold(steps: Any, frame: int, name: str = "whole_frames") -> Any:
     """Lay `frame` consecutive steps side by side, as one.
 
     Args:
         steps: float32 (batch, time, features).
         frame: Steps in a frame; zeros fill up the last one.
-        name: Of the layer that fills up; by its beginning the exporter knows it.
+        name: Of the layer that fills up, for people.
 
     Returns:
         float32 (batch, ceil(time / frame), frame × features).
@@ -362,7 +361,7 @@ def mean_frames(steps: Any, frame: int) -> Any:
     """Return the mean of each frame, float32 (batch, ceil(time / frame), features); zeros fill up the last one."""
     if frame == 1:
         return steps
-    places = _places_of_frames(steps, frame, COURSE_LAYER)
+    places = _places_of_frames(steps, frame, "course_frames")
     return ops.multiply(sum(places[1:], start=places[0]), 1 / frame)
 
 
