@@ -25,22 +25,15 @@ _COMMANDS = {
     "train": ("trainer.command:train", "Train a sequence autoencoder on Parquet.", "train"),
     "export": ("exporter.command:export", "Turn a trained encoder into one checked ONNX file.", "train"),
     "run": ("runner.commands.run:run", "Embed Parquet sequences into Parquet vectors.", None),
-    "evaluate": ("exporter.evaluate.command:evaluate", "Tell what the vectors are worth on your own labels.", "train"),
+    "evaluate": ("runner.evaluate.command:evaluate", "Tell what the vectors are worth on your own labels.", "evaluate"),
     "inspect": ("runner.commands.inspect:inspect", "Describe a model, a run, an output directory or data.", None),
     "sample": ("runner.commands.sample:sample", "Write sample data.", None),
     "demo": ("runner.commands.demo:demo", "Train, export and run on real recorded data.", "train"),
 }
-_EXTRAS = {
-    "tensorflow": "train",
-    "keras": "train",
-    "tf2onnx": "train",
-    "onnx": "train",
-    "matplotlib": "train",
-    "tomli_w": "train",
-    "sklearn": "train",
-    "joblib": "train",
-    "threadpoolctl": "train",
-}
+# What only the extras bring, by import name.
+_OPTIONAL = frozenset(
+    {"tensorflow", "keras", "tf2onnx", "onnx", "matplotlib", "tomli_w", "sklearn", "joblib", "threadpoolctl"}
+)
 # Commands whose result is what they print: it is lost where that cannot be written.
 _PRINTED_RESULTS = frozenset({"inspect"})
 _INTERRUPTED = 130
@@ -122,7 +115,7 @@ class CommandGroup(click.Group):
                 click.echo("terminated", err=True)
             raise
         except ModuleNotFoundError as error:
-            extra_error = _missing_extra("this command", error)
+            extra_error = _missing_extra(_command(args), error)
             click.echo(f"{click.style('error', fg='red', bold=True)}: {extra_error}", err=True)
             sys.exit(extra_error.exit_code)
         except Exception as error:
@@ -144,13 +137,13 @@ def _command(args: Sequence[str] | None) -> str | None:
     return next((word for word in words if not word.startswith("-")), None)
 
 
-def _missing_extra(command: str, error: ModuleNotFoundError) -> UsageError:
+def _missing_extra(command: str | None, error: ModuleNotFoundError) -> UsageError:
     name = (error.name or "").split(".")[0]
-    if name not in _EXTRAS:
+    _, _, extra = _COMMANDS.get(command or "", ("", "", None))
+    if name not in _OPTIONAL or extra is None:
         raise error
     return UsageError(
-        f"{command} needs {name}, which is not installed here. Install the extra: "
-        f"pip install 'seqembed[{_EXTRAS[name]}]'"
+        f"{command} needs {name}, which is not installed here. Install the extra: pip install 'seqembed[{extra}]'"
     )
 
 

@@ -75,6 +75,7 @@ def train_into(
     directory.begin()
     resumed = resume and fit.restore()
     if resumed and fit.loop.finished and layout.contract.exists():
+        fit.loop.run()  # learns nothing more, and puts the best weights in place
         summary = _summary(directory, fit, already_finished=True)
         directory.publish()
         return summary

@@ -20,8 +20,8 @@ from seqembed.exporter.draws import as_block
 from seqembed.exporter.fidelity import compare_vectors, cosine_of_rows, neighbour_agreement
 from seqembed.exporter.libraries import keras, onnx
 from seqembed.exporter.precision import measure_quantisation
-from seqembed.exporter.sealed import sealed
 from seqembed.runner.encoder import Encoder
+from seqembed.runner.seal import sealed
 from seqembed.trainer.config import ModelConfig
 from seqembed.trainer.model import build_encoder
 from seqembed_testing import contract_of, done, resealed, seqembed

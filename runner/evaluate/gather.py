@@ -9,8 +9,8 @@ from seqembed.data.contract import ModelContract
 from seqembed.data.errors import ChangedInputError
 from seqembed.data.fingerprints import fingerprint
 from seqembed.data.reader import read_blocks
-from seqembed.exporter.evaluate.controls import Control, Vectors
-from seqembed.exporter.evaluate.split import Split
+from seqembed.runner.evaluate.controls import Control, Vectors
+from seqembed.runner.evaluate.split import Split
 
 Pieces = list[list[NDArray[np.floating]]]  # a list for each control
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
-from seqembed.exporter.evaluate.config import STDOUT, EvaluateConfig
+from seqembed.runner.evaluate.config import STDOUT, EvaluateConfig
 from seqembed.runner.options import PROGRESS_STYLES, usable_cores
 
 if TYPE_CHECKING:
-    from seqembed.exporter.evaluate.report import Evaluation
+    from seqembed.runner.evaluate.report import Evaluation
 
 _DEFAULTS = {field.name: field.default for field in fields(EvaluateConfig)}
 
@@ -81,8 +81,8 @@ def evaluate(threads: int | None, **options: Any) -> None:
     config = EvaluateConfig(threads=usable_cores() if threads is None else threads, **options)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
     from seqembed.data.signals import stopped_by_signals
-    from seqembed.exporter.evaluate.job import evaluate as run_evaluation
-    from seqembed.exporter.evaluate.output import Outputs
+    from seqembed.runner.evaluate.job import evaluate as run_evaluation
+    from seqembed.runner.evaluate.output import Outputs
 
     with stopped_by_signals():
         outputs = Outputs(config)
@@ -92,8 +92,8 @@ def evaluate(threads: int | None, **options: Any) -> None:
 
 
 def _show(evaluation: "Evaluation", config: EvaluateConfig) -> None:
-    from seqembed.exporter.evaluate.output import json_text
-    from seqembed.exporter.evaluate.table import class_table, lines_after, lines_before, table
+    from seqembed.runner.evaluate.output import json_text
+    from seqembed.runner.evaluate.table import class_table, lines_after, lines_before, table
 
     if config.json_path == STDOUT:
         click.echo(json_text(evaluation))

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from seqembed.data.contract import ModelContract
 from seqembed.data.sequences import SequenceBlock
 from seqembed.data.vocabulary import FIRST_ID
-from seqembed.exporter.evaluate.controls import Standardisation, Vectors, moments, standardised
+from seqembed.runner.evaluate.controls import Standardisation, Vectors, moments, standardised
 
 BAG = "bag of categories"
 MOST_IDS = FIRST_ID + 1_000  # of a field; rarer ones count as one, or ten thousand shares would drown the SVM

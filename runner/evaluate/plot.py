@@ -9,8 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from seqembed.exporter.evaluate.bag import BAG
-from seqembed.exporter.evaluate.report import METRICS, TRAINED, UNTRAINED, Evaluation, Metric, Row
+from seqembed.runner.evaluate.bag import BAG
+from seqembed.runner.evaluate.report import METRICS, TRAINED, UNTRAINED, Evaluation, Metric, Row
 
 # Okabe & Ito (2008), "Color universal design": told apart by colour-blind readers; the controls stay quiet.
 _COLOURS = {

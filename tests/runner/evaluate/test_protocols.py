@@ -7,8 +7,8 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 
-from seqembed.exporter.evaluate import protocols
-from seqembed.exporter.evaluate.protocols import (
+from seqembed.runner.evaluate import protocols
+from seqembed.runner.evaluate.protocols import (
     PENALTIES,
     Task,
     cluster_agreement,
@@ -16,7 +16,7 @@ from seqembed.exporter.evaluate.protocols import (
     nearest_accuracy,
     svm_accuracy,
 )
-from seqembed.exporter.evaluate.subset import stratified_rows
+from seqembed.runner.evaluate.subset import stratified_rows
 
 
 def blobs(num: int, spread: float, seed: int = 0, num_classes: int = 3) -> tuple[np.ndarray, np.ndarray]:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from seqembed.data.contract import ModelContract
 from seqembed.data.parts import part_weights
 from seqembed.data.sequences import SequenceBlock
-from seqembed.exporter.evaluate.untrained import UnknownWeightsError, untrained_bundle
 from seqembed.runner.encoder import Encoder
 from seqembed.runner.engines.pipeline import Pipeline
+from seqembed.runner.evaluate.untrained import UnknownWeightsError, untrained_bundle
 
 Vectors = tuple[NDArray[np.floating], NDArray[np.floating]]  # of the training and of the test rows
 MAX_RAW_VALUES = 1 << 25  # of both splits together: 128 MiB here, twice that while an SVM holds them

@@ -17,19 +17,19 @@ from seqembed.data.contract import ModelContract
 from seqembed.data.errors import InputError, UsageError
 from seqembed.data.listing import find_inputs
 from seqembed.data.secrets import without_secrets
-from seqembed.exporter.evaluate.bag import BagOfCategories
-from seqembed.exporter.evaluate.config import EvaluateConfig
-from seqembed.exporter.evaluate.controls import Control, MeanAndSpread, RawValues, Untrained, Vectors
-from seqembed.exporter.evaluate.gather import gather
-from seqembed.exporter.evaluate.labels import check_label
-from seqembed.exporter.evaluate.progress import Stages, show_stages
-from seqembed.exporter.evaluate.protocols import Task, judge
-from seqembed.exporter.evaluate.report import TRAINED, UNTRAINED, Encoding, Evaluation, Row, SplitCounts
-from seqembed.exporter.evaluate.split import Split, embed_split, read_vectors
-from seqembed.exporter.evaluate.subset import stratified_rows
-from seqembed.exporter.evaluate.verdict import verdict
 from seqembed.runner.bundle_file import bundle_sha256, read_bundle
 from seqembed.runner.encoder import Encoder
+from seqembed.runner.evaluate.bag import BagOfCategories
+from seqembed.runner.evaluate.config import EvaluateConfig
+from seqembed.runner.evaluate.controls import Control, MeanAndSpread, RawValues, Untrained, Vectors
+from seqembed.runner.evaluate.gather import gather
+from seqembed.runner.evaluate.labels import check_label
+from seqembed.runner.evaluate.progress import Stages, show_stages
+from seqembed.runner.evaluate.protocols import Task, judge
+from seqembed.runner.evaluate.report import TRAINED, UNTRAINED, Encoding, Evaluation, Row, SplitCounts
+from seqembed.runner.evaluate.split import Split, embed_split, read_vectors
+from seqembed.runner.evaluate.subset import stratified_rows
+from seqembed.runner.evaluate.verdict import verdict
 
 _MAX_CLASSES = 1_000  # an SVM fits one machine for each pair of classes
 

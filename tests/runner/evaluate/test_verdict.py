@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from seqembed.exporter.evaluate.protocols import Accuracy, Scores
-from seqembed.exporter.evaluate.report import Row
-from seqembed.exporter.evaluate.verdict import verdict
+from seqembed.runner.evaluate.protocols import Accuracy, Scores
+from seqembed.runner.evaluate.report import Row
+from seqembed.runner.evaluate.verdict import verdict
 
 
 def row(name: str, *rights: np.ndarray) -> Row:

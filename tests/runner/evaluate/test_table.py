@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from seqembed.exporter.evaluate.protocols import Accuracy, Scores
-from seqembed.exporter.evaluate.report import Encoding, Evaluation, Row, SplitCounts, Verdict
-from seqembed.exporter.evaluate.table import MOST_CLASSES, class_table
+from seqembed.runner.evaluate.protocols import Accuracy, Scores
+from seqembed.runner.evaluate.report import Encoding, Evaluation, Row, SplitCounts, Verdict
+from seqembed.runner.evaluate.table import MOST_CLASSES, class_table
 
 
 def accuracy(*shares: float) -> Accuracy:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from matplotlib import image
 
-from seqembed.exporter.evaluate.plot import DPI, HEIGHT, WIDTH
+from seqembed.runner.evaluate.plot import DPI, HEIGHT, WIDTH
 from seqembed_testing import (
     Tiny,
     done,
@@ -206,7 +206,7 @@ def test_data_that_cannot_be_judged_is_refused(evaluate: Callable, change: dict,
 
 
 def test_ids_are_no_classes(evaluate: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seqembed.exporter.evaluate.job._MAX_CLASSES", 20)
+    monkeypatch.setattr("seqembed.runner.evaluate.job._MAX_CLASSES", 20)
     columns = labelled(40, 1, shortest=1)
     columns["label"] = columns["id"]
     result = seqembed(*evaluate(columns, labelled(20, 2)))
@@ -275,7 +275,7 @@ def test_no_tensorflow_is_loaded(evaluate: Callable) -> None:
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     help_only = (
-        "from seqembed.exporter.evaluate import command; import sys; assert not {'sklearn', 'onnx'} & set(sys.modules)"
+        "from seqembed.runner.evaluate import command; import sys; assert not {'sklearn', 'onnx'} & set(sys.modules)"
     )
     ended = subprocess.run([sys.executable, "-c", help_only], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
@@ -286,8 +286,16 @@ def test_without_its_extra_it_says_which_to_install(evaluate: Callable) -> None:
     code = f"import sys; sys.modules['sklearn'] = None\nfrom seqembed.runner.cli import main; main({words!r})"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ended.returncode == 2, ended.stderr
-    assert "needs sklearn" in ended.stderr
-    assert "pip install 'seqembed[train]'" in ended.stderr
+    assert "evaluate needs sklearn" in ended.stderr
+    assert "pip install 'seqembed[evaluate]'" in ended.stderr
+
+
+def test_it_needs_no_training_library(evaluate: Callable) -> None:
+    words = [str(word) for word in evaluate(labelled(40, 1), labelled(20, 2))]
+    gone = "import sys; sys.modules.update(dict.fromkeys(('tensorflow', 'keras', 'tf2onnx', 'tomli_w')))"
+    code = f"{gone}\nfrom seqembed.runner.cli import main; main({words!r})"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_nothing_is_left_in_the_temporary_directory(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqembed.exporter.evaluate.report import Row, Verdict
+from seqembed.runner.evaluate.report import Row, Verdict
 
 _CLEAR = 2.0  # standard errors
 

@@ -10,9 +10,9 @@ from seqembed.data.schema import CategoricalField, Feature
 from seqembed.data.sequences import SequenceBlock
 from seqembed.data.vocabulary import Vocabulary
 from seqembed.exporter.draws import as_block
-from seqembed.exporter.evaluate import bag
-from seqembed.exporter.evaluate.bag import BagOfCategories
 from seqembed.runner.encoder import Encoder
+from seqembed.runner.evaluate import bag
+from seqembed.runner.evaluate.bag import BagOfCategories
 from seqembed_testing import Tiny
 
 COLOURS = Vocabulary("string", ("red", "blue"), (6, 3), 1, 0)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from seqembed.data.errors import BundleError, InputError
-from seqembed.exporter.evaluate.config import EvaluateConfig
-from seqembed.exporter.evaluate.labels import label_texts
+from seqembed.runner.evaluate.config import EvaluateConfig
+from seqembed.runner.evaluate.labels import label_texts
 from seqembed.runner.job.parts import Part
 from seqembed.runner.job.run import Job, run_job
 from seqembed.runner.options import RunOptions

@@ -10,10 +10,10 @@ import pytest
 from seqembed.data.errors import BundleError
 from seqembed.data.sequences import SequenceBlock
 from seqembed.exporter.bundle import assemble
-from seqembed.exporter.evaluate.untrained import UnknownWeightsError, untrained_bundle
 from seqembed.exporter.libraries import keras
-from seqembed.exporter.sealed import sealed
 from seqembed.runner.encoder import Encoder
+from seqembed.runner.evaluate.untrained import UnknownWeightsError, untrained_bundle
+from seqembed.runner.seal import sealed
 from seqembed.trainer.config import ModelConfig
 from seqembed.trainer.model import build_encoder
 from seqembed_testing import Tiny

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from seqembed.exporter.evaluate.protocols import MAX_SEARCH_ROWS, Accuracy, Scores
+from seqembed.runner.evaluate.protocols import MAX_SEARCH_ROWS, Accuracy, Scores
 
 FORMAT_VERSION = 1
 Metric = Literal["svm", "logistic", "nearest", "clusters"]

@@ -8,9 +8,9 @@ import pytest
 from seqembed.data.parts import EmbeddingPart
 from seqembed.data.sequences import SequenceBlock
 from seqembed.exporter.draws import as_block
-from seqembed.exporter.evaluate import controls
-from seqembed.exporter.evaluate.controls import MeanAndSpread, RawValues, Untrained, standardised
 from seqembed.runner.encoder import Encoder
+from seqembed.runner.evaluate import controls
+from seqembed.runner.evaluate.controls import MeanAndSpread, RawValues, Untrained, standardised
 from seqembed_testing import Tiny
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqembed.data.errors import OutputError
-from seqembed.exporter.evaluate.config import STDOUT, EvaluateConfig
+from seqembed.runner.evaluate.config import STDOUT, EvaluateConfig
 
 if TYPE_CHECKING:
-    from seqembed.exporter.evaluate.report import Evaluation
+    from seqembed.runner.evaluate.report import Evaluation
 
 
 def json_text(evaluation: "Evaluation") -> str:
@@ -31,7 +31,7 @@ class Outputs:
         self._plot = config.plot_path
         self._draw: Callable[[Evaluation, Path], None] | None = None
         if self._plot is not None:
-            from seqembed.exporter.evaluate.plot import draw
+            from seqembed.runner.evaluate.plot import draw
 
             self._draw = draw
         for path in (self._json, self._plot):

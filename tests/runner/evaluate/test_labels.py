@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from seqembed.data.errors import InputError
-from seqembed.exporter.evaluate.labels import label_texts
+from seqembed.runner.evaluate.labels import label_texts
 
 
 @pytest.mark.parametrize(

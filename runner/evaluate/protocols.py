@@ -25,7 +25,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from seqembed.exporter.evaluate.subset import stratified_rows
+from seqembed.runner.evaluate.subset import stratified_rows
 
 PENALTIES = tuple(10.0**power for power in range(-4, 5))
 MAX_SEARCH_ROWS = 5_000  # the search holds their distances: 200 MB, and as much again for each thread
