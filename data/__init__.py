@@ -1,5 +1,5 @@
-"""What a sequence is, and how it is read, batched and described.
+"""Sequences: how they are read from Parquet, batched and described.
 
-Everything here needs numpy and pyarrow alone, so that the trainer, the exporter and the nightly runner read the
-same rows in the same way. Imports go one way: data ← runner ← exporter, and data ← trainer.
+This package needs only numpy and pyarrow, so that trainer, exporter and runner read the same rows in the same way.
+Imports go one way: data ← runner ← exporter, and data ← trainer.
 """

@@ -1,4 +1,4 @@
-"""Small questions about Arrow types and columns that detection, checks and decoding share."""
+"""Helpers for Arrow types and columns, shared by detection, checks and decoding."""
 
 import numpy as np
 import pyarrow as pa
@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 
 
 def is_number(kind: pa.DataType) -> bool:
-    """Whether a value of this type is a number to a model: int, float, bool or decimal of any width."""
+    """Return whether a model can take values of this type as numbers: int, float, bool or decimal of any width."""
     types = pa.types
     return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_decimal(kind))
 
 
 def is_number_or_null(kind: pa.DataType) -> bool:
-    """Like `is_number`, or the type Arrow gives to a column that holds nothing but nulls."""
+    """Like `is_number`, but also true for Arrow's null type, which columns with only nulls have."""
     return is_number(kind) or pa.types.is_null(kind)
 
 
@@ -42,12 +42,12 @@ def to_float32(values: pa.Array) -> NDArray[np.float32]:
 
 
 def as_lists(column: pa.Array) -> pa.Array:
-    """Return a column of lists as it is, and one of Arrow's null type as null lists."""
+    """Return a column of lists unchanged, and a column of Arrow's null type as null lists."""
     return pa.nulls(len(column), pa.list_(pa.null())) if pa.types.is_null(column.type) else column
 
 
 def locate(arrow_schema: pa.Schema, name: str) -> tuple[str, str | None]:
-    """Return the top-level column and, for ``column.field`` of a list of structs, the field that `name` means."""
+    """Return the top-level column of `name` and, for ``column.field`` of a list of structs, the field."""
     column, dot, component = name.rpartition(".")
     if name in arrow_schema.names or not dot or column not in arrow_schema.names:
         return name, None
@@ -55,16 +55,16 @@ def locate(arrow_schema: pa.Schema, name: str) -> tuple[str, str | None]:
 
 
 def leaf(steps: pa.Array, component: str | None) -> pa.Array:
-    """Return the values of steps, or of one field where steps are structs; of steps that are all null, nulls."""
+    """Return the values of steps, or of one field if steps are structs; Arrow's null type is returned as is."""
     return steps if component is None or pa.types.is_null(steps.type) else pc.struct_field(steps, component)
 
 
 def plain_values(values: pa.Array, *, dictionaries: bool = False) -> pa.Array:
-    """Return an array in the type that `plain_type` gives it; values that are plain already are not copied.
+    """Convert an array to the type that `plain_type` returns; values that are already plain are not copied.
 
     Args:
-        values: Of any type that Parquet holds, or run-end encoded.
-        dictionaries: Whether dictionaries stay as they are.
+        values: Array of any type that Parquet holds, or run-end encoded.
+        dictionaries: Whether to keep dictionaries.
     """
     kind = values.type
     plain = plain_type(kind, dictionaries=dictionaries)
@@ -76,30 +76,30 @@ def plain_values(values: pa.Array, *, dictionaries: bool = False) -> pa.Array:
         return plain_values(pc.run_end_decode(values), dictionaries=dictionaries)
     if isinstance(kind, pa.BaseExtensionType):
         return plain_values(values.storage, dictionaries=dictionaries)
-    # Structs and lists are put together again: pyarrow 26 casts lists of nulls inside them to lists that are too short.
+    # Structs and lists are rebuilt, since pyarrow 26 casts lists of nulls inside them to lists that are too short.
     if pa.types.is_struct(kind):
         fields = [plain.field(index) for index in range(plain.num_fields)]
         columns = [plain_values(values.field(index), dictionaries=dictionaries) for index in range(plain.num_fields)]
         return pa.StructArray.from_arrays(columns, fields=fields, mask=values.is_null())
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         made = pa.ListArray if pa.types.is_list(kind) else pa.LargeListArray
-        offsets = pa.array(values.offsets.to_numpy().copy())  # with a mask they must not be a slice
+        offsets = pa.array(values.offsets.to_numpy().copy())  # with a mask, offsets must not be a slice
         elements = plain_values(values.values, dictionaries=dictionaries)
         return made.from_arrays(offsets, elements, type=plain, mask=values.is_null())
     return values.cast(plain)
 
 
 def plain_type(kind: pa.DataType, *, dictionaries: bool = False) -> pa.DataType:
-    """Return the type that holds the same values and that Arrow can take, filter and join, at any depth.
+    """Return a type for the same values that Arrow can take, filter and concatenate, at any depth.
 
-    Dictionaries, which differ from batch to batch, and run-end encoding become what they hold. Views of text and bytes
-    become their large kinds: Arrow has no `take` and no `filter` for them (apache/arrow, issue 49368). Views of lists
-    stay: they can be taken, and pyarrow 26 casts them to lists with one offset too few. An extension type stays where
-    its storage is plain.
+    Dictionaries, which differ from batch to batch, and run-end encoding become their value types. Views of text and
+    bytes become large text and bytes: Arrow has no `take` and no `filter` for views (apache/arrow, issue 49368). List
+    views stay: they can be taken, and pyarrow 26 casts them to lists with one offset too few. An extension type stays
+    if its storage is plain.
 
     Args:
         kind: Any type.
-        dictionaries: Whether dictionaries stay as they are.
+        dictionaries: Whether to keep dictionaries.
     """
 
     def plain(field: pa.Field) -> pa.Field:
@@ -131,10 +131,10 @@ def plain_type(kind: pa.DataType, *, dictionaries: bool = False) -> pa.DataType:
 
 
 def is_storable(kind: pa.DataType) -> bool:
-    """Whether a column of this type can be an id or be carried along: Arrow can take it, and Parquet can hold it.
+    """Return whether a column of this type can be an id or a kept column: Arrow can take it, and Parquet can hold it.
 
-    All that Parquet holds can, but views of text or bytes inside views of lists, which pyarrow can neither cast nor
-    write in slices.
+    Everything that Parquet holds qualifies, except views of text or bytes inside list views, which pyarrow can neither
+    cast nor write in slices.
     """
     return _is_plain(plain_type(kind))
 
@@ -149,7 +149,7 @@ def _is_plain(kind: pa.DataType) -> bool:
 
 
 def plain_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Return a record batch whose columns Arrow can take and filter; dictionaries stay as they are."""
+    """Return a record batch whose columns Arrow can take and filter; dictionaries are kept."""
     if all(plain_type(field.type, dictionaries=True) == field.type for field in batch.schema):
         return batch
     columns = [plain_values(column, dictionaries=True) for column in batch.columns]
@@ -157,5 +157,5 @@ def plain_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def only_batch(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
-    """Join record batches of one schema into one."""
+    """Concatenate record batches of one schema."""
     return batches[0] if len(batches) == 1 else pa.concat_batches(batches)

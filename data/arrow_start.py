@@ -1,4 +1,4 @@
-"""Keep pandas out of a process that needs Arrow alone."""
+"""Prevent pyarrow from importing pandas in a process that does not need it."""
 
 import sys
 from collections.abc import Sequence
@@ -14,16 +14,16 @@ class _NoPandas(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if fullname == "pandas":
-            raise ModuleNotFoundError("pandas is not looked for at the start of a job", name=fullname)
+            raise ModuleNotFoundError("pandas is hidden while pyarrow starts", name=fullname)
         return None
 
 
 def settle_without_pandas() -> None:
-    """Have pyarrow do without pandas in this process, unless something has imported it already.
+    """Let pyarrow decide that there is no pandas in this process, unless it is already imported.
 
-    At its first conversion from or to Python or numpy, pyarrow imports pandas where it is installed, to know its types:
-    more than a second of every night's job, for types that no part of the job makes. It asks once; here the answer is
-    no. Who imports pandas later gets it, and ``to_pandas`` asks anew and works.
+    At its first conversion from or to Python or numpy, pyarrow imports pandas if it is installed, to recognise its
+    types. That takes more than a second of every run, for types that the job never uses. pyarrow tries only once, and
+    here the import fails. A later import of pandas works as usual, and so does ``to_pandas``, which tries again.
     """
     if "pandas" in sys.modules:
         return

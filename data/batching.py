@@ -1,7 +1,7 @@
-"""From a window of sequences to padded batches of like length, and back to input order.
+"""Cut a window of sequences into padded batches of similar length, and return results in input order.
 
-Padding is work thrown away. Sorting a window of thousands of sequences by length and cutting it into batches wastes
-under one percent. How a window is cut depends on its lengths alone, so that no vector depends on the number of threads.
+Padding is wasted work. Sorting a window of thousands of sequences by length before cutting it into batches keeps it
+under one percent. The cuts depend only on the lengths, so that no vector depends on the number of threads.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class SequenceBatch:
 
 
 def pad(block: SequenceBlock, rows: NDArray[np.int64], time: int | None = None) -> SequenceBatch:
-    """Return the sequences at `rows`, int64 (batch), as one batch padded with zeros to the longest or to `time` steps.
+    """Return the sequences at `rows`, int64 (batch), as one batch, padded with zeros to the longest or to `time` steps.
 
     Raises:
         ValueError: A sequence is longer than `time`.
@@ -67,26 +67,26 @@ def _padded(
 def _gathered(
     steps: NDArray[_Kind], starts: NDArray[np.int64], lengths: NDArray[np.int32], shortest: int, time: int
 ) -> NDArray[_Kind]:
-    """Return (batch, time, width): `lengths` of the steps (all, width) from each of `starts` on, then zeros."""
+    """Return (batch, time, width): `lengths` of the steps (all, width) from each of `starts`, padded with zeros."""
     num_steps, width = steps.shape
     if not steps.size or not time:
         return np.zeros((len(starts), time, width), dtype=steps.dtype)
-    # Copy runs of `time` steps, then put zeros over the few that belong to others: several times faster than to pick
+    # Copy runs of `time` steps, then zero the few that belong to other sequences: several times faster than selecting
     # the real steps by a mask.
     gathered = _runs(steps, starts, time)
     if gathered is None:
         gathered = np.take(steps, starts[:, None] + np.arange(time), axis=0, mode="clip")
-    if shortest < time:  # in most batches all are of one length
+    if shortest < time:  # in most batches all sequences have the same length
         gathered[:, shortest:][np.arange(shortest, time) >= lengths[:, None]] = 0
     return gathered
 
 
 def _runs(steps: NDArray[_Kind], starts: NDArray[np.int64], time: int) -> NDArray[_Kind] | None:
-    """Return runs of `time` steps, (batch, time, width); None where one would end beyond the last step."""
+    """Return runs of `time` steps, (batch, time, width); None if one would end beyond the last step."""
     num_steps, width = steps.shape
     if num_steps < time or not steps.flags.c_contiguous:
         return None
-    # All runs of that many steps there are, one at every step, without a copy: a run is taken by one memcpy.
+    # A view of all possible runs, one starting at every step: selecting a run is a single memcpy.
     strides = (steps.strides[0], steps.itemsize)
     runs = np.ndarray((num_steps - time + 1, time * width), steps.dtype, steps, 0, strides)
     try:
@@ -97,14 +97,14 @@ def _runs(steps: NDArray[_Kind], starts: NDArray[np.int64], time: int) -> NDArra
 
 @dataclass(frozen=True, slots=True)
 class BatchedBlock:
-    """A block cut into batches of like length, and what each batch needs laid out ready.
+    """A block cut into batches of similar length, with everything precomputed that the batches need.
 
-    A night has tens of thousands of batches, and looking all that up for each by itself costs some percent of it.
+    A run has tens of thousands of batches, and computing this for each batch separately would cost some percent of it.
 
     Attributes:
         block: The sequences.
         order: int64 (sequences with a step), their positions in the block, shortest first.
-        bounds: Where in `order` each batch begins, and the end.
+        bounds: Start of each batch in `order`, and the end.
     """
 
     block: SequenceBlock
@@ -125,7 +125,7 @@ class BatchedBlock:
 
     @property
     def num_batches(self) -> int:
-        """How many batches."""
+        """Number of batches."""
         return len(self.bounds) - 1
 
     @property
@@ -142,7 +142,7 @@ class BatchedBlock:
         return _padded(self.block, self.order[first:end], self._starts[first:end], lengths, shortest, longest)
 
     def in_block_order(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return one vector a sequence of the block, zeros for those without a step.
+        """Return one vector per sequence of the block, zeros for those without a step.
 
         Args:
             vectors: float32 (sequences with a step, width), in `order`.
@@ -160,17 +160,17 @@ class BatchedBlock:
 def plan_batches(
     lengths: NDArray[np.int64], batch_size: int, max_steps: int, *, multiple: int = 1, full_steps: int = 0
 ) -> list[NDArray[np.int64]]:
-    """Cut a window into batches of like length; sequences of length 0 are in none.
+    """Cut a window into batches of similar length, without sequences of length 0.
 
     Args:
         lengths: int64 (sequences), steps of each.
-        batch_size: Most sequences in a batch that has `full_steps` steps without more of them.
-        max_steps: Most steps in a batch, padding included; a longer sequence makes a batch of its own.
-        multiple: Short sequences are put together up to this many times `batch_size`, by whole batch sizes.
-        full_steps: How many steps, padding included, such a batch may have.
+        batch_size: Number of sequences per batch; less where `max_steps` is reached, more for short sequences.
+        max_steps: Maximum steps of a batch, padding included; a longer sequence gets its own batch.
+        multiple: Short sequences form batches of up to this multiple of `batch_size`.
+        full_steps: Maximum steps of such a larger batch, padding included.
 
     Returns:
-        Row positions a batch, int64 (batch), shortest first; the order is stable, so equal input gives equal batches.
+        Row positions per batch, int64 (batch), shortest first. The order is stable, so equal input gives equal batches.
     """
     order = _shortest_first(lengths)
     bounds = _bounds(lengths[order].tolist(), batch_size, max_steps, multiple, full_steps)
@@ -183,7 +183,7 @@ def _shortest_first(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _bounds(lengths: list[int], batch_size: int, max_steps: int, multiple: int, full_steps: int) -> list[int]:
-    """Return where each batch of `plan_batches` begins, and the end; `lengths` rise."""
+    """Return the start of each batch of `plan_batches`, and the end; `lengths` are ascending."""
     bounds, num_sequences = [0], len(lengths)
     while (start := bounds[-1]) < num_sequences:
         left = num_sequences - start

@@ -1,4 +1,4 @@
-"""What a column can give a model, step by step: numbers or categories, found by default or by a name."""
+"""Candidates for features: the numbers and categories per step that a column offers, by default or by name."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from seqembed.data.inputs import InputFile
 from seqembed.data.peek import peek
 from seqembed.data.schema import Layout
 
-MAX_WIDTH = 1 << 16  # of a model, all features counted
+MAX_WIDTH = 1 << 16  # maximum number of features of a model
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One value a step.
+    """A source of one value per step.
 
     Attributes:
-        name: What the user calls it.
+        name: Name for the user.
         column: The top-level column.
-        component: Nothing for a column of its own, a field name inside structs, or a position inside vectors.
+        component: Field of a struct, position in a vector, or None for the column itself.
         kind: Arrow type of the value.
     """
 
@@ -33,19 +33,19 @@ class Candidate:
     kind: pa.DataType
 
     def is_named(self, names: Collection[str]) -> bool:
-        """Whether one of `names` means it: by its full name, its column, or its field."""
+        """Return whether one of `names` refers to it, by full name, column, or field."""
         return (
             self.name in names or self.column in names or (isinstance(self.component, str) and self.component in names)
         )
 
 
 def is_value(kind: pa.DataType) -> bool:
-    """Whether a type is a number or a category."""
+    """Return whether values of a type can be numbers or categories."""
     return is_number(kind) or value_kind(kind) is not None
 
 
 def inside_lists(field: pa.Field) -> Iterator[Candidate]:
-    """Yield what a column gives in the nested layout; variable-width vectors are left to the data."""
+    """Yield the candidates of a column in the nested layout, except vectors of variable width."""
     if not is_list(field.type):
         return
     step = field.type.value_type
@@ -61,16 +61,16 @@ def inside_lists(field: pa.Field) -> Iterator[Candidate]:
 
 
 def is_open_vector(field: pa.Field) -> bool:
-    """Whether a column holds lists of vectors whose width only the data tells."""
+    """Return whether a column holds lists of vectors whose width is known only from the data."""
     kind = field.type
     return is_list(kind) and is_list(kind.value_type) and is_number(kind.value_type.value_type)
 
 
 def of_column(file: InputFile, field: pa.Field, layout: Layout) -> list[Candidate]:
-    """Return what a column gives.
+    """Return the candidates of a column.
 
     Raises:
-        InputError: Its vectors have no width, since there are none, or are wider than any model.
+        InputError: It has no vectors, so their width is unknown, or they are too wide.
     """
     if layout == "events":
         return [Candidate(field.name, field.name, None, field.type)] if is_value(field.type) else []
@@ -85,17 +85,17 @@ def of_column(file: InputFile, field: pa.Field, layout: Layout) -> list[Candidat
 
 
 def named(file: InputFile, arrow_schema: pa.Schema, layout: Layout, name: str, role: str) -> list[Candidate]:
-    """Return what `name` means: a column, ``column.field``, or a field that only one struct column has.
+    """Return the candidates that `name` refers to: a column, ``column.field``, or a field of only one struct column.
 
     Args:
         file: For messages.
         arrow_schema: The file's columns.
-        layout: Where to look.
-        name: As the user gave it.
+        layout: Layout of the file.
+        name: Name given by the user.
         role: ``feature`` or ``categorical``, for messages.
 
     Raises:
-        InputError: Nothing, several things, or something that is no number and no category.
+        InputError: The name refers to nothing, to several columns, or to neither numbers nor categories.
     """
     if name in arrow_schema.names or layout == "events":
         field = require_column(file, arrow_schema, name, role)
@@ -126,7 +126,7 @@ def _vector(field: pa.Field, width: int) -> Iterator[Candidate]:
 
 
 def _peek_width(file: InputFile, column: str) -> int:
-    """Return the width of the first vector met in a column of list<list<number>>."""
+    """Return the width of the first vector in a column of list<list<number>>."""
     for batch in peek(file, [column]):
         widths = pc.list_value_length(batch.column(0).flatten()).drop_null()
         if len(widths):

@@ -1,11 +1,11 @@
-"""Find ids that stand in several sources, in memory that does not grow with the data.
+"""Find ids that occur in several files or rows, in memory that does not grow with the data.
 
-In the events layout an id whose events lie in several files would get one vector for each file, none of them of its
-whole history: that is refused. In the nested layout two rows may share an id; they are counted and reported.
+In the events layout an id with events in several files would get one vector per file, none of its complete history:
+that is refused. In the nested layout several rows may share an id; they are counted and reported.
 
-Every id is hashed. Kept are the ids whose hash lies below a bound, which is halved whenever too many are kept: so
-each id that is kept was looked for in every source, and as the hash has nothing to do with the data, those kept are a
-fair sample of all. While no more ids come than the capacity, none is left out and all counts are exact.
+Every id is hashed. Only ids whose hash is below a bound are kept, and the bound is halved whenever too many are kept.
+So each kept id was looked for in all sources, and since the hash is independent of the data, the kept ids are a uniform
+sample. As long as there are no more ids than the capacity, all are kept and all counts are exact.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,11 +32,11 @@ _NO_HASHES: NDArray[np.uint64] = np.empty(0, np.uint64)
 
 @dataclass(frozen=True, slots=True)
 class SharedIds:
-    """Ids that stand in several sources.
+    """Number of ids that occur in several sources.
 
     Attributes:
-        num_shared: How many; an estimate where `is_exact` is false.
-        num_ids: Different ids in all; likewise.
+        num_shared: Ids that occur in several sources; an estimate if `is_exact` is false.
+        num_ids: Distinct ids; an estimate if `is_exact` is false.
         is_exact: Whether every id was kept.
     """
 
@@ -52,20 +52,20 @@ class SharedIds:
 
 
 class IdCensus:
-    """Counts different ids and those met in more than one source; a source is a row, or a file."""
+    """Counts distinct ids, and ids that occur in more than one source; a source is a row or a file."""
 
     def __init__(self, capacity: int = ROWS_CAPACITY) -> None:
-        """Keep up to `capacity` ids, 12 bytes each, and half as many that wait to be sorted in."""
+        """Keep up to `capacity` ids of 12 bytes, and up to half as many in a buffer."""
         self._capacity = capacity
         self._halvings = 0
-        self._hashes = _NO_HASHES  # sorted, each once
-        self._sources = np.empty(0, np.int32)  # of each, the source it was met in first
-        self._shared = _NO_HASHES  # sorted, each once, among those kept
+        self._hashes = _NO_HASHES  # sorted, unique
+        self._sources = np.empty(0, np.int32)  # first source of each hash
+        self._shared = _NO_HASHES  # sorted, unique, a subset of the hashes
         self._waiting: list[NDArray[np.uint64]] = []
         self._num_waiting = 0
 
     def add_rows(self, hashes: NDArray[np.uint64]) -> None:
-        """Add ids by their hashes, uint64 (n), each in a source of its own."""
+        """Add ids by their hashes, uint64 (n), each from a separate source."""
         self._wait(hashes)
         if self._num_waiting >= self._capacity // 2:
             self._sort_in(source=0, rows_are_sources=True)
@@ -84,14 +84,14 @@ class IdCensus:
         self.add_rows(other._shared)
 
     def first_source(self, hashes: NDArray[np.uint64]) -> NDArray[np.int32]:
-        """Return where each id, uint64 (n), was met first, int32 (n); -1 where it was not met, or is not kept."""
+        """Return the first source of each hash, uint64 (n), as int32 (n); -1 if it is new, or not kept."""
         if not len(self._hashes):
             return np.full(len(hashes), -1, np.int32)
         found = np.minimum(np.searchsorted(self._hashes, hashes), len(self._hashes) - 1)
         return np.where(self._hashes[found] == hashes, self._sources[found], np.int32(-1))
 
     def add_to_source(self, hashes: NDArray[np.uint64]) -> None:
-        """Add ids, uint64 (n), that stand in one source, which `end_source` closes; there none counts twice."""
+        """Add ids, uint64 (n), of the current source, until `end_source`; repetitions within a source do not count."""
         self._wait(hashes)
         while self._num_waiting > self._capacity:
             held, _ = _distinct(np.concatenate(self._waiting))
@@ -101,15 +101,15 @@ class IdCensus:
             self._waiting, self._num_waiting = [held], len(held)
 
     def forget_source(self) -> None:
-        """Drop what was added to the source that is open."""
+        """Discard the ids of the current source."""
         self._waiting, self._num_waiting = [], 0
 
     def end_source(self, source: int) -> None:
-        """Close a source that ids were added to."""
+        """Finish the current source under the number `source`."""
         self._sort_in(source, rows_are_sources=False)
 
     def result(self) -> SharedIds:
-        """Return what was found in the sources so far."""
+        """Return the counts so far."""
         if self._waiting:
             self._sort_in(source=0, rows_are_sources=True)
         factor = 1 << self._halvings
@@ -148,9 +148,9 @@ class IdCensus:
 
 
 def _distinct(hashes: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-    """Return the different ones of hashes, uint64 (n), sorted, and which of them stand there more than once, bool (n).
+    """Return the distinct hashes, uint64 (n), sorted, and which of them occur more than once, bool (n).
 
-    `numpy.unique` imports numpy.ma, a twentieth of a small job.
+    `numpy.unique` imports numpy.ma, which takes a twentieth of a small run.
     """
     ordered = np.sort(hashes)
     first = np.concatenate([np.ones(min(1, len(ordered)), dtype=bool), ordered[1:] != ordered[:-1]])
@@ -166,22 +166,22 @@ def refuse_ids_in_several_files(
     skip_bad_files: bool = False,
     max_rows: int | None = None,
 ) -> None:
-    """Refuse events whose ids lie in several files; nested rows and single files pass without being read.
+    """Refuse events of one id in several files; nested rows and single files are accepted without being read.
 
     Only the id column is read.
 
     Args:
         files: All files of the input, columns checked.
         schema: Which column is the id.
-        capacity: Ids kept, see `IdCensus`.
+        capacity: Maximum number of ids to keep, see `IdCensus`.
         take: Hands over a file that is open already, or None, so that it is not opened once more.
-        skip_bad_files: Whether files that cannot be read are left out: they are met again when they are embedded.
-        max_rows: Most rows read; files with more than what is left of them are not looked at. None reads all.
+        skip_bad_files: Whether to skip unreadable files, which are reported later, when they are embedded.
+        max_rows: Maximum number of rows to read; files that would exceed it are skipped. None reads all.
 
     Raises:
         BadFileError: A file cannot be read.
-        InputError: Events of one id lie in several files: names an id, two files that hold it, how many ids are
-            concerned, and the remedy; or the ids of two files are of types that cannot be equal.
+        InputError: Events of one id are in several files: the message names an id, two of its files, the number of such
+            ids, and the remedy. Or the ids of two files have types that cannot be compared.
     """
     if schema.layout != "events" or len(files) < 2:
         return
@@ -213,14 +213,14 @@ def refuse_ids_in_several_files(
     if example is not None:
         text, first_name, second_name = example
         raise InputError(
-            f"{second_name}: the events of {schema.id} = {quoted_id(text)} lie in {first_name}, too. {census.result()} "
+            f"{second_name}: events of {schema.id} = {quoted_id(text)} are also in {first_name}. {census.result()} "
             f"have events in more than one of {len(files):,} files; each would get one vector per file. "
             f"Bring the events of an id together first, for example with DuckDB: {duckdb_line(files, schema)}"
         )
 
 
 def _kind(kind: pa.DataType) -> str:
-    """Return in words which ids a column's could equal; ids of two kinds would never be found equal."""
+    """Return the kind of a column's ids in words; ids of different kinds never compare equal."""
     kind = plain_type(kind)
     while isinstance(kind, pa.BaseExtensionType):
         kind = kind.storage_type
@@ -233,7 +233,7 @@ def _kind(kind: pa.DataType) -> str:
 
 
 def _refuse_kinds(kinds: Mapping[str, InputFile], column: str) -> None:
-    """Refuse files whose ids are of different kinds: one id may be 7 in one file and 7.0 in the other.
+    """Refuse files with different kinds of ids: the same id may be 7 in one file and 7.0 in another.
 
     Raises:
         InputError: There are two kinds.
@@ -242,8 +242,8 @@ def _refuse_kinds(kinds: Mapping[str, InputFile], column: str) -> None:
     if len(known) > 1:
         (kind, file), (other, second) = known[:2]
         raise InputError(
-            f"{second.name}: the id column '{column}' holds {other}, in {file.name} {kind}: one id could not be "
-            "recognised in both. Cast the column to one type in all files."
+            f"{second.name}: the id column '{column}' holds {other}, in {file.name} it holds {kind}, so an id could "
+            "not be recognised in both files. Cast the column to one type in all files."
         )
 
 
@@ -258,7 +258,7 @@ def _ids_of_runs(file: InputFile, parquet: OpenedFile, schema: SequenceSchema) -
 
 
 def duckdb_line(files: Sequence[InputFile], schema: SequenceSchema) -> str:
-    """Return SQL for DuckDB that writes the events of `files` into one file, those of an id together and in order."""
+    """Return SQL for DuckDB that writes the events of `files` to one file, grouped by id and in order."""
     root = files[0].root
     if len(files) > _MAX_LISTED and all(file.recursive and file.root == root for file in files):
         suffix = PurePosixPath(files[0].name).suffix
@@ -274,7 +274,7 @@ def duckdb_line(files: Sequence[InputFile], schema: SequenceSchema) -> str:
 
 
 def _parent(file: InputFile) -> str:
-    """Return the location of the directory that was given as the input of a file."""
+    """Return the location of the input directory of a file."""
     return file.location.removesuffix("/" + file.path[len(file.root.rstrip("/")) + 1 :])
 
 

@@ -1,4 +1,4 @@
-"""Hold a file's columns against the schema a model needs, before the first row is read."""
+"""Compare a file's columns with the schema that a model needs, before the first row is read."""
 
 from collections.abc import Sequence
 from typing import NoReturn
@@ -24,22 +24,22 @@ def check_schema(
     trained: bool = False,
     num_rows: int | None = None,
 ) -> None:
-    """Hold a file's columns against the schema a model needs; the order of columns does not matter.
+    """Compare a file's columns with the schema that a model needs; the order of columns does not matter.
 
-    A column of Arrow's null type holds nothing but nulls and fits everywhere: its sequences are null.
+    A column of Arrow's null type holds only nulls and is always accepted: its sequences are null.
 
     Args:
         file: For messages.
         arrow_schema: The file's columns.
-        schema: What is needed.
-        keep: More columns that are needed, or hive keys of the path.
+        schema: The required schema.
+        keep: Further required columns, or hive keys of the path.
         trained: Whether the schema is that of a trained model, so that no option can name other columns.
-        num_rows: Of the file, where known. Without rows only the names count: the types of an empty table are a guess
-            of its writer (pandas writes empty lists as double, string or null).
+        num_rows: Rows of the file, if known. Without rows only the names are checked: the types of an empty table are a
+            guess by its writer (pandas writes empty lists as double, string or null).
 
     Raises:
-        InputError: A column is missing, of a wrong type or of another width; the message names file, column, what was
-            found, what was expected, and the remedy.
+        InputError: A column is missing, or has the wrong type or width. The message names file, column, found type,
+            expected type, and the remedy.
     """
     if num_rows == 0:
         _require_names(file, arrow_schema, schema, keep, trained=trained)
@@ -91,9 +91,7 @@ def _check_time(file: InputFile, arrow_schema: pa.Schema, schema: SequenceSchema
     if schema.time_zone is None:
         return
     if zone_of(step) is None:
-        refuse_column(
-            file, name, kind, "timestamps or dates, which the model makes features of", "Cast it to a timestamp"
-        )
+        refuse_column(file, name, kind, "timestamps or dates, for the model's time features", "Cast it to a timestamp")
     if zone_of(step) != schema.time_zone:
         aware = schema.time_zone == "aware"
         refuse_column(
@@ -101,7 +99,7 @@ def _check_time(file: InputFile, arrow_schema: pa.Schema, schema: SequenceSchema
             name,
             kind,
             f"timestamps {'with' if aware else 'without'} a time zone, as the model was trained on",
-            "Give the times the zone they were recorded in" if aware else "Cast them to local time without a zone",
+            "Add the time zone they were recorded in" if aware else "Cast them to local time without a zone",
         )
 
 
@@ -125,7 +123,7 @@ def _check_field(file: InputFile, arrow_schema: pa.Schema, field: CategoricalFie
 
 
 def value_kind(kind: pa.DataType) -> ValueKind | None:
-    """Say what kind of category a type holds, plain or from a dictionary; None where it holds none."""
+    """Return the kind of category that a type holds, plain or in a dictionary; None if it cannot be a category."""
     plain = kind.value_type if pa.types.is_dictionary(kind) else kind
     if is_string(plain):
         return "string"
@@ -135,12 +133,12 @@ def value_kind(kind: pa.DataType) -> ValueKind | None:
 
 
 def step_type(arrow_schema: pa.Schema, field: CategoricalField, layout: Layout) -> pa.DataType | None:
-    """Return the type of one step of a field's column; None where the column is no such thing."""
+    """Return the type of one step of a field's column; None if the column has no such field."""
     return _step(arrow_schema.field(field.column).type, field.component, layout)
 
 
 def time_type(arrow_schema: pa.Schema, name: str, layout: Layout) -> pa.DataType | None:
-    """Return the type of one time of the column or struct field `name`; None where there is no such thing."""
+    """Return the type of one time in the column or struct field `name`; None if there is no such column."""
     column, component = locate(arrow_schema, name)
     index = arrow_schema.get_field_index(column)
     return None if index < 0 else _step(arrow_schema.field(index).type, component, layout)
@@ -198,7 +196,7 @@ def _check_column(
                 column,
                 kind,
                 f"vectors of {len(components)} numbers",
-                "Give the model the width it was trained on",
+                "Use the width the model was trained on",
             )
     else:
         fields = (
@@ -229,12 +227,12 @@ def require_column(
     Args:
         file: For messages.
         arrow_schema: The file's columns.
-        column: The name looked for.
-        role: What it is for: ``id``, ``time``, ``feature``, ``categorical`` or ``kept``.
-        trained: Whether a trained model names it, and no option can name another.
+        column: Name of the column.
+        role: Its purpose: ``id``, ``time``, ``feature``, ``categorical`` or ``kept``.
+        trained: Whether a trained model requires it, so that no option can name another.
 
     Raises:
-        InputError: There is none, or more than one.
+        InputError: There is no such column, or more than one.
     """
     indices = arrow_schema.get_all_field_indices(column)
     if len(indices) == 1:
@@ -260,7 +258,7 @@ def require_column(
 
 
 def refuse_column(file: InputFile, column: str, found: pa.DataType | str, expected: str, remedy: str) -> NoReturn:
-    """Say that a column has a wrong type.
+    """Raise for a column of the wrong type.
 
     Raises:
         InputError: Always.

@@ -1,8 +1,8 @@
-"""An open Parquet file that hands out pages only after their headers were checked, in few and large reads.
+"""An open Parquet file that returns pages only after checking their headers, with few and large reads.
 
-The decoder asks for the bytes of a column a read buffer at a time. Here they are read in larger blocks, since on an
-object store every read is a request, and the headers in a block are held against the bounds of `seqembed.data.pages`
-before any byte of it is handed out. So each byte is read once, and nothing is decoded that was not checked.
+The decoder reads a column through a small buffer. Here the bytes are read in larger blocks, since every read from an
+object store is a request, and the page headers in a block are checked against the limits of `seqembed.data.pages`
+before any byte is returned. So each byte is read once, and nothing is decoded unchecked.
 """
 
 import io
@@ -13,14 +13,14 @@ import pyarrow as pa
 
 from seqembed.data.pages import PageWalk
 
-# All blocks together; with many columns each block is no larger than the decoder's own read buffer.
+# Limit of all blocks together; with many columns a block is no larger than the decoder's own read buffer.
 _ALL_BLOCKS_BYTES = 32 << 20
 _MAX_BLOCK_BYTES = 8 << 20
 _MIN_BLOCK_BYTES = 1 << 20
 
 
 class CheckedFile(io.RawIOBase):
-    """Reads as the file does, outside of the column chunks that are expected, too."""
+    """A readable file that checks the pages of expected column chunks; other bytes are passed through."""
 
     def __init__(self, source: pa.NativeFile) -> None:
         """Read from `source`, which stays open."""
@@ -31,7 +31,7 @@ class CheckedFile(io.RawIOBase):
         self.expect(())
 
     def expect(self, walks: Iterable[PageWalk]) -> None:
-        """Name the column chunks that are read next; earlier ones are forgotten."""
+        """Set the column chunks that will be read next, in place of earlier ones."""
         self._walks = sorted((walk for walk in walks if walk.chunk.num_values), key=lambda walk: walk.chunk.start)
         self._starts = [walk.chunk.start for walk in self._walks]
         self._blocks: list[tuple[int, bytes]] = [(0, b"")] * len(self._walks)
@@ -40,11 +40,11 @@ class CheckedFile(io.RawIOBase):
         self._block_bytes = min(_MAX_BLOCK_BYTES, max(_MIN_BLOCK_BYTES, share))
 
     def readable(self) -> bool:
-        """Say yes."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Say yes."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
@@ -52,7 +52,7 @@ class CheckedFile(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Choose the position of the next read, and return it."""
+        """Set the position of the next read, and return it."""
         self._position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
         return self._position
 
@@ -60,7 +60,7 @@ class CheckedFile(io.RawIOBase):
         """Return up to `size` bytes, fewer only at the end of the file.
 
         Raises:
-            BadFileError: A page among them claims too much.
+            BadFileError: A page claims more than the limits allow.
             OSError: The file cannot be read.
         """
         left = self._size - self._position
@@ -76,7 +76,7 @@ class CheckedFile(io.RawIOBase):
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _piece(self, position: int, size: int) -> bytes:
-        """Return some of the `size` bytes at a position: those of one chunk, or those before the next one."""
+        """Return at most `size` bytes at a position: those of one chunk, or those before the next chunk."""
         index = bisect_right(self._starts, position) - 1
         if index < 0 or position >= self._walks[index].chunk.end:
             if index + 1 < len(self._starts):
@@ -88,13 +88,13 @@ class CheckedFile(io.RawIOBase):
         if not (start <= position and position + size <= start + len(block)):
             start, block = position, self._fetch(index, position, size)
             walk.look(self._source, start, block)
-        # What the decoder has got is let go of: it copies it into a buffer of its own.
+        # Release a block once it has been read completely: the decoder copies it.
         is_last = position + size == start + len(block)
         self._blocks[index] = (0, b"") if is_last else (start, block)
         return block[position - start : position - start + size]
 
     def _fetch(self, index: int, position: int, size: int) -> bytes:
-        """Return a block of a chunk; small chunks are read together with those right behind them."""
+        """Return a block of a chunk; small adjacent chunks are read together."""
         wanted = min(max(size, self._block_bytes), self._walks[index].chunk.end - position)
         start, ahead = self._ahead
         if start <= position and position + wanted <= start + len(ahead):

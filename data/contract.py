@@ -1,7 +1,7 @@
-"""The model contract: all that a host needs to know to serve a model, as JSON inside the one file that is deployed.
+"""The model contract: everything a host needs to serve a model, as JSON inside the single deployed file.
 
-The trainer writes it beside the weights (``contract.json``); the exporter completes it with measured parity and
-golden sequences, and puts it under ``seqembed.contract`` in the ONNX file's ``metadata_props``.
+The trainer writes it beside the weights (``contract.json``). The exporter adds measured parity and golden sequences,
+and stores it under ``seqembed.contract`` in the ONNX file's ``metadata_props``.
 """
 
 import json
@@ -22,25 +22,25 @@ from seqembed.data.sequences import LengthPolicy
 
 CONTRACT_KEY = "seqembed.contract"
 FORMAT_VERSION = 2  # 2: a bundle carries a digest over contract and graph
-# Run directories keep contracts of their time: training again because of a new format would cost days.
+# Older run directories stay readable: training again because of a new format would cost days.
 _READABLE_VERSIONS = (1, 2)
 DEFAULT_BATCH_SIZE = 48
 PRECISIONS = ("fp32", "int8")
-# Most a parity or golden tolerance may be. float16, the coarsest type that vectors are written in, rounds at 5e-4 of a
-# number: what is beyond twice that is another vector, and no rounding of this one.
+# Upper limit of parity and golden tolerances. float16, the coarsest type for vectors, has a relative rounding error of
+# 5e-4: a difference of more than twice that is another vector, not rounding.
 MAX_TOLERANCE = 1e-3
-# The same for int8, as a share of a vector's usual length. A mean cosine of 0.999, the gate's least, is a distance of
-# 0.045; three times that as margin for other hosts, and twice as much for the worst of the few golden sequences.
+# The same for int8, relative to the typical length of a vector. A mean cosine of 0.999, the gate's minimum, is a
+# distance of 0.045; times three as margin for other hosts, times two for the worst of the few golden sequences.
 MAX_GOLDEN_TOLERANCE = 0.27
-# What reading malformed JSON can raise: too large a number is an OverflowError, deep nesting a RecursionError.
-# What to do about a contract that is damaged: one in a bundle, and one in a run directory.
+# Remedies for a damaged contract: in a bundle, and in a run directory.
 REEXPORT, RETRAIN = "export the model again", "train again"
+# What reading malformed JSON can raise: a number that is too large is an OverflowError, deep nesting a RecursionError.
 _MALFORMED = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
 class GoldenSequence:
-    """A sequence with the embedding that every host must reproduce.
+    """A sequence and the outputs that every host must reproduce.
 
     Attributes:
         values: float32 (time, features), raw units, NaN where missing.
@@ -69,8 +69,8 @@ class GoldenSequence:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Rebuild from `to_json`; float32 survives the way through JSON exactly."""
-        with np.errstate(over="ignore"):  # too large for float32 becomes inf, which whoever checks a contract refuses
+        """Rebuild from `to_json`; float32 values survive JSON exactly."""
+        with np.errstate(over="ignore"):  # too large for float32 becomes inf, which the check of a contract refuses
             return cls(
                 values=np.array(value["values"], dtype=np.float32),
                 embedding=np.array(value["embedding"], dtype=np.float32),
@@ -81,13 +81,13 @@ class GoldenSequence:
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """How far ONNX Runtime was from Keras at export.
+    """Difference between ONNX Runtime and Keras at export.
 
     Attributes:
-        max_abs_difference: Largest |Keras - ONNX Runtime| over all embeddings compared.
-        max_difference: The same, each over max(1, |Keras|): what the tolerance is held against.
-        tolerance: Most that was allowed.
-        num_sequences: How many sequences were compared.
+        max_abs_difference: Maximum |Keras - ONNX Runtime| over all compared embeddings.
+        max_difference: The same, relative to max(1, |Keras|); compared with the tolerance.
+        tolerance: Maximum allowed difference.
+        num_sequences: Number of compared sequences.
         num_real: How many of them were rows of the training data.
     """
 
@@ -100,21 +100,21 @@ class Parity:
 
 @dataclass(frozen=True, slots=True)
 class Quantisation:
-    """How far the int8 encoder was from the fp32 one at export, both by ONNX Runtime, on rows of the training data.
+    """Difference between the int8 and the fp32 encoder at export, in ONNX Runtime, on rows of the training data.
 
     Attributes:
-        mean_cosine: Mean over the rows of the cosine between the int8 and the fp32 embedding.
-        min_cosine: The least of these.
-        mean_centred_cosine: The mean after the fp32 mean embedding is taken from both: what all rows share counts for
-            nothing here.
+        mean_cosine: Mean cosine between the int8 and the fp32 embedding of a row.
+        min_cosine: The minimum of these cosines.
+        mean_centred_cosine: Mean cosine after subtracting the fp32 mean embedding from both, so that what all rows have
+            in common does not count.
         neighbour_agreement: Share of rows whose nearest other row by int8 is among the five nearest by fp32.
-        mean_cosine_alone: Mean cosine between a row embedded alone and in a batch, both int8. One scale holds for a
-            whole batch, so a vector depends slightly on its neighbours.
-        min_cosine_alone: The least of these.
-        mean_cosine_beside_outlier: Mean cosine between a row in a batch, and in that batch with one row in it that lies
-            a hundred standard deviations off, both int8.
-        golden_tolerance: Most a golden embedding may be off on another host, as a share of their usual length.
-        num_sequences: Rows compared.
+        mean_cosine_alone: Mean cosine between a row embedded alone and in a batch, both int8. A batch shares one scale,
+            so a vector depends slightly on the other rows.
+        min_cosine_alone: The minimum of these cosines.
+        mean_cosine_beside_outlier: Mean cosine between a row in a batch, and in the same batch with one outlier a
+            hundred standard deviations away, both int8.
+        golden_tolerance: Maximum deviation of a golden embedding on another host, relative to their typical length.
+        num_sequences: Number of compared rows.
     """
 
     mean_cosine: float
@@ -145,7 +145,7 @@ class TrainingData:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingProfile:
-    """Where real embeddings lay at export: per-dimension mean and spread, each (embedding_dim)."""
+    """Statistics of real embeddings at export: per-dimension mean and standard deviation, each (embedding_dim)."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -154,18 +154,18 @@ class EmbeddingProfile:
 
 @dataclass(frozen=True, slots=True)
 class ModelContract:
-    """What goes in, what comes out, and how it was checked.
+    """The inputs and outputs of a model, and how they were checked.
 
     Attributes:
         schema: Columns and features in model order.
-        length_policy: What happens to long sequences before they reach the model.
-        embedding_dim: Width of the output vector.
-        architecture: The encoder in plain values (cell, units, layers, …), for people.
+        length_policy: How long sequences are truncated before they reach the model.
+        embedding_dim: Width of the embedding.
+        architecture: The encoder's options as plain values (cell, units, layers, …), for people.
         training: What the model was trained on.
         versions: Library name → version that made the model.
         precision: One of `PRECISIONS`.
-        batch_size: How many sequences of like length the runner embeds in one call; more where they are short. It may
-            change the last bits of a vector, and so belongs to the model and to no host.
+        batch_size: Sequences of similar length that the runner embeds in one call; more if they are short. It may
+            change the last bits of a vector, so it belongs to the model and not to the host.
         parity: Set by the exporter; always that of the fp32 graph.
         quantisation: Set by the exporter for ``int8``.
         embeddings: Set by the exporter.
@@ -199,7 +199,8 @@ class ModelContract:
     def to_json(self) -> str:
         """Return the contract as JSON text, stable for equal contracts.
 
-        Where ids or time features are made, ``preprocessing`` tells other clients how; it is not read back.
+        With categories or time features, ``preprocessing`` describes for other clients how they are computed; it is not
+        read back.
         """
         value = {
             "format_version": FORMAT_VERSION,
@@ -231,14 +232,14 @@ class ModelContract:
 
     @classmethod
     def from_json(cls, text: str, source: str) -> Self:
-        """Rebuild from `to_json`: of a run directory, so where it is damaged the remedy is to train again.
+        """Rebuild the contract of a run directory from `to_json`; if it is damaged, the remedy is to train again.
 
         Args:
             text: JSON.
             source: Where it came from, for messages.
 
         Raises:
-            BundleError: The text is no contract, or one of another format version.
+            BundleError: The text is not a contract, or has another format version.
         """
         return cls.from_value(load_contract(text, source, RETRAIN), source, RETRAIN)
 
@@ -249,7 +250,7 @@ class ModelContract:
         Args:
             value: The fields.
             source: Where they came from, for messages.
-            remedy: What to do about a damaged one: `REEXPORT` or `RETRAIN`.
+            remedy: Remedy for a damaged contract: `REEXPORT` or `RETRAIN`.
 
         Raises:
             BundleError: A field is missing or malformed.
@@ -293,15 +294,15 @@ class ModelContract:
 
 
 def load_contract(text: str, source: str, remedy: str = REEXPORT) -> dict[str, Any]:
-    """Return the fields of a contract's JSON, of a format version that can be read.
+    """Return the fields of a contract's JSON, after checking its format version.
 
     Args:
         text: JSON.
         source: Where it came from, for messages.
-        remedy: What to do about a damaged one: `REEXPORT` or `RETRAIN`.
+        remedy: Remedy for a damaged contract: `REEXPORT` or `RETRAIN`.
 
     Raises:
-        BundleError: The text is no contract, or one of another format version.
+        BundleError: The text is not a contract, or has another format version.
     """
     try:
         value: dict[str, Any] = json.loads(text)

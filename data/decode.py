@@ -1,4 +1,4 @@
-"""From an Arrow record batch of the nested layout to flat values, categories and offsets, without a loop over rows."""
+"""Decode record batches of the nested layout into flat values, categories and offsets, without loops over rows."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
@@ -15,19 +15,19 @@ from seqembed.data.sequences import BadRow, LengthPolicy, SequenceBlock
 from seqembed.data.steps import Steps, in_time_order, read_categories
 
 Reasons = dict[int, str]
-RAGGED = "ragged features"  # begins the reason of rows whose columns differ in their number of steps
+RAGGED = "ragged features"  # prefix of the reason of rows whose columns differ in their number of steps
 
 
 def decode_nested(
     batch: pa.RecordBatch, schema: SequenceSchema, policy: LengthPolicy, kept: dict[str, pa.Array], first_row: int
 ) -> SequenceBlock:
-    """Decode rows that each hold a whole sequence.
+    """Decode rows that each hold a complete sequence.
 
     Args:
         batch: The id and feature columns, types already checked.
         schema: Which columns make a sequence.
-        policy: What happens to long sequences.
-        kept: Columns to carry along.
+        policy: How long sequences are truncated.
+        kept: Columns to keep.
         first_row: Position of the batch's first row in its file.
     """
     time = None if schema.time is None else locate(batch.schema, schema.time)
@@ -52,7 +52,7 @@ def decode_nested(
     steps = Steps(values, read_categories(schema, steps_of, num_steps))
     if time is not None:
         steps, order, untimed = in_time_order(steps, steps_of(*time), schema, to_offsets(lengths))
-        bad_steps = {reason: spoilt if order is None else spoilt[order] for reason, spoilt in bad_steps.items()}
+        bad_steps = {reason: invalid if order is None else invalid[order] for reason, invalid in bad_steps.items()}
         bad_steps |= untimed
     return finish_block(
         steps,
@@ -87,25 +87,25 @@ def finish_block(
     raw: Callable[[int], pa.RecordBatch],
     input_rows: NDArray[np.int64] | None = None,
 ) -> SequenceBlock:
-    """Take out bad sequences, apply the length policy, make features of times, and put the block together.
+    """Remove bad sequences, apply the length policy, compute time features, and build the block.
 
     Args:
-        steps: Of all sequences end to end, in order.
-        schema: Which features are made of times.
+        steps: Concatenated steps of all sequences, in order.
+        schema: Which features are computed from times.
         lengths: int64 (sequences); sums to the number of steps.
-        bad_steps: Reason → bool (steps): steps that spoil their sequence.
+        bad_steps: Reason → bool (steps), steps that make their sequence invalid.
         ids: Arrow array (sequences).
-        kept: Columns to carry along, each (sequences).
+        kept: Columns to keep, each (sequences).
         reasons: Sequences already known to be bad, by index in the block; their length is 0.
-        policy: What happens to long sequences.
+        policy: How long sequences are truncated.
         file_rows: int64 (sequences), position of each sequence's (first) row in its file.
         raw: Returns a bad sequence's columns as one row, by index in the block.
-        input_rows: int64 (sequences), rows of the file that each stands for; None is one each.
+        input_rows: int64 (sequences), number of file rows of each sequence; None is one each.
     """
     offsets = to_offsets(lengths)
     reasons = dict(reasons)
-    for reason, spoilt in bad_steps.items():
-        rows = np.searchsorted(offsets, np.flatnonzero(spoilt), side="right") - 1
+    for reason, invalid in bad_steps.items():
+        rows = np.searchsorted(offsets, np.flatnonzero(invalid), side="right") - 1
         for row in np.unique(rows).tolist():
             reasons.setdefault(row, reason)
     wanted = lengths.copy()
@@ -138,25 +138,23 @@ def finish_block(
 
 
 def infinite_steps(values: NDArray[np.float32]) -> dict[str, NDArray[np.bool_]]:
-    """Return the steps that hold ±inf, keyed by the reason to give; nothing where all is finite or missing."""
+    """Return the steps with ±inf, keyed by the reason; nothing if all values are finite or missing."""
     infinite = np.isinf(values)
     if not infinite.any():
         return {}
-    spoilt = np.flatnonzero(infinite.any(axis=1))
-    steps = np.zeros(len(values), dtype=bool)
-    steps[spoilt] = True
+    steps: NDArray[np.bool_] = np.asarray(infinite.any(axis=1))
     return {"±inf, or a number beyond float32's range; numbers must be finite (null or NaN where missing)": steps}
 
 
 def to_offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return where each sequence begins, and the end: int64 (sequences + 1)."""
+    """Return the start of each sequence, and the end: int64 (sequences + 1)."""
     offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets
 
 
 def null_ids(ids: pa.Array) -> Reasons:
-    """Return the ids that are no ids, null or NaN, each with the reason to give."""
+    """Return the invalid ids, null or NaN, by index, with the reason."""
     return {
         index: "the id is NaN" if ids[index].is_valid else "the id is null"
         for index in np.flatnonzero(is_null_id(ids)).tolist()
@@ -183,7 +181,7 @@ def ragged_rows(columns: Mapping[str, pa.Array]) -> Reasons:
 def _values(
     flat: Mapping[str, pa.Array], schema: SequenceSchema, num_steps: int
 ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.bool_]]]:
-    """Return float32 (steps, features) in feature order, numbers first and filled, and the steps that spoil a row."""
+    """Return float32 (steps, features), numeric features filled, and the steps that make their row invalid."""
     values = np.empty((num_steps, schema.num_features), dtype=np.float32)
     bad_steps: dict[str, NDArray[np.bool_]] = {}
     start = 0
@@ -195,7 +193,7 @@ def _values(
 
 
 def _fill(out: NDArray[np.float32], steps: pa.Array, features: Sequence[Feature]) -> dict[str, NDArray[np.bool_]]:
-    """Write one column's steps into `out` (steps, features); return the steps of a wrong width."""
+    """Write one column's steps into `out` (steps, features); return the steps of the wrong width."""
     if pa.types.is_null(steps.type):
         out[:] = np.nan
     elif pa.types.is_struct(steps.type):
@@ -214,7 +212,7 @@ def _fill_vectors(out: NDArray[np.float32], steps: pa.Array, column: str) -> dic
     lengths = _list_lengths(steps)
     wrong = known & (lengths != width)
     right = known & ~wrong
-    out[~right] = np.nan  # a null vector is a step with every value missing
+    out[~right] = np.nan  # a null vector is a step with all values missing
     vectors = steps if right.all() else steps.filter(pa.array(right))
     out[right] = to_float32(vectors.flatten()).reshape(-1, width)
     if not wrong.any():

@@ -1,4 +1,4 @@
-"""Find out which columns of a Parquet file make its sequences, and refuse to guess where two readings are possible."""
+"""Detect which columns of a Parquet file make its sequences, and refuse to guess if the layout is ambiguous."""
 
 from collections.abc import Sequence
 from typing import Literal, NoReturn
@@ -34,19 +34,19 @@ def detect_schema(
     time_features: bool = True,
     categories: bool = True,
 ) -> SequenceSchema:
-    """Return the schema of `files`, found from the first with rows and checked against all, without vocabularies.
+    """Return the schema of `files`, without vocabularies: detected from the first file with rows, checked with all.
 
     Args:
-        files: At least one.
+        files: At least one file.
         id_column: Column that names a sequence.
-        features: Columns (``f0``), struct fields (``readings.x``, or ``x`` where only one struct has it); empty takes
-            every sequence column of numbers or text, or in the events layout every such column, in schema order.
+        features: Columns (``f0``) or struct fields (``readings.x``, or ``x`` if only one struct has it). Empty uses all
+            columns with one number or text per step, in schema order.
         layout: ``auto``, ``nested`` or ``events``.
-        time_column: Orders the events of an id; nested, a column of lists of times, or a field of structs.
-        exclude: Columns never taken by default, such as a label; an index of pandas never is.
-        categorical: Columns or struct fields whose whole numbers or booleans are categories; taken beside `features`.
+        time_column: Orders the events of an id; in the nested layout a column of lists of times, or a struct field.
+        exclude: Columns that are not used by default, such as a label; the index of pandas is never used.
+        categorical: Integer or boolean columns or struct fields to treat as categories, in addition to `features`.
         time_features: Whether timestamps in `time_column` become features.
-        categories: Whether text is taken; without it booleans are numbers, too.
+        categories: Whether text is used; without it booleans are numbers, too.
 
     Raises:
         InputError: A column is missing or of a wrong type, or the layout is ambiguous.
@@ -93,10 +93,10 @@ def detect_schema(
 def _divide(
     file: InputFile, found: Sequence[Candidate], categorical: Sequence[str], booleans_too: bool
 ) -> tuple[tuple[Feature, ...], tuple[CategoricalField, ...]]:
-    """Tell numbers from categories.
+    """Divide candidates into numbers and categories.
 
-    Text and dictionaries are categories, and so is what `categorical` names; booleans are where there is text, or
-    where `booleans_too` says that events stand beside them.
+    Text, dictionaries and whatever `categorical` names are categories; booleans are if there is text or with
+    `booleans_too`.
     """
     with_text = booleans_too or any(not is_number(candidate.kind) for candidate in found)
     numbers, fields = [], []
@@ -121,7 +121,7 @@ def _refuse_none(file: InputFile, layout: Layout, left_out: Sequence[str | None]
     besides = ", ".join(sorted(filter(None, left_out)))
     raise InputError(
         f"{file.name}: no column holds a list of numbers or text in each row. Name the features with --features, or "
-        "pass --layout events where each row is one event."
+        "pass --layout events if each row is one event."
         if layout == "nested"
         else f"{file.name}: no column of numbers or text besides {besides}. Name the features with --features."
     )
@@ -140,7 +140,7 @@ def _refuse_twice(file: InputFile, names: Sequence[str], asked: Sequence[str]) -
 
 
 def _zone(arrow_schema: pa.Schema, layout: Layout, time_column: str | None) -> TimeZone | None:
-    """Return what points in time the time column holds, if any; whether it may stand there is checked later."""
+    """Return the kind of timestamps in the time column, if any; whether its type is valid is checked later."""
     if time_column is None:
         return None
     kind = time_type(arrow_schema, time_column, layout)
@@ -169,9 +169,9 @@ def _layout(
     if time_column is not None and is_list(_column_type(arrow_schema, time_column)):
         return "nested"
     if not lists and time_column is None and _repeated_id(file, id_column) is None:
-        lists = [field.name for field in asked if any(inside_lists(field))]  # of text: events may have them, too
+        lists = [field.name for field in asked if any(inside_lists(field))]  # lists of text, which events may have, too
     if not lists:
-        # A bare struct field (--features x) lies inside a list; everything else is looked up as a scalar.
+        # A struct field given without its column (--features x) is inside a list; everything else must be a scalar.
         inside = any(
             field.type.value_type.get_field_index(name) >= 0
             for field in others
@@ -180,7 +180,9 @@ def _layout(
         )
         return "nested" if features and inside else "events"
     if time_column is not None or (features and scalars):
-        why = f"--time {time_column} says events" if time_column is not None else f"{scalars[0]!r} is one number a row"
+        why = (
+            f"--time {time_column} means events" if time_column is not None else f"{scalars[0]!r} is one number per row"
+        )
         raise InputError(
             f"{file.name}: the layout is ambiguous: {why}, but {lists[0]!r} is a list in each row. Pass "
             "--layout nested (a row is a sequence) or --layout events (a row is one event), with --features to match."
@@ -188,9 +190,9 @@ def _layout(
     repeated = _repeated_id(file, id_column)
     if repeated is not None:
         raise InputError(
-            f"{file.name}: the layout is ambiguous: {id_column} = {quoted_id(repeated)} stands in neighbouring rows, "
-            f"as events do, but {lists[0]!r} is a list in each row. Pass --layout nested (each row is a sequence of "
-            "its own) or --layout events."
+            f"{file.name}: the layout is ambiguous: {id_column} = {quoted_id(repeated)} occurs in adjacent rows, as "
+            f"with events, but {lists[0]!r} is a list in each row. Pass --layout nested (each row is a separate "
+            "sequence) or --layout events."
         )
     return "nested"
 
@@ -205,7 +207,7 @@ def _column_type(arrow_schema: pa.Schema, name: str) -> pa.DataType:
 
 
 def _names(field: pa.Field) -> set[str]:
-    """Return how a column, or a component of it, may be named in ``--features``."""
+    """Return the names by which ``--features`` may refer to a column or its components."""
     components = [candidate for candidate in inside_lists(field) if isinstance(candidate.component, str)]
     return {
         field.name,
@@ -219,7 +221,7 @@ def _is_structs(field: pa.Field) -> bool:
 
 
 def _repeated_id(file: InputFile, id_column: str) -> str | None:
-    """Return an id that two neighbouring rows share near the start of the file, as text, if any."""
+    """Return an id that two adjacent rows near the start of the file share, as text, if any."""
     for batch in peek(file, [id_column]):
         ids = batch.column(0)
         indices = np.flatnonzero(same_as_previous(ids) & ~is_null_id(ids)[1:])

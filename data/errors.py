@@ -1,17 +1,17 @@
 """The errors seqembed raises on purpose, and the exit code each one ends a command with.
 
-    SeqembedError            1  a bug, when raised bare
-    ├── UsageError           2  options that contradict each other or make no sense
-    ├── InputError           3  input data that cannot be read as the sequences asked for
-    │   ├── BadRowError      3  one row that is no sequence (±inf, ragged features, null id)
-    │   ├── BadFileError     3  one file that cannot be read at all (truncated, not Parquet, bit rot)
+    SeqembedError            1  a bug, if raised directly
+    ├── UsageError           2  options that are invalid or contradict each other
+    ├── InputError           3  input data that cannot be read as the requested sequences
+    │   ├── BadRowError      3  a row that is not a valid sequence (±inf, ragged features, null id)
+    │   ├── BadFileError     3  a file that cannot be read at all (truncated, not Parquet, bit rot)
     │   └── ChangedInputError 3  a file that was rewritten while it was read
-    ├── BundleError          4  a model file or contract that is broken or does not fit the data
-    ├── QualityGateError     5  numbers that must agree and do not (parity, golden sequences at export, NaN loss)
-    ├── OutputError          6  an output that is not writable, full, or made by something else
-    └── HostError            6  a host without the memory, file descriptors or threads that the work needs
+    ├── BundleError          4  a model file or contract that is damaged or does not fit the data
+    ├── QualityGateError     5  a failed check of numbers (parity, golden sequences at export, NaN loss)
+    ├── OutputError          6  an output that is not writable, full, or not written by seqembed
+    └── HostError            6  a host without the memory, file descriptors or threads that are needed
 
-Every message says where, what was found, what was expected, and the remedy.
+Every message names the location, what was found, what was expected, and the remedy.
 """
 
 from typing import ClassVar
@@ -36,31 +36,31 @@ class InputError(SeqembedError):
 
 
 class BadRowError(InputError):
-    """A single row that cannot be a sequence."""
+    """A row that is not a valid sequence."""
 
 
 class BadFileError(InputError):
-    """A file that is missing, not Parquet, cut short, encrypted or damaged."""
+    """A file that is missing, not Parquet, truncated, encrypted or damaged."""
 
 
 class ChangedInputError(InputError):
-    """A file that somebody rewrote while it was being read."""
+    """A file that was rewritten while it was being read."""
 
 
 class BundleError(SeqembedError):
-    """A model bundle, run directory or contract that is broken, tampered with or of another version."""
+    """A model bundle, run directory or contract that is damaged, modified or of another version."""
 
     exit_code = 4
 
 
 class QualityGateError(SeqembedError):
-    """Numbers that had to agree and do not; nothing was written."""
+    """A failed check of numbers; nothing was written."""
 
     exit_code = 5
 
 
 class OutputError(SeqembedError):
-    """An output location that cannot take the result, or holds somebody else's."""
+    """An output location that is not writable, or holds files not written by seqembed."""
 
     exit_code = 6
 

@@ -1,4 +1,4 @@
-"""From rows that are single events to sequences: contiguous ids, in time order, across record batches."""
+"""Group rows that are single events into sequences: contiguous ids, in time order, across record batches."""
 
 from collections.abc import Iterable, Iterator
 
@@ -15,7 +15,7 @@ from seqembed.data.schema import SequenceSchema
 from seqembed.data.sequences import LengthPolicy, SequenceBlock
 from seqembed.data.steps import Steps, in_time_order, read_categories
 
-# Events without an id are no sequence, however many stand together: more than these count as several bad ones.
+# Events without an id are not a sequence; a longer run of them counts as several bad sequences.
 _MAX_NULL_RUN = 1 << 14
 
 
@@ -29,20 +29,20 @@ def decode_events(
 ) -> Iterator[SequenceBlock]:
     """Group events into sequences.
 
-    The last id of a record batch waits for the next one, so memory holds one batch and one sequence. A run of events
-    without an id is cut into several bad sequences, by events from its beginning, since it may be most of a file. An id
-    that comes back later is found by its hash: 8 bytes an id of the file.
+    The last id of a record batch may continue in the next one, so memory holds one batch and one sequence. A run of
+    events without an id is cut into several bad sequences, since it may be most of a file. An id that occurs again
+    later is found by its hash, which takes 8 bytes per id of the file.
 
     Args:
         batches: Record batches of one file in order, with the id, time, feature and kept columns.
         schema: Which columns make an event.
-        policy: What happens to long sequences.
-        kept: Columns to carry along; a sequence gets the value of its last event.
+        policy: How long sequences are truncated.
+        kept: Columns to keep; a sequence gets the value of its last event.
         name: The file, for messages.
         first_row: Position of the first event in its file.
 
     Raises:
-        InputError: The events of an id do not stand together.
+        InputError: The events of an id are not contiguous.
     """
     seen = SeenIds()
     waiting: list[pa.RecordBatch] = []
@@ -54,10 +54,10 @@ def decode_events(
         if waiting and cut == 0 and _same_id(waiting[-1], batch, schema.id):
             waiting.append(batch)
         else:
-            whole = only_batch([*waiting, batch.slice(0, cut)]) if waiting or cut else None
-            if whole is not None and whole.num_rows:
-                yield _sequences(whole, schema, policy, kept, name, first_row, seen)
-                first_row += whole.num_rows
+            complete = only_batch([*waiting, batch.slice(0, cut)]) if waiting or cut else None
+            if complete is not None and complete.num_rows:
+                yield _sequences(complete, schema, policy, kept, name, first_row, seen)
+                first_row += complete.num_rows
             waiting = [batch.slice(cut)]
         done, waiting = _shed_nulls(waiting, schema.id)
         if done is not None:
@@ -68,12 +68,12 @@ def decode_events(
 
 
 def _run_starts(ids: pa.Array) -> NDArray[np.int64]:
-    """Return where a run of equal ids begins, int64 (runs); null ids stand together."""
+    """Return the start of each run of equal ids, int64 (runs); adjacent null ids form one run."""
     return np.concatenate([[0], np.flatnonzero(~same_as_previous(ids)) + 1]).astype(np.int64)
 
 
 def _sequence_starts(ids: pa.Array) -> NDArray[np.int64]:
-    """Return where a sequence begins, int64 (sequences): where a run does, and in long runs without an id."""
+    """Return the start of each sequence, int64 (sequences): of each run, and within long runs without an id."""
     starts = _run_starts(ids)
     ends = np.append(starts[1:], len(ids))
     long = np.flatnonzero(ends - starts > _MAX_NULL_RUN)
@@ -83,7 +83,7 @@ def _sequence_starts(ids: pa.Array) -> NDArray[np.int64]:
 
 
 def _shed_nulls(waiting: list[pa.RecordBatch], column: str) -> tuple[pa.RecordBatch | None, list[pa.RecordBatch]]:
-    """Return what of the last run need not wait, or None, and what must: a run without an id is cut as it grows."""
+    """Split the last run if it has no id: return the finished sequences, or None, and what may still continue."""
     num_rows = sum(batch.num_rows for batch in waiting)
     if num_rows < _MAX_NULL_RUN or not is_null_id(waiting[0].column(column)[:1])[0]:
         return None, waiting
@@ -149,7 +149,6 @@ def _refuse_scattered(ids: pa.Array, seen: SeenIds, name: str, column: str, rows
     if again is not None:
         index = int(known[again])
         raise InputError(
-            f"{name}: row {rows[index]}: the events of {column} = {quoted_id(id_text(ids[index]))} do not stand "
-            f"together: it was met before with other ids between. Sort the file by '{column}' (and by time), then run "
-            "again."
+            f"{name}: row {rows[index]}: the events of {column} = {quoted_id(id_text(ids[index]))} are not contiguous: "
+            f"there are other ids between them. Sort the file by '{column}' (and by time), then run again."
         )

@@ -1,4 +1,4 @@
-"""What distinguishes one version of a file from every other, read from its footer and its times in one open."""
+"""Fingerprints that distinguish versions of a file, computed from its footer and its times with one open."""
 
 import hashlib
 import os
@@ -12,20 +12,20 @@ from seqembed.data.errors import BadFileError
 from seqembed.data.host import raise_host_fault
 from seqembed.data.inputs import UNREADABLE, InputFile, first_line, is_local, unreadable
 
-# Most footers fit. Small reads are to be shunned on S3: pyarrow cannot repeat a read that is shorter than the text of
-# the error the server answered with (about 300 bytes).
+# Most footers fit. Small reads must be avoided on S3: pyarrow cannot repeat a read that is shorter than the server's
+# error text (about 300 bytes).
 _TAIL_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """A file at one moment.
+    """The state of a file at one moment.
 
     Attributes:
-        file: Which one.
-        fingerprint: As by `fingerprint`.
-        content: As by `content_fingerprint`.
-        footer: The bytes of its Parquet footer, its length and the magic number behind it included.
+        file: The file.
+        fingerprint: As returned by `fingerprint`.
+        content: As returned by `content_fingerprint`.
+        footer: The bytes of its Parquet footer, including its length and the magic number.
     """
 
     file: InputFile
@@ -34,7 +34,7 @@ class FileState:
     footer: bytes
 
     def metadata(self) -> pq.FileMetaData:
-        """Return the footer parsed, without opening the file again.
+        """Parse the footer, without opening the file again.
 
         Raises:
             BadFileError: The footer is damaged or encrypted.
@@ -49,9 +49,9 @@ def look_at(file: InputFile, source: pa.NativeFile | None = None) -> FileState:
     """Return the state of a file, with one open and one stat.
 
     Args:
-        file: Which one.
-        source: The file where it is open already. On a local filesystem that may be a version that was since replaced:
-            then the stat tells.
+        file: The file.
+        source: The file if it is already open. On a local filesystem the open version may have been replaced since;
+            then the stat differs.
 
     Raises:
         BadFileError: The file is missing, or too short to be Parquet.
@@ -64,12 +64,12 @@ def look_at(file: InputFile, source: pa.NativeFile | None = None) -> FileState:
 
 
 def fingerprint(file: InputFile, source: pa.NativeFile | None = None) -> str:
-    """Return a sha256 over footer and file times: another one for every version of the file.
+    """Return a sha256 over footer and file times, which differs for every version of the file.
 
-    What it reads is the footer and one stat: no data page. The footer holds offset, sizes and statistics of every
-    column chunk. On a local filesystem the inode and the time of its last change (ctime) count too: the kernel sets
-    that, so a file rewritten with its old size and its old modification time is still another one. Object stores set
-    the modification time themselves. `source` is the file where it is open already.
+    It reads the footer and one stat, no data page. The footer holds offsets, sizes and statistics of every column
+    chunk. On a local filesystem the inode and its change time (ctime) are included: the kernel sets the ctime, so a
+    file rewritten with the same size and modification time still differs. Object stores set the modification time
+    themselves. `source` is the file if it is already open.
 
     Raises:
         BadFileError: The file is missing, or too short to be Parquet.
@@ -78,7 +78,7 @@ def fingerprint(file: InputFile, source: pa.NativeFile | None = None) -> str:
 
 
 def content_fingerprint(file: InputFile) -> str:
-    """Return a sha256 of size and footer: equal for a copy of the file, wherever and whenever it was written.
+    """Return a sha256 of size and footer, equal for all copies of the file.
 
     Raises:
         BadFileError: The file is missing, or too short to be Parquet.
@@ -87,7 +87,7 @@ def content_fingerprint(file: InputFile) -> str:
 
 
 def combined_fingerprint(files: Sequence[InputFile]) -> str:
-    """Return one sha256 for what a set of files holds: sizes and footers, whatever their order, times and index."""
+    """Return one sha256 over the contents of a set of files, independent of their order, times and paths."""
     return hashlib.sha256("".join(sorted(map(content_fingerprint, files))).encode()).hexdigest()
 
 
@@ -112,7 +112,7 @@ def _footer(file: InputFile, source: pa.NativeFile | None = None) -> tuple[int, 
         start = max(0, size - _TAIL_BYTES)
         tail: bytes = source.read_at(size - start, start)
         if len(tail) < 12 or tail[-4:] not in (b"PAR1", b"PARE"):  # PARE: an encrypted footer
-            raise BadFileError(f"{file.name}: not a Parquet file, or cut short. Write it again.")
+            raise BadFileError(f"{file.name}: not a Parquet file, or truncated. Write it again.")
         length = min(int.from_bytes(tail[-8:-4], "little"), size - 8)
         if length + 8 > len(tail):
             tail = source.read_at(length + 8, size - 8 - length)

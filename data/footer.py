@@ -1,6 +1,7 @@
-"""The numbers of a Parquet footer that reading is planned by, read without pyarrow's metadata objects.
+"""Read the row groups and column chunks from a Parquet footer without pyarrow's metadata objects.
 
-See `seqembed.data.thrift` for why. The field numbers are those of parquet.thrift in the Parquet format's repository.
+See `seqembed.data.thrift` for the reason. The field numbers are those of parquet.thrift in the Parquet format's
+repository.
 """
 
 from collections.abc import Collection, Mapping
@@ -25,16 +26,17 @@ _DELTA_BYTE_ARRAY = 7
 
 @dataclass(frozen=True, slots=True)
 class ColumnChunk:
-    """Where the pages of one leaf column of a row group lie, and how many values they hold.
+    """The location and size of one leaf column's pages in a row group.
 
     Attributes:
-        num_values: Values, nulls and empty lists counted.
-        start: First byte of the first page, the dictionary's where there is one.
-        end: The byte behind the last page.
-        codec: How pages are compressed, by number in parquet.thrift; 0 is not at all.
-        unpacked: Bytes of all pages once unpacked.
-        has_dictionary: Whether the first page is one.
-        has_prefixes: Whether texts may be stored as what differs from the text before, far shorter than they are.
+        num_values: Number of values, including nulls and empty lists.
+        start: First byte of the first page, which may be a dictionary page.
+        end: First byte after the last page.
+        codec: Compression codec, by number in parquet.thrift; 0 is uncompressed.
+        unpacked: Uncompressed bytes of all pages.
+        has_dictionary: Whether the first page is a dictionary page.
+        has_prefixes: Whether text may be stored as differences from the previous text, far shorter than the text
+            itself.
     """
 
     num_values: int
@@ -51,8 +53,8 @@ class RowGroup:
     """Rows that are stored together.
 
     Attributes:
-        num_rows: Rows.
-        chunks: Of the leaf columns asked for, by their index in the schema.
+        num_rows: Number of rows.
+        chunks: Column chunks of the requested leaf columns, by index in the schema.
     """
 
     num_rows: int
@@ -66,13 +68,13 @@ class _Encrypted(Exception):
 def read_row_groups(
     file: InputFile, source: pa.NativeFile, parquet: pq.ParquetFile, columns: Collection[int]
 ) -> tuple[RowGroup, ...]:
-    """Return the row groups of a file; the metadata of other columns is passed over.
+    """Return the row groups of a file, with the metadata of some columns.
 
     Args:
         file: For messages.
         source: The open file.
-        parquet: The same, as Parquet.
-        columns: Places in the schema of the leaf columns that will be read.
+        parquet: The same file, as Parquet.
+        columns: Indices of the leaf columns to read.
 
     Raises:
         BadFileError: The footer is damaged, or a column is encrypted.
@@ -87,22 +89,22 @@ def read_row_groups(
     except (OSError, ValueError, pa.ArrowException) as error:
         raise BadFileError(f"{file.name}: cannot be read ({str(error).splitlines()[0]}).") from error
     num_rows = sum(group.num_rows for group in groups)
-    at_odds = num_columns - {len(parquet.schema)} or num_rows != parquet.metadata.num_rows
-    if len(groups) != parquet.num_row_groups or at_odds:
-        raise BadFileError(f"{file.name}: a Parquet footer at odds with itself. Write the file again.")
+    is_inconsistent = num_columns - {len(parquet.schema)} or num_rows != parquet.metadata.num_rows
+    if len(groups) != parquet.num_row_groups or is_inconsistent:
+        raise BadFileError(f"{file.name}: the Parquet footer contradicts itself. Write the file again.")
     for index, group in enumerate(groups):
         for column, chunk in group.chunks.items():
             lies_within = 0 < chunk.start <= chunk.end <= size or chunk.num_values == 0
             if not lies_within or chunk.num_values < 0 or group.num_rows < 0:
                 raise BadFileError(
                     f"{file.name}: row group {index}, column '{parquet.schema.column(column).path}': the footer points "
-                    "beyond the file, or counts below zero. Is the file complete? Write it again."
+                    "beyond the end of the file, or has negative counts. Is the file complete? Write it again."
                 )
     return groups
 
 
 def _footer(source: pa.NativeFile, size: int) -> bytes:
-    """Return the footer, as a rule with one read."""
+    """Return the footer, usually with a single read."""
     start = max(0, size - _TAIL_BYTES)
     tail: bytes = source.read_at(size - start, start)
     length = int.from_bytes(tail[-8:-4], "little")
@@ -110,7 +112,7 @@ def _footer(source: pa.NativeFile, size: int) -> bytes:
 
 
 def _parse(footer: bytes, wanted: Collection[int], parquet: pq.ParquetFile) -> tuple[tuple[RowGroup, ...], set[int]]:
-    """Return the row groups, and how many columns they have: one number where all have as many."""
+    """Return the row groups, and the set of their numbers of columns, which has one element in a valid file."""
     reader, groups, num_columns, found = ThriftReader(footer), [], set(), False
     for number, kind in reader.fields():
         if number != _ROW_GROUPS:
@@ -127,7 +129,7 @@ def _parse(footer: bytes, wanted: Collection[int], parquet: pq.ParquetFile) -> t
 
 
 def _row_group(reader: ThriftReader, wanted: Collection[int], parquet: pq.ParquetFile) -> tuple[RowGroup, int]:
-    """Return the next row group, and how many columns it has."""
+    """Return the next row group and its number of columns."""
     chunks, num_chunks, num_rows = {}, 0, None
     for number, kind in reader.fields():
         if number == _GROUP_ROWS:
@@ -148,7 +150,7 @@ def _row_group(reader: ThriftReader, wanted: Collection[int], parquet: pq.Parque
 
 
 def _column(reader: ThriftReader) -> Struct:
-    """Return the next column chunk, as far as it is needed."""
+    """Return the needed fields of the next column chunk."""
     column: Struct = {}
     for number, kind in reader.fields():
         if number != _COLUMN_METADATA:
@@ -163,7 +165,7 @@ def _column(reader: ThriftReader) -> Struct:
                 metadata[inner] = reader.value(inner_kind)
             else:
                 reader.skip(inner_kind)
-            if inner >= max(_NEEDED):  # behind them stand statistics, most of a footer
+            if inner >= max(_NEEDED):  # what follows is statistics, which are most of a footer
                 reader.skip_struct(rising=True)
                 break
     return column

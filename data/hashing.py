@@ -1,6 +1,6 @@
-"""A hash of ids that is the same on every machine, run and file, computed on Arrow's buffers.
+"""A hash of ids that is equal on every machine, run and file, computed on Arrow's buffers.
 
-The validation split and the check that an id's events stand together use it. It is not for secrets.
+The validation split and the check that the events of an id are contiguous use it. It is not cryptographic.
 """
 
 from typing import Final
@@ -18,10 +18,10 @@ _PIECE: Final = 1 << 20  # numbers hashed at a time
 
 
 def hash_ids(ids: pa.Array) -> NDArray[np.uint64]:
-    """Return a 64-bit hash of every id, uint64 (n); all nulls hash alike, and NaN as null does.
+    """Return a 64-bit hash of every id, uint64 (n); null and NaN have the same hash.
 
-    Equal ids have equal hashes, however a column is cut, encoded as a dictionary or held in views. Integers hash by
-    value, whatever their width; text and bytes by their bytes; structs, lists and maps by the hashes of what they hold;
+    Equal ids have equal hashes, however a column is sliced, dictionary-encoded or stored in views. Integers hash by
+    value, whatever their width; text and bytes by their bytes; structs, lists and maps by the hashes of their elements;
     other types by their text.
     """
     return _hash_values(plain_values(ids))
@@ -66,19 +66,19 @@ def _hash_lists(values: pa.Array) -> NDArray[np.uint64]:
 
 
 def _as_binary(values: pa.Array) -> pa.Array:
-    """Return text and bytes as they stand, and other values as their text, all as large_binary (n)."""
+    """Return text and bytes unchanged, and other values as text, all as large_binary (n)."""
     kind = values.type
     if pa.types.is_fixed_size_binary(kind):
         return values.cast(pa.binary()).cast(pa.large_binary())
     if pa.types.is_floating(kind):
-        values = pc.add(values, pa.scalar(0, kind))  # -0.0 equals 0.0, and its text must, too
+        values = pc.add(values, pa.scalar(0, kind))  # -0.0 equals 0.0, so its text must be equal, too
     if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
         try:
             values = values.cast(pa.large_string())
         except pa.ArrowInvalid:
             if not pa.types.is_timestamp(kind):
                 raise
-            # The time zone is not known on this host: the text of the instant in UTC tells ids apart as well.
+            # This host does not know the time zone: the text of the instant in UTC is as unique.
             values = values.cast(pa.timestamp(kind.unit)).cast(pa.large_string())
     return values.cast(pa.large_binary())
 
@@ -94,7 +94,7 @@ def _hash_bytes(values: pa.Array) -> NDArray[np.uint64]:
 
 
 def _fold(content: NDArray[np.unsignedinteger], offsets: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Return a hash of each run of numbers, uint64 (n), in order and with its length; `offsets` are int64 (n + 1)."""
+    """Return a hash of each run of numbers and its length, uint64 (n); `offsets` are int64 (n + 1)."""
     lengths = np.diff(offsets)
     if not len(content):
         return _mix(lengths.astype(np.uint64))
@@ -115,7 +115,7 @@ def _fold(content: NDArray[np.unsignedinteger], offsets: NDArray[np.int64]) -> N
 def _run_sums(
     content: NDArray[np.unsignedinteger], offsets: NDArray[np.int64], powers: NDArray[np.uint64]
 ) -> NDArray[np.uint64]:
-    """Return the polynomial of each run of numbers, uint64 (n), which costs several times eight bytes a number."""
+    """Return the polynomial hash of each run of numbers, uint64 (n); it needs several times eight bytes per number."""
     numbers = content.astype(np.uint64) + np.uint64(1)
     indices = np.arange(len(content)) - np.repeat(offsets[:-1], np.diff(offsets))
     # A polynomial hash of each run as a difference of prefix sums: wrapping arithmetic keeps it exact.
@@ -125,7 +125,7 @@ def _run_sums(
 
 
 def _long_sum(content: NDArray[np.unsignedinteger], powers: NDArray[np.uint64]) -> int:
-    """Return the polynomial of one run longer than a piece."""
+    """Return the polynomial hash of one run that is longer than a piece."""
     total = 0
     for start in range(0, len(content), _PIECE):
         numbers = content[start : start + _PIECE].astype(np.uint64) + np.uint64(1)
@@ -135,7 +135,7 @@ def _long_sum(content: NDArray[np.unsignedinteger], powers: NDArray[np.uint64]) 
 
 
 def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Spread every input bit over the result: the finaliser of SplitMix64 (Steele, Lea & Flood, 2014)."""
+    """Mix the bits of each number: the finaliser of SplitMix64 (Steele, Lea & Flood, 2014)."""
     mixed = values + np.uint64(_BASE)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -143,16 +143,16 @@ def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 class SeenIds:
-    """Remembers the hashes of ids met, 8 bytes an id, and finds the first that comes again.
+    """Remembers the hashes of ids, 8 bytes per id, and finds the first repeated one.
 
-    Sorted runs are merged when they reach like size, so that adding n ids costs n·log(n) in all.
+    Sorted runs are merged when they reach similar size, so that adding n ids costs n·log(n) in total.
     """
 
     def __init__(self) -> None:
         self._runs: list[NDArray[np.uint64]] = []
 
     def add(self, hashes: NDArray[np.uint64]) -> int | None:
-        """Add hashes, uint64 (n); return the index of the first one met before (here or earlier), or None."""
+        """Add hashes, uint64 (n); return the index of the first one that occurred before, or None."""
         if not len(hashes):
             return None
         order = np.argsort(hashes, kind="stable")

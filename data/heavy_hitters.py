@@ -1,33 +1,33 @@
-"""Count the frequent values of a stream in bounded memory, exactly as long as they fit."""
+"""Count the frequent values of a stream in bounded memory; the counts are exact as long as all values fit."""
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 
 class HeavyHitters:
-    """Counts of values; when there are more than `capacity` of them, the rare ones are let go.
+    """Counts of values; if there are more than `capacity` distinct ones, rare values are dropped.
 
-    The summary of Misra & Gries (1982, "Finding repeated elements"), fed with whole tables as in Agarwal et al. (2012,
-    "Mergeable summaries"): tables are added up, and where more than `capacity` values remain, the largest count that
-    would be dropped is taken off every weight; what falls to 0 is gone.
+    The summary of Misra & Gries (1982, "Finding repeated elements"), merged by tables as in Agarwal et al. (2012,
+    "Mergeable summaries"): tables are added, and if more than `capacity` values remain, the largest count that would be
+    dropped is subtracted from every weight; values whose weight falls to 0 are dropped.
 
-    Guaranteed after n values: every value met more than n / (capacity + 1) times is held; no count is too high, and
-    none is too low by more than that. While no more than `capacity` different values come, all counts are exact.
+    Guarantees after n values: every value with more than n / (capacity + 1) occurrences is kept; no count is too high,
+    and none is too low by more than that. With at most `capacity` distinct values all counts are exact.
 
     Attributes:
-        capacity: Most values held. Between two cuts as many again wait, and what one `add` brings.
-        num_cut: How much the weights were lowered in all: 0 where all counts are exact.
+        capacity: Maximum number of values to keep; as many again may be buffered, plus one `add`.
+        num_cut: Total by which the weights were lowered: 0 if all counts are exact.
     """
 
     def __init__(self, capacity: int) -> None:
-        """Begin with nothing."""
+        """Start empty."""
         self.capacity = capacity
         self.num_cut = 0
         self._held: list[pa.Table] = []
         self._num_held = 0
 
     def add(self, values: pa.Array, counts: pa.Array) -> None:
-        """Add values, each met so often: arrays of equal length, the values of one type in all calls, without nulls."""
+        """Add values with their counts: arrays of equal length, values of the same type in all calls, without nulls."""
         if len(values):
             self._held.append(pa.table({"value": values, "count": counts, "weight": counts}))
             self._num_held += len(values)
@@ -35,7 +35,7 @@ class HeavyHitters:
             self._merge()
 
     def counts(self) -> pa.Table:
-        """Return the columns ``value`` and ``count`` (int64) of all values held, in no order."""
+        """Return the columns ``value`` and ``count`` (int64) of all kept values, unordered."""
         if not self._held:
             return pa.table({"value": pa.nulls(0), "count": pa.array([], pa.int64())})
         self._merge()

@@ -1,4 +1,4 @@
-"""What a look at the values says of columns: numbers that float32 cannot hold apart, numbers that may be codes."""
+"""Hints from the values of columns: numbers that are too precise for float32, and integers that may be codes."""
 
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -13,22 +13,22 @@ from seqembed.data.inputs import InputFile
 from seqembed.data.peek import peek
 from seqembed.data.schema import Feature, SequenceSchema
 
-# Below three, an embedding of a category says no more than the number; above twenty, whole numbers are mostly counts.
+# Below three values, a category carries no more than the number; above twenty, integers are mostly counts.
 _MIN_CODES, _MAX_CODES = 3, 20
 _MAX_HINTS = 8
 
 
 def merged_by_float32(file: InputFile, schema: SequenceSchema) -> dict[str, tuple[int, int]]:
-    """Return the columns of which float32 keeps at most half of the different values, as times in milliseconds.
+    """Return the columns of which float32 keeps at most half of the distinct values, such as times in milliseconds.
 
-    Models compute in float32, which keeps seven digits. Only the start of the file is looked at.
+    Models compute in float32, which keeps seven digits. Only the start of the file is examined.
 
     Args:
         file: A file with rows.
         schema: Which columns are features.
 
     Returns:
-        Name of the feature, or column of the vectors → different values as stored, and as float32.
+        Name of the feature, or column of the vectors → number of distinct values as stored, and as float32.
 
     Raises:
         BadFileError: The file is damaged.
@@ -54,7 +54,7 @@ def merged_by_float32(file: InputFile, schema: SequenceSchema) -> dict[str, tupl
 
 
 def integer_features(arrow_schema: pa.Schema, schema: SequenceSchema) -> tuple[int, ...]:
-    """Return the indices of features that are whole numbers and could be categories instead."""
+    """Return the indices of integer features, which could be categories instead."""
     return tuple(
         index
         for index, feature in enumerate(schema.features)
@@ -65,7 +65,7 @@ def integer_features(arrow_schema: pa.Schema, schema: SequenceSchema) -> tuple[i
 
 
 class FewValues:
-    """Counts the different values of some features, and gives up on those that have more than a few."""
+    """Counts the distinct values of some features, and stops for those with more than a few."""
 
     def __init__(self, indices: Sequence[int]) -> None:
         self._met: dict[int, set[float]] = {index: set() for index in indices}
@@ -76,7 +76,7 @@ class FewValues:
             self.add(index, pa.array(np.ascontiguousarray(values[:, index]), from_pandas=True))
 
     def add(self, index: int, values: pa.Array) -> None:
-        """Add values of one feature, (steps); nothing happens where it has more than a few already."""
+        """Add values of one feature, (steps); ignored if it already has more than a few."""
         met = self._met.get(index)
         if met is None:
             return
@@ -85,12 +85,12 @@ class FewValues:
             del self._met[index]
 
     def codes(self) -> dict[int, int]:
-        """Return the features that may be codes: index → different values."""
+        """Return the features that may be codes: index → number of distinct values."""
         return {index: len(met) for index, met in self._met.items() if len(met) >= _MIN_CODES}
 
 
 def codes_at_start(file: InputFile, schema: SequenceSchema, num_slices: int) -> dict[int, int]:
-    """Return the features that may be codes by the start of a file: index → different values.
+    """Return the features that may be codes, judged by the start of a file: index → number of distinct values.
 
     Raises:
         BadFileError: The file is damaged.
@@ -106,14 +106,14 @@ def codes_at_start(file: InputFile, schema: SequenceSchema, num_slices: int) -> 
 
 
 def hint_at_codes(schema: SequenceSchema, codes: Mapping[int, int]) -> list[str]:
-    """Return how to take features for categories that may be codes, index → different values; nothing without any."""
+    """Return a hint for features that may be codes, index → number of distinct values; nothing without any."""
     if not codes:
         return []
     names = [schema.feature_names[index] for index in codes]
     shown = [f"{name} ({number} values)" for name, number in zip(names, codes.values(), strict=True)]
     more = f" and {len(names) - _MAX_HINTS:,} more" if len(names) > _MAX_HINTS else ""
     return [
-        f"whole numbers with few different values are taken as quantities: {', '.join(shown[:_MAX_HINTS])}{more}. "
+        f"integers with few distinct values are treated as quantities: {', '.join(shown[:_MAX_HINTS])}{more}. "
         f"If they are codes, pass --categorical {','.join(names[:_MAX_HINTS])}"
     ]
 

@@ -1,7 +1,7 @@
-"""Distinguish what a host lacks from what a file or model does wrong.
+"""Distinguish faults of the host, such as too little memory, from faults of a file or model.
 
-Without this, a process that runs out of file descriptors or memory would call every file damaged, and a run that may
-skip damaged files would end with nothing done and no error.
+Without this, a process that runs out of file descriptors or memory would report every file as damaged, and a run that
+may skip damaged files would end without output and without an error.
 """
 
 import errno
@@ -15,32 +15,31 @@ _SHORTAGES = {
     errno.ENOMEM: "memory",
     errno.ENOBUFS: "memory of the network",
 }
-# ONNX Runtime raises classes without a public base: its words alone tell.
+# ONNX Runtime raises classes without a public base, so they are recognised by their text.
 _OF_ONNX_RUNTIME = ("Failed to allocate memory", "bad allocation", "std::bad_alloc")
 _OF_THE_LOADER = ("failed to map segment", "annot allocate memory")
 _ALLOCATION = re.compile(r"size:?\s+(\d+)")
-# Nothing that is read asks for more at once (`seqembed.data.pages`): a larger request comes from what a damaged file
-# claims.
+# No valid read requests more at once (`seqembed.data.pages`): a larger request comes from a damaged file.
 _MAX_REQUEST_BYTES = 4 << 30
 
 
 def host_fault(error: BaseException) -> HostError | None:
-    """Return the error to raise where `error` is a fault of the host, else None.
+    """Return the error to raise if `error` is a fault of the host, else None.
 
     Args:
-        error: What Python, pyarrow or ONNX Runtime raised.
+        error: Raised by Python, pyarrow or ONNX Runtime.
     """
     lacking = _lacking(error)
     if lacking is None:
         return None
     return HostError(
-        f"this host lacks {lacking} ({_first_line(error)}). Nothing that was finished is lost: give the process more, "
-        "or run with fewer --threads or fewer processes beside it, and run again."
+        f"this host lacks {lacking} ({_first_line(error)}). Finished work is kept: give the process more, or use fewer "
+        "--threads or fewer other processes, and run again."
     )
 
 
 def raise_host_fault(error: BaseException) -> None:
-    """Raise the error for a fault of the host; return where `error` is none.
+    """Raise if `error` is a fault of the host, else return.
 
     Raises:
         HostError: The host lacks memory, descriptors or threads.

@@ -1,8 +1,8 @@
 """Ids of any type that Parquet holds: equality, null and text of them.
 
-Arrow compares numbers, text and times, but neither extension types (UUID), structs, lists, maps nor float16, all of
-which name sequences somewhere: MongoDB exports hold ``{"$oid": ...}``, DuckDB and Postgres write UUIDs. Here every type
-is compared by what it holds, without a loop over rows.
+Arrow compares numbers, text and times, but not extension types (UUID), structs, lists, maps and float16, all of which
+are used as ids somewhere: MongoDB exports hold ``{"$oid": ...}``, DuckDB and Postgres write UUIDs. Here every type is
+compared by its content, without loops over rows.
 """
 
 import numpy as np
@@ -14,16 +14,16 @@ from seqembed.data.arrow import is_string, plain_values
 
 
 def same_as_previous(ids: pa.Array) -> NDArray[np.bool_]:
-    """Return whether each id but the first equals the one before it, bool (n - 1, or 0 without ids).
+    """Return for each id after the first whether it equals the previous one, bool (n - 1, or 0 without ids).
 
-    Nulls equal each other, and NaN counts as null. Inside structs, lists and maps nulls equal each other, too.
+    Nulls equal each other, also inside structs, lists and maps, and NaN counts as null.
     """
     plain = plain_values(ids)
     return equal_values(plain[1:], plain[:-1]) if len(plain) else np.empty(0, dtype=bool)
 
 
 def equal_values(left: pa.Array, right: pa.Array) -> NDArray[np.bool_]:
-    """Return whether the values of two arrays of one type and length are equal, index by index, bool (n).
+    """Compare two arrays of the same type and length elementwise, bool (n).
 
     Nulls equal each other, and NaN counts as null.
     """
@@ -59,9 +59,9 @@ def _equal_lists(left: pa.Array, right: pa.Array, known: NDArray[np.bool_]) -> N
 
 
 def list_spans(lists: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.int64], pa.Array]:
-    """Return where each list or map of a plain array begins and how long it is, both int64 (n), and all elements.
+    """Return the start and length of each list or map of a plain array, both int64 (n), and all elements.
 
-    The elements of a map are structs of key and value. What a null list spans is of no meaning.
+    The elements of a map are structs of key and value. The span of a null list is meaningless.
     """
     if pa.types.is_fixed_size_list(lists.type):
         size = lists.type.list_size
@@ -78,14 +78,14 @@ def list_spans(lists: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.int64], p
 
 
 def is_null_id(ids: pa.Array) -> NDArray[np.bool_]:
-    """Return which ids are no ids, bool (n): null, or NaN in a column of floating-point numbers."""
+    """Return which ids are invalid, bool (n): null, or NaN in a column of floating-point numbers."""
     values = stored_values(plain_values(ids))
     missing: NDArray[np.bool_] = pc.is_null(values, nan_is_null=True).to_numpy(zero_copy_only=False)
     return missing
 
 
 def stored_values(values: pa.Array) -> pa.Array:
-    """Return what a plain array stores: the storage of extension types, and float32 for float16, to be compared."""
+    """Return the comparable values of a plain array: the storage of extension types, and float32 for float16."""
     while isinstance(values, pa.ExtensionArray):
         values = values.storage
     return values.cast(pa.float32()) if pa.types.is_float16(values.type) else values
@@ -94,7 +94,7 @@ def stored_values(values: pa.Array) -> pa.Array:
 def id_text(value: pa.Scalar) -> str | None:
     r"""Return an id as text for messages and quarantine files; None for null. Never raises.
 
-    Text that is not UTF-8 has its bytes escaped (``M\xfcller``), a UUID is written as usual, other bytes as in Python
+    Text that is not UTF-8 has its bytes escaped (``M\xfcller``), UUIDs have their usual form, other bytes Python's
     (``b'\x00'``), structs as ``{name: value}``, maps as ``{key: value}`` and lists as ``[value]``.
     """
     if not value.is_valid:
@@ -119,9 +119,9 @@ def id_text(value: pa.Scalar) -> str | None:
 
 
 def quoted_id(text: str | None) -> str:
-    """Return what `id_text` made of an id as it stands in a sentence: in quotes, line breaks and the like escaped.
+    """Quote the result of `id_text` for a message, with line breaks and other control characters escaped.
 
-    Backslashes stay as they are: those of bytes that are not UTF-8 were put there by `id_text`.
+    Backslashes are not escaped, since `id_text` itself uses them for bytes that are not UTF-8.
     """
     if text is None:
         return "null"
@@ -136,11 +136,11 @@ def _inner_text(value: pa.Scalar) -> str:
 
 
 def _temporal_text(value: pa.Scalar) -> str:
-    # By Arrow: Python's datetime ends in the year 9999 and has no nanoseconds.
+    # Formatted by Arrow: Python's datetime ends in the year 9999 and has no nanoseconds.
     try:
         return str(value.cast(pa.string()).as_py())
     except pa.ArrowException:
         if not pa.types.is_timestamp(value.type):
             return str(value.as_py())  # an interval
-        # The time zone is not known on this host: the instant in UTC.
+        # This host does not know the time zone: write the instant in UTC.
         return f"{value.cast(pa.timestamp(value.type.unit)).cast(pa.string()).as_py()}Z"

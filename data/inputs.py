@@ -1,7 +1,6 @@
-"""One Parquet file of the input: where it lies, and how it is opened.
+"""One Parquet file of the input: its location, and how it is opened.
 
-Which files an input names is found in `seqembed.data.listing`; `seqembed.data.fingerprints` distinguishes versions of a
-file.
+`seqembed.data.listing` finds the files of an input; `seqembed.data.fingerprints` distinguishes versions of a file.
 """
 
 import os
@@ -21,21 +20,21 @@ from seqembed.data.secrets import without_secrets
 
 PARQUET_SUFFIXES = (".parquet", ".parq", ".pq")
 _URI = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
-# One read buffer a column keeps a huge row group from being loaded whole; 1 MiB is Parquet's usual page size.
+# With a read buffer per column, a huge row group is not loaded completely; 1 MiB is Parquet's usual page size.
 _READ_BUFFER_BYTES = 1 << 20
-# What pyarrow raises at bytes that are no Parquet: ArrowInvalid is a ValueError, as are bad UTF-8 names.
+# Raised by pyarrow for bytes that are not Parquet: ArrowInvalid is a ValueError, as are bad UTF-8 names.
 UNREADABLE = (OSError, pa.ArrowException, ValueError, OverflowError, MemoryError)
 
 
 class OpenedFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow has no types
-    """A Parquet file with the handle it is read through, so that it need not be opened again for another look.
+    """A Parquet file with its file handle, so that it need not be opened again.
 
     Attributes:
         source: The open file.
     """
 
     def __init__(self, source: pa.NativeFile, **options: object) -> None:
-        """Open as `pyarrow.parquet.ParquetFile` does."""
+        """Open like `pyarrow.parquet.ParquetFile`."""
         super().__init__(source, **options)
         self.source = source
 
@@ -45,13 +44,13 @@ class InputFile:
     """One Parquet file.
 
     Attributes:
-        filesystem: Where it lies.
+        filesystem: Its filesystem.
         path: Path on that filesystem.
-        name: Path relative to the input it came from, after the hive directories at that input's end; names it in
-            messages and in the output.
-        root: The directory of that input, on that filesystem.
-        partitions: Hive keys in `name` (``day=3``) with their values as text, None where hive says null.
-        recursive: Whether every file that appears anywhere below `root` would be input too.
+        name: Path relative to the input, preceded by the hive directories at the input's end; its name in messages and
+            in the output.
+        root: The directory of the input, on that filesystem.
+        partitions: Hive keys in `name` (``day=3``) with their values as text, None for hive's null.
+        recursive: Whether all files anywhere below `root` belong to the input.
     """
 
     filesystem: fs.FileSystem
@@ -63,7 +62,7 @@ class InputFile:
 
     @property
     def location(self) -> str:
-        """Absolute path, or URI without credentials: the same for every run that reads this file."""
+        """Absolute path, or URI without credentials, equal for every run that reads this file."""
         return location_of(self.filesystem, self.path)
 
     def open(
@@ -75,17 +74,17 @@ class InputFile:
         """Open for streaming.
 
         Args:
-            dictionaries: Leaf columns of strings to read as the dictionaries that Parquet stores: measured on 200
-                values, four times as fast as the strings themselves.
-            opened: The same file, opened before, so that its footer need not be read again.
-            source: What to read the file through, where it is open already.
+            dictionaries: Leaf columns of strings to read as the dictionaries that Parquet stores: with 200 distinct
+                values measured to be four times as fast as strings.
+            opened: The same file, already opened, so that its footer need not be read again.
+            source: Handle to read the file through, if it is already open.
 
         Raises:
             BadFileError: The file is missing, unreadable or not Parquet.
         """
         try:
             source = self.filesystem.open_input_file(self.path) if source is None else source
-            # Where a writer put checksums on its pages, bit rot is found; without them a codec may still notice.
+            # Page checksums, where the writer added them, detect bit rot; without them the codec may still detect it.
             options = {
                 "read_dictionary": list(dictionaries) or None,
                 "buffer_size": _READ_BUFFER_BYTES,
@@ -102,7 +101,7 @@ class InputFile:
             raise unreadable(self, error) from error
 
     def open_bytes(self) -> pa.NativeFile:
-        """Open for reading at any place.
+        """Open for random access.
 
         Raises:
             BadFileError: The file is missing or unreadable.
@@ -126,9 +125,9 @@ class InputFile:
             yield from parquet.iter_batches(batch_size, columns=list(columns), use_threads=False, **options)
         except UNREADABLE as error:
             raise_host_fault(error)
-            place = "" if row_groups is None else f" in row group {', '.join(map(str, row_groups))}"
+            where = "" if row_groups is None else f" in row group {', '.join(map(str, row_groups))}"
             raise BadFileError(
-                f"{self.name}: damaged Parquet data{place} ({first_line(error)}). Write the file again."
+                f"{self.name}: damaged Parquet data{where} ({first_line(error)}). Write the file again."
             ) from error
 
 
@@ -147,23 +146,23 @@ def unreadable(file: InputFile, error: BaseException) -> BadFileError:
 def location_of(filesystem: fs.FileSystem, path: str) -> str:
     """Return the absolute path of a local file, or a URI without credentials.
 
-    A link stays a link: a directory that is linked to another place each night is still the same input.
+    Links are not resolved: a directory that is linked to another target for each run is still the same input.
     """
     return os.path.abspath(path) if is_local(filesystem) else f"{filesystem.type_name}://{path}"
 
 
 def is_local(filesystem: fs.FileSystem) -> bool:
-    """Whether a filesystem is this machine's own."""
+    """Return whether a filesystem is local."""
     return isinstance(filesystem, fs.LocalFileSystem)
 
 
 def is_uri(given: str) -> bool:
-    """Whether an input is a URI rather than a path."""
+    """Return whether an input is a URI rather than a path."""
     return _URI.match(given) is not None
 
 
 def filesystem_and_path(given: str) -> tuple[fs.FileSystem, str]:
-    """Return where a path or URI points; local paths become absolute.
+    """Return the filesystem and path of a path or URI; local paths become absolute.
 
     Raises:
         InputError: The name is not UTF-8, or no filesystem opens the URI.
@@ -178,19 +177,19 @@ def filesystem_and_path(given: str) -> tuple[fs.FileSystem, str]:
     except (ValueError, OSError, pa.ArrowException) as error:
         reason = first_line(error).replace(given, without_secrets(given))
         raise InputError(
-            f"{without_secrets(given)}: no such location can be opened ({reason}). Escape what is special in a URI (a "
-            "slash in a password is %2F), or leave credentials to the environment."
-        ) from None  # its text has the URI in it, credentials and all
+            f"{without_secrets(given)}: the location cannot be opened ({reason}). Escape special characters in the URI "
+            "(a slash in a password is %2F), or pass credentials in the environment."
+        ) from None  # its text contains the URI with credentials
     return filesystem, path
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says, or its class where it says nothing."""
+    """Return the first line of an error's text, or its class if it has none."""
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def is_utf8(name: str) -> bool:
-    """Whether a file name is text: Python holds the bytes of others as lone surrogates."""
+    """Return whether a file name is UTF-8; otherwise Python represents its bytes as lone surrogates."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -199,15 +198,15 @@ def is_utf8(name: str) -> bool:
 
 
 def refuse_output_name(given: str | os.PathLike[str]) -> None:
-    """Refuse to write where no other program, nor Arrow and TensorFlow, could open what was written.
+    """Refuse an output whose name is not UTF-8, which Arrow, TensorFlow and other programs could not open.
 
     Raises:
         OutputError: The name of a path or URI, or of a directory above it, is not UTF-8.
     """
-    place = os.fspath(given)
-    place = place if is_uri(place) else os.path.abspath(place)
-    if not is_utf8(place):
-        raise OutputError(f"{printable(place)}: the name is not UTF-8. Give another --out.")
+    path = os.fspath(given)
+    path = path if is_uri(path) else os.path.abspath(path)
+    if not is_utf8(path):
+        raise OutputError(f"{printable(path)}: the name is not UTF-8. Pass another --out.")
 
 
 def printable(name: str) -> str:

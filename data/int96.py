@@ -1,8 +1,8 @@
-"""Which unit the times of Parquet's INT96 type are read in.
+"""Choose the unit in which times of Parquet's INT96 type are read.
 
-INT96, which Spark, Impala, Hive and awswrangler write, counts nanoseconds of any year. Arrow has no type for that:
-nanoseconds in int64 end in 2262, and pyarrow, which reads INT96 as such, wraps around without a word: 9999-12-31, the
-usual "open end", becomes 1816-03-29. In microseconds every year fits.
+INT96, which Spark, Impala, Hive and awswrangler write, holds nanoseconds of any year. Arrow has no such type:
+nanoseconds in int64 end in 2262, and pyarrow, which reads INT96 as those, overflows silently: 9999-12-31, a common
+placeholder for "no end", becomes 1816-03-29. In microseconds every year fits.
 """
 
 import base64
@@ -16,11 +16,11 @@ _ARROW_SCHEMA = b"ARROW:schema"
 
 
 def int96_unit(parquet: pq.ParquetFile) -> Literal["us", "ns"]:
-    """Return the unit to read the INT96 columns of a file in.
+    """Return the unit in which to read the INT96 columns of a file.
 
-    Nanoseconds only where the file says that it was written from Arrow's nanoseconds: those fit by construction. Else
-    microseconds: Spark's times have no finer ones, and those that other writers put into INT96 are cut to them. Cut
-    times that become equal keep the order of the file.
+    Nanoseconds only if the file's metadata says that it was written from Arrow's nanoseconds, which fit by
+    construction. Else microseconds: Spark's times have no finer resolution, and those of other writers are truncated.
+    Times that become equal keep the order of the file.
     """
     columns = (parquet.schema.column(index) for index in range(len(parquet.schema)))
     text = (parquet.metadata.metadata or {}).get(_ARROW_SCHEMA)

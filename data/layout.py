@@ -1,10 +1,10 @@
-"""The names of every file a run directory holds, in one index: the trainer writes them, the exporter reads them."""
+"""The names of all files in a run directory: the trainer writes them, the exporter reads them."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 PLOT_NAMES = ("losses.png", "model.png", "reconstructions.png", "embeddings.png")
-# The first line of config.toml: that and the contract mark a directory as a run of seqembed.
+# The first line of config.toml; it or the contract identifies a directory as a run of seqembed.
 CONFIG_HEADER = "# seqembed train --config config.toml --out NEW_DIRECTORY repeats this run.\n"
 
 
@@ -25,7 +25,7 @@ class RunLayout:
 
     @property
     def decoder(self) -> Path:
-        """Keras model from an embedding back to steps; missing where the task only predicts."""
+        """Keras model from an embedding to steps; missing if nothing is reconstructed."""
         return self.root / "decoder.keras"
 
     @property
@@ -35,7 +35,7 @@ class RunLayout:
 
     @property
     def config(self) -> Path:
-        """The configuration in force, readable by ``--config``."""
+        """The effective options, readable by ``--config``."""
         return self.root / "config.toml"
 
     @property
@@ -45,7 +45,7 @@ class RunLayout:
 
     @property
     def contract(self) -> Path:
-        """The model contract without what the exporter adds."""
+        """The model contract, before the exporter completes it."""
         return self.root / "contract.json"
 
     @property

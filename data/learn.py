@@ -1,4 +1,4 @@
-"""Learn the vocabularies of a schema's categorical fields in one streaming pass, in memory that does not grow."""
+"""Learn the vocabularies of a schema's categorical fields in one streaming pass, in bounded memory."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -19,10 +19,10 @@ from seqembed.data.vocabulary import ValueKind, Vocabulary
 
 DEFAULT_MIN_COUNT = 2
 DEFAULT_MAX_VOCABULARY = 10_000
-MAX_VOCABULARY = 1 << 20  # ids stay exact in float32, and the contract below the size of a model
-MAX_VALUE_BYTES = 256  # longer text is no category: it would make memory and contract depend on its length
+MAX_VOCABULARY = 1 << 20  # ids are exact in float32, and the contract is smaller than a model
+MAX_VALUE_BYTES = 256  # longer text is not a category: memory and contract would depend on its length
 _MIN_CAPACITY = 1 << 16
-_CAPACITY_OF_ONE_VALUE = 8  # values counted for one that may get a number
+_CAPACITY_PER_VALUE = 8  # values to count per value of the vocabulary
 _MIN_COVERAGE = 0.5
 
 
@@ -34,31 +34,31 @@ def learn_vocabularies(
     max_vocabulary: int = DEFAULT_MAX_VOCABULARY,
     named: Collection[str] = (),
 ) -> tuple[SequenceSchema, tuple[str, ...]]:
-    """Return `schema` with the vocabulary of every field, and what a user should know about them, a line each.
+    """Return `schema` with the vocabulary of every field, and notes about the fields, one line each.
 
-    A field holds as many values as `seqembed.data.heavy_hitters` guarantees for a capacity of eight times
-    `max_vocabulary`, but 65,536 at least: counts are exact up to so many different values, and beyond, whatever is more
-    frequent than one step in so many is not missed. Text of more than 256 bytes counts as unknown.
+    Values are counted by `seqembed.data.heavy_hitters` with a capacity of eight times `max_vocabulary`, but at least
+    65,536. Counts are exact up to that many distinct values; with more, a value is not missed if it is more frequent
+    than one step in that many. Text of more than 256 bytes counts as unknown.
 
-    Fields that `named` does not name are left out where they teach nothing: in the events layout text that never
-    changes within a sequence (it describes the sequence, as a label does), and fields whose vocabulary covers less than
+    Fields that are not in `named` are left out if they carry no information: in the events layout text that never
+    changes within a sequence (it describes the sequence, like a label), and fields whose vocabulary covers less than
     half of the steps that have a value (names, free text).
 
     Args:
         files: The training files.
-        schema: From `seqembed.data.detect`.
-        min_count: Rarer values stay unknown.
-        max_vocabulary: Most values of a field; the most frequent ones stay.
-        named: What the user asked for by name: fields, columns or struct fields.
+        schema: Schema from `seqembed.data.detect`.
+        min_count: Minimum count of a value in the vocabulary.
+        max_vocabulary: Maximum number of values per field; the most frequent ones are kept.
+        named: Fields, columns or struct fields that the user named.
 
     Raises:
-        InputError: A file cannot be read, text is not UTF-8, or nothing is left to learn from.
+        InputError: A file cannot be read, text is not UTF-8, or no column is left to learn from.
     """
     if not schema.categorical:
         return schema, ()
-    capacity = max(_MIN_CAPACITY, _CAPACITY_OF_ONE_VALUE * max_vocabulary)
+    capacity = max(_MIN_CAPACITY, _CAPACITY_PER_VALUE * max_vocabulary)
     counters = [_Counter(field, capacity) for field in schema.categorical]
-    # The time column is not needed: counts do not depend on the order.
+    # Counts do not depend on the order, so the time column is not needed.
     wanted = replace(schema, features=(), time=None, time_zone=None)
     for file in files:
         parquet = file.open()
@@ -84,7 +84,7 @@ def learn_vocabularies(
 
 
 def _same_sequence(ids: pa.Array, last: pa.Array | None) -> pa.Array:
-    """Return for each event whether it is of the sequence of the one before it; `last` holds the id before, if any."""
+    """Return for each event whether it has the same id as the previous event; `last` is the id before the first."""
     if last is None or not len(ids):
         same = np.concatenate([np.zeros(min(1, len(ids)), dtype=bool), same_as_previous(ids)])
     else:
@@ -93,7 +93,7 @@ def _same_sequence(ids: pa.Array, last: pa.Array | None) -> pa.Array:
 
 
 def _shifted(values: pa.Array, last: pa.Array | None) -> pa.Array:
-    """Return for each value the one before it, null where there is none."""
+    """Return the previous value of each value, null for the first."""
     before = pa.nulls(min(1, len(values)), values.type) if last is None else last
     return pa.concat_arrays([before, values])[: len(values)]
 
@@ -130,10 +130,10 @@ class _Counter:
         self._last: pa.Array | None = None
 
     def add(self, column: pa.Array, same: pa.Array | None, file: InputFile) -> None:
-        """Count a column; in the events layout `same` says which events stand in the sequence of the one before."""
+        """Count a column; in the events layout `same` marks the events with the same id as the previous event."""
         steps = leaf(column if same is not None else as_lists(column).flatten(), self.field.component)
         if same is not None and not self._changes:
-            self._watch(steps, same)
+            self._compare(steps, same)
         values, counts = _value_counts(steps)
         num_known = int(pc.sum(counts).as_py() or 0)
         self.num_values += num_known
@@ -149,8 +149,8 @@ class _Counter:
             values, counts = values.filter(short).cast(pa.large_string()), counts.filter(short)
         self._counts.add(values, counts)
 
-    def _watch(self, steps: pa.Array, same: pa.Array) -> None:
-        """Find out whether values change within sequences; the first event of a file is in none before it."""
+    def _compare(self, steps: pa.Array, same: pa.Array) -> None:
+        """Detect whether values change within sequences."""
         plain = plain_values(steps)
         last = self._last if self._last is not None and self._last.type == plain.type else None
         if not len(plain) or pa.types.is_null(plain.type):
@@ -182,7 +182,7 @@ class _Counter:
         return Vocabulary(self._kind, values, counts, self.num_values - sum(counts), self._num_missing)
 
     def useless(self, vocabulary: Vocabulary | None) -> str | None:
-        """Return why the field teaches nothing, or None where it may."""
+        """Return why the field carries no information, or None if it may."""
         if self._met_pairs and not self._changes and self._kind == "string":
             return "its value never changes within a sequence"
         known = 0 if vocabulary is None else sum(vocabulary.counts)
@@ -192,7 +192,7 @@ class _Counter:
 
 
 def _value_counts(steps: pa.Array) -> tuple[pa.Array, pa.Array]:
-    """Return the values of an array, without null, and how often each stands there, int64."""
+    """Return the distinct values of an array, without null, and their counts, int64."""
     if pa.types.is_null(steps.type):
         return pa.array([], pa.string()), pa.array([], pa.int64())
     if pa.types.is_dictionary(steps.type):
@@ -212,5 +212,5 @@ def _to_int64(values: pa.Array, file: InputFile, field: CategoricalField) -> pa.
         return values.cast(pa.int64())
     except pa.ArrowInvalid as error:
         raise InputError(
-            f"{file.name}: column '{field.name}' holds a number beyond 63 bits, as a category. Cast the column to text."
+            f"{file.name}: categorical column '{field.name}' holds a number beyond 63 bits. Cast the column to text."
         ) from error

@@ -1,9 +1,9 @@
-"""Which Parquet files an input names: a file, a directory with hive partitions, a glob, or a URI pyarrow can open.
+"""Find the Parquet files of an input: a file, a directory with hive partitions, a glob, or a URI that pyarrow opens.
 
-What counts as Parquet: a file that is named by itself; a file whose name ends in ``.parquet``, ``.parq`` or ``.pq``, in
-any case; and every other file below a directory or matched by a glob whose first four bytes are Parquet's own. The
-rest is passed over and reported. Names that begin with ``_`` or ``.`` are passed over without a report, as Spark and
-Hive do.
+These count as Parquet: a file that is named itself; files whose names end in ``.parquet``, ``.parq`` or ``.pq``, in
+upper or lower case; and other files below a directory or matched by a glob that begin with Parquet's magic number. All
+others are skipped and reported. Names that begin with ``_`` or ``.`` are skipped without a report, as in Spark and
+Hive.
 """
 
 import os
@@ -43,7 +43,7 @@ _OTHER_FORMATS = {
     b"Obj\x01": "Avro",
     b"\x28\xb5\x2f\xfd": "zstd",
 }
-# Not just the magic number: pyarrow cannot repeat a read on S3 that is shorter than the text of the server's error.
+# More than the magic number: pyarrow cannot repeat a read on S3 that is shorter than the server's error text.
 _HEAD_BYTES = 1024
 _READERS = 8
 _EVERYTHING = "**"
@@ -51,18 +51,18 @@ _EVERYTHING = "**"
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The files that an input names, now or at another time.
+    """The set of files that an input refers to, existing or not.
 
     Attributes:
         root: Location of its directory.
-        patterns: Globs below `root`, one of which a file matches; ``**`` is everything at any depth.
+        patterns: Globs below `root`; a file must match one of them. ``**`` matches everything at any depth.
     """
 
     root: str
     patterns: tuple[str, ...]
 
     def covers(self, location: str) -> bool:
-        """Whether a file at `location` (`InputFile.location`) would belong to the input."""
+        """Return whether a file at `location` (`InputFile.location`) would belong to the input."""
         root = self.root.rstrip("/")
         if location == root:
             return self.patterns == (_EVERYTHING,)
@@ -71,13 +71,13 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class FoundInputs:
-    """What inputs name.
+    """The files found for some inputs.
 
     Attributes:
         files: In the order of the inputs, sorted by name within each.
-        passed_over: Name and reason of each file that is no Parquet.
-        passed_locations: Where those lie, as `InputFile.location`.
-        scopes: One for each input.
+        passed_over: Name and reason of each skipped file.
+        passed_locations: Locations of the skipped files, as `InputFile.location`.
+        scopes: One per input.
     """
 
     files: tuple[InputFile, ...]
@@ -86,7 +86,7 @@ class FoundInputs:
     scopes: tuple[Scope, ...]
 
     def notes(self) -> list[str]:
-        """Return what a user should know about files passed over: nothing, or one line."""
+        """Return a line about skipped files, if there are any."""
         if not self.passed_over:
             return []
         shown = ", ".join(f"{printable(name)} ({reason})" for name, reason in self.passed_over[:3])
@@ -109,11 +109,11 @@ def resolve_inputs(inputs: Sequence[str]) -> tuple[InputFile, ...]:
 
 
 def find_inputs(inputs: Sequence[str]) -> FoundInputs:
-    """Find the Parquet files that `inputs` name.
+    """Find the Parquet files of `inputs`.
 
     Raises:
-        InputError: An input names nothing, one file is met twice (by name or through a link), an input lies in a table
-            of another kind (`seqembed.data.tables`), or a file's name is not UTF-8.
+        InputError: An input has no files, a file is found twice (by name or through a link), an input is in a table of
+            another format (`seqembed.data.tables`), or a file's name is not UTF-8.
     """
     found = _Found()
     for given in inputs:
@@ -130,26 +130,26 @@ def _refuse_twice(files: Sequence[InputFile]) -> None:
         if other is file:
             continue
         if other.path == file.path:
-            raise InputError(f"{file.location}: named twice by the inputs, its rows would count twice. Name it once.")
+            raise InputError(f"{file.location}: in the inputs twice, so its rows would count twice. Name it only once.")
         raise InputError(
-            f"{other.location} and {file.location}: one file under two names (a link); its rows would count twice. "
-            "Remove the link, or name the files one by one."
+            f"{other.location} and {file.location}: the same file under two names (a link), so its rows would count "
+            "twice. Remove the link, or name the files one by one."
         )
 
 
 def _identity(file: InputFile) -> object:
-    """Return what two names of one file share."""
+    """Return a value that is equal for two names of the same file."""
     if is_local(file.filesystem):
         try:
             status = os.stat(file.path)
         except OSError:
-            return file.path  # it cannot be read, which is reported when it is opened
+            return file.path  # an unreadable file is reported when it is opened
         return status.st_dev, status.st_ino
     return file.filesystem.type_name, file.path
 
 
 def resolve_location(given: str) -> tuple[fs.FileSystem, str]:
-    """Return where a path, a URI or a glob of either points.
+    """Return the filesystem and path of a path, a URI, or a glob of either.
 
     Raises:
         InputError: The name is not UTF-8, or no filesystem opens the URI.
@@ -158,7 +158,7 @@ def resolve_location(given: str) -> tuple[fs.FileSystem, str]:
 
 
 def is_glob(path: str) -> bool:
-    """Whether a path that names nothing itself may name files by a pattern."""
+    """Return whether a path contains glob characters."""
     return _WILDCARD.search(path) is not None
 
 
@@ -186,22 +186,24 @@ def _find(given: str, found: _Found) -> None:
                 if kind == fs.FileType.NotFound
                 else f"{what_else(path)}, neither a file nor a directory"
             )
-            raise InputError(f"{shown}: {what}. Give a Parquet file, a directory or a glob.")
+            raise InputError(f"{shown}: {what}. Pass a Parquet file, a directory or a glob.")
     except OSError as error:
         raise_host_fault(error)
-        raise InputError(f"{shown}: cannot be listed ({first_line(error)})") from error
+        raise InputError(
+            f"{shown}: cannot be listed ({first_line(error)}). Fix the permissions, or try again."
+        ) from error
     found.scopes.append(Scope(location_of(filesystem, root), patterns))
 
 
 def _literal(name: str) -> str:
-    """Return a pattern that matches a name and nothing else."""
+    """Return a pattern that matches only this name."""
     return re.sub(r"([*?\[])", r"[\1]", name)
 
 
 def _patterns(pattern: str, given: str) -> tuple[str, ...]:
-    """Return the patterns that a glob stands for.
+    """Return the patterns of a glob.
 
-    One that ends with a slash, or with a hive directory (``day=2026-*``), names directories, and so all files below.
+    A glob that ends with a slash or a hive directory (``day=2026-*``) matches directories, and so all files below them.
     """
     if given.endswith("/"):
         return (f"{pattern}/{_EVERYTHING}",)
@@ -209,7 +211,7 @@ def _patterns(pattern: str, given: str) -> tuple[str, ...]:
 
 
 def _kind(filesystem: fs.FileSystem, path: str, given: str) -> fs.FileType:
-    """Return what a path is; in an object store a key may be an object and the prefix of others at once."""
+    """Return the type of a path; in an object store a key may be both an object and the prefix of others."""
     kind = filesystem.get_file_info(path).type
     if kind != fs.FileType.File or is_local(filesystem):
         return kind
@@ -219,13 +221,13 @@ def _kind(filesystem: fs.FileSystem, path: str, given: str) -> fs.FileType:
     if given.partition("?")[0].endswith("/") or _not_parquet(_file(filesystem, path, "")) is not None:
         return fs.FileType.Directory
     raise InputError(
-        f"{without_secrets(given)}: a Parquet object and a directory of that name. Give the directory with a slash at "
-        "its end, or move the object."
+        f"{without_secrets(given)}: both a Parquet object and a directory. Pass the directory with a slash at its end, "
+        "or move the object."
     )
 
 
 def _escape_wildcards(given: str) -> str:
-    # A URI parser takes "?" for the start of a query and refuses "[": hide them until the path is cut out.
+    # A URI parser treats "?" as the start of a query and refuses "[": escape them until the path is extracted.
     if not is_uri(given):
         return given
     scheme, rest = given.split("://", 1)
@@ -258,16 +260,14 @@ def _list(filesystem: fs.FileSystem, root: str, patterns: tuple[str, ...], given
             found.passed_locations.add(location_of(filesystem, path))
     if not files:
         looked = f"looked for names ending in {', '.join(PARQUET_SUFFIXES)} and for Parquet's first bytes below {root}"
-        hint = " A glob names files; end it with a slash to read all below the directories it matches."
-        raise InputError(
-            f"{shown}: no Parquet file found there ({looked}).{'' if patterns == (_EVERYTHING,) else hint}"
-        )
+        hint = " A glob matches files; end it with a slash to read everything below the directories it matches."
+        raise InputError(f"{shown}: no Parquet file found ({looked}).{'' if patterns == (_EVERYTHING,) else hint}")
     refuse_table(filesystem, table_above(filesystem, root), shown)
     found.files += sorted(files, key=lambda file: file.name)
 
 
 def _sorted_out(candidates: Sequence[InputFile], found: _Found) -> list[InputFile]:
-    """Return the files that are Parquet by name or by content; report the others."""
+    """Return the files that are Parquet by name or by content; record the others as skipped."""
     by_name = [file.name.lower().endswith(PARQUET_SUFFIXES) for file in candidates]
     others = [file for file, known in zip(candidates, by_name, strict=True) if not known]
     if not others:
@@ -286,13 +286,13 @@ def _sorted_out(candidates: Sequence[InputFile], found: _Found) -> list[InputFil
 
 
 def _not_parquet(file: InputFile) -> str | None:
-    """Return what a file is by its first bytes where that is not Parquet, else None."""
+    """Return the format of a file by its first bytes, or None if it is Parquet."""
     try:
         with file.filesystem.open_input_file(file.path) as source:
             head: bytes = source.read_at(min(_HEAD_BYTES, source.size()), 0)
     except OSError as error:
         raise_host_fault(error)
-        return None  # nobody knows: it is refused by name when it is opened
+        return None  # unknown: an error is reported when it is opened
     if head[:4] in _MAGIC:
         return None
     if not head:
@@ -336,12 +336,12 @@ def _file(filesystem: fs.FileSystem, path: str, root: str, recursive: bool = Fal
             continue
         key, value = _unquoted(key), None if text == _HIVE_NULL else _unquoted(text)
         if partitions.setdefault(key, value) != value:
-            raise InputError(f"{path}: the directories say {key}={partitions[key]} and {key}={value}. Rename one.")
+            raise InputError(f"{path}: directories {key}={partitions[key]} and {key}={value} disagree. Rename one.")
     return InputFile(filesystem=filesystem, path=path, name=name, root=root, partitions=partitions, recursive=recursive)
 
 
 def _unquoted(text: str) -> str:
-    """Return text without percent escapes; as it is where those are not UTF-8."""
+    """Return text without percent escapes; unchanged if they are not UTF-8."""
     try:
         return unquote(text, errors="strict")
     except UnicodeDecodeError:

@@ -1,8 +1,8 @@
-"""One run or training at a time for each directory, by a lock that its process takes to the grave.
+"""A lock for one run or training at a time per directory, which is released when its process ends.
 
-The kernel holds the lock (flock; on NFS Linux turns it into a byte-range lock on the server), so a crash frees it and
-the file that is left means nothing. Object stores have no such thing: there, parts are published whole under their
-final names, and two runs of one job write the same bytes.
+The kernel holds the lock (flock; on NFS, Linux turns it into a byte-range lock on the server), so a crash releases it,
+and a remaining lock file has no effect. Object stores have no locks: there, complete parts are published under their
+final names, and two runs of the same job write the same bytes.
 """
 
 import errno
@@ -27,10 +27,10 @@ logger = logging.getLogger("seqembed")
 
 @contextmanager
 def hold_lock(directory: Path) -> Iterator[None]:
-    """Hold the lock of an output directory, which must exist; on leaving, the lock file is gone.
+    """Hold the lock of an existing output directory; on leaving, the lock file is removed.
 
     Raises:
-        OutputError: Another process holds it; the message names it.
+        OutputError: Another process holds the lock; the message names it.
     """
     path = directory / LOCK
     descriptor: int | None = None
@@ -51,7 +51,7 @@ def _release(path: Path, descriptor: int) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        logger.warning("%s: cannot be removed (%s); it holds nothing once this run has ended", path, error.strerror)
+        logger.warning("%s: cannot be removed (%s); it has no effect once this run has ended", path, error.strerror)
     finally:
         os.close(descriptor)
 
@@ -64,7 +64,7 @@ def _acquire(path: Path) -> int:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_still(path, descriptor):
                 return descriptor
-            os.close(descriptor)  # its last holder removed the file after we opened it: lock the one that is there now
+            os.close(descriptor)  # its last holder removed the file after we opened it: lock the new one
         except OSError as error:
             holder = _holder(descriptor)
             os.close(descriptor)
@@ -72,7 +72,7 @@ def _acquire(path: Path) -> int:
                 raise
             raise OutputError(
                 f"{path.parent}: another run is writing here ({holder}). Wait for it, or stop it; "
-                "a run that died holds nothing."
+                "a crashed run holds no lock."
             ) from error
 
 
@@ -89,5 +89,5 @@ def _holder(descriptor: int) -> str:
             value = json.loads(os.pread(descriptor, 4096, 0))
             return f"process {value['pid']} on {value['host']}, since {value['since']}"
         except (ValueError, KeyError, TypeError):
-            time.sleep(_LOOK_SECONDS)  # it took the lock a moment ago, and is about to write its name
-    return "it has not said who it is"
+            time.sleep(_LOOK_SECONDS)  # it has just taken the lock, and is about to write its name
+    return "its process is unknown"

@@ -1,4 +1,4 @@
-"""What a model returns for each sequence, by name: the embedding, and whatever else its contract declares."""
+"""The outputs of a model, one entry per sequence: the embedding, and others that its contract declares."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,9 +13,9 @@ class ModelOutput:
     """An array with one entry per sequence.
 
     Attributes:
-        name: Of the graph's output, and of the column that it becomes.
-        dtype: Of its numbers, one of `OUTPUT_DTYPES`.
-        width: Numbers per sequence, an array of (batch, width); None is one number, an array of (batch).
+        name: Name of the graph's output, and of the output column.
+        dtype: Type of its numbers, one of `OUTPUT_DTYPES`.
+        width: Numbers per sequence, as an array (batch, width); None is a single number, as an array (batch).
     """
 
     name: str
@@ -28,7 +28,7 @@ class ModelOutput:
         return 1 if self.width is None else self.width
 
     def shape(self, num_sequences: int) -> tuple[int, ...]:
-        """Return the shape of the array for so many sequences."""
+        """Return the shape of the array for `num_sequences` sequences."""
         return (num_sequences,) if self.width is None else (num_sequences, self.width)
 
     def __str__(self) -> str:

@@ -1,13 +1,12 @@
-"""What the pages of a Parquet file claim, looked at before any of them is decoded.
+"""Check the page headers of a Parquet file before any page is decoded.
 
-A run-length encoded page of a hundred bytes can stand for a billion numbers, and a compressed one for gigabytes, and
-the footer need not agree with either. So the decoder gets its bytes through `seqembed.data.checked`, which has the page
-headers of a block walked here before it hands the block out: what they claim must agree with the footer, and no page
-may unpack to more than the bounds here.
+A run-length encoded page of a hundred bytes can decode to a billion numbers, a compressed one to gigabytes, and the
+footer need not agree with either. So the decoder reads through `seqembed.data.checked`, which checks the page headers
+of a block here before it returns the block: they must agree with the footer, and no page may exceed the limits.
 
-What is refused: a row group whose rows have on average more than `MAX_VALUES` numbers in the columns to be read, a page
-of more than `MAX_VALUES` numbers or `MAX_PAGE_BYTES` bytes, and pages that hold more or fewer numbers than the footer
-says. So a row group of no more than `MAX_VALUES` numbers holds no longer row. In a larger one, a single long row among
+Refused are row groups whose rows have on average more than `MAX_VALUES` numbers in the columns to read, pages of more
+than `MAX_VALUES` numbers or `MAX_PAGE_BYTES` bytes, and pages with more or fewer numbers than the footer says. So no
+row of a row group with at most `MAX_VALUES` numbers is longer than that. In a larger row group, a single long row among
 many short ones is found only when it is decoded.
 """
 
@@ -23,8 +22,8 @@ from seqembed.data.footer import ColumnChunk, RowGroup
 from seqembed.data.inputs import InputFile
 from seqembed.data.thrift import CutShort, Malformed, Struct, ThriftReader
 
-MAX_VALUES: Final = 1 << 27  # measured: one row of so many numbers costs 2.4 GB at the peak
-MAX_PAGE_BYTES: Final = 12 * MAX_VALUES  # 8 bytes a number and as much again as levels can take
+MAX_VALUES: Final = 1 << 27  # measured: one row of this many numbers needs 2.4 GB at the peak
+MAX_PAGE_BYTES: Final = 12 * MAX_VALUES  # 8 bytes per number, and 4 for its levels
 _FIRST_READ_BYTES = 1024  # no less: see `seqembed.data.inputs`
 _MAX_HEADER_BYTES = 1 << 20
 _DATA_PAGE, _INDEX_PAGE, _DICTIONARY_PAGE, _DATA_PAGE_V2 = range(4)
@@ -36,25 +35,25 @@ _INNER = {_DATA_PAGE: 5, _DICTIONARY_PAGE: 7, _DATA_PAGE_V2: 8}
 def check_row_group(
     file: InputFile, parquet: pq.ParquetFile, index: int, group: RowGroup, columns: Sequence[int]
 ) -> dict[int, "PageWalk"]:
-    """Refuse a row group whose footer claims more than may be decoded at a time.
+    """Refuse a row group that is too large to decode according to its footer.
 
     Args:
         file: For messages.
         parquet: The open file.
-        index: Which row group it is.
+        index: Index of the row group.
         group: The row group.
         columns: Leaf columns that will be read.
 
     Returns:
-        Column → the walk through its pages, at its beginning.
+        Column → a walk through its pages, at the first page.
 
     Raises:
         BadFileError: Names the row group, the column, what was found and what is allowed.
     """
-    a_row = sum(group.chunks[column].num_values for column in columns) // max(group.num_rows, 1)
-    if a_row > MAX_VALUES:
+    per_row = sum(group.chunks[column].num_values for column in columns) // max(group.num_rows, 1)
+    if per_row > MAX_VALUES:
         raise BadFileError(
-            f"{file.name}: row group {index} has {a_row:,} values in a row; at most {MAX_VALUES:,} are read. "
+            f"{file.name}: row group {index} has {per_row:,} values per row; at most {MAX_VALUES:,} are read. "
             "Split the sequences, or write the file again if they are not that long."
         )
     walks: dict[int, PageWalk] = {}
@@ -70,12 +69,12 @@ def check_row_group(
     in_order = sorted((walk for walk in walks.values() if walk.chunk.num_values), key=lambda walk: walk.chunk.start)
     for walk, behind in itertools.pairwise(in_order):
         if behind.chunk.start < walk.chunk.end:
-            raise BadFileError(f"{behind.where}: its pages lie within those of another column. Write the file again.")
+            raise BadFileError(f"{behind.where}: its pages overlap those of another column. Write the file again.")
     return walks
 
 
 class PageWalk:
-    """Walks through the page headers of a column chunk as its bytes come.
+    """Walks through the page headers of a column chunk as its bytes are read.
 
     Attributes:
         where: File, row group and column, for messages.
@@ -83,7 +82,7 @@ class PageWalk:
     """
 
     def __init__(self, where: str, chunk: ColumnChunk) -> None:
-        """Begin at the first page."""
+        """Start at the first page."""
         self.where, self.chunk = where, chunk
         self._next, self._num_values = chunk.start, 0
 
@@ -91,12 +90,12 @@ class PageWalk:
         """Check the pages that begin before the end of a block.
 
         Args:
-            source: The open file, for headers that the block does not hold as a whole.
-            start: The block's index in the file.
+            source: The open file, for headers that are incomplete in the block.
+            start: Position of the block in the file.
             block: Bytes of the chunk.
 
         Raises:
-            BadFileError: A page claims too much, its header is damaged, or the footer says something else.
+            BadFileError: A page exceeds the limits, its header is damaged, or it disagrees with the footer.
         """
         chunk, end = self.chunk, min(start + len(block), self.chunk.end)
         while self._next < end and self._num_values < chunk.num_values:
@@ -110,7 +109,7 @@ class PageWalk:
             )
 
     def _take(self, header: Struct, length: int) -> None:
-        """Count one page, and go to the next."""
+        """Check and count one page, and advance to the next."""
         kind, unpacked, packed = (header.get(number) for number in (_TYPE, _UNCOMPRESSED, _COMPRESSED))
         if not (isinstance(kind, int) and isinstance(unpacked, int) and isinstance(packed, int)):
             raise self._damaged()
@@ -131,7 +130,7 @@ class PageWalk:
         """Return the next page header as field number → value, and its length in bytes."""
         offset, size = self._next - start, _FIRST_READ_BYTES
         while True:
-            if offset < 0:  # not in the block, or not as a whole
+            if offset < 0:  # not in the block, or incomplete there
                 offset, block = 0, self._read(source, size)
             reader = ThriftReader(block, offset)
             try:

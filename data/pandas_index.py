@@ -1,4 +1,4 @@
-"""Columns that pandas stored as the index of a DataFrame: row numbers or names of rows, and none of the data."""
+"""Recognise columns that pandas stored as the index of a DataFrame: row numbers or row names, not data."""
 
 import json
 import re
@@ -6,15 +6,15 @@ import re
 import pyarrow as pa
 
 _KEY = b"pandas"
-# pyarrow reserves these names for an index without a name; whoever rewrites the file may drop the metadata.
+# pyarrow reserves these names for an unnamed index; a program that rewrites the file may drop the metadata.
 _UNNAMED = re.compile(r"__index_level_\d+__")
 
 
 def index_columns(arrow_schema: pa.Schema) -> frozenset[str]:
-    """Return the columns that a file itself calls an index of pandas.
+    """Return the columns that a file declares as an index of pandas.
 
-    They are named in the ``index_columns`` of the schema metadata ``pandas``, where a RangeIndex stands as an object
-    and has no column. Metadata that cannot be read names none.
+    They are named in ``index_columns`` of the schema metadata ``pandas``, where a RangeIndex is an object and has no
+    column. Unreadable metadata is ignored.
     """
     unnamed = {name for name in arrow_schema.names if _UNNAMED.fullmatch(name)}
     try:

@@ -1,4 +1,4 @@
-"""Kept columns that come from hive directories of the path (``day=3``) rather than from the file."""
+"""Add kept columns that come from hive directories of the path (``day=3``) instead of the file."""
 
 import re
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ _OPTIONAL_END = re.compile(r"(\.0+)?(Z|\+00:00)?$")
 def with_partitions(block: SequenceBlock, file: InputFile, keep: Sequence[str]) -> SequenceBlock:
     """Return a block with the hive keys of its file among the kept columns, as text, in the order of `keep`.
 
-    A column of the file that is called like a key stays what it is; some writers store both.
+    If the file has a column with the name of a key, as some writers store both, the column is used.
 
     Raises:
-        InputError: Column and key contradict each other.
+        InputError: The column and the key contradict each other.
     """
     keys = [name for name in keep if name in file.partitions]
     if not keys:
@@ -47,7 +47,7 @@ def _refuse_contradiction(file: InputFile, name: str, column: pa.Array) -> None:
         return
     try:
         agrees = pc.fill_null(pc.equal(column, pa.scalar(key).cast(column.type)), False)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # the text is no value of the column's type
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # the text is not a value of the column's type
         agrees = pa.array([False] * len(column), pa.bool_())
     for index in pc.indices_nonzero(pc.invert(agrees)).to_pylist():
         if _plain(id_text(column[index])) != _plain(key):
@@ -55,13 +55,13 @@ def _refuse_contradiction(file: InputFile, name: str, column: pa.Array) -> None:
 
 
 def _plain(text: str | None) -> str | None:
-    """Return text without what the same value may be written with or without: a zero fraction, the zone UTC."""
+    """Return text without the optional end of a value: a zero fraction, and the zone UTC."""
     return None if text is None else _OPTIONAL_END.sub("", text)
 
 
 def _refuse(file: InputFile, name: str, value: pa.Scalar) -> NoReturn:
     raise InputError(
-        f"{file.name}: column '{name}' holds {quoted_id(id_text(value))}, its directory says "
+        f"{file.name}: column '{name}' holds {quoted_id(id_text(value))}, but its directory is "
         f"{name}={file.partitions[name]}. "
         "Move the file to the directory that its rows belong to, or rename the column or the directory."
     )

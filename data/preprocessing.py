@@ -1,7 +1,7 @@
-"""From the rows of a file to the inputs of a model, in words and numbers: the part of a contract for other clients.
+"""Describe in the contract how the inputs of a model are computed from rows, for clients other than seqembed.
 
-`seqembed run` needs none of it: the same code reads for training and for serving. Whoever calls the ONNX file from
-elsewhere finds here exactly how times become features and categories become ids.
+`seqembed run` does not need this: training and serving read with the same code. A client that calls the ONNX file
+directly finds here exactly how times become features and categories become ids.
 """
 
 from typing import Any
@@ -27,11 +27,11 @@ _FORMULAS = {
 
 
 def preprocessing(schema: SequenceSchema, policy: LengthPolicy) -> dict[str, Any]:
-    """Return plain values that say how the inputs of a model are made.
+    """Return plain values that describe how the inputs of a model are computed.
 
     Args:
-        schema: Of the model.
-        policy: What happens to long sequences.
+        schema: Schema of the model.
+        policy: How long sequences are truncated.
     """
     value: dict[str, Any] = {"steps": _steps(schema, policy)}
     if schema.time_zone is not None:
@@ -42,20 +42,22 @@ def preprocessing(schema: SequenceSchema, policy: LengthPolicy) -> dict[str, Any
 
 
 def _steps(schema: SequenceSchema, policy: LengthPolicy) -> list[str]:
-    """Return what is done, in its order."""
+    """Return the preprocessing steps, in order."""
     rules = []
     if schema.time is not None:
-        rules.append(f"Sort the steps of a sequence by '{schema.time}', rising; steps of one time keep their order.")
+        rules.append(
+            f"Sort the steps of a sequence by '{schema.time}', ascending; steps of equal time keep their order."
+        )
     if schema.time_zone is not None:
-        rules.append("Take p of every step, the time of the step before it; for the first step its own time.")
+        rules.append("For every step let p be the time of the previous step; for the first step its own time.")
     if policy.max_length is not None:
         which = "last" if policy.truncate == "tail" else "first"
         rules.append(f"Keep the {which} {policy.max_length} steps of a longer sequence.")
     if schema.time_zone is not None:
-        rules.append("Take f, the time of the first step that is kept, and make the time features.")
+        rules.append("Let f be the time of the first kept step, and compute the time features.")
     if schema.categorical:
         rules.append("Replace every category by its id.")
-    rules.append("Pad at the end with anything; give the number of steps of each sequence as 'lengths'.")
+    rules.append("Pad at the end with any values; pass the number of steps of each sequence as 'lengths'.")
     return rules
 
 
@@ -80,8 +82,8 @@ def _categories(schema: SequenceSchema) -> dict[str, Any]:
         "unknown_id": UNKNOWN_ID,
         "missing_id": MISSING_ID,
         "first_id": FIRST_ID,
-        "rule": "The id of a value is first_id plus its index, from 0, among the values of its field's vocabulary "
-        "(schema.categorical); null is missing_id; a value that is not there is unknown_id. Equal means equal byte "
-        "for byte.",
+        "rule": "The id of a value is first_id plus its index, from 0, in the values of its field's vocabulary "
+        "(schema.categorical); null is missing_id; a value that is not in the vocabulary is unknown_id. Values are "
+        "compared byte for byte.",
         "fields": [field.name for field in schema.categorical],
     }

@@ -1,6 +1,6 @@
-"""What the training data looked like: per-feature moments, missing values and lengths, gathered in one stream.
+"""Statistics of the training data: per-feature moments, missing values and lengths, computed in one stream.
 
-The encoder standardises with it, the contract carries it, and the runner holds tonight's data against it.
+The encoder standardises with them, the contract stores them, and the runner compares new data with them.
 """
 
 from collections import Counter
@@ -22,9 +22,9 @@ class SequenceProfile:
 
     Attributes:
         num_sequences: Sequences with at least one step.
-        num_empty: Null or zero-length sequences, counted beside them.
+        num_empty: Null or zero-length sequences, which are counted separately.
         num_steps: Valid steps.
-        mean, std: Per feature, raw units, over values that are not missing; std is the population's, 0 where constant.
+        mean, std: Per feature, raw units, over values that are not missing; std is the population's, 0 if constant.
         missing_rate: Per feature, share of steps with a missing value.
         length_quantiles: Steps at each of `QUANTILES`, nearest rank.
     """
@@ -39,7 +39,7 @@ class SequenceProfile:
 
     @property
     def max_length(self) -> int:
-        """Steps of the longest sequence, 0 where there is none."""
+        """Steps of the longest sequence, 0 without sequences."""
         return self.length_quantiles[-1]
 
     def to_json(self) -> dict[str, Any]:
@@ -95,7 +95,7 @@ class ProfileAccumulator:
         self._count += count
 
     def finish(self) -> SequenceProfile:
-        """Return the profile of everything added so far."""
+        """Return the profile of all sequences added so far."""
         num_empty = self._lengths[0]
         lengths = np.array(sorted(length for length in self._lengths if length), dtype=np.int64)
         counts = np.array([self._lengths[int(length)] for length in lengths], dtype=np.int64)
@@ -104,7 +104,7 @@ class ProfileAccumulator:
         indices = np.searchsorted(np.cumsum(counts), ranks)
         quantiles = lengths[indices] if num_sequences else np.zeros(len(QUANTILES), dtype=np.int64)
         std = np.sqrt(self._squares / np.maximum(self._count, 1))
-        # Summing rounds: it leaves a constant feature a spread in the last bits of its mean, which is none.
+        # Rounding gives a constant feature a tiny deviation, in the last bits of its mean: treat it as 0.
         std = np.where(std <= np.abs(self._mean) * 1e-12, 0.0, std)
         missing = 1 - self._count / max(self._num_steps, 1) if self._num_steps else np.zeros_like(self._count)
         return SequenceProfile(

@@ -1,4 +1,4 @@
-"""Single rows of a file read once more, as they stand there: for those that turn out bad only when embedded."""
+"""Read single rows of a file again, unchanged, for rows that turn out to be bad only when they are embedded."""
 
 from collections.abc import Sequence
 
@@ -20,18 +20,18 @@ def read_raw(
     opened: OpenedFile | None = None,
     row_groups: range | None = None,
 ) -> list[pa.RecordBatch]:
-    """Return the columns that were read of some sequences, each as one row, as in `seqembed.data.sequences.BadRow.raw`.
+    """Return the raw columns of some sequences, each as one row, as in `seqembed.data.sequences.BadRow.raw`.
 
     Args:
         file: The file.
         schema: Which columns make a sequence.
-        keep: Columns carried along; hive keys that the file has no column of are left out.
-        spans: First row and end of each sequence in the file, rising; in the nested layout one row each.
-        opened: The file where it is open already.
-        row_groups: Those that hold the spans, where others need not be read.
+        keep: Kept columns; hive keys without a column in the file are left out.
+        spans: First row and end of each sequence in the file, ascending; in the nested layout one row each.
+        opened: The file if it is already open.
+        row_groups: Row groups that hold the spans; None reads all.
 
     Raises:
-        BadFileError: The file cannot be read any more.
+        BadFileError: The file can no longer be read.
     """
     parquet = file.open() if opened is None else opened
     in_file = tuple(name for name in keep if name in parquet.schema_arrow.names)

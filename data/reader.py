@@ -1,12 +1,12 @@
 """Stream the sequences of one Parquet file in bounded memory.
 
-What is decoded at a time is a slice of one row group of about `_DECODE_VALUES` numbers, however large the row group:
-columns are read through a buffer, page by page. A Parquet page is the least that can be decoded, and a dictionary is
-held while its row group is read, so the bound is: the slice, plus for each column one page, one dictionary and one
-read buffer of 1 MiB, plus the blocks of `seqembed.data.checked`. How many rows make a slice, the mean says in small row
-groups, and in large ones the lengths of the rows themselves (`seqembed.data.rows`); where text or bytes are wide,
-`seqembed.data.widths` makes slices smaller. A single row is never split: one sequence longer than the slice is decoded
-whole, up to the bounds of `seqembed.data.pages`, which are checked before anything is decoded.
+A slice of about `_DECODE_VALUES` numbers of one row group is decoded at a time, however large the row group: columns
+are read through a buffer, page by page. Since a page cannot be decoded partially and a dictionary is kept while its row
+group is read, memory is bounded by the slice, plus one page, one dictionary and one read buffer of 1 MiB per column,
+plus the blocks of `seqembed.data.checked`. The number of rows of a slice follows from their mean size in small row
+groups and from their individual lengths in large ones (`seqembed.data.rows`); `seqembed.data.widths` makes slices of
+wide text or bytes smaller. A row is never split: a sequence longer than a slice is decoded completely, within the
+limits of `seqembed.data.pages`, which are checked before anything is decoded.
 """
 
 import itertools
@@ -49,15 +49,16 @@ def read_blocks(
     Args:
         file: The file.
         schema: Which columns make a sequence.
-        policy: What happens to long sequences; None keeps every step.
-        keep: Columns to carry along, or hive keys of the path (as text).
-        limit: Most sequences to yield; None yields all.
-        opened: The file as `InputFile.open` returned it, so that it is neither opened nor its schema read again.
-        row_groups: Consecutive row groups to read alone; None reads all. In the events layout a sequence that lies
-            across their bounds is cut there.
+        policy: How long sequences are truncated; None keeps all steps.
+        keep: Columns to keep, or hive keys of the path (as text).
+        limit: Maximum number of sequences; None yields all.
+        opened: The file as returned by `InputFile.open`, so that it is not opened again.
+        row_groups: Consecutive row groups to read; None reads all. In the events layout a sequence that crosses their
+            bounds is cut there.
 
     Raises:
-        InputError: A column is missing or of a wrong type, the file is damaged, or the events of an id are scattered.
+        InputError: A column is missing or of the wrong type, the file is damaged, or the events of an id are not
+            contiguous.
     """
     parquet = file.open() if opened is None else opened
     check_schema(file, parquet.schema_arrow, schema, keep, num_rows=parquet.metadata.num_rows)
@@ -92,7 +93,7 @@ def _nested_blocks(
 
 
 def rows_before(parquet: pq.ParquetFile, row_groups: range | None) -> int:
-    """Return how many rows of a file lie before some of its row groups; 0 where those are all."""
+    """Return the number of rows before some row groups of a file; 0 for all row groups."""
     indices = range(0 if row_groups is None else row_groups.start)
     return sum(parquet.metadata.row_group(index).num_rows for index in indices)
 
@@ -104,12 +105,12 @@ def record_batches(
     keep: tuple[str, ...] = (),
     row_groups: range | None = None,
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the columns that `schema` and `keep` name, some thousands of rows at a time, each row group by itself.
+    """Yield the columns of `schema` and `keep`, some thousands of rows at a time, without crossing row groups.
 
-    Strings that are categories come as dictionaries, views of text and bytes as large text and bytes.
+    Categorical strings are read as dictionaries, views of text and bytes as large text and bytes.
 
     Raises:
-        BadFileError: The file is damaged, or its pages claim more than may be decoded.
+        BadFileError: The file is damaged, or its pages exceed the limits.
     """
     columns, dictionaries = _leaves(parquet, schema, keep), _dictionaries(parquet, schema, keep)
     bounds = {"num_values": _DECODE_VALUES, "max_rows": _MAX_DECODE_ROWS}
@@ -126,19 +127,19 @@ def decoded(
     max_rows: int,
     row_groups: range | None = None,
 ) -> Iterator[pa.RecordBatch]:
-    """Yield columns of an opened file, some rows at a time, each row group by itself, its pages checked.
+    """Yield columns of an open file, some rows at a time, without crossing row groups, with all pages checked.
 
     Args:
         file: For messages.
-        parquet: The file, opened.
+        parquet: The open file.
         columns: Columns or leaf columns, by path.
         dictionaries: Leaf columns of strings to read as the dictionaries that Parquet stores.
-        num_values: About how many values to decode at a time, of all columns together.
-        max_rows: Most rows of a batch.
-        row_groups: Which to read; None reads all.
+        num_values: Approximate number of values to decode at a time, over all columns.
+        max_rows: Maximum rows of a batch.
+        row_groups: Row groups to read; None reads all.
 
     Raises:
-        BadFileError: The file is damaged, or its pages claim more than may be decoded.
+        BadFileError: The file is damaged, or its pages exceed the limits.
     """
     source = parquet.source if isinstance(parquet, OpenedFile) else file.open_bytes()
     indices = {parquet.schema.column(index).path: index for index in range(len(parquet.schema))}
@@ -170,15 +171,15 @@ def decoded(
 def _batches(
     file: InputFile, parquet: pq.ParquetFile, columns: list[str], index: int, sizes: list[int], *, feel: bool
 ) -> Iterator[pa.RecordBatch]:
-    """Yield a row group in slices of `sizes` rows, the last of which counts for all that follow.
+    """Yield a row group in slices of `sizes` rows; the last size is repeated.
 
     Args:
         file: The file.
-        parquet: The same, as Parquet.
+        parquet: The same file, as Parquet.
         columns: Columns or leaf columns, by path.
-        index: Of the row group.
+        index: Index of the row group.
         sizes: Numbers of rows.
-        feel: Whether nothing but a slice itself says how large it is: then small ones come first.
+        feel: Whether the bytes of a slice are known only after decoding it; then the slices start small.
     """
     most = _FIRST_ROWS if feel else _MAX_DECODE_ROWS
     planned = itertools.chain(sizes, itertools.repeat(sizes[-1]))
@@ -190,7 +191,7 @@ def _batches(
         if feel:
             fits = SLICE_BYTES * batch.num_rows // max(1, batch.nbytes)
             most = min(max(1, fits), 2 * max(most, 1), _MAX_DECODE_ROWS)
-        parquet.reader.set_batch_size(min(left, most))  # asked for before each batch
+        parquet.reader.set_batch_size(min(left, most))  # pyarrow reads it before each batch
         yield batch
 
 
@@ -200,13 +201,13 @@ def _pieces(size: int, most: int) -> list[int]:
 
 
 def _repeated(parquet: pq.ParquetFile, columns: list[int]) -> dict[int, int]:
-    """Return the columns that hold lists, by index in the schema, with their maximum repetition level."""
+    """Return the maximum repetition level of the columns that hold lists, by index in the schema."""
     levels = {index: parquet.schema.column(index).max_repetition_level for index in columns}
     return {index: level for index, level in levels.items() if level > 0}
 
 
 def _leaves(parquet: pq.ParquetFile, schema: SequenceSchema, keep: tuple[str, ...]) -> list[str]:
-    """Return the leaf columns to read: of a struct column only the fields that are features."""
+    """Return the leaf columns to read; of a struct column only the fields that are features."""
     wanted = [schema.id, *keep]
     components: list[tuple[str, str | int | None]] = [(feature.column, feature.component) for feature in schema.numbers]
     components += [(field.column, field.component) for field in schema.categorical]
@@ -229,7 +230,7 @@ def _leaves_of(parquet: pq.ParquetFile, column: str, component: str | None) -> l
 
 
 def _dictionaries(parquet: pq.ParquetFile, schema: SequenceSchema, keep: tuple[str, ...]) -> list[str]:
-    """Return the leaf columns of strings that are categories and nothing else: kept columns stay as they are."""
+    """Return the leaf columns of strings that are only categories, and neither the id nor kept columns."""
     read_plain = {schema.id, *keep}
     return [
         path
@@ -240,6 +241,6 @@ def _dictionaries(parquet: pq.ParquetFile, schema: SequenceSchema, keep: tuple[s
 
 
 def _mean_rows(group: RowGroup, columns: list[int], num_values: int) -> int:
-    """Return how many rows of a group have about `num_values` values, by their mean."""
+    """Return the number of rows of a group that have about `num_values` values on average."""
     values = sum(max(group.chunks[index].num_values, group.num_rows) for index in columns)
     return max(1, num_values * group.num_rows // max(values, 1))

@@ -1,9 +1,9 @@
-"""How many rows of a row group to decode at a time, where their lengths may differ a thousandfold.
+"""Choose how many rows of a row group to decode at a time if their lengths may differ a thousandfold.
 
-The footer gives the mean length of the rows of a group alone. Where short rows stand beside rows of a million steps,
-slices by the mean would decode thousands of long rows at once. So for large row groups the lengths are read from the
-repetition levels of one list column, the smallest: a level of 0 begins a row. Levels are stored as runs, by Parquet's
-RLE/bit-packing hybrid (https://parquet.apache.org/docs/file-format/data-pages/encodings/), and no value is decoded.
+The footer only gives the mean length of the rows. If short rows are mixed with rows of a million steps, slices by the
+mean would decode thousands of long rows at once. So for large row groups the lengths are read from the repetition
+levels of the smallest list column, where a level of 0 starts a row. Levels are run-length encoded, by Parquet's
+RLE/bit-packing hybrid (https://parquet.apache.org/docs/file-format/data-pages/encodings/), and no values are decoded.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ from seqembed.data.footer import ColumnChunk, RowGroup
 from seqembed.data.pages import PageWalk
 from seqembed.data.thrift import CutShort, Malformed, Struct, ThriftReader
 
-# Smaller row groups are sliced by the mean: all of one is no more than this, and reading a column twice costs more.
+# Smaller row groups are sliced by the mean: their total size is bounded, and reading a column twice costs more.
 LARGE_GROUP_VALUES: Final = 1 << 24
 CODECS: Final = {1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4_raw"}  # by number in parquet.thrift
 _DATA_PAGE, _DATA_PAGE_V2 = 0, 3
@@ -27,23 +27,23 @@ _HEADER_BYTES = 1 << 16
 
 
 class Unreadable(Exception):
-    """Levels or a dictionary of a form that is not read here."""
+    """Levels or a dictionary in a format that is not supported here."""
 
 
 def slices(
     checked: CheckedFile, group: RowGroup, walks: Mapping[int, PageWalk], repeated: Mapping[int, int], max_values: int
 ) -> list[int] | None:
-    """Return how many rows to decode at a time so that no slice of several rows has more than `max_values` numbers.
+    """Return numbers of rows to decode at a time, so that no slice of several rows has more than `max_values` numbers.
 
     Args:
         checked: The file.
         group: The row group.
-        walks: Of the leaf columns that are read, by position in the schema.
-        repeated: Place → maximum repetition level of the columns among them that hold lists.
-        max_values: In all columns together.
+        walks: Page walks of the leaf columns to read, by index in the schema.
+        repeated: Index → maximum repetition level of those columns that hold lists.
+        max_values: Maximum numbers per slice, over all columns.
 
     Returns:
-        None where the lengths of rows cannot be read, or need not be.
+        The sizes, or None if the lengths of rows cannot be read or are not needed.
     """
     total = sum(group.chunks[column].num_values for column in walks)
     if total <= LARGE_GROUP_VALUES or not repeated:
@@ -58,13 +58,13 @@ def slices(
         for lengths in _row_lengths(checked, chunk, repeated[column]):
             cut.add(np.asarray(lengths * in_lists + num_flat, dtype=np.float64))
     except (Unreadable, CutShort, Malformed, KeyError, IndexError, ValueError, pa.ArrowException):
-        return None  # the decoder finds out whether the file is damaged, and says where
+        return None  # if the file is damaged, the decoder reports it
     sizes = cut.finish()
     return sizes if sum(sizes) == group.num_rows else None
 
 
 class Cutter:
-    """Cuts rows into slices, as many rows in each as fit."""
+    """Cuts rows into slices, each with as many rows as fit."""
 
     def __init__(self, max_values: int) -> None:
         self._max_values, self._sizes = max_values, [0]
@@ -86,12 +86,12 @@ class Cutter:
             first = stop
 
     def finish(self) -> list[int]:
-        """Return the numbers of rows."""
+        """Return the number of rows of each slice."""
         return self._sizes if self._sizes[-1] else self._sizes[:-1]
 
 
 def _row_lengths(checked: CheckedFile, chunk: ColumnChunk, max_level: int) -> Iterator[NDArray[np.int64]]:
-    """Yield the numbers of values of rows, page by page; a row that goes on in the next page comes with that."""
+    """Yield the number of values per row, page by page; a row that continues on the next page is counted there."""
     waiting = 0
     for header, content in _data_pages(checked, chunk):
         starts, num_values = _row_starts(header, content, chunk.codec, max_level)
@@ -110,7 +110,7 @@ def _row_lengths(checked: CheckedFile, chunk: ColumnChunk, max_level: int) -> It
 
 
 def _data_pages(checked: CheckedFile, chunk: ColumnChunk) -> Iterator[tuple[Struct, bytes]]:
-    """Yield header and stored bytes of each data page."""
+    """Yield the header and the stored bytes of each data page."""
     position, left = chunk.start, chunk.num_values
     while position < chunk.end and left > 0:
         header, length = page_header(checked, chunk, position)
@@ -125,13 +125,13 @@ def _data_pages(checked: CheckedFile, chunk: ColumnChunk) -> Iterator[tuple[Stru
 def page_header(checked: CheckedFile, chunk: ColumnChunk, position: int) -> tuple[Struct, int]:
     """Return the page header at a position of a chunk as field number → value, and its length in bytes."""
     checked.seek(position)
-    # Not up to the last byte of the chunk, as its block is let go of with that; a page follows every header.
+    # Do not read the last byte of the chunk, which would release its block; every header is followed by a page.
     reader = ThriftReader(checked.read(min(_HEADER_BYTES, chunk.end - position - 1)))
     return reader.struct(), reader.position
 
 
 def _row_starts(header: Struct, content: bytes, codec: int, max_level: int) -> tuple[NDArray[np.int64], int]:
-    """Return where in a page rows begin, int64 (rows), and how many values the page has."""
+    """Return the start of each row in a page, int64 (rows), and the page's number of values."""
     if header[1] == _DATA_PAGE_V2:
         inner = header[8]
         levels = content[: inner[6]]  # never compressed
@@ -148,7 +148,7 @@ def _row_starts(header: Struct, content: bytes, codec: int, max_level: int) -> t
 
 
 def _zeros(levels: bytes, num_values: int, width: int) -> NDArray[np.int64]:
-    """Return the indices of zeros among run-length encoded numbers of `width` bits, int64."""
+    """Return the indices of zeros in run-length encoded numbers of `width` bits, int64."""
     found: list[NDArray[np.int64]] = []
     position = value = 0
     while value < num_values:

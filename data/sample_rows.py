@@ -1,4 +1,4 @@
-"""Write a block of sequences to Parquet and read it back: the sample that lies beside a trained model."""
+"""Write a block of sequences to Parquet and read it back, for the sample beside a trained model."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +14,10 @@ from seqembed.data.sequences import SequenceBlock, concatenate
 
 
 def write_sequences(path: Path, block: SequenceBlock, schema: SequenceSchema) -> None:
-    """Write `block` as Parquet: the id column, one list<float> column a feature and one list<int32> column a field.
+    """Write `block` as Parquet: the id, one list<float> column per feature and one list<int32> column per field.
 
-    Features and fields stand there as the model reads them, features made of times and ids included, in columns named
-    like them. So the sample can be read without the time column and the vocabularies.
+    Columns are named like the features and fields and hold the inputs of the model, time features and category ids
+    included. So the sample can be read without the time column and the vocabularies.
     """
     offsets = pa.array(block.offsets, pa.int64())
     columns = {schema.id: block.ids}
@@ -32,8 +32,8 @@ def read_sequences(path: Path) -> tuple[SequenceBlock, SequenceSchema]:
     """Read what `write_sequences` wrote.
 
     Returns:
-        The sequences, ids of categories included, and a schema in which each feature and each field is a column of its
-        own; the fields have no vocabulary, since their ids are what the file holds.
+        The sequences with category ids, and a schema with one column per feature and field; the fields have no
+        vocabulary, since the file holds their ids.
 
     Raises:
         InputError: The file is missing or damaged.
@@ -41,7 +41,7 @@ def read_sequences(path: Path) -> tuple[SequenceBlock, SequenceSchema]:
     (file,) = resolve_inputs([str(path)])
     id_column, *columns = file.open().schema_arrow
     is_field = [pa.types.is_large_list(column.type) and column.type.value_type == pa.int32() for column in columns]
-    # Ids are read as the numbers they are: float32 holds them exactly (`seqembed.data.learn.MAX_VOCABULARY`).
+    # Category ids are read as numbers: float32 holds them exactly (`seqembed.data.learn.MAX_VOCABULARY`).
     numbers = tuple(Feature(column.name, column.name) for column in columns)
     block = concatenate(list(read_blocks(file, SequenceSchema(id_column.name, numbers, "nested"))))
     fields = np.array(is_field, dtype=bool)

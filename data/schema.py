@@ -1,9 +1,9 @@
-"""Where the numbers of a sequence stand in a Parquet schema, by name.
+"""The schema of sequences: which Parquet columns hold the features, by name.
 
-A feature is one number a step. In Parquet it may be a whole column (``list<double>``), a position inside a vector
-column (``list<fixed_size_list<float>[12]>``), a field of a struct column (``list<struct<x, y>>``), or, in the events
-layout, a scalar column; or it is made of a column of times. ``Feature`` says which. A ``CategoricalField`` is one
-category a step, found in the same indices. ``SequenceSchema`` puts those of a model together.
+A feature is one number per step. In Parquet it may be a column (``list<double>``), a position in a vector column
+(``list<fixed_size_list<float>[12]>``), a field of a struct column (``list<struct<x, y>>``), or, in the events layout, a
+scalar column; or it is computed from a time column. A ``CategoricalField`` is one category per step, from the same
+kinds of columns. ``SequenceSchema`` combines the features and fields of a model.
 """
 
 from collections.abc import Mapping
@@ -18,13 +18,14 @@ LAYOUTS: tuple[Layout, ...] = ("nested", "events")
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One number a step.
+    """One number per step.
 
     Attributes:
-        name: What the user calls it, e.g. ``f3``, ``readings.x`` or ``vector.11``; unique in a schema.
-        column: The top-level Parquet column that holds it.
-        component: Nothing for a column of its own, a field name inside structs, or a position inside vectors.
-        kind: ``numeric``, or ``time``: made of a column of times, `part` says what (`seqembed.data.times`).
+        name: Name for the user, such as ``f3``, ``readings.x`` or ``vector.11``; unique in a schema.
+        column: The top-level Parquet column.
+        component: Field of a struct, position in a vector, time feature (`seqembed.data.times`), or None for the column
+            itself.
+        kind: ``numeric``, or ``time`` for a feature that is computed from a time column.
     """
 
     name: str
@@ -35,13 +36,13 @@ class Feature:
 
 @dataclass(frozen=True, slots=True)
 class CategoricalField:
-    """One category a step.
+    """One category per step.
 
     Attributes:
-        name: What the user calls it; unique in a schema, features included.
-        column: The top-level Parquet column that holds it.
-        vocabulary: The values that have a number of their own; None until they are learned.
-        component: Nothing for a column of its own, or a field name inside structs.
+        name: Name for the user; unique in a schema, features included.
+        column: The top-level Parquet column.
+        vocabulary: The values with their own ids; None until they are learned.
+        component: Field of a struct, or None for the column itself.
     """
 
     name: str
@@ -51,7 +52,7 @@ class CategoricalField:
 
     @property
     def num_ids(self) -> int:
-        """How many numbers a step can have here, those for unknown and missing included."""
+        """Number of ids, including those for unknown and missing."""
         if self.vocabulary is None:
             raise ValueError(f"the vocabulary of {self.name!r} is not learned yet")
         return self.vocabulary.num_ids
@@ -78,13 +79,13 @@ class SequenceSchema:
 
     Attributes:
         id: Column that names a sequence.
-        features: In model order: the last axis of every values array; may be empty where there are categories.
+        features: Features in model order, the last axis of every values array; may be empty if there are categories.
         layout: ``nested`` (a row is a sequence) or ``events`` (a row is one step).
-        time: Column of times: orders the events of an id, or gives each step of a nested sequence its time; None where
-            steps already stand in order.
-        categorical: In model order: the last axis of every categories array.
-        time_zone: Where `time` holds timestamps that features are made of: ``aware`` (instants, in UTC) or ``naive``
-            (wall clock without a zone); None elsewhere.
+        time: Time column, which orders the events of an id or the steps of a nested sequence; None if steps are already
+            in order.
+        categorical: Categorical fields in model order, the last axis of every categories array.
+        time_zone: Kind of the timestamps in `time` if there are time features: ``aware`` (instants, in UTC) or
+            ``naive`` (wall clock without a zone); else None.
     """
 
     id: str
@@ -106,7 +107,7 @@ class SequenceSchema:
 
     @property
     def vocabularies(self) -> tuple[Vocabulary, ...]:
-        """Those of the categorical fields, in model order; none of a field whose values are not learned yet."""
+        """Vocabularies of the categorical fields, in model order, as far as they are learned."""
         return tuple(field.vocabulary for field in self.categorical if field.vocabulary is not None)
 
     @property
@@ -116,13 +117,13 @@ class SequenceSchema:
 
     @property
     def feature_columns(self) -> tuple[str, ...]:
-        """Top-level columns that hold numbers or categories of the model, each once, in order of first use."""
+        """Distinct top-level columns of numeric features and categorical fields, in order of first use."""
         numbers = [feature.column for feature in self.numbers]
         return tuple(dict.fromkeys([*numbers, *(field.column for field in self.categorical)]))
 
     @property
     def numbers(self) -> tuple[Feature, ...]:
-        """The features that stand in the data; those made of times are left out."""
+        """The numeric features, without those computed from times."""
         return tuple(feature for feature in self.features if feature.kind == "numeric")
 
     def to_json(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which columns of a file a model takes, and why it leaves the others: the answer to "what did it learn from?"."""
+"""Report which columns of a file a model uses, and why the others are left out."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ _MAX_NAMES = 40
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What became of each column.
+    """The used and unused columns.
 
     Attributes:
-        numbers: Features, those made of times included, in model order.
+        numbers: Features, including time features, in model order.
         categories: Categorical fields, in model order.
-        left_out: Column, or ``column.field`` of a struct that is taken in component, with the reason; in file order.
+        left_out: Unused columns, or ``column.field`` of partially used structs, with the reason; in file order.
     """
 
     numbers: tuple[str, ...]
@@ -31,10 +31,10 @@ class Selection:
     left_out: tuple[tuple[str, str], ...]
 
     def lines(self, max_names: int | None = _MAX_NAMES) -> list[str]:
-        """Return the selection as text of at most `LINE_WIDTH` characters a line, readable for hundreds of columns.
+        """Return the selection in lines of at most `LINE_WIDTH` characters, readable for hundreds of columns.
 
         Args:
-            max_names: Most names in each group, a run of numbered names counting once; None lists all.
+            max_names: Maximum names per group, where a run of numbered names counts once; None lists all.
         """
         lines = [
             *_listed(_counted(len(self.numbers), "feature"), self.numbers, max_names),
@@ -57,15 +57,15 @@ def select(
     categories: bool = True,
     unused: Collection[str] = (),
 ) -> Selection:
-    """Return what `schema` takes of a file and why it leaves the rest.
+    """Return which columns of a file `schema` uses, and why others are left out.
 
     Args:
         arrow_schema: The file's columns.
-        schema: As detected, or as learned.
-        asked: What the user named with ``--features`` or ``--categorical``; empty where defaults were taken.
-        label: Column that is never a feature by default.
-        categories: Whether text is taken.
-        unused: Fields that were found and left out for what they hold, after the reason was given.
+        schema: The detected or learned schema.
+        asked: Names given with ``--features`` or ``--categorical``; empty if defaults were used.
+        label: Column that is not a feature by default.
+        categories: Whether text is used.
+        unused: Detected fields that carry too little information, as already reported.
     """
     left_out = []
     for field in arrow_schema:
@@ -90,7 +90,7 @@ def select(
 
 
 def _offered(field: pa.Field, schema: SequenceSchema) -> Iterator[tuple[str, pa.DataType]]:
-    """Yield the column, or the fields of its structs, that the schema does not take, with the type in a row."""
+    """Yield the column or the struct fields that the schema does not use, with their type per row."""
     components = {feature.component for feature in schema.numbers if feature.column == field.name}
     components |= {one.component for one in schema.categorical if one.column == field.name}
     if not components:
@@ -103,7 +103,7 @@ def _offered(field: pa.Field, schema: SequenceSchema) -> Iterator[tuple[str, pa.
 
 
 def _unsuitable(kind: pa.DataType, schema: SequenceSchema, categories: bool) -> str:
-    """Return why a column that nobody named is not taken."""
+    """Return why a column is not used by default."""
     value = kind
     if schema.layout == "nested":
         if not is_list(kind):
@@ -112,7 +112,7 @@ def _unsuitable(kind: pa.DataType, schema: SequenceSchema, categories: bool) -> 
     elif is_list(kind):
         return "a list in each row, which is one event"
     if is_value(value) and not is_number(value) and not categories:
-        return "text; this model takes numbers"
+        return "text; this model uses numbers"
     where = "a list of " if schema.layout == "nested" else ""
     return f"{where}{_short(value)}, neither numbers nor text"
 
@@ -132,7 +132,7 @@ def _counted(number: int, what: str) -> str:
 
 
 def grouped_names(title: str, names: Sequence[str]) -> list[str]:
-    """Return ``title: a, b, f0 … f99`` in lines of at most `LINE_WIDTH` characters, two of them for an indent."""
+    """Return ``title: a, b, f0 … f99`` in lines of at most `LINE_WIDTH` characters, less an indent of two."""
     return _listed(title, names, None, LINE_WIDTH - 2)
 
 
@@ -143,7 +143,7 @@ def _listed(title: str, names: Sequence[str], max_names: int | None, width: int 
     if max_names is not None and len(shown) > max_names:
         more = sum(count for _, count in shown[max_names:])
         shown = [*shown[:max_names], (f"and {more:,} more", more)]
-    # Spaces inside a name or a run must not break: a line of a log is searched for names.
+    # Do not break lines within a name or a run, so that a log can be searched for names.
     words = [f"{name},".replace(" ", "\0") for name, _ in shown]
     text = f"{title}: {' '.join(words)}"[:-1]
     lines = wrap(text, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
@@ -151,7 +151,7 @@ def _listed(title: str, names: Sequence[str], max_names: int | None, width: int 
 
 
 def _runs(names: Sequence[str]) -> list[tuple[str, int]]:
-    """Return names with how many each stands for: ``f0 … f99`` for a run of names with consecutive numbers."""
+    """Return names with their counts, where ``f0 … f99`` replaces a run of names with consecutive numbers."""
     found: list[tuple[str, int]] = []
     index = 0
     while index < len(names):
@@ -170,7 +170,7 @@ def _follows(name: str, following: str) -> bool:
     before, after = _split(name), _split(following)
     if before is None or after is None or before[0] != after[0]:
         return False
-    # f08, f09, f10: padded numbers keep their width; f9, f10 do not have to.
+    # Numbers padded with zeros keep their width (f08, f09, f10); others need not (f9, f10).
     return int(after[1]) == int(before[1]) + 1 and after[1] == str(int(before[1]) + 1).zfill(len(before[1]))
 
 

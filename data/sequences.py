@@ -1,6 +1,6 @@
-"""Sequences in memory: flat values with offsets, and padded batches cut from them.
+"""Sequences in memory: flat values with offsets.
 
-A block holds many sequences end to end, as Arrow does, so that no step of the way from Parquet to a padded batch
+A block holds many concatenated sequences, like an Arrow list array, so that nothing between Parquet and a padded batch
 loops over rows in Python.
 """
 
@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 
 from seqembed.data.sizes import row_bytes
 
-_WINDOW_BYTES = 32 << 20  # several windows are held at a time, on their way through a run
+_WINDOW_BYTES = 32 << 20  # a run holds several windows at a time
 Truncate = Literal["head", "tail"]
 TRUNCATES: tuple[Truncate, ...] = ("head", "tail")
 
 
 @dataclass(frozen=True, slots=True)
 class LengthPolicy:
-    """What happens to sequences longer than the model wants.
+    """How long sequences are truncated.
 
     Attributes:
-        max_length: Most steps kept, in steps; None keeps all.
+        max_length: Maximum number of steps; None keeps all.
         truncate: ``tail`` keeps the newest (last) steps, ``head`` the oldest.
     """
 
@@ -34,14 +34,13 @@ class LengthPolicy:
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that is no sequence, and why.
+    """A row that is not a valid sequence, and the reason.
 
     Attributes:
         row: Position of the row in its file, from 0; in the events layout, of the first event of the sequence.
-        id: The id as text, None where it is null.
-        reason: Plain words: what was found and what was expected.
-        raw: The columns that were read, as they stand in the file, one row; in the events layout each is the list of
-            the sequence's values.
+        id: The id as text, None if it is null.
+        reason: What was found and what was expected.
+        raw: The columns that were read, unchanged, as one row; in the events layout with lists of the events' values.
     """
 
     row: int
@@ -56,19 +55,19 @@ _ONE_EACH = np.zeros(0, dtype=np.int64)
 
 @dataclass(frozen=True, slots=True)
 class SequenceBlock:
-    """Consecutive sequences of one file, end to end.
+    """Consecutive sequences of one file, concatenated.
 
     Attributes:
-        values: float32 (steps, features), raw units; NaN is a missing value, ±inf never occurs. Without features it
-            still has the steps.
+        values: float32 (steps, features), raw units; NaN is a missing value, ±inf never occurs. Without features its
+            shape is (steps, 0).
         offsets: int64 (sequences + 1); sequence i is ``values[offsets[i]:offsets[i + 1]]``.
-        ids: Arrow array (sequences), of the type that `seqembed.data.arrow.plain_type` makes of the file's.
-        kept: Other columns asked for, one row per sequence, of such types too, in the order asked.
-        bad: Rows that are no sequence; `index` counts from this block's first sequence. Their length here is 0.
-        num_truncated: How many sequences lost steps to the length policy.
-        categories: int32 (steps, fields), ids by `seqembed.data.vocabulary`; left out, there are no fields.
-        input_rows: int64 (sequences), rows of the file that each sequence stands for: 1 in the nested layout, in the
-            events layout its events, bad and truncated ones included; left out, 1 each.
+        ids: Arrow array (sequences), converted by `seqembed.data.arrow.plain_values`.
+        kept: Kept columns, one row per sequence, converted likewise, in the requested order.
+        bad: Invalid rows with their index in this block, where their length is 0.
+        num_truncated: Number of sequences truncated by the length policy.
+        categories: int32 (steps, fields), ids by `seqembed.data.vocabulary`; by default without fields.
+        input_rows: int64 (sequences), file rows per sequence: 1 in the nested layout, the number of events in the
+            events layout, bad and truncated ones included; by default 1.
     """
 
     values: NDArray[np.float32]
@@ -81,7 +80,7 @@ class SequenceBlock:
     input_rows: NDArray[np.int64] = field(default_factory=lambda: _ONE_EACH)
 
     def __post_init__(self) -> None:
-        """Give what was left out its size."""
+        """Set the default arrays to the right size."""
         if self.input_rows is _ONE_EACH:
             object.__setattr__(self, "input_rows", np.ones(self.num_sequences, dtype=np.int64))
         if self.categories is _NONE:
@@ -89,12 +88,12 @@ class SequenceBlock:
 
     @property
     def num_sequences(self) -> int:
-        """How many sequences, bad and empty ones included."""
+        """Number of sequences, including bad and empty ones."""
         return len(self.offsets) - 1
 
     @property
     def num_rows(self) -> int:
-        """How many rows of the file the sequences stand for."""
+        """Number of file rows of all sequences."""
         return int(self.input_rows.sum())
 
     @property
@@ -117,7 +116,7 @@ class SequenceBlock:
         )
 
     def take(self, rows: NDArray[np.int64]) -> Self:
-        """Return the sequences at `rows`, int64 (n), in that order; bad rows are left behind."""
+        """Return the sequences at `rows`, int64 (n), in that order, without the records of bad rows."""
         lengths = self.lengths[rows]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         steps = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
@@ -133,7 +132,7 @@ class SequenceBlock:
 
 
 def concatenate(blocks: Sequence[SequenceBlock]) -> SequenceBlock:
-    """Join blocks of one file into one, in order.
+    """Concatenate blocks of one file, in order.
 
     Raises:
         ValueError: `blocks` is empty.
@@ -164,18 +163,18 @@ def concatenate(blocks: Sequence[SequenceBlock]) -> SequenceBlock:
 def windows(
     blocks: Iterator[SequenceBlock], max_sequences: int, max_steps: int, first_sequences: int | None = None
 ) -> Iterator[SequenceBlock]:
-    """Regroup blocks into windows that depend on the sequences alone, never on how the file was cut.
+    """Regroup blocks into windows that depend only on the sequences, not on how the file is divided.
 
-    A window closes when it holds `max_sequences` sequences or would pass `max_steps` steps, or 32 MiB of text, bytes
-    and lists in ids and kept columns; a single sequence beyond that makes a window of its own.
-    Memory is bounded by one window and one incoming block.
+    A window is complete with `max_sequences` sequences, or before it would exceed `max_steps` steps, or 32 MiB of text,
+    bytes and lists in ids and kept columns; a single larger sequence gets its own window. Memory is bounded by one
+    window and one incoming block.
 
     Args:
-        blocks: Of one file, in order.
-        max_sequences: Most sequences in a window.
-        max_steps: Most steps in a window of several sequences.
-        first_sequences: Most sequences in the first window, so that who waits for it waits shortly; from window to
-            window it is doubled up to `max_sequences`. None begins with that.
+        blocks: Blocks of one file, in order.
+        max_sequences: Maximum sequences of a window.
+        max_steps: Maximum steps of a window of several sequences.
+        first_sequences: Maximum sequences of the first window, so that it is available soon; doubled with every window
+            up to `max_sequences`. None starts with `max_sequences`.
     """
     pending: list[SequenceBlock] = []
     num_sequences = num_steps = num_bytes = 0

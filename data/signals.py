@@ -1,4 +1,4 @@
-"""SIGTERM stops a run as Ctrl-C does: temporary files removed, finished parts kept, the lock given back."""
+"""Handle SIGTERM like Ctrl-C: temporary files are removed, finished parts are kept, the lock is released."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ TERMINATED = 143
 
 
 class _Stop:
-    """The signal that came, whether it has to wait, and the exception it became."""
+    """The received signal, whether it is deferred, and the exception raised for it."""
 
     depth = 0
     waiting: int | None = None
@@ -24,10 +24,10 @@ class _Stop:
 
 @contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """Turn SIGTERM into `SystemExit` (143) on the main thread, once; a second one no longer disturbs the clean-up.
+    """Turn SIGTERM into `SystemExit` (143) on the main thread, once; further signals do not disturb the clean-up.
 
-    Where the signal comes while an object is being finalised (`__del__`, a weak reference's callback), Python reports
-    the exception and goes on: there it is sent again a moment later, so that no signal is lost.
+    If a signal arrives while an object is being finalised (`__del__`, a weak reference's callback), Python reports the
+    exception and continues. Then the signal is sent again a moment later, so that it is not lost.
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -42,7 +42,7 @@ def stopped_by_signals() -> Iterator[None]:
         if _Stop.raised is None or unraisable.exc_value is not _Stop.raised:
             hook_before(unraisable)
             return
-        # Not from here: this hook, too, is called where exceptions end.
+        # Do not raise here: exceptions in this hook are swallowed, too.
         _Stop.raised = None
         signal.signal(_Stop.number, stop)
         _Stop.again = threading.Timer(0.01, os.kill, (os.getpid(), _Stop.number))
@@ -52,7 +52,7 @@ def stopped_by_signals() -> Iterator[None]:
     before: dict[int, Any] = {}
     hook_before = sys.unraisablehook
     for caught in (signal.SIGTERM, signal.SIGINT):
-        # What a shell or nohup had us ignore stays ignored; handlers belong to the main thread.
+        # Signals that a shell or nohup set to be ignored stay ignored; only the main thread may set handlers.
         if signal.getsignal(caught) is not signal.SIG_IGN and threading.current_thread() is threading.main_thread():
             before[caught] = signal.signal(caught, stop)
     if before:
@@ -62,7 +62,7 @@ def stopped_by_signals() -> Iterator[None]:
     finally:
         if _Stop.again is not None:
             _Stop.again.cancel()
-        _Stop.raised = None  # its traceback holds every frame that was stopped
+        _Stop.raised = None  # its traceback keeps all frames alive
         sys.unraisablehook = hook_before
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -70,7 +70,7 @@ def stopped_by_signals() -> Iterator[None]:
 
 @contextmanager
 def not_interrupted() -> Iterator[None]:
-    """Finish what is inside before a signal stops the run; for cleaning up, which is short."""
+    """Defer signals inside the context; for short clean-ups."""
     _Stop.depth += 1
     try:
         yield

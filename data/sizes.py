@@ -1,4 +1,4 @@
-"""How many bytes rows hold beside numbers of a fixed width: what they hold decides, never how their column was cut."""
+"""The bytes of text, bytes and lists per row; they depend only on the values, not on how a column is divided."""
 
 import numpy as np
 import pyarrow as pa
@@ -9,12 +9,12 @@ from seqembed.data.ids import list_spans, stored_values
 
 
 def row_bytes(columns: list[pa.Array]) -> NDArray[np.int64] | None:
-    """Return the bytes of text, bytes and lists in each row of plain columns, int64 (rows).
+    """Return the bytes of text, bytes and lists per row of plain columns, int64 (rows); None without such columns.
 
-    Numbers and times count for nothing, as their number of rows bounds them; None where there is nothing else.
+    Numbers and times do not count, since the number of rows bounds them.
 
     Args:
-        columns: Arrays of one length, of types that `seqembed.data.arrow.plain_type` returns.
+        columns: Arrays of equal length, of types that `seqembed.data.arrow.plain_type` returns.
     """
     sizes = [_bytes(column) for column in columns if not _is_narrow(column.type)]
     return sum(sizes[1:], start=sizes[0]) if sizes else None
@@ -31,7 +31,7 @@ _NARROW_BYTES = 64
 
 
 def _bytes(values: pa.Array) -> NDArray[np.int64]:
-    """Return the bytes of each value of a plain array, int64 (n); a null has none."""
+    """Return the bytes of each value of a plain array, int64 (n), 0 for null."""
     values = stored_values(values)
     kind = values.type
     if pa.types.is_null(kind):
@@ -43,7 +43,7 @@ def _bytes(values: pa.Array) -> NDArray[np.int64]:
     elif pa.types.is_nested(kind):
         starts, lengths, elements = list_spans(values)
         sums = np.concatenate([np.zeros(1, np.int64), np.cumsum(_bytes(elements))])
-        # What a null list spans may lie anywhere, so its indices are put within the elements before they are looked up.
+        # The span of a null list is arbitrary, so it is set to 0 before the lookup.
         known = pc.is_valid(values).to_numpy(zero_copy_only=False)
         starts, lengths = np.where(known, starts, 0), np.where(known, lengths, 0)
         return np.asarray(sums[starts + lengths] - sums[starts], dtype=np.int64)

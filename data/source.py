@@ -1,4 +1,4 @@
-"""What sequences come from: whoever embeds them asks for blocks, and need not know whether a file is behind it."""
+"""Sources of sequences: code that embeds sequences reads blocks, without depending on files."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -15,15 +15,15 @@ from seqembed.data.sequences import LengthPolicy, SequenceBlock
 
 
 class Source(Protocol):
-    """Sequences in an order of their own, from wherever they come."""
+    """An ordered source of sequences."""
 
     @property
     def name(self) -> str:
-        """What it is called in messages, and beside quarantined rows."""
+        """Its name in messages and for quarantined rows."""
 
     @property
     def first_row(self) -> int:
-        """The number of its first row: 0, or where a slice of something larger begins."""
+        """Number of its first row: 0, or the start of a slice of something larger."""
 
     def columns(self) -> pa.Schema:
         """Return the columns of its rows, before any row is read.
@@ -33,31 +33,31 @@ class Source(Protocol):
         """
 
     def blocks(self, limit: int | None = None) -> Iterator[SequenceBlock]:
-        """Yield its sequences in order, some thousands at a time, at most `limit`.
+        """Yield its sequences in order, some thousands at a time, at most `limit` in total.
 
         Raises:
-            InputError: It cannot be read as such sequences.
+            InputError: It cannot be read as sequences.
         """
 
     def rows_again(self, spans: Sequence[tuple[int, int]]) -> list[pa.RecordBatch]:
-        """Return rows as they stand there, for sequences that turn out bad only when they are embedded.
+        """Return unchanged rows, for sequences that turn out to be bad only when they are embedded.
 
         Args:
-            spans: Number of the first row of each sequence and of the row behind its last, rising.
+            spans: First row and end of each sequence, ascending.
 
         Returns:
-            The columns that were read, one row for each span, as `seqembed.data.sequences.BadRow.raw` has them.
+            The columns that were read, one row per span, as in `seqembed.data.sequences.BadRow.raw`.
 
         Raises:
-            InputError: It cannot be read any more.
+            InputError: It can no longer be read.
         """
 
     def fingerprint(self) -> str | None:
-        """Return what no other version of it has, looked at now; None where it cannot be read any more."""
+        """Return the current fingerprint, which differs for every version; None if it can no longer be read."""
 
 
 class ParquetSource:
-    """The sequences of a Parquet file, or of some of its row groups; the file is opened once, when it is needed."""
+    """The sequences of a Parquet file, or of some of its row groups; the file is opened once, when needed."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class ParquetSource:
         keep: Sequence[str] = (),
         row_groups: range | None = None,
     ) -> None:
-        """Name what is read; arguments as for `seqembed.data.reader.read_blocks`."""
+        """Configure the source; arguments as for `seqembed.data.reader.read_blocks`."""
         self.file = file
         self._schema, self._policy, self._keep, self._row_groups = schema, policy, tuple(keep), row_groups
         self._opened: OpenedFile | None = None
@@ -79,7 +79,7 @@ class ParquetSource:
 
     @property
     def first_row(self) -> int:
-        """Where its row groups begin in the file."""
+        """Position of its first row in the file."""
         return rows_before(self._open(), self._row_groups)
 
     def columns(self) -> pa.Schema:
@@ -101,15 +101,15 @@ class ParquetSource:
         )
 
     def rows_again(self, spans: Sequence[tuple[int, int]]) -> list[pa.RecordBatch]:
-        """Return single rows of the file, as `Source.rows_again` has them.
+        """Return unchanged rows of the file; see `Source.rows_again`.
 
         Raises:
-            BadFileError: The file cannot be read any more.
+            BadFileError: The file can no longer be read.
         """
         return read_raw(self.file, self._schema, self._keep, spans, self._open(), self._row_groups)
 
     def fingerprint(self) -> str | None:
-        """Return that of the file as it is now, read through the handle that its rows were read through."""
+        """Return the file's current fingerprint, computed with the open file handle."""
         try:
             return fingerprint(self.file, None if self._opened is None else self._opened.source)
         except BadFileError:

@@ -1,4 +1,4 @@
-"""The steps of many sequences end to end, of either layout: numbers, categories and times, in order, not yet cut."""
+"""The concatenated steps of many sequences, in either layout: numbers, categories and times, before truncation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,12 +16,12 @@ Leaf = Callable[[str, str | None], pa.Array]
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """The times of steps, and those of the steps before them, as integers.
+    """The times of steps and of their previous steps, as integers.
 
     Attributes:
-        ticks: int64 (steps), rising within each sequence.
-        previous: int64 (steps), of the step before; its own for the first of a sequence.
-        ticks_per_second: Of both.
+        ticks: int64 (steps), ascending within each sequence.
+        previous: int64 (steps), time of the previous step; the first step of a sequence has its own time.
+        ticks_per_second: Unit of both.
     """
 
     ticks: NDArray[np.int64]
@@ -34,9 +34,9 @@ class Steps:
     """Numbers, categories and times of steps.
 
     Attributes:
-        values: float32 (steps, features); features made of times are filled by `with_times`, after the cut.
+        values: float32 (steps, features); time features are filled by `with_times`, after truncation.
         categories: int32 (steps, fields).
-        clock: None where no features are made of times.
+        clock: None without time features.
     """
 
     values: NDArray[np.float32]
@@ -51,7 +51,7 @@ class Steps:
         return Steps(self.values[indices], self.categories[indices], clock)
 
     def with_times(self, schema: SequenceSchema, offsets: NDArray[np.int64]) -> "Steps":
-        """Fill the features made of times; `offsets`, int64 (sequences + 1), are those of the steps kept."""
+        """Compute the time features; `offsets`, int64 (sequences + 1), are those after truncation."""
         if self.clock is not None:
             clock = self.clock
             fill_time_features(
@@ -64,9 +64,9 @@ def read_categories(schema: SequenceSchema, leaf: Leaf, num_steps: int) -> NDArr
     """Return the ids of every field, int32 (steps, fields).
 
     Args:
-        schema: With the vocabularies.
+        schema: The schema, with vocabularies.
         leaf: Returns the steps of a column, or of a field of its structs.
-        num_steps: Of all sequences.
+        num_steps: Steps of all sequences.
 
     Raises:
         ValueError: A vocabulary is not learned yet.
@@ -82,17 +82,17 @@ def read_categories(schema: SequenceSchema, leaf: Leaf, num_steps: int) -> NDArr
 def in_time_order(
     steps: Steps, times: pa.Array, schema: SequenceSchema, offsets: NDArray[np.int64]
 ) -> tuple[Steps, NDArray[np.int64] | None, dict[str, NDArray[np.bool_]]]:
-    """Sort the steps of each sequence by time, stable on ties.
+    """Sort the steps of each sequence by time; the sort is stable.
 
     Args:
-        steps: As they stand in the file.
+        steps: Steps in the order of the file.
         times: Arrow array (steps).
-        schema: Says whether features are made of the times.
+        schema: Whether there are time features.
         offsets: int64 (sequences + 1).
 
     Returns:
-        The steps in order, the order, int64 (steps), or None where they were, and reason → bool (steps), in order:
-        steps that spoil their sequence.
+        The sorted steps; their order, int64 (steps), or None if they were sorted already; and reason → bool (steps, as
+        sorted), steps that make their sequence invalid.
     """
     found = read_times(times)
     order = time_order(found.keys, offsets)

@@ -1,4 +1,4 @@
-"""One streaming pass over training data: its profile, a fair sample, and the first bad row if there is one."""
+"""One streaming pass over training data, which computes its profile and a uniform sample, and refuses bad rows."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -22,23 +22,23 @@ from seqembed.data.reader import read_blocks
 from seqembed.data.schema import CategoricalField, Feature, SequenceSchema
 from seqembed.data.sequences import BadRow, LengthPolicy, SequenceBlock, concatenate
 
-# A sample is kept in memory and written beside the model: a few MiB, however long the sequences are.
+# The sample is kept in memory and written beside the model: at most a few MiB, however long the sequences are.
 _MAX_SAMPLE_STEPS = 200_000
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What one pass over the data found.
+    """The result of one pass over the data.
 
     Attributes:
         profile: Statistics of the selected sequences.
-        num_total: All sequences, empty ones included.
-        num_selected: Selected sequences, empty ones included.
-        max_length: Steps of the longest of all sequences, after the length policy.
-        num_truncated: Sequences the length policy shortened.
-        shared_ids: Ids that several rows of the nested layout share; None where no id is.
-        sample: Selected sequences with at least one step, drawn evenly, with one of the shortest and
-            one of the longest among them.
+        num_total: Number of sequences, including empty ones.
+        num_selected: Number of selected sequences, including empty ones.
+        max_length: Steps of the longest sequence, after truncation.
+        num_truncated: Number of truncated sequences.
+        shared_ids: Ids that several rows of the nested layout share; None if there are none.
+        sample: A uniform sample of the selected sequences with at least one step, including one of the shortest and one
+            of the longest.
     """
 
     profile: SequenceProfile
@@ -65,14 +65,14 @@ def survey(
     Args:
         files: Parquet files.
         schema: Which columns make a sequence.
-        policy: What happens to long sequences.
-        seed: Of the sample.
-        keep: Columns the sample carries along.
-        select: Says which sequences of a block to describe and sample, bool (sequences); None takes all.
-        max_sample: Most sequences in the sample, beside the shortest and the longest.
+        policy: How long sequences are truncated.
+        seed: Seed of the sample.
+        keep: Columns to keep in the sample.
+        select: Returns which sequences of a block to include in profile and sample, bool (sequences); None is all.
+        max_sample: Maximum sequences of the sample, in addition to the shortest and the longest.
 
     Raises:
-        BadRowError: A row is no sequence.
+        BadRowError: A row is not a valid sequence.
         InputError: A file cannot be read as `schema`.
     """
     accumulator = ProfileAccumulator(schema.num_features)
@@ -104,10 +104,10 @@ def survey(
 
 
 def refuse_bad_rows(block: SequenceBlock, file: InputFile, schema: SequenceSchema) -> None:
-    """Raise at the first row of a block that is no sequence.
+    """Raise for the first invalid row of a block.
 
-    Columns of different lengths are as a rule not a bad row but a column that does not describe steps, such as a list
-    of tags; it was taken because nobody named the features.
+    Columns of different lengths usually mean that one of them does not describe steps, such as a list of tags, and was
+    used because the features were not named.
 
     Raises:
         BadRowError: Names the file, row, id and reason.
@@ -117,7 +117,7 @@ def refuse_bad_rows(block: SequenceBlock, file: InputFile, schema: SequenceSchem
 
 
 def refuse_bad_row(bad: BadRow, file: InputFile, schema: SequenceSchema) -> NoReturn:
-    """Raise for a row that is no sequence; see `refuse_bad_rows`.
+    """Raise for an invalid row; see `refuse_bad_rows`.
 
     Raises:
         BadRowError: Always.
@@ -131,10 +131,10 @@ def refuse_bad_row(bad: BadRow, file: InputFile, schema: SequenceSchema) -> NoRe
 
 
 def _example(schema: SequenceSchema, row: pa.RecordBatch) -> str:
-    """Return the option as it may be meant: the features whose columns agree in a row on the number of steps.
+    """Suggest the features whose columns have the same number of steps in a row; nothing if none or all have.
 
-    That number is the one of the times, else the one of most columns, and of numbers rather than text where two are
-    equally frequent. Nothing where no column, or every one, agrees.
+    That number is the number of times, else the most frequent one; of two equally frequent ones, that of more numeric
+    columns.
     """
     time = None if schema.time is None else locate(row.schema, schema.time)[0]
     names = dict.fromkeys([*schema.feature_columns, *([] if time is None else [time])])
@@ -152,7 +152,7 @@ def _example(schema: SequenceSchema, row: pa.RecordBatch) -> str:
 
 
 class _Reservoir:
-    """Keeps the sequences with the smallest of independent random keys: a uniform sample of a stream of any size."""
+    """A uniform sample of a stream: the sequences with the smallest of independent random keys."""
 
     def __init__(self, seed: int, size: int) -> None:
         self._random = np.random.default_rng(seed)
@@ -202,9 +202,9 @@ class _Reservoir:
 
 
 def _joined(blocks: Sequence[SequenceBlock]) -> SequenceBlock:
-    """Join blocks of several files; ids and kept columns whose types differ from file to file become text."""
-    ids = _alike([block.ids for block in blocks])
-    kept = {name: _alike([block.kept[name] for block in blocks]) for name in blocks[0].kept}
+    """Concatenate blocks of several files; ids and kept columns whose types differ become text."""
+    ids = _same_type([block.ids for block in blocks])
+    kept = {name: _same_type([block.kept[name] for block in blocks]) for name in blocks[0].kept}
     return concatenate(
         [
             replace(block, ids=ids[index], kept={name: columns[index] for name, columns in kept.items()})
@@ -213,7 +213,7 @@ def _joined(blocks: Sequence[SequenceBlock]) -> SequenceBlock:
     )
 
 
-def _alike(columns: list[pa.Array]) -> list[pa.Array]:
+def _same_type(columns: list[pa.Array]) -> list[pa.Array]:
     if len({column.type for column in columns}) == 1:
         return columns
     return [pa.array([id_text(value) for value in column], pa.large_string()) for column in columns]

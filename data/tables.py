@@ -1,10 +1,10 @@
-"""Directories listed, and recognised where they are tables of another kind: Delta Lake, Apache Iceberg, Apache Hudi.
+"""List directories, and recognise tables of other formats: Delta Lake, Apache Iceberg, Apache Hudi.
 
-Such a table's directory also holds files that an update, a deletion or a compaction removed; only the table's own log
-says which files count. Read as plain Parquet, deleted rows would come back and changed ones count twice.
+The directory of such a table also holds files that an update, a deletion or a compaction removed; only the table's log
+lists the live files. Read as plain Parquet, deleted rows would come back and changed rows would count twice.
 
-Marks: ``_delta_log`` (Delta, PROTOCOL.md), ``metadata/*.metadata.json`` (Iceberg, spec.md, "File System Tables"),
-``.hoodie`` and ``.hoodie_partition_metadata`` (Hudi, technical specification).
+Marker files: ``_delta_log`` (Delta, PROTOCOL.md), ``metadata/*.metadata.json`` (Iceberg, spec.md, "File System
+Tables"), ``.hoodie`` and ``.hoodie_partition_metadata`` (Hudi, technical specification).
 """
 
 import os
@@ -38,12 +38,12 @@ _REMEDIES = {
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of another kind.
+    """A table of another format.
 
     Attributes:
         kind: ``Delta``, ``Iceberg`` or ``Hudi``.
         root: Its directory.
-        mark: What it was recognised by.
+        mark: The marker file or directory by which it was recognised.
     """
 
     kind: str
@@ -53,12 +53,12 @@ class Table:
 
 @dataclass(slots=True)
 class Listing:
-    """What lies below a directory.
+    """The content of a directory.
 
     Attributes:
-        files: Paths of files; links that lead nowhere included: they are refused when they are opened.
-        special: Paths of pipes, sockets and devices, with what they are.
-        tables: Tables of another kind, by their root.
+        files: Paths of files, including broken links, which are refused when they are opened.
+        special: Paths and types of pipes, sockets and devices.
+        tables: Tables of other formats, by root.
     """
 
     files: list[str] = field(default_factory=list)
@@ -66,7 +66,7 @@ class Listing:
     tables: dict[str, Table] = field(default_factory=dict)
 
     def add(self, path: str, root: str) -> None:
-        """Add a file of an object store, whose directories show in its path alone."""
+        """Add a file of an object store, where directories are only visible in paths."""
         self.files.append(path)
         names = path[len(root.rstrip("/")) + 1 :].split("/")
         for index, name in enumerate(names):
@@ -77,7 +77,7 @@ class Listing:
                 self._table(directory, ICEBERG, f"{name}/{names[-1]}")
 
     def look(self, directory: str, names: Iterable[str]) -> None:
-        """Recognise a local directory as a table by the names in it."""
+        """Recognise a local directory as a table by the names of its entries."""
         for name in names:
             if name in _MARKS:
                 self._table(directory, _MARKS[name], name)
@@ -87,7 +87,7 @@ class Listing:
                     self._table(directory, ICEBERG, mark)
 
     def table_of(self, path: str) -> Table | None:
-        """Return the table that a file lies in, if any."""
+        """Return the table that contains a file, if any."""
         for parent in PurePosixPath(path).parents if self.tables else ():
             if (table := self.tables.get(str(parent))) is not None:
                 return table
@@ -99,15 +99,15 @@ class Listing:
 
 
 def refuse_table(filesystem: fs.FileSystem, table: Table | None, shown: str) -> None:
-    """Refuse to read a table of another kind as plain files.
+    """Refuse to read a table of another format as plain files.
 
     Args:
-        filesystem: Where it lies.
-        table: What was found, None where nothing was.
-        shown: The input as the user gave it, without credentials.
+        filesystem: Filesystem of the table.
+        table: The table, or None.
+        shown: The input as given by the user, without credentials.
 
     Raises:
-        InputError: There is one.
+        InputError: There is a table.
     """
     if table is not None:
         root = location_of(filesystem, table.root)
@@ -119,16 +119,17 @@ def refuse_table(filesystem: fs.FileSystem, table: Table | None, shown: str) -> 
 
 
 def table_above(filesystem: fs.FileSystem, directory: str) -> Table | None:
-    """Return the table that a directory belongs to: itself, or one further up.
+    """Return the table that a directory belongs to: the directory itself, or one of its parents.
 
-    Where nobody may look above what was given, as with the rights to a single prefix of a bucket, nothing is found.
+    Without permission to look at the parents, as with access to a single prefix of a bucket, nothing is found there.
     """
-    places = [str(place) for place in (PurePosixPath(directory), *PurePosixPath(directory).parents)]
+    directories = [str(path) for path in (PurePosixPath(directory), *PurePosixPath(directory).parents)]
     if isinstance(filesystem, fs.LocalFileSystem):
-        found = (_local_table(place) for place in places)
+        found = (_local_table(path) for path in directories)
         return next((table for table in found if table is not None), None)
     with ThreadPoolExecutor(_READERS, thread_name_prefix="marks") as pool:
-        tables = list(pool.map(lambda place: _remote_table(filesystem, place), [p for p in places if p != "."]))
+        named = [path for path in directories if path != "."]
+        tables = list(pool.map(lambda path: _remote_table(filesystem, path), named))
     return next((table for table in tables if table is not None), None)
 
 
@@ -143,7 +144,7 @@ def _iceberg_mark(directory: str) -> str | None:
     try:
         names = os.listdir(directory)
     except OSError:
-        return None  # a file of that name, or no right to look: no mark is seen
+        return None  # a file of that name, or no permission: there is no visible marker
     return next((f"{_ICEBERG_DIRECTORY}/{name}" for name in names if name.endswith(_ICEBERG_ENDS)), None)
 
 
@@ -152,8 +153,8 @@ def _remote_table(filesystem: fs.FileSystem, directory: str) -> Table | None:
         for name, kind in _MARKS.items():
             if filesystem.get_file_info(posixpath.join(directory, name)).type != fs.FileType.NotFound:
                 return Table(kind, directory, name)
-        place = posixpath.join(directory, _ICEBERG_DIRECTORY)
-        for info in filesystem.get_file_info(fs.FileSelector(place, allow_not_found=True)):
+        metadata = posixpath.join(directory, _ICEBERG_DIRECTORY)
+        for info in filesystem.get_file_info(fs.FileSelector(metadata, allow_not_found=True)):
             if info.base_name.endswith(_ICEBERG_ENDS):
                 return Table(ICEBERG, directory, f"{_ICEBERG_DIRECTORY}/{info.base_name}")
     except OSError:
@@ -164,14 +165,14 @@ def _remote_table(filesystem: fs.FileSystem, directory: str) -> Table | None:
 def local_listing(root: str, patterns: list[str]) -> Listing:
     """List a local directory.
 
-    Only directories that `patterns`, one for each level, allow are entered, and none twice: links may go in circles.
+    Only directories that match `patterns`, one per level, are entered, and none twice, since links may form cycles.
 
     Args:
         root: The directory.
-        patterns: Globs; ``**`` allows every directory from there on.
+        patterns: Globs; ``**`` matches every directory from there on.
 
     Raises:
-        InputError: A directory is met twice.
+        InputError: A directory is found twice.
     """
     listing = Listing()
     _walk(root, patterns, set(), listing)
@@ -182,7 +183,8 @@ def _walk(directory: str, patterns: list[str], seen: set[str], listing: Listing)
     real = os.path.realpath(directory)
     if real in seen:
         raise InputError(
-            f"{directory}: a link to a directory that was met before; its rows would count twice. Remove the link."
+            f"{directory}: a link to a directory that is also read itself, so its rows would count twice. Remove the "
+            "link."
         )
     seen.add(real)
     if not os.path.isdir(directory):
@@ -204,16 +206,16 @@ def _walk(directory: str, patterns: list[str], seen: set[str], listing: Listing)
 
 
 def what_else(path: str) -> str:
-    """Return what a path is that is neither a file nor a directory."""
+    """Return the type of a path that is neither a file nor a directory."""
     try:
         mode = os.stat(path).st_mode
     except OSError:
-        return "cannot be looked at"
+        return "not accessible"
     if stat.S_ISFIFO(mode):
         return "a pipe"
     return "a socket" if stat.S_ISSOCK(mode) else "a device"
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a name is passed over without a report."""
+    """Return whether a name is skipped without a report."""
     return name.startswith(("_", "."))

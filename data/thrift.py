@@ -1,7 +1,7 @@
-"""Thrift's compact protocol, as far as Parquet's own structures need it: structs as plain dictionaries.
+"""Read Thrift's compact protocol, as far as Parquet uses it, into plain dictionaries.
 
-pyarrow hides page headers, and ends the process on some damaged column metadata (a C++ exception that its
-`RowGroupMetaData.column` does not catch), so footers and page headers are read here before pyarrow is asked. Source:
+pyarrow does not expose page headers, and aborts the process on some damaged column metadata (a C++ exception that its
+`RowGroupMetaData.column` does not catch), so footers and page headers are read here before pyarrow sees them. Source:
 https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
 """
 
@@ -14,15 +14,15 @@ _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, STR
 
 
 def _heads(*kinds: int) -> bytes:
-    """Return a pattern of the byte before a field of one of `kinds`, whose number is up to 15 above the last one's."""
+    """Return a pattern of the header byte of a field of one of `kinds`, whose number is 1 to 15 above the previous."""
     return b"[%s]" % b"".join(b"\\x%02x" % (delta << 4 | kind) for delta in range(1, 16) for kind in kinds)
 
 
 def _common_fields() -> re.Pattern[bytes]:
-    """Return a pattern of any number of fields of the forms that fill footers.
+    """Return a pattern for any number of fields of the kinds that are most frequent in footers.
 
-    A footer of 500 columns and 20 row groups has half a million fields, of which hardly any is needed: the regular
-    expression engine passes over them ten times as fast as Python does. Long text and deep structs are left to Python.
+    A footer of 500 columns and 20 row groups has half a million fields, of which hardly any are needed: the regular
+    expression engine skips them ten times as fast as Python code. Long text and deep structs are left to Python.
     """
     number = rb"[\x80-\xff]{0,9}+[\x00-\x7f]"
     text = b"(?:%s)" % b"|".join(b"\\x%02x.{%d}" % (size, size) for size in range(17))
@@ -44,27 +44,27 @@ Struct = dict[int, Any]
 
 
 class CutShort(Exception):
-    """The bytes end before the struct does."""
+    """The bytes end before the struct is complete."""
 
 
 class Malformed(Exception):
-    """Bytes that are no struct."""
+    """The bytes are not a valid struct."""
 
 
 class ThriftReader:
-    """Reads structs one after the other.
+    """Reads consecutive structs.
 
     Attributes:
-        position: Where the next one begins.
+        position: Start of the next struct.
     """
 
     def __init__(self, content: bytes, position: int = 0) -> None:
-        """Begin at a byte of `content`."""
+        """Start at a byte of `content`."""
         self._content = content
         self.position = position
 
     def struct(self, depth: int = _MAX_DEPTH) -> Struct:
-        """Return one struct: field number → int, inner struct or list of those; None for what is of no use here.
+        """Return one struct: field number → int, inner struct or list of those; other values are None.
 
         Raises:
             CutShort: More bytes are needed.
@@ -75,7 +75,7 @@ class ThriftReader:
         return {number: self._value(kind, depth) for number, kind in self.fields(depth)}
 
     def fields(self, depth: int = _MAX_DEPTH) -> Iterator[tuple[int, int]]:
-        """Yield number and kind of each field of the next struct; whoever asks reads or skips it before the next.
+        """Yield number and kind of each field of the next struct; the caller must read or skip its value.
 
         Raises:
             CutShort: More bytes are needed.
@@ -93,11 +93,11 @@ class ThriftReader:
         return self._value(kind, _MAX_DEPTH)
 
     def elements(self, kind: int) -> Iterator[int]:
-        """Yield the position of each element of a list of structs; whoever asks reads or skips it before the next.
+        """Yield the index of each element of a list of structs; the caller must read or skip it.
 
         Raises:
             CutShort: More bytes are needed.
-            Malformed: The field is no list of structs.
+            Malformed: The field is not a list of structs.
         """
         if kind != _LIST:
             raise Malformed
@@ -107,11 +107,11 @@ class ThriftReader:
         yield from range(size)
 
     def skip(self, kind: int, depth: int = _MAX_DEPTH) -> None:
-        """Pass over a field's value.
+        """Skip a field's value.
 
         Raises:
             CutShort: More bytes are needed.
-            Malformed: The bytes are no such value.
+            Malformed: The bytes are not such a value.
         """
         if kind == STRUCT:
             self.skip_struct(depth - 1)
@@ -123,11 +123,11 @@ class ThriftReader:
             self._value(kind, depth)
 
     def skip_struct(self, depth: int = _MAX_DEPTH, *, rising: bool = False) -> None:
-        """Pass over the next struct, or over what is left of the one whose fields are being read.
+        """Skip the next struct, or the rest of the struct whose fields are being read.
 
         Args:
-            depth: How deep structs may nest.
-            rising: Whether field numbers must rise, so that none that was read before comes again.
+            depth: Maximum nesting depth.
+            rising: Whether field numbers must be ascending, so that no field that was already read is repeated.
 
         Raises:
             CutShort: More bytes are needed.
@@ -171,12 +171,12 @@ class ThriftReader:
         return [self._value(kind, depth) for _ in range(size)]
 
     def _list_head(self) -> tuple[int, int]:
-        """Return how many elements follow, and of which kind."""
+        """Return the number and the kind of the elements that follow."""
         head = self._byte()
         size, kind = head >> 4, head & 15
         if size == 15:
             size = self._varint()
-        if size > len(self._content) - self.position:  # every element takes a byte at least
+        if size > len(self._content) - self.position:  # every element takes at least one byte
             raise CutShort
         return size, _BYTE if kind in (_TRUE, _FALSE) else kind
 

@@ -1,17 +1,17 @@
-"""From the times of events to numbers a model can read, from integers and the same way on every host.
+"""Compute features from the times of events, with integer arithmetic that gives equal results on every host.
 
-A column of timestamps or dates makes six features, `TIME_FEATURES`, all computed after the events of a sequence are in
-order:
+A column of timestamps or dates gives six features, `TIME_FEATURES`, computed after the events of a sequence are sorted:
 
-* ``since_previous``: log1p of the seconds since the event before it, 0 for the first. The length policy cuts later, so
-  that the first event that is kept keeps its true gap.
-* ``since_first``: log1p of the seconds since the first event that is kept.
-* ``day_sin``, ``day_cos``: sine and cosine of 2π times the share of the day that is over, from 00:00.
-* ``week_sin``, ``week_cos``: the same of the week, from Monday 00:00.
+* ``since_previous``: log1p of the seconds since the previous event, 0 for the first. Sequences are truncated later, so
+  the first kept event has its true gap.
+* ``since_first``: log1p of the seconds since the first kept event.
+* ``day_sin``, ``day_cos``: sine and cosine of 2π times the elapsed share of the day, from 00:00.
+* ``week_sin``, ``week_cos``: the same for the week, from Monday 00:00.
 
-Times with a zone are instants, and their day and week are those of UTC; times without are what the clock showed. In
-ticks of the column's own unit since 1970-01-01 00:00, a difference or a remainder is exact in int64; only then it is
-divided, in float64, and only the result is float32. A leap second is none: days have 86,400 seconds, as in Arrow.
+Times with a time zone are instants, and their day and week are those of UTC; times without a zone are wall-clock times.
+Differences and remainders are exact, computed in int64 in ticks of the column's unit since 1970-01-01 00:00; then they
+are divided in float64, and the result is converted to float32. Leap seconds are ignored: days have 86,400 seconds, as
+in Arrow.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ TIME_FEATURES: Final = ("since_previous", "since_first", "day_sin", "day_cos", "
 _DAY_SECONDS: Final = 86_400
 _WEEK_SECONDS: Final = 7 * _DAY_SECONDS
 _EPOCH_IN_WEEK: Final = 3 * _DAY_SECONDS  # 1970-01-01 was a Thursday
-_FLOAT64_DIGITS: Final = 15  # decimal digits that float64 always tells apart
+_FLOAT64_DIGITS: Final = 15  # decimal digits that float64 always distinguishes
 _TICKS_PER_SECOND: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
@@ -38,9 +38,9 @@ class Times:
     """The times of steps.
 
     Attributes:
-        keys: (steps), what sorts them: int64 ticks where features can be made of them, else numbers of any kind.
+        keys: (steps), sort keys: int64 ticks for timestamps and dates, else numbers of any kind.
         missing: bool (steps).
-        ticks_per_second: Of `keys`; None where they are no points in time.
+        ticks_per_second: Unit of `keys`; None if they are not points in time.
     """
 
     keys: NDArray[Any]
@@ -49,12 +49,12 @@ class Times:
 
 
 def time_features(column: str) -> tuple[Feature, ...]:
-    """Return the features that a column of times makes, in model order."""
+    """Return the features that are computed from a time column, in model order."""
     return tuple(Feature(f"{column}.{name}", column, name, "time") for name in TIME_FEATURES)
 
 
 def zone_of(kind: pa.DataType) -> TimeZone | None:
-    """Say what points in time a type holds: instants, what a clock showed, or None where it holds none."""
+    """Return whether a type holds instants (``aware``), wall-clock times (``naive``), or no points in time (None)."""
     if pa.types.is_timestamp(kind):
         return "naive" if kind.tz is None else "aware"
     return "naive" if pa.types.is_date(kind) else None
@@ -67,7 +67,7 @@ def read_times(column: pa.Array) -> Times:
     if pa.types.is_null(kind):
         return Times(np.zeros(len(column), dtype=np.int64), missing, None)
     if pa.types.is_decimal(kind) and kind.precision > _FLOAT64_DIGITS:
-        # Nanoseconds since 1970 as NUMBER(38) have 19 digits: as float64, neighbouring events would be simultaneous.
+        # Nanoseconds since 1970 as NUMBER(38) have 19 digits: in float64, adjacent events would be simultaneous.
         wide = column if kind.bit_width >= 128 else column.cast(pa.decimal128(38, kind.scale))
         return Times(pc.rank(wide, tiebreaker="dense").to_numpy(), missing, None)
     if pa.types.is_decimal(kind) or pa.types.is_floating(kind):
@@ -84,22 +84,22 @@ def read_times(column: pa.Array) -> Times:
 
 
 def time_order(keys: NDArray[Any], offsets: NDArray[np.int64]) -> NDArray[np.int64] | None:
-    """Return the stable order that sorts each sequence by time, int64 (steps); None where all are in order already.
+    """Return the stable order that sorts each sequence by time, int64 (steps); None if all are already sorted.
 
     Args:
-        keys: (steps), of sequences end to end.
+        keys: (steps), of concatenated sequences.
         offsets: int64 (sequences + 1).
     """
     falls = keys[1:] < keys[:-1]
     first = offsets[(offsets > 0) & (offsets < len(keys))]
-    falls[first - 1] = False  # from one sequence to the next time may go back
+    falls[first - 1] = False  # between sequences, time may decrease
     if not falls.any():
         return None
     return np.lexsort((keys, np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))))
 
 
 def previous_ticks(ticks: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return for each step the time of the one before it, int64 (steps); its own for the first of a sequence."""
+    """Return the time of the previous step, int64 (steps); the first step of a sequence gets its own time."""
     previous = np.empty_like(ticks)
     previous[1:] = ticks[:-1]
     first = offsets[:-1][np.diff(offsets) > 0]
@@ -115,15 +115,15 @@ def fill_time_features(
     offsets: NDArray[np.int64],
     ticks_per_second: int,
 ) -> None:
-    """Write the features that are made of times; the others are left alone.
+    """Write the time features into `out`, without changing the others.
 
     Args:
-        out: float32 (steps, features), written to.
-        features: In model order.
-        ticks: int64 (steps), rising within each sequence.
-        previous: int64 (steps), from `previous_ticks`, before the length policy cut.
-        offsets: int64 (sequences + 1), after it.
-        ticks_per_second: Of `ticks`.
+        out: float32 (steps, features), modified.
+        features: Features in model order.
+        ticks: int64 (steps), ascending within each sequence.
+        previous: int64 (steps), from `previous_ticks`, computed before truncation.
+        offsets: int64 (sequences + 1), after truncation.
+        ticks_per_second: Unit of `ticks`.
     """
     lengths = np.diff(offsets)
     first = np.repeat(ticks[offsets[:-1][lengths > 0]], lengths[lengths > 0])
@@ -140,14 +140,14 @@ def fill_time_features(
 
 
 def _log_seconds(later: NDArray[np.int64], earlier: NDArray[np.int64], ticks_per_second: int) -> NDArray[np.float64]:
-    # Unsigned: from the least to the greatest int64 is more than int64 holds.
+    # Unsigned, since the difference of the extreme int64 numbers overflows int64.
     ticks = later.view(np.uint64) - earlier.view(np.uint64)
     seconds: NDArray[np.float64] = np.log1p(ticks.astype(np.float64) / ticks_per_second)
     return seconds
 
 
 def _angle(ticks: NDArray[np.int64], period: int, start: int) -> NDArray[np.float64]:
-    """Return the angle of each time on a circle of `period` ticks; `start` is where on it 1970-01-01 00:00 lies."""
-    remainder = (np.mod(ticks, period) + start) % period  # first the remainder: the sum cannot overflow then
+    """Return the angle of each time on a circle of `period` ticks; 1970-01-01 00:00 is at tick `start`."""
+    remainder = (np.mod(ticks, period) + start) % period  # take the remainder first, so that the sum cannot overflow
     angle: NDArray[np.float64] = remainder.astype(np.float64) / period * (2 * np.pi)
     return angle

@@ -1,7 +1,7 @@
-"""The values of a categorical field and their numbers: what a model knows, in the contract, so that every host agrees.
+"""The known values of a categorical field and their ids; the contract stores them, so all hosts use the same ids.
 
-Ids: 0 is any value that is not in the vocabulary, 1 is a missing one, and the values follow from 2, most frequent
-first. Padding may hold any id: it is masked.
+Id 0 is any value that is not in the vocabulary, 1 is a missing value, and the known values follow from 2, most frequent
+first. Padding may hold any id, since it is masked.
 """
 
 from collections.abc import Mapping
@@ -24,11 +24,10 @@ class Vocabulary:
     """The known values of one field.
 
     Attributes:
-        kind: What the column holds: ``string`` (dictionaries of strings included), ``integer`` or ``boolean``.
+        kind: Type of the column: ``string`` (including dictionaries of strings), ``integer`` or ``boolean``.
         values: Most frequent first, ties by value; the id of ``values[i]`` is ``i + FIRST_ID``.
-        counts: How often each of `values` was met in training; with `num_unknown` and `num_missing` it says how rare
-            they are.
-        num_unknown: Training steps whose value did not get into the vocabulary.
+        counts: Count of each of `values` in the training data.
+        num_unknown: Training steps whose value is not in the vocabulary.
         num_missing: Training steps without a value.
     """
 
@@ -40,12 +39,12 @@ class Vocabulary:
 
     @property
     def num_ids(self) -> int:
-        """Ids in use, those for unknown and missing included."""
+        """Number of ids, including those for unknown and missing."""
         return FIRST_ID + len(self.values)
 
     @property
     def unknown_share(self) -> float:
-        """Share of the training steps whose value did not get into the vocabulary."""
+        """Share of the training steps whose value is not in the vocabulary."""
         return self.num_unknown / max(1, sum(self.counts) + self.num_unknown + self.num_missing)
 
     @property
@@ -80,10 +79,10 @@ class Vocabulary:
 
 
 def to_ids(steps: pa.Array, vocabulary: Vocabulary) -> NDArray[np.int32]:
-    """Return the id of each value, int32 (steps); of a dictionary array only the dictionary is looked up.
+    """Return the id of each value, int32 (steps); for a dictionary array only the dictionary is looked up.
 
     Args:
-        steps: Strings, integers or booleans as the vocabulary says, plain or from a dictionary, or nothing but nulls.
+        steps: Values of the vocabulary's kind, plain or dictionary-encoded, or of Arrow's null type.
         vocabulary: The known values.
     """
     if pa.types.is_dictionary(steps.type):
@@ -97,7 +96,7 @@ def to_ids(steps: pa.Array, vocabulary: Vocabulary) -> NDArray[np.int32]:
         return np.full(len(steps), MISSING_ID, dtype=np.int32)
     kind = _lookup_type(steps.type)
     least, most = (0, 2**64 - 1) if kind == pa.uint64() else (-(2**63), 2**63 - 1)
-    # A number that the column cannot hold keeps its index as a null, which stands for nothing in the look-up.
+    # A number that the column's type cannot hold becomes null, which matches nothing and keeps the other indices.
     values = [None if isinstance(v, int) and not least <= v <= most else v for v in vocabulary.values]
     indices = pc.index_in(steps.cast(kind), value_set=pa.array(values, kind), skip_nulls=True)
     ids = pc.add(pc.fill_null(indices, UNKNOWN_ID - FIRST_ID), FIRST_ID)

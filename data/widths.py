@@ -1,8 +1,8 @@
-"""How many rows of a row group to decode at a time, where text or bytes may take far more room than numbers.
+"""Choose how many rows of a row group to decode at a time if text or bytes need much more memory than numbers.
 
-A dictionary page of a few kilobytes can stand for gigabytes of text, and a compressed page of a kilobyte for megabytes.
-What rows take once decoded is bounded here before they are: by the longest value of the dictionary, by the unpacked
-size of other pages, and by the width of values of fixed width.
+A dictionary page of a few kilobytes can decode to gigabytes of text, and a compressed page of a kilobyte to megabytes.
+The decoded size of rows is bounded here in advance: by the longest value of the dictionary, by the uncompressed size of
+other pages, and by the width of fixed-width values.
 """
 
 import itertools
@@ -22,7 +22,7 @@ SLICE_BYTES: Final = 64 << 20
 _DATA_PAGE, _DICTIONARY_PAGE, _DATA_PAGE_V2 = 0, 2, 3
 _PLAIN_DICTIONARY, _RLE_DICTIONARY = 2, 8
 _CUT_AT_ONCE = 1 << 20
-_NARROW_BYTES = 64  # values no wider are bounded by their number
+_NARROW_BYTES = 64  # narrower values are bounded by their number alone
 
 
 def narrower(
@@ -33,18 +33,18 @@ def narrower(
     dictionaries: Collection[str],
     sizes: list[int],
 ) -> list[int]:
-    """Return numbers of rows to decode at a time, no larger than `sizes`, so that each takes about `SLICE_BYTES`.
+    """Return numbers of rows to decode at a time, no larger than `sizes`, that decode to about `SLICE_BYTES`.
 
     Args:
-        checked: The file; it expects the columns.
-        parquet: The same, as Parquet.
+        checked: The file, which expects the columns.
+        parquet: The same file, as Parquet.
         group: The row group.
-        columns: Leaf columns that are read, by position in the schema.
-        dictionaries: Those that stay dictionaries, by path.
-        sizes: Rows to decode at a time; the last counts for all that follow.
+        columns: Leaf columns to read, by index in the schema.
+        dictionaries: Columns that stay dictionaries, by path.
+        sizes: Rows to decode at a time; the last size is repeated.
 
     Returns:
-        The same list where text and bytes fit.
+        `sizes` itself if text and bytes fit.
     """
     wide = [
         position
@@ -69,7 +69,7 @@ def narrower(
                 checked, chunk, group.num_rows, most, budget, stays=stays, flat=leaf.max_repetition_level == 0
             )
         except (Unreadable, CutShort, Malformed, KeyError, IndexError, ValueError, TypeError, pa.ArrowException):
-            continue  # the decoder finds out whether the file is damaged, and says where
+            continue  # if the file is damaged, the decoder reports it
     return _together([sizes, *cuts], group.num_rows) if cuts else sizes
 
 
@@ -81,7 +81,7 @@ def _is_wide(leaf: pq.ColumnSchema) -> bool:
 def _cuts(
     checked: CheckedFile, chunk: ColumnChunk, num_rows: int, most: int, budget: int, *, stays: bool, flat: bool
 ) -> list[list[int]]:
-    """Return numbers of rows that fit for one column of text or bytes; an empty list where `most` rows do."""
+    """Return numbers of rows that fit for one column of text or bytes; an empty list if `most` rows fit."""
     per_row = chunk.num_values / num_rows
     longest = 0
     if chunk.has_dictionary and not stays and chunk.unpacked * most * per_row > budget:
@@ -110,12 +110,12 @@ def _cuts(
 
 
 def _longest(checked: CheckedFile, chunk: ColumnChunk, enough: int) -> int:
-    """Return the bytes of a dictionary's longest value, or of all of it where that is no more than `enough`.
+    """Return the bytes of a dictionary's longest value, or of the complete dictionary if that is at most `enough`.
 
-    Where its codec is not known here, the mean stands in for the longest.
+    If its codec is not supported here, the mean is returned instead.
 
     Raises:
-        Unreadable: The chunk begins with no dictionary, or with a damaged one.
+        Unreadable: The chunk does not begin with a valid dictionary.
     """
     header, length = page_header(checked, chunk, chunk.start)
     if header[1] != _DICTIONARY_PAGE:
@@ -140,7 +140,7 @@ def _longest(checked: CheckedFile, chunk: ColumnChunk, enough: int) -> int:
 
 
 def _together(cuts: list[list[int]], num_rows: int) -> list[int]:
-    """Return the numbers of rows between all the cuts."""
+    """Return the numbers of rows between consecutive cuts of all lists."""
     ends: set[int] = {num_rows}
     for sizes in cuts:
         end = 0

@@ -1,7 +1,7 @@
-"""Makes the two JapaneseVowels files beside this script from the copy inside the PyPI package aeon.
+"""Create the two JapaneseVowels files beside this script from the copy in the PyPI package aeon.
 
 Run from the repository with ``uv run --with aeon python data/samples/make_japanese_vowels.py``. The recordings are
-checked against the published facts before a file is written, so a changed source cannot slip in unseen.
+checked against the published facts before a file is written, so a change of the source is noticed.
 """
 
 import hashlib
@@ -27,28 +27,28 @@ def load(split: str) -> tuple[list[NDArray[np.float32]], list[str]]:
 
 
 def check(split: str, utterances: list[NDArray[np.float32]], speakers: list[str]) -> None:
-    """Hold the data against what its donors published.
+    """Compare the data with the facts that its donors published.
 
     Raises:
-        ValueError: Another count, order, width, length or a value that is not finite (padding would be one).
+        ValueError: A different count, order, width or length, or a value that is not finite (such as padding).
     """
     expected = [str(speaker) for speaker, count in enumerate(UTTERANCES[split], start=1) for _ in range(count)]
     if speakers != expected:
         raise ValueError(f"{split}: speakers differ from the published counts and order; use another aeon version")
     if any(utterance.shape[0] != len(COEFFICIENTS) for utterance in utterances):
-        raise ValueError(f"{split}: an utterance has not 12 coefficients; use another aeon version")
+        raise ValueError(f"{split}: an utterance does not have 12 coefficients; use another aeon version")
     lengths = [utterance.shape[1] for utterance in utterances]
     if (min(lengths), max(lengths)) != LENGTHS[split]:
         raise ValueError(f"{split}: lengths {min(lengths)} to {max(lengths)}, published {LENGTHS[split]}")
     if not all(np.isfinite(utterance).all() for utterance in utterances):
         raise ValueError(f"{split}: values that are not finite, perhaps padding; use another aeon version")
-    # Zeros in every coefficient at an utterance's end would be padding under another name.
+    # Zeros in every coefficient at an utterance's end would be padding, too.
     if any((utterance[:, -1] == 0).all() for utterance in utterances):
         raise ValueError(f"{split}: utterances are padded with zeros; use another aeon version")
 
 
 def to_table(split: str, utterances: list[NDArray[np.float32]], speakers: list[str]) -> pa.Table:
-    """Return one row an utterance: id, speaker, and a list<float> column for each coefficient."""
+    """Return one row per utterance: id, speaker, and a list<float> column for each coefficient."""
     lists = {
         name: pa.array([utterance[index] for utterance in utterances], type=pa.list_(pa.float32()))
         for index, name in enumerate(COEFFICIENTS)
@@ -63,7 +63,7 @@ def main() -> None:
         utterances, speakers = load(split)
         check(split, utterances, speakers)
         path = Path(__file__).with_name(f"japanese_vowels_{split}.parquet")
-        # Distinct floats make dictionaries larger than the values; their bytes in streams compress a quarter away.
+        # Dictionaries of distinct floats are larger than the values; byte streams save a quarter.
         pq.write_table(
             to_table(split, utterances, speakers),
             path,

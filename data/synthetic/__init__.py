@@ -1,5 +1,5 @@
-"""Sample data for trying things out and for measuring them, written by ``seqembed sample``.
+"""Sample data for experiments and benchmarks, written by ``seqembed sample``.
 
-One file a generator, one writer for all of them, and `seqembed.data.synthetic.catalog` in front. The same seed gives
-the same bytes; the first rows stay what they are when more are asked for.
+There is one module per generator, one writer, and `seqembed.data.synthetic.catalog` as the entry point. The same seed
+gives the same bytes, and the first rows do not depend on the number of rows.
 """

@@ -1,4 +1,4 @@
-"""The samples by name, and the one function that writes any of them."""
+"""The samples by name, and the function that writes them."""
 
 import json
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ SAMPLE_NAMES = (japanese_vowels.NAME, *GENERATORS)
 
 @dataclass(frozen=True, slots=True)
 class SampleOptions:
-    """How a sample is written; None is the sample's own choice.
+    """How a sample is written; None is the sample's default.
 
     Attributes:
-        rows: Sequences. Default: the recipe's, or all recordings; of recordings, the first of each file.
-        seed: Of the random numbers; 0 or more. Default 0.
+        rows: Number of sequences; for recordings, the maximum per file. Default: the generator's, or all recordings.
+        seed: Random seed, 0 or more. Default 0.
         layout: ``nested`` or ``events``. Default nested.
-        files: Over how many files of a directory the sequences are spread. Default 1.
+        files: Number of files in a directory. Default 1.
     """
 
     rows: int | None = None
@@ -33,11 +33,11 @@ class SampleOptions:
 
 
 def write_sample(name: str, out: str, options: SampleOptions | None = None) -> WrittenSample:
-    """Write sample `name` to `out`: one file where that ends in ``.parquet``, else a directory.
+    """Write sample `name` to `out`: one file if that ends in ``.parquet``, else a directory.
 
     Raises:
-        UsageError: An option makes no sense for this sample, or `out` is no local path.
-        OutputError: `out` cannot be written, or holds something else.
+        UsageError: An option does not apply to this sample, or `out` is not a local path.
+        OutputError: `out` cannot be written, or holds other files.
     """
     options = options or SampleOptions()
     if "://" in out:

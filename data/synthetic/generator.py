@@ -1,4 +1,4 @@
-"""What every generated sample has in common: a name, columns, and sequences made chunk by chunk from a seed."""
+"""The common interface of all generated samples: a name, columns, and sequences made in chunks from a seed."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -8,19 +8,19 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-# Sequences made at a time. It bounds memory, and it is part of what a seed means: another size gives other data.
+# Sequences per chunk. It bounds memory, and it affects the result of a seed: another size gives other data.
 CHUNK_ROWS = 16_384
 
 
 @dataclass(frozen=True, slots=True)
 class SampleBlock:
-    """Consecutive sequences of a sample, end to end, in columns of any type.
+    """Consecutive sequences of a sample, concatenated, in columns of any type.
 
     Attributes:
         ids: Arrow array (sequences).
-        offsets: int64 (sequences + 1), where sequences begin and end.
-        columns: By name, Arrow arrays (steps); a `time` among them is when each step happened.
-        kept: By name, Arrow arrays (sequences): what describes a whole sequence.
+        offsets: int64 (sequences + 1), start of each sequence, and the end.
+        columns: Arrow arrays (steps) by name; `time`, if present, is the time of each step.
+        kept: Arrow arrays (sequences) by name, with values that describe a sequence.
     """
 
     ids: pa.Array
@@ -30,7 +30,7 @@ class SampleBlock:
 
     @property
     def num_sequences(self) -> int:
-        """How many sequences, those without steps included."""
+        """Number of sequences, including those without steps."""
         return len(self.ids)
 
     @property
@@ -51,13 +51,13 @@ class SampleBlock:
 
 @dataclass(frozen=True, slots=True)
 class SampleGenerator:
-    """A generated sample.
+    """A generator of a sample.
 
     Attributes:
-        name: What the user calls it.
-        columns: Of a step, in the order of the blocks.
-        default_rows: Sequences written where the user names no number.
-        make: (number of the chunk's first row, its random numbers) → the `CHUNK_ROWS` sequences from there on.
+        name: Name of the sample.
+        columns: Columns of a step, in order.
+        default_rows: Default number of sequences.
+        make: (number of the chunk's first row, random generator) → the `CHUNK_ROWS` sequences of the chunk.
     """
 
     name: str
@@ -67,9 +67,9 @@ class SampleGenerator:
 
 
 def blocks(recipe: SampleGenerator, rows: int, seed: int) -> Iterator[SampleBlock]:
-    """Make the first `rows` sequences that `seed` gives.
+    """Generate the first `rows` sequences of `seed`.
 
-    Every chunk is made whole and then cut, so that the first rows stay the same however many are asked for.
+    Every chunk is generated completely and then cut, so that the first rows do not depend on the number of rows.
     """
     for chunk, first in enumerate(range(0, rows, CHUNK_ROWS)):
         generator = np.random.Generator(np.random.SFC64([seed, chunk]))
@@ -77,15 +77,15 @@ def blocks(recipe: SampleGenerator, rows: int, seed: int) -> Iterator[SampleBloc
 
 
 def offsets_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return where sequences of `lengths`, int64 (sequences), begin and end, int64 (sequences + 1)."""
+    """Return the offsets, int64 (sequences + 1), of sequences of `lengths`, int64 (sequences)."""
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
 def step_numbers(offsets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return each step's number within its own sequence, counted from 0, int64 (steps)."""
+    """Return the number of each step within its sequence, from 0, int64 (steps)."""
     return np.arange(offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets))
 
 
 def number_columns(names: Sequence[str], values: NDArray[np.float32]) -> dict[str, pa.Array]:
-    """Return float32 (steps, features) as a column for each name."""
+    """Return float32 (steps, features) as one column per name."""
     return {name: pa.array(np.ascontiguousarray(values[:, index])) for index, name in enumerate(names)}

@@ -1,4 +1,4 @@
-"""The shipped recordings, as one file or as the official train and test split."""
+"""Write the shipped recordings, as one file or as the official train and test split."""
 
 import json
 from importlib import resources
@@ -21,14 +21,14 @@ def shipped(split: str) -> pa.Table:
 
 
 def write(out: Path, rows: int | None) -> WrittenSample:
-    """Write one file with a `split` column where `out` ends in ``.parquet``, else a directory with a file each.
+    """Write one file with a `split` column if `out` ends in ``.parquet``, else a directory with one file per split.
 
     Args:
         out: File or directory.
-        rows: Most rows of each file; None writes all.
+        rows: Maximum rows per file; None writes all.
 
     Raises:
-        OutputError: `out` cannot be written, or holds something else.
+        OutputError: `out` cannot be written, or holds other files.
     """
     tables = {split: shipped(split) for split in SPLITS}
     if out.suffix == ".parquet":

@@ -1,4 +1,4 @@
-"""A one that moves: the smallest data on which a reconstruction is plainly right or wrong."""
+"""A moving one: the smallest data set on which a reconstruction is clearly right or wrong."""
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +18,9 @@ NAMES = tuple(f"f{index}" for index in range(NUM_FEATURES))
 
 
 def make(first_row: int, generator: np.random.Generator) -> SampleBlock:
-    """Return rows of 0 to `MAX_LENGTH` steps; step k has a one at index k, and later steps than the eighth have none.
+    """Return rows of 0 to `MAX_LENGTH` steps; step k has a one at index k, and steps after the eighth are all zeros.
 
-    Steps past the eighth are all zeros and still count, which tells a mask from lengths apart from a magic value.
+    All-zero steps still count, which distinguishes a mask by length from a mask by value.
     """
     offsets = offsets_of(generator.integers(0, MAX_LENGTH, size=CHUNK_ROWS, endpoint=True))
     steps = step_numbers(offsets)

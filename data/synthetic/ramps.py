@@ -1,4 +1,4 @@
-"""Short rising lines of unequal length: four kinds that a two-number embedding must keep apart."""
+"""Short rising lines of different length, of four kinds that an embedding of two numbers must distinguish."""
 
 import numpy as np
 import pyarrow as pa

@@ -1,20 +1,20 @@
-"""Customers and their payments: categories and irregular times beside a number, with six planted kinds of customers.
+"""Customers and their payments: categories, irregular times and amounts, with six known kinds of customers.
 
 A payment has a time, a merchant category (200 with a long tail), a type and an amount. A customer has habits: how often
-it pays, at which hours, in which sectors, a favourite category in each, how freely it spends. `label` names the kind:
+it pays, at which hours, in which sectors, a favourite category per sector, and how much it spends. `label` is its kind:
 
-plain    payments in no order: categories, amounts and gaps between payments are drawn independently of each other
+plain    unordered payments: categories, amounts and gaps between payments are independent
 mix      another mix of sectors
 amounts  larger amounts
-order    the same payments as plain would make, each `ROUND` of them sorted by sector: the same rounds again and again
-timing   the same gaps as plain would make, each `ROUND` of them sorted by size: bursts that thin out, again and again
-night    the same gaps on another clock: nights and weekends
+order    payments like plain, each `ROUND` of them sorted by sector, so that the sectors repeat in the same order
+timing   gaps like plain, each `ROUND` of them sorted by size: repeated bursts that thin out
+night    gaps like plain, on another clock: nights and weekends
 
-So `order` and `timing` differ from `plain` in nothing that forgets the order of steps: categories, types and amounts
-are drawn from one law, and so are the gaps. Hours and weekdays follow from an operational clock that runs as fast as
-the customer is active (a renewal process under a change of time); it starts at a random phase, so that every gap
-begins at every hour of the week alike, whatever order the gaps come in. Bursts do clump: the weekdays of one `timing`
-customer spread a little less than those of a `plain` one, from which an SVM tells the two apart at 58 %.
+So `order` and `timing` cannot be distinguished from `plain` without the order of steps: categories, types, amounts and
+gaps have the same distributions. Hours and weekdays follow from an operational clock whose speed is the customer's
+activity (a renewal process under a change of time). It starts at a random phase, so that a gap is equally likely to
+begin at every hour of the week, in whatever order the gaps are. Bursts do cluster: the weekdays of a `timing` customer
+vary a little less than those of a `plain` one, by which an SVM distinguishes the two with 58 % accuracy.
 """
 
 import numpy as np
@@ -43,12 +43,16 @@ SECTORS = {
 CATEGORIES_PER_SECTOR = 25
 CATEGORIES = tuple(f"{sector}-{index:02d}" for sector in SECTORS for index in range(CATEGORIES_PER_SECTOR))
 SHARE_OF_FAVOURITE = 0.4  # of a customer's payments in a sector
-FAITH = 25.0  # of a customer to the common mix of sectors: the sum of the parameters of a Dirichlet distribution
+CONCENTRATION = 25.0  # of the Dirichlet distribution of a customer's mix of sectors around the common one
 
 AMOUNT_SPREAD, CUSTOMER_SPREAD = 0.5, 0.2  # standard deviations of logarithms, of a payment and of a customer
 LARGER_AMOUNTS = 1.7
 
-MEDIAN_GAP_HOURS, GAP_SPREAD, PACE_SPREAD = 8.0, 1.4, 0.3  # the spreads are of logarithms: of a gap, of a customer
+MEDIAN_GAP_HOURS, GAP_SPREAD, PACE_SPREAD = (
+    8.0,
+    1.4,
+    0.3,
+)  # standard deviations of logarithms, of a gap and of a customer
 MIN_GAP_HOURS, MAX_GAP_HOURS = 1 / 60, 24.0 * 30
 FIRST_MONDAY = np.datetime64("2025-01-06T00:00:00", "ms")
 WEEK_HOURS = 168
@@ -57,7 +61,7 @@ _SHARES, _MIXED_SHARES = (np.array([sector[index] for sector in SECTORS.values()
 
 
 def _clock(by_day: NDArray[np.float64], weekend: float) -> NDArray[np.float64]:
-    """Return the operational time at each full hour of a week from Monday, float64 (169), `WEEK_HOURS` at its end."""
+    """Return the operational time at each full hour of a week from Monday, float64 (169), ending at `WEEK_HOURS`."""
     activity = np.concatenate([np.tile(by_day, 5), np.tile(by_day * weekend, 2)])
     clock: NDArray[np.float64] = np.concatenate([[0], np.cumsum(activity)]) * WEEK_HOURS / activity.sum()
     return clock
@@ -70,7 +74,7 @@ NIGHT_CLOCK = _clock(np.roll(_BY_DAY, 10), weekend=2.5)
 
 
 def make(first_row: int, generator: np.random.Generator) -> SampleBlock:
-    """Return customers of each kind in turn, with their payments in order of time."""
+    """Return customers, cycling through the kinds, with their payments ordered by time."""
     rows = np.arange(first_row, first_row + CHUNK_ROWS)
     kinds = rows % len(KINDS)
     lengths = np.rint(np.exp(generator.normal(np.log(MEDIAN_LENGTH), LENGTH_SPREAD, size=CHUNK_ROWS)))
@@ -94,18 +98,18 @@ def make(first_row: int, generator: np.random.Generator) -> SampleBlock:
 
 
 def _in_rounds(keys: NDArray[np.number], offsets: NDArray[np.int64], chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the order, int64 (steps), in which each round of the `chosen` sequences has rising `keys` (steps)."""
+    """Return the order, int64 (steps), that sorts each round of the `chosen` sequences by `keys` (steps)."""
     steps, lengths = step_numbers(offsets), np.diff(offsets)
-    rounds = np.repeat(offsets[:-1], lengths) + steps // ROUND  # rising, and never shared by two sequences
+    rounds = np.repeat(offsets[:-1], lengths) + steps // ROUND  # ascending, and unique per sequence
     return np.lexsort((np.where(np.repeat(chosen, lengths), keys, steps), rounds))
 
 
 def _categories(
     generator: np.random.Generator, kinds: NDArray[np.int64], customers: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Return the index in `CATEGORIES` of each payment, int64 (steps), in no order."""
+    """Return the index in `CATEGORIES` of each payment, int64 (steps), unordered."""
     common = np.where((kinds == KINDS.index("mix"))[:, None], _MIXED_SHARES, _SHARES)
-    own = np.cumsum(generator.standard_gamma(FAITH * common), axis=1)  # normalised, a Dirichlet draw
+    own = np.cumsum(generator.standard_gamma(CONCENTRATION * common), axis=1)  # normalised, a Dirichlet draw
     own /= own[:, -1:]
     sectors: NDArray[np.int64] = (generator.random(len(customers))[:, None] >= own[customers, :-1]).sum(axis=1)
     tail = np.cumsum(1 / np.arange(1, CATEGORIES_PER_SECTOR + 1))  # Zipf's law
@@ -130,8 +134,8 @@ def _amounts(
     customers: NDArray[np.int64],
     categories: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """Return lognormal amounts in whole cents, float64 (steps), about the median of their category."""
-    character = np.random.Generator(np.random.PCG64(2))  # of its own: categories stay the same under every seed
+    """Return lognormal amounts, rounded to cents, float64 (steps), around the median of their category."""
+    character = np.random.Generator(np.random.PCG64(2))  # fixed: categories are the same for every seed
     medians = np.repeat([sector[2] for sector in SECTORS.values()], CATEGORIES_PER_SECTOR)
     medians = medians * np.exp(character.normal(0, 0.3, size=len(CATEGORIES)))
     freely = np.exp(generator.normal(0, CUSTOMER_SPREAD, size=len(kinds)))
@@ -143,11 +147,11 @@ def _amounts(
 def _times(
     generator: np.random.Generator, kinds: NDArray[np.int64], customers: NDArray[np.int64], offsets: NDArray[np.int64]
 ) -> NDArray[np.datetime64]:
-    """Return when each payment was made, datetime64[ms] (steps), whole seconds of wall clock, rising in a customer."""
+    """Return the time of each payment, datetime64[ms] (steps), in full seconds, ascending within a customer."""
     pace = generator.normal(np.log(MEDIAN_GAP_HOURS), PACE_SPREAD, size=len(kinds))[customers]
     gaps = np.exp(pace + generator.normal(0, GAP_SPREAD, size=len(customers)))
     gaps = np.clip(gaps, MIN_GAP_HOURS, MAX_GAP_HOURS)
-    gaps[offsets[:-1]] = 0  # before the first payment there is none: it must not count as the shortest of its round
+    gaps[offsets[:-1]] = 0  # the first payment has no gap, and must stay first when its round is sorted
     gaps = gaps[_in_rounds(gaps, offsets, kinds == KINDS.index("timing"))]
     begin = generator.integers(52, size=len(kinds)) * WEEK_HOURS + generator.random(len(kinds)) * WEEK_HOURS
     passed = np.cumsum(gaps)
@@ -163,7 +167,7 @@ def _times(
 
 
 def _wall_clock(operational: NDArray[np.float64], clock: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return hours of wall clock at which `clock` shows `operational` hours, float64 (steps)."""
+    """Return the wall-clock hours at which `clock` shows `operational` hours, float64 (steps)."""
     weeks, rest = np.divmod(operational, WEEK_HOURS)
     hours: NDArray[np.float64] = weeks * WEEK_HOURS + np.interp(rest, clock, np.arange(WEEK_HOURS + 1.0))
     return hours

@@ -1,4 +1,4 @@
-"""Writes sample data: every generator in either layout, over one file or many, and nothing visible half-written."""
+"""Write sample data in either layout, to one file or several, without visible incomplete files."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ from seqembed.data.inputs import refuse_output_name
 from seqembed.data.schema import Layout
 from seqembed.data.synthetic.generator import SampleBlock, step_numbers
 
-# Carried in the footer of every sample file; only a file that carries it is ever replaced.
+# Metadata key of every sample file; only files with it are replaced.
 SAMPLE_KEY = b"seqembed.sample"
 EVENTS_START = np.datetime64("2026-01-01T00:00:00", "ms")
 BETWEEN_SEQUENCES = np.timedelta64(1_000, "ms")
@@ -28,14 +28,14 @@ BETWEEN_STEPS = np.timedelta64(60_000, "ms")
 
 @dataclass(frozen=True, slots=True)
 class WrittenSample:
-    """What a sample came to.
+    """A written sample.
 
     Attributes:
-        path: The file or directory asked for.
-        num_files: Files written.
-        num_sequences: Sequences in them; in the events layout, those with at least one step.
-        num_steps: Steps in them.
-        num_bytes: Their size.
+        path: The requested file or directory.
+        num_files: Number of files.
+        num_sequences: Number of sequences; in the events layout, of those with at least one step.
+        num_steps: Number of steps.
+        num_bytes: Size of the files.
     """
 
     path: Path
@@ -52,10 +52,10 @@ def write_blocks(
     layout: Layout,
     marker: bytes,
 ) -> tuple[int, int]:
-    """Write `rows` sequences over `paths` in equal shares, in order; memory is bounded by two blocks.
+    """Write `rows` sequences to `paths` in equal shares, in order; memory is bounded by two blocks.
 
     Returns:
-        How many sequences and how many steps the files hold.
+        Number of sequences and number of steps in the files.
     """
     ends = [rows * (index + 1) // len(paths) for index in range(len(paths))]
     num_sequences = num_steps = 0
@@ -75,13 +75,13 @@ def write_blocks(
 
 
 def to_table(block: SampleBlock, layout: Layout, first_row: int) -> pa.Table:
-    """Return `block` as a table: one row a sequence (nested), or one row a step with its `time` (events).
+    """Return `block` as a table: one row per sequence (nested), or one row per step with its `time` (events).
 
     Args:
         block: Sequences; those without a step have no row in the events layout.
-        layout: Shape of the table.
-        first_row: Number of the block's first sequence in the whole sample; it sets the events' clock where the steps
-            have no times of their own.
+        layout: Layout of the table.
+        first_row: Number of the block's first sequence in the sample, from which times are computed if the steps have
+            none.
     """
     if layout == "nested":
         offsets = pa.array(block.offsets.astype(np.int32))
@@ -99,10 +99,11 @@ def to_table(block: SampleBlock, layout: Layout, first_row: int) -> pa.Table:
 
 
 def parquet_options(schema: pa.Schema, repeated: Sequence[str] = ()) -> dict[str, Any]:
-    """Return how a table of `schema` is best stored.
+    """Return good options for writing a table of `schema`.
 
-    Distinct floats make dictionaries larger than the values; their bytes in streams compress by a fifth. Text and the
-    columns in `repeated` hold few values many times, which is what dictionaries are for. Lists go by their elements.
+    Dictionaries of distinct floats are larger than the values; splitting their bytes into streams saves a fifth. Text
+    and the columns in `repeated` have few distinct values, so they get dictionaries. Lists are treated like their
+    elements.
     """
     leaves = {
         f"{field.name}.list.element" if pa.types.is_list(field.type) else field.name: (
@@ -120,7 +121,7 @@ def parquet_options(schema: pa.Schema, repeated: Sequence[str] = ()) -> dict[str
 
 @contextmanager
 def replacing(paths: Sequence[Path]) -> Iterator[list[Path]]:
-    """Give a temporary path beside each of `paths`, and rename them all at the end; after an error none is left.
+    """Yield temporary paths beside `paths`, and rename all of them at the end; after an error none is left.
 
     Raises:
         OutputError: A path cannot be written, or holds a file that `seqembed sample` did not write.
@@ -139,7 +140,7 @@ def replacing(paths: Sequence[Path]) -> Iterator[list[Path]]:
         where = paths[0] if len(paths) == 1 else paths[0].parent
         raise OutputError(
             f"{where}: cannot be written ({error.strerror or error}). "
-            "Name a --out that you may write to and that has room."
+            "Pass another --out, free space, or fix the permissions."
         ) from error
     finally:
         for source in temporary:
@@ -147,20 +148,20 @@ def replacing(paths: Sequence[Path]) -> Iterator[list[Path]]:
 
 
 def refuse_other_files(directory: Path, names: Sequence[str]) -> None:
-    """Make sure that `directory` will hold the sample's files `names` and no other Parquet file.
+    """Make sure that `directory` will hold no Parquet files except the sample's files `names`.
 
     Raises:
-        OutputError: It holds another one, which would be read as part of the sample, or it is a file.
+        OutputError: It holds another Parquet file, which would be read with the sample, or it is a file.
     """
     if directory.is_file():
         raise OutputError(
-            f"{directory}: is a file, and an --out without .parquet at its end names a directory. Name another --out."
+            f"{directory}: is a file, but an --out without .parquet at its end is a directory. Pass another --out."
         )
     others = sorted(path.name for path in directory.glob("*.parquet") if path.name not in names)
     if others:
         raise OutputError(
-            f"{directory}: holds {others[0]}, which is no part of this sample and would be read with it. "
-            "Remove it, or name another --out."
+            f"{directory}: holds {others[0]}, which does not belong to this sample and would be read with it. "
+            "Remove it, or pass another --out."
         )
 
 
@@ -173,12 +174,12 @@ def _refuse_unmarked(path: Path) -> None:
         metadata = {}
     if SAMPLE_KEY not in metadata:
         raise OutputError(
-            f"{path}: exists, and was not written by `seqembed sample`. Remove it yourself, or name another --out."
+            f"{path}: exists, and was not written by `seqembed sample`. Remove it yourself, or pass another --out."
         )
 
 
 def _remove(path: Path) -> None:
-    # A parent that could not be made, or is a file, never held a temporary file.
+    # A parent that could not be created, or is a file, has no temporary file.
     if path.parent.is_dir():
         path.unlink(missing_ok=True)
 
@@ -197,7 +198,7 @@ def _pieces(blocks: Iterator[SampleBlock], ends: Sequence[int]) -> Iterator[tupl
 
 
 def _one_ahead(blocks: Iterator[SampleBlock]) -> Iterator[SampleBlock]:
-    """Make the next block on another thread while the last one is being written."""
+    """Generate the next block on another thread while the previous one is being written."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         coming = pool.submit(next, blocks, None)
         while (block := coming.result()) is not None:

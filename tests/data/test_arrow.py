@@ -1,4 +1,4 @@
-"""Arrays in types that Arrow can take, filter and join hold what they held, at any depth and wherever they begin."""
+"""Conversion to types that Arrow can take, filter and concatenate keeps the values, at any depth and offset."""
 
 import pyarrow as pa
 import pytest
@@ -27,7 +27,7 @@ ARRAYS = {
 
 
 @pytest.mark.parametrize("name", ARRAYS)
-def test_plain_values_are_the_values(name: str) -> None:
+def test_plain_values_have_equal_content(name: str) -> None:
     for start in range(3):
         values = ARRAYS[name][start:]
         plain = plain_values(values)
@@ -37,7 +37,7 @@ def test_plain_values_are_the_values(name: str) -> None:
         assert plain.take(pa.array([len(plain) - 1, 0])).to_pylist() == [values.to_pylist()[-1], values.to_pylist()[0]]
 
 
-def test_dictionaries_stay_where_they_may() -> None:
+def test_dictionaries_are_kept_if_allowed() -> None:
     words = pa.array(["u", "v"]).dictionary_encode()
     values = pa.StructArray.from_arrays([words, pa.array(["x", "y"], VIEW)], ["words", "view"])
     kept = plain_values(values, dictionaries=True)

@@ -1,4 +1,4 @@
-"""Ids in several indices: exact while they are few, a fair sample in bounded memory when they are many."""
+"""Ids in several files or rows: exact counts for few ids, a uniform sample in bounded memory for many."""
 
 import re
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_few_ids_are_counted_exactly(indices: list[list[int]]) -> None:
 
 @given(st.lists(st.lists(st.integers(0, 200), max_size=60), max_size=6), st.integers(3, 60))
 @settings(max_examples=60)
-def test_censuses_of_parts_add_up_to_that_of_all_rows(parts: list[list[int]], capacity: int) -> None:
+def test_censuses_of_some_rows_add_up_to_that_of_all_rows(parts: list[list[int]], capacity: int) -> None:
     together, added = IdCensus(capacity), IdCensus(capacity)
     for ids in parts:
         part = IdCensus(capacity)
@@ -77,7 +77,7 @@ def test_many_ids_are_sampled_within_the_capacity(share: float) -> None:
     assert str(found).startswith("about ")
 
 
-def test_daily_files_of_one_customer_are_refused_with_both_files_and_a_line_that_works(tmp_path: Path) -> None:
+def test_ids_in_several_files_are_refused_with_sql_that_groups_them(tmp_path: Path) -> None:
     for day in range(1, 6):
         write(tmp_path / "in" / f"day={day}" / "e.parquet", [c for c in "abc" for _ in range(day)], t=[day] * 3 * day)
     write(tmp_path / "in" / "day=6" / "e.parquet", ["new"], t=[6])
@@ -103,7 +103,7 @@ def test_daily_files_of_one_customer_are_refused_with_both_files_and_a_line_that
     assert pq.read_table(tmp_path / "grouped.parquet").column_names == ["id", "x", "t"]
 
 
-def test_the_line_of_two_files_names_them_and_keeps_their_order(tmp_path: Path) -> None:
+def test_the_sql_names_the_files_and_keeps_their_order(tmp_path: Path) -> None:
     write(tmp_path / "it's.parquet", ["b", "a"])
     write(tmp_path / "z.parquet", ["a"])
     files = find_inputs([str(tmp_path / "it's.parquet"), str(tmp_path / "z.parquet")]).files
@@ -115,13 +115,13 @@ def test_the_line_of_two_files_names_them_and_keeps_their_order(tmp_path: Path) 
     assert pq.read_table(tmp_path / "grouped.parquet").to_pydict() == {"id": ["a", "a", "b"], "x": [1.0, 0.0, 0.0]}
 
 
-def test_an_id_across_row_groups_nulls_and_disjoint_files_are_no_fault(tmp_path: Path) -> None:
+def test_row_groups_nulls_and_disjoint_files_are_accepted(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", ["a"] * 12 + [None, None])
     write(tmp_path / "b.parquet", ["b"] * 3 + [None])
     refuse_ids_in_several_files(find_inputs([str(tmp_path)]).files, SCHEMA)
 
 
-def test_ids_are_compared_by_what_they_hold_whatever_their_type(tmp_path: Path) -> None:
+def test_ids_are_compared_by_value_whatever_their_type(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": pa.array([7], pa.int8()), "x": [1.0]}), tmp_path / "a.parquet")
     pq.write_table(pa.table({"id": pa.array([7], pa.int64()), "x": [1.0]}), tmp_path / "b.parquet")
     with pytest.raises(InputError, match="id = '7'"):
@@ -136,7 +136,7 @@ def test_ids_are_compared_by_what_they_hold_whatever_their_type(tmp_path: Path) 
         (pa.array([7], pa.timestamp("ms")), pa.array([7000], pa.timestamp("us"))),
     ],
 )
-def test_ids_of_kinds_that_could_not_be_found_equal_are_refused(tmp_path: Path, one: pa.Array, other: pa.Array) -> None:
+def test_files_with_different_kinds_of_ids_are_refused(tmp_path: Path, one: pa.Array, other: pa.Array) -> None:
     pq.write_table(pa.table({"id": one, "x": [1.0]}), tmp_path / "a.parquet")
     pq.write_table(pa.table({"id": other, "x": [1.0]}), tmp_path / "b.parquet")
     pq.write_table(pa.table({"id": pa.nulls(0), "x": pa.array([], pa.float64())}), tmp_path / "empty.parquet")

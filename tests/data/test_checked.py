@@ -1,4 +1,4 @@
-"""What reading costs: files opened, requests, bytes of a footer looked at; blocks of any size read the same."""
+"""The cost of reading: opened files, requests, parsed bytes of a footer; the block size does not change the result."""
 
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def test_an_opened_file_is_not_opened_again(tmp_path: Path) -> None:
     assert len(costs.opened) == 1
 
 
-def test_small_columns_that_lie_together_are_read_together(tmp_path: Path) -> None:
+def test_small_adjacent_columns_are_read_together(tmp_path: Path) -> None:
     names = [f"c{index}" for index in range(50)]
     table = pa.table({"id": np.arange(100), **{name: lists(100, 3, seed) for seed, name in enumerate(names)}})
     pq.write_table(table, tmp_path / "a.parquet", row_group_size=50)
@@ -73,7 +73,7 @@ OPTIONS = [
 
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("block_bytes", [1, 100, 4096, 1 << 20])
-def test_blocks_of_any_size_read_the_same(
+def test_the_block_size_does_not_change_the_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, object], block_bytes: int
 ) -> None:
     rows = [[i / 7] * (i % 9) if i % 5 else None for i in range(3000)]
@@ -92,7 +92,7 @@ def wide(path: Path) -> Path:
     return path
 
 
-def test_of_a_footer_only_the_columns_to_be_read_are_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_needed_columns_of_a_footer_are_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (file,) = resolve_inputs([str(wide(tmp_path / "a.parquet"))])
     parquet = file.open()
     expected = read_row_groups(file, parquet.source, parquet, range(200))
@@ -112,13 +112,13 @@ def test_of_a_footer_only_the_columns_to_be_read_are_parsed(tmp_path: Path, monk
     metadata = parquet.metadata
     for index, group in enumerate(expected):
         for column, chunk in group.chunks.items():
-            told = metadata.row_group(index).column(column)
-            start = told.dictionary_page_offset or told.data_page_offset
-            assert (chunk.num_values, chunk.start) == (told.num_values, start)
-            assert chunk.end - chunk.start == told.total_compressed_size
+            expected_chunk = metadata.row_group(index).column(column)
+            start = expected_chunk.dictionary_page_offset or expected_chunk.data_page_offset
+            assert (chunk.num_values, chunk.start) == (expected_chunk.num_values, start)
+            assert chunk.end - chunk.start == expected_chunk.total_compressed_size
 
 
-def test_passing_over_a_struct_ends_where_reading_it_does(tmp_path: Path) -> None:
+def test_skipping_a_struct_ends_where_reading_it_does(tmp_path: Path) -> None:
     content = wide(tmp_path / "a.parquet").read_bytes()
     footer = content[-8 - int.from_bytes(content[-8:-4], "little") : -8][:60_000]
     random = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Layout detection, and files that do not fit: each error names index, expectation and remedy."""
+"""Layout detection, and files that do not fit: each error names location, expectation and remedy."""
 
 import datetime as dt
 import subprocess
@@ -46,7 +46,7 @@ def test_scalars_are_events(tmp_path: Path) -> None:
     assert fields(schema) == ("y", "note")
 
 
-def test_a_feature_that_is_not_there_is_missing_not_ambiguous(tmp_path: Path) -> None:
+def test_a_missing_feature_is_not_reported_as_ambiguous(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no column 'z'.*--features"):
         detect_schema([write(tmp_path, id=["a", "b"], x=LISTS, label=[1, 2])], features=["z"])
 
@@ -59,12 +59,12 @@ def test_a_feature_that_is_not_there_is_missing_not_ambiguous(tmp_path: Path) ->
         ({"id": ["a", "b"], "x": LISTS, "y": [1.0, 2.0]}, {"features": ["x", "y"]}),
     ],
 )
-def test_two_possible_readings_are_ambiguous(tmp_path: Path, columns: dict, options: dict) -> None:
+def test_ambiguous_layouts_are_refused(tmp_path: Path, columns: dict, options: dict) -> None:
     with pytest.raises(InputError, match="ambiguous.*--layout"):
         detect_schema([write(tmp_path, **columns)], **options)
 
 
-def test_saying_the_layout_settles_it(tmp_path: Path) -> None:
+def test_a_given_layout_resolves_the_ambiguity(tmp_path: Path) -> None:
     file = write(tmp_path, id=["a", "a"], x=LISTS, y=[1.0, 2.0])
     assert detect_schema([file], layout="nested").feature_names == ("x",)
     assert detect_schema([file], layout="events").feature_names == ("y",)
@@ -92,12 +92,12 @@ def test_wrong_names_and_types_are_refused(tmp_path: Path, options: dict, messag
         detect_schema([file], **options)
 
 
-def test_nothing_to_learn_from(tmp_path: Path) -> None:
+def test_a_file_without_features_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no column of numbers or text besides id"):
         detect_schema([write(tmp_path, id=["a"], day=[dt.date(2026, 1, 1)])])
 
 
-def test_every_file_is_held_against_the_schema(tmp_path: Path) -> None:
+def test_every_file_is_checked_against_the_schema(tmp_path: Path) -> None:
     good = write(tmp_path, id=["a"], x=[[1.0]])
     (tmp_path / "other").mkdir()
     bad = write(tmp_path / "other", id=["a"], x=[["text"]])
@@ -118,13 +118,13 @@ def test_a_missing_kept_column_is_refused(tmp_path: Path) -> None:
         check_schema(file, file.open().schema_arrow, detect_schema([file]), keep=["label"])
 
 
-def test_a_column_of_nulls_only_passes_as_missing(tmp_path: Path) -> None:
+def test_a_column_of_nulls_counts_as_missing_values(tmp_path: Path) -> None:
     schema = detect_schema([write(tmp_path, id=[1], x=[[1.0]])])
     nulls = write(tmp_path, id=[1], x=pa.array([[None]], pa.list_(pa.null())))
     check_schema(nulls, nulls.open().schema_arrow, schema)
 
 
-def test_an_index_of_pandas_is_no_feature_unless_named(tmp_path: Path) -> None:
+def test_the_pandas_index_is_not_a_feature_unless_named(tmp_path: Path) -> None:
     frame = pd.DataFrame({"id": [1, 1, 2, 2], "x": [0.5, 1.5, 2.5, 3.5], "n": [1, 2, 3, 4]}, index=[7, 8, 3, 4])
     for name, stored in {
         "unnamed": frame,
@@ -143,7 +143,7 @@ def test_an_index_of_pandas_is_no_feature_unless_named(tmp_path: Path) -> None:
     assert detect_schema(resolve_inputs([str(rewritten)])).feature_names == ("x", "n")
 
 
-def test_an_index_of_pandas_is_no_feature_of_nested_rows(tmp_path: Path) -> None:
+def test_the_pandas_index_is_not_a_feature_of_nested_rows(tmp_path: Path) -> None:
     frame = pd.DataFrame({"x": LISTS, "y": LISTS}, index=pd.Index(["a", "b"], name="id"))
     frame.to_parquet(tmp_path / "by_id.parquet")
     (file,) = resolve_inputs([str(tmp_path / "by_id.parquet")])
@@ -157,13 +157,13 @@ def test_an_index_of_pandas_is_no_feature_of_nested_rows(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "stored", [b"{", b"[]", b"null", b'{"index_columns": 3}', b"[" * 200_000, b'{"index_columns": [{}]}']
 )
-def test_damaged_metadata_of_pandas_names_no_index(tmp_path: Path, stored: bytes) -> None:
+def test_damaged_pandas_metadata_is_ignored(tmp_path: Path, stored: bytes) -> None:
     table = pa.table({"id": [1], "x": [1.0]}).replace_schema_metadata({b"pandas": stored})
     pq.write_table(table, tmp_path / "in.parquet")
     assert detect_schema(resolve_inputs([str(tmp_path / "in.parquet")])).feature_names == ("x",)
 
 
-def test_a_first_file_without_rows_hides_no_width(tmp_path: Path) -> None:
+def test_vector_width_comes_from_the_first_file_with_rows(tmp_path: Path) -> None:
     kind = pa.list_(pa.list_(pa.float32()))
     (tmp_path / "more").mkdir()
     empty = write(tmp_path, id=pa.array([], pa.int64()), v=pa.array([], kind))
@@ -195,7 +195,7 @@ def test_detection_decodes_few_long_rows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [-1, 70_000])
-def test_vectors_wider_than_any_model_are_refused(tmp_path: Path, size: int) -> None:
+def test_too_wide_vectors_are_refused(tmp_path: Path, size: int) -> None:
     vectors = pa.array([[[0.0] * 70_000]], pa.list_(pa.list_(pa.float32(), size)))
     with pytest.raises(InputError, match=r"column 'v' is vectors of 70,000 numbers; expected .* 65,536.*--features"):
         detect_schema([write(tmp_path, id=[1], v=vectors)])
@@ -213,12 +213,12 @@ def test_vectors_wider_than_any_model_are_refused(tmp_path: Path, size: int) -> 
     ids=["text", "struct", "float16", "uuid", "dictionary"],
 )
 def test_a_repeated_id_of_any_type_is_ambiguous(tmp_path: Path, ids: object, shown: str) -> None:
-    with pytest.raises(InputError, match=f"id = .*{shown}.*stands in neighbouring rows"):
+    with pytest.raises(InputError, match=f"id = .*{shown}.*occurs in adjacent rows"):
         detect_schema([write(tmp_path, id=ids, x=LISTS)])
     assert detect_schema([write(tmp_path, id=pa.nulls(2, pa.int64()), x=LISTS)]).layout == "nested"
 
 
-def test_two_columns_of_one_name_are_refused_as_data_not_as_an_option(tmp_path: Path) -> None:
+def test_duplicate_column_names_are_an_input_error(tmp_path: Path) -> None:
     pq.write_table(pa.table([[1], [1.0], [2.0]], names=["id", "x", "x"]), tmp_path / "in.parquet")
     with pytest.raises(InputError, match=r"in\.parquet: two columns.* are called 'x'\. Rename"):
         detect_schema(resolve_inputs([str(tmp_path / "in.parquet")]))

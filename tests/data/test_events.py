@@ -1,4 +1,4 @@
-"""The events layout: grouping across row groups, time order, and ids that do not stand together."""
+"""The events layout: grouping across row groups, time order, and ids whose events are not contiguous."""
 
 import datetime as dt
 from pathlib import Path
@@ -67,11 +67,11 @@ def test_events_are_sorted_by_time_stably_within_an_id(tmp_path: Path, kind: pa.
     assert block.kept["tag"].to_pylist() == ["u", "y"]  # the newest event's
 
 
-def test_an_id_that_comes_back_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_id_that_occurs_again_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "_DECODE_VALUES", 4)
     ids = ["a", "a", "b", "b", "c", "a"]
     file = write(tmp_path, {"id": pa.array(ids), "x": pa.array(range(6))})
-    with pytest.raises(InputError, match=r"row 5: the events of id = 'a' do not stand together.*Sort the file"):
+    with pytest.raises(InputError, match=r"row 5: the events of id = 'a' are not contiguous.*Sort the file"):
         read(file)
 
 
@@ -85,7 +85,7 @@ def test_null_ids_times_and_infinities_make_bad_sequences(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("values", [1, 3, 4, 7, 8, 1000])
-def test_a_long_run_without_ids_is_cut_from_its_beginning(
+def test_a_long_run_without_ids_is_cut_into_bad_sequences(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: int
 ) -> None:
     monkeypatch.setattr(reader, "_DECODE_VALUES", values)
@@ -105,15 +105,13 @@ def test_null_numbers_are_missing_values(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(file).values, np.array([[np.nan, 1], [2, np.nan]], np.float32))
 
 
-def test_a_sequence_longer_than_many_record_batches_stays_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sequence_may_span_many_record_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "_DECODE_VALUES", 10)
     file = write(tmp_path, {"id": pa.array([7] * 500 + [8]), "x": pa.array(np.arange(501.0))})
     np.testing.assert_array_equal(read(file).lengths, [500, 1])
 
 
-def test_a_block_counts_the_events_it_stands_for(tmp_path: Path) -> None:
+def test_a_block_counts_its_events(tmp_path: Path) -> None:
     ids = ["a"] * 7 + ["b"] * 2 + [None] + ["c"] * 3
     file = write(tmp_path, {"id": pa.array(ids), "x": pa.array([1.0] * 8 + [np.inf] + [1.0] * 4)})
     schema = detect_schema([file])

@@ -1,4 +1,4 @@
-"""The guarantees of the counts of frequent values, whatever comes in whatever pieces."""
+"""The guarantees of the counts of frequent values, for any stream in any pieces."""
 
 from collections import Counter
 
@@ -25,7 +25,7 @@ streams = st.lists(st.one_of(st.integers(0, 5), st.integers(0, 200)), min_size=1
 
 @settings(max_examples=150)
 @given(values=streams, capacity=st.integers(1, 30), piece=st.integers(1, 60))
-def test_frequent_values_are_held_and_counts_are_never_far_off(values: list[int], capacity: int, piece: int) -> None:
+def test_frequent_values_are_kept_with_bounded_errors(values: list[int], capacity: int, piece: int) -> None:
     held, counter = count(values, capacity, piece)
     most_lost = len(values) / (capacity + 1)
     assert len(held) <= capacity
@@ -43,7 +43,7 @@ def test_counts_are_exact_while_all_values_fit(values: list[int], piece: int) ->
     assert counter.num_cut == 0
 
 
-def test_what_is_held_does_not_grow_with_the_stream() -> None:
+def test_memory_does_not_grow_with_the_stream() -> None:
     counter = HeavyHitters(100)
     most = 0
     for start in range(0, 50_000, 50):

@@ -1,4 +1,4 @@
-"""Ids of every Arrow type: which are equal, which are null, how they read, and that equal ones have equal hashes."""
+"""Ids of every Arrow type: equality, nulls, text, and equal hashes of equal ids."""
 
 from decimal import Decimal
 from typing import Any
@@ -72,7 +72,7 @@ IDS: dict[str, tuple[pa.Array, str]] = {
 
 
 @pytest.mark.parametrize("kind", IDS)
-def test_ids_of_a_type(kind: str) -> None:
+def test_ids_of_every_type(kind: str) -> None:
     ids, text = IDS[kind]
     same, null = [True, False, True, False, False], [False, False, True, True, False, False]
     hashes = hash_ids(ids)
@@ -121,8 +121,8 @@ def test_structs_and_lists_that_differ_have_different_hashes() -> None:
     assert len({*hash_ids(lists).tolist()}) == 7
 
 
-def test_hashes_of_the_types_that_had_one_stay_what_they_were() -> None:
-    """Validation splits rest on them."""
+def test_hashes_never_change() -> None:
+    """Validation splits depend on them."""
     ids = [pa.array([1.5]), pa.array([Decimal("1.50")]), pa.array([0], pa.timestamp("us")), pa.array([b"ab"])]
     assert [int(hash_ids(column)[0]) for column in ids] == [
         18155071523749958522,

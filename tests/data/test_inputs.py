@@ -1,4 +1,4 @@
-"""What an input names: files, directories, hive partitions, globs, URIs; and fingerprints of files."""
+"""The files of an input: files, directories, hive partitions, globs, URIs; and fingerprints of files."""
 
 import os
 from pathlib import Path
@@ -44,22 +44,22 @@ def tree(tmp_path: Path) -> Path:
     ],
 )
 @pytest.mark.parametrize("scheme", ["", "file://"])
-def test_what_an_input_names(tree: Path, given: str, names: list[str], scheme: str) -> None:
+def test_inputs_are_resolved(tree: Path, given: str, names: list[str], scheme: str) -> None:
     files = resolve_inputs([f"{scheme}{tree}{given}"])
     assert [file.name for file in files] == names
     assert all(file.open().metadata.num_rows == 1 for file in files)
 
 
 def test_hive_keys_are_parsed(tree: Path) -> None:
-    odd = tree / "city=S%C3%A3o%20Paulo" / "hour=__HIVE_DEFAULT_PARTITION__"
-    odd.mkdir(parents=True)
-    pq.write_table(pa.table({"id": [1]}), odd / "p.parquet")
-    (file,) = resolve_inputs([str(odd / "p.parquet")])
+    directory = tree / "city=S%C3%A3o%20Paulo" / "hour=__HIVE_DEFAULT_PARTITION__"
+    directory.mkdir(parents=True)
+    pq.write_table(pa.table({"id": [1]}), directory / "p.parquet")
+    (file,) = resolve_inputs([str(directory / "p.parquet")])
     assert file.partitions["city"] == "São Paulo"
     assert file.partitions["hour"] is None
 
 
-def test_nothing_there_is_an_error(tree: Path) -> None:
+def test_missing_inputs_are_refused(tree: Path) -> None:
     (tree / "empty").mkdir()
     for given in ("/nope", "/nope*.parquet", "/empty"):
         with pytest.raises(InputError, match="no "):
@@ -67,7 +67,7 @@ def test_nothing_there_is_an_error(tree: Path) -> None:
 
 
 def test_a_file_named_twice_is_refused(tree: Path) -> None:
-    with pytest.raises(InputError, match="named twice"):
+    with pytest.raises(InputError, match="in the inputs twice"):
         resolve_inputs([str(tree), str(tree / "a.parquet")])
 
 

@@ -1,4 +1,4 @@
-"""Times of Parquet's INT96: right in any year, equal to what they were within the years of nanoseconds."""
+"""Times of Parquet's INT96 are correct in any year."""
 
 import datetime as dt
 from decimal import Decimal
@@ -35,7 +35,7 @@ def read(file: InputFile, keep: tuple[str, ...] = ("t", "s")) -> SequenceBlock:
 
 @pytest.mark.parametrize("store_schema", [True, False])
 @pytest.mark.parametrize("times", [FAR, NEAR], ids=["far", "near"])
-def test_int96_gives_what_int64_gives(tmp_path: Path, times: list[dt.datetime], store_schema: bool) -> None:
+def test_int96_times_equal_int64_times(tmp_path: Path, times: list[dt.datetime], store_schema: bool) -> None:
     column = pa.array(times, pa.timestamp("us"))
     plain = read(write(tmp_path / "int64.parquet", column))
     options = {"use_deprecated_int96_timestamps": True, "store_schema": store_schema}
@@ -68,7 +68,7 @@ def test_nanoseconds_written_as_int96_keep_their_order(tmp_path: Path) -> None:
     "kind",
     [pa.decimal64(18, 0), pa.decimal128(20, 0), pa.decimal128(38, 9), pa.decimal256(60, 2), pa.uint64(), pa.int64()],
 )
-def test_whole_numbers_beyond_float64_order_events(tmp_path: Path, kind: pa.DataType) -> None:
+def test_integers_beyond_float64_order_events(tmp_path: Path, kind: pa.DataType) -> None:
     start = 10**17
     number = Decimal if pa.types.is_decimal(kind) else int
     times = pa.array([number(start + tick) for tick in (3, 1, 2, 0)], kind)

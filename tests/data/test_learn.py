@@ -1,4 +1,4 @@
-"""Vocabularies: the same ids however the data is written, what is left out, and columns of another kind."""
+"""Vocabularies: equal ids however the data is written, fields that are left out, and columns of another type."""
 
 from collections import Counter
 from pathlib import Path
@@ -47,7 +47,7 @@ rows = st.lists(st.lists(values, min_size=1, max_size=6), min_size=1, max_size=2
 
 @settings(max_examples=60, deadline=None)
 @given(rows=rows, group=st.integers(1, 30), backwards=st.booleans(), min_count=st.integers(1, 3))
-def test_ids_depend_on_the_values_alone(
+def test_ids_depend_only_on_the_values(
     tmp_path_factory: pytest.TempPathFactory, rows: list[list[str | None]], group: int, backwards: bool, min_count: int
 ) -> None:
     flat = [value for row in rows for value in row]
@@ -92,7 +92,7 @@ def test_ids_depend_on_the_values_alone(
         np.testing.assert_array_equal(block.categories[:, 0], expected)
 
 
-def test_numbers_and_flags_where_named_or_beside_text(tmp_path: Path) -> None:
+def test_integers_and_booleans_are_categories_if_named_or_beside_text(tmp_path: Path) -> None:
     columns = {"id": [1, 1, 1], "mcc": [7, 9, 7], "flag": [True, None, False], "x": [1.0, 2.0, 3.0]}
     plain = write(tmp_path / "a.parquet", columns)
     assert detect_schema([plain]).feature_names == ("mcc", "flag", "x")
@@ -124,7 +124,7 @@ def test_rare_values_stay_unknown_and_the_most_frequent_stay(tmp_path: Path) -> 
     assert learn(file, min_count=2, features=["kind"]).categorical[0].vocabulary.values == ("a", "b", "c")
 
 
-def test_what_teaches_nothing_is_left_out_unless_named(tmp_path: Path) -> None:
+def test_uninformative_fields_are_left_out_unless_named(tmp_path: Path) -> None:
     columns = {
         "id": [1, 1, 2, 2],
         "kind": ["u", "v", "u", "u"],
@@ -143,7 +143,7 @@ def test_what_teaches_nothing_is_left_out_unless_named(tmp_path: Path) -> None:
         learn(alone)
 
 
-def test_long_text_is_unknown_and_text_that_is_no_utf8_refused(tmp_path: Path) -> None:
+def test_long_text_is_unknown_and_invalid_utf8_is_refused(tmp_path: Path) -> None:
     long = "x" * (MAX_VALUE_BYTES + 1)
     file = write(tmp_path / "a.parquet", {"id": [1, 1, 1], "kind": ["u", long, "u"]})
     (field,) = learn(file, features=["kind"]).categorical
@@ -162,14 +162,14 @@ def test_long_text_is_unknown_and_text_that_is_no_utf8_refused(tmp_path: Path) -
         ({"kind": [["u"], ["v"]], "x": [1.0, 2.0]}, r"column 'kind' is list<.*string>; expected categories"),
     ],
 )
-def test_columns_of_another_kind_are_refused(tmp_path: Path, columns: dict[str, list], message: str) -> None:
+def test_columns_of_another_type_are_refused(tmp_path: Path, columns: dict[str, list], message: str) -> None:
     schema = learn(write(tmp_path / "a.parquet", {"id": [1, 1], "kind": ["u", "v"], "x": [1.0, 2.0]}))
     other = write(tmp_path / "b.parquet", {"id": [1, 1], **columns})
     with pytest.raises(InputError, match=message):
         check_schema(other, other.open().schema_arrow, schema)
 
 
-def test_nulls_only_and_values_never_seen_pass(tmp_path: Path) -> None:
+def test_nulls_and_unknown_values_are_accepted(tmp_path: Path) -> None:
     schema = learn(write(tmp_path / "a.parquet", {"id": [1, 1], "kind": ["u", "v"], "x": [1.0, 2.0]}))
     nulls = write(tmp_path / "b.parquet", {"id": [1, 1], "kind": pa.nulls(2), "x": [1.0, 2.0]})
     np.testing.assert_array_equal(read(nulls, schema).categories[:, 0], [MISSING_ID, MISSING_ID])
@@ -177,7 +177,7 @@ def test_nulls_only_and_values_never_seen_pass(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(new, schema).categories[:, 0], [2, UNKNOWN_ID])
 
 
-def test_categories_follow_their_numbers_when_sorted_cut_and_split(
+def test_categories_stay_aligned_with_values_when_sorted_cut_and_split(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader, "_DECODE_VALUES", 40)
@@ -197,7 +197,7 @@ def test_categories_follow_their_numbers_when_sorted_cut_and_split(
     assert cut.num_sequences == 3
 
 
-def test_the_sample_of_a_training_carries_ids_and_times(tmp_path: Path) -> None:
+def test_the_training_sample_holds_ids_and_times(tmp_path: Path) -> None:
     columns = {"id": [1, 1, 2], "kind": ["u", "v", "u"], "x": [1.0, None, 3.0]}
     columns["at"] = pa.array([5, 9, 7], pa.timestamp("s"))
     file = write(tmp_path / "a.parquet", columns)
@@ -211,7 +211,7 @@ def test_the_sample_of_a_training_carries_ids_and_times(tmp_path: Path) -> None:
     assert (found.feature_names, found.num_fields) == (schema.feature_names, 1)
 
 
-def test_a_schema_survives_json(tmp_path: Path) -> None:
+def test_a_schema_survives_a_json_round_trip(tmp_path: Path) -> None:
     columns = {
         "id": [1, 1],
         "kind": ["u", "v"],
@@ -257,7 +257,7 @@ def test_a_value_that_never_changes_within_a_sequence_is_found_whatever_the_id(t
         assert any("'kind' is left out: its value never changes within a sequence" in note for note in notes)
 
 
-def test_fields_of_nothing_but_nulls_and_files_without_rows_are_learned_from(tmp_path: Path) -> None:
+def test_fields_of_nulls_and_files_without_rows_are_accepted(tmp_path: Path) -> None:
     full = write(tmp_path / "a.parquet", {"id": [1, 2], "kind": [["u", "v"], ["u"]]})
     none = write(tmp_path / "b.parquet", {"id": [1, 2], "kind": pa.nulls(2)})
     empty = write(tmp_path / "c.parquet", {"id": pa.array([], pa.int64()), "kind": pa.array([], pa.float64())})

@@ -1,4 +1,4 @@
-"""Which files an input names: Parquet by name or by content, nothing twice, no other kind of table, no pipe."""
+"""The files of an input: Parquet by name or by content, no duplicates, no tables of other formats, no pipes."""
 
 import gzip
 import json
@@ -26,7 +26,7 @@ def names(*given: object) -> list[str]:
     return [file.name for file in find_inputs([str(one) for one in given]).files]
 
 
-def test_parquet_is_known_by_name_in_any_case_or_by_content(tmp_path: Path) -> None:
+def test_parquet_is_recognised_by_name_in_any_case_or_by_content(tmp_path: Path) -> None:
     for name in (
         "a.parquet",
         "B.PARQUET",
@@ -67,7 +67,7 @@ def test_a_glob_and_a_single_file_follow_the_same_rule(tmp_path: Path) -> None:
         find_inputs([str(tmp_path / "day=1" / "*.txt")])
 
 
-def test_a_star_is_one_level_and_hive_patterns_and_slashes_name_directories(tmp_path: Path) -> None:
+def test_a_star_matches_one_level_and_hive_globs_and_slashes_match_directories(tmp_path: Path) -> None:
     for name in ("a.parquet", "old/b.parquet", "day=1/c.parquet", "day=2/deep/d.parquet", "x=1.parquet"):
         parquet(tmp_path / name)
     assert names(tmp_path / "*") == ["a.parquet", "x=1.parquet"]
@@ -82,13 +82,13 @@ def test_a_star_is_one_level_and_hive_patterns_and_slashes_name_directories(tmp_
         find_inputs([str(tmp_path / "ol*")])
 
 
-def test_a_key_that_stands_twice_with_two_values_is_refused(tmp_path: Path) -> None:
+def test_a_hive_key_with_two_values_is_refused(tmp_path: Path) -> None:
     parquet(tmp_path / "v=1" / "v=2" / "p.parquet")
     with pytest.raises(InputError, match="v=1 and v=2"):
         find_inputs([str(tmp_path)])
 
 
-def test_hive_directories_count_from_the_given_path_on(tmp_path: Path) -> None:
+def test_hive_directories_at_the_end_of_the_given_path_count(tmp_path: Path) -> None:
     parquet(tmp_path / "device=7" / "lake" / "year=2026" / "day=2" / "p.parquet")
     lake = tmp_path / "device=7" / "lake"
     for given, name in {
@@ -108,7 +108,7 @@ def test_hive_directories_count_from_the_given_path_on(tmp_path: Path) -> None:
 def test_a_file_under_two_names_is_refused(tmp_path: Path, link: object) -> None:
     parquet(tmp_path / "a.parquet")
     link(tmp_path / "a.parquet", tmp_path / "latest.parquet")  # type: ignore[operator]
-    with pytest.raises(InputError, match="one file under two names"):
+    with pytest.raises(InputError, match="the same file under two names"):
         find_inputs([str(tmp_path)])
     assert names(tmp_path / "latest.parquet") == ["latest.parquet"]
 
@@ -131,7 +131,7 @@ def hudi(root: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [delta, iceberg, hudi])
-def test_a_table_of_another_kind_is_refused_at_above_and_below_its_root(tmp_path: Path, make: object) -> None:
+def test_a_table_of_another_format_is_refused_at_above_and_below_its_root(tmp_path: Path, make: object) -> None:
     root = tmp_path / "lake" / "t"
     make(root)  # type: ignore[operator]
     parquet(tmp_path / "lake" / "plain" / "p.parquet")
@@ -145,13 +145,13 @@ def test_a_table_of_another_kind_is_refused_at_above_and_below_its_root(tmp_path
     assert names(tmp_path / "lake" / "plain" / "*.parquet") == ["p.parquet"]
 
 
-def test_what_only_looks_like_a_table_is_read(tmp_path: Path) -> None:
+def test_directories_that_only_look_like_a_table_are_read(tmp_path: Path) -> None:
     parquet(tmp_path / "metadata" / "part.parquet")
     parquet(tmp_path / "p.parquet")
     assert names(tmp_path) == ["metadata/part.parquet", "p.parquet"]
 
 
-def test_no_right_to_look_above_is_no_reason_to_refuse() -> None:
+def test_no_permission_for_parent_directories_is_accepted() -> None:
     class Closed(fs.FileSystemHandler):  # only what is asked for here
         def get_file_info(self, paths: list[str]) -> list[fs.FileInfo]:
             raise PermissionError(13, "Access Denied")
@@ -160,7 +160,7 @@ def test_no_right_to_look_above_is_no_reason_to_refuse() -> None:
     assert table_above(fs.PyFileSystem(Closed()), "bucket/a/b") is None
 
 
-def test_pipes_and_sockets_are_passed_over_by_name_and_never_opened(tmp_path: Path) -> None:
+def test_pipes_and_sockets_are_skipped_and_never_opened(tmp_path: Path) -> None:
     parquet(tmp_path / "a.parquet")
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "b.parquet").symlink_to(tmp_path / "pipe")
@@ -187,7 +187,7 @@ def test_names_that_are_not_utf8_are_refused_with_their_bytes(tmp_path: Path) ->
         str(refused.value).encode()
 
 
-def test_a_scope_covers_what_its_input_names(tmp_path: Path) -> None:
+def test_a_scope_covers_the_files_of_its_input(tmp_path: Path) -> None:
     parquet(tmp_path / "in" / "day=1" / "a.parquet")
     there, other = str(tmp_path / "in" / "day=1" / "a.parquet"), str(tmp_path / "in" / "day=2" / "a.parquet")
     for given, expected in {

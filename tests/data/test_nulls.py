@@ -1,4 +1,4 @@
-"""Columns that hold nothing but nulls, and files without rows: null sequences and no sequences, never an error."""
+"""Columns with only nulls give null sequences, and files without rows give no sequences; neither is an error."""
 
 from pathlib import Path
 
@@ -121,7 +121,7 @@ def test_a_file_without_rows_holds_no_sequences_whatever_its_types(tmp_path: Pat
 
 @pytest.mark.parametrize("name", ["plain", "vectors", "structs", "fields", "times"])
 @pytest.mark.parametrize("column", [pa.array([1.0, 2.0]), pa.array(["a", "b"]), pa.array([["a"], ["b"]])])
-def test_rows_of_another_type_are_refused_as_before(tmp_path: Path, name: str, column: pa.Array) -> None:
+def test_rows_of_another_type_are_refused(tmp_path: Path, name: str, column: pa.Array) -> None:
     schema = EVERY[name]
     table = pa.table({"id": [1, 2], **dict.fromkeys(columns_of(schema), column)})
     file = write(tmp_path / "other.parquet", table)

@@ -1,4 +1,4 @@
-"""What a Parquet file claims is held against bounds before it is decoded: crafted lengths cost no memory."""
+"""The claims of a Parquet file are checked before it is decoded: crafted lengths need no memory."""
 
 import struct
 from pathlib import Path
@@ -26,7 +26,7 @@ def varint(number: int) -> bytes:
 
 
 def craft(path: Path, in_footer: int, in_pages: int) -> Path:
-    """Write one row of `STEPS` equal numbers, and then make footer and pages claim other numbers of them."""
+    """Write one row of `STEPS` equal numbers, and then change the numbers that footer and pages claim."""
     column = pa.array([[1.0] * STEPS], pa.list_(pa.float32()))
     pq.write_table(pa.table({"id": ["a"], "x": column}), path, store_schema=False, compression="none")
     content = path.read_bytes()
@@ -46,20 +46,20 @@ def read(path: Path) -> int:
     return sum(block.num_sequences for block in read_blocks(file, SCHEMA))
 
 
-def test_the_crafted_file_is_read_where_it_tells_the_truth(tmp_path: Path) -> None:
+def test_the_crafted_file_is_read_if_its_claims_are_true(tmp_path: Path) -> None:
     assert read(craft(tmp_path / "a.parquet", STEPS, STEPS)) == 1
 
 
 @pytest.mark.parametrize(
     ("in_footer", "in_pages", "message"),
     [
-        (1_000_000_000, STEPS, r"a.parquet: row group 0 has 1,000,000,001 values in a row; at most 134,217,728"),
+        (1_000_000_000, STEPS, r"a.parquet: row group 0 has 1,000,000,001 values per row; at most 134,217,728"),
         (STEPS, 134_000_003, r"row group 0, column 'x.list.element': the footer says 1,100,003 values, the pages"),
         (10, STEPS, r"the footer says 10 values, the pages say 1,100,003. Write the file again"),
         (0, STEPS, r"0 values for 1 rows"),
     ],
 )
-def test_a_claim_of_too_many_or_other_values_is_refused_before_decoding(
+def test_false_or_excessive_claims_are_refused_before_decoding(
     tmp_path: Path, in_footer: int, in_pages: int, message: str
 ) -> None:
     before = pa.total_allocated_bytes()
@@ -81,7 +81,7 @@ def test_a_page_of_too_many_values_or_bytes_is_refused(tmp_path: Path, monkeypat
         read(tmp_path / "a.parquet")
 
 
-def test_every_way_to_write_pages_passes(tmp_path: Path) -> None:
+def test_all_page_formats_are_read(tmp_path: Path) -> None:
     rows = {"id": [f"row-{i}" for i in range(3000)], "x": [[i / 7] * (i % 9) if i % 5 else None for i in range(3000)]}
     for number, options in enumerate(
         [
@@ -96,7 +96,7 @@ def test_every_way_to_write_pages_passes(tmp_path: Path) -> None:
         assert read(tmp_path / f"{number}.parquet") == 3000
 
 
-def test_long_statistics_in_a_page_header_are_passed_over(tmp_path: Path) -> None:
+def test_long_statistics_in_a_page_header_are_skipped(tmp_path: Path) -> None:
     rows = {"id": ["a" * 4000, "b" * 4000], "x": [[1.0], [2.0]]}
     pq.write_table(pa.table(rows), tmp_path / "a.parquet", use_dictionary=False)
     assert read(tmp_path / "a.parquet") == 2

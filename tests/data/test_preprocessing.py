@@ -1,4 +1,4 @@
-"""The contract's word on preprocessing is enough: another client that follows it gets the inputs our reader makes."""
+"""A client that follows the contract's description of preprocessing gets the same inputs as our reader."""
 
 import json
 import math
@@ -38,7 +38,7 @@ def ticks(time: datetime) -> int:
 
 
 def follow(contract: dict[str, Any], rows: dict[str, list[Any]], index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Make the inputs of one sequence by the contract alone, in plain Python."""
+    """Compute the inputs of one sequence from the contract, in plain Python."""
     said, schema = contract["preprocessing"], contract["schema"]
     times = [ticks(time) for time in rows["time"][index]]
     order = sorted(range(len(times)), key=times.__getitem__)
@@ -81,7 +81,7 @@ def test_a_client_that_follows_the_contract_gets_the_same_inputs(run: RunLayout,
         np.testing.assert_allclose(block.values[steps], values, rtol=1e-6, atol=1e-6)
 
 
-def test_the_formulas_hold_the_numbers_that_stand_beside_them(run: RunLayout) -> None:
+def test_the_formulas_contain_the_stated_constants(run: RunLayout) -> None:
     times = json.loads(run.contract.read_text(encoding="utf-8"))["preprocessing"]["times"]
     joined = " ".join(times["features"].values())
     for name in ("day_seconds", "week_seconds", "first_monday_seconds"):
@@ -90,12 +90,12 @@ def test_the_formulas_hold_the_numbers_that_stand_beside_them(run: RunLayout) ->
     assert (monday.weekday(), monday.hour) == (0, 0)
 
 
-def test_numbers_alone_need_no_word() -> None:
+def test_numbers_need_no_preprocessing() -> None:
     schema = SequenceSchema("id", (Feature("x", "x"),), "nested")
     assert preprocessing(schema, LengthPolicy()).keys() == {"steps"}
 
 
-def test_naive_times_are_told_apart(tmp_path: Path) -> None:
+def test_naive_times_are_distinguished(tmp_path: Path) -> None:
     data = write_events(tmp_path / "in.parquet", transactions(40, seed=0), KINDS | {"time": pa.timestamp("us")})
     files = resolve_inputs([str(data)])
     schema, _ = learn_vocabularies(files, detect_schema(files, layout="events", time_column="time"))

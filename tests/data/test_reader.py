@@ -1,4 +1,4 @@
-"""Every column shape of the nested layout, events, bad rows, streaming: what is read is what was written."""
+"""All column types of the nested layout, events, bad rows and streaming: what is read equals what was written."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -93,14 +93,14 @@ def test_fixed_length_windows_are_lists_too(tmp_path: Path) -> None:
     np.testing.assert_array_equal(block.lengths, [3, 0])
 
 
-def test_a_null_vector_is_a_step_with_every_value_missing(tmp_path: Path) -> None:
+def test_a_null_vector_is_a_step_with_all_values_missing(tmp_path: Path) -> None:
     for inner in (pa.list_(pa.float32(), 2), pa.list_(pa.float32())):
         rows = pa.array([[[1, 2], None, [3, 4]]], pa.list_(inner))
         block, _ = read(write(tmp_path, {"id": pa.array([1]), "v": rows}))
         np.testing.assert_array_equal(block.values, np.array([[1, 2], [np.nan, np.nan], [3, 4]], np.float32))
 
 
-def test_a_null_struct_is_a_step_with_every_value_missing(tmp_path: Path) -> None:
+def test_a_null_struct_is_a_step_with_all_values_missing(tmp_path: Path) -> None:
     rows = pa.array([[{"x": 1, "y": 2}, None]], pa.list_(PAIR))
     block, _ = read(write(tmp_path, {"id": pa.array([1]), "s": rows}))
     np.testing.assert_array_equal(block.values, np.array([[1, 2], [np.nan, np.nan]], np.float32))
@@ -149,7 +149,7 @@ def test_vectors_of_another_width_make_a_bad_row(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("truncate", "expected"), [("tail", [2, 3, 9]), ("head", [1, 2, 9])])
-def test_long_sequences_are_cut_and_counted(tmp_path: Path, truncate: str, expected: list[int]) -> None:
+def test_long_sequences_are_truncated_and_counted(tmp_path: Path, truncate: str, expected: list[int]) -> None:
     file = write(tmp_path, {"id": pa.array([1, 2]), "x": pa.array([[1.0, 2.0, 3.0], [9.0]])})
     schema = detect_schema([file])
     (block,) = read_blocks(file, schema, LengthPolicy(2, truncate))

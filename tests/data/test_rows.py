@@ -1,4 +1,4 @@
-"""Slices of row groups whose rows differ in length: none of several rows is larger than it may be."""
+"""Slices of row groups whose rows differ in length: slices of several rows are within their limit."""
 
 from pathlib import Path
 
@@ -61,7 +61,7 @@ def test_slices_of_rows_of_any_length_are_bounded(
     assert len(blocks) <= 2.5 * (2 * lengths.sum() + len(lengths)) / 10_000 + (lengths > 2_000).sum() + 2
 
 
-def test_small_row_groups_are_not_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_row_lengths_of_small_row_groups_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "_row_lengths", None)  # calling it would fail
     pq.write_table(pa.table({"id": [1, 2], "x": [[1.0], []], "y": [[1.0], []]}), tmp_path / "a.parquet")
     (file,) = resolve_inputs([str(tmp_path / "a.parquet")])

@@ -1,4 +1,4 @@
-"""The shipped recordings are the published ones, byte for byte and fact for fact."""
+"""The shipped recordings equal the published ones."""
 
 import hashlib
 import re
@@ -15,7 +15,7 @@ COEFFICIENTS = [f"c{number:02d}" for number in range(1, 13)]
 SAMPLES = resources.files("seqembed.data") / "samples"
 
 
-def test_checksums_are_those_of_the_readme():
+def test_checksums_equal_those_in_the_readme():
     stated = dict(
         re.findall(r"`(japanese_vowels_\w+\.parquet)` .*`([0-9a-f]{64})`", (SAMPLES / "README.md").read_text("utf-8"))
     )

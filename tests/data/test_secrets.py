@@ -1,4 +1,4 @@
-"""Credentials are taken out of whatever is shown or stored; everything else stays as it was."""
+"""Credentials are removed from everything that is shown or stored; the rest is unchanged."""
 
 import pytest
 
@@ -63,6 +63,6 @@ def test_a_password_with_quotes_is_scrubbed() -> None:
     assert scrub("'s3://AKIA:12/34@bucket/x': mail user@host") == "'s3://bucket/x': mail user@host"
 
 
-def test_a_training_does_not_keep_the_credentials_of_its_inputs() -> None:
+def test_a_training_does_not_store_credentials() -> None:
     job = TrainJob(DataConfig(inputs=("s3://AKIA:secret@bucket/in?region=eu", "in/a@b:c.parquet")))
     assert job.to_options()["inputs"] == ["s3://bucket/in?region=eu", "in/a@b:c.parquet"]

@@ -1,4 +1,4 @@
-"""Which columns are taken and why others are not: every column is accounted for, and hundreds stay readable."""
+"""Every column is reported as used, or unused with a reason, and hundreds of columns stay readable."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def reasons(file, schema, **options: object) -> dict[str, str]:  # noqa: ANN001
     return dict(found.left_out)
 
 
-def test_nested_columns_are_left_out_for_a_reason(tmp_path: Path) -> None:
+def test_unused_nested_columns_have_a_reason(tmp_path: Path) -> None:
     days = pa.array([[None]], pa.list_(pa.date32()))
     maps = pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64()))
     file = write(
@@ -51,7 +51,7 @@ def test_nested_columns_are_left_out_for_a_reason(tmp_path: Path) -> None:
         "label": "the label",
         "age": "one value per row, not per step",
         "s.note": "a list of list, neither numbers nor text",
-        "words": "text; this model takes numbers",
+        "words": "text; this model uses numbers",
         "days": "a list of date32[day], neither numbers nor text",
         "m": "map in each row, not per step",
         "b": "binary in each row, not per step",
@@ -61,7 +61,7 @@ def test_nested_columns_are_left_out_for_a_reason(tmp_path: Path) -> None:
     assert set(named.values()) == {"the id", "not named in --features"}
 
 
-def test_event_columns_are_left_out_for_a_reason(tmp_path: Path) -> None:
+def test_unused_event_columns_have_a_reason(tmp_path: Path) -> None:
     file = write(
         tmp_path, id=["a"], at=[1], x=[1.0], tags=[["u"]], day=pa.array([0], pa.date32()), __index_level_0__=[7]
     )
@@ -89,7 +89,7 @@ def test_names_are_shortened_to_runs_and_lines_stay_short() -> None:
     assert lines[-2:] == ["1 column left out:", "  why: a"]
 
 
-def test_numbers_that_float32_merges_are_found_and_constants_are_not(tmp_path: Path) -> None:
+def test_values_that_float32_merges_are_found(tmp_path: Path) -> None:
     num = 3000
     start = 1_764_000_000_000
     file = write(
@@ -109,7 +109,7 @@ def test_numbers_that_float32_merges_are_found_and_constants_are_not(tmp_path: P
     assert [schema.feature_names[index] for index in indices] == ["at_ms", "constant", "count", "code"]
 
 
-def test_few_values_gives_up_on_many() -> None:
+def test_few_values_stops_at_many() -> None:
     import numpy as np
 
     few = FewValues([0, 1, 2])

@@ -1,4 +1,4 @@
-"""Blocks, windows, batches, profiles, hashes: laws that hold for any lengths."""
+"""Blocks, windows, batches, profiles, hashes: properties for any lengths."""
 
 import json
 from dataclasses import replace
@@ -33,21 +33,21 @@ def block_of(lengths: list[int], features: int = 2) -> SequenceBlock:
 def test_windows_depend_on_sequences_not_on_blocks(
     lengths: list[int], cuts: list[int], size: int, steps: int, first: int | None
 ) -> None:
-    whole = block_of(lengths)
+    block = block_of(lengths)
     edges = sorted({0, len(lengths), *(min(c, len(lengths)) for c in cuts)})
-    pieces = [whole.slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
-    one = list(windows(iter([whole]), size, steps, first))
+    pieces = [block.slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    one = list(windows(iter([block]), size, steps, first))
     other = list(windows(iter(pieces), size, steps, first))
     assert [w.lengths.tolist() for w in one] == [w.lengths.tolist() for w in other]
     joined = concatenate(other)
-    np.testing.assert_array_equal(joined.values, whole.values)
-    assert joined.ids.to_pylist() == whole.ids.to_pylist()
+    np.testing.assert_array_equal(joined.values, block.values)
+    assert joined.ids.to_pylist() == block.ids.to_pylist()
     for window in one:
         assert window.num_sequences <= size
         assert len(window.values) <= steps or (window.lengths > 0).sum() >= 1 and window.lengths[0] > steps
 
 
-def test_the_first_windows_are_small_and_double() -> None:
+def test_the_first_window_is_small_and_window_sizes_double() -> None:
     sizes = [window.num_sequences for window in windows(iter([block_of([1] * 60)]), 16, 1_000, 3)]
     assert sizes == [3, 6, 12, 16, 16, 7]
 
@@ -68,7 +68,7 @@ def test_batches_hold_every_sequence_once_and_stay_small(lengths: list[int], bat
 
 
 @given(lengths=LENGTHS, extra=st.integers(0, 40), reverse=st.booleans())
-def test_padding_holds_zeros_wherever_a_sequence_stands(lengths: list[int], extra: int, reverse: bool) -> None:
+def test_padding_is_zero(lengths: list[int], extra: int, reverse: bool) -> None:
     block = block_of(lengths)
     block = replace(
         block, values=block.values + 1, categories=np.arange(1, len(block.values) + 1, dtype=np.int32)[:, None]
@@ -84,7 +84,7 @@ def test_padding_holds_zeros_wherever_a_sequence_stands(lengths: list[int], extr
 
 
 @given(lengths=LENGTHS, size=st.integers(1, 6), multiple=st.integers(1, 4), full_steps=st.integers(0, 90))
-def test_short_sequences_are_put_together_by_whole_batch_sizes(
+def test_short_sequences_form_multiples_of_the_batch_size(
     lengths: list[int], size: int, multiple: int, full_steps: int
 ) -> None:
     block = block_of(lengths)
@@ -102,7 +102,7 @@ def test_short_sequences_are_put_together_by_whole_batch_sizes(
 
 
 @given(lengths=LENGTHS, size=st.integers(1, 6), multiple=st.integers(1, 4), max_steps=st.integers(1, 200))
-def test_a_block_is_cut_as_planned_and_its_vectors_come_back_in_its_order(
+def test_a_block_is_cut_as_planned_and_vectors_return_in_its_order(
     lengths: list[int], size: int, multiple: int, max_steps: int
 ) -> None:
     block = block_of(lengths)

@@ -31,8 +31,8 @@ def test_survey_describes_and_samples_the_selected_rows(tmp_path: Path) -> None:
     assert found.sample.num_sequences in (40, 41)  # the longest joins the 40 drawn
     assert (found.sample.lengths.min(), found.sample.lengths.max()) == (1, 50)
     assert {int(i) % 2 for i in found.sample.ids.to_pylist()} == {1}
-    odd = np.concatenate([np.array(row) for row in rows[1::2]])
-    np.testing.assert_allclose(found.profile.mean, [odd.mean()], atol=1e-6)
+    selected = np.concatenate([np.array(row) for row in rows[1::2]])
+    np.testing.assert_allclose(found.profile.mean, [selected.mean()], atol=1e-6)
     cut = survey(files, schema, LengthPolicy(4), seed=0)
     assert cut.max_length == 4
     assert cut.num_truncated == sum(len(row) > 4 for row in rows)
@@ -64,7 +64,7 @@ def test_ids_and_labels_may_differ_in_type_from_file_to_file(tmp_path: Path) -> 
     assert found.sample.kept["k"].to_pylist() == ["1", "2", "a", "b", "c", "d", None, None]
 
 
-def test_a_sample_survives_the_disk(tmp_path: Path) -> None:
+def test_a_sample_survives_a_round_trip(tmp_path: Path) -> None:
     table = pa.table({"id": ["a", "b", "c"], "s": [[{"x": 1.5, "y.z": None}], [], [{"x": 2.5, "y.z": 3.0}] * 2]})
     pq.write_table(table, tmp_path / "x.parquet")
     files = resolve_inputs([str(tmp_path / "x.parquet")])

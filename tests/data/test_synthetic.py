@@ -1,4 +1,4 @@
-"""Generated samples: what they promise, equal seeds, both layouts, and files that never appear half-written."""
+"""Generated samples: their properties, equal seeds, both layouts, and no visible incomplete files."""
 
 import hashlib
 from pathlib import Path
@@ -36,7 +36,7 @@ def test_equal_seeds_give_equal_bytes_and_others_do_not(name, layout, tmp_path):
 
 
 @pytest.mark.parametrize("name", GENERATED)
-def test_the_first_rows_stay_when_more_are_asked_for(name, tmp_path):
+def test_the_first_rows_do_not_depend_on_the_number_of_rows(name, tmp_path):
     few, many = str(tmp_path / "few.parquet"), str(tmp_path / "many.parquet")
     write_sample(name, few, SampleOptions(rows=50))
     write_sample(name, many, SampleOptions(rows=CHUNK_ROWS + 10))
@@ -60,7 +60,7 @@ def test_events_hold_the_sequences_of_the_nested_layout(name, tmp_path):
 
 
 @pytest.mark.parametrize("layout", ["nested", "events"])
-def test_several_files_hold_the_rows_of_one_in_order(layout, tmp_path):
+def test_several_files_hold_the_same_rows_in_order(layout, tmp_path):
     rows = CHUNK_ROWS + 7  # so that one file needs two chunks and one chunk two files
     one = write_sample("moving-ones", str(tmp_path / "one.parquet"), SampleOptions(rows=rows, layout=layout))
     many = write_sample("moving-ones", str(tmp_path / "many"), SampleOptions(rows=rows, layout=layout, files=3))
@@ -71,7 +71,7 @@ def test_several_files_hold_the_rows_of_one_in_order(layout, tmp_path):
     assert many.num_bytes == sum(path.stat().st_size for path in paths)
 
 
-def test_counts_are_of_what_the_files_hold(tmp_path):
+def test_reported_counts_equal_the_file_contents(tmp_path):
     nested = write_sample("moving-ones", str(tmp_path / "n.parquet"), SampleOptions(rows=300))
     events = write_sample("moving-ones", str(tmp_path / "e.parquet"), SampleOptions(rows=300, layout="events"))
     table = pq.read_table(tmp_path / "e.parquet")
@@ -124,7 +124,7 @@ def test_telemetry_lengths_are_lognormal_between_their_bounds(windows):
 
 
 def test_telemetry_is_autocorrelated_and_of_equal_spread_at_every_step(windows):
-    signals = (values_of(windows) - telemetry.LEVEL) / telemetry.SCALE
+    signals = (values_of(windows) - telemetry.OFFSET) / telemetry.SCALE
     first = windows.offsets[:-1]
     for feature in range(telemetry.NUM_FEATURES):
         assert np.corrcoef(signals[first, feature], signals[first + 1, feature])[0, 1] > 0.6
@@ -132,8 +132,8 @@ def test_telemetry_is_autocorrelated_and_of_equal_spread_at_every_step(windows):
 
 
 def test_telemetry_devices_differ(windows):
-    # The wave's phase is random and its strength is the device's own, so spread tells devices apart.
-    signals = (values_of(windows) - telemetry.LEVEL) / telemetry.SCALE
+    # The wave's phase is random and its strength is specific to the device, so spread distinguishes devices.
+    signals = (values_of(windows) - telemetry.OFFSET) / telemetry.SCALE
     devices = np.array(windows.kept["device"].to_pylist())
     spreads = np.stack([signals[windows.offsets[:-1]][devices == name].std(axis=0) for name in telemetry.DEVICES])
     assert np.ptp(spreads, axis=0).max() > 0.2
@@ -149,11 +149,11 @@ def test_telemetry_is_float32_with_device_names(tmp_path):
 
 
 def test_vowels_go_to_a_directory_by_split_or_to_one_file_with_a_split_column(tmp_path):
-    whole = write_sample("japanese-vowels", str(tmp_path / "all.parquet"))
+    single = write_sample("japanese-vowels", str(tmp_path / "all.parquet"))
     split = write_sample("japanese-vowels", str(tmp_path / "vowels"), SampleOptions(rows=4))
     table = pq.read_table(tmp_path / "all.parquet")
     assert table["split"].to_pylist() == ["train"] * 270 + ["test"] * 370
-    assert (whole.num_sequences, whole.num_steps, whole.num_files) == (640, 9_961, 1)
+    assert (single.num_sequences, single.num_steps, single.num_files) == (640, 9_961, 1)
     assert (split.num_sequences, split.num_files) == (8, 2)
     for name in ("train", "test"):
         rows = pq.read_table(tmp_path / "vowels" / f"{name}.parquet")
@@ -178,7 +178,7 @@ def test_options_that_contradict_each_other_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["parquet", "text"])
-def test_a_file_made_by_something_else_is_never_replaced(content, tmp_path):
+def test_a_file_not_written_by_seqembed_is_never_replaced(content, tmp_path):
     path = tmp_path / "mine.parquet"
     if content == "parquet":
         pq.write_table(pa.table({"precious": [1]}), path)
@@ -202,7 +202,7 @@ def test_an_earlier_sample_is_replaced_but_not_mixed_with(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["japanese-vowels", "ramps"])
-def test_a_path_that_cannot_be_written_says_so(name, tmp_path):
+def test_an_unwritable_path_is_reported(name, tmp_path):
     (tmp_path / "file").write_text("in the way")
     for out, message in (("file", "is a file"), ("file/deeper.parquet", "cannot be written")):
         with pytest.raises(OutputError, match=message):
@@ -210,7 +210,7 @@ def test_a_path_that_cannot_be_written_says_so(name, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_recipe_that_fails_midway_leaves_no_file(tmp_path, monkeypatch):
+def test_a_failing_generator_leaves_no_file(tmp_path, monkeypatch):
     def breaks(first_row, generator):
         if first_row:
             raise RuntimeError("half way")

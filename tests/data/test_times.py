@@ -1,4 +1,4 @@
-"""Features made of times: exact in any unit, before 1970 and on leap days, sorted, and of one zone kind."""
+"""Time features: exact in any unit, before 1970 and on leap days, after sorting, with or without time zone."""
 
 import datetime as dt
 import math
@@ -36,7 +36,7 @@ def features(times: pa.Array, offsets: list[int] | None = None) -> dict[str, np.
 
 
 def expected(ticks: list[int], per_second: int) -> dict[str, list[float]]:
-    """The same from Python's own whole numbers, which have no end."""
+    """The same computed with Python's unlimited integers."""
 
     def angle(tick: int, seconds: int, start: int) -> float:
         period = seconds * per_second
@@ -73,7 +73,7 @@ def test_one_nanosecond_at_2_to_the_53_is_not_lost() -> None:
 
 
 @pytest.mark.parametrize("moment", [dt.datetime(2024, 2, 29, 13, 5, 7), dt.datetime(1969, 12, 31, 23, 59, 59)])
-def test_every_unit_and_zone_says_the_same(moment: dt.datetime) -> None:
+def test_every_unit_and_zone_gives_equal_features(moment: dt.datetime) -> None:
     times = [moment, moment + dt.timedelta(days=1, seconds=3)]
     first = features(pa.array(times, pa.timestamp("s")))
     for kind in (pa.timestamp("ms"), pa.timestamp("us"), pa.timestamp("ns"), pa.timestamp("us", "Asia/Tokyo")):
@@ -149,7 +149,7 @@ def test_nested_and_events_agree_and_the_first_event_kept_keeps_its_gap(tmp_path
         assert block.num_truncated == 1
 
 
-def test_times_alone_make_sequences(tmp_path: Path) -> None:
+def test_times_can_be_the_only_features(tmp_path: Path) -> None:
     file = write(tmp_path / "n.parquet", id=[1, 2, 3], at=[TIMES[:2], [], None], tag=[["a", "b"], [], None])
     schema = detect_schema([file], time_column="at", categories=False, layout="nested", exclude=["tag"])
     assert len(schema.numbers) == 0
@@ -163,7 +163,7 @@ def test_without_time_features_times_only_order(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(file, schema).values, [[2], [1]])
 
 
-def test_whole_numbers_in_lists_only_order(tmp_path: Path) -> None:
+def test_integer_times_in_lists_only_order(tmp_path: Path) -> None:
     file = write(tmp_path / "n.parquet", id=[1], at=[[3, 1, 1]], x=[[1.0, 2.0, 3.0]])
     schema = detect_schema([file], time_column="at")
     assert (schema.feature_names, schema.time_zone) == (("x",), None)
@@ -192,7 +192,7 @@ def test_times_and_numbers_of_unequal_length_are_ragged(tmp_path: Path) -> None:
         (pa.string(), "column 'at' is string; expected a timestamp or a number in each row"),
     ],
 )
-def test_other_times_than_those_trained_on_are_refused(tmp_path: Path, kind: pa.DataType, message: str) -> None:
+def test_times_of_another_type_than_trained_on_are_refused(tmp_path: Path, kind: pa.DataType, message: str) -> None:
     aware = pa.array(TIMES[:2], pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
     schema = detect_schema([write(tmp_path / "a.parquet", id=[1, 1], at=aware, x=[1.0, 2.0])], time_column="at")
     other = write(tmp_path / "b.parquet", id=[1, 1], at=pa.array([1, 2]).cast(kind), x=[1.0, 2.0])

@@ -28,9 +28,9 @@ class Payments:
         self.starts = self.block.offsets[:-1]
         columns = self.block.columns
         self.categories = columns["category"].to_numpy(zero_copy_only=False)
-        self.places = np.searchsorted(np.sort(CATEGORIES), self.categories)
+        self.indices = np.searchsorted(np.sort(CATEGORIES), self.categories)
         self.types = np.searchsorted(np.sort(TYPES), columns["type"].to_numpy(zero_copy_only=False))
-        self.sectors = np.array([name.rsplit("-", 1)[0] for name in CATEGORIES])[np.argsort(CATEGORIES)][self.places]
+        self.sectors = np.array([name.rsplit("-", 1)[0] for name in CATEGORIES])[np.argsort(CATEGORIES)][self.indices]
         self.amounts = np.log(columns["amount"].to_numpy())
         self.times = columns["time"].to_numpy()
         seconds = np.diff(self.times, prepend=self.times[0]).astype(np.int64) / 1e3
@@ -50,9 +50,9 @@ class Payments:
         return counts / self.block.lengths[:, None]
 
     def bag(self) -> np.ndarray:
-        """Return all that forgets the order of steps and their times."""
-        parts = [self.shares(self.places, len(CATEGORIES)), self.shares(self.types, len(TYPES))]
-        return np.concatenate([*parts, self.moments(self.amounts), np.log(self.block.lengths)[:, None]], axis=1)
+        """Return all statistics that ignore the order of steps and their times."""
+        shares = [self.shares(self.indices, len(CATEGORIES)), self.shares(self.types, len(TYPES))]
+        return np.concatenate([*shares, self.moments(self.amounts), np.log(self.block.lengths)[:, None]], axis=1)
 
     def of(self, kind: str, values: np.ndarray) -> np.ndarray:
         """Return the values (steps) of one kind of customers."""
@@ -64,8 +64,8 @@ def payments() -> Payments:
     return Payments()
 
 
-def told_apart(payments: Payments, kind: str, vectors: np.ndarray) -> float:
-    """Return the accuracy with which a linear classifier tells `kind` from plain, on customers it has not seen."""
+def accuracy_of(payments: Payments, kind: str, vectors: np.ndarray) -> float:
+    """Return the test accuracy of a linear classifier that distinguishes `kind` from plain."""
     two = np.isin(payments.labels, ["plain", kind])
     train = np.arange(ROWS) < ROWS // 2
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
@@ -74,14 +74,16 @@ def told_apart(payments: Payments, kind: str, vectors: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize(("kind", "known"), [("mix", True), ("amounts", True), ("order", False), ("timing", False)])
-def test_a_bag_of_categories_and_amounts_knows_only_what_it_may(payments: Payments, kind: str, known: bool) -> None:
-    accuracy = told_apart(payments, kind, payments.bag())
+def test_a_bag_of_categories_and_amounts_distinguishes_only_some_kinds(
+    payments: Payments, kind: str, known: bool
+) -> None:
+    accuracy = accuracy_of(payments, kind, payments.bag())
     assert accuracy > 0.8 if known else accuracy < CHANCE
 
 
 @pytest.mark.parametrize("kind", ["order", "timing"])
-def test_mean_and_spread_of_the_gaps_tell_nothing_either(payments: Payments, kind: str) -> None:
-    assert told_apart(payments, kind, payments.moments(payments.gaps)) < CHANCE
+def test_mean_and_spread_of_gaps_do_not_distinguish_order_kinds(payments: Payments, kind: str) -> None:
+    assert accuracy_of(payments, kind, payments.moments(payments.gaps)) < CHANCE
 
 
 def test_order_goes_round_the_sectors_and_plain_does_not(payments: Payments) -> None:
@@ -89,26 +91,26 @@ def test_order_goes_round_the_sectors_and_plain_does_not(payments: Payments) -> 
     again[payments.starts] = False
     assert payments.of("plain", again).mean() == pytest.approx(payments.of("timing", again).mean(), abs=0.01)
     assert payments.of("order", again).mean() > 2 * payments.of("plain", again).mean()
-    assert told_apart(payments, "order", payments.mean(again)[:, None]) > 0.95
+    assert accuracy_of(payments, "order", payments.mean(again)[:, None]) > 0.95
 
 
 def test_timing_comes_in_bursts_and_plain_does_not(payments: Payments) -> None:
     steps = np.abs(np.diff(payments.gaps, prepend=0.0))
     assert payments.of("plain", steps).mean() == pytest.approx(payments.of("order", steps).mean(), abs=0.02)
     assert payments.of("timing", steps).mean() < 0.7 * payments.of("plain", steps).mean()
-    assert told_apart(payments, "timing", payments.mean(steps)[:, None]) > 0.95
+    assert accuracy_of(payments, "timing", payments.mean(steps)[:, None]) > 0.95
 
 
 @pytest.mark.parametrize("kind", ["order", "timing"])
-def test_one_law_of_payments_and_of_gaps(payments: Payments, kind: str) -> None:
-    for values in (payments.amounts, payments.gaps, payments.places, payments.types):
+def test_payments_and_gaps_have_equal_distributions(payments: Payments, kind: str) -> None:
+    for values in (payments.amounts, payments.gaps, payments.indices, payments.types):
         plain, other = payments.of("plain", values), payments.of(kind, values)
         levels = np.quantile(plain, np.linspace(0.05, 0.95, 19))
         shares = [(found[:, None] <= levels).mean(axis=0) for found in (plain, other)]
         np.testing.assert_allclose(*shares, atol=0.02)
 
 
-def test_nights_and_weekends_are_for_the_night(payments: Payments) -> None:
+def test_night_customers_pay_at_night_and_on_weekends(payments: Payments) -> None:
     hours = payments.times.astype("datetime64[h]").astype(np.int64)
     weekend = (hours // 24 + 3) % 7 >= 5  # 1 January 1970 was a Thursday
     night = (hours % 24 < 6) | (hours % 24 >= 21)
@@ -117,18 +119,18 @@ def test_nights_and_weekends_are_for_the_night(payments: Payments) -> None:
 
 
 def test_categories_have_a_long_tail_and_customers_favourites(payments: Payments) -> None:
-    counts = np.sort(np.bincount(payments.places, minlength=len(CATEGORIES)))
+    counts = np.sort(np.bincount(payments.indices, minlength=len(CATEGORIES)))
     assert len(CATEGORIES) == 200
     assert counts.min() > 0
     assert counts[-20:].sum() > 3 * counts[:100].sum()  # a tenth of them against the rarer half
     first = payments.sectors == "groceries"
-    own = [payments.places[(payments.customers == row) & first] for row in range(100)]
+    own = [payments.indices[(payments.customers == row) & first] for row in range(100)]
     favourite = np.mean([np.bincount(found).max() / len(found) for found in own if len(found) > 5])
-    common = np.bincount(payments.places[first]).max() / first.sum()
+    common = np.bincount(payments.indices[first]).max() / first.sum()
     assert favourite > common + 0.15
 
 
-def test_kinds_come_in_turn_and_lengths_keep_their_bounds(payments: Payments) -> None:
+def test_kinds_alternate_and_lengths_are_within_limits(payments: Payments) -> None:
     assert payments.labels[:6].tolist() == list(KINDS)
     assert all((payments.labels == kind).sum() == ROWS / len(KINDS) for kind in KINDS)
     lengths = payments.block.lengths
@@ -138,7 +140,7 @@ def test_kinds_come_in_turn_and_lengths_keep_their_bounds(payments: Payments) ->
     assert len(CATEGORIES) == CATEGORIES_PER_SECTOR * len(transactions.SECTORS)
 
 
-def test_columns_are_of_the_types_that_warehouses_have(tmp_path) -> None:  # noqa: ANN001 - pytest's own
+def test_column_types_are_those_of_warehouses(tmp_path) -> None:  # noqa: ANN001 - pytest's own
     for layout in ("nested", "events"):
         write_sample("transactions", str(tmp_path / f"{layout}.parquet"), SampleOptions(rows=30, layout=layout))
     nested, events = (pq.read_schema(tmp_path / f"{layout}.parquet") for layout in ("nested", "events"))

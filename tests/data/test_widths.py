@@ -1,4 +1,4 @@
-"""Text and bytes count: no slice, window or hash of them needs more memory than its bound."""
+"""Text and bytes are bounded: no slice, window or hash of them needs more memory than its limit."""
 
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ def test_a_dictionary_of_one_long_text_does_not_overflow(tmp_path: Path) -> None
     assert block.kept["pay"][0].as_py() == "a" * 50_000
 
 
-def test_slices_of_text_stored_by_its_prefixes_feel_their_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slices_of_prefix_encoded_text_start_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "SLICE_BYTES", 100_000)
     monkeypatch.setattr(reader, "_FIRST_ROWS", 10)
     texts = ["b"] * 300 + ["a" * 1000] * 600
@@ -95,19 +95,19 @@ def test_slices_of_text_stored_by_its_prefixes_feel_their_way(tmp_path: Path, mo
     assert max(sizes[6:]) <= 100
 
 
-def test_ordinary_slices_are_as_they_were(tmp_path: Path) -> None:
+def test_ordinary_slices_are_unchanged(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", pa.array([f"customer {index}" for index in range(30_000)]))
     (file,) = resolve_inputs([str(path)])
     assert [block.num_sequences for block in read_blocks(file, SCHEMA, keep=["pay"])] == [30_000]
 
 
 @pytest.mark.parametrize("where", ["ids", "kept"])
-def test_windows_close_by_bytes_however_blocks_are_cut(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+def test_windows_are_limited_in_bytes_however_blocks_are_cut(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     monkeypatch.setattr(sequences, "_WINDOW_BYTES", 100)
     lengths = np.array([30, 0, 70, 1, 250, 0, 0, 99, 1, 1, 40, 40, 40])
     wide = pa.array([str(index)[0] * length for index, length in enumerate(lengths)])
     number = pa.array(np.arange(len(lengths)))
-    whole = SequenceBlock(
+    block = SequenceBlock(
         np.ones((len(lengths), 1), np.float32),
         np.arange(len(lengths) + 1),
         wide if where == "ids" else number,
@@ -115,10 +115,10 @@ def test_windows_close_by_bytes_however_blocks_are_cut(monkeypatch: pytest.Monke
     )
     for cuts in ([], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12], [4], [5], [5, 9]):
         edges = [0, *cuts, len(lengths)]
-        pieces = [whole.slice(start, stop) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
+        pieces = [block.slice(start, stop) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
         made = list(windows(iter(pieces), 100, 100))
         assert [window.num_sequences for window in made] == [3, 1, 1, 4, 3, 1], cuts
-        assert concatenate(made).ids.equals(whole.ids)
+        assert concatenate(made).ids.equals(block.ids)
 
 
 IDS = {
@@ -128,13 +128,13 @@ IDS = {
 
 
 @pytest.mark.parametrize("name", IDS)
-def test_ids_hash_alike_in_pieces(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_hashes_do_not_depend_on_pieces(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     expected = hash_ids(IDS[name])
     monkeypatch.setattr(hashing, "_PIECE", 7)
     np.testing.assert_array_equal(hash_ids(IDS[name]), expected)
 
 
-def test_bytes_of_rows_are_those_of_what_they_hold() -> None:
+def test_row_bytes_are_those_of_the_values() -> None:
     text = pa.array(["xx", "", None, "yyy"])
     masked = pa.array([False, False, False, True])
     columns = {

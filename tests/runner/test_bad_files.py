@@ -76,10 +76,10 @@ def _values_of_x(path: Path) -> int:
 
 
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
-    "cut short": (lambda path: cut(path, 0.6), "not a Parquet file, or cut short"),
-    "only its head": (lambda path: path.write_bytes(b"PAR1"), "not a Parquet file, or cut short"),
-    "empty": (lambda path: path.write_bytes(b""), "not a Parquet file, or cut short"),
-    "text": (lambda path: path.write_text("id,x\n" * 100), "not a Parquet file, or cut short"),
+    "cut short": (lambda path: cut(path, 0.6), "not a Parquet file, or truncated"),
+    "only its head": (lambda path: path.write_bytes(b"PAR1"), "not a Parquet file, or truncated"),
+    "empty": (lambda path: path.write_bytes(b""), "not a Parquet file, or truncated"),
+    "text": (lambda path: path.write_text("id,x\n" * 100), "not a Parquet file, or truncated"),
     "footer length": (no_footer_length, "cannot be read as Parquet"),
     "bit rot under a checksum": (flip_in_page, "damaged Parquet data in row group 0"),
     "zeroed page": (zero_page, "damaged page header"),

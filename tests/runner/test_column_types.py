@@ -154,4 +154,4 @@ def test_scattered_events_are_named_whatever_their_id(tiny: Tiny, tmp_path: Path
         pq.write_table(pa.table({"id": ids, "x": [1.0] * 3, "y": [1.0] * 3}), tmp_path / "in.parquet")
         refused = seqembed("run", tmp_path / "in.parquet", "--model", bundle, "--out", tmp_path / "out")
         assert refused.exit_code == 3, refused.output
-        assert f"row 2: the events of id = '{text}' do not stand together" in refused.output.replace("\n", " ")
+        assert f"row 2: the events of id = '{text}' are not contiguous" in refused.output.replace("\n", " ")

@@ -26,8 +26,8 @@ def test_a_model_is_given_by_a_uri(tiny: Tiny, tmp_path: Path) -> None:
         ("file:///no/such/encoder.onnx", "cannot read the model"),
         ("file:///", "not a file"),
         ("mock://somewhere/encoder.onnx", "no such file"),
-        ("nothing://somewhere/encoder.onnx", "no such location can be opened"),
-        ("s3://me:h1dd3n/word@bucket/encoder.onnx?access_key=h1dd3n", "no such location can be opened"),
+        ("nothing://somewhere/encoder.onnx", "the location cannot be opened"),
+        ("s3://me:h1dd3n/word@bucket/encoder.onnx?access_key=h1dd3n", "the location cannot be opened"),
     ],
 )
 def test_a_uri_without_a_model_is_refused(tiny: Tiny, tmp_path: Path, given: str, message: str) -> None:

@@ -110,7 +110,7 @@ def test_links_in_the_input_are_followed_once(tiny: Tiny, tmp_path: Path) -> Non
         (tmp_path / "far" / name).symlink_to(tmp_path / "in")
     circle = seqembed(*command)
     assert circle.exit_code == 3, circle.output
-    assert "a link to a directory that was met before" in " ".join(circle.output.split())
+    assert "a link to a directory that is also read itself" in " ".join(circle.output.split())
     done("run", tmp_path / "in" / "day=*" / "*.parquet", *command[2:], "--overwrite")  # a glob looks no deeper
 
 

@@ -192,7 +192,7 @@ def test_an_object_with_the_key_of_a_prefix_does_not_hide_what_is_below(store: S
         assert sorted(store.parts("out")) == ["day=1/p.parquet", "day=2/p.parquet"]
     store.put("in", seed=3)
     refused = seqembed("run", store / "in", *options, store / "other")
-    assert (refused.exit_code, "a Parquet object and a directory of that name" in refused.output) == (3, True)
+    assert (refused.exit_code, "both a Parquet object and a directory" in refused.output) == (3, True)
     done("run", f"{store / 'in'}/", *options, store / "other")
     assert sorted(store.parts("other")) == ["day=1/p.parquet", "day=2/p.parquet"]
 

@@ -139,7 +139,7 @@ def test_hive_keys_above_the_input_are_no_columns_and_those_below_may_not_contra
     assert set(pq.read_table(tmp_path / "above" / "p.parquet")["device"].to_pylist()) == {"seven"}
     refused = seqembed("run", tmp_path / "device=PATH", *options, tmp_path / "none")
     assert refused.exit_code == 3, refused.output
-    assert "holds 'seven', its directory says device=PATH" in refused.output
+    assert "holds 'seven', but its directory is device=PATH" in refused.output
     same = write(tmp_path / "lake" / "device=07" / "p.parquet", sequences(6, seed=1) | {"device": [7] * 6})
     done("run", same.parent, *options, tmp_path / "same")
     table = pq.read_table(tmp_path / "same" / "device=07" / "p.parquet", partitioning=None)
@@ -205,7 +205,7 @@ def test_files_passed_over_are_reported_and_links_beside_their_target_refused(ti
         assert "passed over 1 file that is not Parquet: c.csv" in said
     assert list(parts(tmp_path / "out")) == ["000000_0.parquet", "B.PARQUET.parquet", "a.parquet"]
     (tmp_path / "in" / "latest.parquet").symlink_to(data)
-    assert (seqembed(*words).exit_code, "one file under two names" in seqembed(*words).output) == (3, True)
+    assert (seqembed(*words).exit_code, "the same file under two names" in seqembed(*words).output) == (3, True)
 
 
 def test_events_that_slices_embedded_apart_are_looked_through_when_they_are_one_input(

@@ -1,4 +1,4 @@
-"""What is chosen where options are open, what typed options keep, and what is refused."""
+"""Automatic configuration: what is chosen for unset options, and which options are refused."""
 
 import tomllib
 
@@ -33,7 +33,7 @@ def chosen(num_training=1_000, median=30, fraction=0.0, **options):
     [(50, 32, 2_000), (270, 32, 2_000), (9_600, 32, 3_000), (20_000, 64, 3_125), (50_000_000, 64, 4_000)],
 )
 @pytest.mark.parametrize("objective", ["hybrid", "contrast"])
-def test_steps_and_batches_suit_the_number_of_sequences(objective, num_training, batch_size, steps):
+def test_steps_and_batch_size_depend_on_the_number_of_sequences(objective, num_training, batch_size, steps):
     configured = chosen(num_training, fraction=0.25, objective=objective)
     training = configured.job.training
     assert (training.batch_size, training.steps, training.epochs, training.patience) == (batch_size, steps, None, None)
@@ -57,7 +57,7 @@ def test_steps_and_batches_suit_the_number_of_sequences(objective, num_training,
         ),
     ],
 )
-def test_what_is_given_stays(options, expected):
+def test_given_options_are_kept(options, expected):
     training = chosen(**options).job.training
     assert {name: getattr(training, name) for name in expected} == expected
 
@@ -72,7 +72,7 @@ def test_num_steps_counts_the_batches_of_all_passes():
     [(2, 8, 2_000), (199, 8, 2_487), (200, 32, 2_000), (1_000, 32, 3_125), (20_000, 64, 10_000), (10**9, 64, 10_000)],
 )
 @pytest.mark.parametrize("task", ["reconstruct", "predict", "composite"])
-def test_a_reconstruction_of_small_data_takes_many_small_batches(task, num_training, batch_size, steps):
+def test_a_reconstruction_of_small_data_uses_many_small_batches(task, num_training, batch_size, steps):
     training = chosen(num_training, objective="reconstruct", task=task).job.training
     assert (training.epochs, training.steps, training.batch_size) == (None, steps, batch_size)
     assert training.patience == round(steps / 2), "the learning rate falls in the second half"
@@ -94,11 +94,11 @@ def test_a_reconstruction_of_small_data_takes_many_small_batches(task, num_train
         (60, 600, 1),
     ],
 )
-def test_frames_leave_some_dozens_of_them_and_are_not_too_wide(median, num_features, frame):
+def test_there_are_30_to_60_frames_unless_they_would_be_too_wide(median, num_features, frame):
     assert choose_frame(profile(median, num_features), num_features, pairs=True) == frame
 
 
-def test_short_sequences_are_read_in_pairs_where_views_are_compared():
+def test_contrastive_objectives_use_frames_of_two_steps_for_short_sequences():
     frames = [chosen(median=30, objective=one).job.model.frame for one in ("hybrid", "contrast", "reconstruct")]
     assert frames == [2, 2, 1]
 
@@ -107,11 +107,11 @@ def test_short_sequences_are_read_in_pairs_where_views_are_compared():
     ("frame", "num_features", "overlap"),
     [(1, 2, 0), (2, 1, 4), (3, 2, 6), (33, 1, 15), (60, 1, 0), (2, 12, 2), (3, 6, 5), (2, 30, 0)],
 )
-def test_a_frame_overlaps_those_after_it_as_far_as_it_stays_narrow(frame, num_features, overlap):
+def test_overlap_is_twice_the_frame_unless_too_wide(frame, num_features, overlap):
     assert choose_overlap(frame, num_features) == overlap
 
 
-def test_an_overlap_is_for_views_alone_and_a_typed_one_stays():
+def test_only_contrastive_objectives_get_an_overlap_and_a_given_one_is_kept():
     overlaps = [chosen(median=100, objective=one).job.model.overlap for one in ("hybrid", "contrast", "reconstruct")]
     assert overlaps == [6, 6, 0]
     assert chosen(median=100, overlap=1).job.model.overlap == 1
@@ -119,7 +119,7 @@ def test_an_overlap_is_for_views_alone_and_a_typed_one_stays():
     assert chosen(median=100, frame=1, overlap=3).job.model.overlap == 3
 
 
-def test_a_typed_frame_stays():
+def test_a_given_frame_is_kept():
     assert chosen(median=1_000).job.model.frame == 33
     assert chosen(median=1_000, frame=1).job.model.frame == 1
     assert chosen(median=30, frame=7).job.model.frame == 7
@@ -144,7 +144,7 @@ def test_a_typed_frame_stays():
         ),
     ],
 )
-def test_it_is_told_what_will_be_done(options, notes):
+def test_notes_describe_the_training(options, notes):
     assert chosen(trajectory=0, **options).notes == (notes,)
 
 
@@ -175,9 +175,9 @@ def test_notes_report_frames_and_trajectory():
     assert trajectory == "no trajectory: sequences are not aligned (the mean trajectory explains 10% of the energy)"
 
 
-def test_an_overlap_of_single_steps_is_told_too():
-    told = chosen(median=30, frame=1, overlap=1).notes[1]
-    assert told == "frames of 1 step: a sequence of median length (30 steps) has 30, each with the 1 step after it"
+def test_notes_report_an_overlap_of_single_steps():
+    message = chosen(median=30, frame=1, overlap=1).notes[1]
+    assert message == "frames of 1 step: a sequence of median length (30 steps) has 30, each with the 1 step after it"
     assert not any("frames" in note for note in chosen(median=30, frame=1, overlap=0).notes)
 
 
@@ -205,7 +205,7 @@ def test_aligned_sequences_get_a_trajectory(alignment, num_features, options, po
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--epochs", 3, "--steps", 3], "--epochs and --steps both say when training ends. Pass only one of them"),
         (["--objective", "hybrid", "--task", "predict"], "--task predict belongs to --objective reconstruct"),
@@ -218,12 +218,12 @@ def test_aligned_sequences_get_a_trajectory(alignment, num_features, options, po
         (["--config", "BOTH"], "--epochs and --steps both say when training ends"),
     ],
 )
-def test_contradictions_end_with_exit_code_two(data, tmp_path, words, told):
+def test_contradicting_options_end_with_exit_code_two(data, tmp_path, words, message):
     both = tmp_path / "both.toml"
     both.write_text("steps = 5\nepochs = 5\n")
     result = seqembed("train", data, "--out", tmp_path / "out", *(both if word == "BOTH" else word for word in words))
     assert result.exit_code == 2, result.output
-    assert told in " ".join(result.output.replace("│", " ").split()) and "Traceback" not in result.output
+    assert message in " ".join(result.output.replace("│", " ").split()) and "Traceback" not in result.output
     assert not (tmp_path / "out").exists()
 
 
@@ -234,7 +234,7 @@ def test_contradictions_end_with_exit_code_two(data, tmp_path, words, told):
         ('epochs = 5\nframe = "auto"\n', ["--steps", 1, "--frame", 2], {"steps": 1, "frame": 2}, "epochs"),
     ],
 )
-def test_what_is_typed_wins_over_the_file(data, tmp_path, filed, typed, kept, gone):
+def test_the_command_line_overrides_the_configuration_file(data, tmp_path, filed, typed, kept, gone):
     (tmp_path / "given.toml").write_text(filed + "units = 4\n")
     run = tmp_path / "run"
     done("train", data, "--features", "x,y", "--config", tmp_path / "given.toml", "--out", run, *typed)

@@ -44,7 +44,7 @@ def build(profile, options):
     return make(), make, embedding_blocks(config, 3, ())
 
 
-def told(model, inputs):
+def outputs_of(model, inputs):
     found = model(inputs)
     return found if isinstance(found, dict) else {"": found}
 
@@ -65,7 +65,7 @@ def test_every_block_gets_its_variance_and_all_outputs_stay_the_same(profile, ba
         variance = after[:, here].var(axis=0).sum()
         assert scale == pytest.approx(block.max_scale, rel=1e-3) or variance == pytest.approx(block.variance, rel=1e-3)
     inputs = {"values": batch.values, "lengths": batch.lengths}
-    answers = told(network.scorer, inputs), told(other.scorer, inputs)
+    answers = outputs_of(network.scorer, inputs), outputs_of(other.scorer, inputs)
     assert answers[0].keys() == answers[1].keys()
     for name, expected in answers[0].items():
         np.testing.assert_allclose(answers[1][name], expected, atol=1e-4)
@@ -95,5 +95,5 @@ def test_contract_and_inspect_list_the_blocks(tmp_path):
     contract = ModelContract.from_json((tmp_path / "run" / "contract.json").read_text(), "run")
     assert [block.name for block in contract.blocks][-2:] == ["statistics", "trajectory"]
     assert sum(block.width for block in contract.blocks) == contract.embedding_dim
-    told = done("inspect", tmp_path / "encoder.onnx").stdout
-    assert "statistics 2, trajectory 24" in told
+    shown = done("inspect", tmp_path / "encoder.onnx").stdout
+    assert "statistics 2, trajectory 24" in shown

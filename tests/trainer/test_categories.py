@@ -1,4 +1,4 @@
-"""Models that read categories, beside numbers or alone: their laws, every form of them, and whole trainings."""
+"""Models with categories, with or without numbers: invariants, all architectures, and complete trainings."""
 
 import json
 import tomllib
@@ -89,14 +89,14 @@ def embed(encoder, batch):
     return np.asarray(encoder(inputs_of(encoder, batch)))
 
 
-def test_a_width_follows_the_number_of_values_within_bounds():
+def test_embedding_width_grows_with_the_vocabulary_within_limits():
     widths = [width_of(field("f", [1] * num)) for num in (0, 1, 2, 10, 60, 10_000)]
     assert widths == [2, 2, 2, 6, MAX_WIDTH, MAX_WIDTH]
 
 
 @pytest.mark.parametrize("num_features", [3, 0])
 @pytest.mark.parametrize(("frame", "objective"), [(1, "hybrid"), (2, "hybrid"), (1, "reconstruct"), (4, "reconstruct")])
-def test_neighbours_padding_and_garbage_change_nothing(num_features, frame, objective):
+def test_embeddings_do_not_depend_on_other_sequences_or_padding(num_features, frame, objective):
     _, network = build(num_features, frame=frame, objective=objective)
     batch = events(num_features)
     encoder = network.encoder
@@ -117,7 +117,7 @@ def test_neighbours_padding_and_garbage_change_nothing(num_features, frame, obje
 
 @pytest.mark.parametrize("index", [0, 1])
 @pytest.mark.parametrize("identity", [UNKNOWN_ID, MISSING_ID, FIRST_ID + 1])
-def test_every_category_and_its_step_counts_unknown_and_missing_too(index, identity):
+def test_every_category_affects_the_embedding_including_unknown_and_missing(index, identity):
     _, network = build(3)
     batch = events(3)
     batch.categories[:] = FIRST_ID
@@ -132,7 +132,7 @@ def test_every_category_and_its_step_counts_unknown_and_missing_too(index, ident
     assert np.abs(moved[0][0] - moved[1][0]).max() > 1e-5, "the order counts"
 
 
-def test_the_level_ends_with_the_means_of_the_embeddings():
+def test_statistics_end_with_the_mean_category_embeddings():
     _, network = build(0, objective="contrast")
     batch, encoder = events(0), network.encoder
     tables = {
@@ -148,13 +148,13 @@ def test_the_level_ends_with_the_means_of_the_embeddings():
         np.testing.assert_allclose(embed(encoder, batch)[row, -len(expected) :], expected, atol=1e-5)
 
 
-def test_a_summary_is_bounded_in_width():
+def test_summary_width_is_limited():
     assert [summary_width(field("f", [1] * count)) for count in (8, 9, 32, 33, 500)] == [0, 9, 32, 32, 32]
 
 
 @pytest.mark.parametrize("num_features", [3, 0])
 @pytest.mark.parametrize(("objective", "task", "decoder"), FORMS)
-def test_every_weight_goes_downhill_and_survives_saving(tmp_path, num_features, objective, task, decoder):
+def test_training_lowers_the_loss_and_saving_keeps_the_weights(tmp_path, num_features, objective, task, decoder):
     cell = "gru" if decoder in ("reshape", "repeat") else "lstm"
     goal, network = build(num_features, objective=objective, task=task, decoder=decoder, cell=cell)
     batch = events(num_features)
@@ -185,35 +185,35 @@ def test_every_weight_goes_downhill_and_survives_saving(tmp_path, num_features, 
 
 @pytest.mark.parametrize("num_features", [3, 0])
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_an_autoencoder_answers_in_raw_units_and_probabilities(num_features, decoder):
+def test_autoencoder_outputs_are_raw_units_and_probabilities(num_features, decoder):
     goal, network = build(num_features, objective="reconstruct", task="composite", decoder=decoder)
     batch = events(num_features)
-    told = network.autoencoder(inputs_of(network.autoencoder, batch))
+    found = network.autoencoder(inputs_of(network.autoencoder, batch))
     heads = ("reconstruction", "prediction")
     names = [f"{head}.{each.name}" for head in heads for each in FIELDS] + list(heads) * bool(num_features)
-    assert sorted(told) == sorted(names) == sorted(part.name for part in goal.terms)
+    assert sorted(found) == sorted(names) == sorted(term.name for term in goal.terms)
     outside = np.arange(6) >= batch.lengths[:, None]
     for each in FIELDS:
-        shares = np.asarray(told[f"reconstruction.{each.name}"])
+        shares = np.asarray(found[f"reconstruction.{each.name}"])
         assert shares.shape == (6, 6, num_classes(each)) and (shares[outside] == 0).all()
         np.testing.assert_allclose(shares[~outside].sum(axis=1), 1, rtol=1e-5)
-        np.testing.assert_allclose(np.asarray(told[f"prediction.{each.name}"]).sum(axis=1), 1, rtol=1e-5)
+        np.testing.assert_allclose(np.asarray(found[f"prediction.{each.name}"]).sum(axis=1), 1, rtol=1e-5)
 
 
 @pytest.mark.parametrize("decoder", ["positional", "autoregressive"])
-def test_events_are_learned_by_heart(decoder):
+def test_events_can_be_overfitted(decoder):
     goal, network = build(2, objective="reconstruct", task="composite", decoder=decoder, units=12)
     steps = Steps(network, goal, TrainingConfig(learning_rate=0.03), profile_of(2), 160)
     batch = Batch(*map(tf.constant, events(2)))
     reports = [goal.report(steps.learn(batch)) for _ in range(80)]
-    told = [name for name in reports[0] if "." in name and name.endswith("_loss")]
-    assert len(told) == 2 * 3
-    assert all(reports[-1][name] < 0.7 * reports[0][name] for name in told)
+    found = [name for name in reports[0] if "." in name and name.endswith("_loss")]
+    assert len(found) == 2 * 3
+    assert all(reports[-1][name] < 0.7 * reports[0][name] for name in found)
     assert reports[-1][f"reconstruction.{FIELDS[1].name}_accuracy"] > 0.6
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_an_autoregressive_decoder_never_sees_the_category_it_writes(reverse):
+def test_autoregressive_decoder_does_not_see_the_category_it_predicts(reverse):
     config = {"objective": "reconstruct", "decoder": "autoregressive", "reverse_target": reverse, "embedding_dim": 3}
     _, network = build(0, **config)
     # The embedding is held constant, so that what changes comes through the previous steps alone.
@@ -231,7 +231,7 @@ def test_an_autoregressive_decoder_never_sees_the_category_it_writes(reverse):
     assert moved.tolist() == [step < 2 for step in range(6)] if reverse else [step > 2 for step in range(6)]
 
 
-def test_a_decoder_runs_freely_on_its_own_answers():
+def test_autoregressive_decoder_runs_freely_on_its_own_outputs():
     config = ModelConfig(objective="reconstruct", decoder="autoregressive", units=5, frame=1)
     _, network = build(2, objective="reconstruct", decoder="autoregressive")
     batch = events(2)
@@ -285,7 +285,7 @@ SMALL = {"units": 3, "batch_size": 8, "steps": 3, "layout": "nested"}
         {"features": ["paid"], "task": "composite", "decoder": "autoregressive"},
     ],
 )
-def test_a_training_writes_a_whole_run_and_tells_of_every_field(payments, tmp_path, options):
+def test_training_writes_a_complete_run_and_reports_every_field(payments, tmp_path, options):
     job = TrainJob.from_options({"inputs": [str(payments)], **SMALL, **options})
     summary = train(job, tmp_path / "run")
     layout = RunLayout(tmp_path / "run")
@@ -321,11 +321,13 @@ class Killer(Progress):
 
 def test_resumed_equals_uninterrupted(payments, tmp_path):
     job = TrainJob.from_options({"inputs": [str(payments)], **SMALL, "steps": 6, "time": "time"})
-    train(job, tmp_path / "whole")
+    train(job, tmp_path / "uninterrupted")
     with pytest.raises(Killed):
         train(job, tmp_path / "cut", progress=Killer(4), checkpoint_seconds=0)
     train(job, tmp_path / "cut", resume=True)
-    weights = [keras.models.load_model(RunLayout(tmp_path / run).autoencoder).weights for run in ("whole", "cut")]
+    weights = [
+        keras.models.load_model(RunLayout(tmp_path / run).autoencoder).weights for run in ("uninterrupted", "cut")
+    ]
     for mine, its in zip(*weights, strict=True):
         np.testing.assert_array_equal(mine, its)
 
@@ -339,14 +341,14 @@ def test_resumed_equals_uninterrupted(payments, tmp_path):
         ({"features": ["amount"]}, "hybrid", "positional"),
     ],
 )
-def test_events_are_reconstructed_unless_something_else_is_asked_for(payments, tmp_path, options, objective, decoder):
+def test_events_are_reconstructed_unless_an_objective_is_given(payments, tmp_path, options, objective, decoder):
     train(TrainJob.from_options({"inputs": [str(payments)], **SMALL, **options}), tmp_path / "run")
-    told = tomllib.loads(RunLayout(tmp_path / "run").config.read_text())
-    assert (told["objective"], told["decoder"], told["normalization"]) == (objective, decoder, "sequence")
-    assert told["frame"] == 1 and told["steps"] == 3
+    found = tomllib.loads(RunLayout(tmp_path / "run").config.read_text())
+    assert (found["objective"], found["decoder"], found["normalization"]) == (objective, decoder, "sequence")
+    assert found["frame"] == 1 and found["steps"] == 3
 
 
-def test_events_are_read_one_by_one_however_long_and_learned_from_by_batches():
+def test_events_get_no_frames_and_train_for_steps():
     schema = SequenceSchema("id", (), "nested", categorical=FIELDS[:1])
     long = replace(profile_of(0), length_quantiles=(1, 2, 3, 4, 900, 901, 902, 903, 904))
     job = TrainJob.from_options({"inputs": ["a"]}).for_events()
@@ -355,32 +357,32 @@ def test_events_are_read_one_by_one_however_long_and_learned_from_by_batches():
     assert (training.training.batch_size, training.training.steps) == (64, 4_000)
 
 
-def test_in_training_alone_a_few_categories_are_taken_for_unknown(payments):
+def test_category_dropout_applies_only_in_training(payments):
     files = resolve_inputs([str(payments)])
     found = detect_schema(files, id_column="id", features=("paid",), layout="nested")
     schema, _ = learn_vocabularies(files, found, min_count=1, max_vocabulary=10, named=("paid",))
     config = ModelConfig(objective="reconstruct", units=3)
     for validation in (False, True):
-        told = {"seen": 0, "known": 0}
+        found = {"seen": 0, "known": 0}
         settings = {"validation": validation, "fraction": 0.5, "batch_size": 8, "seed": 1, "cache_bytes": 1 << 20}
         source = SequenceSource(files, schema, LengthPolicy(), config, **settings)
         for epoch in range(20):
             for batch in source.batches(epoch):
                 real = np.arange(batch.categories.shape[1]) < batch.lengths[:, None]
                 assert (batch.category_targets[real] != UNKNOWN_ID).all()
-                told["seen"] += real.sum()
-                told["known"] += (batch.categories[real] == batch.category_targets[real]).sum()
-        share = 1 - told["known"] / told["seen"]
+                found["seen"] += real.sum()
+                found["known"] += (batch.categories[real] == batch.category_targets[real]).sum()
+        share = 1 - found["known"] / found["seen"]
         assert share == 0 if validation else 0.03 < share < 0.07
 
 
-def test_differences_of_categories_are_refused_with_the_remedy(payments, tmp_path):
+def test_differences_without_numbers_are_refused(payments, tmp_path):
     result = seqembed("train", payments, "--features", "shop", "--channels", "both", "--out", tmp_path / "run")
     assert result.exit_code == 2
     assert "--channels both needs numbers" in result.output and "Traceback" not in result.output
 
 
-def test_numbers_alone_are_read_as_before():
+def test_an_encoder_of_numbers_has_no_categories_input():
     encoder = build_encoder(ModelConfig(units=4, channels="values", frame=1), profile_of(2))
     assert list(encoder.input) == ["values", "lengths"]
     assert not [layer for layer in encoder.layers if layer.name.startswith("embed")]

@@ -1,4 +1,4 @@
-"""What `seqembed train` says about columns before it trains, and what it refuses before TensorFlow is loaded."""
+"""Notes of `seqembed train` about columns, and errors that are found before TensorFlow is loaded."""
 
 import subprocess
 import sys
@@ -35,7 +35,7 @@ def events(tmp_path: Path) -> Path:
     return tmp_path / "events.parquet"
 
 
-def test_it_prints_every_column_and_hints(events: Path, tmp_path: Path) -> None:
+def test_every_column_and_hints_are_printed(events: Path, tmp_path: Path) -> None:
     shown = done("train", events, "--out", tmp_path / "run", *QUICK).stderr
     said = " ".join(shown.split())
     for text in (
@@ -54,7 +54,7 @@ def test_it_prints_every_column_and_hints(events: Path, tmp_path: Path) -> None:
     assert "about" not in shown, "no time is promised that was not measured"
 
 
-def test_daily_files_of_one_customer_are_refused_and_shared_ids_of_rows_counted(tmp_path: Path) -> None:
+def test_ids_in_several_event_files_are_refused_and_shared_row_ids_are_counted(tmp_path: Path) -> None:
     for day in (1, 2, 3):
         write_events(tmp_path / "days" / f"day={day}" / "e.parquet", 20, seed=day)
     refused = seqembed("train", tmp_path / "days", "--out", tmp_path / "run", *QUICK)
@@ -67,7 +67,7 @@ def test_daily_files_of_one_customer_are_refused_and_shared_ids_of_rows_counted(
     assert "1 of 39 ids (2.6%) occur in more than one row; each row is a separate sequence" in shown
 
 
-def test_lists_of_tags_beside_numbers_lead_to_features(tmp_path: Path) -> None:
+def test_a_ragged_list_of_tags_suggests_features(tmp_path: Path) -> None:
     columns = sequences(40, seed=0, shortest=2, longest=9)
     data = tmp_path / "in.parquet"
     table = {"id": columns["id"], "x": columns["x"], "y": columns["y"], "tags": [["a", "b", "c"]] * 40}
@@ -88,14 +88,14 @@ def test_lists_of_tags_beside_numbers_lead_to_features(tmp_path: Path) -> None:
         (["export", "model.keras", "--data", "DATA", "--id", "user", "--out", "OUT.onnx"], "no column 'user'"),
     ],
 )
-def test_wrong_columns_are_found_before_tensorflow_is_loaded(tmp_path: Path, command: list, message: str) -> None:
+def test_column_errors_are_found_before_tensorflow_is_loaded(tmp_path: Path, command: list, message: str) -> None:
     data = write_sequences(tmp_path / "in.parquet", sequences(9, seed=0))
     (tmp_path / "held").mkdir()
     (tmp_path / "held" / "contract.json").write_text("{}")
     (tmp_path / "model.keras").write_text("")
-    places = {"DATA": data, "HELD": tmp_path / "held", "model.keras": tmp_path / "model.keras"}
-    places |= {"OUT": tmp_path / "out", "OUT.onnx": tmp_path / "out.onnx"}
-    words = [str(places.get(word, word)) for word in command]
+    paths = {"DATA": data, "HELD": tmp_path / "held", "model.keras": tmp_path / "model.keras"}
+    paths |= {"OUT": tmp_path / "out", "OUT.onnx": tmp_path / "out.onnx"}
+    words = [str(paths.get(word, word)) for word in command]
     code = (
         f"import sys\nfrom seqembed.runner.cli import main\ntry: main({words!r})\n"
         "finally: assert not {'tensorflow', 'keras'} & sys.modules.keys(), 'TensorFlow was loaded'"
@@ -105,7 +105,7 @@ def test_wrong_columns_are_found_before_tensorflow_is_loaded(tmp_path: Path, com
     assert not (tmp_path / "out").exists()
 
 
-def test_an_evaluation_checks_both_splits_before_it_embeds_one(tiny, tmp_path: Path) -> None:
+def test_evaluation_checks_both_splits_before_embedding(tiny, tmp_path: Path) -> None:
     train = write_sequences(tmp_path / "train.parquet", sequences(30, seed=0))
     test = write_sequences(tmp_path / "test.parquet", sequences(30, seed=1))
     table = pq.read_table(test)
@@ -115,19 +115,19 @@ def test_an_evaluation_checks_both_splits_before_it_embeds_one(tiny, tmp_path: P
     assert "row" not in result.stderr.split("test.parquet")[0], "nothing was embedded before"
 
 
-def test_the_remedy_for_ragged_columns_keeps_all_that_agree(tmp_path: Path) -> None:
+def test_the_suggested_features_are_all_columns_of_equal_length(tmp_path: Path) -> None:
     columns = sequences(40, seed=0, shortest=4, longest=9)
     page = [["a" if value is None or value < 0 else "b" for value in row] for row in columns["x"]]
     tags = [["a", "b", "c"]] * 40
-    for place, table in enumerate(({"tags": tags, "x": columns["x"], "page": page}, {"page": page, "tags": tags})):
+    for index, table in enumerate(({"tags": tags, "x": columns["x"], "page": page}, {"page": page, "tags": tags})):
         data = tmp_path / "in.parquet"
-        pq.write_table(pa.table({"id": columns["id"], **table, **({} if place == 0 else {"y": columns["y"]})}), data)
+        pq.write_table(pa.table({"id": columns["id"], **table, **({} if index == 0 else {"y": columns["y"]})}), data)
         result = seqembed("train", data, "--out", tmp_path / "run", "--min-count", 1, *QUICK)
         assert result.exit_code == 3
-        assert f"such as --features {('x,page', 'y,page')[place]}. Else" in result.output, result.output
+        assert f"such as --features {('x,page', 'y,page')[index]}. Else" in result.output, result.output
 
 
-def test_what_is_taken_is_said_without_progress_too(tmp_path: Path) -> None:
+def test_columns_are_reported_without_progress_too(tmp_path: Path) -> None:
     data = write_sequences(tmp_path / "in.parquet", sequences(40, seed=0, shortest=2))
     shown = done("train", data, "--out", tmp_path / "run", *QUICK, "--progress", "none").stderr
     assert "2 features: x, y" in shown and "one value per row, not per step: label" in shown, shown

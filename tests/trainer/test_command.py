@@ -1,4 +1,4 @@
-"""The command line of `seqembed train`: exit codes, configuration files, and what is shown."""
+"""The command line of `seqembed train`: exit codes, configuration files, and output."""
 
 import io
 import os
@@ -19,7 +19,7 @@ SMALL = ["--features", "x,y", "--units", 4, "--forward-only", "--embedding-dim",
 SMALL += ["--objective", "reconstruct"]
 
 
-def test_it_trains_and_ends_with_a_summary(data, tmp_path):
+def test_training_ends_with_a_summary(data, tmp_path):
     result = done("train", data, "--out", tmp_path / "run", *SMALL, "--progress", "plain")
     assert re.search(r"epoch 1/1  loss \d\.\d{4}  val_loss \d\.\d{4}  [\d,]+ rows/s", result.stderr)
     for word in (
@@ -34,7 +34,7 @@ def test_it_trains_and_ends_with_a_summary(data, tmp_path):
     assert f"next: seqembed export {tmp_path / 'run'} --out encoder.onnx" in result.stdout
 
 
-def test_a_configuration_file_repeats_a_run_and_the_command_line_wins(finished, tmp_path):
+def test_a_configuration_file_repeats_a_run_and_options_override_it(finished, tmp_path):
     first = RunLayout(finished[1]).config
     changes = ["--units", 3, "--epochs", 1, "--bidirectional", "--progress", "none"]
     result = done("train", "--config", first, "--out", tmp_path / "run", *changes)
@@ -46,7 +46,7 @@ def test_a_configuration_file_repeats_a_run_and_the_command_line_wins(finished, 
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("words", "code", "message"),
     [
         (["--out", "OUT"], 2, "no INPUT given"),
         (["DATA"], 2, "--out"),
@@ -63,20 +63,20 @@ def test_a_configuration_file_repeats_a_run_and_the_command_line_wins(finished, 
         (["DATA", "--out", "HELD"], 6, "already holds a run"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_exit_code(data, tmp_path, words, code, told):
+def test_errors_have_a_message_and_an_exit_code(data, tmp_path, words, code, message):
     (tmp_path / "held").mkdir()
     (tmp_path / "held" / "config.toml").write_text("")
-    places = {"DATA": data, "OUT": tmp_path / "out", "FILE/run": data / "run", "HELD": tmp_path / "held"}
-    result = seqembed("train", *(places.get(word, word) for word in words))
+    paths = {"DATA": data, "OUT": tmp_path / "out", "FILE/run": data / "run", "HELD": tmp_path / "held"}
+    result = seqembed("train", *(paths.get(word, word) for word in words))
     assert result.exit_code == code, result.output
-    assert told in result.output and "Traceback" not in result.output
+    assert message in result.output and "Traceback" not in result.output
     assert not (tmp_path / "out").exists()
 
 
-def test_nan_ends_with_exit_code_five(data, tmp_path):
-    wild = ["--learning-rate", "1e18", "--activation", "relu", "--clip-norm", 0, "--cell", "gru", "--epochs", 50]
+def test_a_nan_loss_ends_with_exit_code_five(data, tmp_path):
+    diverging = ["--learning-rate", "1e18", "--activation", "relu", "--clip-norm", 0, "--cell", "gru", "--epochs", 50]
     result = seqembed(
-        "train", data, "--out", tmp_path / "run", "--features", "x,y", "--units", 4, "--forward-only", *wild
+        "train", data, "--out", tmp_path / "run", "--features", "x,y", "--units", 4, "--forward-only", *diverging
     )
     assert result.exit_code == 5, result.output
     assert re.search(r"epoch \d+, batch \d+: the loss is (nan|inf).* Lower --learning-rate", result.output)

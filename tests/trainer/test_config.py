@@ -1,4 +1,4 @@
-"""Options check themselves, and go to flat names and back."""
+"""Options validate themselves, and survive conversion to flat names and back."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from seqembed.trainer.config import DataConfig, ModelConfig, TrainingConfig, Tra
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"cell": "rnn"}, "--cell must be one of lstm, gru; was 'rnn'"),
         ({"units": 0}, "--units must be at least 1; was 0"),
@@ -20,7 +20,7 @@ from seqembed.trainer.config import DataConfig, ModelConfig, TrainingConfig, Tra
         ({"task": "classify"}, "--task"),
         ({"loss": "hinge"}, "--loss"),
         ({"reverse_target": True}, "--reverse-target works only with --decoder autoregressive"),
-        ({"task": "predict", "decoder": "dense"}, "choose --task composite"),
+        ({"task": "predict", "decoder": "dense"}, "pass --task composite"),
         ({"decoder_units": 0}, "--decoder-units must be at least 1; was 0"),
         ({"decoder_layers": 0}, "--decoder-layers must be at least 1; was 0"),
         ({"objective": "contrast", "decoder_units": 64}, "--decoder-units has no effect .* pass --objective hybrid"),
@@ -28,13 +28,13 @@ from seqembed.trainer.config import DataConfig, ModelConfig, TrainingConfig, Tra
         ({"task": "predict", "decoder_layers": 2}, "--decoder-layers has no effect .* pass --task composite"),
     ],
 )
-def test_an_impossible_model_is_refused(changes, told):
-    with pytest.raises(UsageError, match=told):
+def test_invalid_model_options_are_refused(changes, message):
+    with pytest.raises(UsageError, match=message):
         ModelConfig(**changes)
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"epochs": -1}, "--epochs"),
         ({"batch_size": 0}, "--batch-size"),
@@ -48,13 +48,13 @@ def test_an_impossible_model_is_refused(changes, told):
         ({"clip_norm": -1.0}, "--clip-norm"),
     ],
 )
-def test_an_impossible_training_is_refused(changes, told):
-    with pytest.raises(UsageError, match=told):
+def test_invalid_training_options_are_refused(changes, message):
+    with pytest.raises(UsageError, match=message):
         TrainingConfig(**changes)
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"inputs": ()}, "no INPUT"),
         ({"layout": "wide"}, "--layout"),
@@ -63,12 +63,12 @@ def test_an_impossible_training_is_refused(changes, told):
         ({"max_length": 0}, "--max-length"),
     ],
 )
-def test_impossible_data_options_are_refused(changes, told):
-    with pytest.raises(UsageError, match=told):
+def test_invalid_data_options_are_refused(changes, message):
+    with pytest.raises(UsageError, match=message):
         DataConfig(**{"inputs": ("a.parquet",), **changes})
 
 
-def test_flat_options_and_back():
+def test_options_survive_a_round_trip():
     job = TrainJob(
         DataConfig(("a", "b"), features=("x", "y"), max_length=7, truncate="head", label="z"),
         ModelConfig(cell="gru", decoder="autoregressive", reverse_target=True, task="composite"),
@@ -80,7 +80,7 @@ def test_flat_options_and_back():
     assert TrainJob.from_options(options) == job
 
 
-def test_what_is_not_said_takes_its_default():
+def test_unset_options_take_their_default():
     assert TrainJob.from_options({"inputs": ["a"]}) == TrainJob(DataConfig(("a",)))
 
 
@@ -92,7 +92,7 @@ def test_what_is_not_said_takes_its_default():
         ("composite", ("reconstruction", "prediction"), 1),
     ],
 )
-def test_a_task_knows_its_heads_and_what_it_can_learn_from(task, heads, min_length):
+def test_a_task_determines_heads_and_minimum_length(task, heads, min_length):
     config = ModelConfig(task=task, objective="reconstruct")
     assert (config.heads, config.min_length) == (heads, min_length)
 
@@ -110,14 +110,14 @@ def test_a_task_knows_its_heads_and_what_it_can_learn_from(task, heads, min_leng
         ({"objective": "contrast"}, None, None),
     ],
 )
-def test_a_decoder_has_a_size_of_its_own(changes, units, layers):
+def test_decoder_size_is_independent_of_the_encoder(changes, units, layers):
     config = ModelConfig(**{"channels": "values", **changes})
     assert (config.decoder_units, config.decoder_layers) == (units, layers)
     job = TrainJob(DataConfig(("a",)), config)
     assert TrainJob.from_options(job.to_options()).model == config
 
 
-def test_events_get_the_decoder_of_a_reconstruction():
+def test_events_use_the_default_decoder_of_reconstruct():
     job = TrainJob.from_options({"inputs": ["a"], "units": 10}).for_events()
     assert (job.model.decoder, job.model.decoder_units) == ("repeat", 64)
     typed = TrainJob.from_options({"inputs": ["a"], "decoder_units": 9}).for_events()

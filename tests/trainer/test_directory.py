@@ -1,4 +1,4 @@
-"""A run directory keeps its old run until the new one is complete, and never loses a file of the user's."""
+"""A run directory keeps its old run until the new one is complete, and never loses a user's file."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Killed(Exception):
-    """Stands for the end of a process."""
+    """Simulates the end of a process."""
 
 
 class KillAtEpoch(Progress):
@@ -58,7 +58,7 @@ def test_an_interrupted_overwrite_leaves_the_old_run_and_can_be_resumed(again):
     with pytest.raises(Killed):
         train(other, layout.root, overwrite=True, progress=KillAtEpoch())
     left = contents(layout.root)
-    assert {name: left[name] for name in before} == before, "the old run is whole"
+    assert {name: left[name] for name in before} == before, "the old run is complete"
     assert any(name.startswith(".seqembed-replacement/checkpoints/ckpt-") for name in left)
     with pytest.raises(OutputError, match="already holds a run.* --resume continues the interrupted --overwrite"):
         train(other, layout.root)
@@ -68,7 +68,7 @@ def test_an_interrupted_overwrite_leaves_the_old_run_and_can_be_resumed(again):
     assert json.loads(layout.history.read_text())["epochs"][0]["epoch"] == 1
 
 
-def test_the_next_overwrite_removes_what_an_interrupted_one_left(again):
+def test_overwrite_removes_the_files_of_an_interrupted_overwrite(again):
     job, layout = again
     with pytest.raises(Killed):
         train(changed(job, embedding_dim=3), layout.root, overwrite=True, progress=KillAtEpoch())
@@ -82,17 +82,17 @@ def test_the_next_overwrite_removes_what_an_interrupted_one_left(again):
     }, "those of the old run's three epochs are gone"
 
 
-def test_a_failed_overwrite_costs_nothing(again):
+def test_a_failed_overwrite_leaves_the_old_run(again):
     job, layout = again
     before = contents(layout.root)
-    wild = changed(job, learning_rate=1e18, activation="relu", clip_norm=0.0, cell="gru", epochs=50)
+    diverging = changed(job, learning_rate=1e18, activation="relu", clip_norm=0.0, cell="gru", epochs=50)
     with pytest.raises(QualityGateError):
-        train(wild, layout.root, overwrite=True)
+        train(diverging, layout.root, overwrite=True)
     left = contents(layout.root)
     assert {name: left[name] for name in before} == before
 
 
-def test_files_of_the_user_stay_and_outputs_the_new_run_lacks_go(again):
+def test_user_files_stay_and_outdated_outputs_are_removed(again):
     job, layout = again
     mine = {layout.root / "notes.txt", layout.plots / "mine.png", layout.checkpoints / "best-of-mine.h5"}
     for path in mine:
@@ -105,7 +105,7 @@ def test_files_of_the_user_stay_and_outputs_the_new_run_lacks_go(again):
 
 @pytest.mark.parametrize("died_after", (0, 4, 16))
 def test_a_replacement_killed_while_files_move_is_finished_by_the_next_training(again, monkeypatch, died_after):
-    """The old run, the new one, or one that says it is unfinished: never a mixture that counts as finished."""
+    """The result is the old run, the new one, or an unfinished one, never a mixture that counts as finished."""
     job, layout = again
     other = changed(job, embedding_dim=3, epochs=1)
     replace, moved = Path.replace, []
@@ -131,7 +131,7 @@ def test_a_replacement_killed_while_files_move_is_finished_by_the_next_training(
 
 @pytest.mark.parametrize("flags", [{}, {"overwrite": True}, {"resume": True}], ids=str)
 @pytest.mark.parametrize("name", ["config.toml", "history.json", "plots/losses.png", "checkpoints/checkpoint"])
-def test_files_of_the_same_names_that_no_training_wrote_are_never_replaced(job, tmp_path, name, flags):
+def test_files_not_written_by_seqembed_are_never_replaced(job, tmp_path, name, flags):
     theirs = tmp_path / "run" / name
     theirs.parent.mkdir(parents=True)
     theirs.write_text("mine")
@@ -179,7 +179,7 @@ def test_sigterm_stops_a_training_and_leaves_the_old_run(again):
     assert {name: left[name] for name in before} == before and LOCK not in left
 
 
-def test_a_directory_made_for_nothing_is_removed(tmp_path):
+def test_a_created_directory_that_stays_empty_is_removed(tmp_path):
     directory = RunDirectory(tmp_path / "a" / "b")
     with pytest.raises(Killed), directory.hold():
         assert (tmp_path / "a" / "b").is_dir()
@@ -201,7 +201,7 @@ def empty(path):
 
 @pytest.mark.parametrize("damage", [cut, garble, empty, Path.unlink], ids=lambda damage: damage.__name__)
 @pytest.mark.parametrize("pattern", ["*.data*", "*.index", "checkpoint"])
-def test_damaged_checkpoints_are_named_with_a_remedy(again, damage, pattern):
+def test_damaged_checkpoints_are_reported_with_a_remedy(again, damage, pattern):
     job, layout = again
     layout.contract.unlink()  # as after a kill: nothing may start from scratch without a word
     for path in layout.checkpoints.glob(pattern):
@@ -227,7 +227,7 @@ def test_a_configuration_with_bytes_that_are_not_utf8_still_marks_a_run(tmp_path
         pass
 
 
-def test_a_checkpoint_that_lies_outside_the_run_is_refused_by_the_file_that_names_it(again, tmp_path):
+def test_a_checkpoint_outside_the_run_is_refused(again, tmp_path):
     job, layout = again
     other = Path(shutil.copytree(layout.checkpoints, tmp_path / "other"))
     newest = sorted(other.glob("ckpt-*.index"))[-1].with_suffix("")

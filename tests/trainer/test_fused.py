@@ -1,4 +1,4 @@
-"""LSTM layers by BlockLSTM: what Keras computes, forwards and backwards, for any number of sequences."""
+"""LSTM layers with BlockLSTM equal those of Keras, forwards and backwards, for any number of sequences."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def build(kind):
     return keras.Model(inputs, layer(steps, **given.get(kind, {"mask": mask})))
 
 
-def told(model, inputs):
+def results(model, inputs):
     """Return the outputs and states of a model, and the gradients of a sum over them by inputs and weights."""
     steps, mask, *start = inputs
     with tf.GradientTape() as tape:
@@ -34,7 +34,7 @@ def told(model, inputs):
 
 @pytest.mark.parametrize("kind", ["one way", "unmasked", "backwards, unmasked", "started", "both ways"])
 @pytest.mark.parametrize("num_sequences", [1, 2, 7])
-def test_the_numbers_and_their_gradients_are_those_of_keras(kind, num_sequences):
+def test_outputs_and_gradients_equal_those_of_keras(kind, num_sequences):
     keras.utils.set_random_seed(num_sequences)
     random = np.random.default_rng(num_sequences)
     model = build(kind)
@@ -42,15 +42,15 @@ def test_the_numbers_and_their_gradients_are_those_of_keras(kind, num_sequences)
     shapes = [(num_sequences, 6, 3), (num_sequences, 5), (num_sequences, 5)]
     steps, *start = (tf.constant(random.normal(size=shape).astype(np.float32)) for shape in shapes)
     inputs = [steps, tf.constant(np.arange(6) < lengths[:, None]), *start]
-    expected = told(model, inputs)
+    expected = results(model, inputs)
     with fused(model):
-        found = told(model, inputs)
+        found = results(model, inputs)
     for group, wanted in zip(found, expected, strict=True):
         for one, other in zip(group, wanted, strict=True):
             np.testing.assert_allclose(one, other, rtol=0, atol=TOLERANCE)
 
 
-def test_a_model_is_its_own_again_afterwards():
+def test_the_model_is_unchanged_after_the_context():
     model = build("one way")
     layer = next(layer for layer in model.layers if isinstance(layer, keras.layers.LSTM))
     with fused(model):

@@ -1,4 +1,4 @@
-"""A model that learned nothing is noticed, told about, and trained once more where that is cheap."""
+"""A model that learned nothing is detected, reported, and restarted if that is cheap."""
 
 import json
 
@@ -22,7 +22,7 @@ VARIED = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32)
 
 
 def still(*dimensions, value=0.0):
-    """Return embeddings whose numbers in `dimensions` never change."""
+    """Return embeddings that are constant in `dimensions`."""
     embeddings = VARIED.copy()
     embeddings[:, list(dimensions)] = value
     return embeddings
@@ -48,20 +48,20 @@ def found(embeddings=VARIED, best=None, config=RECONSTRUCT, **options):
         (still(4, 5), {"loss": 0.2}, None),  # a level that all share is none of the network's doing
     ],
 )
-def test_each_problem_has_its_name(embeddings, best, problem):
+def test_each_problem_is_recognised(embeddings, best, problem):
     health = found(embeddings, best)
     assert health.problem == problem
     lines = advice(health, RECONSTRUCT, 2_000)
     assert bool(lines) == (problem is not None) and all(line.startswith(("WARNING: ", "Try ")) for line in lines)
 
 
-def test_numbers_that_differ_by_rounding_alone_are_constant():
+def test_rounding_differences_count_as_constant():
     embeddings = still(0, 1, 2, 3, value=1.0)
     embeddings[::2, :4] = np.nextafter(np.float32(1), np.float32(2))
     assert found(embeddings).constant_dimensions == 4
 
 
-def test_a_few_dead_units_of_many_are_counted_and_no_problem():
+def test_a_few_dead_units_are_counted_but_not_a_problem():
     wide = np.random.default_rng(1).normal(size=(50, 100)).astype(np.float32)
     wide[:, :24] = 0
     blocks = (EmbeddingBlock("steps", 100, 1.0, 1.0),)
@@ -69,7 +69,7 @@ def test_a_few_dead_units_of_many_are_counted_and_no_problem():
     assert (health.problem, health.constant_dimensions, health.learned_dimensions) == (None, 24, 100)
 
 
-def test_views_are_judged_by_their_comparison_alone():
+def test_contrastive_objectives_are_judged_by_the_contrastive_loss_only():
     hybrid = ModelConfig(objective="hybrid", units=4)
     best = {"loss": 2.3, "contrast_loss": 0.4, "reconstruction_loss": 1.9}
     assert found(best=best, config=hybrid).problem is None
@@ -82,7 +82,7 @@ def test_an_untrained_model_has_no_loss_to_judge():
     assert (health.problem, health.loss_over_mean) == (None, None)
 
 
-def test_what_to_try_suits_the_model():
+def test_advice_depends_on_the_model():
     mean = found(best={"loss": 1.0})
     relu = ModelConfig(objective="reconstruct", activation="relu", units=2)
     assert "--activation tanh" in advice(mean, relu, 2_000)[1] and "--activation" not in advice(mean, RECONSTRUCT, 1)[1]
@@ -92,7 +92,7 @@ def test_what_to_try_suits_the_model():
     assert "--validation-fraction" in advice(found(best={"loss": 0.1, "val_loss": 1.0}), RECONSTRUCT, 2_000)[1]
 
 
-def test_a_restart_is_cheap_for_small_trainings_alone():
+def test_only_small_trainings_are_cheap_to_restart():
     assert is_cheap(num_steps_read=2_000 * 32 * 15, num_parameters=80_000)
     assert not is_cheap(num_steps_read=10_000 * 64 * 100, num_parameters=80_000)
 
@@ -108,7 +108,7 @@ def ramps(tmp_path):
 
 
 class Notes(Progress):
-    """Keeps what is said; may end the training at an epoch."""
+    """Records notes; may end the training at an epoch."""
 
     def __init__(self, die_at=None):
         self.notes, self.left = [], die_at
@@ -125,7 +125,7 @@ class Notes(Progress):
 
 @pytest.fixture
 def dead_at_first(monkeypatch):
-    """Let the first weights of every training be such that no relu unit ever answers."""
+    """Give every training initial weights with which all relu units are dead."""
     begin = TrainingState.__init__
 
     def with_dead_units(self, network, *rest):
@@ -140,7 +140,7 @@ def weights(run):
     return [np.asarray(weight) for weight in keras.models.load_model(RunLayout(run).autoencoder).weights]
 
 
-def test_a_dead_model_is_trained_once_more_and_says_so(ramps, tmp_path, dead_at_first):
+def test_a_dead_model_is_restarted_and_reported(ramps, tmp_path, dead_at_first):
     said = Notes()
     summary = train(ramps, tmp_path / "run", progress=said)
     history = json.loads(RunLayout(tmp_path / "run").history.read_text())
@@ -148,22 +148,22 @@ def test_a_dead_model_is_trained_once_more_and_says_so(ramps, tmp_path, dead_at_
     assert history["health"]["problem"] != "constant" and history["health"]["constant_dimensions"] < 2
     assert len(history["first_attempt"]["epochs"]) <= len(history["epochs"]) == 19
     assert history["epochs"][0]["step"] == 8 and history["num_steps"] == 150
-    assert any("once more, from other initial weights" in note for note in said.notes)
+    assert any("restarting with other initial weights" in note for note in said.notes)
     assert any("repeated from other initial weights" in line for line in summary.lines())
 
 
 @pytest.mark.parametrize("die_at", [3, 22], ids=["in the first attempt", "in the second"])
 def test_a_restarted_training_resumes_to_the_same_weights(ramps, tmp_path, dead_at_first, die_at):
-    train(ramps, tmp_path / "whole")
+    train(ramps, tmp_path / "uninterrupted")
     with pytest.raises(InterruptedError):
         train(ramps, tmp_path / "killed", progress=Notes(die_at))
     summary = train(ramps, tmp_path / "killed", resume=True)
     assert summary.history["num_restarts"] == 1
-    for mine, its in zip(weights(tmp_path / "killed"), weights(tmp_path / "whole"), strict=True):
+    for mine, its in zip(weights(tmp_path / "killed"), weights(tmp_path / "uninterrupted"), strict=True):
         np.testing.assert_array_equal(mine, its)
 
 
-def test_what_cannot_be_learned_is_told_at_the_end_and_is_no_failure(tmp_path):
+def test_a_model_that_learned_nothing_warns_but_does_not_fail(tmp_path):
     values = [[1.0, 1.0, 1.0]] * 20  # nothing differs: every sequence gets the same vector
     pq.write_table(pa.table({"id": range(20), "x": values}), tmp_path / "same.parquet")
     options = {"inputs": [str(tmp_path / "same.parquet")], "objective": "reconstruct", "units": 4, "steps": 5}
@@ -173,7 +173,7 @@ def test_what_cannot_be_learned_is_told_at_the_end_and_is_no_failure(tmp_path):
     assert RunLayout(tmp_path / "run").contract.exists()
 
 
-def test_a_loss_that_had_no_time_to_fall_is_no_reason_for_other_weights():
+def test_a_short_training_without_improvement_is_not_restarted():
     mean = found(best={"loss": 1.0})
     assert not mean.worth_a_restart(99) and mean.worth_a_restart(100)
     assert found(still(0, 1, 2, 3)).worth_a_restart(1) and not found().worth_a_restart(2_000)

@@ -1,4 +1,4 @@
-"""The configured that compares views: every form of it learns, in whole trainings too, on data of every kind."""
+"""Contrastive objectives: all architectures learn, also in complete trainings and on extreme data."""
 
 import json
 from dataclasses import replace
@@ -59,7 +59,7 @@ def build(profile, objective, decoder, loss="mse", cell="lstm", frame=1, normali
 
 
 @pytest.mark.parametrize(("objective", "decoder", "loss", "cell", "frame"), FORMS)
-def test_every_weight_goes_downhill(profile, views, objective, decoder, loss, cell, frame):
+def test_every_weight_gets_a_gradient_that_lowers_the_loss(profile, views, objective, decoder, loss, cell, frame):
     goal, network = build(profile, objective, decoder, loss, cell, frame)
     inputs = {"values": views.values, "lengths": views.lengths}
 
@@ -81,7 +81,7 @@ def test_every_weight_goes_downhill(profile, views, objective, decoder, loss, ce
 
 
 @pytest.mark.parametrize(("objective", "decoder", "frame"), [("hybrid", "positional", 2), ("contrast", None, 1)])
-def test_views_are_learned_by_heart(profile, views, objective, decoder, frame):
+def test_views_can_be_overfitted(profile, views, objective, decoder, frame):
     goal, network = build(profile, objective, decoder, frame=frame)
     steps = Steps(network, goal, TrainingConfig(learning_rate=0.02), profile, num_steps=60, decay="cosine")
     tensors = Batch(*map(tf.constant, views))
@@ -92,7 +92,7 @@ def test_views_are_learned_by_heart(profile, views, objective, decoder, frame):
 
 
 @pytest.mark.parametrize(("objective", "decoder", "loss", "cell", "frame"), FORMS)
-def test_it_survives_saving(profile, views, tmp_path, objective, decoder, loss, cell, frame):
+def test_saving_keeps_all_outputs(profile, views, tmp_path, objective, decoder, loss, cell, frame):
     _, network = build(profile, objective, decoder, loss, cell, frame)
     assert (network.decoder is None) == (objective == "contrast")
     inputs = {"values": views.values, "lengths": views.lengths}
@@ -103,7 +103,7 @@ def test_it_survives_saving(profile, views, tmp_path, objective, decoder, loss, 
         assert np.isfinite(found).all()
 
 
-def test_the_embedding_is_what_the_pooling_gives_and_the_projection_stays_behind(profile, views):
+def test_the_encoder_is_saved_without_projections(profile, views):
     _, network = build(profile, "hybrid", "positional")
     of_a_branch = 3 * 2 * 6  # state, mean and maximum, each both ways
     assert network.encoder.output_shape == (None, 2 * of_a_branch + 2 * 3), "values, differences; mean and spread"
@@ -115,7 +115,7 @@ def test_the_embedding_is_what_the_pooling_gives_and_the_projection_stays_behind
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 10, 100])
-def test_the_learning_rate_rises_shortly_and_falls_to_zero(profile, num_steps):
+def test_the_learning_rate_warms_up_and_falls_to_zero(profile, num_steps):
     goal, network = build(profile, "contrast", None)
     steps = Steps(network, goal, TrainingConfig(learning_rate=0.5), profile, num_steps=num_steps, decay="cosine")
     rates = []
@@ -144,7 +144,7 @@ def weights(run):
 
 @pytest.fixture
 def hybrid(job):
-    """Return a function that builds a small job of the configured, with changes."""
+    """Return a function that builds a small job with the default objective, with changes."""
     return lambda **changes: job(**{"objective": "hybrid", "epochs": None, "embedding_dim": None, **changes})
 
 
@@ -178,18 +178,18 @@ def test_a_seed_repeats_the_weights_and_the_history_lists_the_loss_terms(hybrid,
         (500, {"validation_fraction": 0.0}, 0),
     ],
 )
-def test_few_sequences_are_all_learned_from_unless_some_must_watch(hybrid, tmp_path, num, changes, held_out):
+def test_few_sequences_are_all_used_for_training_without_early_stopping(hybrid, tmp_path, num, changes, held_out):
     data = write_sequences(tmp_path / "data.parquet", sequences(num, seed=1, shortest=1, longest=3))
     files = resolve_inputs([str(data)])
     intake = take_in(files, detect_schema(files, features=("x", "y")), hybrid(inputs=[str(data)], **changes))
     assert intake.num_training + intake.num_validation == num
     assert abs(intake.num_validation - held_out) <= held_out * 0.4
     assert intake.validation_fraction == (0.1 if held_out else 0.0)
-    told = any("no sequence is held out" in line for line in intake.notes(detect_schema(files)))
-    assert told == (not held_out)
+    notes = any("no sequences are held out" in line for line in intake.notes(detect_schema(files)))
+    assert notes == (not held_out)
 
 
-def test_of_many_held_out_some_are_scored_on_the_way(hybrid, tmp_path, monkeypatch):
+def test_only_some_of_many_held_out_sequences_are_scored_during_training(hybrid, tmp_path, monkeypatch):
     data = write_sequences(tmp_path / "data.parquet", sequences(600, seed=1, shortest=1, longest=3))
     files = resolve_inputs([str(data)])
     schema = detect_schema(files, features=("x", "y"))
@@ -205,16 +205,16 @@ def test_of_many_held_out_some_are_scored_on_the_way(hybrid, tmp_path, monkeypat
     assert monitored_fraction(long, schema, wide) == pytest.approx(0.5 * 1_000 / 1_000_000), "no more than is kept"
 
     monkeypatch.setattr("seqembed.trainer.feeds._MIN_MONITORED", 20)
-    told = []
+    notes = []
     progress = Progress()
-    progress.note = told.append
+    progress.note = notes.append
     train(few, tmp_path / "run", progress=progress)
-    assert "about 20 of the held-out sequences are scored during training" in told
+    assert "about 20 of the held-out sequences are scored during training" in notes
     history = json.loads(RunLayout(tmp_path / "run").history.read_text())
     assert history["num_validation"] == intake.num_validation and np.isfinite(history["best_val_loss"])
 
 
-def test_comparing_views_alone_writes_no_decoder(hybrid, tmp_path):
+def test_objective_contrast_writes_no_decoder(hybrid, tmp_path):
     layout = RunLayout(tmp_path / "run")
     summary = train(hybrid(objective="contrast", epochs=2, patience=5), layout.root)
     assert not layout.decoder.exists() and layout.encoder.exists() and layout.contract.exists()
@@ -224,7 +224,7 @@ def test_comparing_views_alone_writes_no_decoder(hybrid, tmp_path):
     assert any("views distinguished" in line for line in summary.lines())
 
 
-def test_patience_ends_it_early_with_the_best_weights(hybrid, tmp_path):
+def test_patience_stops_early_with_the_best_weights(hybrid, tmp_path):
     restless = {"steps": 200, "patience": 20, "learning_rate": 0.5, "validation_fraction": 0.3}
     stopped = train(hybrid(**restless), tmp_path / "stopped").history
     assert stopped["stopped_early"] and stopped["num_steps"] < 200
@@ -233,7 +233,7 @@ def test_patience_ends_it_early_with_the_best_weights(hybrid, tmp_path):
 
 
 class Counting(Progress):
-    """Keeps how many sequences each batch held."""
+    """Records the number of sequences of each batch."""
 
     def __init__(self):
         self.rows = []
@@ -245,7 +245,7 @@ class Counting(Progress):
 @pytest.mark.parametrize(
     ("length", "objective", "least"), [(900, "hybrid", 24), (12_000, "hybrid", 8), (3_000, "contrast", 24)]
 )
-def test_long_sequences_are_told_from_others_too(hybrid, tmp_path, length, objective, least):
+def test_batches_of_long_sequences_have_negatives(hybrid, tmp_path, length, objective, least):
     values = np.random.default_rng(0).normal(size=(24, length)).astype(np.float32)
     pq.write_table(pa.table({"id": range(24), "x": list(values)}), tmp_path / "long.parquet")
     counting = Counting()
@@ -254,8 +254,8 @@ def test_long_sequences_are_told_from_others_too(hybrid, tmp_path, length, objec
     assert min(counting.rows) >= least
 
 
-def odd_sequences(path):
-    """Write 40 sequences of 1 to 3,000 steps; four features in five are hard ones, and 40 % of the values miss."""
+def extreme_sequences(path):
+    """Write 40 sequences of 1 to 3,000 steps; four features in five are extreme, and 40 % of the values are missing."""
     random = np.random.default_rng(4)
     lengths = [1, 1, 2, 3, 3_000, 700, *random.integers(1, 60, size=34)]
     scales = {"plain": (0, 1), "still": (7.7, 0), "vast": (3e30, 1e30), "fine": (0, 1e-20), "offset": (1e6, 1)}
@@ -268,8 +268,8 @@ def odd_sequences(path):
     return path
 
 
-def test_odd_data_goes_through_the_commands(tmp_path):
-    data = odd_sequences(tmp_path / "odd.parquet")
+def test_extreme_data_passes_all_commands(tmp_path):
+    data = extreme_sequences(tmp_path / "extreme.parquet")
     options = ["--units", 4, "--steps", 4, "--batch-size", 8, "--frame", 3, "--seed", 2]
     result = done("train", data, "--out", tmp_path / "run", *options, "--progress", "plain")
     assert "frames of 3 steps" in result.stderr and "are constant and carry no information: still" in result.stderr

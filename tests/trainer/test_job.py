@@ -1,4 +1,4 @@
-"""Whole trainings on small data: what is written, what is said, and what is refused."""
+"""Complete trainings on small data: output files, notes, and errors."""
 
 import json
 import tomllib
@@ -32,7 +32,7 @@ def weights(run):
     return [np.asarray(weight) for weight in keras.models.load_model(RunLayout(run).autoencoder).weights]
 
 
-def test_a_run_directory_holds_what_the_layout_names(finished):
+def test_a_run_directory_holds_all_files_of_the_layout(finished):
     layout = RunLayout(finished[1])
     contract = ModelContract.from_json(layout.contract.read_text(), "contract.json")
     assert contract.schema.feature_names == ("x", "y") and contract.embedding_dim == 5
@@ -55,7 +55,7 @@ def test_a_run_directory_holds_what_the_layout_names(finished):
     assert max(files, key=lambda path: path.stat().st_mtime_ns) == layout.contract, "the contract comes last"
 
 
-def test_history_tells_epochs_baseline_and_totals(finished):
+def test_history_records_epochs_baseline_and_totals(finished):
     layout = RunLayout(finished[1])
     history = json.loads(layout.history.read_text())
     contract = ModelContract.from_json(layout.contract.read_text(), "contract.json")
@@ -82,7 +82,7 @@ def test_config_repeats_the_run_and_another_seed_does_not(finished, tmp_path):
         assert all(equal) == (seed == 0)
 
 
-def test_no_epochs_make_an_untrained_control(job, tmp_path):
+def test_zero_epochs_write_an_untrained_model(job, tmp_path):
     layout = RunLayout(tmp_path / "run")
     summary = train(job(epochs=0), layout.root)
     assert summary.history["epochs"] == [] and summary.history["best_loss"] > 0
@@ -122,7 +122,7 @@ def test_events_train_like_nested(job, tmp_path):
     assert not RunLayout(tmp_path / "a").decoder.exists(), "a task that only predicts has no decoder"
 
 
-def test_tiny_data_with_a_constant_feature_trains_and_is_told_about(job, tmp_path):
+def test_tiny_data_with_a_constant_feature_trains_with_notes(job, tmp_path):
     columns = sequences(2, seed=0, shortest=2, longest=5)
     columns["y"] = [[0.1] * len(values) for values in columns["x"]]
     data = write_sequences(tmp_path / "two.parquet", columns)
@@ -134,7 +134,7 @@ def test_tiny_data_with_a_constant_feature_trains_and_is_told_about(job, tmp_pat
     assert "features that are constant and carry no information: y" in said
 
 
-def test_when_every_id_would_be_held_out_none_is(job, tmp_path):
+def test_nothing_is_held_out_if_all_ids_would_be(job, tmp_path):
     data = write_sequences(tmp_path / "few.parquet", sequences(3, seed=0, shortest=2, longest=5))
     files = resolve_inputs([str(data)])
     wanted = job(inputs=[str(data)], validation_fraction=0.999999)
@@ -158,7 +158,7 @@ def test_the_first_bad_row_is_named(job, tmp_path):
         train(job(inputs=[str(data)]), tmp_path / "run")
 
 
-def test_binary_crossentropy_refuses_what_is_no_probability(job, tmp_path):
+def test_binary_crossentropy_refuses_values_outside_0_to_1(job, tmp_path):
     with pytest.raises(
         InputError, match=r"feature '[xy]' holds .*; --loss binary_crossentropy expects values from 0 to 1"
     ):

@@ -1,4 +1,4 @@
-"""Only real values count: against plain numpy, and whatever stands in the padding."""
+"""Only real values count, compared with plain numpy, whatever the padding holds."""
 
 import numpy as np
 import pytest
@@ -72,7 +72,7 @@ def test_a_batch_without_any_value_has_loss_zero(profile):
     assert objective.report(totals) == {"loss": 0.0}
 
 
-def test_a_report_means_over_values_not_over_batches(profile):
+def test_reported_means_are_over_values_not_over_batches(profile):
     objective = Objective(ModelConfig(task="composite", loss="binary_crossentropy"), profile)
     totals = np.array([[6.0, 12.0, 9.0], [1.0, 4.0, 3.0]])
     assert objective.report(totals, "val_") == {
@@ -109,14 +109,14 @@ def plain_contrast(vectors):
 
 
 @pytest.mark.parametrize("num_sequences", [2, 3, 9])
-def test_contrast_equals_a_loop_over_views(num_sequences):
+def test_contrast_loss_equals_a_loop_over_views(num_sequences):
     first = unit_vectors(num_sequences)
     second = first + 0.8 * unit_vectors(num_sequences, seed=1)
     vectors = np.concatenate([first, second / np.linalg.norm(second, axis=1, keepdims=True)]).astype(np.float32)
     np.testing.assert_allclose(contrast_sums(vectors[:, None]).numpy(), plain_contrast(vectors), rtol=1e-5)
 
 
-def test_branches_are_compared_each_by_itself():
+def test_branches_are_compared_separately():
     one, other = unit_vectors(6), unit_vectors(6, seed=1)
     total, num, hits = contrast_sums(np.stack([one, other], axis=1)).numpy()
     apart = [plain_contrast(one), plain_contrast(other)]
@@ -125,14 +125,14 @@ def test_branches_are_compared_each_by_itself():
     )
 
 
-def test_a_view_is_a_hit_where_its_partner_is_the_nearest():
+def test_a_view_is_a_hit_if_its_positive_is_the_nearest():
     # The second views of sequences 1 and 2 are exchanged: those four views are nearer to another than to their own.
     first = np.eye(5, dtype=np.float32)
     assert contrast_sums(np.concatenate([first, first])[:, None]).numpy()[2] == 10
     assert contrast_sums(np.concatenate([first, first[[0, 2, 1, 3, 4]]])[:, None]).numpy()[2] == 6
 
 
-def test_one_sequence_alone_has_nothing_to_be_told_from():
+def test_a_single_sequence_has_no_negatives():
     projections = tf.Variable(unit_vectors(2)[:, None])
     with tf.GradientTape() as tape:
         sums = contrast_sums(projections)
@@ -142,12 +142,12 @@ def test_one_sequence_alone_has_nothing_to_be_told_from():
 
 
 @pytest.mark.parametrize("num_sequences", [2, 32])
-def test_views_that_are_all_alike_score_like_a_guess(num_sequences):
+def test_equal_views_score_at_chance_level(num_sequences):
     sums = contrast_sums(np.repeat(unit_vectors(1)[:, None], 2 * num_sequences, axis=0)).numpy()
     np.testing.assert_allclose(sums[0] / sums[1], np.log(2 * num_sequences - 1), rtol=1e-5)
 
 
-def test_a_report_with_contrast_counts_its_hits_apart(profile):
+def test_contrast_accuracy_is_reported_separately(profile):
     totals = np.array([[10.0, 4.0, 3.0], [6.0, 12.0, 9.0]])
     both = Objective(ModelConfig(loss="binary_crossentropy", objective="hybrid"), profile)
     assert both.heads == ("contrast", "reconstruction")
@@ -158,7 +158,7 @@ def test_a_report_with_contrast_counts_its_hits_apart(profile):
     assert alone == {"val_loss": 2.5, "val_contrast_accuracy": 0.75}
 
 
-def test_targets_are_what_is_reconstructed_not_the_altered_values(batch, profile):
+def test_the_loss_uses_targets_before_augmentation(batch, profile):
     objective = Objective(ModelConfig(objective="reconstruct"), profile)
     scores = (batch.targets - np.asarray(profile.mean)) / np.array([1.5, 1.0, 0.5])
     altered = batch._replace(values=batch.values + 1)
@@ -167,9 +167,9 @@ def test_targets_are_what_is_reconstructed_not_the_altered_values(batch, profile
     assert sums[0, 1] == 14 * 3 - 2
 
 
-def test_a_target_far_from_the_mean_counts_as_ten_deviations(batch, profile):
+def test_targets_are_clipped_at_ten_deviations(batch, profile):
     objective = Objective(ModelConfig(objective="reconstruct"), profile)
     for far, score in ((1e30, 10.0), (-1e30, -10.0)):
-        wild = batch._replace(targets=np.full_like(batch.targets, far))
+        extreme = batch._replace(targets=np.full_like(batch.targets, far))
         scores = {"reconstruction": np.full_like(batch.targets, score)}
-        assert objective.sums(wild, scores).numpy()[0].tolist() == [0, 14 * 3, 0]
+        assert objective.sums(extreme, scores).numpy()[0].tolist() == [0, 14 * 3, 0]

@@ -1,4 +1,4 @@
-"""The encoder's laws: an embedding is its sequence's alone."""
+"""Invariants of the encoder: an embedding depends only on its sequence."""
 
 import numpy as np
 import pyarrow as pa
@@ -35,7 +35,7 @@ def embed(encoder, values, lengths):
 @pytest.mark.parametrize(
     ("cell", "layers", "activation", "bidirectional"), [("lstm", 2, "tanh", True), ("gru", 1, "relu", False)]
 )
-def test_neighbours_padding_and_garbage_change_nothing(
+def test_embeddings_do_not_depend_on_other_sequences_or_padding(
     profile, batch, pooling, cell, layers, activation, bidirectional
 ):
     encoder = build(
@@ -63,7 +63,7 @@ def test_a_missing_value_counts_as_the_mean(profile, batch):
     )
 
 
-def test_scaled_by_its_own_a_missing_value_moves_neither_level_nor_spread(profile):
+def test_missing_values_do_not_change_per_sequence_statistics(profile):
     encoder = build(profile, embedding_dim=None, channels="values")
     values = np.array([[[3.0, 2, 0], [np.nan, 2, 1], [6, np.nan, 5]]], np.float32)
     mean, std = np.asarray(profile.mean), np.where(np.asarray(profile.std) > 0, profile.std, 1)
@@ -77,7 +77,7 @@ def test_scaled_by_its_own_a_missing_value_moves_neither_level_nor_spread(profil
     assert (np.abs(loud[-3:]) > 2 * np.abs(quiet[-3:])).all()
 
 
-def test_differences_know_no_level_and_skip_what_is_missing(profile):
+def test_differences_ignore_offsets_and_skip_missing_values(profile):
     encoder = build(profile, embedding_dim=None, channels="differences", normalization="dataset")
     values = np.random.default_rng(0).normal(size=(1, 6, 3)).astype(np.float32)
     np.testing.assert_allclose(embed(encoder, values + 1, [6]), embed(encoder, values, [6]), atol=1e-5)
@@ -87,7 +87,7 @@ def test_differences_know_no_level_and_skip_what_is_missing(profile):
     np.testing.assert_allclose(np.nan_to_num(found), expected, atol=1e-6)
 
 
-def test_either_layout_gives_the_same_numbers(profile):
+def test_both_axis_orders_give_equal_results(profile):
     random = np.random.default_rng(0)
     values = random.normal(size=(4, 9, 3)).astype(np.float32)
     values[random.random(values.shape) < 0.2] = np.nan
@@ -105,7 +105,7 @@ def test_either_layout_gives_the_same_numbers(profile):
         np.testing.assert_allclose(other, one, rtol=1e-6, atol=1e-6)
 
 
-def test_changes_are_measured_inside_sequences():
+def test_changes_are_measured_within_sequences():
     random = np.random.default_rng(0)
     noise, walk = random.normal(size=(4_000, 1)), np.cumsum(random.normal(size=(4_000, 1)), axis=0)
     smooth = np.sin(np.arange(4_000) / 20)[:, None]
@@ -124,7 +124,7 @@ def test_changes_are_measured_inside_sequences():
     np.testing.assert_allclose(found, [-0.5, 0, 1, 0], atol=0.06)
 
 
-def test_a_genuine_zero_counts(profile):
+def test_a_zero_is_a_value(profile):
     encoder = build(profile, normalization="dataset", channels="values")
     zeros = np.zeros((2, 4, 3), np.float32)
     short, long = embed(encoder, zeros, [2, 4])
@@ -165,7 +165,7 @@ def _shared_encoder():
 
 @pytest.mark.parametrize(("size", "overlap"), [(1, 1), (1, 3), (2, 1), (2, 4), (3, 5), (4, 20)])
 @pytest.mark.parametrize("num_steps", [1, 2, 7, 12])
-def test_a_frame_with_overlap_holds_the_steps_after_it(size, overlap, num_steps):
+def test_a_frame_with_overlap_holds_the_following_steps(size, overlap, num_steps):
     steps = np.random.default_rng(1).normal(size=(2, num_steps, 3)).astype(np.float32)
     found = np.asarray(with_next_steps(fold(steps, size), size, overlap))
     filled = np.pad(steps, [(0, 0), (0, size + overlap), (0, 0)])

@@ -1,4 +1,4 @@
-"""Every decoder, task and loss: built, saved, loaded by plain Keras, and able to learn."""
+"""Every decoder, task and loss can be built, saved, loaded by plain Keras, and trained."""
 
 import itertools
 
@@ -32,7 +32,7 @@ def rounded(batch):
 
 
 @pytest.mark.parametrize(("decoder", "task", "loss"), CASES)
-def test_every_weight_goes_downhill(profile, batch, decoder, task, loss):
+def test_every_weight_gets_a_gradient_that_lowers_the_loss(profile, batch, decoder, task, loss):
     cell = "gru" if loss in ("mae", "binary_crossentropy") else "lstm"
     config, network = build(profile, decoder=decoder, task=task, loss=loss, cell=cell)
     objective = Objective(config, profile)
@@ -54,7 +54,7 @@ def test_every_weight_goes_downhill(profile, batch, decoder, task, loss):
 # The other losses build the same graphs as mse: standardised values instead of logits.
 @pytest.mark.parametrize("loss", ["mse", "binary_crossentropy"])
 @pytest.mark.parametrize(("decoder", "task"), HEADED)
-def test_survives_saving(profile, batch, tmp_path, decoder, task, loss):
+def test_saving_keeps_outputs(profile, batch, tmp_path, decoder, task, loss):
     _, network = build(profile, decoder=decoder, task=task, loss=loss, cell="gru" if task == "composite" else "lstm")
     inputs = {"values": batch.values, "lengths": batch.lengths}
     expected = keras.tree.flatten(network.autoencoder(inputs))
@@ -66,7 +66,7 @@ def test_survives_saving(profile, batch, tmp_path, decoder, task, loss):
 
 
 @pytest.mark.parametrize(("decoder", "task", "loss"), LEARNED)
-def test_learns_five_sequences_by_heart(profile, batch, decoder, task, loss):
+def test_five_sequences_can_be_overfitted(profile, batch, decoder, task, loss):
     config, network = build(profile, decoder=decoder, task=task, loss=loss)
     objective = Objective(config, profile)
     steps = Steps(network, objective, TrainingConfig(learning_rate=0.03), profile, 120)
@@ -76,7 +76,7 @@ def test_learns_five_sequences_by_heart(profile, batch, decoder, task, loss):
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_the_saved_decoder_works_alone_and_shares_the_weights(profile, batch, tmp_path, decoder):
+def test_the_saved_decoder_works_on_its_own_with_the_same_weights(profile, batch, tmp_path, decoder):
     _, network = build(profile, decoder=decoder, layers=2)
     network.decoder.save(tmp_path / "decoder.keras")
     alone = keras.models.load_model(tmp_path / "decoder.keras")
@@ -87,14 +87,14 @@ def test_the_saved_decoder_works_alone_and_shares_the_weights(profile, batch, tm
         clean = np.where(np.isnan(clean) | ~mask[:, :, None], 0, clean).astype(np.float32)
         given["previous"] = np.concatenate([np.zeros((5, 1, 3), np.float32), clean[:, :-1]], axis=1)
     written = np.asarray(alone(given))
-    whole = np.asarray(network.autoencoder({"values": batch.values, "lengths": batch.lengths}))
-    np.testing.assert_allclose(written, whole, atol=1e-5)
+    expected = np.asarray(network.autoencoder({"values": batch.values, "lengths": batch.lengths}))
+    np.testing.assert_allclose(written, expected, atol=1e-5)
     assert (written[~mask] == 0).all()
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("reverse", [False, True])
-def test_garbage_in_the_padding_changes_no_reconstruction(profile, batch, decoder, reverse):
+def test_padding_values_do_not_change_the_reconstruction(profile, batch, decoder, reverse):
     if reverse and decoder != "autoregressive":
         with pytest.raises(UsageError):
             build(profile, decoder=decoder, reverse_target=True)
@@ -106,7 +106,7 @@ def test_garbage_in_the_padding_changes_no_reconstruction(profile, batch, decode
     np.testing.assert_array_equal(network.autoencoder({"values": values, "lengths": batch.lengths}), clean)
 
 
-def test_an_autoregressive_decoder_never_sees_the_step_it_writes(profile):
+def test_autoregressive_decoder_does_not_see_the_step_it_predicts(profile):
     for reverse in (False, True):
         _, network = build(profile, decoder="autoregressive", reverse_target=reverse)
         # The embedding is held constant, so that what changes comes through the previous steps alone.
@@ -124,13 +124,13 @@ def test_an_autoregressive_decoder_never_sees_the_step_it_writes(profile):
 
 
 @pytest.mark.parametrize(("embedding_dim", "widened"), [(12, False), (6, False), (5, True), (13, True)])
-def test_reshape_widens_only_where_the_embedding_does_not_divide(profile, embedding_dim, widened):
+def test_reshape_widens_only_if_the_embedding_does_not_divide(profile, embedding_dim, widened):
     _, network = build(profile, decoder="reshape", embedding_dim=embedding_dim)
     assert ("decoder_widen" in [layer.name for layer in network.decoder.layers]) == widened
 
 
 @pytest.mark.parametrize("decoder", ["reshape", "dense"])
-def test_a_fixed_length_decoder_says_where_it_ends(profile, decoder):
+def test_a_fixed_length_decoder_writes_nan_beyond_its_length(profile, decoder):
     _, network = build(profile, decoder=decoder)
     written = np.asarray(network.decoder({"embedding": np.ones((1, 5), np.float32), "mask": np.ones((1, 8), bool)}))
     assert np.isfinite(written[0, :6]).all() and np.isnan(written[0, 6:]).all()
@@ -138,7 +138,7 @@ def test_a_fixed_length_decoder_says_where_it_ends(profile, decoder):
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_a_decoder_has_the_units_and_layers_that_are_asked_for(profile, batch, decoder, cell):
+def test_decoder_units_and_layers_are_as_configured(profile, batch, decoder, cell):
     _, network = build(profile, decoder=decoder, cell=cell, units=2, decoder_units=9, decoder_layers=3)
     layers = [layer for layer in network.decoder.layers if layer.name.startswith("decoder_") and layer.weights]
     kind = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}[cell]
@@ -151,13 +151,13 @@ def test_a_decoder_has_the_units_and_layers_that_are_asked_for(profile, batch, d
     assert raw.shape == batch.values.shape and np.isfinite(np.asarray(raw)).all()
 
 
-def test_the_layer_that_predicts_has_the_units_of_a_decoder(profile):
+def test_the_prediction_layer_has_decoder_units(profile):
     _, network = build(profile, task="predict", units=2, decoder_units=9)
     assert network.scorer.get_layer("next_step_head").get_layer("next_step_hidden").units == 9
 
 
 @pytest.mark.parametrize(("decoder", "length"), [("dense", 1366), ("reshape", 4097)])
-def test_absurd_fixed_lengths_are_refused_with_the_remedy(profile, decoder, length):
+def test_too_large_fixed_lengths_are_refused_with_a_remedy(profile, decoder, length):
     with pytest.raises(UsageError, match=r"--max-length, or choose --decoder repeat"):
         build_network(ModelConfig(decoder=decoder), profile, length)
     build_network(ModelConfig(units=2, task="predict"), profile, length)

@@ -1,4 +1,4 @@
-"""The map of embeddings: every point drawn, names that can be read, nothing over anything else."""
+"""The map of embeddings: every point is drawn, names are readable, and nothing overlaps."""
 
 import itertools
 
@@ -83,7 +83,7 @@ def cloud(count, dim):
 
 
 @pytest.mark.parametrize("dim", [1, 2, 3, 64])
-def test_embeddings_of_any_width_are_drawn_one_colour_a_label(dim, png):
+def test_embeddings_of_any_width_are_drawn_with_one_colour_per_label(dim, png):
     plot_embeddings(cloud(60, dim), png, ["abc"[n % 3] for n in range(60)], None, "kind")
     assert all(pixels(png, colour) > 30 for colour in COLOURS[:3])
     assert pixels(png, COLOURS[3]) == 0
@@ -105,7 +105,7 @@ def test_many_labels_become_a_colour_scale_only_if_they_are_numbers(png):
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_embeddings_that_are_all_equal_are_drawn(count, png):
+def test_equal_embeddings_are_drawn(count, png):
     plot_embeddings(np.ones((count, 4), np.float32), png, [None] * count, ["日本"] * count, "l")
     assert pixels(png) > 100
 
@@ -118,12 +118,12 @@ def test_embeddings_that_are_all_equal_are_drawn(count, png):
         (np.ones((2, 2)), ["one"], "1 labels for 2"),
     ],
 )
-def test_embeddings_that_make_no_map_are_refused(embeddings, labels, message, png):
+def test_invalid_embeddings_are_refused(embeddings, labels, message, png):
     with pytest.raises(ValueError, match=message):
         plot_embeddings(embeddings, png, labels)
 
 
-def test_principal_components_find_the_widest_directions():
+def test_principal_components_are_the_directions_of_largest_variance():
     generator = np.random.default_rng(1)
     planted = generator.standard_normal((500, 2)) * [5, 2]
     rotation = np.linalg.qr(generator.standard_normal((6, 6)))[0]
@@ -137,13 +137,13 @@ def test_principal_components_find_the_widest_directions():
 
 
 @pytest.mark.parametrize("count", [1, 2, 12, 45])
-def test_every_point_that_has_room_is_named(count):
+def test_every_point_with_room_is_named(count):
     figure = draw_embeddings(cloud(count, 2), None, ids(count))
     assert sorted(texts(figure)) == ids(count)
     assert_nothing_overlaps(figure)
 
 
-def test_points_stand_beside_their_own_names():
+def test_names_are_beside_their_points():
     figure = draw_embeddings(np.eye(2, dtype=np.float32), None, ["first", "second"])
     axes = figure.axes[0]
     for text, (x, y) in zip(axes.texts, np.eye(2), strict=True):
@@ -209,13 +209,13 @@ def test_a_cloud_of_many_points_is_not_cut_into_clusters(count):
 @pytest.mark.parametrize(
     "name", ["_hidden_$x$_{}", "顾客 {} 号", "two\nlines {}", "a very long name of a customer, number {}"]
 )
-def test_names_of_any_kind_find_their_place(name):
+def test_names_of_any_type_are_drawn(name):
     figure = draw_embeddings(cloud(12, 3), ["$a_b$", "_c", None] * 4, [name.format(n) for n in range(12)], "_$l$")
     assert len(set(texts(figure))) == 12
     assert_nothing_overlaps(figure)
 
 
-def test_equal_embeddings_say_so():
+def test_equal_embeddings_are_reported_in_the_title():
     figure = draw_embeddings(np.ones((30, 4), np.float32), None, ids(30))
     assert texts(figure) == ["ramp-000001 and 29 more"]
     assert figure.get_suptitle() == "30 embeddings of 4 dimensions, all equal"
@@ -243,7 +243,7 @@ def test_points_without_a_number_are_drawn_beside_the_colour_scale():
     assert figure.axes[1].get_ylabel() == "age"
 
 
-def test_too_many_kinds_are_said_to_be_uncoloured():
+def test_too_many_labels_are_reported_as_uncoloured():
     figure = draw_embeddings(cloud(60, 2), ids(60), None, "customer")
     assert "of too many kinds of customer to colour" in figure.get_suptitle()
 

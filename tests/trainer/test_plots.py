@@ -1,4 +1,4 @@
-"""Pictures show what they were given: judged by their pixels, and by the graph behind the model's picture."""
+"""Pictures show the given data, judged by their pixels and by the graph behind the model's picture."""
 
 import itertools
 
@@ -91,7 +91,7 @@ def test_losses_mark_the_best_record_and_the_baseline():
     assert "lowest validation loss 1 after epoch 7 of 12" in figure.get_suptitle()
 
 
-def test_losses_far_from_the_baseline_leave_it_in_sight():
+def test_the_baseline_stays_visible_far_from_the_losses():
     axes = draw_losses(history(5), baseline=1000.0).axes[0]
     assert axes.get_ylim()[1] > 1000
     assert axes.get_yscale() == "log"
@@ -101,7 +101,7 @@ def test_losses_far_from_the_baseline_leave_it_in_sight():
     ("records_an_epoch", "measured_in", "label", "last"),
     [(1, "epochs", "epoch", 6), (1, "steps", "batches", 150), (3, "epochs", "batches", 150)],
 )
-def test_losses_are_drawn_over_what_the_training_is_measured_in(records_an_epoch, measured_in, label, last):
+def test_losses_are_drawn_over_the_unit_of_the_training(records_an_epoch, measured_in, label, last):
     records = [{**row, "epoch": (n // records_an_epoch) + 1, "step": 25 * (n + 1)} for n, row in enumerate(history(6))]
     axes = draw_losses(records, measured_in=measured_in).axes[0]
     assert axes.get_xlabel() == label
@@ -123,7 +123,7 @@ def test_losses_with_accuracy_get_a_second_panel(png):
 
 
 @pytest.mark.parametrize("loss", [0.0, -1.0, float("nan")])
-def test_losses_that_no_logarithm_takes_are_still_drawn(loss, png):
+def test_losses_that_are_not_positive_are_drawn(loss, png):
     plot_losses([*history(30), {"epoch": 31, "loss": loss, "val_loss": loss}], png)
     assert pixels(png, PALE_BLUE) > 200
 
@@ -141,10 +141,10 @@ def test_reconstructions_leave_a_gap_where_the_original_is_missing(png):
     originals = waves(12)
     names, titles = [f"c{n}" for n in range(6)], ["only"]
     plot_reconstructions(originals, [waves(12)[0] - 5], names, png, titles)
-    whole = pixels(png, PALE_BLUE)
+    complete = pixels(png, PALE_BLUE)
     originals[0][3:9] = np.nan
     plot_reconstructions(originals, [waves(12)[0] - 5], names, png, titles)
-    assert 0 < pixels(png, PALE_BLUE) < 0.75 * whole
+    assert 0 < pixels(png, PALE_BLUE) < 0.75 * complete
 
 
 def test_reconstructions_show_four_sequences_and_four_features_at_most():
@@ -195,7 +195,7 @@ def test_sequences_of_every_label_are_shown():
 
 
 @pytest.mark.parametrize("lengths", [[4] * 30 + [5, 6, 7], [1, 2, 3, 4], [3] * 9, [8, 2], [5]])
-def test_sequences_shown_are_of_different_lengths_if_there_are_so_many(lengths):
+def test_sequences_of_different_lengths_are_shown_if_possible(lengths):
     lengths = np.array(lengths)
     chosen = chosen_rows(lengths, None)
     assert len(set(chosen.tolist())) == len(chosen) == min(4, len(lengths))
@@ -213,7 +213,7 @@ def test_reconstructions_of_unequal_number_are_refused(png):
         plot_reconstructions(waves(3), waves(3), ["a"], png, ["x", "y"])
 
 
-def test_the_graph_holds_layers_with_operations_folded_away(models):
+def test_the_graph_holds_layers_without_operations(models):
     graph = model_graph(models["encoder"])
     assert {box.name for box in graph.boxes} == {layer.name for layer in models["encoder"].layers}
     assert set(graph.edges) == {
@@ -238,7 +238,7 @@ def test_the_graph_keeps_a_layer_that_feeds_two_directly(models):
     assert [box.name for box in graph.boxes if box.is_output] == ["steps"]
 
 
-def test_the_graph_says_the_output_that_is_used_and_where_time_went():
+def test_the_graph_shows_the_used_output_and_the_time_axis():
     values = keras.Input((None, 1), name="values")
     turned = layers.Rescaling(2.0, name="scaled")(ops.transpose(values, (0, 2, 1)))
     outputs = layers.LSTM(2, return_sequences=True, return_state=True, name="lstm")(ops.transpose(turned, (0, 2, 1)))
@@ -254,7 +254,7 @@ def test_the_graph_of_a_loaded_model_is_the_same(models, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["encoder", "decoder"])
-def test_boxes_do_not_overlap_and_sources_stand_above(models, name):
+def test_boxes_do_not_overlap_and_sources_are_above(models, name):
     graph = model_graph(models[name])
     placement = arrange(graph)
     for (x0, y0), (x1, y1) in itertools.combinations(placement.centres.values(), 2):
@@ -266,7 +266,7 @@ def test_boxes_do_not_overlap_and_sources_stand_above(models, name):
         assert BOX_HEIGHT / 2 <= y + 1e-9 <= placement.height
 
 
-def test_the_picture_of_models_grows_with_them(models, png):
+def test_the_picture_grows_with_the_models(models, png):
     plot_model({"encoder": models["encoder"]}, png)
     one = image.imread(png).shape
     plot_model(models, png)
@@ -277,12 +277,12 @@ def test_the_picture_of_models_grows_with_them(models, png):
         plot_model({}, png)
 
 
-def test_a_picture_that_cannot_be_written_says_so(tmp_path):
+def test_an_unwritable_picture_is_reported(tmp_path):
     with pytest.raises(OutputError, match="cannot be written"):
         plot_losses(history(2), tmp_path / "missing" / "losses.png")
 
 
-def test_texts_are_shown_as_they_are():
+def test_special_characters_in_texts_are_shown():
     assert plain("a$b$") == r"a\$b\$"
     assert plain("two\nlines ") == "two lines"
     assert len(plain("x" * 200)) < 40

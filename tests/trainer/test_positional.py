@@ -1,4 +1,4 @@
-"""The positional decoder: each step by itself, from the embedding and the step's index in its sequence."""
+"""The positional decoder: each step depends only on the embedding and the step's position in its sequence."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_padding_is_zero_and_changes_no_step(decode):
     assert (wide[0, :4] != 0).any() and np.isfinite(decode(np.ones((1, 5)), [0], time=3)).all()
 
 
-def test_each_number_of_the_embedding_matters_at_each_step(decode):
+def test_every_embedding_dimension_affects_every_step(decode):
     base = np.random.default_rng(0).normal(size=(1, 5))
     written = decode(np.concatenate([base, base + np.eye(5)]), [4] * 6)
     assert (np.abs(written[1:] - written[0]).max(axis=2) > 1e-4).all()

@@ -1,4 +1,4 @@
-"""The law of resuming: a training that was killed anywhere and resumed ends with the weights of one that was not."""
+"""A training that was killed anywhere and resumed ends with the same weights as an uninterrupted one."""
 
 import json
 import shutil
@@ -23,11 +23,11 @@ from seqembed_testing import sequences, write_sequences
 
 
 class Killed(Exception):
-    """Stands for the end of a process."""
+    """Simulates the end of a process."""
 
 
 class KillAt(Progress):
-    """Ends the training after so many batches, or so many epochs."""
+    """Ends the training after a number of batches or epochs."""
 
     def __init__(self, batches=None, epochs=None):
         self.left = {"batches": batches, "epochs": epochs}
@@ -66,14 +66,14 @@ def same_run(run, other):
     ids=["after an epoch", "inside epochs, again and again"],
 )
 def test_resumed_equals_uninterrupted(finished, tmp_path, kills, checkpoint_seconds):
-    job, whole = finished
+    job, uninterrupted = finished
     run = tmp_path / "killed"
     for kill in kills:
         with pytest.raises(Killed):
             train(job, run, resume=True, progress=KillAt(**kill), checkpoint_seconds=checkpoint_seconds)
         assert not RunLayout(run).contract.exists()
     train(job, run, resume=True, checkpoint_seconds=checkpoint_seconds)
-    same_run(run, whole)
+    same_run(run, uninterrupted)
 
 
 @pytest.fixture(scope="module")
@@ -81,14 +81,14 @@ def in_steps(finished, tmp_path_factory):
     """Return a job that compares views for 22 steps, two a record, and the run directory it made uninterrupted."""
     options = {"objective": "hybrid", "decoder": "positional", "reverse_target": False, "epochs": None, "steps": 22}
     job = changed(finished[0], **options, validation_fraction=0.3, patience=300, frame=2)
-    run = tmp_path_factory.mktemp("in_steps") / "whole"
+    run = tmp_path_factory.mktemp("in_steps") / "uninterrupted"
     train(job, run)
     return job, run
 
 
 def test_resumed_equals_uninterrupted_in_steps(in_steps, tmp_path, monkeypatch):
     """Killed within intervals and passes over the data, and between the last batch of an interval and its record."""
-    job, whole = in_steps
+    job, uninterrupted = in_steps
     run, save = tmp_path / "killed", Checkpoints.save
     deaths = [(0, 2), (10, 2)]  # records written, batches since
 
@@ -105,14 +105,14 @@ def test_resumed_equals_uninterrupted_in_steps(in_steps, tmp_path, monkeypatch):
     assert not deaths and not RunLayout(run).contract.exists()
     train(job, run, resume=True)
     assert [record["step"] for record in figures(run)] == list(range(2, 23, 2))
-    same_run(run, whole)
+    same_run(run, uninterrupted)
 
 
-def test_more_steps_go_on_and_are_recorded_from_there(in_steps, tmp_path):
-    job, whole = in_steps
-    run = Path(shutil.copytree(whole, tmp_path / "run"))
+def test_more_steps_continue_the_training_and_its_records(in_steps, tmp_path):
+    job, uninterrupted = in_steps
+    run = Path(shutil.copytree(uninterrupted, tmp_path / "run"))
     summary = train(changed(job, steps=80), run, resume=True)
-    assert figures(run)[:11] == figures(whole)
+    assert figures(run)[:11] == figures(uninterrupted)
     assert [record["step"] for record in figures(run)[11:]] == list(range(24, 81, 4))
     assert "Pass more --steps to continue" in replace(summary, already_finished=True).lines()[0]
 
@@ -134,8 +134,8 @@ def test_a_real_sigkill_loses_nothing(job, tmp_path):
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL and not killed.contract.exists()
     train(wanted, killed.root, resume=True)
-    train(wanted, tmp_path / "whole")
-    same_run(killed.root, tmp_path / "whole")
+    train(wanted, tmp_path / "uninterrupted")
+    same_run(killed.root, tmp_path / "uninterrupted")
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def changed(job, **options):
     return TrainJob.from_options({**job.to_options(), **options})
 
 
-def test_a_finished_run_says_so_and_changes_nothing(again):
+def test_resuming_a_finished_run_changes_nothing(again):
     job, layout = again
     before = {path: path.stat().st_mtime_ns for path in layout.root.rglob("*") if path.is_file()}
     summary = train(job, layout.root, resume=True)
@@ -157,7 +157,7 @@ def test_a_finished_run_says_so_and_changes_nothing(again):
     assert {path: path.stat().st_mtime_ns for path in layout.root.rglob("*") if path.is_file()} == before
 
 
-def test_more_epochs_go_on_from_the_latest_weights(finished, tmp_path):
+def test_more_epochs_continue_from_the_latest_weights(finished, tmp_path):
     job, run = finished[0], tmp_path / "grown"
     train(changed(job, epochs=1), run)
     first = figures(run)
@@ -169,7 +169,7 @@ def test_more_epochs_go_on_from_the_latest_weights(finished, tmp_path):
     assert grown[1]["loss"] < first[0]["loss"]
 
 
-def test_a_finished_training_killed_while_it_wrote_is_completed(again, finished):
+def test_a_training_killed_while_writing_outputs_is_completed(again, finished):
     job, layout = again
     layout.contract.unlink()
     layout.autoencoder.unlink()
@@ -178,7 +178,7 @@ def test_a_finished_training_killed_while_it_wrote_is_completed(again, finished)
     same_run(layout.root, finished[1])
 
 
-def test_other_options_or_data_are_refused_by_name(again, tmp_path):
+def test_changed_options_or_data_are_refused_by_name(again, tmp_path):
     job, layout = again
     with pytest.raises(UsageError, match=r"learning_rate was 0.005 and is now 0.1; units was 4 and is now 5\. Pass"):
         train(changed(job, units=5, learning_rate=0.1), layout.root, resume=True)
@@ -188,7 +188,7 @@ def test_other_options_or_data_are_refused_by_name(again, tmp_path):
     assert layout.contract.exists()
 
 
-def test_a_run_is_replaced_only_when_asked(again):
+def test_a_run_is_replaced_only_with_overwrite(again):
     job, layout = again
     with pytest.raises(OutputError, match=r"already holds a run. Pass --resume .* --overwrite .* another --out"):
         train(job, layout.root)
@@ -199,7 +199,7 @@ def test_a_run_is_replaced_only_when_asked(again):
     assert len(figures(layout.root)) == 1
 
 
-def test_a_wrong_input_does_not_cost_the_old_run(again, finished, tmp_path):
+def test_an_input_error_leaves_the_old_run(again, finished, tmp_path):
     job, layout = again
     empty = write_sequences(tmp_path / "empty.parquet", sequences(60, seed=0, longest=0))
     with pytest.raises(InputError, match="training needs two or more"):
@@ -214,7 +214,7 @@ def test_a_finished_run_without_checkpoints_is_not_silently_replaced(again):
         train(job, layout.root, resume=True)
 
 
-def test_a_damaged_checkpoint_is_named(again):
+def test_a_damaged_checkpoint_is_reported(again):
     job, layout = again
     for path in layout.checkpoints.glob("*.data*"):
         path.write_bytes(path.read_bytes()[:100])

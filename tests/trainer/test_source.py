@@ -1,4 +1,4 @@
-"""Batches: every sequence once an epoch, on its own side for good, in memory that is bounded."""
+"""Batches: every sequence once per epoch, always on the same side of the split, in bounded memory."""
 
 from itertools import islice
 
@@ -24,7 +24,7 @@ LENGTHS = [7, 0, 1, 3, 2, 9, 4, 4, 1, 6, 5, 8, 2, 3, 0, 7, 9, 1, 5, 6]
 
 @pytest.fixture
 def files(tmp_path):
-    """Two files; each value is 100 × the sequence's number + its step, so that a batch tells what it holds."""
+    """Two files; each value is 100 × the sequence's number + its step, so that the content of a batch is known."""
     for part in range(2):
         numbers = range(part * 10, part * 10 + 10)
         values = [[100.0 * n + step for step in range(LENGTHS[n])] for n in numbers]
@@ -79,7 +79,7 @@ def test_both_sides_together_hold_every_sequence_once(files):
 
 
 @given(st.lists(st.text(max_size=8), min_size=1, max_size=50, unique=True), st.floats(0, 0.99))
-def test_an_id_keeps_its_side_whatever_stands_around_it(ids, fraction):
+def test_an_id_stays_on_its_side_whatever_the_other_data(ids, fraction):
     def block(names):
         return SequenceBlock(np.zeros((0, 1), np.float32), np.zeros(len(names) + 1, np.int64), pa.array(names))
 
@@ -90,7 +90,7 @@ def test_an_id_keeps_its_side_whatever_stands_around_it(ids, fraction):
 
 
 @given(st.lists(st.integers(0, 5), max_size=6), st.integers(1, 4))
-def test_files_take_turns_and_give_every_block_once(sizes, at_a_time):
+def test_files_are_interleaved_and_every_block_is_read_once(sizes, at_a_time):
     opened = set()
 
     def blocks(name, size):
@@ -108,7 +108,7 @@ def test_files_take_turns_and_give_every_block_once(sizes, at_a_time):
         assert found[:2] == [(0, 0), (1, 0)]
 
 
-def test_about_the_asked_share_is_held_out():
+def test_about_the_requested_share_is_held_out():
     block = SequenceBlock(np.zeros((0, 1), np.float32), np.zeros(20_001, np.int64), pa.array(range(20_000)))
     assert abs(in_validation(block, 0.1).mean() - 0.1) < 0.01
     assert not in_validation(block, 0.0).any()
@@ -125,7 +125,7 @@ def test_epochs_differ_and_repeat(files):
 
 
 @pytest.mark.parametrize("cache_bytes", [1 << 20, 300, 0])
-def test_cached_or_streamed_the_batches_are_the_same(files, cache_bytes):
+def test_cached_and_streamed_batches_are_equal(files, cache_bytes):
     source, streamed = make(files, cache_bytes=cache_bytes), make(files, cache_bytes=0)
     for epoch in (1, 2, 3):
         same(source.batches(epoch), streamed.batches(epoch))
@@ -144,14 +144,14 @@ def test_a_cached_source_reads_its_files_once(files, tmp_path):
 
 @pytest.mark.parametrize("task", ["reconstruct", "composite"])
 @pytest.mark.parametrize("skip", [0, 1, 4, 6, 99])
-def test_an_epoch_can_be_taken_up_at_any_batch(files, monkeypatch, task, skip):
+def test_an_epoch_can_be_resumed_at_any_batch(files, monkeypatch, task, skip):
     monkeypatch.setattr(source_module, "MAX_WINDOW_SEQUENCES", 5)
     source = make(files, task=task, fraction=0)
     same(source.batches(2, skip=skip), list(source.batches(2))[skip:])
 
 
 def test_tiny_windows_hold_the_same_sequences(files, monkeypatch):
-    whole = rows(make(files, fraction=0).batches(1))
+    expected = rows(make(files, fraction=0).batches(1))
     monkeypatch.setattr(source_module, "MAX_WINDOW_SEQUENCES", 2)
     monkeypatch.setattr(source_module, "_MAX_WINDOW_BYTES", 40)
     widths = []
@@ -163,7 +163,7 @@ def test_tiny_windows_hold_the_same_sequences(files, monkeypatch):
 
     windows = source_module.windows
     monkeypatch.setattr(source_module, "windows", measured)
-    assert rows(make(files, fraction=0, cache_bytes=0).batches(1)) == whole
+    assert rows(make(files, fraction=0, cache_bytes=0).batches(1)) == expected
     assert len(widths) >= 9 and all(sequences <= 2 and steps <= 10 for sequences, steps in widths)
 
 
@@ -173,14 +173,14 @@ def test_a_batch_is_bounded_in_steps(files):
     assert len(rows(batches)) == 18
 
 
-def test_batches_are_of_like_length(files):
+def test_batches_have_similar_lengths(files):
     batches = list(make(files, fraction=0, batch_size=4).batches(1))
     real = sum(int(batch.lengths.sum()) for batch in batches)
     padded = sum(batch.values.shape[0] * batch.values.shape[1] for batch in batches)
     assert real == sum(LENGTHS) and padded < 1.35 * real
 
 
-def test_prediction_cuts_at_random_places_and_validation_before_the_last_step(files):
+def test_prediction_cuts_at_random_steps_and_validation_before_the_last(files):
     source = make(files, task="predict", fraction=0)
     cuts = {number: set() for number, length in enumerate(LENGTHS) if length > 1}
     for epoch in range(1, 40):
@@ -200,7 +200,7 @@ def test_composite_keeps_sequences_of_one_step_without_a_next(files):
     assert all(following is not None for number, (_, following) in found.items() if LENGTHS[number] > 1)
 
 
-def test_the_feed_gives_the_same_batches_every_epoch_anew(files):
+def test_the_feed_gives_the_same_batches_every_time(files):
     source = make(files)
     feed = Feed(source, 1)
     for epoch, skip in ((1, 0), (1, 0), (2, 1)):
@@ -214,7 +214,7 @@ def test_an_error_inside_the_feed_keeps_its_class(files, tmp_path):
         list(feed.epoch(1))
 
 
-def test_each_sequence_gets_two_views_in_one_batch_an_epoch(files):
+def test_each_sequence_has_two_views_in_one_batch_per_epoch(files):
     source, seen = make(files, fraction=0, views=view_maker()), []
     for batch in source.batches(1):
         numbers = (batch.targets[:, 0, 0] // 100).astype(int).tolist()
@@ -225,7 +225,7 @@ def test_each_sequence_gets_two_views_in_one_batch_an_epoch(files):
     assert sorted(seen) == [number for number, length in enumerate(LENGTHS) if length]
 
 
-def test_views_are_drawn_anew_each_epoch_but_for_validation(files):
+def test_views_change_every_epoch_except_in_validation(files):
     training, held_out = make(files, views=view_maker()), make(files, views=view_maker(), validation=True)
     same(held_out.batches(0), make(files, views=view_maker(), validation=True).batches(0))
     drawn = [sorted(float(batch.targets.sum()) for batch in training.batches(epoch)) for epoch in (1, 2)]
@@ -234,18 +234,18 @@ def test_views_are_drawn_anew_each_epoch_but_for_validation(files):
 
 @pytest.mark.parametrize("views", [None, view_maker()], ids=["sequences", "views"])
 @pytest.mark.parametrize("skip", [0, 1, 7, 8, 23])
-def test_a_stream_of_epochs_can_be_taken_up_at_any_batch(files, views, skip):
+def test_a_stream_can_be_resumed_at_any_batch(files, views, skip):
     source = make(files, fraction=0, views=views)
-    whole = [*source.batches(1), *source.batches(2), *source.batches(3), *source.batches(4)]
-    assert len(whole) >= 24
-    same(islice(source.stream(skip), 24 - skip), whole[skip:24])
+    expected = [*source.batches(1), *source.batches(2), *source.batches(3), *source.batches(4)]
+    assert len(expected) >= 24
+    same(islice(source.stream(skip), 24 - skip), expected[skip:24])
 
 
 def test_a_stream_without_sequences_ends(files):
     assert list(make(files, validation=True, fraction=0.0).stream()) == []
 
 
-def test_the_feed_streams_what_the_source_does(files):
+def test_the_feed_streams_the_same_batches_as_the_source(files):
     source = make(files, views=view_maker())
     streamed = islice(Feed(source, 1).stream(3), 9)
     same(([part.numpy() for part in batch] for batch in streamed), islice(source.stream(3), 9))

@@ -1,4 +1,4 @@
-"""Views: crops of their sequence, altered as far as they may be and no further."""
+"""Views are crops of their sequence, augmented within the configured limits."""
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +13,7 @@ CENTRE = np.zeros(2, np.float32)
 
 
 def numbered(lengths):
-    """Return sequences whose values tell number and step: 10,000 × number + step + 1, and the same negated."""
+    """Return sequences whose values encode number and step: 10,000 × number + step + 1, and the same negated."""
     steps = [10_000.0 * number + 1 + np.arange(length) for number, length in enumerate(lengths)]
     values = np.concatenate(steps).astype(np.float32)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
@@ -35,7 +35,7 @@ def inside(views):
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=8), st.integers(1, 50), st.integers(0, 2**32 - 1))
-def test_a_target_is_a_run_of_steps_of_its_sequence(lengths, max_length, seed):
+def test_a_target_is_a_contiguous_crop(lengths, max_length, seed):
     views = draw(numbered(lengths), max_length=max_length, seed=seed)
     assert views.targets.shape == views.values.shape == (2 * len(lengths), views.lengths.max(), 2)
     assert (views.targets.dtype, views.values.dtype, views.lengths.dtype) == (np.float32, np.float32, np.int32)
@@ -56,7 +56,7 @@ def test_every_crop_of_at_least_half_occurs():
     assert found == {(1, 2), (2, 2), (3, 2), (1, 3), (2, 3), (1, 4)}
 
 
-def test_longer_sequences_are_seen_in_parts_from_everywhere():
+def test_views_of_long_sequences_are_sections_from_everywhere():
     views = draw(numbered([500] * 200), max_length=10)
     assert views.lengths.min() == 5 and views.lengths.max() == 10
     firsts = views.targets[:, 0, 0] % 10_000
@@ -75,7 +75,7 @@ def test_the_two_views_of_a_sequence_differ(length):
     assert (np.abs(first - second).max(axis=1) > 0).all()
 
 
-def test_a_generator_repeats_its_views_and_another_does_not():
+def test_equal_seeds_give_equal_views():
     block = normal(5, 12)
     one, same, other = draw(block), draw(block), draw(block, seed=1)
     for field in ("values", "lengths", "targets"):
@@ -95,7 +95,7 @@ def test_missing_values_stay_missing():
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 9, 10, 11, 64])
-def test_gaps_are_whole_steps_within_their_share(length):
+def test_gaps_cover_complete_steps_within_their_share(length):
     views = draw(normal(300, length), ViewConfig(min_crop=1.0, amplitude_jitter=0.0))
     assert (views.lengths == length).all() and not np.isnan(views.targets).any()
     gaps = np.isnan(views.values)
@@ -109,15 +109,15 @@ def test_gaps_are_whole_steps_within_their_share(length):
     assert runs.max() <= 2
 
 
-def test_a_gap_is_half_its_longest_on_average_and_leaves_a_step():
+def test_the_mean_gap_is_half_the_maximum_and_leaves_a_step():
     one = ViewConfig(min_crop=1.0, num_gaps=1)
     counts = np.isnan(draw(normal(4_000, 40), one).values[:, :, 0]).sum(axis=1)
     assert abs(counts.mean() - 2.0) < 0.05  # half of a tenth of 40 steps
-    whole = ViewConfig(min_crop=1.0, num_gaps=1, max_gap=1.0)
-    assert np.isnan(draw(normal(500, 3), whole).values[:, :, 0]).sum(axis=1).max() == 2
+    widest = ViewConfig(min_crop=1.0, num_gaps=1, max_gap=1.0)
+    assert np.isnan(draw(normal(500, 3), widest).values[:, :, 0]).sum(axis=1).max() == 2
 
 
-def test_a_feature_is_louder_or_quieter_around_its_mean():
+def test_amplitude_jitter_scales_around_the_mean():
     mean, std = np.array([100.0, -5.0], np.float32), np.array([20.0, 0.5], np.float32)
     block = normal(300, 50)
     block.values[:] = block.values * std + mean
@@ -129,7 +129,7 @@ def test_a_feature_is_louder_or_quieter_around_its_mean():
     assert abs(middle.std() - 0.1) < 0.02 and abs(np.corrcoef(middle.T)[0, 1]) < 0.15
 
 
-def test_wild_scales_stay_float32_and_warn_of_nothing():
+def test_extreme_scales_stay_float32_without_warnings():
     mean, std = np.array([1e30, 1e-20, 0.0], np.float32), np.array([1e25, 1e-21, 1e38], np.float32)
     block = normal(20, 30, features=3)
     with np.errstate(over="ignore"):
@@ -141,6 +141,6 @@ def test_wild_scales_stay_float32_and_warn_of_nothing():
     assert (changed.std(axis=0) > 0.05).all() and (np.abs(changed) < 5).all()
 
 
-def test_unaltered_views_are_their_targets():
+def test_views_without_augmentation_equal_their_targets():
     views = draw(numbered([7, 1, 4]), ViewConfig(amplitude_jitter=0.0, num_gaps=0))
     np.testing.assert_array_equal(views.values, views.targets)
