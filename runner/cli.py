@@ -13,7 +13,8 @@ from typing import Any
 
 import click
 
-from seqembed.data.errors import OutputError, SeqembedError, UsageError
+from seqembed.data.errors import OutputError, SeqembedError
+from seqembed.data.extras import missing_extra
 from seqembed.data.host import host_fault
 from seqembed.data.secrets import scrub
 from seqembed.data.signals import TERMINATED
@@ -29,17 +30,6 @@ _COMMANDS = {
     "inspect": ("runner.commands.inspect:inspect", "Describe a model, a run, an output directory or data.", None),
     "sample": ("runner.commands.sample:sample", "Write sample data.", None),
     "demo": ("runner.commands.demo:demo", "Train, export and run on real recorded data.", "train"),
-}
-_EXTRAS = {
-    "tensorflow": "train",
-    "keras": "train",
-    "tf2onnx": "train",
-    "onnx": "train",
-    "matplotlib": "train",
-    "tomli_w": "train",
-    "sklearn": "train",
-    "joblib": "train",
-    "threadpoolctl": "train",
 }
 # Commands whose result is what they print: it is lost where that cannot be written.
 _PRINTED_RESULTS = frozenset({"inspect"})
@@ -67,7 +57,7 @@ class CommandGroup(click.Group):
         try:
             command: click.Command = getattr(import_module(f"seqembed.{module}"), name)
         except ModuleNotFoundError as error:
-            raise _missing_extra(cmd_name, error) from error
+            raise missing_extra(cmd_name, error) from error
         add_config_option(command, _COMMANDS)
         return command
 
@@ -122,7 +112,7 @@ class CommandGroup(click.Group):
                 click.echo("terminated", err=True)
             raise
         except ModuleNotFoundError as error:
-            extra_error = _missing_extra("this command", error)
+            extra_error = missing_extra("this command", error)
             click.echo(f"{click.style('error', fg='red', bold=True)}: {extra_error}", err=True)
             sys.exit(extra_error.exit_code)
         except Exception as error:
@@ -142,16 +132,6 @@ class CommandGroup(click.Group):
 def _command(args: Sequence[str] | None) -> str | None:
     words = sys.argv[1:] if args is None else args
     return next((word for word in words if not word.startswith("-")), None)
-
-
-def _missing_extra(command: str, error: ModuleNotFoundError) -> UsageError:
-    name = (error.name or "").split(".")[0]
-    if name not in _EXTRAS:
-        raise error
-    return UsageError(
-        f"{command} needs {name}, which is not installed here. Install the extra: "
-        f"pip install 'seqembed[{_EXTRAS[name]}]'"
-    )
 
 
 @click.group(

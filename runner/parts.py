@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 import pyarrow as pa
 
 from seqembed.data.arrow import plain_type
+from seqembed.data.check import Tabular
 from seqembed.data.contract import ModelContract
 from seqembed.data.errors import InputError, SeqembedError
 from seqembed.data.inputs import PARQUET_SUFFIXES, InputFile
@@ -222,7 +223,7 @@ def part_name(file: InputFile) -> str:
     return file.name if file.name.endswith(PARQUET_SUFFIXES) else f"{file.name}.parquet"
 
 
-def output_schema(arrow_schema: pa.Schema, file: InputFile, contract: ModelContract, options: RunOptions) -> pa.Schema:
+def output_schema(arrow_schema: pa.Schema, file: Tabular, contract: ModelContract, options: RunOptions) -> pa.Schema:
     """Return the columns of a part: id, kept columns, ``embedding`` as a list of fixed size, and ``error``.
 
     Ids and kept columns have the plain types that they are read in (`seqembed.data.arrow.plain_type`).

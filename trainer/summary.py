@@ -25,6 +25,12 @@ class TrainSummary:
     loss: str
     already_finished: bool = False
 
+    def __repr__(self) -> str:
+        """Return the run and the loss that counts; `history` holds the rest."""
+        watched, num_steps = self.history["watched"], self.history["num_steps"]
+        best = self.history["best"][watched]
+        return f"TrainSummary({str(self.layout.root)!r}, num_steps={num_steps}, {watched}={best:.4f})"
+
     def lines(self) -> list[str]:
         """Return the summary, a line each."""
         history, layout = self.history, self.layout

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from seqembed.exporter.evaluate.protocols import Accuracy, Scores
 from seqembed.exporter.evaluate.report import Encoding, Evaluation, Row, SplitCounts, Verdict
+from seqembed.exporter.evaluate.scores import Accuracy, Scores
 from seqembed.exporter.evaluate.table import MOST_CLASSES, class_table
 
 

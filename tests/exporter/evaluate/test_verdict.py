@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from seqembed.exporter.evaluate.protocols import Accuracy, Scores
 from seqembed.exporter.evaluate.report import Row
+from seqembed.exporter.evaluate.scores import Accuracy, Scores
 from seqembed.exporter.evaluate.verdict import verdict
 
 

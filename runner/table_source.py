@@ -1,0 +1,245 @@
+"""Sequences that lie in memory: tables of any library that speaks Arrow, streams of record batches, lists of arrays.
+
+They become the same blocks, by the same decoder, as the rows of a Parquet file, so that their vectors are the same to
+the last bit.
+"""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from seqembed.data.arrow import as_lists, locate, plain_batch, plain_values
+from seqembed.data.check import check_schema
+from seqembed.data.contract import ModelContract
+from seqembed.data.decode import decode_nested
+from seqembed.data.errors import InputError
+from seqembed.data.events import decode_events
+from seqembed.data.host import raise_host_fault
+from seqembed.data.inputs import UNREADABLE, first_line
+from seqembed.data.sequences import SequenceBlock
+
+_DECODE_VALUES = 1 << 20  # at a time, as in files
+_TABLES = "a table with Arrow's interface (pyarrow, pandas 2.2 or later, polars, a DuckDB relation)"
+
+
+@runtime_checkable
+class ArrowStream(Protocol):
+    """What hands out record batches by the Arrow PyCapsule interface."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Return a capsule of an ArrowArrayStream."""
+
+
+@runtime_checkable
+class ArrowArray(Protocol):
+    """What hands out one record batch by the Arrow PyCapsule interface."""
+
+    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]:
+        """Return capsules of an ArrowSchema and an ArrowArray."""
+
+
+ArrowData = ArrowStream | ArrowArray
+
+
+@dataclass(frozen=True, slots=True)
+class TableSource:
+    """The rows of a table or a stream, which can be read once.
+
+    Attributes:
+        name: Of the table, in messages.
+        schema: Its columns.
+        batches: Its rows, in order.
+        contract: What the model reads.
+        keep: Columns to carry along.
+        noun: What messages call it.
+        partitions: None: it lies in no directory.
+    """
+
+    name: str
+    schema: pa.Schema
+    batches: Iterator[pa.RecordBatch]
+    contract: ModelContract
+    keep: tuple[str, ...] = ()
+    noun: str = "table"
+    partitions: Mapping[str, str | None] = field(default_factory=dict)
+
+    def columns(self) -> pa.Schema:
+        """Return the columns of its rows."""
+        return self.schema
+
+    def blocks(self) -> Iterator[SequenceBlock]:
+        """Yield its sequences in order, some thousands at a time.
+
+        Raises:
+            InputError: The events of an id do not stand together, or the rows cannot be read.
+        """
+        schema, policy = self.contract.schema, self.contract.length_policy
+        slices = self._slices()
+        if schema.layout == "events":
+            try:
+                yield from decode_events(slices, schema, policy, self.keep, self.name)
+            except InputError as error:
+                raise InputError(str(error).replace("Sort the file by", f"Sort the {self.noun} by")) from error
+            return
+        first_row = 0
+        for batch in slices:
+            kept = {name: plain_values(batch.column(name)) for name in self.keep}
+            yield decode_nested(batch, schema, policy, kept, first_row)
+            first_row += batch.num_rows
+
+    def _slices(self) -> Iterator[pa.RecordBatch]:
+        """Yield the columns that are needed, about `_DECODE_VALUES` numbers at a time."""
+        wanted = needed_columns(self.schema, self.contract, self.keep)
+        width = max(1, self.contract.schema.num_features + self.contract.schema.num_fields)
+        for batch in self.batches:
+            needed = batch.select(wanted)
+            ends = np.cumsum(np.maximum(_steps(needed, self.contract), 1) * width)
+            first = 0
+            while first < batch.num_rows:
+                before = int(ends[first - 1]) if first else 0
+                fits = int(np.searchsorted(ends, before + _DECODE_VALUES, side="right"))
+                end = max(first + 1, fits)
+                yield plain_batch(needed.slice(first, end - first))
+                first = end
+
+
+def _steps(batch: pa.RecordBatch, contract: ModelContract) -> NDArray[np.int64]:
+    """Return how many steps each row has, int64 (rows)."""
+    if contract.schema.layout == "events":
+        return np.ones(batch.num_rows, dtype=np.int64)
+    time = [] if contract.schema.time is None else [locate(batch.schema, contract.schema.time)[0]]
+    lists = as_lists(batch.column([*contract.schema.feature_columns, *time][0]))
+    steps: NDArray[np.int64] = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
+    return steps.astype(np.int64)
+
+
+def needed_columns(columns: pa.Schema, contract: ModelContract, keep: Sequence[str]) -> list[str]:
+    """Return the columns to read, each once."""
+    schema = contract.schema
+    time = [] if schema.time is None else [locate(columns, schema.time)[0]]
+    return list(dict.fromkeys([schema.id, *keep, *time, *schema.feature_columns]))
+
+
+def table_source(data: object, contract: ModelContract, keep: tuple[str, ...]) -> TableSource:
+    """Open a table.
+
+    Raises:
+        InputError: It cannot be read as record batches, or a column is missing or of a wrong type.
+    """
+    columns, batches = _open(data, "the table")
+    return _checked(TableSource("the table", columns, batches, contract, keep))
+
+
+def batches_source(
+    batches: ArrowStream | Iterable[ArrowData], contract: ModelContract, keep: tuple[str, ...]
+) -> TableSource | None:
+    """Open a stream, or an iterable of record batches or tables; None where the iterable is empty.
+
+    Raises:
+        InputError: One cannot be read as record batches, its columns are not those of the first, or a column is
+            missing or of a wrong type.
+    """
+    if isinstance(batches, ArrowStream):
+        return table_source(batches, contract, keep)
+    name = "the batches"
+    if isinstance(batches, str | bytes | Mapping) or not isinstance(batches, Iterable):
+        raise InputError(
+            f"{name}: found {type(batches).__name__}; expected an iterable of record batches or tables, or {_TABLES}."
+        )
+    opened = (_open(batch, f"batch {place}") for place, batch in enumerate(batches))
+    first = next(opened, None)
+    if first is None:
+        return None
+    columns = first[0]
+    rows = _alike(columns, needed_columns(columns, contract, keep), itertools.chain([first], opened))
+    return _checked(TableSource(name, columns, rows, contract, keep, "first batch"))
+
+
+def _alike(
+    columns: pa.Schema, wanted: Sequence[str], opened: Iterable[tuple[pa.Schema, Iterator[pa.RecordBatch]]]
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of all batches, in the types of the first: chunks of one file may differ where values are missing.
+
+    Raises:
+        InputError: A column of a batch is missing, or holds what the type of the first cannot.
+    """
+    for place, (found, batches) in enumerate(opened):
+        for batch in batches:
+            arrays = {name: batch.column(name) for name in wanted if len(found.get_all_field_indices(name)) == 1}
+            for name, array in arrays.items():
+                if columns.get_field_index(name) >= 0 and array.type != columns.field(name).type:
+                    arrays[name] = _cast(array, columns.field(name), place)
+            if place and len(arrays) < len(wanted):
+                lacking = next(name for name in wanted if name not in arrays)
+                raise InputError(f"batch {place}: no column '{lacking}', which the first batch has. Add it.")
+            yield pa.RecordBatch.from_pydict(arrays) if arrays else batch
+
+
+def _cast(array: pa.Array, field: pa.Field, place: int) -> pa.Array:
+    try:
+        return array.cast(field.type)
+    except pa.ArrowException as error:
+        raise InputError(
+            f"batch {place}: column '{field.name}' is {array.type}, and in the first batch {field.type} "
+            f"({first_line(error)}). Give all batches the same types."
+        ) from error
+
+
+def _open(data: object, name: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """Return the columns of a table and its record batches.
+
+    Raises:
+        InputError: It is no table, or cannot be read.
+    """
+
+    def opened() -> pa.RecordBatchReader:
+        if isinstance(data, ArrowStream):
+            return pa.RecordBatchReader.from_stream(data)
+        batch = pa.record_batch(data)
+        return pa.RecordBatchReader.from_batches(batch.schema, [batch])
+
+    if not isinstance(data, ArrowStream | ArrowArray):
+        raise InputError(f"{name}: found {type(data).__name__}; expected {_TABLES}.{_remedy(data)}")
+    reader = _reading(opened, name)
+    return reader.schema, _batches(reader, name)
+
+
+def _batches(reader: pa.RecordBatchReader, name: str) -> Iterator[pa.RecordBatch]:
+    while (batch := _reading(lambda: next(reader, None), name)) is not None:
+        if batch.num_rows:
+            yield batch
+
+
+def _reading(read: Callable[[], Any], name: str) -> Any:
+    try:
+        return read()
+    except InputError:
+        raise
+    except (*UNREADABLE, TypeError) as error:  # a library's own errors pass through Arrow as its exceptions
+        raise_host_fault(error)
+        raise InputError(f"{name}: cannot be read as an Arrow table ({first_line(error)}). Fix its columns.") from error
+
+
+def _remedy(data: object) -> str:
+    if isinstance(data, str):
+        return " For files there is seqembed.run; or read one with pyarrow.parquet.read_table."
+    if isinstance(data, Mapping):
+        return " Make it a table with pyarrow.table(data)."
+    return ""
+
+
+def _checked(source: TableSource) -> TableSource:
+    """Hold the columns against the contract; without rows only their names count."""
+    batches = iter(source.batches)
+    first = next(batches, None)
+    num_rows = 0 if first is None else None
+    keep, schema = source.keep, source.contract.schema
+    check_schema(source, source.schema, schema, keep, trained=True, num_rows=num_rows)
+    rows = iter(()) if first is None else itertools.chain([first], batches)
+    return TableSource(source.name, source.schema, rows, source.contract, keep, source.noun)
