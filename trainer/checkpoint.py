@@ -4,7 +4,7 @@ A checkpoint is one `tf.train.Checkpoint`, so no kill can leave weights of one m
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,19 +44,21 @@ class TrainingState:
         history: One record an epoch.
         best_epoch: Epoch with the lowest watched loss, 0 before the first.
         best_loss: That loss.
-        waited: Epochs since.
+        num_restarts: How often the training began again from other weights, after it had learned nothing.
+        first_attempt: What ``history.json`` keeps of the training before that; None without one.
         seconds: Time spent in training, over all resumptions.
         num_rows: Sequences learned from, over all epochs.
     """
 
     def __init__(self, network: Network, optimizer: Any, num_parts: int, identity: Mapping[str, Any]) -> None:
+        self._scorer, self._optimizer = network.scorer, optimizer
         self._weights = network.trainable
         self._random = [variable.value for variable in network.scorer.non_trainable_variables]
         self._best = [tf.Variable(variable) for variable in self._weights]
         self._place = tf.Variable(np.zeros(5, np.int64))
         self._numbers = tf.Variable(np.zeros(2, np.float64))
         self._totals = tf.Variable(np.zeros((num_parts, 3), np.float64))
-        self._history = tf.Variable("[]", dtype=tf.string)
+        self._history = tf.Variable("[[], null]", dtype=tf.string)
         self.checkpoint = tf.train.Checkpoint(
             weights=self._weights,
             best=self._best,
@@ -68,16 +70,32 @@ class TrainingState:
             history=self._history,
             identity=tf.Variable(json.dumps(identity, sort_keys=True), dtype=tf.string),
         )
-        self.epochs_done = self.batches_done = self.best_epoch = self.waited = self.num_rows = 0
+        self.epochs_done = self.batches_done = self.best_epoch = self.num_restarts = self.num_rows = 0
         self.best_loss, self.seconds = float("inf"), 0.0
         self.totals: NDArray[np.float64] = np.zeros((num_parts, 3))
         self.history: list[dict[str, Any]] = []
+        self.first_attempt: dict[str, Any] | None = None
 
     def remember_best(self, loss: float) -> None:
         """Take the present weights for the best so far."""
-        self.best_epoch, self.best_loss, self.waited = self.epochs_done, loss, 0
+        self.best_epoch, self.best_loss = self.epochs_done, loss
         for best, variable in zip(self._best, self._weights, strict=True):
             best.assign(variable)
+
+    def begin_again(self, first_attempt: dict[str, Any], weights: Sequence[Any]) -> None:
+        """Forget what was learned and go back to the first batch, with other weights.
+
+        Args:
+            first_attempt: What is to be kept of the training so far.
+            weights: Arrays, in the order of the network's weights.
+        """
+        self._scorer.set_weights(weights)
+        for variable in self._optimizer.variables:
+            variable.assign(np.zeros(variable.shape, variable.dtype))
+        self.epochs_done = self.batches_done = self.best_epoch = 0
+        self.best_loss = float("inf")
+        self.totals, self.history = self.totals * 0, []
+        self.num_restarts, self.first_attempt = self.num_restarts + 1, first_attempt
 
     def restore_best(self) -> None:
         """Put the best weights into the network; checkpoints written before keep the latest ones."""
@@ -90,19 +108,19 @@ class TrainingState:
 
     def pack(self) -> None:
         """Copy the plain attributes into the variables that are saved."""
-        place = [self.epochs_done, self.batches_done, self.best_epoch, self.waited, self.num_rows]
+        place = [self.epochs_done, self.batches_done, self.best_epoch, self.num_restarts, self.num_rows]
         self._place.assign(np.array(place, np.int64))
         self._numbers.assign(np.array([self.best_loss, self.seconds]))
         self._totals.assign(self.totals)
-        self._history.assign(json.dumps(self.history))
+        self._history.assign(json.dumps([self.history, self.first_attempt]))
 
     def unpack(self) -> None:
         """Read the plain attributes back after a restore."""
         places = (int(place) for place in self._place.numpy())
-        self.epochs_done, self.batches_done, self.best_epoch, self.waited, self.num_rows = places
+        self.epochs_done, self.batches_done, self.best_epoch, self.num_restarts, self.num_rows = places
         self.best_loss, self.seconds = (float(number) for number in self._numbers.numpy())
         self.totals = self._totals.numpy()
-        self.history = json.loads(self._history.numpy())
+        self.history, self.first_attempt = json.loads(self._history.numpy())
 
 
 class Checkpoints:

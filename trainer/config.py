@@ -30,6 +30,9 @@ LAYOUT_CHOICES = ("auto", "nested", "events")
 
 # What an option that is not given stands for, by objective.
 _DECODER_OF = {"hybrid": "positional", "reconstruct": "repeat", "contrast": "positional"}
+# A decoder of two units cannot write what an embedding of two numbers holds: it has to count and remember besides.
+LEAST_DECODER_UNITS = 64
+POSITIONAL_UNITS = 128
 # A slice of the graph for every frame that an overlap reaches into; measured: 256 of them take 15 s to export.
 MAX_OVERLAP = 512
 
@@ -108,7 +111,7 @@ class ModelConfig:
     Attributes:
         cell: Recurrent cell, ``lstm`` or ``gru``.
         units: Units of each recurrent layer and direction; None is 64, or 48 in each branch where both are read.
-        layers: Recurrent layers of the encoder, and of the decoder.
+        layers: Recurrent layers of the encoder.
         reads: Whether recurrent layers read the ``values``, their ``differences`` from step to step, or ``both``, each
             by layers of its own. None is chosen from the data where views are compared, else ``values``.
         scaling: Whether the values that are read are centred and scaled by the ``data`` alone, or each ``sequence`` by
@@ -130,6 +133,9 @@ class ModelConfig:
             ``binary_crossentropy`` (and, by `TrainJob.of_events`, where steps are events).
         decoder: How an embedding becomes steps again; ``reshape`` and ``dense`` write one fixed length. None is
             ``repeat`` for the objective reconstruct, else ``positional``.
+        decoder_units: Units of each layer of the decoder, and of the layer that predicts the next step; None is 128 for
+            the positional decoder, else as many as the encoder's, 64 at least.
+        decoder_layers: Layers of the decoder: recurrent ones, but dense ones of the positional decoder; None is 1.
         reverse_target: Autoregressive only: the decoder writes the newest step first.
         task: ``reconstruct`` the sequence, ``predict`` the step after a prefix, or both on one embedding.
         loss: Compares target and output a value, in standardised units (``binary_crossentropy``: raw 0 and 1).
@@ -152,6 +158,8 @@ class ModelConfig:
     embedding_dim: int | None = None
     objective: str | None = None
     decoder: str | None = None
+    decoder_units: int | None = None
+    decoder_layers: int | None = None
     reverse_target: bool = False
     task: str = "reconstruct"
     loss: str = "mse"
@@ -187,16 +195,39 @@ class ModelConfig:
             _one_of("reads", self.reads, READS)
             if self.units is None:
                 object.__setattr__(self, "units", UNITS_OF[self.reads])
+        self._refuse_decoder_sizes()
+        if self.decoder_units is None and self.units is not None and self.objective != "contrast":
+            wanted = POSITIONAL_UNITS if self.decoder == "positional" else max(LEAST_DECODER_UNITS, self.units)
+            object.__setattr__(self, "decoder_units", wanted)
+        if self.decoder_layers is None and self.reconstructs:
+            object.__setattr__(self, "decoder_layers", 1)
         _one_of("activation", self.activation, ACTIVATIONS)
         _one_of("pooling", self.pooling, POOLINGS)
         _one_of("decoder", str(self.decoder), DECODERS)
         _one_of("task", self.task, TASKS)
         _one_of("loss", self.loss, LOSSES)
         _at_least("layers", self.layers, 1)
-        for option, value in (("embedding-dim", self.embedding_dim), ("frame", self.frame), ("units", self.units)):
+        for option in ("embedding-dim", "frame", "units", "decoder-units", "decoder-layers"):
+            value = getattr(self, option.replace("-", "_"))
             if value is not None:
                 _at_least(option, value, 1)
         self._refuse_contradictions(decoder)
+
+    def _refuse_decoder_sizes(self) -> None:
+        if self.decoder_units is not None and self.objective == "contrast":
+            raise UsageError(
+                "--decoder-units has no part in --objective contrast, which decodes nothing. Drop it, or choose "
+                "--objective hybrid."
+            )
+        if self.decoder_layers is not None and not self.reconstructs:
+            what, instead = (
+                ("--objective contrast", "--objective hybrid")
+                if self.objective == "contrast"
+                else ("--task predict", "--task composite")
+            )
+            raise UsageError(
+                f"--decoder-layers has no part in {what}, which decodes nothing. Drop it, or choose {instead}."
+            )
 
     def _refuse_contradictions(self, decoder: str | None) -> None:
         if self.objective != "reconstruct" and self.task != "reconstruct":
@@ -254,8 +285,9 @@ class TrainingConfig:
         epochs: Most passes over the training sequences; 0 writes an untrained model. None trains for `steps`.
         steps: Batches to learn from, instead of `epochs`.
         batch_size: Most sequences in a batch.
-        learning_rate: Of Adam; where views are compared, the peak between a short rise and a cosine down to 0.
-        patience: Epochs (or twentieths of `steps`) without a better validation loss before training stops.
+        learning_rate: Peak of Adam's learning rate, which rises shortly and falls to 0 in the end: by a cosine where
+            views are compared, else after half of all batches.
+        patience: Batches without a better validation loss before training stops.
         validation_fraction: Share of the ids held out for validation, by a hash of the id.
         clip_norm: Largest norm of a step's gradient over all weights; 0 leaves it alone.
         seed: Of initial weights, order of batches and places of cuts.
@@ -269,7 +301,7 @@ class TrainingConfig:
     epochs: int | None = None
     steps: int | None = None
     batch_size: int | None = None
-    learning_rate: float = 2e-3
+    learning_rate: float | None = None
     patience: int | None = None
     validation_fraction: float | None = None
     clip_norm: float = 1.0
@@ -287,7 +319,7 @@ class TrainingConfig:
                 _at_least(option, value, least)
         if self.epochs is not None and self.steps is not None:
             raise UsageError("--epochs and --steps both say when training ends. Give one of them.")
-        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
+        if self.learning_rate is not None and not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
             raise UsageError(f"--learning-rate must be a positive number; was {self.learning_rate}.")
         if self.validation_fraction is not None and not 0 <= self.validation_fraction < 1:
             raise UsageError(f"--validation-fraction must be at least 0 and below 1; was {self.validation_fraction}.")
@@ -320,7 +352,9 @@ class TrainJob:
         if "objective" not in self.left_open or not self.model.contrasts:
             return self
         model = self.model
-        open_again: dict[str, Any] = dict.fromkeys(self.left_open & {"decoder", "reads", "course", "overlap"})
+        open_again: dict[str, Any] = dict.fromkeys(
+            self.left_open & {"decoder", "decoder_units", "reads", "course", "overlap"}
+        )
         return replace(self, model=replace(model, objective="reconstruct", **open_again))
 
     def to_options(self) -> dict[str, Any]:

@@ -5,10 +5,10 @@ All take ``embedding`` float32 (batch, embedding_dim) and ``mask`` bool (batch, 
 and ``previous_categories`` int32 (batch, time, fields), as far as there are any: at each step the standardised step
 before it and its ids, zeros at the first. Numbers and each field are answered from the same hidden steps.
 
-    positional      the embedding and the place in the sequence, each step by itself → two dense layers
+    positional      the embedding and the place in the sequence, each step by itself → dense layers
     repeat          the embedding at every step → recurrent layers → dense a step
     reshape         the embedding as (time, k), widened where it does not divide → recurrent layers → dense a step
-    dense           the embedding as one step → recurrent layer of time × features units, reshaped → dense a step
+    dense           the embedding as one step → recurrent layers → dense of time × features, reshaped → dense a step
     autoregressive  previous step and embedding at every step, initial states from the embedding → dense a step
 
 `reshape` and `dense` write one fixed length; a mask longer than that gets NaN past it.
@@ -32,7 +32,6 @@ from seqembed.trainer.model import recurrent_layer, weights_taken_off
 ops, layers = keras.ops, keras.layers
 
 _OCTAVES = 8
-_POSITIONAL_UNITS = 128
 # A recurrent layer of 4096 units holds 67 million recurrent weights: more is a wrong choice of decoder.
 MAX_FIXED_UNITS = 4096
 
@@ -99,7 +98,7 @@ def build_decoder(
         previous = _previous(inputs, num_features, fields)
         hidden = _autoregressive(config, embedding, mask, previous)
     elif config.decoder == "positional":
-        hidden = _positional(embedding, mask)
+        hidden = _positional(config, embedding, mask)
     elif config.decoder == "repeat":
         hidden = _recurrent(config, _repeat(embedding, mask))
     elif config.decoder == "reshape":
@@ -143,21 +142,29 @@ def _name(config: ModelConfig, place: int) -> str:
 
 def _recurrent(config: ModelConfig, steps: Any) -> Any:
     """Run the recurrent layers; right padding cannot reach a real step, so they need no mask."""
-    for place in range(config.layers):
-        steps = recurrent_layer(config, _name(config, place), return_sequences=True)(steps)
-    return steps  # (batch, time, units)
+    for place in range(config.decoder_layers or 1):
+        steps = _decoder_layer(config, place)(steps)
+    return steps  # (batch, time, decoder_units)
 
 
-def _positional(embedding: Any, mask: Any) -> Any:
-    """Return (batch, time, units): a layer over embedding and place, of which the embedding's part is computed once."""
+def _decoder_layer(config: ModelConfig, place: int) -> Any:
+    return recurrent_layer(config, _name(config, place), config.decoder_units, return_sequences=True)
+
+
+def _positional(config: ModelConfig, embedding: Any, mask: Any) -> Any:
+    """Return (batch, time, decoder_units): over embedding and place, of which the embedding's part is computed once."""
+    units = config.decoder_units
     counted = ops.cast(mask, "float32")
     length = ops.maximum(ops.sum(counted, axis=1, keepdims=True), 1.0)  # (batch, 1)
     place = ops.divide(ops.cumsum(ops.ones_like(counted), axis=1) - 0.5, length)  # (batch, time), of the whole
     angles = [ops.multiply(place, math.pi * 2**octave) for octave in range(_OCTAVES)]
     waves = [place, *(wave(angle) for angle in angles for wave in (ops.sin, ops.cos))]
-    of_place = layers.Dense(_POSITIONAL_UNITS, name="decoder_place")(ops.stack(waves, axis=-1))
-    of_embedding = layers.Dense(_POSITIONAL_UNITS, use_bias=False, name="decoder_embedding")(embedding)
-    return layers.Activation("relu", name="decoder_hidden")(of_place + ops.expand_dims(of_embedding, 1))
+    of_place = layers.Dense(units, name="decoder_place")(ops.stack(waves, axis=-1))
+    of_embedding = layers.Dense(units, use_bias=False, name="decoder_embedding")(embedding)
+    steps = layers.Activation("relu", name="decoder_hidden")(of_place + ops.expand_dims(of_embedding, 1))
+    for place in range(1, config.decoder_layers or 1):
+        steps = layers.Dense(units, activation="relu", name=f"decoder_dense_{place + 1}")(steps)
+    return steps
 
 
 def _repeat(embedding: Any, mask: Any) -> Any:
@@ -176,23 +183,20 @@ def _reshape(embedding: Any, time: int) -> Any:
 
 
 def _dense(config: ModelConfig, embedding: Any, time: int, num_features: int) -> Any:
-    """Return (batch, time, features) from a recurrent layer that sees the embedding as its only step."""
-    steps = layers.Reshape((1, embedding.shape[-1]), name="decoder_one_step")(embedding)
-    for place in range(config.layers - 1):
-        steps = recurrent_layer(config, _name(config, place), return_sequences=True)(steps)
-    last = recurrent_layer(config, _name(config, config.layers - 1), units=time * num_features)
-    return layers.Reshape((time, num_features), name="decoder_reshape")(last(steps))
+    """Return (batch, time, features) from recurrent layers that see the embedding as their only step."""
+    steps = _recurrent(config, layers.Reshape((1, embedding.shape[-1]), name="decoder_one_step")(embedding))
+    written = layers.Dense(time * num_features, name="decoder_steps")(steps)
+    return layers.Reshape((time, num_features), name="decoder_reshape")(written)
 
 
 def _autoregressive(config: ModelConfig, embedding: Any, mask: Any, previous: list[Any]) -> Any:
     """Return (batch, time, units); the embedding starts every layer's state and stands beside every previous step."""
     steps = layers.Concatenate(name="decoder_previous")([*previous, _repeat(embedding, mask)])
     num_states = 2 if config.cell == "lstm" else 1
-    for place in range(config.layers):
-        name = _name(config, place)
-        names = [f"{name}_{state}" for state in ("state", "memory")[:num_states]]
-        start = [layers.Dense(config.units, activation="tanh", name=state)(embedding) for state in names]
-        steps = recurrent_layer(config, name, return_sequences=True)(steps, initial_state=start)
+    for place in range(config.decoder_layers or 1):
+        names = [f"{_name(config, place)}_{state}" for state in ("state", "memory")[:num_states]]
+        start = [layers.Dense(config.decoder_units, activation="tanh", name=state)(embedding) for state in names]
+        steps = _decoder_layer(config, place)(steps, initial_state=start)
     return steps
 
 

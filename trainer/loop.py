@@ -58,7 +58,7 @@ class Loop:
     @property
     def stopped_early(self) -> bool:
         """Whether patience has run out."""
-        return self.config.patience is not None and self.state.waited >= self.config.patience
+        return self.config.patience is not None and self._recorded - self._best_step >= self.config.patience
 
     @property
     def finished(self) -> bool:
@@ -91,6 +91,12 @@ class Loop:
     def _recorded(self) -> int:
         """Batches up to the last record; more are done where a training was stopped inside a part."""
         return int(self.state.history[-1]["step"]) if self.state.history else 0
+
+    @property
+    def _best_step(self) -> int:
+        """Batches up to the record with the lowest watched loss; 0 before the first."""
+        best = self.state.best_epoch
+        return int(self.state.history[best - 1]["step"]) if best else 0
 
     @property
     def _until_record(self) -> int:
@@ -155,7 +161,6 @@ class Loop:
         state = self.state
         state.epochs_done, state.batches_done = int(record["epoch"]), 0
         state.totals = state.totals * 0
-        state.waited += 1
         state.history.append(record)
         if record[self.watched] < state.best_loss:
             state.remember_best(record[self.watched])

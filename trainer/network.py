@@ -242,6 +242,6 @@ def _prediction_head(
 ) -> Any:
     """Return embedding → scores of the next step, (batch, features); with fields a dict by name."""
     embedding = keras.Input((embedding_dim,), name="embedding", dtype="float32")
-    hidden = layers.Dense(config.units, activation="relu", name="next_step_hidden")(embedding)
+    hidden = layers.Dense(config.decoder_units, activation="relu", name="next_step_hidden")(embedding)
     scores = told_apart(hidden, num_features, fields, "prediction", "next_step")
     return keras.Model(embedding, scores if fields else scores["prediction"], name="next_step_head")

@@ -143,7 +143,7 @@ SECTIONS: dict[str, list[click.Option]] = {
         _option(
             "--units", "Units of each recurrent layer and direction.", _POSITIVE, unset="64, or 48 and 48", metavar="N"
         ),
-        _option("--layers", "Recurrent layers of the encoder, and of the decoder.", _POSITIVE, metavar="N"),
+        _option("--layers", "Recurrent layers of the encoder.", _POSITIVE, metavar="N"),
         _choice(
             "--reads",
             config.READS,
@@ -175,6 +175,14 @@ SECTIONS: dict[str, list[click.Option]] = {
             "From embedding to steps; reshape and dense write one fixed length.",
             unset="positional; repeat with --objective reconstruct",
         ),
+        _option(
+            "--decoder-units",
+            "Units of each layer of the decoder, and of the layer that predicts the next step.",
+            _POSITIVE,
+            unset="as many as --units, 64 at least; 128 for the positional decoder",
+            metavar="N",
+        ),
+        _option("--decoder-layers", "Layers of the decoder.", _POSITIVE, unset="1", metavar="N"),
         _switch("--reverse-target", "The autoregressive decoder writes the newest step first."),
         _choice("--task", config.TASKS, "Reconstruct, predict the step after a prefix, or both (composite)."),
         _choice("--loss", config.LOSSES, "Compares output and target; binary_crossentropy takes values in 0…1."),

@@ -12,7 +12,7 @@ from seqembed.data.errors import UsageError
 from seqembed.data.profile import QUANTILES, SequenceProfile
 from seqembed.data.schema import SequenceSchema
 from seqembed.trainer.categories import width_of
-from seqembed.trainer.config import TrainJob
+from seqembed.trainer.config import TrainingConfig, TrainJob
 from seqembed.trainer.course import Courses, num_places
 from seqembed.trainer.scale import Changes
 
@@ -27,15 +27,30 @@ _FRAMES_A_SEQUENCE, _LEAST_STEPS_IN_PAIRS = 30, 12
 _MAX_FRAME_WIDTH = 512
 # Up to here an overlap costs a twentieth to an eighth of the encoder's speed, beside an LSTM of some 50 units.
 _MAX_OVERLAPPING_WIDTH = 48
-_EPOCHS = 100  # of a reconstruction, which early stopping ends sooner
-_PATIENCE = 10
-_RECONSTRUCT_BATCH_SIZE = 64
-_BATCH_SIZE = 32
-_LARGE_BATCH_SIZE = 64
-_LARGE = 20_000
-# Of views. On sets of known structure twice as many as a thousand told 3.6 ± 0.8 points more.
-_LEAST_STEPS, _LEAST_STEPS_OF_EVENTS, _MOST_STEPS = 2_000, 1_000, 4_000
-_PASSES = 10
+_SMALL_BATCH_SIZE, _BATCH_SIZE, _LARGE_BATCH_SIZE = 8, 32, 64
+_SMALL, _LARGE = 200, 20_000  # sequences to learn from
+_EVENTS_BATCH_SIZE = 64
+_LEARNING_RATE, _RECONSTRUCT_LEARNING_RATE = 2e-3, 5e-3
+
+
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """How many batches a training takes where nobody says so: some passes over the data, within bounds."""
+
+    least: int
+    most: int
+    passes: int
+
+    def of(self, num_training: int, batch_size: int) -> int:
+        return min(max(self.least, self.passes * num_training // batch_size), self.most)
+
+
+# Of views: on sets of known structure twice as many as a thousand told 3.6 ± 0.8 points more.
+_STEPS_OF_VIEWS, _STEPS_OF_EVENTS = _Steps(2_000, 4_000, 10), _Steps(1_000, 4_000, 10)
+# A reconstruction gets better for longer: what small data lacks is batches, and what large data lacks is time.
+_STEPS_OF_RECONSTRUCTION = _Steps(2_000, 10_000, 100)
+# Of all batches: the learning rate falls from a half on, and what it gains then must not be cut off.
+_PATIENCE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +106,7 @@ def choose(
         course = num_places(len(profile.mean), num_frames) if courses.alike and not events else 0
     model = replace(job.model, frame=frame, overlap=overlap, reads=reads, course=course)
     training = replace(job.training, validation_fraction=validation_fraction)
-    if job.model.contrasts or events:
-        small = _BATCH_SIZE if job.model.contrasts else _RECONSTRUCT_BATCH_SIZE
-        size = training.batch_size or (_LARGE_BATCH_SIZE if num_training >= _LARGE else small)
-        steps = training.steps
-        if steps is None and training.epochs is None:
-            least = _LEAST_STEPS if job.model.contrasts else _LEAST_STEPS_OF_EVENTS
-            steps = min(max(least, _PASSES * num_training // size), _MOST_STEPS)
-        training = replace(training, batch_size=size, steps=steps)
-    else:
-        size = training.batch_size or _RECONSTRUCT_BATCH_SIZE
-        epochs = _EPOCHS if training.steps is None and training.epochs is None else training.epochs
-        training = replace(training, batch_size=size, epochs=epochs, patience=training.patience or _PATIENCE)
+    training = choose_training(training, num_training, contrasts=job.model.contrasts, events=events)
     chosen = replace(job, model=model, training=training)
     notes = _notes(chosen, profile, num_training)
     if job.model.reads is None and not events:
@@ -120,6 +124,34 @@ def _course_note(course: int, courses: Courses) -> str:
     if courses.alike:
         return "tells no course: there are too many features, or too few steps"
     return f"tells no course: sequences do not run alike ({share})"
+
+
+def choose_training(training: TrainingConfig, num_training: int, *, contrasts: bool, events: bool) -> TrainingConfig:
+    """Fill in what is open of how the weights are found.
+
+    Args:
+        training: Options as given.
+        num_training: Sequences to learn from.
+        contrasts: Whether views are compared.
+        events: Whether steps are events.
+    """
+    size = training.batch_size
+    if size is None and num_training >= _LARGE:
+        size = _LARGE_BATCH_SIZE
+    if size is None:
+        # Few sequences in small batches make many batches; views need other sequences to be told from.
+        small = _BATCH_SIZE if contrasts or num_training >= _SMALL else _SMALL_BATCH_SIZE
+        size = _EVENTS_BATCH_SIZE if events and not contrasts else small
+    steps = training.steps
+    if steps is None and training.epochs is None:
+        rule = _STEPS_OF_VIEWS if contrasts else _STEPS_OF_EVENTS if events else _STEPS_OF_RECONSTRUCTION
+        steps = rule.of(num_training, size)
+    patience = training.patience
+    if patience is None and not contrasts and not events:
+        planned = steps if steps is not None else (training.epochs or 0) * -(-num_training // size)
+        patience = max(1, round(_PATIENCE * planned))
+    rate = training.learning_rate or (_LEARNING_RATE if contrasts or events else _RECONSTRUCT_LEARNING_RATE)
+    return replace(training, batch_size=size, steps=steps, patience=patience, learning_rate=rate)
 
 
 def has_events(schema: SequenceSchema) -> bool:

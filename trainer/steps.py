@@ -19,6 +19,7 @@ from seqembed.trainer.network import Network, inputs_of
 from seqembed.trainer.objective import Objective
 
 _WARM_UP_STEPS = 20
+_DROPS = (0.5, 0.75, 0.9)  # of all batches
 
 
 def seed_everything(seed: int) -> None:
@@ -52,6 +53,12 @@ def _warm_cosine(peak: float, num_steps: int) -> Any:
     )
 
 
+def _dropping(peak: float, num_steps: int) -> Any:
+    """Return a rate that stays for half of the batches and then drops to a third, a tenth and a thirtieth."""
+    boundaries = [max(1, round(share * num_steps)) for share in _DROPS]
+    return keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, [peak, peak / 3, peak / 10, peak / 30])
+
+
 class Steps:
     """The network's training step and its evaluation.
 
@@ -65,7 +72,7 @@ class Steps:
         objective: Objective,
         config: TrainingConfig,
         profile: SequenceProfile,
-        decay_steps: int | None = None,
+        num_steps: int,
     ) -> None:
         """Build the optimizer and describe the steps; they are compiled when first used.
 
@@ -74,11 +81,15 @@ class Steps:
             objective: Their losses.
             config: Learning rate and clipping.
             profile: Statistics of the training sequences.
-            decay_steps: Batches over which the learning rate rises shortly and then falls to 0; None keeps it.
+            num_steps: Batches of the whole training, over which the learning rate falls: where views are compared it
+                rises shortly and then falls to 0 by a cosine, else it drops in steps from half of them on.
         """
         self._objective = objective
         variables = network.scorer.trainable_variables
-        rate = config.learning_rate if decay_steps is None else _warm_cosine(config.learning_rate, decay_steps)
+        if config.learning_rate is None:
+            raise ValueError("Steps needs a learning rate; trainer.recipe chooses one")
+        schedule = _warm_cosine if "contrast" in objective.heads else _dropping
+        rate = schedule(config.learning_rate, num_steps)
         self.optimizer = keras.optimizers.Adam(rate, global_clipnorm=config.clip_norm or None)
         self.optimizer.build(variables)
         fields = network.encoder.input.get("categories")

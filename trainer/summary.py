@@ -17,12 +17,14 @@ class TrainSummary:
         layout: Where things lie.
         history: The document in ``history.json``.
         loss: Name of the loss.
+        warnings: What is wrong with the model and what to try, a line each.
         already_finished: Whether a resumed run had nothing left to do.
     """
 
     layout: RunLayout
     history: Mapping[str, Any]
     loss: str
+    warnings: tuple[str, ...] = ()
     already_finished: bool = False
 
     def __repr__(self) -> str:
@@ -45,6 +47,9 @@ class TrainSummary:
             lines.append(f"speed        {history['rows_per_second']:,.0f} rows/s over {duration(history['seconds'])}")
         lines += [f"{path.name:<17} {what}" for path, what in self._files()]
         lines.append(f"plots are in {layout.plots}, checkpoints in {layout.checkpoints}")
+        if history["num_restarts"]:
+            lines.append("The first attempt learned nothing, so it was repeated from other initial weights.")
+        lines += [line for warning in self.warnings for line in wrap(warning, LINE_WIDTH)]
         lines.append(f"next: seqembed export {layout.root} --out encoder.onnx")
         return lines
 

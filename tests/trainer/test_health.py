@@ -1,0 +1,173 @@
+"""A model that learned nothing is noticed, told about, and trained once more where that is cheap."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from seqembed.data.layout import RunLayout
+from seqembed.data.parts import EmbeddingPart
+from seqembed.trainer.backend import keras
+from seqembed.trainer.checkpoint import TrainingState
+from seqembed.trainer.config import ModelConfig, TrainJob
+from seqembed.trainer.health import advice, examine, is_cheap
+from seqembed.trainer.job import train
+from seqembed.trainer.progress import Progress
+
+RECONSTRUCT = ModelConfig(objective="reconstruct", units=4, pooling="last", bidirectional=False)
+PARTS = (EmbeddingPart("values", 4, 1.0, 1.0), EmbeddingPart("level", 2, 1.0, 1.0))
+VARIED = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32)
+
+
+def still(*dimensions, value=0.0):
+    """Return embeddings whose numbers in `dimensions` never change."""
+    embeddings = VARIED.copy()
+    embeddings[:, list(dimensions)] = value
+    return embeddings
+
+
+def found(embeddings=VARIED, best=None, config=RECONSTRUCT, **options):
+    best = {"loss": 0.1, "val_loss": 0.1} if best is None else best
+    baseline = {"loss": 1.0, "contrast_loss": 2.0}
+    return examine(config, embeddings, PARTS, best, baseline, **{"trained": True, **options})
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "best", "problem"),
+    [
+        (VARIED, {"loss": 0.1, "val_loss": 0.1}, None),
+        (VARIED, {"loss": 0.94, "val_loss": 0.94}, None),
+        (VARIED, {"loss": 0.96, "val_loss": 0.99}, "mean"),
+        (VARIED, {"loss": 0.96}, "mean"),
+        (VARIED, {"loss": 0.2, "val_loss": 1.3}, "overfitting"),
+        (still(0, 1, 2, 3), {"loss": 0.2}, "constant"),
+        (still(0, 1, 2, 3, value=7.7), {"loss": 0.2}, "constant"),
+        (still(2), {"loss": 0.2}, "dead units"),
+        (still(4, 5), {"loss": 0.2}, None),  # a level that all share is none of the network's doing
+    ],
+)
+def test_each_problem_has_its_name(embeddings, best, problem):
+    health = found(embeddings, best)
+    assert health.problem == problem
+    lines = advice(health, RECONSTRUCT, 2_000)
+    assert bool(lines) == (problem is not None) and all(line.startswith(("WARNING: ", "Try ")) for line in lines)
+
+
+def test_numbers_that_differ_by_rounding_alone_are_constant():
+    embeddings = still(0, 1, 2, 3, value=1.0)
+    embeddings[::2, :4] = np.nextafter(np.float32(1), np.float32(2))
+    assert found(embeddings).constant_dimensions == 4
+
+
+def test_a_few_dead_units_of_many_are_counted_and_no_problem():
+    wide = np.random.default_rng(1).normal(size=(50, 100)).astype(np.float32)
+    wide[:, :24] = 0
+    parts = (EmbeddingPart("steps", 100, 1.0, 1.0),)
+    health = examine(RECONSTRUCT, wide, parts, {"loss": 0.1}, {"loss": 1.0}, trained=True)
+    assert (health.problem, health.constant_dimensions, health.learned_dimensions) == (None, 24, 100)
+
+
+def test_views_are_judged_by_their_comparison_alone():
+    hybrid = ModelConfig(objective="hybrid", units=4)
+    best = {"loss": 2.3, "contrast_loss": 0.4, "reconstruction_loss": 1.9}
+    assert found(best=best, config=hybrid).problem is None
+    alike = {"loss": 2.9, "contrast_loss": 1.99, "reconstruction_loss": 0.9}
+    assert found(best=alike, config=hybrid).problem == "mean"
+
+
+def test_an_untrained_model_has_no_loss_to_judge():
+    health = found(best={"loss": 1.2}, trained=False)
+    assert (health.problem, health.loss_over_mean) == (None, None)
+
+
+def test_what_to_try_suits_the_model():
+    mean = found(best={"loss": 1.0})
+    relu = ModelConfig(objective="reconstruct", activation="relu", units=2)
+    assert "--activation tanh" in advice(mean, relu, 2_000)[1] and "--activation" not in advice(mean, RECONSTRUCT, 1)[1]
+    assert "more --steps (this training took 30 batches)" in advice(mean, RECONSTRUCT, 30)[1]
+    assert "--steps" not in advice(mean, RECONSTRUCT, 2_000)[1]
+    assert "--decoder-units" not in advice(mean, ModelConfig(task="predict"), 2_000)[1]
+    assert "--validation-fraction" in advice(found(best={"loss": 0.1, "val_loss": 1.0}), RECONSTRUCT, 2_000)[1]
+
+
+def test_a_restart_is_cheap_for_small_trainings_alone():
+    assert is_cheap(num_steps_read=2_000 * 32 * 15, num_parameters=80_000)
+    assert not is_cheap(num_steps_read=10_000 * 64 * 100, num_parameters=80_000)
+
+
+@pytest.fixture
+def ramps(tmp_path):
+    """Return a job of forty rising lines, whose relu encoder is dead from the start with its first weights."""
+    values = [[0.1 * start + 0.1 * step for step in range(4 + start % 5)] for start in range(40)]
+    pq.write_table(pa.table({"id": range(40), "x": values}), tmp_path / "ramps.parquet")
+    options = {"objective": "reconstruct", "units": 2, "activation": "relu", "bidirectional": False, "pooling": "last"}
+    options |= {"decoder_units": 16, "steps": 150, "batch_size": 8}
+    return TrainJob.from_options({"inputs": [str(tmp_path / "ramps.parquet")], **options})
+
+
+class Notes(Progress):
+    """Keeps what is said; may end the training at an epoch."""
+
+    def __init__(self, die_at=None):
+        self.notes, self.left = [], die_at
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def epoch_ends(self, record, best):
+        if self.left is not None:
+            self.left -= 1
+            if not self.left:
+                raise InterruptedError
+
+
+@pytest.fixture
+def dead_at_first(monkeypatch):
+    """Let the first weights of every training be such that no relu unit ever answers."""
+    begin = TrainingState.__init__
+
+    def with_dead_units(self, network, *rest):
+        for variable in network.encoder.trainable_variables:
+            variable.assign(-10 * np.ones(variable.shape) if "bias" in variable.path else np.zeros(variable.shape))
+        begin(self, network, *rest)
+
+    monkeypatch.setattr(TrainingState, "__init__", with_dead_units)
+
+
+def weights(run):
+    return [np.asarray(weight) for weight in keras.models.load_model(RunLayout(run).autoencoder).weights]
+
+
+def test_a_dead_model_is_trained_once_more_and_says_so(ramps, tmp_path, dead_at_first):
+    said = Notes()
+    summary = train(ramps, tmp_path / "run", progress=said)
+    history = json.loads(RunLayout(tmp_path / "run").history.read_text())
+    assert history["num_restarts"] == 1 and history["first_attempt"]["health"]["problem"] in ("mean", "constant")
+    assert history["health"]["problem"] != "constant" and history["health"]["constant_dimensions"] < 2
+    assert len(history["first_attempt"]["epochs"]) <= len(history["epochs"]) == 20
+    assert history["epochs"][0]["step"] == 8 and history["num_steps"] == 150
+    assert any("once more, from other initial weights" in note for note in said.notes)
+    assert any("repeated from other initial weights" in line for line in summary.lines())
+
+
+@pytest.mark.parametrize("die_at", [3, 22], ids=["in the first attempt", "in the second"])
+def test_a_restarted_training_resumes_to_the_same_weights(ramps, tmp_path, dead_at_first, die_at):
+    train(ramps, tmp_path / "whole")
+    with pytest.raises(InterruptedError):
+        train(ramps, tmp_path / "killed", progress=Notes(die_at))
+    summary = train(ramps, tmp_path / "killed", resume=True)
+    assert summary.history["num_restarts"] == 1
+    for mine, its in zip(weights(tmp_path / "killed"), weights(tmp_path / "whole"), strict=True):
+        np.testing.assert_array_equal(mine, its)
+
+
+def test_what_cannot_be_learned_is_told_at_the_end_and_is_no_failure(tmp_path):
+    values = [[1.0, 1.0, 1.0]] * 20  # nothing differs: every sequence gets the same vector
+    pq.write_table(pa.table({"id": range(20), "x": values}), tmp_path / "same.parquet")
+    options = {"inputs": [str(tmp_path / "same.parquet")], "objective": "reconstruct", "units": 4, "steps": 5}
+    summary = train(TrainJob.from_options(options), tmp_path / "run")
+    assert summary.history["health"]["problem"] == "constant" and summary.history["num_restarts"] == 1
+    assert "WARNING: every sequence gets the same vector." in summary.lines()
+    assert RunLayout(tmp_path / "run").contract.exists()

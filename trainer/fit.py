@@ -1,0 +1,173 @@
+"""The second third of a training: the weights are found, and once more from others where the first found nothing."""
+
+from functools import cached_property
+from typing import Any
+
+from seqembed.trainer.checkpoint import Checkpoints, TrainingState
+from seqembed.trainer.feeds import make_feeds, watched_fraction
+from seqembed.trainer.health import Health, examine, is_cheap
+from seqembed.trainer.loop import Loop
+from seqembed.trainer.losses import feature_weights
+from seqembed.trainer.network import embed
+from seqembed.trainer.objective import Objective
+from seqembed.trainer.prepare import Prepared
+from seqembed.trainer.progress import Progress
+from seqembed.trainer.recipe import num_steps
+from seqembed.trainer.steps import Steps, seed_everything
+
+_SECOND_SEED = 1_000_003  # added to --seed for the weights of a second attempt: nobody's next seed
+
+
+class Fit:
+    """A training that can be taken up at any batch.
+
+    Attributes:
+        prepared: The data, and options without open ones.
+        network: The models.
+        state: Where the training stands.
+        loop: What moves it.
+    """
+
+    def __init__(
+        self, prepared: Prepared, checkpoints: Checkpoints, progress: Progress, checkpoint_seconds: float
+    ) -> None:
+        """Build the network and all that its training needs; nothing is learned or written yet.
+
+        Args:
+            prepared: The data, and options without open ones.
+            checkpoints: Where the state is saved.
+            progress: Who is told on the way.
+            checkpoint_seconds: Longest time without a checkpoint.
+
+        Raises:
+            UsageError: A fixed-length decoder would be of absurd size.
+        """
+        self.prepared, self._checkpoints, self._progress = prepared, checkpoints, progress
+        job, schema, intake = prepared.job, prepared.schema, prepared.intake
+        seed_everything(job.training.seed)
+        self.network = prepared.build()
+        objective = Objective(job.model, prepared.profile, schema.categorical, feature_weights(schema.features))
+        steps = Steps(self.network, objective, job.training, prepared.profile, num_steps(job, intake.num_training))
+        self.state = TrainingState(self.network, steps.optimizer, len(objective.parts), prepared.identity)
+        watched = watched_fraction(job, schema, intake)
+        training, validation = make_feeds(prepared.files, schema, job, intake, watched)
+        if watched < intake.validation_fraction:
+            some = round(intake.num_validation * watched / intake.validation_fraction)
+            progress.note(f"some {some:,} of those held out are scored on the way")
+        self.loop = Loop(
+            steps=steps,
+            objective=objective,
+            training=training,
+            validation=validation,
+            state=self.state,
+            checkpoints=checkpoints,
+            config=job.training,
+            progress=progress,
+            checkpoint_seconds=checkpoint_seconds,
+            views_a_sequence=2 if job.model.contrasts else 1,
+        )
+
+    def restore(self) -> bool:
+        """Take up the newest checkpoint; return False where there is none.
+
+        Raises:
+            BundleError: The checkpoint is damaged.
+            UsageError: It belongs to other options or other data.
+        """
+        return self._checkpoints.restore(self.state, self.prepared.identity)
+
+    def save(self) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        self._checkpoints.save(self.state)
+
+    def run(self) -> None:
+        """Learn until all is done; once more from other weights where that is cheap and nothing was learned.
+
+        Raises:
+            QualityGateError: The loss is no longer a number.
+            InputError: A file can no longer be read.
+            OutputError: A checkpoint cannot be written.
+        """
+        self._run_once()
+        if not self.health.worth_a_restart or self.state.num_restarts or not self._is_cheap:
+            return
+        self._progress.note(f"nothing was learned ({self.health.problem}): once more, from other initial weights")
+        seed_everything(self.prepared.job.training.seed + _SECOND_SEED)
+        first = {"epochs": self.state.history, "health": self.health.to_json()}
+        self.state.begin_again(first, self.prepared.build().scorer.get_weights())
+        self.save()
+        self._run_once()
+
+    def _run_once(self) -> None:
+        loop, done = self.loop, self.state.epochs_done
+        unit = "epoch" if self.prepared.job.training.steps is None else "part"
+        rows = loop.rows_an_epoch(self.prepared.intake.num_training)
+        self._progress.training_starts(loop.num_epochs, rows, done, unit)
+        loop.run()
+        for figures in ("best", "baseline", "health"):
+            self.__dict__.pop(figures, None)  # of the attempt before
+
+    @property
+    def _is_cheap(self) -> bool:
+        profile, job = self.prepared.profile, self.prepared.job
+        length = profile.num_steps / max(profile.num_sequences, 1)
+        read = self.loop.steps.num_done * (job.training.batch_size or 1) * length
+        return is_cheap(read * self.loop.views_a_sequence, self.network.num_parameters)
+
+    @cached_property
+    def best(self) -> dict[str, float]:
+        """Figures of the weights that are kept, by name; those of held-out sequences begin with ``val_``."""
+        loop, chosen = self.loop, self.loop.chosen_epoch
+        if not chosen:
+            held_out = loop.validation is not None
+            return loop.steps.evaluate(self._watched_feed.epoch(0), "val_" if held_out else "")
+        record = self.state.history[chosen - 1]
+        return {name: value for name, value in record.items() if name not in ("epoch", "step", "rows_per_second")}
+
+    @cached_property
+    def baseline(self) -> dict[str, float]:
+        """What always answering with the mean scores on the data that decides what is best."""
+        return self.loop.steps.baseline(self._watched_feed.epoch(0))
+
+    @property
+    def _watched_feed(self) -> Any:
+        return self.loop.training if self.loop.validation is None else self.loop.validation
+
+    @cached_property
+    def health(self) -> Health:
+        """Whether anything was learned."""
+        prepared = self.prepared
+        embeddings = embed(self.network, prepared.sample)
+        parts, trained = prepared.embedding_parts, bool(self.state.history)
+        return examine(prepared.job.model, embeddings, parts, self.best, self.baseline, trained=trained)
+
+    def history(self) -> dict[str, Any]:
+        """Return the document of ``history.json``."""
+        loop, state, training = self.loop, self.state, self.prepared.job.training
+        return {
+            "epochs": state.history,
+            "watched": loop.watched,
+            "best_epoch": loop.chosen_epoch,
+            "best_loss": self.best[loop.watched],
+            "best_val_loss": self.best.get("val_loss"),
+            "best": self.best,
+            "baseline": self.baseline,
+            "health": self.health.to_json(),
+            "num_restarts": state.num_restarts,
+            "first_attempt": state.first_attempt,
+            # Of the views in a full batch one is right, and all but the view itself are offered.
+            "contrast_chance": 1 / (2 * (training.batch_size or 1) - 1) if self.prepared.job.model.contrasts else None,
+            "num_parameters": self.network.num_parameters,
+            "num_training": self.prepared.intake.num_training,
+            "num_validation": self.prepared.intake.num_validation,
+            "measured_in": "epochs" if training.steps is None else "steps",
+            "num_steps": loop.steps.num_done,
+            "seconds": state.seconds,
+            "rows_per_second": state.num_rows / state.seconds if state.seconds else 0.0,
+            "stopped_early": loop.stopped_early,
+            "patience": training.patience,
+        }
