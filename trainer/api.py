@@ -51,13 +51,15 @@ class TrainKeywords(TypedDict, total=False):
     embedding_dim: int | None
     objective: str | None
     decoder: str | None
+    decoder_units: int | None
+    decoder_layers: int | None
     reverse_target: bool
     task: str
     loss: str
     epochs: int | None
     steps: int | None
     batch_size: int | None
-    learning_rate: float
+    learning_rate: float | None
     patience: int | None
     validation_fraction: float | None
     clip_norm: float

@@ -31,7 +31,8 @@ class TrainSummary:
         """Return the run and the loss that counts; `history` holds the rest."""
         watched, num_steps = self.history["watched"], self.history["num_steps"]
         best = self.history["best"][watched]
-        return f"TrainSummary({str(self.layout.root)!r}, num_steps={num_steps}, {watched}={best:.4f})"
+        warned = f", warnings={list(self.warnings)}" if self.warnings else ""
+        return f"TrainSummary({str(self.layout.root)!r}, num_steps={num_steps}, {watched}={best:.4f}{warned})"
 
     def lines(self) -> list[str]:
         """Return the summary, a line each."""
