@@ -10,11 +10,12 @@ from seqembed.data.contract import ModelContract
 from seqembed.data.errors import UsageError
 from seqembed.data.keywords import PathOrUri, in_python, several
 from seqembed.runner.array_source import ArraySource, array_source
+from seqembed.runner.arrow_data import ArrowData, ArrowStream
 from seqembed.runner.encoder import Encoder
 from seqembed.runner.engines.local import EmbeddedWindow, LocalEngine
 from seqembed.runner.options import RunOptions, usable_cores
 from seqembed.runner.parts import output_schema
-from seqembed.runner.table_source import ArrowData, ArrowStream, TableSource, batches_source, table_source
+from seqembed.runner.table_source import TableSource, batches_source, table_source
 from seqembed.runner.vectors import (
     ON_BAD_ROW_IN_MEMORY,
     OnBadRowInMemory,

@@ -1,13 +1,12 @@
-"""Sequences that lie in memory: tables of any library that speaks Arrow, streams of record batches, lists of arrays.
+"""Sequences that lie in memory: tables of any library that speaks Arrow, and streams of record batches.
 
 They become the same blocks, by the same decoder, as the rows of a Parquet file, so that their vectors are the same to
 the last bit.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -20,31 +19,10 @@ from seqembed.data.contract import ModelContract
 from seqembed.data.decode import decode_nested
 from seqembed.data.errors import InputError
 from seqembed.data.events import decode_events
-from seqembed.data.host import raise_host_fault
-from seqembed.data.inputs import UNREADABLE, first_line
 from seqembed.data.sequences import SequenceBlock
+from seqembed.runner.arrow_data import TABLES, ArrowData, ArrowStream, alike, open_table
 
 _DECODE_VALUES = 1 << 20  # at a time, as in files
-_TABLES = "a table with Arrow's interface (pyarrow, pandas 2.2 or later, polars, a DuckDB relation)"
-
-
-@runtime_checkable
-class ArrowStream(Protocol):
-    """What hands out record batches by the Arrow PyCapsule interface."""
-
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        """Return a capsule of an ArrowArrayStream."""
-
-
-@runtime_checkable
-class ArrowArray(Protocol):
-    """What hands out one record batch by the Arrow PyCapsule interface."""
-
-    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]:
-        """Return capsules of an ArrowSchema and an ArrowArray."""
-
-
-ArrowData = ArrowStream | ArrowArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +63,7 @@ class TableSource:
             try:
                 yield from decode_events(slices, schema, policy, self.keep, self.name)
             except InputError as error:
-                raise InputError(str(error).replace("Sort the file by", f"Sort the {self.noun} by")) from error
+                raise InputError(str(error).replace("Sort the file by", f"Sort {self.name} by")) from error
             return
         first_row = 0
         for batch in slices:
@@ -132,7 +110,7 @@ def table_source(data: object, contract: ModelContract, keep: tuple[str, ...]) -
     Raises:
         InputError: It cannot be read as record batches, or a column is missing or of a wrong type.
     """
-    columns, batches = _open(data, "the table")
+    columns, batches = open_table(data, "the table")
     return _checked(TableSource("the table", columns, batches, contract, keep))
 
 
@@ -150,88 +128,15 @@ def batches_source(
     name = "the batches"
     if isinstance(batches, str | bytes | Mapping) or not isinstance(batches, Iterable):
         raise InputError(
-            f"{name}: found {type(batches).__name__}; expected an iterable of record batches or tables, or {_TABLES}."
+            f"{name}: found {type(batches).__name__}; expected an iterable of record batches or tables, or {TABLES}."
         )
-    opened = (_open(batch, f"batch {place}") for place, batch in enumerate(batches))
+    opened = (open_table(batch, f"batch {place}") for place, batch in enumerate(batches))
     first = next(opened, None)
     if first is None:
         return None
     columns = first[0]
-    rows = _alike(columns, needed_columns(columns, contract, keep), itertools.chain([first], opened))
+    rows = alike(columns, needed_columns(columns, contract, keep), itertools.chain([first], opened))
     return _checked(TableSource(name, columns, rows, contract, keep, "first batch"))
-
-
-def _alike(
-    columns: pa.Schema, wanted: Sequence[str], opened: Iterable[tuple[pa.Schema, Iterator[pa.RecordBatch]]]
-) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of all batches, in the types of the first: chunks of one file may differ where values are missing.
-
-    Raises:
-        InputError: A column of a batch is missing, or holds what the type of the first cannot.
-    """
-    for place, (found, batches) in enumerate(opened):
-        for batch in batches:
-            arrays = {name: batch.column(name) for name in wanted if len(found.get_all_field_indices(name)) == 1}
-            for name, array in arrays.items():
-                if columns.get_field_index(name) >= 0 and array.type != columns.field(name).type:
-                    arrays[name] = _cast(array, columns.field(name), place)
-            if place and len(arrays) < len(wanted):
-                lacking = next(name for name in wanted if name not in arrays)
-                raise InputError(f"batch {place}: no column '{lacking}', which the first batch has. Add it.")
-            yield pa.RecordBatch.from_pydict(arrays) if arrays else batch
-
-
-def _cast(array: pa.Array, field: pa.Field, place: int) -> pa.Array:
-    try:
-        return array.cast(field.type)
-    except pa.ArrowException as error:
-        raise InputError(
-            f"batch {place}: column '{field.name}' is {array.type}, and in the first batch {field.type} "
-            f"({first_line(error)}). Give all batches the same types."
-        ) from error
-
-
-def _open(data: object, name: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    """Return the columns of a table and its record batches.
-
-    Raises:
-        InputError: It is no table, or cannot be read.
-    """
-
-    def opened() -> pa.RecordBatchReader:
-        if isinstance(data, ArrowStream):
-            return pa.RecordBatchReader.from_stream(data)
-        batch = pa.record_batch(data)
-        return pa.RecordBatchReader.from_batches(batch.schema, [batch])
-
-    if not isinstance(data, ArrowStream | ArrowArray):
-        raise InputError(f"{name}: found {type(data).__name__}; expected {_TABLES}.{_remedy(data)}")
-    reader = _reading(opened, name)
-    return reader.schema, _batches(reader, name)
-
-
-def _batches(reader: pa.RecordBatchReader, name: str) -> Iterator[pa.RecordBatch]:
-    while (batch := _reading(lambda: next(reader, None), name)) is not None:
-        if batch.num_rows:
-            yield batch
-
-
-def _reading(read: Callable[[], Any], name: str) -> Any:
-    try:
-        return read()
-    except InputError:
-        raise
-    except (*UNREADABLE, TypeError) as error:  # a library's own errors pass through Arrow as its exceptions
-        raise_host_fault(error)
-        raise InputError(f"{name}: cannot be read as an Arrow table ({first_line(error)}). Fix its columns.") from error
-
-
-def _remedy(data: object) -> str:
-    if isinstance(data, str):
-        return " For files there is seqembed.run; or read one with pyarrow.parquet.read_table."
-    if isinstance(data, Mapping):
-        return " Make it a table with pyarrow.table(data)."
-    return ""
 
 
 def _checked(source: TableSource) -> TableSource:

@@ -262,6 +262,7 @@ def test_tables_that_do_not_fit_are_refused_in_the_words_of_run(tiny: Tiny) -> N
         (pa.table(columns | {"x": [["a"]] * 4}), (), r"column 'x' is list<.*string>; expected a list of numbers"),
         (columns, (), r"the table: found dict; expected a table.*pyarrow\.table\(data\)"),
         ("in.parquet", (), r"the table: found str;.*seqembed\.run"),
+        (iter([pa.table(columns)]), (), "the table: found list_iterator;.*embed_batches"),
         (pd.DataFrame({"id": [1, "a"]}), (), "the table: cannot be read as an Arrow table"),
         (pd.Series([1, 2]), (), "the table: cannot be read as an Arrow table"),
     ):

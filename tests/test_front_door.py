@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import pandas
 import pyarrow.parquet as pq
 import pytest
 
@@ -277,3 +278,14 @@ def test_the_examples_in_the_documents_run(
     shutil.copy(tiny.data, tmp_path / "history.parquet")
     monkeypatch.chdir(tmp_path)
     exec(compile(code, document, "exec"), {})
+
+
+def test_the_example_in_the_help_runs(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = re.findall(r"^    (.*)$", seqembed.__doc__ or "", flags=re.MULTILINE)
+    assert len(lines) == 2
+    shutil.copy(tiny.bundle, tmp_path / "encoder.onnx")
+    shutil.copy(tiny.data, tmp_path / "history.parquet")
+    monkeypatch.chdir(tmp_path)
+    names = {"seqembed": seqembed, "pandas": pandas}
+    exec("\n".join(lines), names)
+    assert names["vectors"].shape == (120, 6)

@@ -1,7 +1,7 @@
 """Variable-length sequences to fixed-length vectors: the commands of `seqembed` as functions, and tables in memory.
 
     encoder = seqembed.load("encoder.onnx")
-    vectors = encoder.embed(table)                 # float32 (rows, embedding_dim)
+    vectors = encoder.embed(pandas.read_parquet("history.parquet"))  # float32 (rows, embedding_dim)
 
 The folders of the repository are the subpackages `seqembed.data`, `seqembed.runner`, `seqembed.trainer` and
 `seqembed.exporter`. This file is imported by every command and imports none of them: a name is looked up when it is
