@@ -8,7 +8,7 @@ each id that is kept was looked for in every place, and as the hash has nothing 
 fair sample of all. While no more ids come than the capacity, none is left out and all counts are exact.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
@@ -27,7 +27,6 @@ from seqembed.data.schema import SequenceSchema
 FILES_CAPACITY = 1 << 21
 ROWS_CAPACITY = 1 << 18
 _MAX_LISTED = 3
-_MAX_OPENED = 64  # descriptors held: processes may often have no more than 1,024
 _NO_HASHES: NDArray[np.uint64] = np.empty(0, np.uint64)
 
 
@@ -70,6 +69,19 @@ class IdCensus:
         self._wait(hashes)
         if self._num_waiting >= self._capacity // 2:
             self._sort_in(place=0, rows_are_places=True)
+
+    def add(self, other: "IdCensus") -> None:
+        """Add the rows that another census counted; the result is as if all had been added to one.
+
+        An id that stood in several of those rows is added twice, whatever their number.
+        """
+        other._sort_in(place=0, rows_are_places=True)
+        if other._halvings > self._halvings:
+            self._sort_in(place=0, rows_are_places=True)
+            while other._halvings > self._halvings:
+                self._halve()
+        self.add_rows(other._hashes)
+        self.add_rows(other._shared)
 
     def first_place(self, hashes: NDArray[np.uint64]) -> NDArray[np.int32]:
         """Return where each id, uint64 (n), was met first, int32 (n); -1 where it was not met, or is not kept."""
@@ -150,7 +162,7 @@ def refuse_ids_in_several_files(
     files: Sequence[InputFile],
     schema: SequenceSchema,
     capacity: int = FILES_CAPACITY,
-    opened: dict[str, OpenedFile] | None = None,
+    take: Callable[[InputFile], pa.NativeFile | None] | None = None,
     skip_bad_files: bool = False,
     max_rows: int | None = None,
 ) -> None:
@@ -162,8 +174,8 @@ def refuse_ids_in_several_files(
         files: All files of the input, columns checked.
         schema: Which column is the id.
         capacity: Ids kept, see `IdCensus`.
+        take: Hands over a file that is open already, or None, so that it is not opened once more.
         skip_bad_files: Whether files that cannot be read are left out: they are met again when they are embedded.
-        opened: Takes some of the files that were opened, by location, for whoever reads them next.
         max_rows: Most rows read; files with more than what is left of them are not looked at. None reads all.
 
     Raises:
@@ -178,9 +190,7 @@ def refuse_ids_in_several_files(
     kinds: dict[str, InputFile] = {}
     for place, file in enumerate(files):
         try:
-            parquet = file.open()
-            if opened is not None and len(opened) < _MAX_OPENED:
-                opened[file.location] = parquet
+            parquet = file.open(source=None if take is None else take(file))
             if left is not None:
                 if parquet.metadata.num_rows > left:
                     continue

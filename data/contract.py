@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqembed.data.errors import BundleError
+from seqembed.data.outputs import EMBEDDING, ModelOutput
 from seqembed.data.parts import EmbeddingPart
 from seqembed.data.preprocessing import preprocessing
 from seqembed.data.profile import SequenceProfile
@@ -45,16 +46,25 @@ class GoldenSequence:
         values: float32 (time, features), raw units, NaN where missing.
         embedding: float32 (embedding_dim).
         categories: int32 (time, fields), ids by `seqembed.data.vocabulary`; None where the model has no fields.
+        others: The model's other outputs, by name: each float32 (width), or a single number of shape ().
     """
 
     values: NDArray[np.float32]
     embedding: NDArray[np.float32]
     categories: NDArray[np.int32] | None = None
+    others: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+
+    @property
+    def outputs(self) -> dict[str, NDArray[np.float32]]:
+        """All outputs by name, the embedding first."""
+        return {EMBEDDING: self.embedding, **self.others}
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; NaN becomes null, since JSON has no NaN."""
         steps = [[None if np.isnan(x) else float(x) for x in step] for step in self.values]
-        value = {"values": steps, "embedding": [float(x) for x in self.embedding]}
+        value: dict[str, Any] = {"values": steps, "embedding": [float(x) for x in self.embedding]}
+        if self.others:
+            value["outputs"] = {name: array.tolist() for name, array in self.others.items()}
         return value if self.categories is None else {**value, "categories": self.categories.tolist()}
 
     @classmethod
@@ -65,6 +75,7 @@ class GoldenSequence:
                 values=np.array(value["values"], dtype=np.float32),
                 embedding=np.array(value["embedding"], dtype=np.float32),
                 categories=np.array(value["categories"], dtype=np.int32) if "categories" in value else None,
+                others={name: np.array(array, dtype=np.float32) for name, array in value.get("outputs", {}).items()},
             )
 
 
@@ -160,6 +171,7 @@ class ModelContract:
         embeddings: Set by the exporter.
         golden: Set by the exporter.
         parts: What the embedding is made of, in its order; empty where that is not known.
+        other_outputs: What the model returns beside the embedding.
     """
 
     schema: SequenceSchema
@@ -175,6 +187,12 @@ class ModelContract:
     embeddings: EmbeddingProfile | None = None
     golden: tuple[GoldenSequence, ...] = field(default=())
     parts: tuple[EmbeddingPart, ...] = ()
+    other_outputs: tuple[ModelOutput, ...] = ()
+
+    @property
+    def outputs(self) -> tuple[ModelOutput, ...]:
+        """What the model returns, in the order of the output's columns: the embedding first."""
+        return (ModelOutput(EMBEDDING, width=self.embedding_dim), *self.other_outputs)
 
     def to_json(self) -> str:
         """Return the contract as JSON text, stable for equal contracts.
@@ -186,6 +204,7 @@ class ModelContract:
             "schema": self.schema.to_json(),
             "length_policy": asdict(self.length_policy),
             "embedding_dim": self.embedding_dim,
+            "outputs": [output.to_json() for output in self.outputs],
             "architecture": self.architecture,
             "training": {
                 "fingerprint": self.training.fingerprint,
@@ -265,6 +284,7 @@ class ModelContract:
             else None,
             golden=tuple(GoldenSequence.from_json(sequence) for sequence in value["golden"]),
             parts=tuple(map(EmbeddingPart.from_json, value.get("parts", ()))),
+            other_outputs=_other_outputs(value),
         )
 
 
@@ -291,6 +311,17 @@ def load_contract(text: str, source: str, remedy: str = REEXPORT) -> dict[str, A
             f"{remedy}."
         )
     return value
+
+
+def _other_outputs(value: Mapping[str, Any]) -> tuple[ModelOutput, ...]:
+    """Return the outputs beside the embedding; contracts from before there was a list declare none."""
+    embedding = ModelOutput(EMBEDDING, width=value["embedding_dim"])
+    if "outputs" not in value:
+        return ()
+    first, *others = map(ModelOutput.from_json, value["outputs"])
+    if first != embedding:
+        raise ValueError(f"the first output is {first}, expected {embedding}")
+    return tuple(others)
 
 
 def _damaged(error: Exception, source: str, remedy: str) -> BundleError:

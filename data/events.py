@@ -20,7 +20,12 @@ _MAX_NULL_RUN = 1 << 14
 
 
 def decode_events(
-    batches: Iterable[pa.RecordBatch], schema: SequenceSchema, policy: LengthPolicy, kept: tuple[str, ...], name: str
+    batches: Iterable[pa.RecordBatch],
+    schema: SequenceSchema,
+    policy: LengthPolicy,
+    kept: tuple[str, ...],
+    name: str,
+    first_row: int = 0,
 ) -> Iterator[SequenceBlock]:
     """Group events into sequences.
 
@@ -34,13 +39,13 @@ def decode_events(
         policy: What happens to long sequences.
         kept: Columns to carry along; a sequence gets the value of its last event.
         name: The file, for messages.
+        first_row: Position of the first event in its file.
 
     Raises:
         InputError: The events of an id do not stand together.
     """
     seen = SeenIds()
     waiting: list[pa.RecordBatch] = []
-    first_row = 0
     for batch in batches:
         if not batch.num_rows:
             continue

@@ -27,7 +27,7 @@ from seqembed.data.pages import check_row_group
 from seqembed.data.partitions import with_partitions
 from seqembed.data.rows import slices
 from seqembed.data.schema import SequenceSchema
-from seqembed.data.sequences import LengthPolicy, SequenceBlock
+from seqembed.data.sequences import LengthPolicy, SequenceBlock, at_most
 from seqembed.data.widths import SLICE_BYTES, narrower
 
 _DECODE_VALUES = 1 << 20
@@ -42,6 +42,7 @@ def read_blocks(
     keep: Sequence[str] = (),
     limit: int | None = None,
     opened: pq.ParquetFile | None = None,
+    row_groups: range | None = None,
 ) -> Iterator[SequenceBlock]:
     """Yield the sequences of `file` in order, some thousands at a time.
 
@@ -52,6 +53,8 @@ def read_blocks(
         keep: Columns to carry along, or hive keys of the path (as text).
         limit: Most sequences to yield; None yields all.
         opened: The file as `InputFile.open` returned it, so that it is neither opened nor its schema read again.
+        row_groups: Consecutive row groups to read alone; None reads all. In the events layout a sequence that lies
+            across their bounds is cut there.
 
     Raises:
         InputError: A column is missing or of a wrong type, the file is damaged, or the events of an id are scattered.
@@ -60,32 +63,41 @@ def read_blocks(
     check_schema(file, parquet.schema_arrow, schema, keep, num_rows=parquet.metadata.num_rows)
     policy = policy or LengthPolicy()
     in_file = tuple(column for column in keep if column in parquet.schema_arrow.names)
-    batches = record_batches(file, parquet, schema, in_file)
+    batches = record_batches(file, parquet, schema, in_file, row_groups)
+    first_row = rows_before(parquet, row_groups)
     if schema.layout == "events":
-        blocks = decode_events(batches, schema, policy, in_file, file.name)
+        blocks = decode_events(batches, schema, policy, in_file, file.name, first_row)
     else:
-        blocks = _nested_blocks(batches, schema, policy, in_file)
-    left = limit
-    for block in blocks:
-        if left is not None and block.num_sequences >= left:
-            yield with_partitions(block.slice(0, left), file, keep)
-            return
-        left = None if left is None else left - block.num_sequences
+        blocks = _nested_blocks(batches, schema, policy, in_file, first_row)
+    for block in at_most(blocks, limit):
         yield with_partitions(block, file, keep)
 
 
 def _nested_blocks(
-    batches: Iterator[pa.RecordBatch], schema: SequenceSchema, policy: LengthPolicy, keep: tuple[str, ...]
+    batches: Iterator[pa.RecordBatch],
+    schema: SequenceSchema,
+    policy: LengthPolicy,
+    keep: tuple[str, ...],
+    first_row: int,
 ) -> Iterator[SequenceBlock]:
-    first_row = 0
     for batch in batches:
         kept = {name: plain_values(batch.column(name)) for name in keep}
         yield decode_nested(batch, schema, policy, kept, first_row)
         first_row += batch.num_rows
 
 
+def rows_before(parquet: pq.ParquetFile, row_groups: range | None) -> int:
+    """Return how many rows of a file lie before some of its row groups; 0 where those are all."""
+    places = range(0 if row_groups is None else row_groups.start)
+    return sum(parquet.metadata.row_group(place).num_rows for place in places)
+
+
 def record_batches(
-    file: InputFile, parquet: pq.ParquetFile, schema: SequenceSchema, keep: tuple[str, ...] = ()
+    file: InputFile,
+    parquet: pq.ParquetFile,
+    schema: SequenceSchema,
+    keep: tuple[str, ...] = (),
+    row_groups: range | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Yield the columns that `schema` and `keep` name, some thousands of rows at a time, each row group by itself.
 
@@ -95,7 +107,8 @@ def record_batches(
         BadFileError: The file is damaged, or its pages claim more than may be decoded.
     """
     columns, dictionaries = _leaves(parquet, schema, keep), _dictionaries(parquet, schema, keep)
-    return decoded(file, parquet, columns, dictionaries, num_values=_DECODE_VALUES, max_rows=_MAX_DECODE_ROWS)
+    bounds = {"num_values": _DECODE_VALUES, "max_rows": _MAX_DECODE_ROWS}
+    return decoded(file, parquet, columns, dictionaries, row_groups=row_groups, **bounds)
 
 
 def decoded(
@@ -106,6 +119,7 @@ def decoded(
     *,
     num_values: int,
     max_rows: int,
+    row_groups: range | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Yield columns of an opened file, some rows at a time, each row group by itself, its pages checked.
 
@@ -116,6 +130,7 @@ def decoded(
         dictionaries: Leaf columns of strings to read as the dictionaries that Parquet stores.
         num_values: About how many values to decode at a time, of all columns together.
         max_rows: Most rows of a batch.
+        row_groups: Which to read; None reads all.
 
     Raises:
         BadFileError: The file is damaged, or its pages claim more than may be decoded.
@@ -126,7 +141,8 @@ def decoded(
     checked = CheckedFile(source)
     groups = read_row_groups(file, source, parquet, frozenset(wanted))
     parquet = file.open(dictionaries, parquet, pa.PythonFile(checked, "r"))
-    for place, group in enumerate(groups):
+    for place in range(len(groups)) if row_groups is None else row_groups:
+        group = groups[place]
         walks = check_row_group(file, parquet, place, group, wanted)
         sizes = slices(checked, group, walks, _repeated(parquet, wanted), num_values)
         checked.expect(walks.values())

@@ -22,7 +22,6 @@ with importing():
 
 # 13 is the first opset with axes as inputs, as the graph is built here; tf2onnx 1.17 knows none above 18.
 OPSETS = range(13, 19)
-OUTPUT_NAME = "embedding"
 # What tf2onnx and TensorFlow's optimizer raise at graphs they do not know.
 _UNCONVERTED = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, IndexError, tf.errors.OpError)
 _REMEDY = "Rebuild that part of the model from the layers that `seqembed export` names as supported."
@@ -43,8 +42,7 @@ class Conversion:
     """A converted encoder.
 
     Attributes:
-        graph: The ONNX model, with the inputs of `EncoderModel.interface` and the output ``embedding`` float32 (batch,
-            embedding_dim).
+        graph: The ONNX model, with the inputs of `EncoderModel.interface` and its `outputs`.
         num_recurrent: How many recurrent nodes it must have.
         num_masked: How many of them skip steps by a mask.
         masked_steps: The raw steps that the model's Masking layers skip, each float32 (features).
@@ -78,7 +76,7 @@ def convert(model: EncoderModel, opset: int) -> Conversion:
                 values = inputs["values"]
                 known = tf.logical_and(tracing.valid_steps(values), tf.logical_not(tf.math.is_nan(values)))
                 inputs["values"] = tf.where(known, values, model.fill)
-            return {OUTPUT_NAME: tf.identity(model.call(inputs))}
+            return {name: tf.identity(tensor) for name, tensor in model.call(inputs).items()}
 
         with _collected_errors() as errors:
             try:
@@ -147,7 +145,7 @@ def _as_one_minus_erf(context: Any, node: Any, name: str, _: Any) -> None:
 
 def _name_dimensions(proto: Any, model: EncoderModel) -> None:
     shapes = {name: shape for name, (_, shape) in model.interface.items()}
-    shapes[OUTPUT_NAME] = ("batch", model.embedding_dim)
+    shapes |= {output.name: ("batch", *output.shape(0)[1:]) for output in model.outputs}
     for tensor in [*proto.graph.input, *proto.graph.output]:
         for dimension, size in zip(tensor.type.tensor_type.shape.dim, shapes[tensor.name], strict=True):
             if isinstance(size, int):

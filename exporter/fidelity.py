@@ -1,6 +1,7 @@
 """How far vectors are from reference vectors of the same rows: by direction, and by who is nearest to whom."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,41 @@ def compare_vectors(vectors: NDArray[np.float32], reference: NDArray[np.float32]
         mean_centred_cosine=float(cosine_of_rows(vectors - centre, reference - centre).mean()),
         neighbour_agreement=neighbour_agreement(vectors, reference),
     )
+
+
+def compare_outputs(found: NDArray[np.float32], reference: NDArray[np.float32]) -> Fidelity:
+    """Compare an output of two models on the same rows, at least two of them.
+
+    Args:
+        found: float32 (rows, width), compared as vectors; or (rows), single numbers, which have no neighbours.
+        reference: The same of the reference.
+    """
+    if reference.ndim == 2:
+        return compare_vectors(found, reference)
+    centre = reference.mean(dtype=np.float64)
+    cosine = float(cosines(found, reference)[0])
+    return Fidelity(cosine, cosine, float(cosines(found - centre, reference - centre)[0]), 1.0)
+
+
+def cosines(found: NDArray[np.floating], reference: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return how far an output points where the reference does, float64 (rows), or (1) for single numbers.
+
+    Single numbers make one vector over the rows. Its cosine would not see that all are too large, so it is the cosine
+    that vectors of one length have at their distance: 1 - d²/2, where d is the distance over the reference's length.
+    """
+    if reference.ndim == 2:
+        return cosine_of_rows(found, reference)
+    found, reference = found.astype(np.float64), reference.astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        share = float(np.linalg.norm(found - reference) / np.linalg.norm(reference))
+    share = 0.0 if (found == reference).all() else share
+    bounded: NDArray[np.float64] = np.clip(np.nan_to_num([1 - share * share / 2], nan=-1.0), -1.0, 1.0)
+    return bounded
+
+
+def worst_of(every: Sequence[Fidelity]) -> Fidelity:
+    """Return the least of each figure."""
+    return Fidelity(*(min(getattr(one, field.name) for one in every) for field in fields(Fidelity)))
 
 
 def cosine_of_rows(one: NDArray[np.floating], other: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from seqembed.data.batching import pad
+from seqembed.data.batching import SequenceBatch, pad
 from seqembed.data.contract import EmbeddingProfile, GoldenSequence
+from seqembed.data.outputs import EMBEDDING
 from seqembed.data.profile import QUANTILES, SequenceProfile
 from seqembed.data.sequences import SequenceBlock
 from seqembed.exporter.draws import draw_sequences
@@ -41,16 +42,20 @@ def golden_sequences(
     block = draw_sequences(profile, lengths, random, missing=missing, extreme=nowhere, vocabularies=vocabularies)
     if missing.any():
         block.values[block.offsets[:-1][missing], np.argmax(profile.missing_rate)] = np.nan  # whatever the draw was
-    noise = reference.rounding_noise(block, reference.embed(block), random)
+    noise = reference.rounding_noise(block, reference.run(block), random)
     best = noise.reshape(_CANDIDATES, num_golden).argmin(axis=0) * num_golden + np.arange(num_golden)
     batches = [pad(block, np.array([row])) for row in best]
-    return tuple(
-        GoldenSequence(
-            values=batch.values[0],
-            embedding=encoder.embed(batch.values, batch.lengths, batch.categories)[0],
-            categories=batch.categories[0] if vocabularies else None,
-        )
-        for batch in batches
+    return tuple(_golden(encoder, batch) for batch in batches)
+
+
+def _golden(encoder: Encoder, batch: SequenceBatch) -> GoldenSequence:
+    """Return the one sequence of a batch with all that the encoder makes of it."""
+    outputs = {name: array[0] for name, array in encoder.run(batch.values, batch.lengths, batch.categories).items()}
+    return GoldenSequence(
+        values=batch.values[0],
+        embedding=outputs.pop(EMBEDDING),
+        categories=batch.categories[0] if encoder.contract.schema.vocabularies else None,
+        others={name: np.asarray(value) for name, value in outputs.items()},
     )
 
 

@@ -48,7 +48,7 @@ def export_encoder(config: ExportConfig) -> ExportReport:
         return check_structure(
             graph,
             num_features=source.model.num_features,
-            embedding_dim=source.model.embedding_dim,
+            outputs=source.model.outputs,
             num_recurrent=converted.num_recurrent,
             num_masked=converted.num_masked,
             opset=config.opset,

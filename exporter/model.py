@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqembed.data.errors import BundleError
+from seqembed.data.outputs import EMBEDDING, ModelOutput
 from seqembed.exporter.archive import read_config
 from seqembed.exporter.layers import frame_of, refuse_unsupported
 from seqembed.exporter.libraries import keras, tf
@@ -70,25 +71,30 @@ class EncoderModel:
             for name, (kind, shape) in self.interface.items()
         ]
 
-    def call(self, inputs: Mapping[str, Any]) -> Any:
+    @property
+    def outputs(self) -> tuple[ModelOutput, ...]:
+        """What the exported graph returns, in order."""
+        return (ModelOutput(EMBEDDING, width=self.embedding_dim),)
+
+    def call(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Call the model, symbolically or not, as at inference.
 
         Args:
             inputs: Those of `interface`; a model that takes no lengths does not use them.
 
         Returns:
-            float32 (batch, embedding_dim).
+            A float32 tensor for each of `outputs`, by name.
         """
         own = {"values": self.values_input, "categories": self.categories_input, "lengths": self.lengths_input}
         kinds = {tensor.name: tensor.dtype for tensor in self.keras_model.inputs}
-        tensors = {}
+        own_inputs = {}
         for name, tensor in inputs.items():
             layer = own[name]
             if layer is not None:
-                tensors[layer] = keras.ops.cast(tensor, kinds[layer])
-        outputs = self.keras_model(_arrange(self.keras_model, tensors), training=False)
-        (embedding,) = keras.tree.flatten(outputs)  # from a dict or list of one
-        return embedding
+                own_inputs[layer] = keras.ops.cast(tensor, kinds[layer])
+        outputs = self.keras_model(_arrange(self.keras_model, own_inputs), training=False)
+        tensors = keras.tree.flatten(outputs)  # from a dict or list of one
+        return {output.name: tensor for output, tensor in zip(self.outputs, tensors, strict=True)}
 
 
 def _arrange(model: Any, tensors: Mapping[str, Any]) -> Any:

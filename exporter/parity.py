@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from seqembed.data.batching import SequenceBatch, pad
 from seqembed.data.contract import MAX_TOLERANCE, Parity
 from seqembed.data.errors import QualityGateError
+from seqembed.data.outputs import EMBEDDING
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.sequences import SequenceBlock
 from seqembed.data.vocabulary import Vocabulary
@@ -80,8 +81,9 @@ def measure_parity(
     drawn = _draw(profile, longest, encoder.contract.schema.vocabularies, random)
     masked = [_with_masked_steps(join([real, drawn]), masked_steps, random)] if masked_steps else []
     block = join([real, drawn, *masked])
-    expected = reference.embed(block)
-    _refuse_not_finite(expected[: real.num_sequences], model.source)
+    expected = reference.run(block)
+    for output, array in expected.items():
+        _refuse_not_finite(output, array[: real.num_sequences], model.source)
     noise = reference.rounding_noise(block, expected, random)
     determined = noise <= tolerance / 10
     determined[: real.num_sequences] = True  # rows of the data are held to the tolerance whatever they are
@@ -89,19 +91,21 @@ def measure_parity(
     worst, worst_absolute, alone = _Worst(), 0.0, 0.0
     for batching in BATCHINGS:
         for batch in _batches(block, comparable, batching, random):
-            wanted = expected[batch.rows]
-            found = encoder.embed(batch.values, batch.lengths, batch.categories)
-            absolute = np.abs(found - wanted)
-            worst_absolute = max(worst_absolute, float(np.nan_to_num(absolute, nan=np.inf).max()))
-            worst = worst.or_worse(batch, batching, wanted, found)
+            found = encoder.run(batch.values, batch.lengths, batch.categories)
+            for output, array in expected.items():
+                wanted = array[batch.rows]
+                absolute = np.abs(found[output] - wanted)
+                worst_absolute = max(worst_absolute, float(np.nan_to_num(absolute, nan=np.inf).max()))
+                worst = worst.or_worse(batch, batching, output, wanted, found[output])
         alone = worst.difference if batching is BATCHINGS[0] else alone
     if not worst.difference <= tolerance:
         kind = _kind(worst.row, real.num_sequences, drawn.num_sequences)
         raise QualityGateError(
-            f"{model.source}: ONNX Runtime and Keras differ by {worst.difference:.2e} at embedding[{worst.dimension}] "
-            f"(Keras {worst.wanted:.8g}, ONNX Runtime {worst.found:.8g}) for {kind} of {worst.length} steps in a batch "
-            f"of {worst.batching.batch_size}, padded with {worst.batching.garbage:g}; allowed {tolerance:.0e}. Nothing "
-            f"was written. {_remedy(model, worst.difference, alone, float(noise[worst.row]), tolerance)}"
+            f"{model.source}: ONNX Runtime and Keras differ by {worst.difference:.2e} at "
+            f"{worst.output}[{worst.dimension}] (Keras {worst.wanted:.8g}, ONNX Runtime {worst.found:.8g}) for {kind} "
+            f"of {worst.length} steps in a batch of {worst.batching.batch_size}, padded with "
+            f"{worst.batching.garbage:g}; allowed {tolerance:.0e}. Nothing was written. "
+            f"{_remedy(model, worst.difference, alone, float(noise[worst.row]), tolerance)}"
         )
     return Parity(
         max_abs_difference=worst_absolute,
@@ -139,14 +143,21 @@ class _Worst:
     difference: float = 0.0
     row: int = 0
     length: int = 0
+    output: str = EMBEDDING
     dimension: int = 0
     wanted: float = 0.0
     found: float = 0.0
     batching: Batching = BATCHINGS[0]
 
     def or_worse(
-        self, batch: SequenceBatch, batching: Batching, wanted: NDArray[np.float32], found: NDArray[np.float32]
+        self,
+        batch: SequenceBatch,
+        batching: Batching,
+        output: str,
+        wanted: NDArray[np.float32],
+        found: NDArray[np.float32],
     ) -> "_Worst":
+        wanted, found = wanted.reshape(len(wanted), -1), found.reshape(len(found), -1)
         relative = np.nan_to_num(np.abs(found - wanted) / np.maximum(1.0, np.abs(wanted)), nan=np.inf)
         place, dimension = np.unravel_index(int(relative.argmax()), relative.shape)
         difference = float(relative[place, dimension])
@@ -156,6 +167,7 @@ class _Worst:
             difference=difference,
             row=int(batch.rows[place]),
             length=int(batch.lengths[place]),
+            output=output,
             dimension=int(dimension),
             wanted=float(wanted[place, dimension]),
             found=float(found[place, dimension]),
@@ -200,11 +212,11 @@ def _with_masked_steps(
     return with_masked_steps(_affordable(block, random, _MAX_MASKED, _MAX_STEPS // 5), masked_steps, random)
 
 
-def _refuse_not_finite(expected: NDArray[np.float32], source: str) -> None:
-    num_finite = int(np.isfinite(expected).all(axis=1).sum())
+def _refuse_not_finite(output: str, expected: NDArray[np.float32], source: str) -> None:
+    num_finite = int(np.isfinite(expected).reshape(len(expected), -1).all(axis=1).sum())
     if num_finite < len(expected):
         raise QualityGateError(
-            f"{source}: Keras returns NaN or infinite embeddings for {len(expected) - num_finite} of {len(expected)} "
+            f"{source}: Keras returns NaN or infinite {output}s for {len(expected) - num_finite} of {len(expected)} "
             "rows of the data. Nothing was written. Train again with a smaller learning rate or tanh instead of relu; "
             "a model that takes lengths must impute missing values itself, and of a row whose steps Masking all skips "
             "there is no mean."

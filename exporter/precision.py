@@ -8,18 +8,21 @@ alone: how much a vector depends on who shares its batch, and on an outlier that
 its LSTM layers read, one such row takes all 256 levels, and the vectors beside it are lost without a word.
 """
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from seqembed.data.batching import pad
 from seqembed.data.contract import MAX_GOLDEN_TOLERANCE, GoldenSequence, Quantisation
 from seqembed.data.errors import QualityGateError
+from seqembed.data.outputs import EMBEDDING
 from seqembed.data.sequences import SequenceBlock
 from seqembed.exporter.draws import as_block, join
-from seqembed.exporter.fidelity import Fidelity, compare_vectors, cosine_of_rows
+from seqembed.exporter.fidelity import Fidelity, compare_outputs, cosines, worst_of
 from seqembed.runner.encoder import Encoder
-from seqembed.runner.engines.local import batches_of_window
-from seqembed.runner.golden import distance_of_vectors, padded, usual_length
+from seqembed.runner.engines.pipeline import batches_of_window
+from seqembed.runner.golden import distance_of_vectors, expected_outputs, padded, usual_length
 
 MIN_COSINE = 0.999
 MIN_NEIGHBOUR_AGREEMENT = 0.95
@@ -54,10 +57,10 @@ def measure_quantisation(
             f"vectors; at least {MIN_ROWS} are needed. Nothing was written. Give more data, or export with --precision "
             "fp32."
         )
-    reference, vectors = embed_as_at_night(fp32, real), embed_as_at_night(int8, real)
-    fidelity = compare_vectors(vectors, reference)
+    reference, found = run_as_at_night(fp32, real), run_as_at_night(int8, real)
+    fidelity = worst_of([compare_outputs(found[name], wanted) for name, wanted in reference.items()])
     rows = _some_rows(real)
-    alone = cosine_of_rows(_embed_alone(int8, real, rows), vectors[rows])
+    alone = _worst_cosines(_run_alone(int8, real, rows), {name: array[rows] for name, array in found.items()})
     beside = _cosine_beside_outlier(int8, real.take(rows[: int8.contract.batch_size]))
     _refuse_unfaithful(fidelity, float(alone.mean()), beside, real.num_sequences, source)
     return Quantisation(
@@ -88,17 +91,38 @@ def _refuse_unfaithful(fidelity: Fidelity, alone: float, beside_outlier: float, 
     )
 
 
-def embed_as_at_night(encoder: Encoder, block: SequenceBlock) -> NDArray[np.float32]:
-    """Return float32 (sequences, embedding_dim), in order, by the batches that `seqembed run` makes of one window.
+def run_as_at_night(encoder: Encoder, block: SequenceBlock) -> dict[str, NDArray[np.float32]]:
+    """Return the outputs of an encoder, in order, by the batches that `seqembed run` makes of one window.
 
     Args:
         encoder: The exported encoder.
         block: Sequences of at least one step.
+
+    Returns:
+        By name float32 (sequences, width) or (sequences).
     """
     batches = batches_of_window(block, encoder.contract.batch_size)
     every = map(batches.batch, range(batches.num_batches))
-    vectors = [encoder.embed(batch.values, batch.lengths, batch.categories) for batch in every]
-    return batches.in_block_order(np.concatenate(vectors))
+    found = _joined([encoder.run(batch.values, batch.lengths, batch.categories) for batch in every])
+    in_order = {name: batches.in_block_order(array.reshape(len(array), -1)) for name, array in found.items()}
+    return {name: array.reshape(found[name].shape) for name, array in in_order.items()}
+
+
+def embed_as_at_night(encoder: Encoder, block: SequenceBlock) -> NDArray[np.float32]:
+    """Return the embeddings of `run_as_at_night`, float32 (sequences, embedding_dim)."""
+    return run_as_at_night(encoder, block)[EMBEDDING]
+
+
+def _joined(pieces: Sequence[Mapping[str, NDArray[np.float32]]]) -> dict[str, NDArray[np.float32]]:
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
+def _worst_cosines(
+    found: Mapping[str, NDArray[np.float32]], wanted: Mapping[str, NDArray[np.float32]]
+) -> NDArray[np.float64]:
+    """Return `seqembed.exporter.fidelity.cosines` of the output whose mean is the least."""
+    every = [cosines(found[name], array) for name, array in wanted.items()]
+    return min(every, key=lambda values: float(values.mean()))
 
 
 def _some_rows(block: SequenceBlock) -> NDArray[np.int64]:
@@ -107,18 +131,19 @@ def _some_rows(block: SequenceBlock) -> NDArray[np.int64]:
     return np.unique(np.linspace(0, block.num_sequences - 1, min(affordable, block.num_sequences)).astype(np.int64))
 
 
-def _embed_alone(encoder: Encoder, block: SequenceBlock, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+def _run_alone(encoder: Encoder, block: SequenceBlock, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
     batches = [pad(block, rows[place : place + 1]) for place in range(len(rows))]
-    return np.concatenate([encoder.embed(one.values, one.lengths, one.categories) for one in batches])
+    return _joined([encoder.run(one.values, one.lengths, one.categories) for one in batches])
 
 
 def _cosine_beside_outlier(encoder: Encoder, block: SequenceBlock) -> float:
     """Return the mean cosine of vectors of one batch with what they are once its last row is far from the data."""
     batch, profile = pad(block, np.arange(block.num_sequences)), encoder.contract.training.profile
-    calm = encoder.embed(batch.values, batch.lengths, batch.categories)
+    calm = encoder.run(batch.values, batch.lengths, batch.categories)
     batch.values[-1] = np.array(profile.mean) + _OUTLIER * np.array(profile.std)
-    beside = encoder.embed(batch.values, batch.lengths, batch.categories)
-    return float(cosine_of_rows(beside[:-1], calm[:-1]).mean())
+    beside = encoder.run(batch.values, batch.lengths, batch.categories)
+    others = [{name: array[:-1] for name, array in outputs.items()} for outputs in (beside, calm)]
+    return float(_worst_cosines(*others).mean())
 
 
 def _golden_tolerance(
@@ -132,14 +157,22 @@ def _golden_tolerance(
         real: Training sequences.
         rows: Which of them are put beside the golden ones.
     """
-    expected, length = np.stack([one.embedding for one in golden]), usual_length(golden)
+    expected = expected_outputs(golden)
     values, lengths, categories = padded(golden, int8.contract.schema)
     steps = np.arange(values.shape[1]) < lengths[:, None]
     block = as_block(values[steps], lengths.astype(np.int64), categories[steps])
-    farthest = float(distance_of_vectors(int8.embed_golden(golden), expected, length).max())
+    farthest = _farthest(int8.run_golden(golden), expected)
     for start in range(0, len(rows), _GOLDEN_BATCH_SIZE)[:_GOLDEN_BATCHES]:
         mixed = join([block, real.take(rows[start : start + _GOLDEN_BATCH_SIZE])])
         batch = pad(mixed, np.arange(mixed.num_sequences))
-        found = int8.embed(batch.values, batch.lengths, batch.categories)[: len(golden)]
-        farthest = max(farthest, float(distance_of_vectors(found, expected, length).max()))
+        farthest = max(farthest, _farthest(int8.run(batch.values, batch.lengths, batch.categories), expected))
     return min(MAX_GOLDEN_TOLERANCE, max(_LEAST_GOLDEN_TOLERANCE, _GOLDEN_MARGIN * farthest))
+
+
+def _farthest(found: Mapping[str, NDArray[np.float32]], expected: Mapping[str, NDArray[np.float32]]) -> float:
+    """Return how far the first sequences of `found` are off, in any output, as a share of its usual length."""
+    distances = [
+        distance_of_vectors(found[name][: len(wanted)], wanted, usual_length(wanted)).max()
+        for name, wanted in expected.items()
+    ]
+    return float(np.max(distances))

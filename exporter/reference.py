@@ -1,6 +1,7 @@
 """What the embedding of a sequence is: what Keras makes of it alone, with no neighbour and no padding."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -32,8 +33,8 @@ class KerasReference:
             input_signature=model.signature,
         )
 
-    def embed(self, block: SequenceBlock) -> NDArray[np.float32]:
-        """Embed every sequence of `block`.
+    def run(self, block: SequenceBlock) -> dict[str, NDArray[np.float32]]:
+        """Return what the model makes of every sequence of `block`.
 
         Sequences of one length make a batch, so that nothing is ever padded. Missing values are filled in for a model
         that takes no lengths, as the exported graph does.
@@ -42,12 +43,12 @@ class KerasReference:
             block: Sequences of at least one step.
 
         Returns:
-            float32 (sequences, embedding_dim).
+            Each output of the model by name: float32 (sequences, width) or (sequences).
 
         Raises:
             BundleError: Keras fails on a sequence of some length.
         """
-        embeddings = np.empty((block.num_sequences, self.model.embedding_dim), np.float32)
+        arrays = {output.name: np.empty(output.shape(block.num_sequences), np.float32) for output in self.model.outputs}
         for length in np.unique(block.lengths):
             rows = np.flatnonzero(block.lengths == length)
             size = max(1, min(_BATCH_SIZE, _MAX_STEPS // int(length)))
@@ -56,12 +57,14 @@ class KerasReference:
                 inputs = {"values": batch.values, "categories": batch.categories, "lengths": batch.lengths}
                 if not self.model.handles_padding:
                     inputs["values"] = np.where(np.isnan(batch.values), self.model.fill, batch.values)
-                embeddings[batch.rows] = self._one_batch([inputs[name] for name in self.model.interface], int(length))
-        return embeddings
+                found = self._one_batch([inputs[name] for name in self.model.interface], int(length))
+                for name, array in found.items():
+                    arrays[name][batch.rows] = array
+        return arrays
 
-    def _one_batch(self, inputs: list[NDArray[Any]], length: int) -> NDArray[np.float32]:
+    def _one_batch(self, inputs: list[NDArray[Any]], length: int) -> dict[str, NDArray[np.float32]]:
         try:
-            found: NDArray[np.float32] = self._call(*inputs).numpy()
+            found = {name: tensor.numpy() for name, tensor in self._call(*inputs).items()}
         except tf.errors.OpError as error:
             place = _NODE.search(str(error))
             raise BundleError(
@@ -73,9 +76,9 @@ class KerasReference:
         return found
 
     def rounding_noise(
-        self, block: SequenceBlock, embeddings: NDArray[np.float32], random: np.random.Generator
+        self, block: SequenceBlock, outputs: Mapping[str, NDArray[np.float32]], random: np.random.Generator
     ) -> NDArray[np.float32]:
-        """Return how far each embedding moves, over max(1, |itself|), when each weight moves to a float32 beside it.
+        """Return how far each output moves, over max(1, |itself|), when each weight moves to a float32 beside it.
 
         A relu cell has no bound: fed values far from the training data, it can blow up until the last bit of a weight
         moves the embedding visibly. Keras then differs from itself from one machine to the next. Weights are moved and
@@ -83,11 +86,11 @@ class KerasReference:
 
         Args:
             block: Sequences of at least one step.
-            embeddings: float32 (sequences, embedding_dim), by `embed`.
+            outputs: By `run`.
             random: Says which weights go up and which go down, in each of a few trials.
 
         Returns:
-            float32 (sequences), the largest over trials and dimensions; infinite where an embedding is not finite.
+            float32 (sequences), the largest over trials, outputs and dimensions; infinite where one is not finite.
         """
         variables = self.model.keras_model.trainable_variables
         weights = [variable.numpy() for variable in variables]
@@ -97,11 +100,13 @@ class KerasReference:
                 for variable, weight in zip(variables, weights, strict=True):
                     up_or_down = np.where(random.random(weight.shape) < 0.5, np.inf, -np.inf)
                     variable.assign(np.nextafter(weight, up_or_down.astype(weight.dtype)))
-                nudged = self.embed(block)
+                nudged = self.run(block)
             finally:
                 for variable, weight in zip(variables, weights, strict=True):
                     variable.assign(weight)
-            with np.errstate(invalid="ignore", over="ignore"):  # inf - inf is NaN, and NaN counts as infinite
-                moved = np.abs(nudged - embeddings) / np.maximum(1.0, np.abs(embeddings))
-            noise = np.maximum(noise, np.nan_to_num(moved, nan=np.inf).max(axis=1))
+            for name, array in outputs.items():
+                with np.errstate(invalid="ignore", over="ignore"):  # inf - inf is NaN, and NaN counts as infinite
+                    moved = np.abs(nudged[name] - array) / np.maximum(1.0, np.abs(array))
+                moved = np.nan_to_num(moved, nan=np.inf).reshape(block.num_sequences, -1)
+                noise = np.maximum(noise, moved.max(axis=1))
         return noise

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seqembed.data.errors import BundleError
+from seqembed.data.outputs import ModelOutput
 from seqembed.exporter.libraries import onnx
 
 QUANTISED_LSTM, QUANTISED_LSTM_DOMAIN = "DynamicQuantizeLSTM", "com.microsoft"
@@ -47,7 +48,7 @@ def check_structure(
     model: Any,
     *,
     num_features: int,
-    embedding_dim: int,
+    outputs: Sequence[ModelOutput],
     num_recurrent: int,
     opset: int,
     source: str,
@@ -61,7 +62,7 @@ def check_structure(
     Args:
         model: ONNX ModelProto.
         num_features: Width of ``values``; 0 where the graph takes none.
-        embedding_dim: Width of ``embedding``.
+        outputs: What the graph returns, in order.
         num_recurrent: Recurrent layers of the Keras model; a bidirectional one counts once.
         opset: ONNX operator set the model must declare.
         source: What was converted, for messages.
@@ -78,7 +79,7 @@ def check_structure(
     _check_operators(model, counts, opset, source, precision)
     _check_recurrent(graph, counts, num_recurrent, num_masked, frame, source, precision)
     _check_lookups(graph, num_ids, source)
-    _check_interface(graph, num_features, len(num_ids), embedding_dim, source)
+    _check_interface(graph, num_features, len(num_ids), outputs, source)
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
@@ -190,19 +191,23 @@ def _check_lookups(graph: Any, num_ids: Sequence[int], source: str) -> None:
         )
 
 
-def _check_interface(graph: Any, num_features: int, num_fields: int, embedding_dim: int, source: str) -> None:
+def _check_interface(
+    graph: Any, num_features: int, num_fields: int, outputs: Sequence[ModelOutput], source: str
+) -> None:
     initializers = {tensor.name for tensor in graph.initializer}
     inputs = sorted(_describe(tensor) for tensor in graph.input if tensor.name not in initializers)
-    outputs = [_describe(tensor) for tensor in graph.output]
+    returned = [_describe(tensor) for tensor in graph.output]
     expected = ["lengths int32 (batch)"]
     expected += [f"values float32 (batch, time, {num_features})"] if num_features else []
     expected += [f"categories int32 (batch, time, {num_fields})"] if num_fields else []
     expected.sort()
-    expected_outputs = [f"embedding float32 (batch, {embedding_dim})"]
-    if inputs != expected or outputs != expected_outputs:
+    expected_outputs = [
+        f"{output.name} {output.dtype} ({', '.join(map(str, ('batch', *output.shape(0)[1:])))})" for output in outputs
+    ]
+    if inputs != expected or returned != expected_outputs:
         raise BundleError(
-            f"{source}: the converted graph takes {'; '.join(inputs)} and returns {'; '.join(outputs)}, expected "
-            f"{'; '.join(expected)} and {expected_outputs[0]}. {_HINT}"
+            f"{source}: the converted graph takes {'; '.join(inputs)} and returns {'; '.join(returned)}, expected "
+            f"{'; '.join(expected)} and {'; '.join(expected_outputs)}. {_HINT}"
         )
 
 

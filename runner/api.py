@@ -8,9 +8,9 @@ from typing import Any, Literal, TypedDict, Unpack, overload
 from seqembed.data.keywords import Inputs, PathOrUri, checked_options, in_python, several, shows_options
 from seqembed.runner.describe import Description, description
 from seqembed.runner.describe_data import DataOptions
-from seqembed.runner.job import Job, plan_job, run_job
+from seqembed.runner.job.plan import RunPlan
+from seqembed.runner.job.run import Job, plan_job, run_job
 from seqembed.runner.options import OnBadFile, OnBadRow, ProgressStyle, RunOptions, VectorType
-from seqembed.runner.plan import RunPlan
 from seqembed.runner.report import RunReport
 
 
@@ -73,7 +73,7 @@ def run(
         What was done; with `dry_run` the plan, whose ``to_make`` are the parts that would be made.
 
     Raises:
-        UsageError, InputError, BundleError, OutputError: See `seqembed.runner.job.run_job`.
+        UsageError, InputError, BundleError, OutputError: See `seqembed.runner.job.run.run_job`.
         TypeError: There is no such option.
     """
     chosen = RunOptions(dry_run=dry_run, **checked_options(run, options))

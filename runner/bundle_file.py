@@ -1,5 +1,6 @@
 """Read the file of a bundle, from a path or from any URI that pyarrow.fs opens."""
 
+import hashlib
 import os
 import stat
 from pathlib import Path
@@ -36,6 +37,11 @@ def read_bundle(given: str | os.PathLike[str]) -> bytes:
     except (OSError, ValueError, pa.ArrowException) as error:  # a path with a zero character is a ValueError
         lines = (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()
         raise BundleError(f"{shown}: cannot read the model ({scrub(lines[0])}). {_REMEDY}") from error
+
+
+def bundle_sha256(model: bytes) -> str:
+    """Return the sha256 of a bundle's bytes."""
+    return hashlib.sha256(model).hexdigest()
 
 
 def _read_local(path: str, shown: str) -> bytes:

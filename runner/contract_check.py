@@ -18,6 +18,7 @@ from seqembed.data.contract import (
     ModelContract,
 )
 from seqembed.data.errors import BundleError
+from seqembed.data.outputs import OUTPUT_DTYPES
 from seqembed.data.profile import QUANTILES
 from seqembed.data.sequences import TRUNCATES
 from seqembed.runner.schema_check import check_contract_schema, is_whole
@@ -51,6 +52,7 @@ class _Check:
         self._length_policy()
         if not is_whole(contract.embedding_dim, 1, _MAX_EMBEDDING_DIM):
             self._refuse("embedding_dim", contract.embedding_dim, f"a whole number in 1…{_MAX_EMBEDDING_DIM:,}")
+        self._outputs()
         self._profiles()
         self._parity()
         self._quantisation()
@@ -68,6 +70,20 @@ class _Check:
             self._refuse("max_length", policy.max_length, "a positive whole number, or null")
         if policy.truncate not in TRUNCATES:
             self._refuse("truncate", policy.truncate, " or ".join(TRUNCATES))
+
+    def _outputs(self) -> None:
+        names = [output.name for output in self._contract.outputs]
+        for output in self._contract.other_outputs:
+            if not isinstance(output.name, str) or not output.name or names.count(output.name) > 1:
+                self._refuse("outputs", output.name, "names, each once")
+            if output.dtype not in OUTPUT_DTYPES:
+                self._refuse(f"dtype of output '{output.name}'", output.dtype, " or ".join(OUTPUT_DTYPES))
+            if output.width is not None and not is_whole(output.width, 1, _MAX_EMBEDDING_DIM):
+                self._refuse(
+                    f"width of output '{output.name}'",
+                    output.width,
+                    f"a whole number in 1…{_MAX_EMBEDDING_DIM:,}, or null",
+                )
 
     def _profiles(self) -> None:
         contract = self._contract
@@ -138,13 +154,18 @@ class _Check:
             self._refuse("parts", sum(part.width for part in parts), f"{dim:,} numbers in all")
 
     def _golden(self, name: str, golden: GoldenSequence) -> None:
-        width, dim = self._contract.schema.num_features, self._contract.embedding_dim
+        width = self._contract.schema.num_features
         if golden.values.ndim != 2 or golden.values.shape[0] < 1 or golden.values.shape[1] != width:
             self._refuse(f"{name} values", f"shape {golden.values.shape}", f"(at least 1, {width})")
         self._golden_ids(f"{name} categories", golden)
-        if golden.embedding.shape != (dim,):
-            self._refuse(f"{name} embedding", f"shape {golden.embedding.shape}", f"({dim},)")
-        if np.isinf(golden.values).any() or not np.isfinite(golden.embedding).all():
+        shapes = {output.name: output.shape(1)[1:] for output in self._contract.outputs}
+        if golden.outputs.keys() != shapes.keys():
+            self._refuse(f"{name} outputs", sorted(golden.outputs), f"{sorted(shapes)}")
+        for output, values in golden.outputs.items():
+            if values.shape != shapes[output]:
+                self._refuse(f"{name} {output}", f"shape {values.shape}", f"{shapes[output]}")
+        is_finite = all(np.isfinite(values).all() for values in golden.outputs.values())
+        if np.isinf(golden.values).any() or not is_finite:
             self._refuse(name, "a number that is not finite", "finite numbers (null where a value is missing)")
 
     def _golden_ids(self, name: str, golden: GoldenSequence) -> None:

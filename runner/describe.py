@@ -14,13 +14,12 @@ from seqembed.data.listing import is_glob, place_of
 from seqembed.data.schema import SequenceSchema
 from seqembed.data.secrets import without_secrets
 from seqembed.data.tables import what_else
-from seqembed.runner.bundle_file import read_bundle
+from seqembed.runner.bundle_file import bundle_sha256, read_bundle
 from seqembed.runner.describe_contract import describe_contract
 from seqembed.runner.describe_data import DataOptions, describe_data
 from seqembed.runner.describe_output import describe_output
 from seqembed.runner.describe_run import describe_run, is_unfinished
 from seqembed.runner.encoder import Encoder
-from seqembed.runner.plan import bundle_sha256
 
 Kind = Literal["bundle", "run", "output", "data"]
 _MAGIC = b"PAR1"
@@ -114,7 +113,8 @@ def _bundle(given: str) -> Iterator[str]:
     yield f"{encoder.source}: a seqembed model, {len(content):,} bytes, sha256 {bundle_sha256(content)[:16]}…"
     yield ""
     yield from _inputs(contract.schema)
-    yield f"Output  embedding float32 (batch, {contract.embedding_dim})"
+    for output in contract.outputs:
+        yield f"Output  {output.name} {output.dtype} (batch{'' if output.width is None else f', {output.width}'})"
     yield ""
     yield from describe_contract(contract)
     if contract.parity is not None:

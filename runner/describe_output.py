@@ -9,10 +9,10 @@ from pyarrow.fs import FileType
 
 from seqembed.data.errors import InputError, OutputError, UsageError
 from seqembed.data.inputs import PARQUET_SUFFIXES
+from seqembed.runner.job.plan import InputStates, plan_run
 from seqembed.runner.options import RunOptions
-from seqembed.runner.output import RECORD, SUCCESS, OutputDirectory
-from seqembed.runner.parts import PartCounts, PartFooter
-from seqembed.runner.plan import InputStates, plan_run
+from seqembed.runner.output.directory import RECORD, SUCCESS, OutputDirectory
+from seqembed.runner.output.parts import PartCounts, PartFooter
 
 _MOST_PARTS = 50
 

@@ -36,12 +36,12 @@ def describe_run(layout: RunLayout) -> Iterator[str]:
     yield f"{layout.root}: a seqembed run directory"
     yield ""
     yield from describe_contract(contract)
-    yield _epochs(layout.history)
+    yield from _training(layout.history)
     yield f"Next: seqembed export {layout.root} --out encoder.onnx"
 
 
-def _epochs(path: Path) -> str:
-    """Return the line about epochs and losses.
+def _training(path: Path) -> list[str]:
+    """Return a line about the training and its losses, and one more if it learned nothing.
 
     Raises:
         BundleError: The history is damaged.
@@ -49,10 +49,13 @@ def _epochs(path: Path) -> str:
     try:
         history: dict[str, Any] = json.loads(_text(path))
         best, baseline = history["best_val_loss"], history["baseline"]["loss"]
-        return (
-            f"Epochs: {len(history['epochs'])}; best validation loss {_number(best)}, answering with the mean of each "
-            f"feature {_number(baseline)}"
-        )
+        lines = [
+            f"Training: {history['num_steps']:,} batches; best validation loss {_number(best)}, answering with the "
+            f"mean of each feature {_number(baseline)}"
+        ]
+        if (problem := history["health"]["problem"]) is not None:
+            lines.append(f"WARNING: the training ended with a problem, {problem!r}: see `health` in {path}")
+        return lines
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise BundleError(
             f"{path}: the history of the run is damaged ({type(error).__name__}). The model may be whole: "

@@ -19,10 +19,17 @@ from numpy.typing import NDArray
 from seqembed.data.contract import GoldenSequence, ModelContract
 from seqembed.data.errors import BundleError
 from seqembed.data.host import raise_host_fault
+from seqembed.data.outputs import EMBEDDING, ModelOutput
 from seqembed.data.secrets import without_secrets
 from seqembed.runner.bundle_file import read_bundle
 from seqembed.runner.contract_check import check_contract
-from seqembed.runner.golden import difference_of_numbers, distance_of_vectors, padded, usual_length
+from seqembed.runner.golden import (
+    difference_of_numbers,
+    distance_of_vectors,
+    expected_outputs,
+    padded,
+    usual_length,
+)
 from seqembed.runner.memory import memory_limited
 from seqembed.runner.onnx_check import CheckedModel, check_model
 from seqembed.runner.seal import unseal
@@ -93,7 +100,28 @@ class Encoder:
         lengths: NDArray[np.int32],
         categories: NDArray[np.int32] | None = None,
     ) -> NDArray[np.float32]:
-        """Return one vector a sequence; what stands beyond a sequence's length has no influence.
+        """Return the embedding of each sequence; `run` returns all outputs.
+
+        Args:
+            values: As for `run`.
+            lengths: As for `run`.
+            categories: As for `run`.
+
+        Returns:
+            float32 (batch, embedding_dim).
+
+        Raises:
+            BundleError, ValueError: See `run`.
+        """
+        return self._run(self.contract.outputs[:1], values, lengths, categories)[EMBEDDING]
+
+    def run(
+        self,
+        values: NDArray[np.float32],
+        lengths: NDArray[np.int32],
+        categories: NDArray[np.int32] | None = None,
+    ) -> dict[str, NDArray[np.float32]]:
+        """Return what the model makes of each sequence; what stands beyond a sequence's length has no influence.
 
         With fp32 weights its neighbours in the batch have none either. With int8 they have a little: the operator takes
         one scale for the numbers of a whole batch; the contract's `Quantisation` says how much that was at export.
@@ -106,12 +134,21 @@ class Encoder:
                 no fields.
 
         Returns:
-            float32 (batch, embedding_dim).
+            The outputs that the contract declares, by name, in its order: each float32 (batch, width) or (batch).
 
         Raises:
             BundleError: The model fails on these values, or returns another shape.
             ValueError: The model reads categories and none are given.
         """
+        return self._run(self.contract.outputs, values, lengths, categories)
+
+    def _run(
+        self,
+        outputs: Sequence[ModelOutput],
+        values: NDArray[np.float32],
+        lengths: NDArray[np.int32],
+        categories: NDArray[np.int32] | None,
+    ) -> dict[str, NDArray[np.float32]]:
         schema = self.contract.schema
         inputs: dict[str, NDArray[np.float32] | NDArray[np.int32]] = {"lengths": lengths}
         if schema.features:
@@ -121,19 +158,20 @@ class Encoder:
                 raise ValueError(f"{self.source} reads categories, {len(schema.categorical)} a step; none are given")
             inputs["categories"] = categories
         try:
-            embedding: NDArray[np.float32] = self._session.run(["embedding"], inputs)[0]
+            arrays = self._session.run([output.name for output in outputs], inputs)
         except Exception as error:  # as above: no public base
             raise_host_fault(error)
             shapes = ", ".join(f"{name} {array.shape}" for name, array in inputs.items())
             raise BundleError(
                 f"{self.source}: the model fails on a batch of {shapes} ({_first_line(error)}). Export it again."
             ) from error
-        if embedding.shape != (len(lengths), self.contract.embedding_dim):
-            raise BundleError(
-                f"{self.source}: the model returns shape {embedding.shape} for {len(lengths)} sequences; expected "
-                f"({len(lengths)}, {self.contract.embedding_dim}). Export it again."
-            )
-        return embedding
+        for output, array in zip(outputs, arrays, strict=True):
+            if array.shape != output.shape(len(lengths)):
+                raise BundleError(
+                    f"{self.source}: the model returns '{output.name}' of shape {array.shape} for {len(lengths)} "
+                    f"sequences; expected {output.shape(len(lengths))}. Export it again."
+                )
+        return {output.name: array for output, array in zip(outputs, arrays, strict=True)}
 
     def replay_golden(self) -> float:
         """Embed the contract's golden sequences on this host and hold them against what the exporter saw.
@@ -141,8 +179,8 @@ class Encoder:
         Each is embedded alone and once more in one padded batch.
 
         Returns:
-            The largest difference: with fp32 weights that of any number, over max(1, |expected|); with int8 that of a
-            whole vector, as a share of the usual length of these vectors.
+            The largest difference of any output: with fp32 weights that of any number, over max(1, |expected|); with
+            int8 that of a whole vector, as a share of the usual length of these vectors.
 
         Raises:
             BundleError: This host computes other vectors than the exporter did.
@@ -151,9 +189,12 @@ class Encoder:
         if not golden:
             raise BundleError(f"{self.source}: the contract holds no golden sequences. Export the model again.")
         tolerance = self._golden_tolerance()
-        found = [*(self.embed_golden((one,)) for one in golden), self.embed_golden(golden)]
-        expected = np.stack([sequence.embedding for sequence in golden])
-        worst = self._golden_difference(np.concatenate(found), np.tile(expected, (2, 1)))
+        found = [*(self.run_golden((one,)) for one in golden), self.run_golden(golden)]
+        differences = [
+            self._golden_difference(np.concatenate([outputs[name] for outputs in found]), expected)
+            for name, expected in expected_outputs(golden).items()
+        ]
+        worst = float(np.max(differences))  # NaN where one of them is
         if not worst <= tolerance:
             exporter = self.contract.versions.get("onnxruntime", "unknown")
             raise BundleError(
@@ -163,18 +204,19 @@ class Encoder:
             )
         return worst
 
-    def embed_golden(self, golden: Sequence[GoldenSequence]) -> NDArray[np.float32]:
-        """Embed golden sequences in one padded batch; return float32 (sequences, embedding_dim).
+    def run_golden(self, golden: Sequence[GoldenSequence]) -> dict[str, NDArray[np.float32]]:
+        """Return the outputs for golden sequences in one padded batch, as `run` does.
 
         Raises:
             BundleError: The model fails on them.
         """
-        return self.embed(*padded(golden, self.contract.schema))
+        return self.run(*padded(golden, self.contract.schema))
 
     def _golden_difference(self, found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+        twice = np.concatenate([expected, expected])
         if self.contract.quantisation is None:
-            return float(difference_of_numbers(found, expected).max())
-        return float(distance_of_vectors(found, expected, usual_length(self.contract.golden)).max())
+            return float(difference_of_numbers(found, twice).max())
+        return float(distance_of_vectors(found, twice, usual_length(expected)).max())
 
     def _golden_tolerance(self) -> float:
         if self.contract.quantisation is not None:
@@ -206,7 +248,7 @@ def _allowed_memory(model: bytes, contract: ModelContract) -> int:
     threads reserve 64 MiB each; 64 numbers for each that goes in or comes out are several times what layers make of it.
     """
     schema = contract.schema
-    width = schema.num_features + schema.num_fields + contract.embedding_dim
+    width = schema.num_features + schema.num_fields + sum(output.num_values for output in contract.outputs)
     return 4 * len(model) + (512 << 20) + 64 * _TRIED_BATCH * _TRIED_STEPS * width * 4
 
 
@@ -223,7 +265,7 @@ def _try(session: onnxruntime.InferenceSession, contract: ModelContract, source:
     if schema.categorical:
         inputs["categories"] = np.zeros((_TRIED_BATCH, _TRIED_STEPS, schema.num_fields), np.int32)
     try:
-        session.run(["embedding"], inputs)
+        session.run([output.name for output in contract.outputs], inputs)
     except Exception as error:  # as above: no public base
         raise BundleError(
             f"{source}: the model fails on {_TRIED_BATCH} sequences of up to {_TRIED_STEPS} steps, or takes more "
@@ -239,7 +281,8 @@ def _check_interface(session: onnxruntime.InferenceSession, contract: ModelContr
         expected["values"] = ("tensor(float)", 3, schema.num_features)
     if schema.categorical:
         expected["categories"] = ("tensor(int32)", 3, schema.num_fields)
-    expected["embedding"] = ("tensor(float)", 2, contract.embedding_dim)
+    for output in contract.outputs:
+        expected[output.name] = ("tensor(float)", len(output.shape(0)), output.width)
     for name, (kind, rank, last) in expected.items():
         type_and_shape = found.pop(name, None)
         fits = type_and_shape is not None and type_and_shape[0] == kind and len(type_and_shape[1]) == rank

@@ -31,19 +31,24 @@ def padded(
     return values, lengths, categories
 
 
+def expected_outputs(golden: Sequence[GoldenSequence]) -> dict[str, NDArray[np.float32]]:
+    """Return what the exporter saw, by output: float32 (sequences, width), or (sequences) for single numbers."""
+    return {name: np.stack([sequence.outputs[name] for sequence in golden]) for name in golden[0].outputs}
+
+
 def difference_of_numbers(found: NDArray[np.float32], expected: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return how far the worst number of each vector is off, over max(1, |expected|).
 
     Args:
-        found: float32 (sequences, embedding_dim).
-        expected: float32 (sequences, embedding_dim).
+        found: float32 (sequences, width), or (sequences).
+        expected: The same.
 
     Returns:
         float64 (sequences); NaN where `found` is no number.
     """
     wanted = expected.astype(np.float64)
     difference: NDArray[np.float64] = np.abs(found - wanted) / np.maximum(1.0, np.abs(wanted))
-    worst: NDArray[np.float64] = difference.max(axis=1)
+    worst: NDArray[np.float64] = difference.reshape(len(difference), -1).max(axis=1)
     return worst
 
 
@@ -53,18 +58,26 @@ def distance_of_vectors(
     """Return how far each vector is from the one expected, as a share of `length`.
 
     Args:
-        found: float32 (sequences, embedding_dim).
-        expected: float32 (sequences, embedding_dim).
+        found: float32 (sequences, width), or (sequences).
+        expected: The same.
         length: As by `usual_length`.
 
     Returns:
         float64 (sequences); NaN where `found` is no number.
     """
-    distances: NDArray[np.float64] = np.linalg.norm(found.astype(np.float64) - expected, axis=1)
+    distances: NDArray[np.float64] = _lengths(found.astype(np.float64) - expected)
     return distances / length
 
 
-def usual_length(golden: Sequence[GoldenSequence]) -> float:
-    """Return the root mean square length of the golden embeddings; their lengths differ less than their numbers."""
-    squares = [float((sequence.embedding.astype(np.float64) ** 2).sum()) for sequence in golden]
-    return max(float(np.sqrt(np.mean(squares))), _LEAST_LENGTH)
+def usual_length(expected: NDArray[np.float32]) -> float:
+    """Return the root mean square length of golden vectors; their lengths differ less than their numbers.
+
+    Args:
+        expected: float32 (sequences, width), or (sequences).
+    """
+    return max(float(np.sqrt(np.mean(_lengths(expected.astype(np.float64)) ** 2))), _LEAST_LENGTH)
+
+
+def _lengths(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    lengths: NDArray[np.float64] = np.linalg.norm(vectors.reshape(len(vectors), -1), axis=1)
+    return lengths

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from seqembed.data.census import SharedIds
+from seqembed.runner.job.parts import Part
 from seqembed.runner.options import RunOptions
-from seqembed.runner.parts import Part, PartCounts
+from seqembed.runner.output.parts import PartCounts
 
 _MOST_UNKNOWN_ABOVE_TRAINING = 0.10
 

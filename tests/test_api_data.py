@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from events_testing import events_model, transactions, write_nested
 from events_testing import write_events as write_transactions
+from failing_model import LENGTH, failing
 
 import seqembed
 from seqembed_testing import Tiny, done, events_bundle, sequences, write_events, write_sequences
@@ -193,20 +194,17 @@ def test_bad_rows_are_those_of_run(tiny: Tiny, tmp_path: Path) -> None:
 
 
 def test_vectors_that_are_not_finite_are_bad_rows(tiny: Tiny, tmp_path: Path) -> None:
-    from seqembed.runner.engines.local import EmbeddedWindow
-    from seqembed.runner.vectors import with_finite_vectors
-
-    encoder = seqembed.load(tiny.bundle)
-    source = encoder._source(pa.table(sequences(4, seed=1, shortest=1)), ())
-    (block,) = source.blocks()
-    embeddings = np.ones((4, 6), np.float32)
-    embeddings[2, 3] = np.nan
-    window = EmbeddedWindow(block, embeddings, np.ones(4, bool), 40)
-    (found,) = with_finite_vectors(iter([window]), "the table", "null")
-    assert found.has_embedding.tolist() == [True, True, False, True]
-    assert found.block.bad[0][1].row == 2
-    with pytest.raises(seqembed.BadRowError, match=r"the table: row 2 \(id 's2'\): the model returned a vector"):
-        next(with_finite_vectors(iter([window]), "the table", "fail"))
+    columns = sequences(30, seed=3, shortest=1)
+    for row in (4, 17):
+        columns["x"][row], columns["y"][row] = [float(row)] * LENGTH, [1.0] * LENGTH
+    model = failing(tiny.bundle, tmp_path / "failing.onnx", float("inf"))
+    data = write_sequences(tmp_path / "in.parquet", columns)
+    encoder, table = seqembed.load(model), pq.read_table(data)
+    found = encoder.embed_table(table, on_bad_row="null").combine_chunks()
+    assert found.equals(written(data, model, tmp_path / "out", "--on-bad-row", "null"))
+    assert found["embedding"].null_count == 2
+    with pytest.raises(seqembed.BadRowError, match=r"the table: row 4 \(id 's4'\): the model returned a vector"):
+        encoder.embed(table)
 
 
 def test_arrays_are_sequences(tiny: Tiny) -> None:

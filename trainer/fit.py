@@ -93,7 +93,8 @@ class Fit:
             OutputError: A checkpoint cannot be written.
         """
         self._run_once()
-        if not self.health.worth_a_restart or self.state.num_restarts or not self._is_cheap:
+        worth_it = self.health.worth_a_restart(self.loop.steps.num_done)
+        if not worth_it or self.state.num_restarts or not self._is_cheap:
             return
         self._progress.note(f"nothing was learned ({self.health.problem}): once more, from other initial weights")
         seed_everything(self.prepared.job.training.seed + _SECOND_SEED)

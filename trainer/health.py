@@ -24,7 +24,7 @@ _LEARNED_PARTS = ("steps", "values", "differences")  # others, such as a level, 
 _FEW_BATCHES = 500
 # A second training is started without asking where it takes a minute or two: float32 multiplications of one core.
 _CHEAP_MULTIPLICATIONS = 3e11
-_WORTH_A_RESTART = ("mean", "constant", "dead units")
+_FEW_TO_RESTART = 100  # batches: a loss that stands where it began after fewer needs more of them, not other weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,9 @@ class Health:
         """Return the field of ``history.json``."""
         return asdict(self)
 
-    @property
-    def worth_a_restart(self) -> bool:
-        """Whether other initial weights may help."""
-        return self.problem in _WORTH_A_RESTART
+    def worth_a_restart(self, num_batches: int) -> bool:
+        """Say whether other initial weights may help, after so many batches of training."""
+        return self.problem in ("constant", "dead units") or (self.problem == "mean" and num_batches >= _FEW_TO_RESTART)
 
 
 def examine(

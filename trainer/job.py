@@ -101,7 +101,18 @@ def _save(layout: RunLayout, fit: Fit, history: Mapping[str, Any]) -> None:
     artifacts.write_sample(layout, prepared.intake.survey, prepared.schema)
     artifacts.write_history(layout, history)
     label = prepared.job.data.label
-    draw(layout, network, model, prepared.schema, prepared.profile, prepared.sample, history["epochs"], label)
+    draw(
+        layout,
+        network,
+        model,
+        prepared.schema,
+        prepared.profile,
+        prepared.sample,
+        history["epochs"],
+        label,
+        baseline=history["baseline"]["loss"],
+        measured_in=history["measured_in"],
+    )
     artifacts.write_contract(
         layout,
         prepared.job,

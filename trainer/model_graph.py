@@ -16,13 +16,15 @@ class LayerBox:
     Attributes:
         name: The layer's own name.
         kind: Its class; wrappers say what they wrap, e.g. ``Bidirectional LSTM``.
-        shape: First output, e.g. ``batch × time × 64``.
+        units: Units, e.g. ``64 units`` or ``2 × 48 units`` in both directions; empty for layers without.
+        shape: The first output that is used, e.g. ``batch × time × 64 features``.
         num_parameters: Weights, trained or not.
         is_output: Whether what it gives leaves the model.
     """
 
     name: str
     kind: str
+    units: str
     shape: str
     num_parameters: int
     is_output: bool
@@ -42,26 +44,32 @@ def model_graph(model: Any) -> ModelGraph:
     A layer that another one feeds through operations only (a mask made from the inputs, say) is joined to it unless a
     longer way through other layers leads there too; else nearly every layer would hang on the inputs.
     """
-    names = [layer.name for layer in model.layers]
     nodes = {node for depth in model._nodes_by_depth.values() for node in depth}
+    used = {id(tensor) for node in nodes for tensor in node.input_tensors} | {id(tensor) for tensor in model.outputs}
     direct: set[tuple[str, str]] = set()
     folded: set[tuple[str, str]] = set()
     shapes: dict[str, tuple[int | None, ...]] = {}
     for layer in model.layers:
         for node in (node for node in layer._inbound_nodes if node in nodes):
-            shapes.setdefault(layer.name, tuple(node.output_tensors[0].shape))
+            outputs = [tensor for tensor in node.output_tensors if id(tensor) in used] or node.output_tensors
+            shapes.setdefault(layer.name, tuple(outputs[0].shape))
             for source, is_direct in _sources(node):
                 (direct if is_direct else folded).add((source, layer.name))
     ends = {name for tensor in model.outputs for name, _ in _origin(tensor, is_direct=True)}
     ends -= {layer.name for layer in model.layers if isinstance(layer, keras.layers.InputLayer)}
     boxes = tuple(
         LayerBox(
-            layer.name, _kind(layer), _shape_text(shapes[layer.name]), int(layer.count_params()), layer.name in ends
+            layer.name,
+            _kind(layer),
+            _units(layer),
+            _shape_text(shapes[layer.name]),
+            int(layer.count_params()),
+            layer.name in ends,
         )
         for layer in model.layers
     )
     edges = direct | {edge for edge in folded - direct if not _has_longer_way(edge, direct | folded)}
-    order = {name: place for place, name in enumerate(names)}
+    order = {box.name: place for place, box in enumerate(boxes)}
     return ModelGraph(boxes, tuple(sorted(edges, key=lambda edge: (order[edge[0]], order[edge[1]]))))
 
 
@@ -108,8 +116,16 @@ def _kind(layer: Any) -> str:
     return {"Functional": "Model", "Sequential": "Model"}.get(kind, kind)
 
 
+def _units(layer: Any) -> str:
+    both = isinstance(layer, keras.layers.Bidirectional)
+    units = getattr(layer.forward_layer if both else getattr(layer, "layer", layer), "units", None)
+    return "" if units is None else f"{'2 × ' if both else ''}{units:,} unit{'s' if units > 1 or both else ''}"
+
+
 def _shape_text(shape: tuple[int | None, ...]) -> str:
-    free = ("batch", "time")
-    return " × ".join(
-        str(size) if size is not None else free[place] if place < len(free) else "?" for place, size in enumerate(shape)
-    )
+    """Return ``batch × time × 8 features``; time is the other free size, wherever a transpose put it."""
+    free = iter(("batch", "time"))
+    sizes = [next(free, "?") if size is None else f"{size:,}" for size in shape]
+    if known := [place for place, size in enumerate(shape) if size is not None]:
+        sizes[known[-1]] += " feature" if shape[known[-1]] == 1 else " features"
+    return " × ".join(sizes)

@@ -12,10 +12,11 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path as Curve
 
 from seqembed.trainer.model_graph import INPUT, LayerBox, ModelGraph, model_graph
-from seqembed.trainer.plot_style import GREY, INK, LARGE, SMALL, new_figure, save
+from seqembed.trainer.plot_style import GREY, INK, LARGE, SMALL, new_figure, plain, save
 
-BOX_WIDTH, BOX_HEIGHT = 2.5, 0.72  # inches, as are all places in the picture
-_LETTERS_A_BOX = 26  # of a name at its usual size; longer ones are written smaller
+BOX_WIDTH, BOX_HEIGHT = 3.1, 0.92  # inches, as are all places in the picture
+MAX_NAME = 37  # characters that fit into a box
+LINE_HEIGHT = 0.195
 BETWEEN_BOXES, BETWEEN_RANKS = 0.3, 0.5
 MARGIN, HEADER, BETWEEN_MODELS = 0.3, 0.75, 0.7
 LANE_WIDTH = 0.25  # what a passing arrow takes of a rank
@@ -41,7 +42,7 @@ class Placement:
 
 
 def plot_model(models: Mapping[str, Any], path: Path | str) -> None:
-    """Draw the layers of each model, side by side, with names, kinds, output shapes and numbers of parameters.
+    """Draw the layers of each model, side by side, with names, kinds, units, output shapes and numbers of parameters.
 
     Operations between layers (masks, comparisons, sums) are folded away; an arrow stands for them.
 
@@ -216,12 +217,14 @@ def _draw_box(axes: Axes, box: LayerBox, x: float, y: float) -> None:
             linewidth=2.2 if box.is_output else 1.1,
         )
     )
-    kind = "input" if box.kind == INPUT else box.kind
-    parameters = f" · {box.num_parameters:,} parameters" if box.num_parameters else ""
-    size = (SMALL + 0.5) * min(1.0, _LETTERS_A_BOX / len(box.name))
-    axes.text(x, y + 0.19, box.name, ha="center", va="center", fontsize=size, weight="bold", color=INK)
-    axes.text(x, y - 0.01, f"{kind}{parameters}", ha="center", va="center", fontsize=SMALL - 1, color=INK)
-    axes.text(x, y - 0.2, box.shape, ha="center", va="center", fontsize=SMALL - 1, color=GREY)
+    kind = "input" if box.kind == INPUT else f"{box.kind}, {box.units}" if box.units else box.kind
+    lines = [plain(box.name, MAX_NAME), kind, box.shape]
+    if box.num_parameters:
+        lines.append(f"{box.num_parameters:,} parameters")
+    for number, line in enumerate(lines):
+        weight, colour = ("bold", INK) if number == 0 else ("normal", INK if number == 1 else GREY)
+        height = y + LINE_HEIGHT * ((len(lines) - 1) / 2 - number)
+        axes.text(x, height, line, ha="center", va="center", fontsize=SMALL, weight=weight, color=colour)
 
 
 def _colours(box: LayerBox) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 """The data behind the pictures in ``plots/``: what the finished network makes of the sample."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,6 +36,8 @@ def draw(
     sample: SequenceBlock,
     history: Sequence[Mapping[str, float | None]],
     label: str | None,
+    baseline: float | None = None,
+    measured_in: str = "epochs",
 ) -> None:
     """Draw all pictures of a run.
 
@@ -45,41 +48,47 @@ def draw(
         schema: Names of the features.
         profile: Statistics of the training sequences.
         sample: Training sequences with the label column kept.
-        history: One record an epoch; without any the loss picture is left out.
-        label: Column that colours the map.
+        history: Records of losses and metrics; without any the loss picture is left out.
+        label: Column that colours the map and chooses the sequences whose reconstructions are shown.
+        baseline: Loss of answering with the mean, on the data whose loss decides what is best.
+        measured_in: What the training's length is given in, ``epochs`` or ``steps``, as in ``history.json``.
 
     Raises:
         OutputError: A picture cannot be written.
     """
     if history:
         with replacing(layout.plots / "losses.png") as path:
-            plots.plot_losses(history, path)
+            plots.plot_losses(history, path, baseline, measured_in)
     models = {"encoder": network.encoder, **({"decoder": network.decoder} if network.decoder is not None else {})}
     with replacing(layout.plots / "model.png") as path:
         plots.plot_model(models, path)
     if network.decoder is not None:
-        originals, written, titles = reconstructions(network, config, profile, sample)
+        originals, written, titles = reconstructions(network, config, profile, sample, label)
         rows = _rows(schema)
         originals, written = ([steps[:, list(rows)] for steps in each] for each in (originals, written))
         points = [place >= schema.num_features for place in rows]
         with replacing(layout.plots / "reconstructions.png") as path:
             plots.plot_reconstructions(originals, written, list(rows.values()), path, titles, points)
-    labels = None if label is None else [_text(value) for value in sample.kept[label]]
+    labels = _labels(sample, label)
     names = [_text(value) for value in sample.ids]
     with replacing(layout.plots / "embeddings.png") as path:
         plots.plot_embeddings(embed(network, sample), path, labels, names, label)
 
 
 def reconstructions(
-    network: Network, config: ModelConfig, profile: SequenceProfile, sample: SequenceBlock
+    network: Network,
+    config: ModelConfig,
+    profile: SequenceProfile,
+    sample: SequenceBlock,
+    label: str | None = None,
 ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]], list[str]]:
-    """Return some sequences short to long, what the decoder makes of their embeddings, and a title each.
+    """Return some sequences, what the decoder makes of their embeddings, and a title each.
 
-    Each is float32 (time, features + fields): numbers in raw units, then ids, NaN where missing.
+    They are of distinct labels where there are labels, else short to long. Each is float32 (time, features + fields):
+    numbers in raw units, then ids, NaN where missing.
     """
-    order = np.argsort(sample.lengths, kind="stable")
-    places = np.unique(np.linspace(0, len(order) - 1, _NUM_SHOWN + 2).round().astype(np.int64)[1:-1])
-    rows = order[places]
+    labels = _labels(sample, label)
+    rows = chosen_rows(sample.lengths, labels)
     batch = pad(sample, rows)
     if config.decoder == "autoregressive":
         written = generate(network, config, profile, batch, max_steps=_MAX_SHOWN_STEPS)
@@ -90,11 +99,42 @@ def reconstructions(
     steps = np.concatenate([batch.values, ids], axis=2, dtype=np.float32)
     originals = [steps[row, :length] for row, length in enumerate(batch.lengths)]
     outputs = [written[row, :length] for row, length in enumerate(batch.lengths)]
-    titles = [
-        f"{_text(sample.ids[int(row)])} ({len(original)} steps{how})"
-        for row, original in zip(rows, originals, strict=True)
-    ]
+    titles = []
+    for row, original in zip(rows, originals, strict=True):
+        kind = "" if labels is None else f"{_named(label, labels[row])}, "
+        steps_text = f"{len(original):,} step{'s' if len(original) > 1 else ''}"
+        titles.append(f"{_one_line(_text(sample.ids[int(row)]))}\n{kind}{steps_text}{how}")
     return originals, outputs, titles
+
+
+def chosen_rows(lengths: NDArray[np.int64], labels: Sequence[str | None] | None) -> NDArray[np.int64]:
+    """Return up to four sequences to show, int64: of distinct labels, the most frequent first, then of other lengths.
+
+    Args:
+        lengths: Steps, int64 (sequences).
+        labels: One for each sequence; None takes all for one kind.
+    """
+    every = labels if labels is not None else [None] * len(lengths)
+    counts = Counter(every)
+    kinds = sorted(counts, key=lambda kind: (kind is None, -counts[kind], kind or ""))[:_NUM_SHOWN]
+    rows = []
+    for place, kind in enumerate(kinds):
+        own = np.flatnonzero([each == kind for each in every])
+        wanted = _NUM_SHOWN // len(kinds) + (place < _NUM_SHOWN % len(kinds))
+        rows.append(_of_other_lengths(own, lengths, wanted))
+    return np.concatenate(rows)
+
+
+def _of_other_lengths(rows: NDArray[np.int64], lengths: NDArray[np.int64], wanted: int) -> NDArray[np.int64]:
+    """Return up to `wanted` of the rows, int64, short to long, of different lengths if there are so many."""
+    ordered = rows[np.argsort(lengths[rows], kind="stable")]
+    one_each = ordered[np.unique(lengths[ordered], return_index=True)[1]]
+    for pool in (ordered, one_each, ordered):
+        places = (np.arange(wanted) + 0.5) / wanted * len(pool)
+        chosen = pool[np.unique(places.astype(np.int64))]
+        if len(np.unique(lengths[chosen])) == wanted:
+            break
+    return chosen
 
 
 def generate(
@@ -169,6 +209,19 @@ def _decoder(network: Network) -> Any:
 def _mask(batch: SequenceBatch) -> NDArray[np.bool_]:
     steps = np.arange(batch.values.shape[1])
     return steps < batch.lengths[:, None]
+
+
+def _labels(sample: SequenceBlock, label: str | None) -> list[str | None] | None:
+    """Return the label of each sequence, None for null."""
+    return None if label is None else [id_text(value) for value in sample.kept[label]]
+
+
+def _named(name: str | None, label: str | None) -> str:
+    return f"no {name}" if label is None else _one_line(f"{name} {label}")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _text(value: pa.Scalar) -> str:

@@ -1,28 +1,26 @@
 """A map of embeddings: the plane itself, a strip, or the two directions in which they differ most."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
-from matplotlib.text import Text
-from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
+from seqembed.trainer.plot_names import MAX_NAMES, name_points
 from seqembed.trainer.plot_style import (
     BLUE,
     COLOURS,
+    FAMILIES,
     GREY,
     INK,
     MARKERS,
     NORMAL,
     SMALL,
-    any_script,
     headline,
     new_figure,
     plain,
@@ -31,8 +29,8 @@ from seqembed.trainer.plot_style import (
 )
 
 MAX_LABELS = 20  # more cannot be told apart by colour and shape
-MAX_NAMES = 30
-NO_LABEL = "none"
+MANY_NAMES = 30  # more need a larger picture
+NO_LABEL = "no label"
 
 
 def plot_embeddings(
@@ -42,7 +40,7 @@ def plot_embeddings(
     names: Sequence[object] | None = None,
     label_name: str | None = None,
 ) -> None:
-    """Draw one point a sequence.
+    """Draw one point per sequence.
 
     Two dimensions are drawn as they are, one as a strip, more by principal components.
 
@@ -51,37 +49,48 @@ def plot_embeddings(
         path: PNG file.
         labels: One for each sequence, None where there is none; up to `MAX_LABELS` kinds get a colour and shape each,
             more a colour scale where they are numbers.
-        names: One for each sequence; shown where there are at most `MAX_NAMES`.
+        names: One for each sequence; shown where they can be read, else labels or names stand for clusters of points.
         label_name: What the labels are, for the legend.
 
     Raises:
         ValueError: There is no embedding, one is not finite, or labels or names are of another number.
         OutputError: The picture cannot be written.
     """
+    figure = draw_embeddings(embeddings, labels, names, label_name)
+    save(figure, path)
+
+
+def draw_embeddings(
+    embeddings: NDArray[np.float32],
+    labels: Sequence[object] | None = None,
+    names: Sequence[object] | None = None,
+    label_name: str | None = None,
+) -> Figure:
+    """Return the picture that `plot_embeddings` writes."""
     _check(embeddings, labels, names)
-    figure = new_figure(9, 6.4)
+    count, dim = embeddings.shape
+    crowded = names is not None and MANY_NAMES < count <= MAX_NAMES
+    figure = new_figure(12, 8.5) if crowded else new_figure(9, 6.4)
     axes = figure.subplots()
     kinds = _kinds(labels)
     points = _place(axes, embeddings, [kinds.index(_text(label)) for label in labels] if labels and kinds else None)
-    count, dim = embeddings.shape
-    coloured = f", coloured by {plain(label_name)}" if label_name and labels else ""
     what = f"{count:,} embedding{'s' if count > 1 else ''} of {dim} dimension{'s' if dim > 1 else ''}"
-    headline(figure, f"{what}{coloured}")
-    size = float(np.clip(6000 / count, 9, 60))
+    size = float(np.clip(2000 / count, 20, 50) if count <= MAX_NAMES else np.clip(5000 / count, 9, 36))
+    coloured = f", coloured by {plain(label_name)}" if label_name and labels else ""
     if labels and kinds:
         _draw_kinds(axes, points, [_text(label) for label in labels], kinds, size, label_name)
-    elif labels and _numbers(labels) is not None:
-        dots = axes.scatter(points[:, 0], points[:, 1], c=_numbers(labels), cmap="viridis", s=size, **_edge(size))
-        bar = figure.colorbar(dots, ax=axes, shrink=0.8)
-        bar.set_label(plain(label_name or ""), fontsize=NORMAL, color=INK)
-        bar.outline.set_visible(False)
-        bar.ax.tick_params(labelsize=SMALL, colors=GREY, length=0)
+    elif labels and (numbers := _numbers(labels)) is not None:
+        _draw_numbers(figure, axes, points, numbers, size, label_name)
     else:
         axes.scatter(points[:, 0], points[:, 1], color=BLUE, s=size, **_edge(size))
-    if names is not None and count <= MAX_NAMES:
-        with any_script():
-            _annotate(figure, axes, points, [plain(name) for name in names])
-    save(figure, path)
+        coloured = f", of too many kinds of {plain(label_name)} to colour" if coloured else ""
+    equal = ", all equal" if count > 1 and (embeddings == embeddings[0]).all() else ""
+    headline(figure, f"{what}{equal}{coloured}")
+    if names is not None:
+        named = name_points(figure, axes, points, names, labels, diameter=float(np.sqrt(size)))
+        if count <= MAX_NAMES and named < count:
+            axes.set_title(f"room for {named} of {count} names", fontsize=SMALL, color=GREY, loc="right")
+    return figure
 
 
 def principal_components(embeddings: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -115,13 +124,13 @@ def _place(axes: Axes, embeddings: NDArray[np.float32], kinds: list[int] | None)
     """Return where each point goes, float64 (sequences, 2), and name the axes."""
     count, dim = embeddings.shape
     if dim == 1:
-        tidy(axes, x="the embedding's one dimension")
+        tidy(axes, x="embedding dimension 1")
         axes.set_yticks([])
         # Height says nothing but the kind: a band each, and a little spread so that equal points stay visible.
         spread = np.random.Generator(np.random.PCG64(0)).uniform(-0.3, 0.3, size=count)
         return np.column_stack([embeddings[:, 0].astype(np.float64), (-np.array(kinds) if kinds else 0) + spread])
     if dim == 2:
-        tidy(axes, x="dimension 1", y="dimension 2")
+        tidy(axes, x="embedding dimension 1", y="embedding dimension 2")
         points = embeddings.astype(np.float64)
     else:
         points, shares = principal_components(embeddings)
@@ -136,7 +145,7 @@ def _text(label: object) -> str:
 
 
 def _numbers(labels: Sequence[object]) -> NDArray[np.float64] | None:
-    """Return the labels as float64 (sequences), NaN for None; None where one of them is no number."""
+    """Return the labels as float64 (sequences), NaN for None; None where one of them is not a number."""
     try:
         return np.array([np.nan if label is None else float(str(label)) for label in labels])
     except ValueError:
@@ -166,55 +175,48 @@ def _draw_kinds(
         own = points[[label == kind for label in labels]]
         colour = GREY if kind == NO_LABEL else colour
         handles.append(axes.scatter(own[:, 0], own[:, 1], marker=marker, color=colour, s=size, **_edge(size)))
+    _legend(axes, handles, [plain(kind) for kind in kinds], label_name)
+
+
+def _draw_numbers(
+    figure: Figure,
+    axes: Axes,
+    points: NDArray[np.float64],
+    numbers: NDArray[np.float64],
+    size: float,
+    label_name: str | None,
+) -> None:
+    known = np.isfinite(numbers)
+    if not known.all():
+        # Left to the colour scale, points without a number would not be drawn at all.
+        rest = axes.scatter(points[~known, 0], points[~known, 1], color=GREY, marker="^", s=size, **_edge(size))
+        _legend(axes, [rest], [NO_LABEL], None, anchor=(1.01, 0.0), place="lower left")
+    dots = axes.scatter(points[known, 0], points[known, 1], c=numbers[known], cmap="viridis", s=size, **_edge(size))
+    bar = figure.colorbar(dots, ax=axes, shrink=0.8)
+    bar.set_label(plain(label_name or ""), fontsize=NORMAL, fontfamily=FAMILIES, color=INK)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=SMALL, colors=GREY, length=0)
+
+
+def _legend(
+    axes: Axes,
+    handles: list[PathCollection],
+    texts: list[str],
+    title: str | None,
+    anchor: tuple[float, float] = (1.01, 0.5),
+    place: str = "center left",
+) -> None:
     legend = axes.legend(
         handles,
-        [plain(kind) for kind in kinds],
-        title=plain(label_name or ""),
-        loc="center left",
-        bbox_to_anchor=(1.01, 0.5),
+        [f" {text}" if text.startswith("_") else text for text in texts],  # else matplotlib leaves the entry out
+        title=plain(title or ""),
+        loc=place,
+        bbox_to_anchor=anchor,
         frameon=False,
-        fontsize=NORMAL,
-        title_fontsize=NORMAL,
+        prop={"family": FAMILIES, "size": NORMAL},
+        title_fontproperties={"family": FAMILIES, "size": NORMAL},
         alignment="left",
     )
     for handle in legend.legend_handles:
         if isinstance(handle, PathCollection):
             handle.set_sizes([45])
-
-
-def _annotate(figure: Figure, axes: Axes, points: NDArray[np.float64], names: list[str]) -> None:
-    """Write each name beside its point, at the nearest place that no other name has taken."""
-    canvas = figure.canvas
-    if not isinstance(canvas, FigureCanvasAgg):
-        raise TypeError("names need a canvas that measures text")
-    axes.margins(0.12)
-    canvas.draw()  # settles the layout, so that places in pixels are final
-    figure.set_layout_engine("none")
-    frame = axes.get_window_extent()
-    taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in axes.transData.transform(points)]
-    for point, name in zip(points, names, strict=True):
-        text = axes.annotate(
-            name,
-            point,
-            xytext=(0, 0),
-            textcoords="offset points",
-            fontsize=SMALL,
-            color=INK,
-            arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0},
-        )
-        for x, y in _offsets():
-            text.set_position((x, y))
-            text.set_horizontalalignment("left" if x > 0 else "right" if x < 0 else "center")
-            text.set_verticalalignment("bottom" if y > 0 else "top" if y < 0 else "center")
-            text.update_positions(canvas.get_renderer())
-            box = Text.get_window_extent(text, canvas.get_renderer())  # of the name, without its line
-            inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
-            if inside and not any(box.overlaps(other) for other in taken):
-                break
-        taken.append(box)
-
-
-def _offsets() -> Iterator[tuple[float, float]]:
-    """Yield places around a point, in points, the near ones first."""
-    for radius in (6.0, 16.0, 28.0, 42.0, 58.0):
-        yield from ((radius * x, radius * y) for x, y in product((1, -1, 0), (0.7, -0.7, 0)) if x or y)

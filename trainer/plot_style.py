@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -17,12 +18,28 @@ from seqembed.data.errors import OutputError
 
 # The palette of Okabe & Ito (2008), "Color universal design", without its yellow, which is lost on white.
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-COLOURS = (BLUE, ORANGE, GREEN, PURPLE, "#56B4E9", "#E69F00", "#000000")
+PALE_BLUE = "#56B4E9"
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, PALE_BLUE, "#E69F00", "#000000")
 MARKERS = ("o", "^", "s")  # with seven colours: twenty-one kinds of points
 INK, GREY, PALE = "#222222", "#767676", "#E4E4E4"
 SMALL, NORMAL, LARGE = 9, 10.5, 13  # points
 DPI = 120
 MAX_TEXT = 28  # characters of a user's label, where nothing else is said
+# matplotlib's own font lacks many scripts; these, where the host has them, write what it cannot.
+_OTHER_SCRIPTS = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Source Han Sans SC",
+    "WenQuanYi Zen Hei",
+    "WenQuanYi Micro Hei",
+    "PingFang SC",
+    "Hiragino Sans",
+    "Microsoft YaHei",
+    "Malgun Gothic",
+    "Yu Gothic",
+    "Arial Unicode MS",
+)
+FAMILIES = ["DejaVu Sans", *sorted(set(_OTHER_SCRIPTS) & set(font_manager.get_font_names()), key=_OTHER_SCRIPTS.index)]
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -35,9 +52,9 @@ def new_figure(width: float, height: float) -> Figure:
 
 def tidy(axes: Axes, x: str = "", y: str = "", title: str = "") -> None:
     """Give `axes` its texts, a faint grid and no box."""
-    axes.set_xlabel(x, fontsize=NORMAL, color=INK)
-    axes.set_ylabel(y, fontsize=NORMAL, color=INK)
-    axes.set_title(title, fontsize=NORMAL, color=INK, loc="left")
+    axes.set_xlabel(x, fontsize=NORMAL, fontfamily=FAMILIES, color=INK)
+    axes.set_ylabel(y, fontsize=NORMAL, fontfamily=FAMILIES, color=INK)
+    axes.set_title(title, fontsize=NORMAL, fontfamily=FAMILIES, color=INK, loc="left")
     axes.grid(color=PALE, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=SMALL, colors=GREY, length=0)
@@ -48,14 +65,19 @@ def tidy(axes: Axes, x: str = "", y: str = "", title: str = "") -> None:
 
 def headline(figure: Figure, text: str) -> None:
     """Put `text` above the whole figure."""
-    figure.suptitle(text, fontsize=LARGE, color=INK, x=0.012, ha="left")
+    figure.suptitle(text, fontsize=LARGE, fontfamily=FAMILIES, color=INK, x=0.012, ha="left")
 
 
 def plain(text: object, longest: int = MAX_TEXT) -> str:
-    """Return a user's label as matplotlib shows it: no formulas, no hidden legend entries, not endlessly long."""
-    label = str(text)
-    label = label if len(label) <= longest else label[: longest - 1] + "…"
-    return (" " if label.startswith("_") else "") + label.replace("$", r"\$")
+    """Return a user's text as matplotlib shows it: no formulas, on one line, and not endlessly long.
+
+    The middle is left out: names often differ at their ends.
+    """
+    label = " ".join(str(text).split())
+    if len(label) > longest:
+        tail = longest // 3
+        label = f"{label[: longest - 1 - tail]}…{label[-tail:]}"
+    return label.replace("$", r"\$")
 
 
 @contextmanager

@@ -63,14 +63,22 @@ class TrainSummary:
             text = f"{history['num_steps']:,} batches"
         if history["patience"] is None:
             return text
-        why = f", stopped early after {history['patience']} without a better one" if history["stopped_early"] else ""
+        why = (
+            f", stopped early after {history['patience']:,} batches without a better one"
+            if history["stopped_early"]
+            else ""
+        )
         return f"{text}, the best is {'epoch' if 'epochs' in text else 'part'} {history['best_epoch']}{why}"
 
     def _best(self) -> str:
         """Return the watched loss, with what is beside it and what answering with the mean or by chance scores."""
         best, baseline = self.history["best"], self.history["baseline"]
         prefix = self.history["watched"].removesuffix("loss")
-        told = [f"{best[f'{prefix}loss']:.4f} ({self.loss}); answering with the mean scores {baseline['loss']:.4f}"]
+        told = [
+            f"{best[f'{prefix}loss']:.4f} ({self.loss}); always answering with the mean scores {baseline['loss']:.4f}"
+        ]
+        if self.loss == "mse" and baseline["loss"] > 0 and not any("." in name for name in best):
+            told[0] += f": {max(0.0, 1 - best[f'{prefix}loss'] / baseline['loss']):.1%} of the variance is explained"
         if f"{prefix}contrast_loss" in best or f"{prefix}contrast_accuracy" in best:
             told = [f"{best[f'{prefix}loss']:.4f}"]
             right = best[f"{prefix}contrast_accuracy"]

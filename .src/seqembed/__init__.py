@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from seqembed.exporter.report import ExportReport
     from seqembed.runner.api import inspect, run
     from seqembed.runner.describe import Description
-    from seqembed.runner.plan import RunPlan
+    from seqembed.runner.job.plan import RunPlan
     from seqembed.runner.report import RunReport
-    from seqembed.runner.sequence_encoder import SequenceEncoder, load
+    from seqembed.runner.tables.encoder import SequenceEncoder, load
     from seqembed.trainer.api import train
     from seqembed.trainer.summary import TrainSummary
 
@@ -71,9 +71,9 @@ _MODULES = {
     "exporter.report": ["ExportReport"],
     "runner.api": ["inspect", "run"],
     "runner.describe": ["Description"],
-    "runner.plan": ["RunPlan"],
+    "runner.job.plan": ["RunPlan"],
     "runner.report": ["RunReport"],
-    "runner.sequence_encoder": ["SequenceEncoder", "load"],
+    "runner.tables.encoder": ["SequenceEncoder", "load"],
     "trainer.api": ["train"],
     "trainer.summary": ["TrainSummary"],
 }

@@ -14,7 +14,7 @@ from seqembed.data.parts import part_weights
 from seqembed.data.sequences import SequenceBlock
 from seqembed.exporter.evaluate.untrained import UnknownWeightsError, untrained_bundle
 from seqembed.runner.encoder import Encoder
-from seqembed.runner.engines.local import LocalEngine
+from seqembed.runner.engines.pipeline import Pipeline
 
 Vectors = tuple[NDArray[np.floating], NDArray[np.floating]]  # of the training and of the test rows
 MAX_RAW_VALUES = 1 << 25  # of both splits together: 128 MiB here, twice that while an SVM holds them
@@ -69,8 +69,8 @@ class Untrained:
         if self._encoder is None:
             return np.zeros((block.num_sequences, 0))
         start = time.perf_counter()
-        with LocalEngine(self._encoder, self._threads) as engine:
-            found = np.concatenate([window.embeddings for window in engine.embed(iter([block]))])
+        with Pipeline(self._encoder, self._threads) as pipeline:
+            found = np.concatenate([window.embeddings for window in pipeline.embed(iter([block]))])
         self.seconds += time.perf_counter() - start
         self.num_rows += block.num_sequences
         if not np.isfinite(found).all():

@@ -28,9 +28,8 @@ from seqembed.exporter.evaluate.report import TRAINED, UNTRAINED, Encoding, Eval
 from seqembed.exporter.evaluate.split import Split, embed_split, read_vectors
 from seqembed.exporter.evaluate.subset import stratified_rows
 from seqembed.exporter.evaluate.verdict import verdict
-from seqembed.runner.bundle_file import read_bundle
+from seqembed.runner.bundle_file import bundle_sha256, read_bundle
 from seqembed.runner.encoder import Encoder
-from seqembed.runner.plan import bundle_sha256
 
 _MAX_CLASSES = 1_000  # an SVM fits one machine for each pair of classes
 

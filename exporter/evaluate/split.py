@@ -13,9 +13,10 @@ from rich.console import Console
 from seqembed.data.errors import BundleError, InputError
 from seqembed.exporter.evaluate.config import EvaluateConfig
 from seqembed.exporter.evaluate.labels import label_texts
-from seqembed.runner.job import Job, run_job
+from seqembed.runner.job.parts import Part
+from seqembed.runner.job.run import Job, run_job
 from seqembed.runner.options import RunOptions
-from seqembed.runner.parts import Part, PartCounts
+from seqembed.runner.output.parts import PartCounts
 from seqembed.runner.report import RunReport
 
 

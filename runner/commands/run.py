@@ -8,10 +8,10 @@ import click
 from seqembed.data.arrow_start import settle_without_pandas
 from seqembed.data.secrets import without_secrets
 from seqembed.data.signals import stopped_by_signals
-from seqembed.runner.job import Job, plan_job, run_job
+from seqembed.runner.job.plan import RunPlan
+from seqembed.runner.job.run import Job, plan_job, run_job
 from seqembed.runner.names import Names
 from seqembed.runner.options import ON_BAD_FILE, ON_BAD_ROW, PROGRESS_STYLES, VECTOR_TYPES, RunOptions, usable_cores
-from seqembed.runner.plan import RunPlan
 from seqembed.runner.report import RunReport, peak_rss_bytes
 
 _DEFAULTS = RunOptions()

@@ -1,1 +1,1 @@
-"""Where embedding happens: on this machine's threads (local.py)."""
+"""Where sequences become vectors and parts: decoding, embedding and writing overlap (pipeline.py, make.py)."""

@@ -45,6 +45,19 @@ def test_few_ids_are_counted_exactly(places: list[list[int]]) -> None:
     assert by_file.is_exact
 
 
+@given(st.lists(st.lists(st.integers(0, 200), max_size=60), max_size=6), st.integers(3, 60))
+@settings(max_examples=60)
+def test_censuses_of_parts_add_up_to_that_of_all_rows(parts: list[list[int]], capacity: int) -> None:
+    together, added = IdCensus(capacity), IdCensus(capacity)
+    for ids in parts:
+        part = IdCensus(capacity)
+        for batch in np.array_split(np.array(ids, np.int64), 3):
+            together.add_rows(hash_ids(pa.array(batch)))
+            part.add_rows(hash_ids(pa.array(batch)))
+        added.add(part)
+    assert added.result() == together.result()
+
+
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_many_ids_are_sampled_within_the_capacity(share: float) -> None:
     census, num = IdCensus(capacity=2_000), 100_000

@@ -131,7 +131,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, profile: SequenceProfile)
         structure = check_structure(
             graph,
             num_features=model.num_features,
-            embedding_dim=model.embedding_dim,
+            outputs=model.outputs,
             num_recurrent=converted.num_recurrent,
             num_masked=converted.num_masked,
             opset=opset,

@@ -117,11 +117,11 @@ def test_keras_itself_is_not_moved_by_what_stands_in_the_padding(made: Any) -> N
     batch = pad(random_block([3, 9, 6], made.model.num_features, seed=1), np.arange(3), 11)
     inputs = {"values": batch.values, "categories": batch.categories, "lengths": batch.lengths}
     inputs = {name: inputs[name] for name in made.model.interface}
-    expected = np.asarray(made.model.call(inputs))
+    expected = np.asarray(made.model.call(inputs)["embedding"])
     padding = np.arange(11) >= batch.lengths[:, None]
     for garbage in (-(2**31), 2**31 - 1):
         batch.categories[padding] = garbage
-        np.testing.assert_array_equal(np.asarray(made.model.call(inputs)), expected)
+        np.testing.assert_array_equal(np.asarray(made.model.call(inputs)["embedding"]), expected)
 
 
 def test_each_step_and_each_id_counts(made: Any) -> None:
@@ -188,7 +188,7 @@ def test_each_field_needs_a_table_as_long_as_its_vocabulary(made: Any, num_ids: 
         return check_structure(
             made.graph,
             num_features=made.model.num_features,
-            embedding_dim=made.model.embedding_dim,
+            outputs=made.model.outputs,
             num_recurrent=made.structure.num_recurrent,
             opset=17,
             source="model",

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from seqembed.data.batching import pad
 from seqembed.data.errors import BundleError
+from seqembed.data.outputs import ModelOutput
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.sequences import SequenceBlock
 from seqembed.exporter.draws import as_block
@@ -116,7 +117,13 @@ def graph(encoder_of: Callable[..., Any], exported: Callable[..., Any]) -> Any:
 
 def check(model: Any, frame: int) -> Any:
     return check_structure(
-        model, num_features=3, embedding_dim=5, num_recurrent=2, opset=17, source="model", frame=frame
+        model,
+        num_features=3,
+        outputs=[ModelOutput("embedding", width=5)],
+        num_recurrent=2,
+        opset=17,
+        source="model",
+        frame=frame,
     )
 
 

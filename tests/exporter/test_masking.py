@@ -9,6 +9,7 @@ import pytest
 
 from seqembed.data.batching import pad
 from seqembed.data.errors import BundleError, QualityGateError
+from seqembed.data.outputs import ModelOutput
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.sequences import SequenceBlock
 from seqembed.exporter.bundle import assemble
@@ -291,7 +292,13 @@ def test_masked_steps_are_drawn_at_every_place() -> None:
 
 def test_the_structure_check_counts_nodes_that_skip_steps(exported: Callable[..., Any]) -> None:
     made = exported(stack(layers.Masking(), steps(), layers.LSTM(3)))
-    known = {"num_features": 3, "embedding_dim": 3, "num_recurrent": 2, "opset": 17, "source": "model"}
+    known = {
+        "num_features": 3,
+        "outputs": [ModelOutput("embedding", width=3)],
+        "num_recurrent": 2,
+        "opset": 17,
+        "source": "model",
+    }
     assert check_structure(made.graph, **known, num_masked=2).num_recurrent == 2
     with pytest.raises(BundleError, match="2 recurrent nodes of the converted graph skip the steps of a mask, expect"):
         check_structure(made.graph, **known, num_masked=1)
@@ -303,7 +310,13 @@ def test_int8_skips_the_same_steps(exported: Callable[..., Any], enliven: Callab
     """Padding and skipped steps are wiped, so that neither moves the scale of the numbers an LSTM reads."""
     made = exported(enliven(stack(layers.Masking(), layers.LSTM(8))))
     graph = quantise(made.graph)
-    known = {"num_features": 3, "embedding_dim": 8, "num_recurrent": 1, "num_masked": 1, "opset": 17}
+    known = {
+        "num_features": 3,
+        "outputs": [ModelOutput("embedding", width=8)],
+        "num_recurrent": 1,
+        "num_masked": 1,
+        "opset": 17,
+    }
     check_structure(graph, **known, source="model", precision="int8")
     int8 = Encoder.from_bytes(assemble(graph, replace(made.contract, precision="int8")), source="int8")
     values = np.random.default_rng(4).normal(size=(4, 6, 3)).astype(np.float32)

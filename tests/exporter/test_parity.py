@@ -96,13 +96,13 @@ def test_lengths_from_one_to_the_longest_and_some_longer_are_tried(
 ) -> None:
     made = exported(encoder_of(units=2))
     seen: list[tuple[int, int, int]] = []
-    embed = Encoder.embed
+    run = Encoder.run
 
     def watched(self: Encoder, values: Any, lengths: Any, categories: Any) -> Any:
         seen.extend((int(length), len(values), values.shape[1]) for length in lengths)
-        return embed(self, values, lengths, categories)
+        return run(self, values, lengths, categories)
 
-    monkeypatch.setattr(Encoder, "embed", watched)
+    monkeypatch.setattr(Encoder, "run", watched)
     long = replace(profile, length_quantiles=(1, 1, 1, 3, 6, 10, 20, 30, 40))
     parity = measure_parity(made.reference, made.encoder, rows, long, tolerance=1e-5, seed=1)
     assert {length for length, _, _ in seen} == {*range(1, 41), 41, 48, 104}  # every one, and some longer

@@ -58,7 +58,7 @@ def check(made: Any, graph: Any, num_recurrent: int, precision: str = "int8", fi
     return check_structure(
         graph,
         num_features=made.model.num_features,
-        embedding_dim=made.model.embedding_dim,
+        outputs=made.model.outputs,
         num_recurrent=num_recurrent,
         opset=17,
         source="model",

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from seqembed.data.errors import BundleError
+from seqembed.data.outputs import ModelOutput
 from seqembed.exporter.libraries import onnx
 from seqembed.exporter.structure import check_structure
 
@@ -22,7 +23,7 @@ def check(model: Any, num_recurrent: int = 2, num_features: int = 3, embedding_d
     return check_structure(
         model,
         num_features=num_features,
-        embedding_dim=embedding_dim,
+        outputs=[ModelOutput("embedding", width=embedding_dim)],
         num_recurrent=num_recurrent,
         opset=opset,
         source="model",

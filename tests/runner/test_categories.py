@@ -16,7 +16,7 @@ from seqembed.data.listing import resolve_inputs
 from seqembed.data.reader import read_blocks
 from seqembed.data.sequences import concatenate
 from seqembed.runner.encoder import Encoder
-from seqembed.runner.output import OutputDirectory
+from seqembed.runner.output.directory import OutputDirectory
 from seqembed_testing import done, embeddings, seqembed, with_contract
 
 WRITERS: dict[str, Callable[..., Path]] = {"events": write_events, "nested": write_nested}

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import onnxruntime
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from counting import CountingFilesystem
+from pyarrow import fs
 
 from seqembed.data.contract import ModelContract
 from seqembed.runner.encoder import Encoder
@@ -51,7 +54,7 @@ def test_one_session_serves_all_files_in_few_and_hardly_padded_calls(
     write_night(tmp_path / "in")
     contract = Encoder.open(tiny.bundle).contract
     counts: Counter[str] = Counter()
-    session, embed = onnxruntime.InferenceSession, Encoder.embed
+    session, run = onnxruntime.InferenceSession, Encoder.run
 
     def opened(*args, **kwargs):
         counts["sessions"] += 1
@@ -60,10 +63,10 @@ def test_one_session_serves_all_files_in_few_and_hardly_padded_calls(
     def called(self, values, lengths, categories=None):
         counts["calls"] += 1
         counts["steps"] += values.shape[0] * values.shape[1]
-        return embed(self, values, lengths, categories)
+        return run(self, values, lengths, categories)
 
     monkeypatch.setattr("onnxruntime.InferenceSession", opened)
-    monkeypatch.setattr(Encoder, "embed", called)
+    monkeypatch.setattr(Encoder, "run", called)
     done("run", tmp_path / "in", "--model", tiny.bundle, "--out", tmp_path / "out", "--threads", 1)
     told = json.loads((tmp_path / "out" / "_SUCCESS").read_text())
     golden_calls = len(contract.golden) + 1
@@ -93,3 +96,20 @@ def test_only_the_columns_of_the_model_are_read_and_those_once(tiny: Tiny, tmp_p
     before = bytes_read()
     done(*words)  # finished already: footers alone
     assert bytes_read() - before < 0.1 * needed + 2 * tiny.bundle.stat().st_size
+
+
+def test_every_byte_of_the_data_is_read_once(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_night(tmp_path / "in")
+    for place in range(1, NUM_FILES):
+        (tmp_path / "in" / f"{place}.parquet").unlink()
+    path = tmp_path / "in" / "0.parquet"
+    handler = CountingFilesystem()
+    monkeypatch.setattr("seqembed.data.listing.filesystem_and_path", lambda given: (fs.PyFileSystem(handler), given))
+    done("run", tmp_path / "in", "--model", tiny.bundle, "--out", tmp_path / "out")
+    size = path.stat().st_size
+    reads = sorted(handler.reads)
+    of_footer = [start for start, length in reads if start + length == size]
+    of_data = [(start, start + length) for start, length in reads if start not in of_footer]
+    assert len(of_footer) <= 4  # to plan, to open, to check the pages, to see whether the file is still the same
+    assert all(end <= start for (_, end), (start, _) in pairwise(of_data))
+    assert sum(end - start for start, end in of_data) >= column_bytes(path, {"id", "x", "y"})

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nursery import check_finished, contents
-from seqembed.runner.parts import FOOTER_KEY, PartFooter
+from seqembed.runner.output.parts import FOOTER_KEY, PartFooter
 from seqembed_testing import Tiny, done, seqembed, sequences, write_sequences
 
 DEEP = "[" * 200_000

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import seqembed.runner.job
+import seqembed.runner.job.run
 from seqembed_testing import Tiny, done, events_bundle, sequences, with_contract, write_events, write_sequences
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +46,7 @@ def meter(monkeypatch: pytest.MonkeyPatch) -> Meter:
         meter.total = total_rows
         yield meter
 
-    monkeypatch.setattr(seqembed.runner.job, "show_progress", show)
+    monkeypatch.setattr(seqembed.runner.job.run, "show_progress", show)
     return meter
 
 

@@ -21,7 +21,7 @@ from seqembed.data.detect import detect_schema
 from seqembed.data.listing import resolve_inputs
 from seqembed.data.reader import read_blocks
 from seqembed.runner.encoder import Encoder
-from seqembed.runner.output import OutputDirectory
+from seqembed.runner.output.directory import OutputDirectory
 from seqembed_testing import (
     Tiny,
     done,
@@ -142,27 +142,37 @@ def test_parts_of_other_options_are_not_mixed(tiny: Tiny, tmp_path: Path) -> Non
     assert "label" in pq.read_schema(tmp_path / "out" / "in.parquet").names
 
 
-@pytest.mark.parametrize("layout", ["nested", "events"])
-def test_an_input_is_opened_once_to_plan_and_once_to_read(
-    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
+@pytest.mark.parametrize(("layout", "num"), [("nested", 3), ("events", 3), ("events", 70)])
+def test_an_input_is_opened_once_for_its_checks_and_once_for_its_rows(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str, num: int
 ) -> None:
     bundle = tiny.bundle if layout == "nested" else events_bundle(tiny.bundle, tmp_path / "events.onnx")
-    for place in "ab":
-        path = tmp_path / "in" / f"{place}.parquet"
+    paths = [tmp_path / "in" / f"{place:02}.parquet" for place in range(num)]
+    for path in paths:
         if layout == "nested":
             write_sequences(path, sequences(20, seed=1))
         else:
-            write_events(path, 20, seed=1, prefix=place)
+            write_events(path, 20, seed=1, prefix=path.stem)
     handler = CountingFilesystem()
     monkeypatch.setattr("seqembed.data.listing.filesystem_and_path", lambda given: (fs.PyFileSystem(handler), given))
     words = ("run", tmp_path / "in", "--model", bundle, "--out", tmp_path / "out")
     done(*words)
-    inputs = [f"{tmp_path}/in/{place}.parquet" for place in "ab"]
-    # Events of several files are looked through for ids that two of them share: that handle is then read through.
+    inputs = [str(path) for path in paths]
+    # Events of several files are looked through for ids that two of them share, by the handle of the first look.
     assert sorted(handler.opened) == sorted(inputs * 2)
     handler.opened.clear()
-    assert "2 up to date" in done(*words).output
+    assert f"{num} up to date" in done(*words).output
     assert sorted(handler.opened) == inputs
+    # One file is new: the ids of the others are looked through again, their rows are not read.
+    if layout == "nested":
+        write_sequences(paths[0], sequences(21, seed=1))
+    else:
+        write_events(paths[0], 21, seed=1, prefix="00")
+    handler.opened.clear()
+    assert "1 parts made" in done(*words).output
+    assert handler.opened.count(inputs[0]) == 2
+    times = 1 if layout == "nested" else 2
+    assert sorted(handler.opened) == sorted([inputs[0]] * 2 + inputs[1:] * times)
 
 
 def test_dry_run_says_what_it_would_do_and_writes_nothing(tiny: Tiny, tmp_path: Path) -> None:

@@ -18,9 +18,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from engines_testing import InAnotherProcess
 from pyarrow import fs
 
-from seqembed.runner import output
+from seqembed.runner.output import directory, storage
 from seqembed_testing import Tiny, done, seqembed, sequences, write_sequences
 
 KEY, SECRET, TOKEN = "AKIALOOPBACKONLY", "s3cr3t/of+nobody", "t0ken-of-nobody"
@@ -151,6 +152,20 @@ def test_input_and_output_may_both_lie_in_a_bucket(store: Store, tiny: Tiny, tmp
     assert store.parts("up")["local.parquet"]["embedding"].equals(
         store.parts("out/all")["day=1/p.parquet"]["embedding"]
     )
+
+
+def test_tasks_for_a_bucket_can_be_sent_to_another_process(
+    store: Store, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in range(2):
+        store.put(f"in/{place}.parquet", seed=place)
+    words = ("run", store / "in", "--model", tiny.bundle, "--out")
+    done(*words, store / "here")
+    monkeypatch.setattr("seqembed.runner.job.run.LocalEngine", InAnotherProcess)
+    done(*words, store / "there")
+    here, there = store.objects("here"), store.objects("there")
+    assert sorted(name.split("/")[1] for name in there) == ["0.parquet", "1.parquet", "_RUN", "_SUCCESS"]
+    assert all(there[f"there/{name}"][0] == here[f"here/{name}"][0] for name in ("0.parquet", "1.parquet"))
 
 
 def test_the_model_may_lie_in_a_bucket(store: Store, tiny: Tiny, tmp_path: Path) -> None:
@@ -366,14 +381,14 @@ def test_what_dead_runs_left_goes_after_a_week(store: Store, tiny: Tiny, monkeyp
     done(*command)
     assert left in store.objects("out")  # it may be another run's, on another host
     store.put("in/a.parquet", seed=3)
-    monkeypatch.setattr(output, "_DEAD_AFTER_SECONDS", -60)
+    monkeypatch.setattr(directory, "_DEAD_AFTER_SECONDS", -60)
     done(*command)
     assert sorted(store.objects("out")) == ["out/_RUN", "out/_SUCCESS", "out/a.parquet"]
 
 
 def test_a_part_too_large_to_publish_says_so(store: Store, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     store.put("in/a.parquet", seed=1, num=100)
-    monkeypatch.setattr(output, "_MAX_S3_COPY_BYTES", 1000)
+    monkeypatch.setattr(storage, "_MAX_S3_COPY_BYTES", 1000)
     result = seqembed("run", store / "in", "--model", tiny.bundle, "--out", store / "out")
     assert result.exit_code == 6
     assert "Split the input file" in " ".join(result.output.split())

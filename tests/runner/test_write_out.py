@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from seqembed.runner.output import OutputDirectory
-from seqembed.runner.parts import PartCounts, PartFooter, PartKey
-from seqembed.runner.write_out import WriteOut
+from seqembed.runner.output.directory import OutputDirectory
+from seqembed.runner.output.parts import PartCounts, PartFooter, PartKey
+from seqembed.runner.output.staging import StagedPart
+from seqembed.runner.output.write_out import WriteOut
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="this system does not have the call")
 
@@ -48,9 +49,12 @@ def test_a_part_is_told_of_after_each_row_group(tmp_path: Path, told: list[tuple
     output = OutputDirectory(str(tmp_path / "out"))
     with output.lock():
         output.begin({})
-        with output.stage("part.parquet", schema) as writer:
+        with output.staging.stage("part.parquet", 1, schema, ["embedding"]) as writer:
             writer.write(pa.RecordBatch.from_arrays([pa.array(range(rows)), vectors], schema=schema))
-            writer.finish(PartFooter(PartKey("", "", ""), PartCounts(), "", "", {}, (), "nested"))
+            footer = PartFooter(PartKey("", "", ""), PartCounts(), "", "", {}, (), "nested")
+            writer.finish(footer)
+        file = output.staging.staged_file("part.parquet", 1, writer)
+        assert output.take(StagedPart("part.parquet", 1, (file,), footer))
         output.publish()
     part = tmp_path / "out" / "part.parquet"
     assert len(told) == pq.read_metadata(part).num_row_groups == 3

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
-from seqembed.runner import writer
-from seqembed.runner.writer import PartWriter
+from seqembed.runner.output import writer
+from seqembed.runner.output.writer import PartWriter
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 7, 100])

@@ -24,8 +24,10 @@ import seqembed.data.lock
 import seqembed.runner.commands.run  # noqa: F401
 from seqembed.data.inputs import InputFile
 from seqembed.runner.cli import main
-from seqembed.runner.output import OutputDirectory
-from seqembed.runner.writer import PartWriter
+from seqembed.runner.output.directory import OutputDirectory
+from seqembed.runner.output.staging import Staging
+from seqembed.runner.output.storage import Storage
+from seqembed.runner.output.writer import PartWriter
 
 # Step → where it is: class or module, function, and whether the process dies before or after the call.
 STEPS: dict[str, tuple[Any, str, str]] = {
@@ -35,10 +37,10 @@ STEPS: dict[str, tuple[Any, str, str]] = {
     "rows handed over": (PartWriter, "write", "after"),
     "rows on disk": (PartWriter, "_flush", "after"),
     "part closed": (PartWriter, "close", "after"),
-    "part synced": (OutputDirectory, "_sync_file", "after"),
-    "part checked": (OutputDirectory, "_verify", "after"),
+    "part synced": (Storage, "sync_file", "after"),
+    "part checked": (Staging, "_read_back", "after"),
     "before rename": (OutputDirectory, "_refuse_way_out", "before"),
-    "after rename or removal": (OutputDirectory, "_sync_directory", "before"),
+    "after rename or removal": (Storage, "sync_directory", "before"),
     "published": (OutputDirectory, "publish", "after"),
     "before _SUCCESS": (OutputDirectory, "succeed", "before"),
     "after _SUCCESS": (OutputDirectory, "succeed", "after"),

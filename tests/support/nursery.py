@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import pyarrow.parquet as pq
 
-from seqembed.runner.parts import FOOTER_KEY, PartFooter
+from seqembed.runner.output.parts import FOOTER_KEY, PartFooter
 
 HERE = Path(__file__).parent
 KILLED = -9

@@ -195,7 +195,7 @@ def test_an_autoencoder_answers_in_raw_units_and_probabilities(num_features, dec
 @pytest.mark.parametrize("decoder", ["positional", "autoregressive"])
 def test_events_are_learned_by_heart(decoder):
     goal, network = build(2, objective="reconstruct", task="composite", decoder=decoder, units=12)
-    steps = Steps(network, goal, TrainingConfig(learning_rate=0.03), profile_of(2))
+    steps = Steps(network, goal, TrainingConfig(learning_rate=0.03), profile_of(2), 160)
     batch = Batch(*map(tf.constant, events(2)))
     reports = [goal.report(steps.learn(batch)) for _ in range(80)]
     told = [name for name in reports[0] if "." in name and name.endswith("_loss")]

@@ -146,7 +146,7 @@ def test_a_dead_model_is_trained_once_more_and_says_so(ramps, tmp_path, dead_at_
     history = json.loads(RunLayout(tmp_path / "run").history.read_text())
     assert history["num_restarts"] == 1 and history["first_attempt"]["health"]["problem"] in ("mean", "constant")
     assert history["health"]["problem"] != "constant" and history["health"]["constant_dimensions"] < 2
-    assert len(history["first_attempt"]["epochs"]) <= len(history["epochs"]) == 20
+    assert len(history["first_attempt"]["epochs"]) <= len(history["epochs"]) == 19
     assert history["epochs"][0]["step"] == 8 and history["num_steps"] == 150
     assert any("once more, from other initial weights" in note for note in said.notes)
     assert any("repeated from other initial weights" in line for line in summary.lines())
@@ -171,3 +171,10 @@ def test_what_cannot_be_learned_is_told_at_the_end_and_is_no_failure(tmp_path):
     assert summary.history["health"]["problem"] == "constant" and summary.history["num_restarts"] == 1
     assert "WARNING: every sequence gets the same vector." in summary.lines()
     assert RunLayout(tmp_path / "run").contract.exists()
+
+
+def test_a_loss_that_had_no_time_to_fall_is_no_reason_for_other_weights():
+    mean = found(best={"loss": 1.0})
+    assert not mean.worth_a_restart(99) and mean.worth_a_restart(100)
+    assert found(still(0, 1, 2, 3)).worth_a_restart(1) and not found().worth_a_restart(2_000)
+    assert not found(best={"loss": 0.1, "val_loss": 1.0}).worth_a_restart(2_000), "overfitting needs other options"

@@ -75,7 +75,7 @@ def test_every_weight_goes_downhill(profile, views, objective, decoder, loss, ce
 @pytest.mark.parametrize(("objective", "decoder", "frame"), [("hybrid", "positional", 2), ("contrast", None, 1)])
 def test_views_are_learned_by_heart(profile, views, objective, decoder, frame):
     goal, network = build(profile, objective, decoder, frame=frame)
-    steps = Steps(network, goal, TrainingConfig(learning_rate=0.02), profile, decay_steps=60)
+    steps = Steps(network, goal, TrainingConfig(learning_rate=0.02), profile, num_steps=60)
     tensors = Batch(*map(tf.constant, views))
     reports = [goal.report(steps.learn(tensors)) for _ in range(60)]
     for figure in ("loss", *(f"{head}_loss" for head in goal.heads if len(goal.heads) > 1)):
@@ -109,7 +109,7 @@ def test_the_embedding_is_what_the_pooling_gives_and_the_projection_stays_behind
 @pytest.mark.parametrize("num_steps", [1, 2, 10, 100])
 def test_the_learning_rate_rises_shortly_and_falls_to_zero(profile, num_steps):
     goal, network = build(profile, "contrast", None)
-    steps = Steps(network, goal, TrainingConfig(learning_rate=0.5), profile, decay_steps=num_steps)
+    steps = Steps(network, goal, TrainingConfig(learning_rate=0.5), profile, num_steps=num_steps)
     rates = []
     for iteration in range(num_steps + 1):
         steps.optimizer.iterations.assign(iteration)

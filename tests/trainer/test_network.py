@@ -69,7 +69,7 @@ def test_survives_saving(profile, batch, tmp_path, decoder, task, loss):
 def test_learns_five_sequences_by_heart(profile, batch, decoder, task, loss):
     config, network = build(profile, decoder=decoder, task=task, loss=loss)
     objective = Objective(config, profile)
-    steps = Steps(network, objective, TrainingConfig(learning_rate=0.03), profile)
+    steps = Steps(network, objective, TrainingConfig(learning_rate=0.03), profile, 120)
     tensors = type(batch)(*map(tf.constant, rounded(batch)))
     losses = [objective.report(steps.learn(tensors))["loss"] for _ in range(60)]
     assert losses[-1] < 0.6 * losses[0]
@@ -134,6 +134,26 @@ def test_a_fixed_length_decoder_says_where_it_ends(profile, decoder):
     _, network = build(profile, decoder=decoder)
     written = np.asarray(network.decoder({"embedding": np.ones((1, 5), np.float32), "mask": np.ones((1, 8), bool)}))
     assert np.isfinite(written[0, :6]).all() and np.isnan(written[0, 6:]).all()
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_decoder_has_the_units_and_layers_that_are_asked_for(profile, batch, decoder, cell):
+    _, network = build(profile, decoder=decoder, cell=cell, units=2, decoder_units=9, decoder_layers=3)
+    layers = [layer for layer in network.decoder.layers if layer.name.startswith("decoder_") and layer.weights]
+    kind = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}[cell]
+    hidden = [layer for layer in layers if isinstance(layer, kind)]
+    if decoder == "positional":
+        names = ("decoder_place", "decoder_dense_2", "decoder_dense_3")
+        hidden = [layer for layer in layers if layer.name in names]
+    assert [layer.units for layer in hidden] == [9, 9, 9]
+    raw = network.autoencoder({"values": batch.values, "lengths": batch.lengths})
+    assert raw.shape == batch.values.shape and np.isfinite(np.asarray(raw)).all()
+
+
+def test_the_layer_that_predicts_has_the_units_of_a_decoder(profile):
+    _, network = build(profile, task="predict", units=2, decoder_units=9)
+    assert network.scorer.get_layer("next_step_head").get_layer("next_step_hidden").units == 9
 
 
 @pytest.mark.parametrize(("decoder", "length"), [("dense", 1366), ("reshape", 4097)])

@@ -11,9 +11,15 @@ from seqembed.data.errors import OutputError
 from seqembed.trainer.backend import keras
 from seqembed.trainer.model_graph import model_graph
 from seqembed.trainer.model_picture import BOX_HEIGHT, BOX_WIDTH, place
-from seqembed.trainer.plot_embeddings import MAX_LABELS, principal_components
-from seqembed.trainer.plot_style import BLUE, COLOURS, ORANGE, plain
-from seqembed.trainer.plots import plot_embeddings, plot_losses, plot_model, plot_reconstructions
+from seqembed.trainer.pictures import chosen_rows
+from seqembed.trainer.plot_style import ORANGE, PALE_BLUE, plain
+from seqembed.trainer.plots import (
+    draw_losses,
+    draw_reconstructions,
+    plot_losses,
+    plot_model,
+    plot_reconstructions,
+)
 
 ops, layers = keras.ops, keras.layers
 
@@ -59,19 +65,54 @@ def models():
     return {"encoder": encoder, "decoder": decoder}
 
 
-def test_losses_show_training_and_validation(png):
-    plot_losses(history(12), png)
-    both = pixels(png, ORANGE)
-    assert pixels(png, BLUE) > 200
-    assert both > 200
+def test_losses_show_training_and_validation_even_where_they_agree(png):
+    plot_losses([{**row, "val_loss": row["loss"]} for row in history(60)], png)
+    assert pixels(png, PALE_BLUE) > 200
+    assert pixels(png, ORANGE) > 200
     plot_losses([{**row, "val_loss": None} for row in history(12)], png)
-    assert pixels(png, BLUE) > 200
+    assert pixels(png, PALE_BLUE) > 200
     assert pixels(png, ORANGE) == 0
+
+
+def line(axes, label):
+    return next(each for each in axes.get_lines() if each.get_label() == label)
+
+
+def test_losses_mark_the_best_record_and_the_baseline():
+    records = [{**row, "val_loss": abs(row["epoch"] - 7) + 1.0} for row in history(12)]
+    figure = draw_losses(records, baseline=1.25)
+    axes = figure.axes[0]
+    assert line(axes, "best").get_xydata().tolist() == [[7.0, 1.0]]
+    baseline = line(axes, "answering with the mean: 1.25")
+    assert set(baseline.get_ydata()) == {1.25}
+    assert axes.get_ylim()[0] < 1.25 < axes.get_ylim()[1]
+    legend = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert legend == {"training", "validation", "best", "answering with the mean: 1.25"}
+    assert "lowest validation loss 1 after epoch 7 of 12" in figure.get_suptitle()
+
+
+def test_losses_far_from_the_baseline_leave_it_in_sight():
+    axes = draw_losses(history(5), baseline=1000.0).axes[0]
+    assert axes.get_ylim()[1] > 1000
+    assert axes.get_yscale() == "log"
+
+
+@pytest.mark.parametrize(
+    ("records_an_epoch", "measured_in", "label", "last"),
+    [(1, "epochs", "epoch", 6), (1, "steps", "batches", 150), (3, "epochs", "batches", 150)],
+)
+def test_losses_are_drawn_over_what_the_training_is_measured_in(records_an_epoch, measured_in, label, last):
+    records = [{**row, "epoch": (n // records_an_epoch) + 1, "step": 25 * (n + 1)} for n, row in enumerate(history(6))]
+    axes = draw_losses(records, measured_in=measured_in).axes[0]
+    assert axes.get_xlabel() == label
+    places = line(axes, "training").get_xdata()
+    assert places[-1] == last
+    assert (np.diff(places) > 0).all()
 
 
 def test_losses_of_one_epoch_show_a_point(png):
     plot_losses([{"epoch": 1, "loss": 0.5, "val_loss": float("nan")}], png)
-    assert pixels(png, BLUE) > 20
+    assert pixels(png, PALE_BLUE) > 20
 
 
 def test_losses_with_accuracy_get_a_second_panel(png):
@@ -84,11 +125,11 @@ def test_losses_with_accuracy_get_a_second_panel(png):
 @pytest.mark.parametrize("loss", [0.0, -1.0, float("nan")])
 def test_losses_that_no_logarithm_takes_are_still_drawn(loss, png):
     plot_losses([*history(30), {"epoch": 31, "loss": loss, "val_loss": loss}], png)
-    assert pixels(png, BLUE) > 200
+    assert pixels(png, PALE_BLUE) > 200
 
 
 def test_losses_need_an_epoch(png):
-    with pytest.raises(ValueError, match="at least one epoch"):
+    with pytest.raises(ValueError, match="at least one record"):
         plot_losses([], png)
 
 
@@ -100,100 +141,76 @@ def test_reconstructions_leave_a_gap_where_the_original_is_missing(png):
     originals = waves(12)
     names, titles = [f"c{n}" for n in range(6)], ["only"]
     plot_reconstructions(originals, [waves(12)[0] - 5], names, png, titles)
-    whole = pixels(png, BLUE)
+    whole = pixels(png, PALE_BLUE)
     originals[0][3:9] = np.nan
     plot_reconstructions(originals, [waves(12)[0] - 5], names, png, titles)
-    assert 0 < pixels(png, BLUE) < 0.75 * whole
+    assert 0 < pixels(png, PALE_BLUE) < 0.75 * whole
 
 
-def test_reconstructions_show_four_sequences_and_four_features_at_most(png):
-    def shape(sequences, features):
+def test_reconstructions_show_four_sequences_and_four_features_at_most():
+    def drawn(sequences, features):
         steps = waves(*range(3, 3 + sequences), features=features)
-        plot_reconstructions(steps, steps, [f"c{n}" for n in range(features)], png, ["_t$x$"] * sequences)
-        return image.imread(png).shape
+        figure = draw_reconstructions(steps, steps, [f"c{n}" for n in range(features)], ["_t$x$"] * sequences)
+        return tuple(figure.get_size_inches()), len(figure.axes), figure.get_suptitle()
 
-    full = shape(5, 6)
-    assert shape(4, 4) == full
-    few = shape(2, 2)
-    assert few[0] < full[0]
-    assert few[1] < full[1]
+    assert drawn(5, 6)[:2] == drawn(4, 4)[:2]
+    assert drawn(4, 4)[1] == 16
+    assert drawn(2, 2)[1] == 4
+    assert "first 4 of 6 features" in drawn(5, 6)[2]
+
+
+def test_reconstructions_that_agree_show_both_curves(png):
+    plot_reconstructions(waves(30), waves(30), [f"c{n}" for n in range(6)], png, ["exact"])
+    assert pixels(png, PALE_BLUE) > 200
+    assert pixels(png, ORANGE) > 200
+
+
+def test_reconstructions_of_one_feature_get_large_panels_two_per_row():
+    def panels(sequences, features):
+        steps = waves(*range(3, 3 + sequences), features=features)
+        figure = draw_reconstructions(
+            steps, steps, [f"c{n}" for n in range(features)], ["a\nrising, 3 steps"] * sequences
+        )
+        figure.canvas.draw()
+        assert all(axes.get_title(loc="left") == "a\nrising, 3 steps" for axes in figure.axes[:sequences])
+        return [axes.get_window_extent() for axes in figure.axes]
+
+    one, several = panels(4, 1), panels(4, 2)
+    assert (len(one), len(several)) == (4, 8)
+    assert one[0].width > 1.3 * several[0].width
+    assert one[0].height > 1.3 * several[0].height
+    assert one[0].y0 > one[2].y1
+    assert len(panels(3, 1)) == 3
+
+
+def test_sequences_of_every_label_are_shown():
+    labels = ["a"] * 50 + ["b"] * 3 + [None, "c"]
+    lengths = np.arange(len(labels)) % 7 + 1
+    chosen = chosen_rows(lengths, labels)
+    assert [labels[row] for row in chosen] == ["a", "b", "c", None]
+    assert lengths[chosen[0]] == 4  # neither the shortest nor the longest of its kind
+    chosen = chosen_rows(lengths, ["a", "b", "c", "d", "e"] * 11)
+    assert len(chosen) == 4
+    assert sorted(chosen_rows(lengths, ["x"] * len(labels))) == sorted(chosen_rows(lengths, None))
+
+
+@pytest.mark.parametrize("lengths", [[4] * 30 + [5, 6, 7], [1, 2, 3, 4], [3] * 9, [8, 2], [5]])
+def test_sequences_shown_are_of_different_lengths_if_there_are_so_many(lengths):
+    lengths = np.array(lengths)
+    chosen = chosen_rows(lengths, None)
+    assert len(set(chosen.tolist())) == len(chosen) == min(4, len(lengths))
+    assert len(set(lengths[chosen])) == min(4, len(set(lengths)))
+    assert (np.diff(lengths[chosen]) >= 0).all()
 
 
 def test_reconstructions_of_a_single_step_are_drawn(png):
     plot_reconstructions([np.zeros((1, 1))], [np.ones((1, 1))], ["value"], png, ["one step"])
-    assert min(pixels(png, BLUE), pixels(png, ORANGE)) > 5
+    assert min(pixels(png, PALE_BLUE), pixels(png, ORANGE)) > 5
 
 
 def test_reconstructions_of_unequal_number_are_refused(png):
     with pytest.raises(ValueError, match="1, 1 and 2"):
         plot_reconstructions(waves(3), waves(3), ["a"], png, ["x", "y"])
-
-
-def cloud(count, dim):
-    return np.random.default_rng(0).standard_normal((count, dim)).astype(np.float32)
-
-
-@pytest.mark.parametrize("dim", [1, 2, 3, 64])
-def test_embeddings_of_any_width_are_drawn_one_colour_a_label(dim, png):
-    plot_embeddings(cloud(60, dim), png, ["abc"[n % 3] for n in range(60)], None, "kind")
-    assert all(pixels(png, colour) > 30 for colour in COLOURS[:3])
-    assert pixels(png, COLOURS[3]) == 0
-
-
-def test_embeddings_without_labels_are_one_colour(png):
-    plot_embeddings(cloud(50, 5), png)
-    assert pixels(png) > pixels(png, BLUE) > 30
-    assert pixels(png, ORANGE) == 0
-
-
-def test_many_labels_become_a_colour_scale_only_if_they_are_numbers(png):
-    count = MAX_LABELS + 5
-    plot_embeddings(cloud(count, 2), png, [str(n) for n in range(count)], None, "age")
-    assert pixels(png, "#440154") > 30  # the low end of the scale
-    plot_embeddings(cloud(count, 2), png, [f"id {n}" for n in range(count)], None, "name")
-    assert pixels(png, "#440154") == 0
-    assert pixels(png, BLUE) > 30
-
-
-def test_few_points_are_named_and_many_are_not(png):
-    for count, named in ((12, True), (200, False)):
-        names = [f"name {n}" for n in range(count)]
-        plot_embeddings(cloud(count, 2), png)
-        without = pixels(png)
-        plot_embeddings(cloud(count, 2), png, None, names)
-        assert (pixels(png) > without + 50) == named
-
-
-@pytest.mark.parametrize("count", [1, 3])
-def test_embeddings_that_are_all_equal_are_drawn(count, png):
-    plot_embeddings(np.ones((count, 4), np.float32), png, [None] * count, ["日本"] * count, "l")
-    assert pixels(png) > 100
-
-
-@pytest.mark.parametrize(
-    ("embeddings", "labels", "message"),
-    [
-        (np.ones((0, 3)), None, "shape"),
-        (np.full((2, 2), np.nan), None, "finite"),
-        (np.ones((2, 2)), ["one"], "1 labels for 2"),
-    ],
-)
-def test_embeddings_that_make_no_map_are_refused(embeddings, labels, message, png):
-    with pytest.raises(ValueError, match=message):
-        plot_embeddings(embeddings, png, labels)
-
-
-def test_principal_components_find_the_widest_directions():
-    generator = np.random.default_rng(1)
-    planted = generator.standard_normal((500, 2)) * [5, 2]
-    rotation = np.linalg.qr(generator.standard_normal((6, 6)))[0]
-    embeddings = (planted @ rotation[:2] + 10).astype(np.float32)
-    components, shares = principal_components(embeddings)
-    assert shares.sum() == pytest.approx(1.0, abs=1e-6)
-    assert shares[0] == pytest.approx(25 / 29, abs=0.03)
-    for place_, column in enumerate(components.T):
-        assert abs(np.corrcoef(column, planted[:, place_])[0, 1]) > 0.99
-    np.testing.assert_allclose(components.mean(axis=0), 0, atol=1e-4)
 
 
 def test_the_graph_holds_layers_with_operations_folded_away(models):
@@ -208,7 +225,9 @@ def test_the_graph_holds_layers_with_operations_folded_away(models):
     }
     boxes = {box.name: box for box in graph.boxes}
     assert boxes["both_ways"].kind == "Bidirectional LSTM"
-    assert boxes["both_ways"].shape == "batch × time × 8"
+    assert boxes["both_ways"].shape == "batch × time × 8 features"
+    assert boxes["both_ways"].units == "2 × 4 units"
+    assert [boxes[name].shape for name in ("values", "lengths")] == ["batch × time × 3 features", "batch"]
     assert boxes["both_ways"].num_parameters == 2 * 4 * (4 * (4 + 3) + 4)
     assert [name for name, box in boxes.items() if box.is_output] == ["embedding"]
 
@@ -217,6 +236,16 @@ def test_the_graph_keeps_a_layer_that_feeds_two_directly(models):
     graph = model_graph(models["decoder"])
     assert {("widen", "inner"), ("widen", "add"), ("inner", "add")} <= set(graph.edges)
     assert [box.name for box in graph.boxes if box.is_output] == ["steps"]
+
+
+def test_the_graph_says_the_output_that_is_used_and_where_time_went():
+    values = keras.Input((None, 1), name="values")
+    turned = layers.Rescaling(2.0, name="scaled")(ops.transpose(values, (0, 2, 1)))
+    outputs = layers.LSTM(2, return_sequences=True, return_state=True, name="lstm")(ops.transpose(turned, (0, 2, 1)))
+    boxes = {box.name: box for box in model_graph(keras.Model(values, outputs[1])).boxes}
+    assert boxes["scaled"].shape == "batch × 1 feature × time"
+    assert (boxes["lstm"].shape, boxes["lstm"].units) == ("batch × 2 features", "2 units")
+    assert boxes["scaled"].units == ""
 
 
 def test_the_graph_of_a_loaded_model_is_the_same(models, tmp_path):
@@ -253,7 +282,8 @@ def test_a_picture_that_cannot_be_written_says_so(tmp_path):
         plot_losses(history(2), tmp_path / "missing" / "losses.png")
 
 
-def test_labels_are_shown_as_they_are():
+def test_texts_are_shown_as_they_are():
     assert plain("a$b$") == r"a\$b\$"
-    assert plain("_hidden") == " _hidden"
+    assert plain("two\nlines ") == "two lines"
     assert len(plain("x" * 200)) < 40
+    assert plain("a customer of the northern region number 17", 20) == "a customer of…ber 17"

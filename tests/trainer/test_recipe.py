@@ -48,7 +48,9 @@ def test_steps_and_batches_suit_the_number_of_sequences(objective, num_training,
         ({"epochs": 3}, {"steps": None, "epochs": 3, "batch_size": 32}),
         ({"epochs": 0}, {"steps": None, "epochs": 0, "batch_size": 32}),
         ({"batch_size": 5, "patience": 2}, {"steps": 2_000, "epochs": None, "batch_size": 5, "patience": 2}),
-        ({"objective": "reconstruct", "steps": 7}, {"steps": 7, "epochs": None, "batch_size": 64, "patience": 10}),
+        ({"objective": "reconstruct", "steps": 7}, {"steps": 7, "epochs": None, "batch_size": 32, "patience": 4}),
+        ({"objective": "reconstruct", "epochs": 4}, {"steps": None, "epochs": 4, "batch_size": 32, "patience": 64}),
+        ({"objective": "reconstruct", "learning_rate": 0.1}, {"learning_rate": 0.1}),
         (
             {"objective": "reconstruct", "epochs": 0, "batch_size": 5, "patience": 2},
             {"steps": None, "epochs": 0, "batch_size": 5, "patience": 2},
@@ -65,10 +67,16 @@ def test_num_steps_counts_the_batches_of_all_passes():
     assert num_steps(chosen(epochs=0).job, 1_000) == 0
 
 
+@pytest.mark.parametrize(
+    ("num_training", "batch_size", "steps"),
+    [(2, 8, 2_000), (199, 8, 2_487), (200, 32, 2_000), (1_000, 32, 3_125), (20_000, 64, 10_000), (10**9, 64, 10_000)],
+)
 @pytest.mark.parametrize("task", ["reconstruct", "predict", "composite"])
-def test_a_reconstruction_keeps_what_it_did_before(task):
-    training = chosen(50_000, objective="reconstruct", task=task).job.training
-    assert (training.epochs, training.steps, training.batch_size, training.patience) == (100, None, 64, 10)
+def test_a_reconstruction_of_small_data_takes_many_small_batches(task, num_training, batch_size, steps):
+    training = chosen(num_training, objective="reconstruct", task=task).job.training
+    assert (training.epochs, training.steps, training.batch_size) == (None, steps, batch_size)
+    assert training.patience == round(steps / 2), "the learning rate falls in the second half"
+    assert training.learning_rate == 0.005 and chosen().job.training.learning_rate == 0.002
     assert chosen(task=task).job.model.objective == ("hybrid" if task == "reconstruct" else "reconstruct")
 
 
@@ -129,8 +137,11 @@ def test_a_typed_frame_stays():
             {"objective": "contrast", "epochs": 5, "frame": 1},
             "contrast: tells views of a sequence from other sequences; at most 5 passes in batches of 32",
         ),
-        ({"task": "predict"}, "reconstruct: predicts; at most 100 passes in batches of 64"),
-        ({"objective": "reconstruct"}, "reconstruct: reconstructs sequences; at most 100 passes in batches of 64"),
+        ({"task": "predict"}, "reconstruct: predicts; 3,125 batches of 32 sequences (100.0 passes over the data)"),
+        (
+            {"objective": "reconstruct", "epochs": 100},
+            "reconstruct: reconstructs sequences; at most 100 passes in batches of 32",
+        ),
     ],
 )
 def test_it_is_told_what_will_be_done(options, notes):

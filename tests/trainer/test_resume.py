@@ -80,7 +80,7 @@ def test_resumed_equals_uninterrupted(finished, tmp_path, kills, checkpoint_seco
 def in_steps(finished, tmp_path_factory):
     """Return a job that compares views for 22 steps, two a record, and the run directory it made uninterrupted."""
     options = {"objective": "hybrid", "decoder": "positional", "reverse_target": False, "epochs": None, "steps": 22}
-    job = changed(finished[0], **options, validation_fraction=0.3, patience=30, frame=2)
+    job = changed(finished[0], **options, validation_fraction=0.3, patience=300, frame=2)
     run = tmp_path_factory.mktemp("in_steps") / "whole"
     train(job, run)
     return job, run
@@ -158,10 +158,15 @@ def test_a_finished_run_says_so_and_changes_nothing(again):
 
 
 def test_more_epochs_go_on_from_the_latest_weights(finished, tmp_path):
-    job, whole = finished
-    train(changed(job, epochs=1), tmp_path / "grown")
-    train(job, tmp_path / "grown", resume=True)
-    same_run(tmp_path / "grown", whole)
+    job, run = finished[0], tmp_path / "grown"
+    train(changed(job, epochs=1), run)
+    first = figures(run)
+    train(job, run, resume=True)
+    grown = figures(run)
+    assert grown[:1] == first and [record["epoch"] for record in grown] == [1, 2, 3]
+    assert [record["step"] for record in grown] == [record["step"] for record in figures(finished[1])]
+    # The learning rate of an epoch depends on how many there are to be: the weights are others than without the stop.
+    assert grown[1]["loss"] < first[0]["loss"]
 
 
 def test_a_finished_training_killed_while_it_wrote_is_completed(again, finished):

@@ -1,6 +1,6 @@
 """Write one part to Parquet as rows come."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 
 import numpy as np
@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from seqembed.data.sizes import row_bytes
-from seqembed.runner.parts import FOOTER_KEY, PartFooter
+from seqembed.runner.output.parts import FOOTER_KEY, PartFooter
 
 # Row groups of about this many bytes of embedding: large enough for readers, small enough to be held while written.
 _ROW_GROUP_BYTES = 32 << 20
@@ -25,6 +25,7 @@ class PartWriter:
 
     Attributes:
         num_rows: Rows written so far.
+        num_bytes: Size of the file, once it was closed and read back.
         schema: Columns of the file.
     """
 
@@ -35,6 +36,7 @@ class PartWriter:
         schema: pa.Schema,
         guard: Guard,
         write_out: Callable[[], None] | None = None,
+        vectors: Collection[str] = (),
     ) -> None:
         """Open the file.
 
@@ -44,23 +46,26 @@ class PartWriter:
             schema: Its columns.
             guard: Gives a context that turns what the filesystem raises into an `OutputError`.
             write_out: Called after each row group.
+            vectors: Columns that hold vectors of a model.
         """
         self._guard = guard
         self._write_out = write_out
-        self.num_rows = 0
+        self.num_rows = self.num_bytes = 0
         self.schema = schema
-        vectors = [field.type.list_size for field in schema if pa.types.is_fixed_size_list(field.type)]
-        self._group_rows = max(1, _ROW_GROUP_BYTES // (4 * max(vectors, default=_PLAIN_WIDTH)))
+        self._vectors = frozenset(vectors)
+        widths = [field.type.list_size for field in schema if pa.types.is_fixed_size_list(field.type)]
+        self._group_rows = max(1, _ROW_GROUP_BYTES // (4 * max(widths, default=_PLAIN_WIDTH)))
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = self._pending_bytes = 0
-        plain = [name for name in schema.names if name != "embedding"]
+        plain = [name for name in schema.names if name not in self._vectors]
+        uncompressed = {f"{name}.list.element": "none" for name in vectors}
         # Random floats neither compress nor repeat: no dictionary, no codec and no statistics for them.
         self._writer: pq.ParquetWriter | None = pq.ParquetWriter(
             path,
             schema,
             filesystem=filesystem,
             use_dictionary=plain,
-            compression={"embedding.list.element": "none"} | dict.fromkeys(_leaves(schema, plain), "zstd"),
+            compression=uncompressed | dict.fromkeys(_leaves(schema, plain), "zstd"),
             write_statistics=_leaves(schema, plain),
             write_batch_size=_WRITE_BATCH_VALUES,
         )
@@ -68,7 +73,7 @@ class PartWriter:
     def write(self, batch: pa.RecordBatch) -> None:
         """Add rows; equal rows give equal bytes, however they are cut into batches."""
         self.num_rows += batch.num_rows
-        sizes = row_bytes([batch.column(name) for name in batch.schema.names if name != "embedding"])
+        sizes = row_bytes([batch.column(name) for name in batch.schema.names if name not in self._vectors])
         ends = None if sizes is None else np.cumsum(sizes)
         first = 0
         while first < batch.num_rows:

@@ -19,8 +19,8 @@ from seqembed.data.contract import ModelContract
 from seqembed.data.decode import decode_nested
 from seqembed.data.errors import InputError
 from seqembed.data.events import decode_events
-from seqembed.data.sequences import SequenceBlock
-from seqembed.runner.arrow_data import TABLES, ArrowData, ArrowStream, alike, open_table
+from seqembed.data.sequences import SequenceBlock, at_most
+from seqembed.runner.tables.arrow import TABLES, ArrowData, ArrowStream, alike, open_table
 
 _DECODE_VALUES = 1 << 20  # at a time, as in files
 
@@ -47,16 +47,31 @@ class TableSource:
     noun: str = "table"
     partitions: Mapping[str, str | None] = field(default_factory=dict)
 
+    @property
+    def first_row(self) -> int:
+        """Rows count from 0."""
+        return 0
+
     def columns(self) -> pa.Schema:
         """Return the columns of its rows."""
         return self.schema
 
-    def blocks(self) -> Iterator[SequenceBlock]:
-        """Yield its sequences in order, some thousands at a time.
+    def rows_again(self, spans: Sequence[tuple[int, int]]) -> list[pa.RecordBatch]:
+        """Return a row without columns for each span: there is no quarantine that would hold more."""
+        return [pa.RecordBatch.from_pydict({})] * len(spans)
+
+    def fingerprint(self) -> None:
+        """Return nothing: what lies in memory has no versions."""
+
+    def blocks(self, limit: int | None = None) -> Iterator[SequenceBlock]:
+        """Yield its sequences in order, some thousands at a time, at most `limit`.
 
         Raises:
             InputError: The events of an id do not stand together, or the rows cannot be read.
         """
+        return at_most(self._blocks(), limit)
+
+    def _blocks(self) -> Iterator[SequenceBlock]:
         schema, policy = self.contract.schema, self.contract.length_policy
         slices = self._slices()
         if schema.layout == "events":

@@ -11,8 +11,8 @@ from pyarrow import fs
 from seqembed.data.host import raise_host_fault
 from seqembed.data.inputs import is_local, is_utf8
 from seqembed.data.tables import is_hidden
-from seqembed.runner.badrows import QUARANTINE
-from seqembed.runner.parts import FOOTER_KEY, Ledger, PartFooter
+from seqembed.runner.output.badrows import QUARANTINE
+from seqembed.runner.output.parts import FOOTER_KEY, Ledger, PartFooter
 from seqembed.runner.threads import in_threads
 
 PartState = PartFooter | Literal["outdated", "unreadable", "other"]

@@ -14,12 +14,15 @@ from seqembed.data.check import check_schema
 from seqembed.data.contract import ModelContract
 from seqembed.data.errors import BadFileError, InputError, UsageError
 from seqembed.data.fingerprints import FileState, look_at
-from seqembed.data.inputs import InputFile, OpenedFile
+from seqembed.data.inputs import InputFile
 from seqembed.data.listing import FoundInputs, find_inputs
+from seqembed.runner.engines.rows import output_schema
+from seqembed.runner.job.held import HeldFiles
+from seqembed.runner.job.parts import Action, Part
+from seqembed.runner.job.refusals import part_names, refuse_mixture, refuse_other_files, refuse_output_among_inputs
 from seqembed.runner.options import RunOptions
-from seqembed.runner.output import OutputDirectory
-from seqembed.runner.parts import Action, Part, PartFooter, PartKey, output_schema
-from seqembed.runner.refusals import part_names, refuse_mixture, refuse_other_files, refuse_output_among_inputs
+from seqembed.runner.output.directory import OutputDirectory
+from seqembed.runner.output.parts import PartFooter, PartKey
 from seqembed.runner.threads import in_threads
 
 # Footers held at a time while a run is planned: those of wide files have megabytes.
@@ -87,19 +90,21 @@ class InputStates:
 
     Attributes:
         found: The files.
+        held: Keeps those open that are to be read, for `check_inputs`; None closes each after its look.
     """
 
     found: FoundInputs
+    held: HeldFiles | None = None
     _looks: dict[str, _Look | BadFileError] = field(default_factory=dict)
 
     @classmethod
-    def find(cls, inputs: Sequence[str]) -> "InputStates":
+    def find(cls, inputs: Sequence[str], held: HeldFiles | None = None) -> "InputStates":
         """Find the files of the inputs.
 
         Raises:
             InputError: See `find_inputs`.
         """
-        return cls(find_inputs(inputs))
+        return cls(find_inputs(inputs), held)
 
     def looks(self, is_finished: Callable[[InputFile, FileState], bool]) -> list[_Look | BadFileError]:
         """Return the state of every file, in order; what `is_finished` says is not to be read is not parsed."""
@@ -107,26 +112,31 @@ class InputStates:
         for start in range(0, len(unseen), _LOOKS_AT_A_TIME):
             some = unseen[start : start + _LOOKS_AT_A_TIME]
             shared: list[pa.Schema] = []
-            for file, look in zip(some, in_threads(lambda file: _look(file, is_finished), some), strict=True):
+            looks = in_threads(lambda file: self._look(file, is_finished), some)
+            for file, look in zip(some, looks, strict=True):
                 self._looks[file.location] = look if isinstance(look, BadFileError) else _sharing(look, shared)
         return [self._looks[file.location] for file in self.found.files]
 
-
-def _look(file: InputFile, is_finished: Callable[[InputFile, FileState], bool]) -> _Look | BadFileError:
-    try:
-        state = look_at(file)
-    except BadFileError as error:
-        return error
-    bare = replace(state, footer=b"")
-    if is_finished(file, state):
-        return _Look(bare)
-    try:
-        metadata = state.metadata()
-        return _Look(bare, metadata.schema.to_arrow_schema(), metadata.num_rows)
-    except BadFileError as error:
-        return _Look(bare, damage=error)
-    except (pa.ArrowException, ValueError, OSError) as error:  # a type that Arrow has no name for
-        return _Look(bare, damage=BadFileError(f"{file.name}: cannot be read as Parquet ({error}). Write it again."))
+    def _look(self, file: InputFile, is_finished: Callable[[InputFile, FileState], bool]) -> _Look | BadFileError:
+        try:
+            source = file.open_bytes()
+            state = look_at(file, source)
+        except BadFileError as error:
+            return error
+        bare = replace(state, footer=b"")
+        if is_finished(file, state):
+            return _Look(bare)
+        if self.held is not None:
+            self.held.keep(file, source)
+        try:
+            metadata = state.metadata()
+            return _Look(bare, metadata.schema.to_arrow_schema(), metadata.num_rows)
+        except BadFileError as error:
+            return _Look(bare, damage=error)
+        except (pa.ArrowException, ValueError, OSError) as error:  # a type that Arrow has no name for
+            return _Look(
+                bare, damage=BadFileError(f"{file.name}: cannot be read as Parquet ({error}). Write it again.")
+            )
 
 
 def _sharing(look: _Look, known: list[pa.Schema]) -> _Look:
@@ -138,11 +148,6 @@ def _sharing(look: _Look, known: list[pa.Schema]) -> _Look:
         known.append(look.schema)
         return look
     return replace(look, schema=same)
-
-
-def bundle_sha256(model: bytes) -> str:
-    """Return the sha256 of a bundle's bytes."""
-    return hashlib.sha256(model).hexdigest()
 
 
 def plan_run(states: InputStates, output: OutputDirectory, model_sha256: str, options: RunOptions) -> RunPlan:
@@ -196,16 +201,14 @@ def plan_run(states: InputStates, output: OutputDirectory, model_sha256: str, op
     return plan.cut(_num_within_limit(parts, options.limit))
 
 
-def check_inputs(
-    plan: RunPlan, contract: ModelContract, options: RunOptions, opened: dict[str, OpenedFile] | None = None
-) -> int:
+def check_inputs(plan: RunPlan, contract: ModelContract, options: RunOptions, held: HeldFiles | None = None) -> int:
     """Hold every file that is to be read against the contract, before the first row of any is.
 
     Args:
         plan: Says which files are to be read.
         contract: What the model needs.
         options: What is carried to the output.
-        opened: Takes some of the files where they had to be opened, by location.
+        held: Files that are open already; none of them is afterwards.
 
     Returns:
         The rows to read.
@@ -221,10 +224,13 @@ def check_inputs(
     for part in plan.to_make:
         if part.schema is not None:
             check_schema(part.file, part.schema, contract.schema, options.keep, trained=True, num_rows=part.num_rows)
-            output_schema(part.schema, part.file, contract, options)
+            output_schema(part.schema, part.file.name, contract, options)
     skip = options.on_bad_file == "skip"
     files = [part.file for part in plan.parts]
-    refuse_ids_in_several_files(files, contract.schema, opened=opened, skip_bad_files=skip)
+    take = None if held is None else held.take
+    refuse_ids_in_several_files(files, contract.schema, take=take, skip_bad_files=skip)
+    if held is not None:
+        held.close()
     return sum(part.num_rows for part in plan.to_make)
 
 

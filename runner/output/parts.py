@@ -3,19 +3,11 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, Self
+from typing import Any, Self
 
-import pyarrow as pa
-
-from seqembed.data.arrow import plain_type
-from seqembed.data.check import Tabular
-from seqembed.data.contract import ModelContract
-from seqembed.data.errors import InputError, SeqembedError
-from seqembed.data.inputs import PARQUET_SUFFIXES, InputFile
-from seqembed.runner.options import RunOptions
+from seqembed.data.errors import SeqembedError
 
 FOOTER_KEY = b"seqembed.part"
-Action = Literal["make", "remake", "replace", "skip"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,68 +178,3 @@ class Ledger:
     parts: dict[str, PartFooter]
     outdated: frozenset[str]
     others: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One file to make, or to leave alone.
-
-    Attributes:
-        file: The input.
-        name: Path of the part below the output directory.
-        key: What it will be made of.
-        fingerprint: Of the input file, when it was planned.
-        content: What the input file held then, wherever it lay.
-        action: ``make`` it, ``remake`` it since its input changed, ``replace`` what other options, another model or
-            another input made, or ``skip`` it.
-        done: Counts of a part that is skipped.
-        schema: Columns of the input; None for a part that is skipped.
-        num_rows: Rows of the input; 0 for a part that is skipped.
-        layout: How the part that is there reads its input; None where there is none.
-    """
-
-    file: InputFile
-    name: str
-    key: PartKey
-    fingerprint: str
-    content: str
-    action: Action
-    done: PartCounts | None = None
-    schema: pa.Schema | None = None
-    num_rows: int = 0
-    layout: str | None = None
-
-
-def part_name(file: InputFile) -> str:
-    """Return where the part for an input file lies: under the input's own relative path, ending in .parquet."""
-    return file.name if file.name.endswith(PARQUET_SUFFIXES) else f"{file.name}.parquet"
-
-
-def output_schema(arrow_schema: pa.Schema, file: Tabular, contract: ModelContract, options: RunOptions) -> pa.Schema:
-    """Return the columns of a part: id, kept columns, ``embedding`` as a list of fixed size, and ``error``.
-
-    Ids and kept columns have the plain types that they are read in (`seqembed.data.arrow.plain_type`).
-
-    Raises:
-        InputError: The id or a kept column is called like one of the columns that are added.
-    """
-    added = ("embedding", "error") if options.on_bad_row == "null" else ("embedding",)
-    for name in (contract.schema.id, *options.keep):
-        if name in added:
-            raise InputError(
-                f"{file.name}: column '{name}' is the {'id' if name == contract.schema.id else 'kept'} column; the "
-                f"output has a column '{name}' of its own"
-                + (" with --on-bad-row null" if name == "error" else "")
-                + ". Rename the column"
-                + (" in the training data too, and train again." if name == contract.schema.id else ".")
-            )
-    fields = [pa.field(contract.schema.id, plain_type(arrow_schema.field(contract.schema.id).type))]
-    for name in options.keep:
-        in_file = name in arrow_schema.names
-        kind = plain_type(arrow_schema.field(name).type) if in_file else pa.string()  # else a hive key of the path
-        fields.append(pa.field(name, kind))
-    number = pa.float16() if options.dtype == "float16" else pa.float32()
-    fields.append(pa.field("embedding", pa.list_(pa.field("element", number), contract.embedding_dim)))
-    if options.on_bad_row == "null":
-        fields.append(pa.field("error", pa.string()))
-    return pa.schema(fields)

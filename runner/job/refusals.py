@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 
 from seqembed.data.errors import InputError, OutputError, UsageError
 from seqembed.data.inputs import InputFile
+from seqembed.runner.job.parts import Part, part_name
 from seqembed.runner.options import RunOptions
-from seqembed.runner.output import OutputDirectory
-from seqembed.runner.parts import Part, PartFooter, part_name
+from seqembed.runner.output.directory import OutputDirectory
+from seqembed.runner.output.parts import PartFooter
 
 
 def part_names(files: Sequence[InputFile]) -> list[str]:
@@ -40,7 +41,7 @@ def refuse_output_among_inputs(files: Sequence[InputFile], output: OutputDirecto
     """
 
     def real(path: str) -> str:
-        return os.path.realpath(path) if output.is_local else path.rstrip("/")
+        return os.path.realpath(path) if output.storage.is_local else path.rstrip("/")
 
     inside = real(output.path) + "/"
     near = [file for file in files if file.filesystem.type_name == output.filesystem.type_name]

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from seqembed.data.contract import ModelContract
 from seqembed.data.decode import finish_block, infinite_steps
 from seqembed.data.errors import InputError
-from seqembed.data.sequences import SequenceBlock
+from seqembed.data.sequences import SequenceBlock, at_most
 from seqembed.data.steps import Steps
 
 _DECODE_VALUES = 1 << 20  # at a time, as in files
@@ -37,12 +37,27 @@ class ArraySource:
     noun: str = "list"
     partitions: Mapping[str, str | None] = field(default_factory=dict)
 
+    @property
+    def first_row(self) -> int:
+        """Rows count from 0."""
+        return 0
+
     def columns(self) -> pa.Schema:
-        """Return the one column that is not made of features: the id."""
+        """Return the one column that is no feature, the id."""
         return pa.schema([pa.field(self.contract.schema.id, pa.int64())])
 
-    def blocks(self) -> Iterator[SequenceBlock]:
-        """Yield the sequences in order, about `_DECODE_VALUES` numbers at a time."""
+    def rows_again(self, spans: Sequence[tuple[int, int]]) -> list[pa.RecordBatch]:
+        """Return a row without columns for each span: there is no quarantine that would hold more."""
+        return [pa.RecordBatch.from_pydict({})] * len(spans)
+
+    def fingerprint(self) -> None:
+        """Return nothing: what lies in memory has no versions."""
+
+    def blocks(self, limit: int | None = None) -> Iterator[SequenceBlock]:
+        """Yield the sequences in order, about `_DECODE_VALUES` numbers at a time, at most `limit`."""
+        return at_most(self._blocks(), limit)
+
+    def _blocks(self) -> Iterator[SequenceBlock]:
         width = max(1, self.contract.schema.num_features)
         first = num_values = 0
         for place, array in enumerate(self.arrays):

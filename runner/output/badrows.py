@@ -7,20 +7,19 @@ import pyarrow as pa
 from seqembed.data.arrow import plain_type
 from seqembed.data.errors import BadRowError
 from seqembed.data.ids import quoted_id
-from seqembed.data.inputs import InputFile
 from seqembed.data.sequences import BadRow
 
 QUARANTINE = "_quarantine"
 
 
-def refuse(file: InputFile, bad: BadRow) -> None:
-    """Raise for a row that is no sequence.
+def refuse(name: str, bad: BadRow) -> None:
+    """Raise for a row of the input `name` that is no sequence.
 
     Raises:
         BadRowError: Names the file, row, id, reason and the remedies.
     """
     raise BadRowError(
-        f"{file.name}: row {bad.row} (id {quoted_id(bad.id)}): {bad.reason}. Fix the row, or pass "
+        f"{name}: row {bad.row} (id {quoted_id(bad.id)}): {bad.reason}. Fix the row, or pass "
         "--on-bad-row null or quarantine."
     )
 
@@ -30,15 +29,15 @@ def kind_of_reason(reason: str) -> str:
     return reason.split(":")[0].split(";")[0]
 
 
-def refuse_too_many(file: InputFile, num_bad: int, num_rows: int, most: float) -> None:
-    """Check the share of bad rows of a part.
+def refuse_too_many(name: str, num_bad: int, num_rows: int, most: float) -> None:
+    """Check the share of bad rows of the input `name`.
 
     Raises:
         BadRowError: It is above `most`.
     """
     if num_rows and num_bad / num_rows > most:
         raise BadRowError(
-            f"{file.name}: {num_bad:,} of {num_rows:,} rows are bad ({num_bad / num_rows:.2%}); --max-bad-fraction "
+            f"{name}: {num_bad:,} of {num_rows:,} rows are bad ({num_bad / num_rows:.2%}); --max-bad-fraction "
             f"allows {most:.2%}. The part was not published. Fix the feed, or allow more."
         )
 
@@ -56,13 +55,13 @@ def quarantine_schema(raw: pa.Schema) -> pa.Schema:
     )
 
 
-def quarantine_rows(file: InputFile, rows: Sequence[BadRow], schema: pa.Schema) -> pa.RecordBatch:
-    """Return bad rows as rows of a quarantine file."""
+def quarantine_rows(name: str, rows: Sequence[BadRow], schema: pa.Schema) -> pa.RecordBatch:
+    """Return bad rows of the input `name` as rows of a quarantine file."""
     raw_type = schema.field("raw").type
     raw = pa.concat_arrays([_struct(row.raw, raw_type) for row in rows])
     return pa.RecordBatch.from_arrays(
         [
-            pa.array([file.name] * len(rows), pa.string()),
+            pa.array([name] * len(rows), pa.string()),
             pa.array([row.row for row in rows], pa.int64()),
             pa.array([row.id for row in rows], pa.string()),
             pa.array([row.reason for row in rows], pa.string()),

@@ -9,21 +9,14 @@ from numpy.typing import ArrayLike, NDArray
 from seqembed.data.contract import ModelContract
 from seqembed.data.errors import UsageError
 from seqembed.data.keywords import PathOrUri, in_python, several
-from seqembed.runner.array_source import ArraySource, array_source
-from seqembed.runner.arrow_data import ArrowData, ArrowStream
 from seqembed.runner.encoder import Encoder
-from seqembed.runner.engines.local import EmbeddedWindow, LocalEngine
+from seqembed.runner.engines.pipeline import EmbeddedWindow, Pipeline
+from seqembed.runner.engines.rows import output_schema, rows_of
 from seqembed.runner.options import RunOptions, usable_cores
-from seqembed.runner.parts import output_schema
-from seqembed.runner.table_source import TableSource, batches_source, table_source
-from seqembed.runner.vectors import (
-    ON_BAD_ROW_IN_MEMORY,
-    OnBadRowInMemory,
-    refuse_bad,
-    rows_of,
-    vectors_of,
-    with_finite_vectors,
-)
+from seqembed.runner.tables.arrays import ArraySource, array_source
+from seqembed.runner.tables.arrow import ArrowData, ArrowStream
+from seqembed.runner.tables.source import TableSource, batches_source, table_source
+from seqembed.runner.tables.vectors import OnBadRowInMemory, embedded_windows, refuse_unknown, vectors_of
 
 _SHOWN_NAMES = 8
 
@@ -134,7 +127,7 @@ class SequenceEncoder:
         """
         source = self._source(data, several(keep))
         schema = self._columns(source, on_bad_row)
-        rows = [rows_of(window, schema) for window in self._windows(source, on_bad_row)]
+        rows = [rows_of(window, source.name, schema, on_bad_row) for window in self._windows(source, on_bad_row)]
         return pa.Table.from_batches(rows, schema)
 
     @in_python("embed_batches")
@@ -169,7 +162,7 @@ class SequenceEncoder:
     def _rows(self, source: TableSource, schema: pa.Schema, on_bad_row: OnBadRowInMemory) -> Iterator[pa.RecordBatch]:
         with in_python("embed_batches"):
             for window in self._windows(source, on_bad_row):
-                yield rows_of(window, schema)
+                yield rows_of(window, source.name, schema, on_bad_row)
 
     def _source(self, data: ArrowData | Sequence[ArrayLike], keep: tuple[str, ...]) -> TableSource | ArraySource:
         if isinstance(data, list | tuple | np.ndarray):
@@ -182,17 +175,14 @@ class SequenceEncoder:
         twice = next((name for name in standing if standing.count(name) > 1), None)
         if twice is not None:
             raise UsageError(f"--keep {twice}: that column is in the output already. Name it once.")
-        _check(on_bad_row)
+        refuse_unknown(on_bad_row)
         options = RunOptions(keep=source.keep, on_bad_row=on_bad_row)
-        return output_schema(source.columns(), source, self.contract, options)
+        return output_schema(source.columns(), source.name, self.contract, options)
 
     def _windows(self, source: TableSource | ArraySource, on_bad_row: OnBadRowInMemory) -> Iterator[EmbeddedWindow]:
-        _check(on_bad_row)
-        blocks = source.blocks()
-        if on_bad_row == "fail":
-            blocks = refuse_bad(blocks, source.name)
-        with LocalEngine(self._encoder, self._threads) as engine:
-            yield from with_finite_vectors(engine.embed(blocks), source.name, on_bad_row)
+        refuse_unknown(on_bad_row)
+        with Pipeline(self._encoder, self._threads) as pipeline:
+            yield from embedded_windows(source, pipeline, on_bad_row)
 
 
 @in_python("load")
@@ -209,13 +199,6 @@ def load(model: PathOrUri, *, threads: int | None = None) -> SequenceEncoder:
     """
     options = RunOptions(threads=usable_cores() if threads is None else threads)
     return SequenceEncoder(Encoder.open(model), options.threads)
-
-
-def _check(on_bad_row: str) -> None:
-    if on_bad_row not in ON_BAD_ROW_IN_MEMORY:
-        raise UsageError(
-            f"on_bad_row must be fail or null, was {on_bad_row!r}. Only files have a quarantine: seqembed.run."
-        )
 
 
 def _some(found: Sequence[str]) -> str:

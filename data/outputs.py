@@ -1,0 +1,41 @@
+"""What a model returns for each sequence, by name: the embedding, and whatever else its contract declares."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+EMBEDDING = "embedding"
+OUTPUT_DTYPES = ("float32",)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOutput:
+    """An array with one entry per sequence.
+
+    Attributes:
+        name: Of the graph's output, and of the column that it becomes.
+        dtype: Of its numbers, one of `OUTPUT_DTYPES`.
+        width: Numbers per sequence, an array of (batch, width); None is one number, an array of (batch).
+    """
+
+    name: str
+    dtype: str = "float32"
+    width: int | None = None
+
+    @property
+    def num_values(self) -> int:
+        """Numbers per sequence."""
+        return 1 if self.width is None else self.width
+
+    def shape(self, num_sequences: int) -> tuple[int, ...]:
+        """Return the shape of the array for so many sequences."""
+        return (num_sequences,) if self.width is None else (num_sequences, self.width)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Rebuild from `to_json`."""
+        return cls(value["name"], value["dtype"], value["width"])

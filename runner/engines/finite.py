@@ -1,0 +1,43 @@
+"""Vectors that are not finite: a model that returns one has failed on that row, and it must not pass for a result."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from seqembed.data.ids import id_text
+from seqembed.data.sequences import BadRow
+from seqembed.data.source import Source
+from seqembed.runner.engines.pipeline import EmbeddedWindow
+
+REASON = "the model returned a vector that is not finite (NaN or ±inf)"
+
+
+def refuse_not_finite(window: EmbeddedWindow, source: Source, first_row: int) -> EmbeddedWindow:
+    """Return a window whose sequences without a finite vector are bad rows.
+
+    Args:
+        window: As it was embedded.
+        source: Where its sequences come from; asked once more for the rows that become bad.
+        first_row: Number of the row of the source that the window begins at.
+
+    Raises:
+        InputError: The source cannot be read any more.
+    """
+    num_sequences = window.block.num_sequences
+    is_finite = [np.isfinite(array).reshape(num_sequences, -1).all(axis=1) for array in window.outputs.values()]
+    failed = np.flatnonzero(window.has_embedding & ~np.logical_and.reduce(is_finite))
+    if not len(failed):
+        return window
+    block = window.block
+    starts = first_row + np.cumsum(block.input_rows) - block.input_rows
+    spans = [(int(starts[place]), int(starts[place] + block.input_rows[place])) for place in failed]
+    raw = source.rows_again(spans)
+    bad = dict(block.bad)
+    for place, (row, _), columns in zip(failed.tolist(), spans, raw, strict=True):
+        bad[place] = BadRow(row, id_text(block.ids[place]), REASON, columns)
+    has_embedding = window.has_embedding.copy()
+    outputs = {name: array.copy() for name, array in window.outputs.items()}
+    has_embedding[failed] = False
+    for array in outputs.values():
+        array[failed] = 0
+    return EmbeddedWindow(replace(block, bad=tuple(sorted(bad.items()))), outputs, has_embedding, window.padded_steps)

@@ -1,0 +1,174 @@
+"""Make one part: read, embed, stage, account for every row, and notice an input that changed meanwhile.
+
+What is here runs on any host that is sent a `PartTask`. It knows sources of sequences, not files, and it publishes
+nothing.
+"""
+
+import functools
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+from seqembed.data.census import IdCensus
+from seqembed.data.errors import BundleError, ChangedInputError, InputError, SeqembedError, UsageError
+from seqembed.data.hashing import hash_ids
+from seqembed.data.sequences import SequenceBlock
+from seqembed.data.source import Source
+from seqembed.runner.engines.finite import refuse_not_finite
+from seqembed.runner.engines.pipeline import EmbeddedWindow, Pipeline
+from seqembed.runner.engines.rows import counts_of, output_schema, rows_of
+from seqembed.runner.engines.task import BundleReference, PartTask, shared_encoder
+from seqembed.runner.output.badrows import kind_of_reason, quarantine_rows, quarantine_schema, refuse, refuse_too_many
+from seqembed.runner.output.parts import PartCounts, PartFooter
+from seqembed.runner.output.staging import StagedFile, StagedPart, quarantine_name
+from seqembed.runner.output.writer import PartWriter
+from seqembed.runner.progress import ProgressView
+
+# Faults of what was given, not of the host: another attempt would end in the same way, so they are reported.
+_FAULTS = (InputError, UsageError, BundleError)
+
+
+def make_part(
+    task: PartTask,
+    pipeline: Pipeline | None = None,
+    source: Source | None = None,
+    progress: ProgressView | None = None,
+) -> StagedPart:
+    """Embed the sequences of one input and stage their part, and quarantined rows beside it.
+
+    Args:
+        task: What to make.
+        pipeline: What embeds; None opens the bundle that the task names, once in this process.
+        source: The sequences; None reads those of the file that the task names.
+        progress: Sees rows go by.
+
+    Returns:
+        The report; where the input or the model is at fault, it says so and names no files.
+
+    Raises:
+        OutputError: The output cannot be written.
+        HostError: The host lacks memory, descriptors or threads.
+        BundleError: The bundle cannot be opened here.
+    """
+    start = time.perf_counter()
+    pipeline = pipeline or _shared_pipeline(task.bundle, task.options.threads)
+    source = source or task.source(pipeline.contract)
+    try:
+        made = _PartMaker(task, pipeline, source, progress).make()
+    except _FAULTS as error:
+        fault: SeqembedError = error
+        if isinstance(error, InputError):  # what looks like a bad row or file may be one that is being rewritten
+            fault = _change(task, source) or error
+        return StagedPart(task.name, task.attempt, fault=fault, seconds=time.perf_counter() - start)
+    files, footer, reasons, ids = made
+    seconds = time.perf_counter() - start
+    return StagedPart(task.name, task.attempt, files, footer, None, reasons, ids, seconds)
+
+
+@functools.lru_cache(maxsize=1)
+def _shared_pipeline(bundle: BundleReference, threads: int) -> Pipeline:
+    return Pipeline(shared_encoder(bundle), threads)
+
+
+class _PartMaker:
+    """One attempt, and what it has counted so far."""
+
+    def __init__(self, task: PartTask, pipeline: Pipeline, source: Source, progress: ProgressView | None) -> None:
+        self._task, self._pipeline, self._source, self._progress = task, pipeline, source, progress
+        self._contract, self._on_bad_row = pipeline.contract, task.options.on_bad_row
+        self._counts, self._reasons, self._num_bad = PartCounts(), Counter[str](), 0
+        self._ids = IdCensus() if self._contract.schema.layout == "nested" else None
+
+    def make(self) -> tuple[tuple[StagedFile, ...], PartFooter, Counter[str], IdCensus | None]:
+        """Stage the part; return its files, its footer, how many rows were bad for which reason, and its ids.
+
+        Raises:
+            BadRowError: A row is no sequence and the options say ``fail``, or too many are.
+            BadFileError: The source cannot be read.
+            ChangedInputError: It is not the one that was planned any more.
+            OutputError: The output cannot be written.
+        """
+        task, source = self._task, self._source
+        schema = output_schema(source.columns(), source.name, self._contract, task.options)
+        vectors = [output.name for output in self._contract.outputs if output.width is not None]
+        blocks, first_row = source.blocks(task.limit), source.first_row
+        if self._on_bad_row == "fail":
+            blocks = _good_rows(blocks, source.name)
+        with ExitStack() as stack:
+            writer = stack.enter_context(task.staging.stage(task.name, task.attempt, schema, vectors))
+            quarantine: PartWriter | None = None
+            for embedded in self._pipeline.embed(blocks):
+                window = refuse_not_finite(embedded, source, first_row)
+                first_row += window.block.num_rows
+                quarantine = self._put_aside(window, quarantine, stack)
+                writer.write(rows_of(window, source.name, schema, self._on_bad_row))
+                self._count(window)
+            footer = self._footer(tuple(schema.names))
+            writer.finish(footer)
+            if quarantine is not None:
+                quarantine.finish(footer)
+        staged = [(quarantine_name(task.name), quarantine), (task.name, writer)]
+        files = tuple(task.staging.staged_file(name, task.attempt, file) for name, file in staged if file is not None)
+        return files, footer, self._reasons, self._ids
+
+    def _put_aside(self, window: EmbeddedWindow, quarantine: PartWriter | None, stack: ExitStack) -> PartWriter | None:
+        """Refuse or count the bad rows of a window, and write those to be quarantined.
+
+        Returns:
+            What they are written with, opened at the first of them.
+
+        Raises:
+            BadRowError: There is one, and the options say ``fail``.
+        """
+        task, bad = self._task, [row for _, row in window.block.bad]
+        if bad and self._on_bad_row == "fail":
+            refuse(self._source.name, bad[0])
+        self._num_bad += len(bad)
+        self._reasons.update(kind_of_reason(row.reason) for row in bad)
+        if not bad or self._on_bad_row != "quarantine":
+            return quarantine
+        if quarantine is None:
+            schema = quarantine_schema(bad[0].raw.schema)
+            stage = task.staging.stage(quarantine_name(task.name), task.attempt, schema)
+            quarantine = stack.enter_context(stage)
+        quarantine.write(quarantine_rows(self._source.name, bad, quarantine.schema))
+        return quarantine
+
+    def _count(self, window: EmbeddedWindow) -> None:
+        self._counts += counts_of(window, self._contract, self._on_bad_row)
+        if self._ids is not None:
+            self._ids.add_rows(hash_ids(window.block.ids))
+        if self._progress is not None:
+            # Under a limit the bar counts sequences: nobody knows how many events those have.
+            block = window.block
+            rows = block.num_rows if self._task.limit is None else block.num_sequences
+            self._progress.advance(rows, len(block.values), window.padded_steps)
+
+    def _footer(self, columns: tuple[str, ...]) -> PartFooter:
+        """Return what the part says of itself, once all rows are accounted for and the source is still the same."""
+        task = self._task
+        refuse_too_many(self._source.name, self._num_bad, self._counts.rows_in, task.options.max_bad_fraction)
+        self._counts.check(task.name)
+        change = _change(task, self._source)
+        if change is not None:
+            raise change
+        made_with, layout = task.options.result_values(), self._contract.schema.layout
+        return PartFooter(task.key, self._counts, task.file.location, task.content, made_with, columns, layout)
+
+
+def _change(task: PartTask, source: Source) -> ChangedInputError | None:
+    """Return the error for a source that is not the one that was planned any more; None where it is."""
+    if source.fingerprint() == task.fingerprint:
+        return None
+    return ChangedInputError(
+        f"{source.name}: the file changed while it was read, so its part was not published. Run again once "
+        "its writer is done; better, have the writer rename finished files into place."
+    )
+
+
+def _good_rows(blocks: Iterator[SequenceBlock], name: str) -> Iterator[SequenceBlock]:
+    for block in blocks:
+        if block.bad:
+            refuse(name, block.bad[0][1])
+        yield block

@@ -1,0 +1,225 @@
+"""Embed a stream of sequences on this machine: decoding, embedding and writing overlap.
+
+One thread decodes Parquet into windows, N threads embed batches of like length, and the caller gets finished windows in
+input order. Numpy, pyarrow and ONNX Runtime all let go of the GIL where the time goes.
+"""
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqembed.data.batching import BatchedBlock
+from seqembed.data.outputs import EMBEDDING, ModelOutput
+from seqembed.data.sequences import SequenceBlock, windows
+from seqembed.runner.encoder import Encoder
+from seqembed.runner.options import (
+    FIRST_WINDOW_SEQUENCES,
+    FULL_BATCH_STEPS_A_SEQUENCE,
+    MAX_BATCH_STEPS,
+    MAX_WINDOW_SEQUENCES,
+    MAX_WINDOW_VALUES,
+    MOST_BATCH_SIZES,
+)
+
+# Windows decoded ahead, and windows being embedded: enough that neither side waits for the other, even while the oldest
+# one is written, and no more memory.
+_DECODED_AHEAD = 2
+_IN_FLIGHT = 3
+# Batches a worker takes at once, as long as each gets several such tasks of a window: a task costs some 20 µs itself.
+_MOST_BATCHES_A_TASK = 4
+_LEAST_TASKS_A_WORKER = 8
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedWindow:
+    """A window with its vectors.
+
+    Attributes:
+        block: The sequences, in input order.
+        outputs: What the contract declares, by name: float32 (sequences, width) or (sequences); zero where there is no
+            step to embed.
+        has_embedding: bool (sequences).
+        padded_steps: Steps computed, padding included.
+    """
+
+    block: SequenceBlock
+    outputs: dict[str, NDArray[np.float32]]
+    has_embedding: NDArray[np.bool_]
+    padded_steps: int
+
+    @property
+    def embeddings(self) -> NDArray[np.float32]:
+        """float32 (sequences, embedding_dim)."""
+        return self.outputs[EMBEDDING]
+
+
+@dataclass(frozen=True, slots=True)
+class _PendingWindow:
+    """A window that is being embedded.
+
+    Attributes:
+        batches: How it is cut.
+        vectors: Of each output, float32 (sequences with a step, width), in the order of the batches; filled by
+            `futures`.
+    """
+
+    batches: BatchedBlock
+    vectors: dict[ModelOutput, NDArray[np.float32]]
+    futures: list[Future[None]]
+
+    def finished(self) -> EmbeddedWindow:
+        """Wait for the vectors; what went wrong is raised."""
+        for future in self.futures:
+            future.result()
+        num_sequences = self.batches.block.num_sequences
+        return EmbeddedWindow(
+            block=self.batches.block,
+            outputs={
+                output.name: self.batches.in_block_order(vectors).reshape(output.shape(num_sequences))
+                for output, vectors in self.vectors.items()
+            },
+            has_embedding=self.batches.block.lengths > 0,
+            padded_steps=self.batches.padded_steps,
+        )
+
+
+def batches_of_window(block: SequenceBlock, batch_size: int) -> BatchedBlock:
+    """Cut a window into batches.
+
+    Args:
+        block: The window.
+        batch_size: As the model's contract says.
+    """
+    full_steps = FULL_BATCH_STEPS_A_SEQUENCE * batch_size
+    return BatchedBlock.cut(block, batch_size, MAX_BATCH_STEPS, multiple=MOST_BATCH_SIZES, full_steps=full_steps)
+
+
+class Pipeline:
+    """Threads that share one encoder; use as a context manager, or close it.
+
+    Attributes:
+        contract: Of the encoder.
+    """
+
+    def __init__(self, encoder: Encoder, threads: int) -> None:
+        """Start `threads` workers that embed with `encoder`."""
+        self._encoder = encoder
+        self.contract = encoder.contract
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="embed")
+
+    def __enter__(self) -> Self:
+        """Return the pipeline."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Stop the workers, without what is still queued."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def embed(self, blocks: Iterator[SequenceBlock]) -> Iterator[EmbeddedWindow]:
+        """Yield the sequences of `blocks` with their embeddings, in order, window by window.
+
+        How windows and batches are cut depends on the sequences alone, so equal input gives equal bytes on any number
+        of threads.
+        """
+        contract = self.contract
+        max_steps = max(1, MAX_WINDOW_VALUES // (contract.schema.num_features + contract.schema.num_fields))
+        num_values = sum(output.num_values for output in contract.outputs)
+        max_sequences = max(1, min(MAX_WINDOW_SEQUENCES, MAX_WINDOW_VALUES // num_values))
+        source = read_ahead(windows(blocks, max_sequences, max_steps, FIRST_WINDOW_SEQUENCES), _DECODED_AHEAD)
+        in_flight: deque[_PendingWindow] = deque()
+        try:
+            for block in source:
+                in_flight.append(self._submit(block))
+                if len(in_flight) >= _IN_FLIGHT:
+                    yield in_flight.popleft().finished()
+            while in_flight:
+                yield in_flight.popleft().finished()
+        finally:
+            source.close()
+            for pending in in_flight:
+                for future in pending.futures:
+                    future.cancel()
+
+    def _submit(self, block: SequenceBlock) -> _PendingWindow:
+        batches = batches_of_window(block, self.contract.batch_size)
+        num_rows = len(batches.order)
+        vectors = {
+            output: np.empty((num_rows, output.num_values), dtype=np.float32) for output in self.contract.outputs
+        }
+        share = batches.num_batches // (_LEAST_TASKS_A_WORKER * self._threads)
+        size = max(1, min(share, _MOST_BATCHES_A_TASK))
+        futures = [
+            self._pool.submit(self._embed_batches, batches, vectors, range(batches.num_batches)[first : first + size])
+            for first in range(0, batches.num_batches, size)
+        ]
+        return _PendingWindow(batches, vectors, futures)
+
+    def _embed_batches(
+        self, batches: BatchedBlock, vectors: dict[ModelOutput, NDArray[np.float32]], places: range
+    ) -> None:
+        for place in places:
+            batch = batches.batch(place)
+            found = self._encoder.run(batch.values, batch.lengths, batch.categories)
+            rows = slice(batches.bounds[place], batches.bounds[place + 1])
+            for output, array in vectors.items():
+                array[rows] = found[output.name].reshape(-1, output.num_values)
+
+
+class read_ahead(Iterator[SequenceBlock]):  # noqa: N801 - used like a function
+    """Run an iterator on a thread of its own, at most `depth` items ahead; what it raises is raised here."""
+
+    _END = object()
+
+    def __init__(self, source: Iterator[SequenceBlock], depth: int) -> None:
+        """Start reading."""
+        self._queue: queue.Queue[object] = queue.Queue(depth)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._read, args=(source,), name="decode", daemon=True)
+        self._thread.start()
+
+    def _read(self, source: Iterator[SequenceBlock]) -> None:
+        try:
+            for item in source:
+                self._put(item)
+                if self._stop.is_set():
+                    return
+        except BaseException as error:  # handed to the reader's caller, which raises it
+            self._put(error)
+        self._put(self._END)
+
+    def _put(self, item: object) -> None:
+        while not self._stop.is_set():
+            try:
+                return self._queue.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+
+    def __next__(self) -> SequenceBlock:
+        """Return the next item, or raise what the source raised."""
+        item = self._queue.get()
+        if item is self._END:
+            raise StopIteration
+        if isinstance(item, BaseException):
+            raise item
+        assert isinstance(item, SequenceBlock)  # noqa: S101 - tells the type checker what the queue holds
+        return item
+
+    def close(self) -> None:
+        """Stop reading; what was read ahead is dropped."""
+        self._stop.set()
+        self._thread.join()

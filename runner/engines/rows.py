@@ -1,0 +1,147 @@
+"""From windows with their vectors to rows of a part, and to what is counted of them."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from seqembed.data.arrow import plain_type
+from seqembed.data.contract import ModelContract
+from seqembed.data.errors import InputError, UsageError
+from seqembed.data.outputs import ModelOutput
+from seqembed.data.sequences import SequenceBlock
+from seqembed.data.vocabulary import UNKNOWN_ID
+from seqembed.runner.engines.pipeline import EmbeddedWindow
+from seqembed.runner.options import OnBadRow, RunOptions
+from seqembed.runner.output.parts import PartCounts
+
+
+def output_schema(columns: pa.Schema, name: str, contract: ModelContract, options: RunOptions) -> pa.Schema:
+    """Return the columns of a part: id, kept columns, the model's outputs, and ``error``.
+
+    Vectors, such as ``embedding``, are lists of fixed size.
+
+    Ids and kept columns have the plain types that they are read in (`seqembed.data.arrow.plain_type`).
+
+    Args:
+        columns: Those of the input.
+        name: The input, for messages.
+        contract: Of the model.
+        options: Which columns are kept, the type of the vectors, and what becomes of bad rows.
+
+    Raises:
+        InputError: The id or a kept column is called like one of the columns that are added.
+    """
+    added = [output.name for output in contract.outputs] + (["error"] if options.on_bad_row == "null" else [])
+    for column in (contract.schema.id, *options.keep):
+        if column in added:
+            raise InputError(
+                f"{name}: column '{column}' is the {'id' if column == contract.schema.id else 'kept'} column; the "
+                f"output has a column '{column}' of its own"
+                + (" with --on-bad-row null" if column == "error" else "")
+                + ". Rename the column"
+                + (" in the training data too, and train again." if column == contract.schema.id else ".")
+            )
+    fields = [pa.field(contract.schema.id, plain_type(columns.field(contract.schema.id).type))]
+    for column in options.keep:
+        in_file = column in columns.names
+        kind = plain_type(columns.field(column).type) if in_file else pa.string()  # else a hive key of the path
+        fields.append(pa.field(column, kind))
+    fields += [pa.field(output.name, _type(output, options)) for output in contract.outputs]
+    if options.on_bad_row == "null":
+        fields.append(pa.field("error", pa.string()))
+    return pa.schema(fields)
+
+
+def _type(output: ModelOutput, options: RunOptions) -> pa.DataType:
+    if output.width is None:
+        return pa.float32()
+    number = pa.float16() if options.dtype == "float16" else pa.float32()
+    return pa.list_(pa.field("element", number), output.width)
+
+
+def rows_of(window: EmbeddedWindow, name: str, schema: pa.Schema, on_bad_row: OnBadRow) -> pa.RecordBatch:
+    """Return a window as rows of the output.
+
+    Args:
+        window: Sequences with their vectors.
+        name: The input, for messages.
+        schema: Columns of the part, by `output_schema`.
+        on_bad_row: Whether bad rows are left out (``quarantine``) or stand there with a reason (``null``).
+
+    Raises:
+        UsageError: A number is beyond what float16 holds.
+    """
+    missing = None if window.has_embedding.all() else pa.array(~window.has_embedding)
+    columns = [window.block.ids, *window.block.kept.values()]
+    plain = [column.dictionary_decode() if pa.types.is_dictionary(column.type) else column for column in columns]
+    plain += [_column(array, schema.field(output).type, missing, name) for output, array in window.outputs.items()]
+    places = np.array([place for place, _ in window.block.bad], dtype=np.int64)
+    if on_bad_row == "null":
+        reasons = np.full(window.block.num_sequences, None, dtype=object)
+        reasons[places] = [row.reason for _, row in window.block.bad]
+        plain.append(pa.array(reasons, pa.string()))
+    rows = pa.RecordBatch.from_arrays(plain, schema=schema)
+    if on_bad_row == "quarantine" and len(places):
+        stays = np.ones(window.block.num_sequences, dtype=bool)
+        stays[places] = False
+        rows = rows.filter(pa.array(stays))
+    return rows
+
+
+def _column(values: NDArray[np.float32], kind: pa.DataType, missing: pa.Array | None, name: str) -> pa.Array:
+    """Return an output as a column, null where `missing`.
+
+    Args:
+        values: float32 (sequences, width) or (sequences).
+        kind: Of the column.
+        missing: Arrow booleans (sequences); None where nothing is missing.
+        name: The input, for messages.
+
+    Raises:
+        UsageError: A number is beyond what float16 holds.
+    """
+    number = kind.value_type if pa.types.is_fixed_size_list(kind) else kind
+    array = _halves(values, name) if number == pa.float16() else values
+    # Not by pa.array, which imports numpy.ma to ask whether it is a masked array: a twentieth of a small job.
+    numbers = pa.Array.from_buffers(number, array.size, [None, pa.py_buffer(array)])
+    if pa.types.is_fixed_size_list(kind):
+        return pa.FixedSizeListArray.from_arrays(numbers, type=kind, mask=missing)
+    return numbers if missing is None else pc.if_else(missing, pa.scalar(None, kind), numbers)
+
+
+def counts_of(window: EmbeddedWindow, contract: ModelContract, on_bad_row: OnBadRow) -> PartCounts:
+    """Return what a part's footer counts of a window."""
+    num_bad, embedded = len(window.block.bad), int(window.has_embedding.sum())
+    quarantined = num_bad if on_bad_row == "quarantine" else 0
+    return PartCounts(
+        rows_in=window.block.num_sequences,
+        rows_embedded=embedded,
+        rows_null=window.block.num_sequences - embedded - quarantined,
+        rows_quarantined=quarantined,
+        rows_truncated=window.block.num_truncated,
+        steps=len(window.block.values),
+        padded_steps=window.padded_steps,
+        unknown_steps=_unknown_steps(window.block, contract),
+    )
+
+
+def _unknown_steps(block: SequenceBlock, contract: ModelContract) -> dict[str, int]:
+    found = np.count_nonzero(block.categories == UNKNOWN_ID, axis=0).tolist()
+    names = [field.name for field in contract.schema.categorical]
+    return dict(zip(names, found, strict=True))
+
+
+def _halves(vectors: NDArray[np.float32], name: str) -> NDArray[np.float16]:
+    """Return vectors (sequences, embedding_dim) as float16.
+
+    Raises:
+        UsageError: A number is beyond what float16 holds.
+    """
+    with np.errstate(over="ignore"):
+        halves = vectors.astype(np.float16)
+    if np.isinf(halves).any():
+        raise UsageError(
+            f"{name}: a vector holds {np.abs(vectors).max():.4g}; float16 ends at 65,504. Run with --dtype float32."
+        )
+    return halves

@@ -1,0 +1,67 @@
+"""What the reports of the workers add up to, and who decides what a failed part means."""
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from seqembed.data.census import IdCensus
+from seqembed.data.errors import BadFileError, OutputError
+from seqembed.runner.options import OnBadFile
+from seqembed.runner.output.directory import OutputDirectory
+from seqembed.runner.output.parts import PartCounts
+from seqembed.runner.output.staging import StagedPart
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Totals of the parts that were made.
+
+    Attributes:
+        made: Counts of each part, by name.
+        unreadable: Why an input file could not be read, by the name of its part.
+        reasons: How many rows were bad for which reason.
+        quarantined: Names of the quarantine files, below the output directory.
+        ids: Counts the ids that several rows of the nested layout share.
+    """
+
+    made: dict[str, PartCounts] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    reasons: Counter[str] = field(default_factory=Counter)
+    quarantined: list[str] = field(default_factory=list)
+    ids: IdCensus = field(default_factory=IdCensus)
+
+    def add(self, part: StagedPart, output: OutputDirectory, on_bad_file: OnBadFile) -> None:
+        """Take a worker's report: have its part published with the next ones, or note why there is none.
+
+        Raises:
+            SeqembedError: The fault it names, unless that is a file to be skipped.
+            OutputError: The output directory cannot be read or written.
+        """
+        if part.fault is not None:
+            if not isinstance(part.fault, BadFileError) or on_bad_file == "fail":
+                raise part.fault
+            if part.name not in self.made:
+                self.unreadable[part.name] = str(part.fault)
+            return
+        if not output.take(part):
+            return
+        self.unreadable.pop(part.name, None)
+        self.made[part.name] = part.counts
+        self.reasons.update(part.reasons)
+        if part.quarantined is not None:
+            self.quarantined.append(part.quarantined)
+        if part.ids is not None:
+            self.ids.add(part.ids)
+
+    def refuse_lost(self, names: Collection[str]) -> None:
+        """Check that every part of `names` was made, or found to have no readable input.
+
+        Raises:
+            OutputError: No attempt at a part is whole: what was staged is gone, or is not what was reported.
+        """
+        lost = next((name for name in names if name not in self.made and name not in self.unreadable), None)
+        if lost is not None:
+            raise OutputError(
+                f"{lost}: no worker's file of this part is where it was staged, whole. Let all workers see the output "
+                "directory under the same path, and run again."
+            )

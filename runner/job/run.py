@@ -1,0 +1,175 @@
+"""The nightly job: plan, check the model on this host, have every part made, publish, say so."""
+
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+from seqembed.data.contract import ModelContract
+from seqembed.data.inputs import is_uri
+from seqembed.data.secrets import without_secrets
+from seqembed.runner.bundle_file import bundle_sha256, read_bundle
+from seqembed.runner.encoder import Encoder
+from seqembed.runner.engines.local import LocalEngine
+from seqembed.runner.engines.task import BundleReference
+from seqembed.runner.job.held import HeldFiles
+from seqembed.runner.job.make_parts import make_parts
+from seqembed.runner.job.outcome import Outcome
+from seqembed.runner.job.plan import InputStates, RunPlan, check_inputs, plan_run
+from seqembed.runner.job.success import is_done
+from seqembed.runner.options import RunOptions
+from seqembed.runner.output.directory import OutputDirectory
+from seqembed.runner.output.parts import PartCounts
+from seqembed.runner.output.staging import quarantine_name
+from seqembed.runner.progress import show_progress
+from seqembed.runner.report import RunReport
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What was asked for.
+
+    Attributes:
+        inputs: Files, directories, globs or URIs.
+        model: Path or URI of the bundle.
+        out: The output directory.
+        options: The rest.
+    """
+
+    inputs: tuple[str, ...]
+    model: str
+    out: str
+    options: RunOptions
+
+    @property
+    def named_inputs(self) -> list[str]:
+        """The inputs so that they mean the same from any directory, without credentials."""
+        return [without_secrets(given) if is_uri(given) else str(Path(given).absolute()) for given in self.inputs]
+
+    def record(self, model_sha256: str) -> dict[str, Any]:
+        """Return what `inspect` needs to say what the same run would do."""
+        model = without_secrets(self.model)
+        named = {"inputs": self.named_inputs, "model": model, "model_sha256": model_sha256}
+        return named | {"options": asdict(self.options)}
+
+
+def plan_job(job: Job) -> tuple[RunPlan, int]:
+    """Say what `run_job` would do, and how many input rows it would read; nothing is written.
+
+    Raises:
+        BundleError: The model cannot be loaded.
+        InputError, UsageError, OutputError: See `find_inputs`, `plan_run` and `check_inputs`.
+    """
+    content, held = read_bundle(job.model), HeldFiles()
+    states = InputStates.find(job.inputs, held)
+    plan = plan_run(states, OutputDirectory(job.out), bundle_sha256(content), job.options)
+    if not plan.to_make and not plan.joins_events:
+        return plan, 0
+    contract = Encoder.from_bytes(content, source=job.model).contract
+    return plan, check_inputs(plan, contract, job.options, held)
+
+
+def run_job(job: Job, terminal: IO[str]) -> RunReport:
+    """Make what is not finished, and write the success marker.
+
+    A run that finds every part finished opens no model and changes no byte.
+
+    Raises:
+        BundleError: The golden sequences come out differently on this host; nothing was written.
+        InputError: An input cannot be read, changed meanwhile, or holds a bad row; parts finished before stay.
+        OutputError: The output cannot be written, or another run writes there; parts finished before stay.
+    """
+    start = time.perf_counter()
+    content, output, held = read_bundle(job.model), OutputDirectory(job.out), HeldFiles()
+    sha256 = bundle_sha256(content)
+    states = InputStates.find(job.inputs, held)
+    plan = plan_run(states, output, sha256, job.options)
+    if is_done(plan, output, job.named_inputs, prune=job.options.prune):
+        output.tidy()
+        return _report(plan, Outcome(), (), start, None)
+    encoder, checked = None, {part.name for part in plan.to_make}
+    if plan.to_make or plan.joins_events:
+        encoder = Encoder.from_bytes(content, source=job.model)
+        check_inputs(plan, encoder.contract, job.options, held)
+    golden = encoder.replay_golden() if encoder is not None else None
+    with output.lock():
+        plan = plan_run(states, output, sha256, job.options)  # another run may have finished parts meanwhile
+        if is_done(plan, output, job.named_inputs, prune=job.options.prune):
+            return _report(plan, Outcome(), (), start, golden)
+        output.begin(job.record(sha256))
+        outcome = Outcome()
+        if plan.to_make:
+            encoder = encoder or Encoder.from_bytes(content, source=job.model)
+            if not checked.issuperset(part.name for part in plan.to_make):
+                check_inputs(plan, encoder.contract, job.options, held)
+            plan = _make_parts(job, plan, encoder, output, BundleReference.of(job.model, content), outcome, terminal)
+        pruned = _prune(plan, output) if job.options.prune else plan.in_the_way if outcome.made else ()
+        contract = None if encoder is None else encoder.contract
+        report = _report(plan, outcome, pruned, start, golden, contract)
+        output.succeed(report.to_json(job.named_inputs, without_secrets(job.model), sha256, job.options))
+    return report
+
+
+def _make_parts(
+    job: Job,
+    plan: RunPlan,
+    encoder: Encoder,
+    output: OutputDirectory,
+    bundle: BundleReference,
+    outcome: Outcome,
+    terminal: IO[str],
+) -> RunPlan:
+    """Have every part made that is not finished, and publish them.
+
+    Returns:
+        The plan without files that could not be read, and without parts that turned out to lie beyond the limit.
+    """
+    options, total = job.options, sum(part.num_rows for part in plan.to_make)
+    total = total if options.limit is None else min(total, options.limit)
+    with (
+        show_progress(options.progress, total, terminal) as progress,
+        LocalEngine(encoder, options.threads, progress) as engine,
+    ):
+        plan = make_parts(plan, engine, output, bundle, options, outcome)
+    failed = [(part.file.name, outcome.unreadable[part.name]) for part in plan.parts if part.name in outcome.unreadable]
+    return replace(plan, skipped_files=(*plan.skipped_files, *failed))
+
+
+def _prune(plan: RunPlan, output: OutputDirectory) -> tuple[str, ...]:
+    names = plan.orphans + plan.beyond
+    for name in names:
+        output.withdraw(quarantine_name(name))  # first: killed in between, the part still says that it must go
+        output.withdraw(name)
+    output.publish()
+    return names
+
+
+def _report(
+    plan: RunPlan,
+    outcome: Outcome,
+    pruned: tuple[str, ...],
+    start: float,
+    golden: float | None,
+    contract: ModelContract | None = None,
+) -> RunReport:
+    fields = () if contract is None else contract.schema.categorical
+    counted = [(part, outcome.made.get(part.name, part.done)) for part in plan.parts]
+    parts = tuple((part, counts) for part, counts in counted if counts is not None)
+    shared = outcome.ids.result()
+    return RunReport(
+        parts=parts,
+        orphans=plan.orphans,
+        beyond=plan.beyond,
+        pruned=pruned,
+        skipped_files=plan.skipped_files,
+        notes=plan.notes,
+        shared_ids=shared if shared.num_shared else None,
+        bad_rows=outcome.reasons,
+        quarantined=tuple(outcome.quarantined),
+        num_made=len(outcome.made),
+        counts=sum((counts for _, counts in parts), PartCounts()),
+        made=sum(outcome.made.values(), PartCounts()),
+        seconds=time.perf_counter() - start,
+        golden_difference=golden,
+        trained_unknown={field.name: field.vocabulary.unknown_share for field in fields if field.vocabulary},
+    )

@@ -1,0 +1,44 @@
+"""Whether there is anything left to do: what a success marker must say so that it may stay."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from seqembed.runner.job.plan import RunPlan
+from seqembed.runner.output.directory import OutputDirectory
+from seqembed.runner.output.parts import COUNTED, PartCounts
+
+
+def is_done(plan: RunPlan, output: OutputDirectory, inputs: Sequence[str], *, prune: bool) -> bool:
+    """Whether every part is finished and the success marker says so.
+
+    Args:
+        plan: Of the run.
+        output: Where its parts lie.
+        inputs: As the marker would name them.
+        prune: Whether parts without an input are to go.
+    """
+    if plan.to_make or (prune and (plan.orphans or plan.beyond)):
+        return False
+    success = output.read_success()
+    return success is not None and _fits(success, plan, inputs)
+
+
+def _fits(success: Mapping[str, Any], plan: RunPlan, inputs: Sequence[str]) -> bool:
+    """Whether a success marker may stay as it is.
+
+    That of the same inputs names the parts, those left over and the unreadable files that there are now, and its totals
+    are those of the parts. That of other inputs is theirs, if its totals add up; but events of several files are first
+    looked through together, once.
+    """
+    try:
+        totals = PartCounts.from_json({name: success[name] for name in COUNTED if name in success})
+        parts, skipped = ([entry["name"] for entry in success[key]] for key in ("parts", "skipped_files"))
+        left = success["orphans"], success["beyond_limit"]
+        if success["inputs"] != list(inputs):
+            return not plan.joins_events
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return False
+    if (parts, skipped) != ([part.name for part in plan.parts], [name for name, _ in plan.skipped_files]):
+        return False
+    finished = sum((part.done for part in plan.parts if part.done is not None), PartCounts())
+    return left == (list(plan.orphans), list(plan.beyond)) and totals == finished

@@ -1,0 +1,257 @@
+"""The output directory: the lock, publication and the success marker, for the one process that holds the lock.
+
+A part is staged (`seqembed.runner.output.staging`), closed, synced, read back, and only then renamed to its place, so
+that nobody ever sees half of one.
+"""
+
+import os
+import posixpath
+import re
+import time
+import uuid
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from pyarrow import fs
+
+from seqembed.data.errors import OutputError
+from seqembed.data.lock import LOCK, hold_lock
+from seqembed.data.signals import not_interrupted
+from seqembed.runner.output.ledger import files_below, look_at_part, read_ledger
+from seqembed.runner.output.parts import Ledger
+from seqembed.runner.output.staging import TEMPORARY, StagedPart, Staging, quarantine_name
+from seqembed.runner.output.storage import Storage
+
+SUCCESS = "_SUCCESS"
+RECORD = "_RUN"
+_RUN_ID = re.compile(r"[0-9a-f]{12}")
+_DEAD_AFTER_SECONDS = 7 * 86_400
+
+
+class OutputDirectory:
+    """A directory of finished parts, on any filesystem pyarrow opens.
+
+    Attributes:
+        storage: Where it lies.
+        staging: Where the parts of this run are made.
+    """
+
+    def __init__(self, given: str) -> None:
+        """Name a directory; nothing is created yet.
+
+        Raises:
+            OutputError: The name is not UTF-8.
+            InputError: No filesystem opens the URI.
+        """
+        self.storage = Storage.of(given)
+        self.staging = Staging(self.storage, uuid.uuid4().hex[:12])
+        self._pending: list[tuple[Literal["rename", "remove", "make room"], str, str]] = []
+        self._taken: set[str] = set()
+
+    @property
+    def given(self) -> str:
+        """The directory as the user wrote it, without credentials."""
+        return self.storage.given
+
+    @property
+    def filesystem(self) -> fs.FileSystem:
+        """Where it lies."""
+        return self.storage.filesystem
+
+    @property
+    def path(self) -> str:
+        """Path on that filesystem."""
+        return self.storage.path
+
+    def read_ledger(self, names: Collection[str] = ()) -> Ledger:
+        """Return what the files of the directory say of themselves; `names` may be parts whatever they begin with.
+
+        Raises:
+            OutputError: The directory, or a file in it, may not be read.
+        """
+        with self.storage.translated("list"):
+            return read_ledger(self.filesystem, self.path, names, self._listed_parts)
+
+    def _listed_parts(self) -> frozenset[str]:
+        """Return the names of the parts that the success marker lists: files that seqembed wrote, damaged or not."""
+        entries = (self.read_success() or {}).get("parts")
+        names = [entry.get("name") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+        return frozenset(name for name in names if isinstance(name, str))
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Make the directory and be the only run that writes to it; on leaving, temporary files are gone.
+
+        Raises:
+            OutputError: Another run writes here, or the directory cannot be written.
+        """
+        with ExitStack() as stack:
+            with self.storage.translated("write to"):
+                self.storage.make_directory("")
+                if self.storage.is_local:
+                    stack.enter_context(hold_lock(Path(self.path)))
+            try:
+                yield
+            finally:
+                with not_interrupted():
+                    self._clean()
+
+    def begin(self, record: dict[str, Any]) -> None:
+        """Take the success marker away before anything changes, and note what this run was asked for.
+
+        Args:
+            record: What `inspect` needs to tell what a rerun would do, also after a crash.
+
+        Raises:
+            OutputError: The directory cannot be written.
+        """
+        with self.storage.translated("write to"):
+            self._clean()
+            self.storage.make_directory(self.staging.place)
+            if self.storage.exists(SUCCESS):
+                self.filesystem.delete_file(self.storage.at(SUCCESS))
+                self.storage.sync_directory("")
+            self._write_json(RECORD, record)
+
+    def read_record(self) -> dict[str, Any] | None:
+        """Return what the last run that began was asked for, None where there was none or it is damaged."""
+        return self.storage.read_json(RECORD)
+
+    def withdraw(self, name: str) -> None:
+        """Remove a file of the directory, if it is there, at the next `publish`."""
+        self._pending.append(("remove", name, ""))
+
+    def make_room(self, name: str) -> None:
+        """Remove a file, and the directories it leaves empty, at the next `publish`: a part needs their place."""
+        self._pending.append(("make room", name, ""))
+
+    def take(self, part: StagedPart) -> bool:
+        """Have a staged part published at the next `publish`: the first attempt whose files are whole.
+
+        Returns:
+            Whether it is taken; the files of an attempt that is not are removed.
+
+        Raises:
+            OutputError: The directory cannot be read or written.
+        """
+        is_whole = all(self.storage.size(file.staged) == file.num_bytes for file in part.files)
+        if part.footer is None or part.name in self._taken or not is_whole:
+            self._discard(part)
+            return False
+        self._taken.add(part.name)
+        # Quarantined rows before the part in either case: killed in between, the part's old footer has it made again.
+        if part.quarantined is None:
+            self.withdraw(quarantine_name(part.name))
+        self._pending += [("rename", file.name, file.staged) for file in part.files]
+        return True
+
+    def _discard(self, part: StagedPart) -> None:
+        with self.storage.translated("write to"):
+            for file in part.files:
+                if self.storage.exists(file.staged):
+                    self.filesystem.delete_file(self.storage.at(file.staged))
+
+    def publish(self) -> None:
+        """Rename every part that was taken to its place and remove what was withdrawn, in the order asked for.
+
+        Raises:
+            OutputError: A file that seqembed did not write stands there, or the directory cannot be written.
+        """
+        with self.storage.translated("write to"):
+            for action, name, staged in self._pending:
+                place = posixpath.dirname(name)
+                self._refuse_way_out(name)
+                self._refuse_other(name)
+                if action == "rename":
+                    self.storage.make_directory(place)
+                    self.storage.move(staged, name)
+                elif self.storage.exists(name):
+                    self.filesystem.delete_file(self.storage.at(name))
+                    place = self.storage.remove_empty(place) if action == "make room" else place
+                else:
+                    continue
+                self.storage.sync_directory(place)
+        self._pending.clear()
+
+    def _refuse_other(self, name: str) -> None:
+        """Refuse to replace or remove a file that came since the ledger was read, and is none of ours."""
+        place = self.storage.at(name)
+        is_there = os.path.lexists(place) if self.storage.is_local else self.storage.exists(name)
+        is_other = is_there and look_at_part(self.filesystem, place) == "other"
+        if is_other and self.storage.type(name) != fs.FileType.Directory:
+            raise OutputError(
+                f"{self.given}: {name} is a file that seqembed did not write, and stands where a part belongs. "
+                "Move it away, or give another --out."
+            )
+
+    def _refuse_way_out(self, name: str) -> None:
+        """Refuse a part whose place a symbolic link puts outside the directory."""
+        self.storage.refuse_link(posixpath.dirname(name))
+
+    def succeed(self, totals: dict[str, Any]) -> None:
+        """Write the success marker, whole or not at all."""
+        with self.storage.translated("write to"):
+            self._write_json(SUCCESS, totals)
+
+    def _write_json(self, name: str, value: dict[str, Any]) -> None:
+        self.storage.write_json(name, value, temporary=posixpath.join(self.staging.place, name))
+
+    def _clean(self) -> None:
+        """Remove temporary files of runs: on a local directory of all, for who holds the lock has no rival.
+
+        What others keep there, such as a Spark job that writes beside, stays.
+        """
+        with self.storage.translated("clean"):
+            self.storage.refuse_link(TEMPORARY)
+            if not self.storage.is_local:
+                self._clean_own()
+            elif self.storage.type(TEMPORARY) == fs.FileType.Directory:
+                place = self.storage.at(TEMPORARY)
+                for name in filter(_RUN_ID.fullmatch, os.listdir(place)):
+                    self.filesystem.delete_dir(posixpath.join(place, name))
+                self.storage.remove_empty(TEMPORARY)
+
+    def _clean_own(self) -> None:
+        """Remove this run's temporary files, and those of runs so old that they must be dead."""
+        place = self.storage.at(TEMPORARY)
+        files = files_below(self.filesystem, place)
+        newest: dict[str, int] = {}
+        for info in files:
+            run = info.path[len(place) + 1 :].split("/")[0]
+            newest[run] = max(newest.get(run, 0), info.mtime_ns or 0)
+        dead = {run for run, mtime in newest.items() if mtime < time.time_ns() - _DEAD_AFTER_SECONDS * 10**9}
+        for run in dead | (newest.keys() & {self.staging.run_id}):
+            self.filesystem.delete_dir(posixpath.join(place, run))
+        # What stands for a directory in a store, left behind by the last removal, goes once nothing is below it.
+        if not files_below(self.filesystem, place) and self.storage.type(TEMPORARY) == fs.FileType.Directory:
+            self.filesystem.delete_dir(place)
+
+    def tidy(self) -> None:
+        """Remove what a run left that was killed after its last part; other runs' files stay on object stores.
+
+        Raises:
+            OutputError: Another run writes here, or the directory cannot be written.
+        """
+        if not self.storage.is_local:
+            return
+        place = self.storage.at(TEMPORARY)
+        left = os.path.isdir(place) and any(map(_RUN_ID.fullmatch, os.listdir(place)))
+        if left or self.storage.type(LOCK) != fs.FileType.NotFound:
+            with self.lock():
+                pass  # leaving the lock cleans
+
+    def read_success(self) -> dict[str, Any] | None:
+        """Return what the last complete run wrote, None where there was none or it is damaged."""
+        return self.storage.read_json(SUCCESS)
+
+    @property
+    def has_record(self) -> bool:
+        """Whether a run left what it was asked for, damaged or not."""
+        return self.storage.exists(RECORD)
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether there is a success marker, damaged or not."""
+        return self.storage.exists(SUCCESS)
