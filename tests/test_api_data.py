@@ -231,6 +231,7 @@ def test_arrays_that_do_not_fit_are_refused(tiny: Tiny, models: dict[str, Path])
         ([np.zeros((3, 2)), np.zeros((3, 4))], r"the list: item 1 has shape \(3, 4\); expected \(time, 2\).*x, y"),
         ([np.zeros(3)], r"item 0 has shape \(3,\)"),
         ([["a", "b"]], "item 0 holds no numbers"),
+        ([pd.DataFrame({"y": [1.0], "x": [2.0]})], "item 0 is a DataFrame, a table by itself;.*embed_batches"),
     ):
         with pytest.raises(seqembed.InputError, match=said):
             encoder.embed(wrong)

@@ -12,6 +12,7 @@ from seqembed.data.decode import finish_block, infinite_steps
 from seqembed.data.errors import InputError
 from seqembed.data.sequences import SequenceBlock, at_most
 from seqembed.data.steps import Steps
+from seqembed.runner.tables.arrow import ArrowArray, ArrowStream
 
 _DECODE_VALUES = 1 << 20  # at a time, as in files
 _MAX_ROWS = 1 << 16
@@ -110,6 +111,11 @@ def array_source(data: Sequence[ArrayLike], contract: ModelContract, keep: tuple
 
 
 def _checked(array: ArrayLike, place: int, width: int, names: str) -> NDArray[np.float32]:
+    if isinstance(array, ArrowStream | ArrowArray):
+        raise InputError(
+            f"the list: item {place} is a {type(array).__name__}, a table by itself; expected an array (time, {width}), "
+            f"the features in the order {names}. Give one table of all sequences, or batches to embed_batches."
+        )
     try:
         with np.errstate(over="ignore"):  # beyond float32's range is ±inf: a bad row, as in a table
             values = np.asarray(array, dtype=np.float32)

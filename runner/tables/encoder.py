@@ -110,7 +110,7 @@ class SequenceEncoder:
         *,
         on_bad_row: OnBadRowInMemory = "fail",
     ) -> pa.Table:
-        """Return a table with the columns that a part of `seqembed run` has: id, kept columns, ``embedding``.
+        """Return a table with the columns of a part of `seqembed run`: id, kept columns, ``embedding``, other outputs.
 
         Args:
             data: A table, or a list of arrays, whose ids are their places in it.
