@@ -113,7 +113,7 @@ def array_source(data: Sequence[ArrayLike], contract: ModelContract, keep: tuple
 def _checked(array: ArrayLike, place: int, width: int, names: str) -> NDArray[np.float32]:
     if isinstance(array, ArrowStream | ArrowArray):
         raise InputError(
-            f"the list: item {place} is a {type(array).__name__}, a table by itself; expected an array (time, {width}), "
+            f"the list: item {place} is a {type(array).__name__}, a table by itself; expected (time, {width}), "
             f"the features in the order {names}. Give one table of all sequences, or batches to embed_batches."
         )
     try:
