@@ -221,6 +221,7 @@ def test_arrays_are_sequences(tiny: Tiny) -> None:
     assert table["id"].to_pylist() == list(range(301))
     assert "±inf" in table["error"][300].as_py()
     assert encoder.embed([]).shape == (0, 6)
+    assert np.isnan(encoder.embed([[], [[0.5, None]]])).all(axis=1).tolist() == [True, False]
     same_length = np.random.default_rng(0).normal(size=(5, 9, 2))
     assert encoder.embed(same_length).tobytes() == encoder.embed(list(same_length)).tobytes()
 

@@ -121,6 +121,8 @@ def _checked(array: ArrayLike, place: int, width: int, names: str) -> NDArray[np
             values = np.asarray(array, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise InputError(f"the list: item {place} holds no numbers ({error}). Give arrays of numbers.") from error
+    if values.shape == (0,):  # an empty list: a sequence without steps
+        return values.reshape(0, width)
     if values.ndim != 2 or values.shape[1] != width:
         raise InputError(
             f"the list: item {place} has shape {values.shape}; expected (time, {width}), the features in the order "
