@@ -48,15 +48,15 @@ def as_lists(column: pa.Array) -> pa.Array:
 
 def locate(arrow_schema: pa.Schema, name: str) -> tuple[str, str | None]:
     """Return the top-level column and, for ``column.field`` of a list of structs, the field that `name` means."""
-    column, dot, part = name.rpartition(".")
+    column, dot, component = name.rpartition(".")
     if name in arrow_schema.names or not dot or column not in arrow_schema.names:
         return name, None
-    return column, part
+    return column, component
 
 
-def leaf(steps: pa.Array, part: str | None) -> pa.Array:
+def leaf(steps: pa.Array, component: str | None) -> pa.Array:
     """Return the values of steps, or of one field where steps are structs; of steps that are all null, nulls."""
-    return steps if part is None or pa.types.is_null(steps.type) else pc.struct_field(steps, part)
+    return steps if component is None or pa.types.is_null(steps.type) else pc.struct_field(steps, component)
 
 
 def plain_values(values: pa.Array, *, dictionaries: bool = False) -> pa.Array:
@@ -78,8 +78,8 @@ def plain_values(values: pa.Array, *, dictionaries: bool = False) -> pa.Array:
         return plain_values(values.storage, dictionaries=dictionaries)
     # Structs and lists are put together again: pyarrow 26 casts lists of nulls inside them to lists that are too short.
     if pa.types.is_struct(kind):
-        fields = [plain.field(place) for place in range(plain.num_fields)]
-        columns = [plain_values(values.field(place), dictionaries=dictionaries) for place in range(plain.num_fields)]
+        fields = [plain.field(index) for index in range(plain.num_fields)]
+        columns = [plain_values(values.field(index), dictionaries=dictionaries) for index in range(plain.num_fields)]
         return pa.StructArray.from_arrays(columns, fields=fields, mask=values.is_null())
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         made = pa.ListArray if pa.types.is_list(kind) else pa.LargeListArray
@@ -123,7 +123,7 @@ def plain_type(kind: pa.DataType, *, dictionaries: bool = False) -> pa.DataType:
     if types.is_map(kind):
         return pa.map_(plain(kind.key_field), plain(kind.item_field), keys_sorted=kind.keys_sorted)
     if types.is_struct(kind):
-        return pa.struct([plain(kind.field(place)) for place in range(kind.num_fields)])
+        return pa.struct([plain(kind.field(index)) for index in range(kind.num_fields)])
     if isinstance(kind, pa.BaseExtensionType):
         storage = plain_type(kind.storage_type, dictionaries=dictionaries)
         return kind if storage == kind.storage_type else storage
@@ -144,7 +144,7 @@ def _is_plain(kind: pa.DataType) -> bool:
     if isinstance(kind, pa.BaseExtensionType):
         return _is_plain(kind.storage_type)
     if types.is_nested(kind):
-        return not types.is_union(kind) and all(_is_plain(kind.field(place).type) for place in range(kind.num_fields))
+        return not types.is_union(kind) and all(_is_plain(kind.field(index).type) for index in range(kind.num_fields))
     return not (types.is_string_view(kind) or types.is_binary_view(kind) or types.is_interval(kind))
 
 

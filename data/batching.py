@@ -134,9 +134,9 @@ class BatchedBlock:
         ends = np.array(self.bounds[1:], dtype=np.int64)
         return int((np.diff(self.bounds) * self._lengths[ends - 1].astype(np.int64)).sum())
 
-    def batch(self, place: int) -> SequenceBatch:
+    def batch(self, index: int) -> SequenceBatch:
         """Return a batch, padded with zeros to its longest sequence."""
-        first, end = self.bounds[place], self.bounds[place + 1]
+        first, end = self.bounds[index], self.bounds[index + 1]
         lengths = self._lengths[first:end]
         shortest, longest = int(lengths[0]), int(lengths[-1])
         return _padded(self.block, self.order[first:end], self._starts[first:end], lengths, shortest, longest)
@@ -152,9 +152,9 @@ class BatchedBlock:
             return vectors
         if len(self.order) < num_sequences:
             vectors = np.concatenate([vectors, np.zeros((1, vectors.shape[1]), dtype=np.float32)])
-        places = np.full(num_sequences, len(self.order))
-        places[self.order] = in_order
-        return vectors.take(places, axis=0)
+        indices = np.full(num_sequences, len(self.order))
+        indices[self.order] = in_order
+        return vectors.take(indices, axis=0)
 
 
 def plan_batches(

@@ -23,18 +23,20 @@ class Candidate:
     Attributes:
         name: What the user calls it.
         column: The top-level column.
-        part: Nothing for a column of its own, a field name inside structs, or a position inside vectors.
+        component: Nothing for a column of its own, a field name inside structs, or a position inside vectors.
         kind: Arrow type of the value.
     """
 
     name: str
     column: str
-    part: str | int | None
+    component: str | int | None
     kind: pa.DataType
 
     def is_named(self, names: Collection[str]) -> bool:
         """Whether one of `names` means it: by its full name, its column, or its field."""
-        return self.name in names or self.column in names or (isinstance(self.part, str) and self.part in names)
+        return (
+            self.name in names or self.column in names or (isinstance(self.component, str) and self.component in names)
+        )
 
 
 def is_value(kind: pa.DataType) -> bool:
@@ -50,10 +52,10 @@ def inside_lists(field: pa.Field) -> Iterator[Candidate]:
     if is_value(step):
         yield Candidate(field.name, field.name, None, step)
     elif pa.types.is_struct(step):
-        for place in range(step.num_fields):
-            part = step.field(place)
-            if is_value(part.type):
-                yield Candidate(f"{field.name}.{part.name}", field.name, part.name, part.type)
+        for index in range(step.num_fields):
+            component = step.field(index)
+            if is_value(component.type):
+                yield Candidate(f"{field.name}.{component.name}", field.name, component.name, component.type)
     elif pa.types.is_fixed_size_list(step) and is_number(step.value_type):
         yield from _vector(field, step.list_size)
 
@@ -109,7 +111,7 @@ def named(file: InputFile, arrow_schema: pa.Schema, layout: Layout, name: str, r
         candidate
         for field in arrow_schema
         for candidate in inside_lists(field)
-        if name in (candidate.name, candidate.part)
+        if name in (candidate.name, candidate.component)
     ]
     if len(inside) > 1:
         raise InputError(f"{file.name}: '{name}' could be {' or '.join(c.name for c in inside)}. Name the column too.")
@@ -119,8 +121,8 @@ def named(file: InputFile, arrow_schema: pa.Schema, layout: Layout, name: str, r
 
 
 def _vector(field: pa.Field, width: int) -> Iterator[Candidate]:
-    for place in range(width):
-        yield Candidate(f"{field.name}.{place}", field.name, place, field.type.value_type.value_type)
+    for index in range(width):
+        yield Candidate(f"{field.name}.{index}", field.name, index, field.type.value_type.value_type)
 
 
 def _peek_width(file: InputFile, column: str) -> int:

@@ -1,10 +1,10 @@
-"""Find ids that stand in several places, in memory that does not grow with the data.
+"""Find ids that stand in several sources, in memory that does not grow with the data.
 
 In the events layout an id whose events lie in several files would get one vector for each file, none of them of its
 whole history: that is refused. In the nested layout two rows may share an id; they are counted and reported.
 
 Every id is hashed. Kept are the ids whose hash lies below a bound, which is halved whenever too many are kept: so
-each id that is kept was looked for in every place, and as the hash has nothing to do with the data, those kept are a
+each id that is kept was looked for in every source, and as the hash has nothing to do with the data, those kept are a
 fair sample of all. While no more ids come than the capacity, none is left out and all counts are exact.
 """
 
@@ -32,7 +32,7 @@ _NO_HASHES: NDArray[np.uint64] = np.empty(0, np.uint64)
 
 @dataclass(frozen=True, slots=True)
 class SharedIds:
-    """Ids that stand in several places.
+    """Ids that stand in several sources.
 
     Attributes:
         num_shared: How many; an estimate where `is_exact` is false.
@@ -52,46 +52,46 @@ class SharedIds:
 
 
 class IdCensus:
-    """Counts different ids and those met in more than one place; a place is a row, or a file."""
+    """Counts different ids and those met in more than one source; a source is a row, or a file."""
 
     def __init__(self, capacity: int = ROWS_CAPACITY) -> None:
         """Keep up to `capacity` ids, 12 bytes each, and half as many that wait to be sorted in."""
         self._capacity = capacity
         self._halvings = 0
         self._hashes = _NO_HASHES  # sorted, each once
-        self._places = np.empty(0, np.int32)  # of each, the place it was met in first
+        self._sources = np.empty(0, np.int32)  # of each, the source it was met in first
         self._shared = _NO_HASHES  # sorted, each once, among those kept
         self._waiting: list[NDArray[np.uint64]] = []
         self._num_waiting = 0
 
     def add_rows(self, hashes: NDArray[np.uint64]) -> None:
-        """Add ids by their hashes, uint64 (n), each in a place of its own."""
+        """Add ids by their hashes, uint64 (n), each in a source of its own."""
         self._wait(hashes)
         if self._num_waiting >= self._capacity // 2:
-            self._sort_in(place=0, rows_are_places=True)
+            self._sort_in(source=0, rows_are_sources=True)
 
     def add(self, other: "IdCensus") -> None:
         """Add the rows that another census counted; the result is as if all had been added to one.
 
         An id that stood in several of those rows is added twice, whatever their number.
         """
-        other._sort_in(place=0, rows_are_places=True)
+        other._sort_in(source=0, rows_are_sources=True)
         if other._halvings > self._halvings:
-            self._sort_in(place=0, rows_are_places=True)
+            self._sort_in(source=0, rows_are_sources=True)
             while other._halvings > self._halvings:
                 self._halve()
         self.add_rows(other._hashes)
         self.add_rows(other._shared)
 
-    def first_place(self, hashes: NDArray[np.uint64]) -> NDArray[np.int32]:
+    def first_source(self, hashes: NDArray[np.uint64]) -> NDArray[np.int32]:
         """Return where each id, uint64 (n), was met first, int32 (n); -1 where it was not met, or is not kept."""
         if not len(self._hashes):
             return np.full(len(hashes), -1, np.int32)
         found = np.minimum(np.searchsorted(self._hashes, hashes), len(self._hashes) - 1)
-        return np.where(self._hashes[found] == hashes, self._places[found], np.int32(-1))
+        return np.where(self._hashes[found] == hashes, self._sources[found], np.int32(-1))
 
-    def add_to_place(self, hashes: NDArray[np.uint64]) -> None:
-        """Add ids, uint64 (n), that stand in one place, which `end_place` closes; there none counts twice."""
+    def add_to_source(self, hashes: NDArray[np.uint64]) -> None:
+        """Add ids, uint64 (n), that stand in one source, which `end_source` closes; there none counts twice."""
         self._wait(hashes)
         while self._num_waiting > self._capacity:
             held, _ = _distinct(np.concatenate(self._waiting))
@@ -100,18 +100,18 @@ class IdCensus:
                 held = self._sampled(held)
             self._waiting, self._num_waiting = [held], len(held)
 
-    def forget_place(self) -> None:
-        """Drop what was added to the place that is open."""
+    def forget_source(self) -> None:
+        """Drop what was added to the source that is open."""
         self._waiting, self._num_waiting = [], 0
 
-    def end_place(self, place: int) -> None:
-        """Close a place that ids were added to."""
-        self._sort_in(place, rows_are_places=False)
+    def end_source(self, source: int) -> None:
+        """Close a source that ids were added to."""
+        self._sort_in(source, rows_are_sources=False)
 
     def result(self) -> SharedIds:
-        """Return what was found in the places so far."""
+        """Return what was found in the sources so far."""
         if self._waiting:
-            self._sort_in(place=0, rows_are_places=True)
+            self._sort_in(source=0, rows_are_sources=True)
         factor = 1 << self._halvings
         return SharedIds(len(self._shared) * factor, len(self._hashes) * factor, self._halvings == 0)
 
@@ -120,23 +120,23 @@ class IdCensus:
         self._waiting.append(kept)
         self._num_waiting += len(kept)
 
-    def _sort_in(self, place: int, *, rows_are_places: bool) -> None:
+    def _sort_in(self, source: int, *, rows_are_sources: bool) -> None:
         new, is_repeated = _distinct(np.concatenate([_NO_HASHES, *self._waiting]))
         self._waiting, self._num_waiting = [], 0
-        known = self.first_place(new) >= 0
-        again = known | is_repeated if rows_are_places else known
+        known = self.first_source(new) >= 0
+        again = known | is_repeated if rows_are_sources else known
         self._shared, _ = _distinct(np.concatenate([self._shared, new[again]]))
         new = new[~known]
         at = np.searchsorted(self._hashes, new)
         self._hashes = np.insert(self._hashes, at, new)
-        self._places = np.insert(self._places, at, np.int32(place))
+        self._sources = np.insert(self._sources, at, np.int32(source))
         while len(self._hashes) > self._capacity:
             self._halve()
 
     def _halve(self) -> None:
         self._halvings += 1
         kept = self._is_sampled(self._hashes)
-        self._hashes, self._places = self._hashes[kept], self._places[kept]
+        self._hashes, self._sources = self._hashes[kept], self._sources[kept]
         self._shared = self._sampled(self._shared)
 
     def _sampled(self, hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -188,7 +188,7 @@ def refuse_ids_in_several_files(
     census, left = IdCensus(capacity), max_rows
     example: tuple[str | None, str, str] | None = None
     kinds: dict[str, InputFile] = {}
-    for place, file in enumerate(files):
+    for index, file in enumerate(files):
         try:
             parquet = file.open(source=None if take is None else take(file))
             if left is not None:
@@ -199,16 +199,16 @@ def refuse_ids_in_several_files(
                 kinds.setdefault(_kind(parquet.schema_arrow.field(schema.id).type), file)
             for ids in _ids_of_runs(file, parquet, schema):
                 hashes = hash_ids(ids)
-                first = census.first_place(hashes)
+                first = census.first_source(hashes)
                 if example is None and (first >= 0).any():
                     row = int(np.argmax(first >= 0))
                     example = id_text(ids[row]), files[int(first[row])].name, file.name
-                census.add_to_place(hashes)
+                census.add_to_source(hashes)
         except BadFileError:
             if not skip_bad_files:
                 raise
-            census.forget_place()
-        census.end_place(place)
+            census.forget_source()
+        census.end_source(index)
     _refuse_kinds(kinds, schema.id)
     if example is not None:
         text, first_name, second_name = example

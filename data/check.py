@@ -66,8 +66,8 @@ def check_schema(
         _check_time(file, arrow_schema, schema, schema.time)
     for column in dict.fromkeys(feature.column for feature in schema.numbers):
         kind = require_column(file, arrow_schema, column, "feature", trained=trained).type
-        parts = [feature.part for feature in schema.numbers if feature.column == column]
-        _check_column(file, column, kind, parts, schema.layout)
+        components = [feature.component for feature in schema.numbers if feature.column == column]
+        _check_column(file, column, kind, components, schema.layout)
     for field in schema.categorical:
         require_column(file, arrow_schema, field.column, "feature", trained=trained)
         _check_field(file, arrow_schema, field, schema.layout)
@@ -151,29 +151,31 @@ def value_kind(kind: pa.DataType) -> ValueKind | None:
 
 def step_type(arrow_schema: pa.Schema, field: CategoricalField, layout: Layout) -> pa.DataType | None:
     """Return the type of one step of a field's column; None where the column is no such thing."""
-    return _step(arrow_schema.field(field.column).type, field.part, layout)
+    return _step(arrow_schema.field(field.column).type, field.component, layout)
 
 
 def time_type(arrow_schema: pa.Schema, name: str, layout: Layout) -> pa.DataType | None:
     """Return the type of one time of the column or struct field `name`; None where there is no such thing."""
-    column, part = locate(arrow_schema, name)
-    place = arrow_schema.get_field_index(column)
-    return None if place < 0 else _step(arrow_schema.field(place).type, part, layout)
+    column, component = locate(arrow_schema, name)
+    index = arrow_schema.get_field_index(column)
+    return None if index < 0 else _step(arrow_schema.field(index).type, component, layout)
 
 
-def _step(kind: pa.DataType, part: str | None, layout: Layout) -> pa.DataType | None:
+def _step(kind: pa.DataType, component: str | None, layout: Layout) -> pa.DataType | None:
     if layout == "nested" and not pa.types.is_null(kind):
         if not is_list(kind):
             return None
         kind = kind.value_type
-    if part is None or pa.types.is_null(kind):
+    if component is None or pa.types.is_null(kind):
         return kind
-    if not pa.types.is_struct(kind) or kind.get_field_index(part) < 0:
+    if not pa.types.is_struct(kind) or kind.get_field_index(component) < 0:
         return None
-    return kind.field(part).type
+    return kind.field(component).type
 
 
-def _check_column(file: Tabular, column: str, kind: pa.DataType, parts: list[str | int | None], layout: Layout) -> None:
+def _check_column(
+    file: Tabular, column: str, kind: pa.DataType, components: list[str | int | None], layout: Layout
+) -> None:
     if layout == "events":
         if not is_number_or_null(kind):
             refuse_column(
@@ -193,35 +195,45 @@ def _check_column(file: Tabular, column: str, kind: pa.DataType, parts: list[str
     step = kind.value_type
     if pa.types.is_null(step):
         return
-    if parts == [None]:
+    if components == [None]:
         if not is_number(step):
             refuse_column(file, column, kind, "a list of numbers", "Cast it, or train on other features")
-    elif isinstance(parts[0], int):
+    elif isinstance(components[0], int):
         if not (is_list(step) and is_number_or_null(step.value_type)):
             refuse_column(
-                file, column, kind, f"a list of vectors of {len(parts)} numbers", "Cast it, or train on other features"
+                file,
+                column,
+                kind,
+                f"a list of vectors of {len(components)} numbers",
+                "Cast it, or train on other features",
             )
-        if pa.types.is_fixed_size_list(step) and step.list_size != len(parts):
+        if pa.types.is_fixed_size_list(step) and step.list_size != len(components):
             refuse_column(
-                file, column, kind, f"vectors of {len(parts)} numbers", "Give the model the width it was trained on"
+                file,
+                column,
+                kind,
+                f"vectors of {len(components)} numbers",
+                "Give the model the width it was trained on",
             )
     else:
         fields = (
-            {step.field(place).name: step.field(place).type for place in range(step.num_fields)}
+            {step.field(index).name: step.field(index).type for index in range(step.num_fields)}
             if pa.types.is_struct(step)
             else {}
         )
-        for part in parts:
-            if part not in fields:
+        for component in components:
+            if component not in fields:
                 refuse_column(
                     file,
                     column,
                     kind,
-                    f"a list of structs with the field '{part}'",
+                    f"a list of structs with the field '{component}'",
                     "Add the field, or train on other features",
                 )
-            if not is_number_or_null(fields[part]):
-                refuse_column(file, f"{column}.{part}", fields[part], "numbers", "Cast it, or train on other features")
+            if not is_number_or_null(fields[component]):
+                refuse_column(
+                    file, f"{column}.{component}", fields[component], "numbers", "Cast it, or train on other features"
+                )
 
 
 def require_column(
@@ -239,11 +251,11 @@ def require_column(
     Raises:
         InputError: There is none, or more than one.
     """
-    places = arrow_schema.get_all_field_indices(column)
-    if len(places) == 1:
-        return arrow_schema.field(places[0])
-    if places:
-        raise InputError(f"{file.name}: {len(places)} columns are called '{column}'. Rename all but one.")
+    indices = arrow_schema.get_all_field_indices(column)
+    if len(indices) == 1:
+        return arrow_schema.field(indices[0])
+    if indices:
+        raise InputError(f"{file.name}: {len(indices)} columns are called '{column}'. Rename all but one.")
     there = ", ".join(arrow_schema.names[:20]) + (", …" if len(arrow_schema.names) > 20 else "")
     option = {
         "id": "--id",

@@ -27,7 +27,7 @@ class CheckedFile(io.RawIOBase):
         super().__init__()
         self._source = source
         self._size = source.size()
-        self._place = 0
+        self._position = 0
         self.expect(())
 
     def expect(self, walks: Iterable[PageWalk]) -> None:
@@ -48,13 +48,13 @@ class CheckedFile(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        """Return the place of the next read."""
-        return self._place
+        """Return the position of the next read."""
+        return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Choose the place of the next read, and return it."""
-        self._place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
-        return self._place
+        """Choose the position of the next read, and return it."""
+        self._position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        return self._position
 
     def read(self, size: int = -1) -> bytes:
         """Return up to `size` bytes, fewer only at the end of the file.
@@ -63,50 +63,50 @@ class CheckedFile(io.RawIOBase):
             BadFileError: A page among them claims too much.
             OSError: The file cannot be read.
         """
-        left = self._size - self._place
+        left = self._size - self._position
         size = left if size < 0 else min(size, left)
         pieces: list[bytes] = []
         while size > 0:
-            piece = self._piece(self._place, size)
+            piece = self._piece(self._position, size)
             if not piece:
                 break
             pieces.append(piece)
-            self._place += len(piece)
+            self._position += len(piece)
             size -= len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def _piece(self, place: int, size: int) -> bytes:
-        """Return some of the `size` bytes at a place: those of one chunk, or those before the next one."""
-        index = bisect_right(self._starts, place) - 1
-        if index < 0 or place >= self._walks[index].chunk.end:
+    def _piece(self, position: int, size: int) -> bytes:
+        """Return some of the `size` bytes at a position: those of one chunk, or those before the next one."""
+        index = bisect_right(self._starts, position) - 1
+        if index < 0 or position >= self._walks[index].chunk.end:
             if index + 1 < len(self._starts):
-                size = min(size, self._starts[index + 1] - place)
-            return bytes(self._source.read_at(size, place))
+                size = min(size, self._starts[index + 1] - position)
+            return bytes(self._source.read_at(size, position))
         walk = self._walks[index]
-        size = min(size, walk.chunk.end - place)
+        size = min(size, walk.chunk.end - position)
         start, block = self._blocks[index]
-        if not (start <= place and place + size <= start + len(block)):
-            start, block = place, self._fetch(index, place, size)
+        if not (start <= position and position + size <= start + len(block)):
+            start, block = position, self._fetch(index, position, size)
             walk.look(self._source, start, block)
         # What the decoder has got is let go of: it copies it into a buffer of its own.
-        is_last = place + size == start + len(block)
+        is_last = position + size == start + len(block)
         self._blocks[index] = (0, b"") if is_last else (start, block)
-        return block[place - start : place - start + size]
+        return block[position - start : position - start + size]
 
-    def _fetch(self, index: int, place: int, size: int) -> bytes:
+    def _fetch(self, index: int, position: int, size: int) -> bytes:
         """Return a block of a chunk; small chunks are read together with those right behind them."""
-        wanted = min(max(size, self._block_bytes), self._walks[index].chunk.end - place)
+        wanted = min(max(size, self._block_bytes), self._walks[index].chunk.end - position)
         start, ahead = self._ahead
-        if start <= place and place + wanted <= start + len(ahead):
-            return ahead[place - start : place - start + wanted]
-        end = place + wanted
+        if start <= position and position + wanted <= start + len(ahead):
+            return ahead[position - start : position - start + wanted]
+        end = position + wanted
         while index + 1 < len(self._walks) and end == self._walks[index + 1].chunk.start:
             index += 1
-            if self._walks[index].chunk.end - place > _MIN_BLOCK_BYTES:
+            if self._walks[index].chunk.end - position > _MIN_BLOCK_BYTES:
                 break
             end = self._walks[index].chunk.end
-        content = bytes(self._source.read_at(end - place, place))
-        if end == place + wanted:
+        content = bytes(self._source.read_at(end - position, position))
+        if end == position + wanted:
             return content
-        self._ahead = (place, content)
+        self._ahead = (position, content)
         return content[:wanted]

@@ -12,9 +12,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from seqembed.data.embedding_blocks import EmbeddingBlock
 from seqembed.data.errors import BundleError
 from seqembed.data.outputs import EMBEDDING, ModelOutput
-from seqembed.data.parts import EmbeddingPart
 from seqembed.data.preprocessing import preprocessing
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.schema import SequenceSchema
@@ -35,7 +35,7 @@ MAX_GOLDEN_TOLERANCE = 0.27
 # What reading malformed JSON can raise: too large a number is an OverflowError, deep nesting a RecursionError.
 # What to do about a contract that is damaged: one in a bundle, and one in a run directory.
 REEXPORT, RETRAIN = "export the model again", "train again"
-_ODD = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+_MALFORMED = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ class ModelContract:
         quantisation: Set by the exporter for ``int8``.
         embeddings: Set by the exporter.
         golden: Set by the exporter.
-        parts: What the embedding is made of, in its order; empty where that is not known.
+        blocks: Blocks of the embedding, in order; empty where they are not known.
         other_outputs: What the model returns beside the embedding.
     """
 
@@ -186,7 +186,7 @@ class ModelContract:
     quantisation: Quantisation | None = None
     embeddings: EmbeddingProfile | None = None
     golden: tuple[GoldenSequence, ...] = field(default=())
-    parts: tuple[EmbeddingPart, ...] = ()
+    blocks: tuple[EmbeddingBlock, ...] = ()
     other_outputs: tuple[ModelOutput, ...] = ()
 
     @property
@@ -218,8 +218,8 @@ class ModelContract:
             "embeddings": asdict(self.embeddings) if self.embeddings else None,
             "golden": [sequence.to_json() for sequence in self.golden],
         }
-        if self.parts:
-            value["parts"] = [part.to_json() for part in self.parts]
+        if self.blocks:
+            value["blocks"] = [block.to_json() for block in self.blocks]
         if self.quantisation is not None:
             value["quantisation"] = asdict(self.quantisation)
         if self.schema.categorical or self.schema.time_zone is not None:
@@ -249,11 +249,11 @@ class ModelContract:
             remedy: What to do about a damaged one: `REEXPORT` or `RETRAIN`.
 
         Raises:
-            BundleError: A part is missing or malformed.
+            BundleError: A field is missing or malformed.
         """
         try:
             return cls._from_value(value)
-        except _ODD as error:
+        except _MALFORMED as error:
             raise _damaged(error, source, remedy) from error
 
     @classmethod
@@ -283,7 +283,7 @@ class ModelContract:
             if embeddings is not None
             else None,
             golden=tuple(GoldenSequence.from_json(sequence) for sequence in value["golden"]),
-            parts=tuple(map(EmbeddingPart.from_json, value.get("parts", ()))),
+            blocks=tuple(map(EmbeddingBlock.from_json, value.get("blocks", ()))),
             other_outputs=_other_outputs(value),
         )
 
@@ -302,7 +302,7 @@ def load_contract(text: str, source: str, remedy: str = REEXPORT) -> dict[str, A
     try:
         value: dict[str, Any] = json.loads(text)
         version = value["format_version"]
-    except _ODD as error:
+    except _MALFORMED as error:
         raise _damaged(error, source, remedy) from error
     if version not in _READABLE_VERSIONS or isinstance(version, bool):
         raise BundleError(

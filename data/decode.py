@@ -44,8 +44,8 @@ def decode_nested(
     lengths[good] = _list_lengths(next(iter(columns.values())))
     flat = {name: column.flatten() for name, column in columns.items()}
 
-    def steps_of(column: str, part: str | None) -> pa.Array:
-        return leaf(flat[column], part)
+    def steps_of(column: str, component: str | None) -> pa.Array:
+        return leaf(flat[column], component)
 
     num_steps = int(lengths.sum())
     values, bad_steps = _values(flat, schema, num_steps)
@@ -64,13 +64,13 @@ def decode_nested(
         reasons,
         policy,
         first_row + np.arange(num_rows),
-        lambda place: plain_row(batch, place),
+        lambda index: plain_row(batch, index),
     )
 
 
-def plain_row(batch: pa.RecordBatch, place: int) -> pa.RecordBatch:
+def plain_row(batch: pa.RecordBatch, index: int) -> pa.RecordBatch:
     """Return one row of a batch, without dictionaries and views."""
-    row = batch.take(pa.array([place]))
+    row = batch.take(pa.array([index]))
     return pa.RecordBatch.from_arrays([plain_values(column) for column in row.columns], names=row.schema.names)
 
 
@@ -96,10 +96,10 @@ def finish_block(
         bad_steps: Reason → bool (steps): steps that spoil their sequence.
         ids: Arrow array (sequences).
         kept: Columns to carry along, each (sequences).
-        reasons: Sequences already known to be bad, by place in the block; their length is 0.
+        reasons: Sequences already known to be bad, by index in the block; their length is 0.
         policy: What happens to long sequences.
         file_rows: int64 (sequences), position of each sequence's (first) row in its file.
-        raw: Returns a bad sequence's columns as one row, by place in the block.
+        raw: Returns a bad sequence's columns as one row, by index in the block.
         input_rows: int64 (sequences), rows of the file that each stands for; None is one each.
     """
     offsets = to_offsets(lengths)
@@ -128,8 +128,8 @@ def finish_block(
         ids=ids,
         kept=kept,
         bad=tuple(
-            (place, BadRow(int(file_rows[place]), id_text(ids[place]), reasons[place], raw(place)))
-            for place in sorted(reasons)
+            (index, BadRow(int(file_rows[index]), id_text(ids[index]), reasons[index], raw(index)))
+            for index in sorted(reasons)
         ),
         num_truncated=num_truncated,
         categories=steps.categories,
@@ -158,8 +158,8 @@ def to_offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
 def null_ids(ids: pa.Array) -> Reasons:
     """Return the ids that are no ids, null or NaN, each with the reason to give."""
     return {
-        place: "the id is NaN" if ids[place].is_valid else "the id is null"
-        for place in np.flatnonzero(is_null_id(ids)).tolist()
+        index: "the id is NaN" if ids[index].is_valid else "the id is null"
+        for index in np.flatnonzero(is_null_id(ids)).tolist()
     }
 
 
@@ -169,7 +169,7 @@ def _list_lengths(column: pa.Array) -> NDArray[np.int64]:
 
 
 def ragged_rows(columns: Mapping[str, pa.Array]) -> Reasons:
-    """Return the rows whose columns of lists differ in their number of steps, by place, with the reason."""
+    """Return the rows whose columns of lists differ in their number of steps, by index, with the reason."""
     names = list(columns)
     lengths = [_list_lengths(columns[name]) for name in names]
     reasons: Reasons = {}
@@ -186,23 +186,23 @@ def _values(
     """Return float32 (steps, features) in feature order, numbers first and filled, and the steps that spoil a row."""
     values = np.empty((num_steps, schema.num_features), dtype=np.float32)
     bad_steps: dict[str, NDArray[np.bool_]] = {}
-    place = 0
+    start = 0
     for name, group in groupby(schema.numbers, key=lambda feature: feature.column):
-        parts = list(group)
-        bad_steps |= _fill(values[:, place : place + len(parts)], flat[name], parts)
-        place += len(parts)
-    return values, bad_steps | infinite_steps(values[:, :place])
+        features = list(group)
+        bad_steps |= _fill(values[:, start : start + len(features)], flat[name], features)
+        start += len(features)
+    return values, bad_steps | infinite_steps(values[:, :start])
 
 
-def _fill(out: NDArray[np.float32], steps: pa.Array, parts: Sequence[Feature]) -> dict[str, NDArray[np.bool_]]:
-    """Write one column's steps into `out` (steps, parts); return the steps of a wrong width."""
+def _fill(out: NDArray[np.float32], steps: pa.Array, features: Sequence[Feature]) -> dict[str, NDArray[np.bool_]]:
+    """Write one column's steps into `out` (steps, features); return the steps of a wrong width."""
     if pa.types.is_null(steps.type):
         out[:] = np.nan
     elif pa.types.is_struct(steps.type):
-        for place, part in enumerate(parts):
-            out[:, place] = to_float32(pc.struct_field(steps, part.part))
+        for index, feature in enumerate(features):
+            out[:, index] = to_float32(pc.struct_field(steps, feature.component))
     elif is_list(steps.type):
-        return _fill_vectors(out, steps, parts[0].column)
+        return _fill_vectors(out, steps, features[0].column)
     else:
         out[:, 0] = to_float32(steps)
     return {}

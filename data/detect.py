@@ -102,19 +102,19 @@ def _divide(
     numbers, fields = [], []
     for candidate in found:
         wanted = candidate.is_named(categorical)
-        if wanted and (value_kind(candidate.kind) is None or isinstance(candidate.part, int)):
+        if wanted and (value_kind(candidate.kind) is None or isinstance(candidate.component, int)):
             expected = "whole numbers, booleans or text, as --categorical asks for"
             refuse_column(file, candidate.name, candidate.kind, expected, "Cast it, or leave it out of --categorical")
         if wanted or not is_number(candidate.kind) or (with_text and _is_flag(candidate)):
-            part = None if candidate.part is None else str(candidate.part)
-            fields.append(CategoricalField(candidate.name, candidate.column, part=part))
+            component = None if candidate.component is None else str(candidate.component)
+            fields.append(CategoricalField(candidate.name, candidate.column, component=component))
         else:
-            numbers.append(Feature(candidate.name, candidate.column, candidate.part))
+            numbers.append(Feature(candidate.name, candidate.column, candidate.component))
     return tuple(numbers), tuple(fields)
 
 
 def _is_flag(candidate: Candidate) -> bool:
-    return bool(pa.types.is_boolean(candidate.kind)) and not isinstance(candidate.part, int)
+    return bool(pa.types.is_boolean(candidate.kind)) and not isinstance(candidate.component, int)
 
 
 def _refuse_none(file: InputFile, layout: Layout, left_out: Sequence[str | None]) -> NoReturn:
@@ -200,14 +200,18 @@ def _holds_numbers(field: pa.Field) -> bool:
 
 
 def _column_type(arrow_schema: pa.Schema, name: str) -> pa.DataType:
-    place = arrow_schema.get_field_index(locate(arrow_schema, name)[0])
-    return pa.null() if place < 0 else arrow_schema.field(place).type
+    index = arrow_schema.get_field_index(locate(arrow_schema, name)[0])
+    return pa.null() if index < 0 else arrow_schema.field(index).type
 
 
 def _names(field: pa.Field) -> set[str]:
-    """Return how a column, or a part of it, may be named in ``--features``."""
-    parts = [candidate for candidate in inside_lists(field) if isinstance(candidate.part, str)]
-    return {field.name, *(candidate.name for candidate in parts), *(str(candidate.part) for candidate in parts)}
+    """Return how a column, or a component of it, may be named in ``--features``."""
+    components = [candidate for candidate in inside_lists(field) if isinstance(candidate.component, str)]
+    return {
+        field.name,
+        *(candidate.name for candidate in components),
+        *(str(candidate.component) for candidate in components),
+    }
 
 
 def _is_structs(field: pa.Field) -> bool:
@@ -218,6 +222,6 @@ def _repeated_id(file: InputFile, id_column: str) -> str | None:
     """Return an id that two neighbouring rows share near the start of the file, as text, if any."""
     for batch in peek(file, [id_column]):
         ids = batch.column(0)
-        places = np.flatnonzero(same_as_previous(ids) & ~is_null_id(ids)[1:])
-        return id_text(ids[int(places[0])]) if len(places) else None
+        indices = np.flatnonzero(same_as_previous(ids) & ~is_null_id(ids)[1:])
+        return id_text(ids[int(indices[0])]) if len(indices) else None
     return None

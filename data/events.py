@@ -111,8 +111,8 @@ def _sequences(
     ids = plain_values(all_ids.take(pa.array(starts)))
     _refuse_scattered(ids, seen, name, schema.id, first_row + starts)
     values = np.empty((events.num_rows, schema.num_features), dtype=np.float32)
-    for place, feature in enumerate(schema.numbers):
-        values[:, place] = to_float32(events.column(feature.column))
+    for index, feature in enumerate(schema.numbers):
+        values[:, index] = to_float32(events.column(feature.column))
     categories = read_categories(schema, lambda column, _: events.column(column), events.num_rows)
     steps, order = Steps(values, categories), None
     bad_steps: dict[str, NDArray[np.bool_]] = {}
@@ -131,7 +131,7 @@ def _sequences(
         null_ids(ids),
         policy,
         first_row + starts,
-        lambda place: as_one_row(events.slice(int(starts[place]), int(lengths[place]))),
+        lambda index: as_one_row(events.slice(int(starts[index]), int(lengths[index]))),
         lengths,
     )
 
@@ -147,9 +147,9 @@ def _refuse_scattered(ids: pa.Array, seen: SeenIds, name: str, column: str, rows
     known = np.flatnonzero(~is_null_id(ids))
     again = seen.add(hash_ids(ids.take(pa.array(known))))
     if again is not None:
-        place = int(known[again])
+        index = int(known[again])
         raise InputError(
-            f"{name}: row {rows[place]}: the events of {column} = {quoted_id(id_text(ids[place]))} do not stand "
+            f"{name}: row {rows[index]}: the events of {column} = {quoted_id(id_text(ids[index]))} do not stand "
             f"together: it was met before with other ids between. Sort the file by '{column}' (and by time), then run "
             "again."
         )

@@ -87,7 +87,7 @@ def content_fingerprint(file: InputFile) -> str:
 
 
 def combined_fingerprint(files: Sequence[InputFile]) -> str:
-    """Return one sha256 for what a set of files holds: sizes and footers, whatever their order, times and place."""
+    """Return one sha256 for what a set of files holds: sizes and footers, whatever their order, times and index."""
     return hashlib.sha256("".join(sorted(map(content_fingerprint, files))).encode()).hexdigest()
 
 

@@ -52,7 +52,7 @@ class RowGroup:
 
     Attributes:
         num_rows: Rows.
-        chunks: Of the leaf columns asked for, by their place in the schema.
+        chunks: Of the leaf columns asked for, by their index in the schema.
     """
 
     num_rows: int
@@ -90,12 +90,12 @@ def read_row_groups(
     at_odds = num_columns - {len(parquet.schema)} or num_rows != parquet.metadata.num_rows
     if len(groups) != parquet.num_row_groups or at_odds:
         raise BadFileError(f"{file.name}: a Parquet footer at odds with itself. Write the file again.")
-    for place, group in enumerate(groups):
+    for index, group in enumerate(groups):
         for column, chunk in group.chunks.items():
             lies_within = 0 < chunk.start <= chunk.end <= size or chunk.num_values == 0
             if not lies_within or chunk.num_values < 0 or group.num_rows < 0:
                 raise BadFileError(
-                    f"{file.name}: row group {place}, column '{parquet.schema.column(column).path}': the footer points "
+                    f"{file.name}: row group {index}, column '{parquet.schema.column(column).path}': the footer points "
                     "beyond the file, or counts below zero. Is the file complete? Write it again."
                 )
     return groups
@@ -133,13 +133,13 @@ def _row_group(reader: ThriftReader, wanted: Collection[int], parquet: pq.Parque
         if number == _GROUP_ROWS:
             num_rows = reader.value(kind)
         elif number == _COLUMNS:
-            for place in reader.elements(kind):
-                num_chunks = place + 1
-                if place in wanted:
+            for index in reader.elements(kind):
+                num_chunks = index + 1
+                if index in wanted:
                     column = _column(reader)
                     if _COLUMN_ENCRYPTION in column:
-                        raise _Encrypted(parquet.schema.column(place).path)
-                    chunks[place] = _chunk(column[_COLUMN_METADATA])
+                        raise _Encrypted(parquet.schema.column(index).path)
+                    chunks[index] = _chunk(column[_COLUMN_METADATA])
                 else:
                     reader.skip_struct()
         else:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from seqembed.data.arrow import plain_values
-from seqembed.data.ids import list_parts, stored_values
+from seqembed.data.ids import list_spans, stored_values
 
 _BASE: Final = 0x9E3779B97F4A7C15  # odd, so that its powers never vanish modulo 2**64
 _PIECE: Final = 1 << 20  # numbers hashed at a time
@@ -51,17 +51,17 @@ def _hash_values(values: pa.Array) -> NDArray[np.uint64]:
 
 def _hash_structs(values: pa.StructArray) -> NDArray[np.uint64]:
     hashes = np.zeros(len(values), dtype=np.uint64)
-    for place in range(values.type.num_fields):
-        hashes = _mix(hashes * np.uint64(_BASE) + _hash_values(values.field(place)))
+    for index in range(values.type.num_fields):
+        hashes = _mix(hashes * np.uint64(_BASE) + _hash_values(values.field(index)))
     return hashes
 
 
 def _hash_lists(values: pa.Array) -> NDArray[np.uint64]:
-    starts, lengths, elements = list_parts(values)
+    starts, lengths, elements = list_spans(values)
     lengths = np.where(pc.is_valid(values).to_numpy(zero_copy_only=False), lengths, 0)
     ends = np.cumsum(lengths)
-    places = np.arange(lengths.sum()) - np.repeat(ends - lengths, lengths)
-    hashes = _hash_values(elements.take(pa.array(places + np.repeat(starts, lengths))))
+    indices = np.arange(lengths.sum()) - np.repeat(ends - lengths, lengths)
+    hashes = _hash_values(elements.take(pa.array(indices + np.repeat(starts, lengths))))
     return _fold(hashes, np.concatenate([np.zeros(1, np.int64), ends]))
 
 
@@ -117,9 +117,9 @@ def _run_sums(
 ) -> NDArray[np.uint64]:
     """Return the polynomial of each run of numbers, uint64 (n), which costs several times eight bytes a number."""
     numbers = content.astype(np.uint64) + np.uint64(1)
-    places = np.arange(len(content)) - np.repeat(offsets[:-1], np.diff(offsets))
+    indices = np.arange(len(content)) - np.repeat(offsets[:-1], np.diff(offsets))
     # A polynomial hash of each run as a difference of prefix sums: wrapping arithmetic keeps it exact.
-    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(numbers * powers[places], dtype=np.uint64)])
+    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(numbers * powers[indices], dtype=np.uint64)])
     result: NDArray[np.uint64] = sums[offsets[1:]] - sums[offsets[:-1]]
     return result
 
@@ -129,8 +129,8 @@ def _long_sum(content: NDArray[np.unsignedinteger], powers: NDArray[np.uint64]) 
     total = 0
     for start in range(0, len(content), _PIECE):
         numbers = content[start : start + _PIECE].astype(np.uint64) + np.uint64(1)
-        part = int(np.sum(numbers * powers[: len(numbers)], dtype=np.uint64))
-        total += part * pow(_BASE, start, 1 << 64)
+        piece = int(np.sum(numbers * powers[: len(numbers)], dtype=np.uint64))
+        total += piece * pow(_BASE, start, 1 << 64)
     return total % (1 << 64)
 
 
@@ -152,7 +152,7 @@ class SeenIds:
         self._runs: list[NDArray[np.uint64]] = []
 
     def add(self, hashes: NDArray[np.uint64]) -> int | None:
-        """Add hashes, uint64 (n); return the place of the first one met before (here or earlier), or None."""
+        """Add hashes, uint64 (n); return the index of the first one met before (here or earlier), or None."""
         if not len(hashes):
             return None
         order = np.argsort(hashes, kind="stable")
@@ -160,8 +160,8 @@ class SeenIds:
         again = np.zeros(len(hashes), dtype=bool)
         again[order[1:]] = ordered[1:] == ordered[:-1]
         for run in self._runs:
-            places = np.searchsorted(run, ordered)
-            again[order] |= run[np.minimum(places, len(run) - 1)] == ordered
+            indices = np.searchsorted(run, ordered)
+            again[order] |= run[np.minimum(indices, len(run) - 1)] == ordered
         self._runs.append(ordered)
         while len(self._runs) > 1 and len(self._runs[-2]) <= 2 * len(self._runs[-1]):
             last = self._runs.pop()

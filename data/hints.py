@@ -54,12 +54,12 @@ def merged_by_float32(file: InputFile, schema: SequenceSchema) -> dict[str, tupl
 
 
 def integer_features(arrow_schema: pa.Schema, schema: SequenceSchema) -> tuple[int, ...]:
-    """Return the places of features that are whole numbers and could be categories instead."""
+    """Return the indices of features that are whole numbers and could be categories instead."""
     return tuple(
-        place
-        for place, feature in enumerate(schema.features)
+        index
+        for index, feature in enumerate(schema.features)
         if feature.kind == "numeric"
-        and not isinstance(feature.part, int)
+        and not isinstance(feature.component, int)
         and pa.types.is_integer(feature_type(arrow_schema, feature, schema.layout == "nested"))
     )
 
@@ -67,49 +67,49 @@ def integer_features(arrow_schema: pa.Schema, schema: SequenceSchema) -> tuple[i
 class FewValues:
     """Counts the different values of some features, and gives up on those that have more than a few."""
 
-    def __init__(self, places: Sequence[int]) -> None:
-        self._met: dict[int, set[float]] = {place: set() for place in places}
+    def __init__(self, indices: Sequence[int]) -> None:
+        self._met: dict[int, set[float]] = {index: set() for index in indices}
 
     def update(self, values: NDArray[np.float32]) -> None:
         """Add values, float32 (steps, features)."""
-        for place in list(self._met):
-            self.add(place, pa.array(np.ascontiguousarray(values[:, place]), from_pandas=True))
+        for index in list(self._met):
+            self.add(index, pa.array(np.ascontiguousarray(values[:, index]), from_pandas=True))
 
-    def add(self, place: int, values: pa.Array) -> None:
+    def add(self, index: int, values: pa.Array) -> None:
         """Add values of one feature, (steps); nothing happens where it has more than a few already."""
-        met = self._met.get(place)
+        met = self._met.get(index)
         if met is None:
             return
         met.update(pc.unique(values).drop_null().to_pylist())
         if len(met) > _MAX_CODES:
-            del self._met[place]
+            del self._met[index]
 
     def codes(self) -> dict[int, int]:
-        """Return the features that may be codes: place → different values."""
-        return {place: len(met) for place, met in self._met.items() if len(met) >= _MIN_CODES}
+        """Return the features that may be codes: index → different values."""
+        return {index: len(met) for index, met in self._met.items() if len(met) >= _MIN_CODES}
 
 
 def codes_at_start(file: InputFile, schema: SequenceSchema, num_slices: int) -> dict[int, int]:
-    """Return the features that may be codes by the start of a file: place → different values.
+    """Return the features that may be codes by the start of a file: index → different values.
 
     Raises:
         BadFileError: The file is damaged.
     """
-    places = integer_features(file.open().schema_arrow, schema)
-    few = FewValues(places)
-    columns = list(dict.fromkeys(schema.features[place].column for place in places))
-    for batch in islice(peek(file, columns), num_slices if places else 0):
-        for place in places:
-            feature = schema.features[place]
-            few.add(place, _steps(batch.column(feature.column), feature, schema.layout == "nested"))
+    indices = integer_features(file.open().schema_arrow, schema)
+    few = FewValues(indices)
+    columns = list(dict.fromkeys(schema.features[index].column for index in indices))
+    for batch in islice(peek(file, columns), num_slices if indices else 0):
+        for index in indices:
+            feature = schema.features[index]
+            few.add(index, _steps(batch.column(feature.column), feature, schema.layout == "nested"))
     return few.codes()
 
 
 def hint_at_codes(schema: SequenceSchema, codes: Mapping[int, int]) -> list[str]:
-    """Return how to take features for categories that may be codes, place → different values; nothing without any."""
+    """Return how to take features for categories that may be codes, index → different values; nothing without any."""
     if not codes:
         return []
-    names = [schema.feature_names[place] for place in codes]
+    names = [schema.feature_names[index] for index in codes]
     shown = [f"{name} ({number} values)" for name, number in zip(names, codes.values(), strict=True)]
     more = f" and {len(names) - _MAX_HINTS:,} more" if len(names) > _MAX_HINTS else ""
     return [
@@ -123,13 +123,13 @@ def feature_type(arrow_schema: pa.Schema, feature: Feature, nested: bool) -> pa.
     kind = arrow_schema.field(feature.column).type
     if nested:
         kind = kind.value_type
-    if isinstance(feature.part, str):
-        return kind.field(feature.part).type
-    return kind.value_type if isinstance(feature.part, int) and is_list(kind) else kind
+    if isinstance(feature.component, str):
+        return kind.field(feature.component).type
+    return kind.value_type if isinstance(feature.component, int) and is_list(kind) else kind
 
 
 def _name(feature: Feature) -> str:
-    return feature.column if isinstance(feature.part, int) else feature.name
+    return feature.column if isinstance(feature.component, int) else feature.name
 
 
 def _is_wide(kind: pa.DataType) -> bool:
@@ -140,6 +140,6 @@ def _is_wide(kind: pa.DataType) -> bool:
 
 def _steps(column: pa.Array, feature: Feature, nested: bool) -> pa.Array:
     steps = column.flatten() if nested else column
-    if isinstance(feature.part, int):
+    if isinstance(feature.component, int):
         return steps.flatten()
-    return leaf(steps, feature.part)
+    return leaf(steps, feature.component)

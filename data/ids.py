@@ -23,7 +23,7 @@ def same_as_previous(ids: pa.Array) -> NDArray[np.bool_]:
 
 
 def equal_values(left: pa.Array, right: pa.Array) -> NDArray[np.bool_]:
-    """Return whether the values of two arrays of one type and length are equal, place by place, bool (n).
+    """Return whether the values of two arrays of one type and length are equal, index by index, bool (n).
 
     Nulls equal each other, and NaN counts as null.
     """
@@ -33,8 +33,8 @@ def equal_values(left: pa.Array, right: pa.Array) -> NDArray[np.bool_]:
         return missing
     known = ~(missing | other)
     if pa.types.is_struct(left.type):
-        for place in range(left.type.num_fields):
-            known &= equal_values(left.field(place), right.field(place))
+        for index in range(left.type.num_fields):
+            known &= equal_values(left.field(index), right.field(index))
     elif pa.types.is_nested(left.type):
         known &= _equal_lists(left, right, known)
     else:
@@ -43,8 +43,8 @@ def equal_values(left: pa.Array, right: pa.Array) -> NDArray[np.bool_]:
 
 
 def _equal_lists(left: pa.Array, right: pa.Array, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    starts, lengths, values = list_parts(left)
-    other_starts, other_lengths, others = list_parts(right)
+    starts, lengths, values = list_spans(left)
+    other_starts, other_lengths, others = list_spans(right)
     equal: NDArray[np.bool_] = lengths == other_lengths
     rows = np.flatnonzero(equal & known & (lengths > 0))
     if not len(rows):
@@ -58,7 +58,7 @@ def _equal_lists(left: pa.Array, right: pa.Array, known: NDArray[np.bool_]) -> N
     return equal
 
 
-def list_parts(lists: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.int64], pa.Array]:
+def list_spans(lists: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.int64], pa.Array]:
     """Return where each list or map of a plain array begins and how long it is, both int64 (n), and all elements.
 
     The elements of a map are structs of key and value. What a null list spans is of no meaning.
@@ -107,12 +107,12 @@ def id_text(value: pa.Scalar) -> str | None:
     if isinstance(kind, pa.BaseExtensionType):
         return id_text(value.value)
     if pa.types.is_struct(kind):
-        names = [kind.field(place).name for place in range(kind.num_fields)]
-        return "{" + ", ".join(f"{name}: {_part(value[place])}" for place, name in enumerate(names)) + "}"
+        names = [kind.field(index).name for index in range(kind.num_fields)]
+        return "{" + ", ".join(f"{name}: {_inner_text(value[index])}" for index, name in enumerate(names)) + "}"
     if pa.types.is_map(kind):
-        return "{" + ", ".join(f"{_part(pair[0])}: {_part(pair[1])}" for pair in value.values) + "}"
+        return "{" + ", ".join(f"{_inner_text(pair[0])}: {_inner_text(pair[1])}" for pair in value.values) + "}"
     if pa.types.is_nested(kind):
-        return "[" + ", ".join(map(_part, value.values)) + "]"
+        return "[" + ", ".join(map(_inner_text, value.values)) + "]"
     if is_string(kind):
         return str(value.as_buffer().to_pybytes().decode("utf-8", "backslashreplace"))
     return _temporal_text(value) if pa.types.is_temporal(kind) else str(value.as_py())
@@ -130,7 +130,7 @@ def quoted_id(text: str | None) -> str:
     return f"{mark}{''.join(plain)}{mark}"
 
 
-def _part(value: pa.Scalar) -> str:
+def _inner_text(value: pa.Scalar) -> str:
     """Return the text of a value inside an id."""
     return id_text(value) or ("" if value.is_valid else "null")
 

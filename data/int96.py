@@ -22,7 +22,7 @@ def int96_unit(parquet: pq.ParquetFile) -> Literal["us", "ns"]:
     microseconds: Spark's times have no finer ones, and those that other writers put into INT96 are cut to them. Cut
     times that become equal keep the order of the file.
     """
-    columns = (parquet.schema.column(place) for place in range(len(parquet.schema)))
+    columns = (parquet.schema.column(index) for index in range(len(parquet.schema)))
     text = (parquet.metadata.metadata or {}).get(_ARROW_SCHEMA)
     if text is None or not any(column.physical_type == "INT96" for column in columns):
         return "us"
@@ -39,5 +39,5 @@ def _units(kind: pa.DataType) -> Iterator[str]:
     elif pa.types.is_timestamp(kind):
         yield kind.unit
     else:
-        for place in range(kind.num_fields):
-            yield from _units(kind.field(place).type)
+        for index in range(kind.num_fields):
+            yield from _units(kind.field(index).type)

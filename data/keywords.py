@@ -26,13 +26,14 @@ _OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]*)")
 
 
 @contextmanager
-def in_python(what: str) -> Iterator[None]:
+def in_python(what: str, extra: str | None = None) -> Iterator[None]:
     """Have errors name keywords (``on_bad_row``) where a command's name options (``--on-bad-row``).
 
     Also a decorator.
 
     Args:
         what: The function that is called, for messages.
+        extra: The extra of the package that brings what it needs, if it needs one.
 
     Raises:
         UsageError: A library is missing that an extra brings.
@@ -45,7 +46,7 @@ def in_python(what: str) -> Iterator[None]:
         error.args = (_OPTION.sub(lambda found: _snake(found[1]), text),)
         raise
     except ModuleNotFoundError as error:
-        raise missing_extra(what, error) from error
+        raise missing_extra(what, error, extra) from error
     except Exception as error:
         if (fault := host_fault(error)) is not None:
             raise fault from error

@@ -1,13 +1,13 @@
-"""The names of every file a run directory holds, in one place: the trainer writes them, the exporter reads them."""
+"""The names of every file a run directory holds, in one index: the trainer writes them, the exporter reads them."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-# Begins the name of each layer in encoder.keras that fills up the last frame; its padding tells the exporter how many
-# steps a frame has, and so how many frames the recurrent layers read of a sequence.
-FRAME_LAYER = "whole_frames"
-# The same for what is told of a sequence's course, by smaller frames of its own.
-COURSE_LAYER = "course_frames"
+# Prefix of the names of the layers in encoder.keras that pad the last frame. From their padding the exporter learns how
+# many steps a frame has, and so how many frames the recurrent layers read of a sequence.
+FRAME_LAYER = "complete_frames"
+# The same for the smaller frames of the trajectory.
+TRAJECTORY_LAYER = "trajectory_frames"
 
 
 PLOT_NAMES = ("losses.png", "model.png", "reconstructions.png", "embeddings.png")

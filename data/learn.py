@@ -19,11 +19,11 @@ from seqembed.data.vocabulary import ValueKind, Vocabulary
 
 DEFAULT_MIN_COUNT = 2
 DEFAULT_MAX_VOCABULARY = 10_000
-MOST_VOCABULARY = 1 << 20  # ids stay exact in float32, and the contract below the size of a model
+MAX_VOCABULARY = 1 << 20  # ids stay exact in float32, and the contract below the size of a model
 MAX_VALUE_BYTES = 256  # longer text is no category: it would make memory and contract depend on its length
-_LEAST_CAPACITY = 1 << 16
+_MIN_CAPACITY = 1 << 16
 _CAPACITY_OF_ONE_VALUE = 8  # values counted for one that may get a number
-_LEAST_COVERAGE = 0.5
+_MIN_COVERAGE = 0.5
 
 
 def learn_vocabularies(
@@ -56,7 +56,7 @@ def learn_vocabularies(
     """
     if not schema.categorical:
         return schema, ()
-    capacity = max(_LEAST_CAPACITY, _CAPACITY_OF_ONE_VALUE * max_vocabulary)
+    capacity = max(_MIN_CAPACITY, _CAPACITY_OF_ONE_VALUE * max_vocabulary)
     counters = [_Counter(field, capacity) for field in schema.categorical]
     # The time column is not needed: counts do not depend on the order.
     wanted = replace(schema, features=(), time=None, time_zone=None)
@@ -99,7 +99,7 @@ def _shifted(values: pa.Array, last: pa.Array | None) -> pa.Array:
 
 
 def _is_named(field: CategoricalField, named: Collection[str]) -> bool:
-    return field.name in named or field.column in named or field.part in named
+    return field.name in named or field.column in named or field.component in named
 
 
 def _left_out(field: CategoricalField, reason: str) -> str:
@@ -131,7 +131,7 @@ class _Counter:
 
     def add(self, column: pa.Array, same: pa.Array | None, file: InputFile) -> None:
         """Count a column; in the events layout `same` says which events stand in the sequence of the one before."""
-        steps = leaf(column if same is not None else as_lists(column).flatten(), self.field.part)
+        steps = leaf(column if same is not None else as_lists(column).flatten(), self.field.component)
         if same is not None and not self._changes:
             self._watch(steps, same)
         values, counts = _value_counts(steps)
@@ -186,7 +186,7 @@ class _Counter:
         if self._met_pairs and not self._changes and self._kind == "string":
             return "its value never changes within a sequence"
         known = 0 if vocabulary is None else sum(vocabulary.counts)
-        if known < _LEAST_COVERAGE * self.num_values or not self.num_values:
+        if known < _MIN_COVERAGE * self.num_values or not self.num_values:
             return f"the values that are frequent enough cover {known / max(self.num_values, 1):.0%} of its steps"
         return None
 
@@ -196,8 +196,8 @@ def _value_counts(steps: pa.Array) -> tuple[pa.Array, pa.Array]:
     if pa.types.is_null(steps.type):
         return pa.array([], pa.string()), pa.array([], pa.int64())
     if pa.types.is_dictionary(steps.type):
-        places = steps.indices.drop_null().to_numpy().astype(np.int64)
-        counts = np.bincount(places, minlength=len(steps.dictionary))
+        indices = steps.indices.drop_null().to_numpy().astype(np.int64)
+        counts = np.bincount(indices, minlength=len(steps.dictionary))
         met = np.flatnonzero(counts)
         values, counted = steps.dictionary.take(pa.array(met)), pa.array(counts[met])
     else:

@@ -148,7 +148,7 @@ def _identity(file: InputFile) -> object:
     return file.filesystem.type_name, file.path
 
 
-def place_of(given: str) -> tuple[fs.FileSystem, str]:
+def resolve_location(given: str) -> tuple[fs.FileSystem, str]:
     """Return where a path, a URI or a glob of either points.
 
     Raises:
@@ -164,7 +164,7 @@ def is_glob(path: str) -> bool:
 
 def _find(given: str, found: _Found) -> None:
     shown = without_secrets(given)
-    filesystem, path = place_of(given)
+    filesystem, path = resolve_location(given)
     try:
         kind = _kind(filesystem, path, given)
         if kind == fs.FileType.File:
@@ -176,9 +176,9 @@ def _find(given: str, found: _Found) -> None:
             root, patterns = path, (_EVERYTHING,)
             _list(filesystem, root, patterns, given, found)
         elif kind == fs.FileType.NotFound and is_glob(path):
-            parts = PurePosixPath(path).parts
-            fixed = next(index for index, part in enumerate(parts) if _WILDCARD.search(part))
-            root, patterns = str(PurePosixPath(*parts[:fixed])), _patterns("/".join(parts[fixed:]), given)
+            names = PurePosixPath(path).parts
+            fixed = next(index for index, name in enumerate(names) if _WILDCARD.search(name))
+            root, patterns = str(PurePosixPath(*names[:fixed])), _patterns("/".join(names[fixed:]), given)
             _list(filesystem, root, patterns, given, found)
         else:
             what = (
@@ -244,7 +244,7 @@ def _list(filesystem: fs.FileSystem, root: str, patterns: tuple[str, ...], given
     candidates = []
     for path in sorted(listing.files, key=lambda path: path.split("/")):
         relative = path[len(root.rstrip("/")) + 1 :]
-        if any(is_hidden(part) for part in relative.split("/")) or not _matches_any(relative, patterns):
+        if any(is_hidden(name) for name in relative.split("/")) or not _matches_any(relative, patterns):
             continue
         if not is_utf8(path):
             raise InputError(f"{printable(path)}: the file's name is not UTF-8. Rename the file.")
@@ -317,9 +317,9 @@ def _matches_any(relative: str, patterns: Sequence[str]) -> bool:
 def _matches(relative: str, pattern: str) -> bool:
     names, patterns = relative.split("/"), pattern.split("/")
     if "**" in patterns:
-        place = patterns.index("**")
-        head, tail = patterns[:place], patterns[place + 1 :]
-        if not all(fnmatchcase(name, part) for name, part in zip(names, head, strict=False)):
+        index = patterns.index("**")
+        head, tail = patterns[:index], patterns[index + 1 :]
+        if not all(fnmatchcase(name, wanted) for name, wanted in zip(names, head, strict=False)):
             return False
         if not tail:
             return len(names) > len(head)
@@ -330,8 +330,8 @@ def _matches(relative: str, pattern: str) -> bool:
 def _file(filesystem: fs.FileSystem, path: str, root: str, recursive: bool = False) -> InputFile:
     name = "/".join([*_hive_end(root), path[len(root.rstrip("/")) + 1 :]])
     partitions: dict[str, str | None] = {}
-    for part in name.split("/")[:-1]:
-        key, mark, text = part.partition("=")
+    for directory in name.split("/")[:-1]:
+        key, mark, text = directory.partition("=")
         if not (mark and key):
             continue
         key, value = _unquoted(key), None if text == _HIVE_NULL else _unquoted(text)
@@ -349,9 +349,9 @@ def _unquoted(text: str) -> str:
 
 
 def _hive_end(root: str) -> list[str]:
-    """Return the hive directories at the end of a path: they belong to the data, those further up to the place."""
-    parts = list(PurePosixPath(root).parts)
-    start = len(parts)
-    while start and not parts[start - 1].startswith("=") and "=" in parts[start - 1]:
+    """Return the hive directories at the end of a path: they belong to the data, those further up to its location."""
+    names = list(PurePosixPath(root).parts)
+    start = len(names)
+    while start and not names[start - 1].startswith("=") and "=" in names[start - 1]:
         start -= 1
-    return parts[start:]
+    return names[start:]

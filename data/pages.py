@@ -34,14 +34,14 @@ _INNER = {_DATA_PAGE: 5, _DICTIONARY_PAGE: 7, _DATA_PAGE_V2: 8}
 
 
 def check_row_group(
-    file: InputFile, parquet: pq.ParquetFile, place: int, group: RowGroup, columns: Sequence[int]
+    file: InputFile, parquet: pq.ParquetFile, index: int, group: RowGroup, columns: Sequence[int]
 ) -> dict[int, "PageWalk"]:
     """Refuse a row group whose footer claims more than may be decoded at a time.
 
     Args:
         file: For messages.
         parquet: The open file.
-        place: Which row group it is.
+        index: Which row group it is.
         group: The row group.
         columns: Leaf columns that will be read.
 
@@ -54,13 +54,13 @@ def check_row_group(
     a_row = sum(group.chunks[column].num_values for column in columns) // max(group.num_rows, 1)
     if a_row > MAX_VALUES:
         raise BadFileError(
-            f"{file.name}: row group {place} has {a_row:,} values in a row; at most {MAX_VALUES:,} are read. "
+            f"{file.name}: row group {index} has {a_row:,} values in a row; at most {MAX_VALUES:,} are read. "
             "Split the sequences, or write the file again if they are not that long."
         )
     walks: dict[int, PageWalk] = {}
     for column in columns:
         leaf, chunk = parquet.schema.column(column), group.chunks[column]
-        where = f"{file.name}: row group {place}, column '{leaf.path}'"
+        where = f"{file.name}: row group {index}, column '{leaf.path}'"
         is_flat = leaf.max_repetition_level == 0
         if chunk.num_values < group.num_rows or (is_flat and chunk.num_values != group.num_rows):
             raise BadFileError(
@@ -92,7 +92,7 @@ class PageWalk:
 
         Args:
             source: The open file, for headers that the block does not hold as a whole.
-            start: The block's place in the file.
+            start: The block's index in the file.
             block: Bytes of the chunk.
 
         Raises:
@@ -135,7 +135,7 @@ class PageWalk:
                 offset, block = 0, self._read(source, size)
             reader = ThriftReader(block, offset)
             try:
-                return reader.struct(), reader.place - offset
+                return reader.struct(), reader.position - offset
             except CutShort:
                 if size >= min(_MAX_HEADER_BYTES, self.chunk.end - self._next):
                     raise self._damaged() from None

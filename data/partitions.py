@@ -49,9 +49,9 @@ def _refuse_contradiction(file: InputFile, name: str, column: pa.Array) -> None:
         agrees = pc.fill_null(pc.equal(column, pa.scalar(key).cast(column.type)), False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # the text is no value of the column's type
         agrees = pa.array([False] * len(column), pa.bool_())
-    for place in pc.indices_nonzero(pc.invert(agrees)).to_pylist():
-        if _plain(id_text(column[place])) != _plain(key):
-            _refuse(file, name, column[place])
+    for index in pc.indices_nonzero(pc.invert(agrees)).to_pylist():
+        if _plain(id_text(column[index])) != _plain(key):
+            _refuse(file, name, column[index])
 
 
 def _plain(text: str | None) -> str | None:

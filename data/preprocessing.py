@@ -66,7 +66,7 @@ def _times(schema: SequenceSchema) -> dict[str, Any]:
         "zone": _ZONES[str(schema.time_zone)],
         "t": "time of the step in ticks of the column's unit since 1970-01-01 00:00, int64",
         "u": "ticks a second: 1, 1000, 1000000 or 1000000000; dates count as 00:00",
-        "features": {feature.name: _FORMULAS[str(feature.part)] for feature in features},
+        "features": {feature.name: _FORMULAS[str(feature.component)] for feature in features},
         "rule": "Subtract and take the remainder (never negative) in int64, then compute in float64; the result is "
         "float32.",
         "day_seconds": _DAY_SECONDS,
@@ -80,7 +80,7 @@ def _categories(schema: SequenceSchema) -> dict[str, Any]:
         "unknown_id": UNKNOWN_ID,
         "missing_id": MISSING_ID,
         "first_id": FIRST_ID,
-        "rule": "The id of a value is first_id plus its place, from 0, among the values of its field's vocabulary "
+        "rule": "The id of a value is first_id plus its index, from 0, among the values of its field's vocabulary "
         "(schema.categorical); null is missing_id; a value that is not there is unknown_id. Equal means equal byte "
         "for byte.",
         "fields": [field.name for field in schema.categorical],

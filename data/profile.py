@@ -101,8 +101,8 @@ class ProfileAccumulator:
         counts = np.array([self._lengths[int(length)] for length in lengths], dtype=np.int64)
         num_sequences = int(counts.sum())
         ranks = np.clip(np.ceil(np.array(QUANTILES) * num_sequences), 1, None)
-        places = np.searchsorted(np.cumsum(counts), ranks)
-        quantiles = lengths[places] if num_sequences else np.zeros(len(QUANTILES), dtype=np.int64)
+        indices = np.searchsorted(np.cumsum(counts), ranks)
+        quantiles = lengths[indices] if num_sequences else np.zeros(len(QUANTILES), dtype=np.int64)
         std = np.sqrt(self._squares / np.maximum(self._count, 1))
         # Summing rounds: it leaves a constant feature a spread in the last bits of its mean, which is none.
         std = np.where(std <= np.abs(self._mean) * 1e-12, 0.0, std)

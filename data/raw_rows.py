@@ -35,16 +35,16 @@ def read_raw(
     """
     parquet = file.open() if opened is None else opened
     in_file = tuple(name for name in keep if name in parquet.schema_arrow.names)
-    parts: list[list[pa.RecordBatch]] = [[] for _ in spans]
+    pieces: list[list[pa.RecordBatch]] = [[] for _ in spans]
     first = rows_before(parquet, row_groups)
     for batch in record_batches(file, parquet, schema, in_file, row_groups):
         end = first + batch.num_rows
-        for part, (start, stop) in zip(parts, spans, strict=True):
+        for found, (start, stop) in zip(pieces, spans, strict=True):
             if start < end and stop > first:
-                part.append(batch.slice(max(start, first) - first, min(stop, end) - max(start, first)))
+                found.append(batch.slice(max(start, first) - first, min(stop, end) - max(start, first)))
         first = end
         if first >= spans[-1][1]:
             break
     if schema.layout == "events":
-        return [as_one_row(only_batch(part)) for part in parts]
-    return [plain_row(part[0], 0) for part in parts]
+        return [as_one_row(only_batch(found)) for found in pieces]
+    return [plain_row(found[0], 0) for found in pieces]

@@ -88,8 +88,8 @@ def _nested_blocks(
 
 def rows_before(parquet: pq.ParquetFile, row_groups: range | None) -> int:
     """Return how many rows of a file lie before some of its row groups; 0 where those are all."""
-    places = range(0 if row_groups is None else row_groups.start)
-    return sum(parquet.metadata.row_group(place).num_rows for place in places)
+    indices = range(0 if row_groups is None else row_groups.start)
+    return sum(parquet.metadata.row_group(index).num_rows for index in indices)
 
 
 def record_batches(
@@ -136,14 +136,14 @@ def decoded(
         BadFileError: The file is damaged, or its pages claim more than may be decoded.
     """
     source = parquet.source if isinstance(parquet, OpenedFile) else file.open_bytes()
-    places = {parquet.schema.column(place).path: place for place in range(len(parquet.schema))}
-    wanted = [place for path, place in places.items() if any(path == c or path.startswith(f"{c}.") for c in columns)]
+    indices = {parquet.schema.column(index).path: index for index in range(len(parquet.schema))}
+    wanted = [index for path, index in indices.items() if any(path == c or path.startswith(f"{c}.") for c in columns)]
     checked = CheckedFile(source)
     groups = read_row_groups(file, source, parquet, frozenset(wanted))
     parquet = file.open(dictionaries, parquet, pa.PythonFile(checked, "r"))
-    for place in range(len(groups)) if row_groups is None else row_groups:
-        group = groups[place]
-        walks = check_row_group(file, parquet, place, group, wanted)
+    for index in range(len(groups)) if row_groups is None else row_groups:
+        group = groups[index]
+        walks = check_row_group(file, parquet, index, group, wanted)
         sizes = slices(checked, group, walks, _repeated(parquet, wanted), num_values)
         checked.expect(walks.values())
         num_rows = 0
@@ -152,18 +152,18 @@ def decoded(
         ]
         sizes = narrower(checked, parquet, group, wanted, dictionaries, sizes)
         feel = any(chunk.has_prefixes for chunk in group.chunks.values())
-        for batch in _batches(file, parquet, columns, place, sizes, feel=feel):
+        for batch in _batches(file, parquet, columns, index, sizes, feel=feel):
             num_rows += batch.num_rows
             yield plain_batch(batch)
         if num_rows != group.num_rows:
             raise BadFileError(
-                f"{file.name}: row group {place} holds {num_rows:,} rows; the footer says {group.num_rows:,}. "
+                f"{file.name}: row group {index} holds {num_rows:,} rows; the footer says {group.num_rows:,}. "
                 "Write the file again."
             )
 
 
 def _batches(
-    file: InputFile, parquet: pq.ParquetFile, columns: list[str], place: int, sizes: list[int], *, feel: bool
+    file: InputFile, parquet: pq.ParquetFile, columns: list[str], index: int, sizes: list[int], *, feel: bool
 ) -> Iterator[pa.RecordBatch]:
     """Yield a row group in slices of `sizes` rows, the last of which counts for all that follow.
 
@@ -171,14 +171,14 @@ def _batches(
         file: The file.
         parquet: The same, as Parquet.
         columns: Columns or leaf columns, by path.
-        place: Of the row group.
+        index: Of the row group.
         sizes: Numbers of rows.
         feel: Whether nothing but a slice itself says how large it is: then small ones come first.
     """
     most = _FIRST_ROWS if feel else _MAX_DECODE_ROWS
     planned = itertools.chain(sizes, itertools.repeat(sizes[-1]))
     left = next(planned)
-    for batch in file.batches(parquet, columns, min(left, most), [place]):
+    for batch in file.batches(parquet, columns, min(left, most), [index]):
         left -= batch.num_rows
         if left <= 0:
             left = next(planned)
@@ -195,31 +195,31 @@ def _pieces(size: int, most: int) -> list[int]:
 
 
 def _repeated(parquet: pq.ParquetFile, columns: list[int]) -> dict[int, int]:
-    """Return the columns that hold lists, by place in the schema, with their maximum repetition level."""
-    levels = {place: parquet.schema.column(place).max_repetition_level for place in columns}
-    return {place: level for place, level in levels.items() if level > 0}
+    """Return the columns that hold lists, by index in the schema, with their maximum repetition level."""
+    levels = {index: parquet.schema.column(index).max_repetition_level for index in columns}
+    return {index: level for index, level in levels.items() if level > 0}
 
 
 def _leaves(parquet: pq.ParquetFile, schema: SequenceSchema, keep: tuple[str, ...]) -> list[str]:
     """Return the leaf columns to read: of a struct column only the fields that are features."""
     wanted = [schema.id, *keep]
-    parts: list[tuple[str, str | int | None]] = [(feature.column, feature.part) for feature in schema.numbers]
-    parts += [(field.column, field.part) for field in schema.categorical]
+    components: list[tuple[str, str | int | None]] = [(feature.column, feature.component) for feature in schema.numbers]
+    components += [(field.column, field.component) for field in schema.categorical]
     if schema.time is not None:
-        parts.append(locate(parquet.schema_arrow, schema.time))
-    for column, part in parts:
-        if isinstance(part, str) and column not in wanted:
-            wanted += _leaves_of(parquet, column, part)
+        components.append(locate(parquet.schema_arrow, schema.time))
+    for column, component in components:
+        if isinstance(component, str) and column not in wanted:
+            wanted += _leaves_of(parquet, column, component)
         else:
             wanted.append(column)
     return list(dict.fromkeys(wanted))
 
 
-def _leaves_of(parquet: pq.ParquetFile, column: str, part: str | None) -> list[str]:
+def _leaves_of(parquet: pq.ParquetFile, column: str, component: str | None) -> list[str]:
     """Return the paths of the leaf columns of a column, or of a field of its structs."""
-    paths = [parquet.schema.column(place).path for place in range(len(parquet.schema))]
+    paths = [parquet.schema.column(index).path for index in range(len(parquet.schema))]
     inside = [path for path in paths if path == column or path.startswith(f"{column}.")]
-    end = "" if part is None else f".{part}"
+    end = "" if component is None else f".{component}"
     return [path for path in inside if path.endswith(end)] or inside  # lists of nulls have no fields
 
 
@@ -230,11 +230,11 @@ def _dictionaries(parquet: pq.ParquetFile, schema: SequenceSchema, keep: tuple[s
         path
         for field in schema.categorical
         if field.column not in read_plain and is_string(step_type(parquet.schema_arrow, field, schema.layout))
-        for path in _leaves_of(parquet, field.column, field.part)
+        for path in _leaves_of(parquet, field.column, field.component)
     ]
 
 
 def _mean_rows(group: RowGroup, columns: list[int], num_values: int) -> int:
     """Return how many rows of a group have about `num_values` values, by their mean."""
-    values = sum(max(group.chunks[place].num_values, group.num_rows) for place in columns)
+    values = sum(max(group.chunks[index].num_values, group.num_rows) for index in columns)
     return max(1, num_values * group.num_rows // max(values, 1))

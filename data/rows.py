@@ -38,7 +38,7 @@ def slices(
     Args:
         checked: The file.
         group: The row group.
-        walks: Of the leaf columns that are read, by place in the schema.
+        walks: Of the leaf columns that are read, by position in the schema.
         repeated: Place → maximum repetition level of the columns among them that hold lists.
         max_values: In all columns together.
 
@@ -48,10 +48,10 @@ def slices(
     total = sum(group.chunks[column].num_values for column in walks)
     if total <= LARGE_GROUP_VALUES or not repeated:
         return None
-    column = min(repeated, key=lambda place: group.chunks[place].end - group.chunks[place].start)
+    column = min(repeated, key=lambda position: group.chunks[position].end - group.chunks[position].start)
     chunk = group.chunks[column]
     checked.expect([PageWalk(walks[column].where, chunk)])
-    in_lists = sum(group.chunks[place].num_values for place in repeated) / max(chunk.num_values, 1)
+    in_lists = sum(group.chunks[position].num_values for position in repeated) / max(chunk.num_values, 1)
     num_flat = len(walks) - len(repeated)
     cut = Cutter(max_values)
     try:
@@ -111,23 +111,23 @@ def _row_lengths(checked: CheckedFile, chunk: ColumnChunk, max_level: int) -> It
 
 def _data_pages(checked: CheckedFile, chunk: ColumnChunk) -> Iterator[tuple[Struct, bytes]]:
     """Yield header and stored bytes of each data page."""
-    place, left = chunk.start, chunk.num_values
-    while place < chunk.end and left > 0:
-        header, length = page_header(checked, chunk, place)
-        checked.seek(place + length)
+    position, left = chunk.start, chunk.num_values
+    while position < chunk.end and left > 0:
+        header, length = page_header(checked, chunk, position)
+        checked.seek(position + length)
         content = checked.read(header[3])
-        place += length + header[3]
+        position += length + header[3]
         if header[1] in (_DATA_PAGE, _DATA_PAGE_V2):
             left -= header[5 if header[1] == _DATA_PAGE else 8][1]
             yield header, content
 
 
-def page_header(checked: CheckedFile, chunk: ColumnChunk, place: int) -> tuple[Struct, int]:
-    """Return the page header at a place of a chunk as field number → value, and its length in bytes."""
-    checked.seek(place)
+def page_header(checked: CheckedFile, chunk: ColumnChunk, position: int) -> tuple[Struct, int]:
+    """Return the page header at a position of a chunk as field number → value, and its length in bytes."""
+    checked.seek(position)
     # Not up to the last byte of the chunk, as its block is let go of with that; a page follows every header.
-    reader = ThriftReader(checked.read(min(_HEADER_BYTES, chunk.end - place - 1)))
-    return reader.struct(), reader.place
+    reader = ThriftReader(checked.read(min(_HEADER_BYTES, chunk.end - position - 1)))
+    return reader.struct(), reader.position
 
 
 def _row_starts(header: Struct, content: bytes, codec: int, max_level: int) -> tuple[NDArray[np.int64], int]:
@@ -148,24 +148,24 @@ def _row_starts(header: Struct, content: bytes, codec: int, max_level: int) -> t
 
 
 def _zeros(levels: bytes, num_values: int, width: int) -> NDArray[np.int64]:
-    """Return the places of zeros among run-length encoded numbers of `width` bits, int64."""
+    """Return the indices of zeros among run-length encoded numbers of `width` bits, int64."""
     found: list[NDArray[np.int64]] = []
-    place = value = 0
+    position = value = 0
     while value < num_values:
         head = shift = 0
         while True:
-            head |= (levels[place] & 0x7F) << shift
-            shift, place = shift + 7, place + 1
-            if levels[place - 1] < 0x80:
+            head |= (levels[position] & 0x7F) << shift
+            shift, position = shift + 7, position + 1
+            if levels[position - 1] < 0x80:
                 break
         if head & 1:
             count, size = (head >> 1) * 8, (head >> 1) * width
-            bits = np.unpackbits(np.frombuffer(levels[place : place + size], np.uint8), bitorder="little")
+            bits = np.unpackbits(np.frombuffer(levels[position : position + size], np.uint8), bitorder="little")
             zeros = np.flatnonzero(~bits.reshape(-1, width).any(axis=1))
             found.append(value + zeros[zeros < num_values - value])
         else:
             count, size = head >> 1, (width + 7) // 8
-            if not any(levels[place : place + size]):
+            if not any(levels[position : position + size]):
                 found.append(value + np.arange(min(count, num_values - value)))
-        value, place = value + count, place + size
+        value, position = value + count, position + size
     return np.concatenate(found).astype(np.int64) if found else np.zeros(0, dtype=np.int64)

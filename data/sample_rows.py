@@ -21,10 +21,10 @@ def write_sequences(path: Path, block: SequenceBlock, schema: SequenceSchema) ->
     """
     offsets = pa.array(block.offsets, pa.int64())
     columns = {schema.id: block.ids}
-    for place, name in enumerate(schema.feature_names):
-        columns[name] = pa.LargeListArray.from_arrays(offsets, pa.array(block.values[:, place]))
-    for place, field in enumerate(schema.categorical):
-        columns[field.name] = pa.LargeListArray.from_arrays(offsets, pa.array(block.categories[:, place]))
+    for index, name in enumerate(schema.feature_names):
+        columns[name] = pa.LargeListArray.from_arrays(offsets, pa.array(block.values[:, index]))
+    for index, field in enumerate(schema.categorical):
+        columns[field.name] = pa.LargeListArray.from_arrays(offsets, pa.array(block.categories[:, index]))
     pq.write_table(pa.table(columns), path, compression="zstd")
 
 
@@ -41,7 +41,7 @@ def read_sequences(path: Path) -> tuple[SequenceBlock, SequenceSchema]:
     (file,) = resolve_inputs([str(path)])
     id_column, *columns = file.open().schema_arrow
     is_field = [pa.types.is_large_list(column.type) and column.type.value_type == pa.int32() for column in columns]
-    # Ids are read as the numbers they are: float32 holds them exactly (`seqembed.data.learn.MOST_VOCABULARY`).
+    # Ids are read as the numbers they are: float32 holds them exactly (`seqembed.data.learn.MAX_VOCABULARY`).
     numbers = tuple(Feature(column.name, column.name) for column in columns)
     block = concatenate(list(read_blocks(file, SequenceSchema(id_column.name, numbers, "nested"))))
     fields = np.array(is_field, dtype=bool)

@@ -3,7 +3,7 @@
 A feature is one number a step. In Parquet it may be a whole column (``list<double>``), a position inside a vector
 column (``list<fixed_size_list<float>[12]>``), a field of a struct column (``list<struct<x, y>>``), or, in the events
 layout, a scalar column; or it is made of a column of times. ``Feature`` says which. A ``CategoricalField`` is one
-category a step, found in the same places. ``SequenceSchema`` puts those of a model together.
+category a step, found in the same indices. ``SequenceSchema`` puts those of a model together.
 """
 
 from collections.abc import Mapping
@@ -23,13 +23,13 @@ class Feature:
     Attributes:
         name: What the user calls it, e.g. ``f3``, ``readings.x`` or ``vector.11``; unique in a schema.
         column: The top-level Parquet column that holds it.
-        part: Nothing for a column of its own, a field name inside structs, or a position inside vectors.
+        component: Nothing for a column of its own, a field name inside structs, or a position inside vectors.
         kind: ``numeric``, or ``time``: made of a column of times, `part` says what (`seqembed.data.times`).
     """
 
     name: str
     column: str
-    part: str | int | None = None
+    component: str | int | None = None
     kind: Literal["numeric", "time"] = "numeric"
 
 
@@ -41,13 +41,13 @@ class CategoricalField:
         name: What the user calls it; unique in a schema, features included.
         column: The top-level Parquet column that holds it.
         vocabulary: The values that have a number of their own; None until they are learned.
-        part: Nothing for a column of its own, or a field name inside structs.
+        component: Nothing for a column of its own, or a field name inside structs.
     """
 
     name: str
     column: str
     vocabulary: Vocabulary | None = None
-    part: str | None = None
+    component: str | None = None
 
     @property
     def num_ids(self) -> int:
@@ -59,7 +59,7 @@ class CategoricalField:
     def to_json(self) -> dict[str, Any]:
         """Return plain values for the contract."""
         vocabulary = None if self.vocabulary is None else self.vocabulary.to_json()
-        return {"name": self.name, "column": self.column, "part": self.part, "vocabulary": vocabulary}
+        return {"name": self.name, "column": self.column, "component": self.component, "vocabulary": vocabulary}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -69,7 +69,7 @@ class CategoricalField:
             KeyError, TypeError, ValueError: `value` was not made by `to_json`.
         """
         vocabulary = Vocabulary.from_json(value["vocabulary"]) if value["vocabulary"] is not None else None
-        return cls(name=value["name"], column=value["column"], vocabulary=vocabulary, part=value["part"])
+        return cls(name=value["name"], column=value["column"], vocabulary=vocabulary, component=value["component"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ _URI = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://(?:\S*@)?[^\s'\"<>]*")
 _PORT = re.compile(r"(?:[^:]*|\[[0-9a-fA-F:]+\]):[0-9]*")
 # Their URIs name a host, and no password: what looks like a port is one, and an "@" behind the host stands in a path.
 _WITH_PORT = frozenset({"hdfs", "viewfs"})
-_SHORTEST_SECRET = 8
+_MIN_SECRET_LENGTH = 8
 _HIDDEN = "[hidden]"
 
 
@@ -41,23 +41,23 @@ def without_secrets(given: str) -> str:
     scheme, mark, rest = given.partition("://")
     if not mark:
         return given
-    place, query = _split_query(scheme, rest)
-    kept = [_harmless(part) for part in query.split("&")] if query else []
-    text = "&".join(part for part in kept if part is not None)
-    return f"{scheme}://{_without_user(scheme, place)}" + (f"?{text}" if text else "")
+    address, query = _split_query(scheme, rest)
+    kept = [_harmless(option) for option in query.split("&")] if query else []
+    text = "&".join(option for option in kept if option is not None)
+    return f"{scheme}://{_without_user(scheme, address)}" + (f"?{text}" if text else "")
 
 
 def _split_query(scheme: str, rest: str) -> tuple[str, str]:
     """Return what stands before the query, and the query; a question mark in a glob or a password begins none."""
-    place, question, query = rest.partition("?")
-    names = [part.partition("=")[0] for part in query.split("&")]
+    address, question, query = rest.partition("?")
+    names = [option.partition("=")[0] for option in query.split("&")]
     if not question or "=" not in query or "/" in names[0]:
         return rest, ""
     is_query = names[0] in _HARMLESS | _SECRET
-    if "@" in query and not is_query and _may_hold_password(scheme, place):
+    if "@" in query and not is_query and _may_hold_password(scheme, address):
         # A password with a question mark, or an unknown option with an "@": either way nothing before it is shown.
-        return (f"@{_HIDDEN}" if "@" in place else rest), ""
-    return place, query
+        return (f"@{_HIDDEN}" if "@" in address else rest), ""
+    return address, query
 
 
 def scrub(text: str) -> str:
@@ -65,28 +65,28 @@ def scrub(text: str) -> str:
     text = _URI.sub(lambda found: without_secrets(found[0]), text)
     for name in _ENVIRONMENT:
         value = os.environ.get(name, "")
-        if len(value) >= _SHORTEST_SECRET:
+        if len(value) >= _MIN_SECRET_LENGTH:
             text = text.replace(value, _HIDDEN)
     return text
 
 
-def _without_user(scheme: str, place: str) -> str:
-    authority, slash, path = place.partition("/")
-    if "@" in path and _may_hold_password(scheme, place):
-        shown = place.rpartition("@")[2]  # of a password with an unescaped slash in it
+def _without_user(scheme: str, address: str) -> str:
+    authority, slash, path = address.partition("/")
+    if "@" in path and _may_hold_password(scheme, address):
+        shown = address.rpartition("@")[2]  # of a password with an unescaped slash in it
         return shown if ":" in authority else f"{_HIDDEN}/{shown}"  # or perhaps of an object key
     if "@" not in authority and ":" in authority and not _PORT.fullmatch(authority):
         return _HIDDEN + slash + path  # the beginning of a password whose end was cut off
     return authority.rpartition("@")[2] + slash + path
 
 
-def _may_hold_password(scheme: str, place: str) -> bool:
+def _may_hold_password(scheme: str, address: str) -> bool:
     """Whether a password may stand before an "@": not behind a host, nor in the path of a local file."""
-    authority = place.partition("/")[0]
+    authority = address.partition("/")[0]
     names_host = scheme.lower() in _WITH_PORT and (":" not in authority or _PORT.fullmatch(authority))
     return bool(authority) and not names_host
 
 
-def _harmless(part: str) -> str | None:
-    name, _, value = part.partition("=")
+def _harmless(option: str) -> str | None:
+    name, _, value = option.partition("=")
     return f"{name}={value.rpartition('@')[2]}" if name in _HARMLESS else None

@@ -23,7 +23,7 @@ class Selection:
     Attributes:
         numbers: Features, those made of times included, in model order.
         categories: Categorical fields, in model order.
-        left_out: Column, or ``column.field`` of a struct that is taken in part, with the reason; in file order.
+        left_out: Column, or ``column.field`` of a struct that is taken in component, with the reason; in file order.
     """
 
     numbers: tuple[str, ...]
@@ -91,14 +91,14 @@ def select(
 
 def _offered(field: pa.Field, schema: SequenceSchema) -> Iterator[tuple[str, pa.DataType]]:
     """Yield the column, or the fields of its structs, that the schema does not take, with the type in a row."""
-    parts = {feature.part for feature in schema.numbers if feature.column == field.name}
-    parts |= {one.part for one in schema.categorical if one.column == field.name}
-    if not parts:
+    components = {feature.component for feature in schema.numbers if feature.column == field.name}
+    components |= {one.component for one in schema.categorical if one.column == field.name}
+    if not components:
         yield field.name, field.type
-    elif any(isinstance(part, str) for part in parts):
+    elif any(isinstance(component, str) for component in components):
         step = field.type.value_type
-        for inner in (step.field(place) for place in range(step.num_fields)):
-            if inner.name not in parts:
+        for inner in (step.field(index) for index in range(step.num_fields)):
+            if inner.name not in components:
                 yield f"{field.name}.{inner.name}", pa.list_(inner.type)
 
 
@@ -153,16 +153,16 @@ def _listed(title: str, names: Sequence[str], max_names: int | None, width: int 
 def _runs(names: Sequence[str]) -> list[tuple[str, int]]:
     """Return names with how many each stands for: ``f0 … f99`` for a run of names with consecutive numbers."""
     found: list[tuple[str, int]] = []
-    place = 0
-    while place < len(names):
-        end = place + 1
+    index = 0
+    while index < len(names):
+        end = index + 1
         while end < len(names) and _follows(names[end - 1], names[end]):
             end += 1
-        if end - place >= _MIN_RUN:
-            found.append((f"{names[place]} … {names[end - 1]}", end - place))
+        if end - index >= _MIN_RUN:
+            found.append((f"{names[index]} … {names[end - 1]}", end - index))
         else:
-            found += [(name, 1) for name in names[place:end]]
-        place = end
+            found += [(name, 1) for name in names[index:end]]
+        index = end
     return found
 
 

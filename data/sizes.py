@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from seqembed.data.ids import list_parts, stored_values
+from seqembed.data.ids import list_spans, stored_values
 
 
 def row_bytes(columns: list[pa.Array]) -> NDArray[np.int64] | None:
@@ -38,12 +38,12 @@ def _bytes(values: pa.Array) -> NDArray[np.int64]:
         return np.zeros(len(values), dtype=np.int64)
     if pa.types.is_struct(kind):
         sizes = np.zeros(len(values), dtype=np.int64)
-        for place in range(kind.num_fields):
-            sizes += _bytes(values.field(place))
+        for index in range(kind.num_fields):
+            sizes += _bytes(values.field(index))
     elif pa.types.is_nested(kind):
-        starts, lengths, elements = list_parts(values)
+        starts, lengths, elements = list_spans(values)
         sums = np.concatenate([np.zeros(1, np.int64), np.cumsum(_bytes(elements))])
-        # What a null list spans may lie anywhere, so its places are put within the elements before they are looked up.
+        # What a null list spans may lie anywhere, so its indices are put within the elements before they are looked up.
         known = pc.is_valid(values).to_numpy(zero_copy_only=False)
         starts, lengths = np.where(known, starts, 0), np.where(known, lengths, 0)
         return np.asarray(sums[starts + lengths] - sums[starts], dtype=np.int64)

@@ -43,12 +43,12 @@ class Steps:
     categories: NDArray[np.int32]
     clock: Clock | None = None
 
-    def take(self, places: NDArray[np.int64]) -> "Steps":
-        """Return the steps at `places`, int64 (n)."""
+    def take(self, indices: NDArray[np.int64]) -> "Steps":
+        """Return the steps at `indices`, int64 (n)."""
         clock = self.clock
         if clock is not None:
-            clock = replace(clock, ticks=clock.ticks[places], previous=clock.previous[places])
-        return Steps(self.values[places], self.categories[places], clock)
+            clock = replace(clock, ticks=clock.ticks[indices], previous=clock.previous[indices])
+        return Steps(self.values[indices], self.categories[indices], clock)
 
     def with_times(self, schema: SequenceSchema, offsets: NDArray[np.int64]) -> "Steps":
         """Fill the features made of times; `offsets`, int64 (sequences + 1), are those of the steps kept."""
@@ -72,10 +72,10 @@ def read_categories(schema: SequenceSchema, leaf: Leaf, num_steps: int) -> NDArr
         ValueError: A vocabulary is not learned yet.
     """
     categories = np.empty((num_steps, schema.num_fields), dtype=np.int32)
-    for place, field in enumerate(schema.categorical):
+    for index, field in enumerate(schema.categorical):
         if field.vocabulary is None:
             raise ValueError(f"the vocabulary of {field.name!r} is not learned yet")
-        categories[:, place] = to_ids(leaf(field.column, field.part), field.vocabulary)
+        categories[:, index] = to_ids(leaf(field.column, field.component), field.vocabulary)
     return categories
 
 

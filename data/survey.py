@@ -143,7 +143,9 @@ def _example(schema: SequenceSchema, row: pa.RecordBatch) -> str:
     every = Counter(lengths[column] for column in schema.feature_columns)
     steps = max(every, key=lambda length: (every[length], numbers[length])) if time is None else lengths[time]
     offered: list[Feature | CategoricalField] = [*schema.numbers, *schema.categorical]
-    wanted = [one.name if isinstance(one.part, str) else one.column for one in offered if lengths[one.column] == steps]
+    wanted = [
+        one.name if isinstance(one.component, str) else one.column for one in offered if lengths[one.column] == steps
+    ]
     if not wanted or all(lengths[one.column] == steps for one in offered):
         return ""
     return f", such as --features {','.join(dict.fromkeys(wanted))}"
@@ -186,9 +188,9 @@ class _Reservoir:
         order = np.argsort(self._keys, kind="stable")[: self._size]
         steps = np.cumsum(merged.lengths[order])
         order = order[: max(1, int(np.searchsorted(steps, _MAX_SAMPLE_STEPS, side="right")))]
-        places = np.sort(order)
-        self._blocks = [merged.take(places)]
-        self._keys = self._keys[places]
+        indices = np.sort(order)
+        self._blocks = [merged.take(indices)]
+        self._keys = self._keys[indices]
 
     def finish(self) -> SequenceBlock:
         if self._shortest is None or self._longest is None:
@@ -205,8 +207,8 @@ def _joined(blocks: Sequence[SequenceBlock]) -> SequenceBlock:
     kept = {name: _alike([block.kept[name] for block in blocks]) for name in blocks[0].kept}
     return concatenate(
         [
-            replace(block, ids=ids[place], kept={name: columns[place] for name, columns in kept.items()})
-            for place, block in enumerate(blocks)
+            replace(block, ids=ids[index], kept={name: columns[index] for name, columns in kept.items()})
+            for index, block in enumerate(blocks)
         ]
     )
 

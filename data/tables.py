@@ -68,13 +68,13 @@ class Listing:
     def add(self, path: str, root: str) -> None:
         """Add a file of an object store, whose directories show in its path alone."""
         self.files.append(path)
-        parts = path[len(root.rstrip("/")) + 1 :].split("/")
-        for place, part in enumerate(parts):
-            directory = posixpath.join(root, *parts[:place])
-            if part in _MARKS:
-                self._table(directory, _MARKS[part], part)
-            elif part == _ICEBERG_DIRECTORY and place == len(parts) - 2 and parts[-1].endswith(_ICEBERG_ENDS):
-                self._table(directory, ICEBERG, f"{part}/{parts[-1]}")
+        names = path[len(root.rstrip("/")) + 1 :].split("/")
+        for index, name in enumerate(names):
+            directory = posixpath.join(root, *names[:index])
+            if name in _MARKS:
+                self._table(directory, _MARKS[name], name)
+            elif name == _ICEBERG_DIRECTORY and index == len(names) - 2 and names[-1].endswith(_ICEBERG_ENDS):
+                self._table(directory, ICEBERG, f"{name}/{names[-1]}")
 
     def look(self, directory: str, names: Iterable[str]) -> None:
         """Recognise a local directory as a table by the names in it."""

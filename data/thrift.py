@@ -55,13 +55,13 @@ class ThriftReader:
     """Reads structs one after the other.
 
     Attributes:
-        place: Where the next one begins.
+        position: Where the next one begins.
     """
 
-    def __init__(self, content: bytes, place: int = 0) -> None:
+    def __init__(self, content: bytes, position: int = 0) -> None:
         """Begin at a byte of `content`."""
         self._content = content
-        self.place = place
+        self.position = position
 
     def struct(self, depth: int = _MAX_DEPTH) -> Struct:
         """Return one struct: field number → int, inner struct or list of those; None for what is of no use here.
@@ -93,7 +93,7 @@ class ThriftReader:
         return self._value(kind, _MAX_DEPTH)
 
     def elements(self, kind: int) -> Iterator[int]:
-        """Yield the place of each element of a list of structs; whoever asks reads or skips it before the next.
+        """Yield the position of each element of a list of structs; whoever asks reads or skips it before the next.
 
         Raises:
             CutShort: More bytes are needed.
@@ -136,8 +136,8 @@ class ThriftReader:
         if depth <= 0:
             raise Malformed
         while True:
-            passed = _COMMON_FIELDS.match(self._content, self.place)
-            self.place = self.place if passed is None else passed.end()
+            passed = _COMMON_FIELDS.match(self._content, self.position)
+            self.position = self.position if passed is None else passed.end()
             head = self._byte()
             if head == 0:
                 return
@@ -176,20 +176,20 @@ class ThriftReader:
         size, kind = head >> 4, head & 15
         if size == 15:
             size = self._varint()
-        if size > len(self._content) - self.place:  # every element takes a byte at least
+        if size > len(self._content) - self.position:  # every element takes a byte at least
             raise CutShort
         return size, _BYTE if kind in (_TRUE, _FALSE) else kind
 
     def _skip(self, size: int) -> None:
-        self.place += size
-        if self.place > len(self._content):
+        self.position += size
+        if self.position > len(self._content):
             raise CutShort
 
     def _byte(self) -> int:
-        if self.place >= len(self._content):
+        if self.position >= len(self._content):
             raise CutShort
-        self.place += 1
-        return self._content[self.place - 1]
+        self.position += 1
+        return self._content[self.position - 1]
 
     def _varint(self) -> int:
         value = 0

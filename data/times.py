@@ -1,6 +1,7 @@
 """From the times of events to numbers a model can read, from integers and the same way on every host.
 
-A column of timestamps or dates makes six features, `PARTS`, all computed after the events of a sequence are in order:
+A column of timestamps or dates makes six features, `TIME_FEATURES`, all computed after the events of a sequence are in
+order:
 
 * ``since_previous``: log1p of the seconds since the event before it, 0 for the first. The length policy cuts later, so
   that the first event that is kept keeps its true gap.
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from seqembed.data.schema import Feature
 
 TimeZone = Literal["aware", "naive"]
-PARTS: Final = ("since_previous", "since_first", "day_sin", "day_cos", "week_sin", "week_cos")
+TIME_FEATURES: Final = ("since_previous", "since_first", "day_sin", "day_cos", "week_sin", "week_cos")
 _DAY_SECONDS: Final = 86_400
 _WEEK_SECONDS: Final = 7 * _DAY_SECONDS
 _EPOCH_IN_WEEK: Final = 3 * _DAY_SECONDS  # 1970-01-01 was a Thursday
@@ -49,7 +50,7 @@ class Times:
 
 def time_features(column: str) -> tuple[Feature, ...]:
     """Return the features that a column of times makes, in model order."""
-    return tuple(Feature(f"{column}.{part}", column, part, "time") for part in PARTS)
+    return tuple(Feature(f"{column}.{name}", column, name, "time") for name in TIME_FEATURES)
 
 
 def zone_of(kind: pa.DataType) -> TimeZone | None:
@@ -133,9 +134,9 @@ def fill_time_features(
     for name, seconds, start in (("day", _DAY_SECONDS, 0), ("week", _WEEK_SECONDS, _EPOCH_IN_WEEK)):
         angle = _angle(ticks, seconds * ticks_per_second, start * ticks_per_second)
         made[f"{name}_sin"], made[f"{name}_cos"] = np.sin(angle), np.cos(angle)
-    for place, feature in enumerate(features):
+    for index, feature in enumerate(features):
         if feature.kind == "time":
-            out[:, place] = made[str(feature.part)]
+            out[:, index] = made[str(feature.component)]
 
 
 def _log_seconds(later: NDArray[np.int64], earlier: NDArray[np.int64], ticks_per_second: int) -> NDArray[np.float64]:

@@ -88,19 +88,19 @@ def to_ids(steps: pa.Array, vocabulary: Vocabulary) -> NDArray[np.int32]:
     """
     if pa.types.is_dictionary(steps.type):
         known = np.append(to_ids(steps.dictionary, vocabulary), np.int32(MISSING_ID))
-        places = steps.indices
-        if places.null_count:
-            places = pc.fill_null(places.cast(pa.int64()), len(steps.dictionary))
-        found: NDArray[np.int32] = known[places.to_numpy(zero_copy_only=False)]
+        indices = steps.indices
+        if indices.null_count:
+            indices = pc.fill_null(indices.cast(pa.int64()), len(steps.dictionary))
+        found: NDArray[np.int32] = known[indices.to_numpy(zero_copy_only=False)]
         return found
     if pa.types.is_null(steps.type):
         return np.full(len(steps), MISSING_ID, dtype=np.int32)
     kind = _lookup_type(steps.type)
     least, most = (0, 2**64 - 1) if kind == pa.uint64() else (-(2**63), 2**63 - 1)
-    # A number that the column cannot hold keeps its place as a null, which stands for nothing in the look-up.
+    # A number that the column cannot hold keeps its index as a null, which stands for nothing in the look-up.
     values = [None if isinstance(v, int) and not least <= v <= most else v for v in vocabulary.values]
-    places = pc.index_in(steps.cast(kind), value_set=pa.array(values, kind), skip_nulls=True)
-    ids = pc.add(pc.fill_null(places, UNKNOWN_ID - FIRST_ID), FIRST_ID)
+    indices = pc.index_in(steps.cast(kind), value_set=pa.array(values, kind), skip_nulls=True)
+    ids = pc.add(pc.fill_null(indices, UNKNOWN_ID - FIRST_ID), FIRST_ID)
     if steps.null_count:
         ids = pc.if_else(pc.is_null(steps), pa.scalar(MISSING_ID, pa.int32()), ids)
     array: NDArray[np.int32] = ids.to_numpy(zero_copy_only=False).astype(np.int32, copy=False)

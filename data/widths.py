@@ -39,21 +39,25 @@ def narrower(
         checked: The file; it expects the columns.
         parquet: The same, as Parquet.
         group: The row group.
-        columns: Leaf columns that are read, by place in the schema.
+        columns: Leaf columns that are read, by position in the schema.
         dictionaries: Those that stay dictionaries, by path.
         sizes: Rows to decode at a time; the last counts for all that follow.
 
     Returns:
         The same list where text and bytes fit.
     """
-    wide = [place for place in columns if _is_wide(parquet.schema.column(place)) and group.chunks[place].num_values]
+    wide = [
+        position
+        for position in columns
+        if _is_wide(parquet.schema.column(position)) and group.chunks[position].num_values
+    ]
     if not wide or not group.num_rows:
         return sizes
     budget = SLICE_BYTES // len(wide)
     most = min(max(sizes), group.num_rows)
     cuts: list[list[int]] = []
-    for place in wide:
-        leaf, chunk = parquet.schema.column(place), group.chunks[place]
+    for position in wide:
+        leaf, chunk = parquet.schema.column(position), group.chunks[position]
         per_row = chunk.num_values / group.num_rows
         if leaf.physical_type == "FIXED_LEN_BYTE_ARRAY":
             rows = int(budget / (leaf.length * per_row))
@@ -89,10 +93,10 @@ def _cuts(
         mean = chunk.unpacked / num_rows
         return [*cuts, [max(1, int(budget / mean))]]
     cutter = Cutter(budget)
-    place, left = chunk.start, chunk.num_values
-    while place < chunk.end and left > 0:
-        header, length = page_header(checked, chunk, place)
-        place += length + header[3]
+    position, left = chunk.start, chunk.num_values
+    while position < chunk.end and left > 0:
+        header, length = page_header(checked, chunk, position)
+        position += length + header[3]
         if header[1] not in (_DATA_PAGE, _DATA_PAGE_V2):
             continue
         inner = header[5 if header[1] == _DATA_PAGE else 8]
@@ -125,12 +129,12 @@ def _longest(checked: CheckedFile, chunk: ColumnChunk, enough: int) -> int:
     content = checked.read(header[3])
     if chunk.codec:
         content = pa.Codec(CODECS[chunk.codec]).decompress(content, header[2], asbytes=True)
-    longest = place = 0
+    longest = position = 0
     for _ in range(count):
-        size = int.from_bytes(content[place : place + 4], "little")
+        size = int.from_bytes(content[position : position + 4], "little")
         longest = max(longest, size)
-        place += 4 + size
-    if place > len(content):
+        position += 4 + size
+    if position > len(content):
         raise Unreadable
     return longest
 

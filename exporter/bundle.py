@@ -12,8 +12,8 @@ from typing import Any
 from seqembed.data.contract import CONTRACT_KEY, ModelContract
 from seqembed.data.errors import OutputError
 from seqembed.exporter.libraries import onnx
-from seqembed.exporter.sealed import sealed
 from seqembed.runner.encoder import Encoder
+from seqembed.runner.seal import sealed
 
 _LIBRARIES = ("seqembed", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy")
 _DESCRIPTION = (

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from seqembed.data.errors import BundleError
-from seqembed.data.layout import COURSE_LAYER, FRAME_LAYER
+from seqembed.data.layout import FRAME_LAYER, TRAJECTORY_LAYER
 
 RECURRENT = ("LSTM", "GRU", "Bidirectional")
 POOLING = ("GlobalAveragePooling1D", "GlobalMaxPooling1D")
@@ -57,7 +57,7 @@ def _refuse_unsupported(config: Mapping[str, Any], source: str) -> None:
         )
     for layer in _flat_layers(config):
         kind = layer.get("class_name")
-        if kind == "ZeroPadding1D" and _name(layer).startswith((FRAME_LAYER, COURSE_LAYER)):
+        if kind == "ZeroPadding1D" and _name(layer).startswith((FRAME_LAYER, TRAJECTORY_LAYER)):
             continue
         if layer.get("registered_name") in (None, kind) and kind in SUPPORTED:
             continue

@@ -1,13 +1,15 @@
-"""The commands `run` and `inspect` as Python functions; see `seqembed.data.keywords` for their options."""
+"""The commands `run`, `inspect` and `evaluate` as Python functions; see `seqembed.data.keywords` for their options."""
 
 import os
 import sys
 from collections.abc import Sequence
 from typing import Any, Literal, TypedDict, Unpack, overload
 
-from seqembed.data.keywords import Inputs, PathOrUri, checked_options, in_python, several, shows_options
+from seqembed.data.keywords import Inputs, PathOrUri, checked_options, in_python, path_or_none, several, shows_options
 from seqembed.runner.describe import Description, description
 from seqembed.runner.describe_data import DataOptions
+from seqembed.runner.evaluate.config import EvaluateConfig
+from seqembed.runner.evaluate.report import Evaluation
 from seqembed.runner.job.plan import RunPlan
 from seqembed.runner.job.run import Job, plan_job, run_job
 from seqembed.runner.options import OnBadFile, OnBadRow, ProgressStyle, RunOptions, VectorType
@@ -36,6 +38,16 @@ class InspectKeywords(TypedDict, total=False):
     layout: str
     time: str | None
     label: str | None
+
+
+class EvaluateKeywords(TypedDict, total=False):
+    """Options of an evaluation; see `seqembed.runner.evaluate.config.EvaluateConfig`."""
+
+    untrained_seeds: int
+    max_rows: int
+    seed: int
+    threads: int
+    progress: ProgressStyle
 
 
 @overload
@@ -98,3 +110,54 @@ def inspect(path: PathOrUri, **options: Unpack[InspectKeywords]) -> Description:
         TypeError: There is no such option.
     """
     return description(os.fspath(path), DataOptions(**checked_options(inspect, options)))
+
+
+@shows_options(EvaluateConfig, leave_out=("json_path", "plot_path"))
+@in_python("evaluate", "evaluate")
+def evaluate(
+    model: PathOrUri,
+    *,
+    train: Inputs,
+    test: Inputs,
+    label: str,
+    json: PathOrUri | None = None,
+    plot: PathOrUri | None = None,
+    **options: Unpack[EvaluateKeywords],
+) -> Evaluation:
+    """Measure what the vectors are worth on labelled data, as `seqembed evaluate` does.
+
+    Args:
+        model: Path or URI of the bundle.
+        train: Labelled Parquet to learn from; one input or several.
+        test: Labelled Parquet to be judged on.
+        label: Column with the class.
+        json: File to write the figures to.
+        plot: PNG file to draw.
+        options: See `seqembed evaluate --help` and `seqembed.runner.evaluate.config.EvaluateConfig`.
+
+    Returns:
+        The figures of every set of vectors, and the verdict.
+
+    Raises:
+        UsageError: An option is out of range, or the extra ``evaluate`` is not installed.
+        InputError, BundleError, OutputError: See `seqembed.runner.evaluate.job.evaluate`.
+        TypeError: There is no such option.
+    """
+    config = EvaluateConfig(
+        str(model),
+        several(train),
+        several(test),
+        label,
+        json_path=None if json is None else str(json),
+        plot_path=path_or_none(plot),
+        **checked_options(evaluate, options),
+    )
+    from rich.console import Console
+
+    from seqembed.runner.evaluate.job import evaluate as run_evaluation
+    from seqembed.runner.evaluate.output import Outputs
+
+    outputs = Outputs(config)
+    evaluation = run_evaluation(config, Console(stderr=True))
+    outputs.write(evaluation)
+    return evaluation

@@ -26,7 +26,7 @@ _COMMANDS = {
     "train": ("trainer.command:train", "Train a sequence autoencoder on Parquet.", "train"),
     "export": ("exporter.command:export", "Turn a trained encoder into one checked ONNX file.", "train"),
     "run": ("runner.commands.run:run", "Embed Parquet sequences into Parquet vectors.", None),
-    "evaluate": ("exporter.evaluate.command:evaluate", "Tell what the vectors are worth on your own labels.", "train"),
+    "evaluate": ("runner.evaluate.command:evaluate", "Tell what the vectors are worth on your own labels.", "evaluate"),
     "inspect": ("runner.commands.inspect:inspect", "Describe a model, a run, an output directory or data.", None),
     "sample": ("runner.commands.sample:sample", "Write sample data.", None),
     "demo": ("runner.commands.demo:demo", "Train, export and run on real recorded data.", "train"),
@@ -57,7 +57,7 @@ class CommandGroup(click.Group):
         try:
             command: click.Command = getattr(import_module(f"seqembed.{module}"), name)
         except ModuleNotFoundError as error:
-            raise missing_extra(cmd_name, error) from error
+            raise missing_extra(cmd_name, error, _extra_of(cmd_name)) from error
         add_config_option(command, _COMMANDS)
         return command
 
@@ -112,7 +112,8 @@ class CommandGroup(click.Group):
                 click.echo("terminated", err=True)
             raise
         except ModuleNotFoundError as error:
-            extra_error = missing_extra("this command", error)
+            command = _command(args)
+            extra_error = missing_extra(command or "", error, _extra_of(command))
             click.echo(f"{click.style('error', fg='red', bold=True)}: {extra_error}", err=True)
             sys.exit(extra_error.exit_code)
         except Exception as error:
@@ -132,6 +133,11 @@ class CommandGroup(click.Group):
 def _command(args: Sequence[str] | None) -> str | None:
     words = sys.argv[1:] if args is None else args
     return next((word for word in words if not word.startswith("-")), None)
+
+
+def _extra_of(command: str | None) -> str | None:
+    _, _, extra = _COMMANDS.get(command or "", ("", "", None))
+    return extra
 
 
 @click.group(

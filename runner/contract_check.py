@@ -1,6 +1,7 @@
 """Hold a contract against itself before anything trusts it: a bundle is input from outside.
 
-`ModelContract.from_json` builds it; what is checked here is that its parts fit each other and are of a sane size.
+`ModelContract.from_json` builds it; what is checked here is that its fields agree with each other and are of a sane
+size.
 """
 
 import math
@@ -29,7 +30,7 @@ _MAX_BATCH_SIZE = 1 << 12
 
 
 def check_contract(contract: ModelContract, source: str, remedy: str = REEXPORT) -> None:
-    """Refuse a contract whose parts do not fit each other.
+    """Refuse a contract whose fields do not agree.
 
     Args:
         contract: As read from a bundle or a run directory.
@@ -37,7 +38,7 @@ def check_contract(contract: ModelContract, source: str, remedy: str = REEXPORT)
         remedy: What to do about a damaged one: `seqembed.data.contract.REEXPORT` or `RETRAIN`.
 
     Raises:
-        BundleError: Names the part, what was found and what was expected.
+        BundleError: Names the field, what was found and what was expected.
     """
     _Check(contract, source, remedy).all()
 
@@ -57,7 +58,7 @@ class _Check:
         self._parity()
         self._quantisation()
         self._plain_parts()
-        self._parts()
+        self._blocks()
         steps = sum(len(sequence.values) for sequence in contract.golden)
         if steps * (contract.schema.num_features + contract.schema.num_fields) > _MAX_GOLDEN_VALUES:
             self._refuse("golden", "more", f"at most {_MAX_GOLDEN_VALUES:,} numbers")
@@ -142,16 +143,16 @@ class _Check:
         if not is_whole(contract.batch_size, 1, _MAX_BATCH_SIZE):
             self._refuse("batch_size", contract.batch_size, f"a whole number in 1…{_MAX_BATCH_SIZE:,}")
 
-    def _parts(self) -> None:
-        parts, dim = self._contract.parts, self._contract.embedding_dim
-        for part in parts:
-            if not isinstance(part.name, str) or not is_whole(part.width, 1, dim):
-                self._refuse("parts", (part.name, part.width), f"a name and a width in 1…{dim:,}")
-            self._numbers("parts", (part.variance, part.largest_weight), 2)
-            if not (part.variance > 0 and part.largest_weight > 0):
-                self._refuse("parts", (part.variance, part.largest_weight), "numbers above 0")
-        if parts and sum(part.width for part in parts) != dim:
-            self._refuse("parts", sum(part.width for part in parts), f"{dim:,} numbers in all")
+    def _blocks(self) -> None:
+        blocks, dim = self._contract.blocks, self._contract.embedding_dim
+        for block in blocks:
+            if not isinstance(block.name, str) or not is_whole(block.width, 1, dim):
+                self._refuse("blocks", (block.name, block.width), f"a name and a width in 1…{dim:,}")
+            self._numbers("blocks", (block.variance, block.max_scale), 2)
+            if not (block.variance > 0 and block.max_scale > 0):
+                self._refuse("blocks", (block.variance, block.max_scale), "numbers above 0")
+        if blocks and sum(block.width for block in blocks) != dim:
+            self._refuse("blocks", sum(block.width for block in blocks), f"{dim:,} numbers in all")
 
     def _golden(self, name: str, golden: GoldenSequence) -> None:
         width = self._contract.schema.num_features

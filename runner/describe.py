@@ -10,7 +10,7 @@ from pyarrow import fs
 from seqembed.data.errors import InputError
 from seqembed.data.inputs import PARQUET_SUFFIXES, is_local
 from seqembed.data.layout import RunLayout
-from seqembed.data.listing import is_glob, place_of
+from seqembed.data.listing import is_glob, resolve_location
 from seqembed.data.schema import SequenceSchema
 from seqembed.data.secrets import without_secrets
 from seqembed.data.tables import what_else
@@ -70,7 +70,7 @@ def description(given: str, options: DataOptions) -> Description:
 
 
 def _kind_and_lines(given: str, options: DataOptions) -> tuple[Kind, Iterator[str]]:
-    filesystem, path = place_of(given)
+    filesystem, path = resolve_location(given)
     shown = without_secrets(given)
     if not path.strip("/") and not is_local(filesystem):
         raise InputError(f"{shown}: names no bucket. Give a URI such as s3://BUCKET/DIRECTORY.")

@@ -58,4 +58,4 @@ def describe_times(schema: SequenceSchema) -> Iterator[str]:
     features = [feature for feature in schema.features if feature.kind == "time"]
     width = max(len(feature.name) for feature in features)
     for feature in features:
-        yield f"  {feature.name:<{width}}  {_MEANINGS[str(feature.part)]}"
+        yield f"  {feature.name:<{width}}  {_MEANINGS[str(feature.component)]}"

@@ -16,8 +16,8 @@ def describe_contract(contract: ModelContract) -> Iterator[str]:
     yield "Architecture: " + ", ".join(f"{name} {_plain(value)}" for name, value in contract.architecture.items())
     where = "one row a sequence" if schema.layout == "nested" else "one row an event, the rows of an id together"
     order = f", ordered by '{schema.time}'" if schema.time else ""
-    if len(contract.parts) > 1:
-        yield "Embedding: numbers of " + ", ".join(f"{part.name} {part.width}" for part in contract.parts)
+    if len(contract.blocks) > 1:
+        yield "Embedding: numbers of " + ", ".join(f"{block.name} {block.width}" for block in contract.blocks)
     yield f"Layout: {schema.layout} ({where}{order}); id column '{schema.id}'"
     limit = policy.max_length
     yield (

@@ -5,7 +5,7 @@ from itertools import groupby
 from typing import NoReturn, get_args
 
 from seqembed.data.schema import LAYOUTS, CategoricalField, Feature, SequenceSchema
-from seqembed.data.times import PARTS, TimeZone
+from seqembed.data.times import TIME_FEATURES, TimeZone
 from seqembed.data.vocabulary import ValueKind
 
 _MAX_FEATURES = 1 << 16
@@ -20,11 +20,11 @@ def is_whole(value: object, least: int, most: int) -> bool:
 
 
 def check_contract_schema(schema: SequenceSchema, refuse: Refuse) -> None:
-    """Refuse a schema whose parts do not fit each other.
+    """Refuse a schema whose fields do not agree.
 
     Args:
         schema: As read from a bundle.
-        refuse: Raises; it is told the part, what was found and what was expected.
+        refuse: Raises; it is given the field, what was found and what was expected.
     """
     _Check(schema, refuse).all()
 
@@ -72,15 +72,19 @@ class _Check:
         if len(set(columns)) < len(columns):
             self._refuse("features", columns, "the features of a column to stand together")
         for column, group in groupby(features, key=lambda feature: feature.column):
-            self._parts(column, [feature.part for feature in group])
+            self._components(column, [feature.component for feature in group])
 
-    def _parts(self, column: str, parts: list[str | int | None]) -> None:
-        whole = parts == [None]
-        vector = all(is_whole(part, 0, _MAX_FEATURES) for part in parts) and parts == list(range(len(parts)))
-        struct = all(_is_name(part) for part in parts) and len(set(parts)) == len(parts)
+    def _components(self, column: str, components: list[str | int | None]) -> None:
+        whole = components == [None]
+        vector = all(is_whole(component, 0, _MAX_FEATURES) for component in components) and components == list(
+            range(len(components))
+        )
+        struct = all(_is_name(component) for component in components) and len(set(components)) == len(components)
         if not (whole or (self._schema.layout == "nested" and (vector or struct))):
             self._refuse(
-                f"parts of column '{column}'", parts[:10], "the column, all its places in order, or its fields"
+                f"components of column '{column}'",
+                components[:10],
+                "the column, all its places in order, or its fields",
             )
 
     def _times(self) -> None:
@@ -88,11 +92,15 @@ class _Check:
         if schema.time_zone is None:
             expected: tuple[Feature, ...] = ()
         else:
-            expected = schema.features[-len(PARTS) :]
+            expected = schema.features[-len(TIME_FEATURES) :]
             if schema.time_zone not in get_args(TimeZone):
                 self._refuse("time_zone", schema.time_zone, "aware, naive or null")
-            if tuple(feature.part for feature in expected) != PARTS:
-                self._refuse("time features", [feature.name for feature in expected], f"the parts {', '.join(PARTS)}")
+            if tuple(feature.component for feature in expected) != TIME_FEATURES:
+                self._refuse(
+                    "time features",
+                    [feature.name for feature in expected],
+                    f"the components {', '.join(TIME_FEATURES)}",
+                )
         found = tuple(feature for feature in schema.features if feature.kind == "time")
         if found != expected or any(feature.column != schema.time for feature in found):
             what = f"all six of '{schema.time}', last" if expected else "none, since no time_zone is given"
@@ -100,8 +108,8 @@ class _Check:
 
     def _field(self, field: CategoricalField) -> None:
         name, vocabulary = f"field '{field.name}'", field.vocabulary
-        if not (field.part is None or (_is_name(field.part) and self._schema.layout == "nested")):
-            self._refuse(f"part of {name}", field.part, "a field of structs in the nested layout, or null")
+        if not (field.component is None or (_is_name(field.component) and self._schema.layout == "nested")):
+            self._refuse(f"component of {name}", field.component, "a field of structs in the nested layout, or null")
         if vocabulary is None:
             self._refuse(f"vocabulary of {name}", None, "the values that were learned")
         if vocabulary.kind not in tuple(_KINDS):  # a tuple takes what cannot be hashed, too

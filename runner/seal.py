@@ -16,7 +16,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from seqembed.data.contract import FORMAT_VERSION, load_contract
+from seqembed.data.contract import CONTRACT_KEY, FORMAT_VERSION, load_contract
 from seqembed.data.errors import BundleError
 from seqembed.runner.protobuf import fields, message
 
@@ -34,6 +34,20 @@ def seal(contract: str, model: bytes) -> str:
     value = json.loads(contract)
     value.pop(DIGEST, None)
     return json.dumps({**value, DIGEST: _digest(value, model)}, indent=1, allow_nan=False)
+
+
+def sealed(model: Any, contract: str) -> bytes:
+    """Return the bytes of a bundle: an ONNX model that carries a contract under a fresh seal.
+
+    Args:
+        model: ONNX ModelProto; its metadata entry for the contract is set.
+        contract: JSON; a digest that it has is replaced.
+    """
+    other = {entry.key: entry.value for entry in model.metadata_props if entry.key != CONTRACT_KEY}
+    del model.metadata_props[:]
+    for key, value in {**other, CONTRACT_KEY: seal(contract, model.SerializeToString())}.items():
+        model.metadata_props.add(key=key, value=value)
+    return bytes(model.SerializeToString())
 
 
 def unseal(contract: str, model: bytes, source: str) -> dict[str, Any]:

@@ -18,12 +18,12 @@ import pyarrow.parquet as pq
 import pytest
 
 import seqembed
-from seqembed.exporter.api import EvaluateKeywords, ExportKeywords
+from seqembed.exporter.api import ExportKeywords
 from seqembed.exporter.config import ExportConfig
-from seqembed.exporter.evaluate.config import EvaluateConfig
-from seqembed.runner.api import InspectKeywords, RunKeywords
+from seqembed.runner.api import EvaluateKeywords, InspectKeywords, RunKeywords
 from seqembed.runner.cli import main
 from seqembed.runner.describe_data import DataOptions
+from seqembed.runner.evaluate.config import EvaluateConfig
 from seqembed.runner.options import RunOptions
 from seqembed.trainer.api import TrainKeywords
 from seqembed.trainer.config import DataConfig, ModelConfig, TrainingConfig
@@ -156,7 +156,10 @@ def test_a_function_without_its_extra_says_which_to_install(call: str, library: 
     ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     name = call.split("(")[0]
-    assert re.fullmatch(rf".*{name} needs .*, which is not installed.*pip install 'seqembed\[train\]'\n", ended.stdout)
+    extra = "evaluate" if name == "evaluate" else "train"
+    assert re.fullmatch(
+        rf".*{name} needs .*, which is not installed.*pip install 'seqembed\[{extra}\]'\n", ended.stdout
+    )
 
 
 def test_errors_speak_of_keywords(tiny: Tiny, tmp_path: Path) -> None:
@@ -167,11 +170,11 @@ def test_errors_speak_of_keywords(tiny: Tiny, tmp_path: Path) -> None:
         (lambda: seqembed.run(tmp_path / "x", model=tiny.bundle, out=tmp_path / "o"), "no such file"),
         (
             lambda: seqembed.train("x", out="y", time_features=False),
-            r"^time_features=False leaves nothing out without time",
+            r"^time_features=False has no effect without time",
         ),
         (
             lambda: seqembed.train("x", out="y", resume=True, overwrite=True),
-            r"^resume goes on with the run that overwrite",
+            r"^resume continues the run that overwrite",
         ),
         (lambda: seqembed.train("x", out="y", progress="loud"), "progress must be one of auto, bar, plain, none"),
         (lambda: seqembed.export(tiny.run, out="y", layout="flat"), "layout must be one of auto, nested, events"),

@@ -40,11 +40,11 @@ class TrainKeywords(TypedDict, total=False):
     cell: str
     units: int | None
     layers: int
-    reads: str | None
-    scaling: str | None
+    channels: str | None
+    normalization: str | None
     frame: int | None
     overlap: int | None
-    course: int | None
+    trajectory: int | None
     bidirectional: bool
     activation: str
     pooling: str
@@ -67,7 +67,7 @@ class TrainKeywords(TypedDict, total=False):
 
 
 @shows_options(DataConfig, ModelConfig, TrainingConfig)
-@in_python("train")
+@in_python("train", "train")
 def train(
     inputs: Inputs,
     *,
@@ -117,7 +117,7 @@ def start(
         UsageError, InputError, OutputError, QualityGateError, BundleError: See `seqembed.trainer.job.train`.
     """
     if resume and overwrite:
-        raise UsageError("--resume goes on with the run that --overwrite would replace. Give one of them.")
+        raise UsageError("--resume continues the run that --overwrite would replace. Pass only one of them.")
     if progress not in PROGRESSES:
         raise UsageError(f"--progress must be one of {', '.join(PROGRESSES)}; was {progress!r}.")
     if find_spec("tensorflow") is None:  # before the data is looked at, though it is imported only afterwards

@@ -1,6 +1,6 @@
-"""What a finished training leaves behind: each file whole or not there, and the contract last of all.
+"""Write the files of a finished training, each of them atomically, and the contract last.
 
-``contract.json`` says that all the others are there and belong together.
+An existing ``contract.json`` means that all other files exist and belong together.
 """
 
 import json
@@ -16,9 +16,9 @@ from typing import Any
 import tomli_w
 
 from seqembed.data.contract import ModelContract, TrainingData
+from seqembed.data.embedding_blocks import EmbeddingBlock
 from seqembed.data.errors import OutputError
 from seqembed.data.layout import CONFIG_HEADER, RunLayout
-from seqembed.data.parts import EmbeddingPart
 from seqembed.data.sample_rows import write_sequences
 from seqembed.data.schema import SequenceSchema
 from seqembed.data.survey import Survey
@@ -30,12 +30,12 @@ _LIBRARIES = ("seqembed", "tensorflow", "keras", "numpy")
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` to write to; once written it is flushed and takes the name.
+    """Yield a temporary path beside `path` to write to; afterwards it is synced and renamed.
 
     Raises:
         OutputError: The directory is not writable or the disk is full.
     """
-    temporary = path.with_name(f".writing-{path.name}")  # the suffix stays: Keras and matplotlib go by it
+    temporary = path.with_name(f".writing-{path.name}")  # keep the suffix: Keras and matplotlib choose formats by it
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -49,18 +49,18 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a small file, whole or not at all."""
+    """Write a small file atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_config(layout: RunLayout, job: TrainJob) -> None:
-    """Write the options in force, so that ``seqembed train --config`` repeats the run."""
+    """Write the effective options, so that ``seqembed train --config`` repeats the run."""
     write_text(layout.config, CONFIG_HEADER + tomli_w.dumps(job.to_options()))
 
 
 def write_models(layout: RunLayout, network: Network) -> None:
-    """Save encoder, decoder (where there is one) and autoencoder."""
+    """Save encoder, decoder (if there is one) and autoencoder."""
     models = {layout.encoder: network.encoder, layout.decoder: network.decoder, layout.autoencoder: network.autoencoder}
     for path, model in models.items():
         if model is not None:
@@ -87,16 +87,16 @@ def write_contract(
     *,
     fingerprint: str,
     num_files: int,
-    parts: tuple[EmbeddingPart, ...],
+    blocks: tuple[EmbeddingBlock, ...],
     num_parameters: int,
 ) -> None:
-    """Write the contract: from now on the run counts as finished."""
+    """Write the contract, which marks the run as finished."""
     versions = {name: metadata.version(name) for name in _LIBRARIES}
     contract = ModelContract(
         schema=schema,
         length_policy=job.data.length_policy,
-        embedding_dim=sum(part.width for part in parts),
-        parts=parts,
+        embedding_dim=sum(block.width for block in blocks),
+        blocks=blocks,
         architecture={**asdict(job.model), "num_parameters": num_parameters},
         training=TrainingData(fingerprint=fingerprint, num_files=num_files, profile=found.profile),
         versions={**versions, "python": platform.python_version()},

@@ -1,8 +1,8 @@
-"""TensorFlow and Keras, imported here once and quietly; every other file of the trainer takes them from here.
+"""The only import of TensorFlow and Keras, without their log lines; the rest of the trainer imports them from here.
 
-TensorFlow writes lines about missing GPU libraries straight to file descriptor 2 while it is imported, whatever
-``TF_CPP_MIN_LOG_LEVEL`` says. They are no news to somebody who trains on a CPU, so the descriptor points elsewhere
-for the length of the import. An import that fails still raises as usual.
+While it is imported, TensorFlow writes lines about missing GPU libraries directly to file descriptor 2, whatever
+``TF_CPP_MIN_LOG_LEVEL`` says. They are irrelevant when training on a CPU, so the descriptor is redirected during the
+import. A failing import still raises as usual.
 """
 
 import os
@@ -12,10 +12,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def hidden_stderr() -> Iterator[None]:
-    """Send file descriptor 2 to nowhere inside the block, and give it back afterwards."""
+    """Redirect file descriptor 2 to the null device inside the context."""
     try:
         saved = os.dup(2)
-    except OSError:  # a daemon may have closed it: then there is nothing to hide
+    except OSError:  # a daemon may have closed it
         yield
         return
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -30,7 +30,7 @@ def hidden_stderr() -> Iterator[None]:
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["KERAS_BACKEND"] = "tensorflow"
-# Keras would write its settings into the user's home, and take its precision from there.
+# Keras would write its settings into the user's home directory, and read its precision from there.
 os.environ["KERAS_HOME"] = os.path.join(os.devnull, "keras")
 with hidden_stderr():
     import keras

@@ -1,6 +1,6 @@
-"""All that a training is at one moment, saved as one: weights, optimizer, best weights, place, history, identity.
+"""The complete state of a training, saved as one: weights, optimizer, best weights, counters, history, identity.
 
-A checkpoint is one `tf.train.Checkpoint`, so no kill can leave weights of one moment beside a history of another.
+A checkpoint is a single `tf.train.Checkpoint`, so a kill cannot leave weights and history of different moments.
 """
 
 import json
@@ -18,7 +18,7 @@ from seqembed.trainer.network import Network
 
 _KEEP = 2
 _STATE = "checkpoint"  # the file in which TensorFlow names the newest checkpoint
-# What reading a damaged checkpoint was seen to raise: TensorFlow's errors, and those of the JSON inside.
+# Observed when reading damaged checkpoints: TensorFlow's errors, and those of the JSON inside.
 _UNREADABLE = (
     ValueError,
     IndexError,
@@ -30,41 +30,41 @@ _UNREADABLE = (
     OSError,
     tf.errors.OpError,
 )
-# What may differ between a training and its resumption: nothing that shapes the weights of the epochs already run.
+# Options that may change when a training is resumed: none of them affects the weights of the epochs already run.
 FREE_OPTIONS = frozenset({"inputs", "epochs", "steps", "patience", "label"})
 
 
 class TrainingState:
-    """The moving parts of a training, as variables.
+    """Everything that changes during a training, as variables.
 
     Attributes:
         epochs_done: Finished epochs.
-        batches_done: Batches taken inside the epoch that runs.
-        totals: float64 (parts, 3): the sums of those batches.
-        history: One record an epoch.
-        best_epoch: Epoch with the lowest watched loss, 0 before the first.
+        batches_done: Batches done of the current epoch.
+        totals: float64 (terms, 3), the sums over those batches.
+        history: One record per epoch.
+        best_epoch: Epoch with the lowest monitored loss, 0 before the first.
         best_loss: That loss.
-        num_restarts: How often the training began again from other weights, after it had learned nothing.
-        first_attempt: What ``history.json`` keeps of the training before that; None without one.
-        seconds: Time spent in training, over all resumptions.
-        num_rows: Sequences learned from, over all epochs.
+        num_restarts: How often the training was restarted with other weights after it had learned nothing.
+        first_attempt: What ``history.json`` keeps of the training before the restart; None without one.
+        seconds: Training time, over all resumptions.
+        num_rows: Sequences trained on, over all epochs.
     """
 
-    def __init__(self, network: Network, optimizer: Any, num_parts: int, identity: Mapping[str, Any]) -> None:
+    def __init__(self, network: Network, optimizer: Any, num_terms: int, identity: Mapping[str, Any]) -> None:
         self._scorer, self._optimizer = network.scorer, optimizer
         self._weights = network.trainable
         self._random = [variable.value for variable in network.scorer.non_trainable_variables]
         self._best = [tf.Variable(variable) for variable in self._weights]
-        self._place = tf.Variable(np.zeros(5, np.int64))
+        self._counters = tf.Variable(np.zeros(5, np.int64))
         self._numbers = tf.Variable(np.zeros(2, np.float64))
-        self._totals = tf.Variable(np.zeros((num_parts, 3), np.float64))
+        self._totals = tf.Variable(np.zeros((num_terms, 3), np.float64))
         self._history = tf.Variable("[[], null]", dtype=tf.string)
         self.checkpoint = tf.train.Checkpoint(
             weights=self._weights,
             best=self._best,
             random=self._random,
             optimizer=[variable.value for variable in optimizer.variables],
-            place=self._place,
+            counters=self._counters,
             numbers=self._numbers,
             totals=self._totals,
             history=self._history,
@@ -72,21 +72,21 @@ class TrainingState:
         )
         self.epochs_done = self.batches_done = self.best_epoch = self.num_restarts = self.num_rows = 0
         self.best_loss, self.seconds = float("inf"), 0.0
-        self.totals: NDArray[np.float64] = np.zeros((num_parts, 3))
+        self.totals: NDArray[np.float64] = np.zeros((num_terms, 3))
         self.history: list[dict[str, Any]] = []
         self.first_attempt: dict[str, Any] | None = None
 
     def remember_best(self, loss: float) -> None:
-        """Take the present weights for the best so far."""
+        """Remember the current weights as the best so far."""
         self.best_epoch, self.best_loss = self.epochs_done, loss
         for best, variable in zip(self._best, self._weights, strict=True):
             best.assign(variable)
 
     def begin_again(self, first_attempt: dict[str, Any], weights: Sequence[Any]) -> None:
-        """Forget what was learned and go back to the first batch, with other weights.
+        """Restart from the first batch with other initial weights.
 
         Args:
-            first_attempt: What is to be kept of the training so far.
+            first_attempt: What to keep of the training so far.
             weights: Arrays, in the order of the network's weights.
         """
         self._scorer.set_weights(weights)
@@ -98,26 +98,26 @@ class TrainingState:
         self.num_restarts, self.first_attempt = self.num_restarts + 1, first_attempt
 
     def restore_best(self) -> None:
-        """Put the best weights into the network; checkpoints written before keep the latest ones."""
+        """Load the best weights into the network; earlier checkpoints keep the latest weights."""
         for best, variable in zip(self._best, self._weights, strict=True):
             variable.assign(best)
 
     def weights_are_finite(self) -> bool:
-        """Say whether every weight is a number."""
+        """Return whether all weights are finite."""
         return all(bool(tf.reduce_all(tf.math.is_finite(variable))) for variable in self._weights)
 
     def pack(self) -> None:
-        """Copy the plain attributes into the variables that are saved."""
-        place = [self.epochs_done, self.batches_done, self.best_epoch, self.num_restarts, self.num_rows]
-        self._place.assign(np.array(place, np.int64))
+        """Copy the Python attributes into the variables that are saved."""
+        counters = [self.epochs_done, self.batches_done, self.best_epoch, self.num_restarts, self.num_rows]
+        self._counters.assign(np.array(counters, np.int64))
         self._numbers.assign(np.array([self.best_loss, self.seconds]))
         self._totals.assign(self.totals)
         self._history.assign(json.dumps([self.history, self.first_attempt]))
 
     def unpack(self) -> None:
-        """Read the plain attributes back after a restore."""
-        places = (int(place) for place in self._place.numpy())
-        self.epochs_done, self.batches_done, self.best_epoch, self.num_restarts, self.num_rows = places
+        """Read the Python attributes back after a restore."""
+        counters = (int(count) for count in self._counters.numpy())
+        self.epochs_done, self.batches_done, self.best_epoch, self.num_restarts, self.num_rows = counters
         self.best_loss, self.seconds = (float(number) for number in self._numbers.numpy())
         self.totals = self._totals.numpy()
         self.history, self.first_attempt = json.loads(self._history.numpy())
@@ -136,10 +136,10 @@ class Checkpoints:
 
     @property
     def latest(self) -> str | None:
-        """Where the newest complete checkpoint lies, None where none was completed.
+        """Path of the newest complete checkpoint; None if there is none.
 
         Raises:
-            BundleError: What names the newest checkpoint is damaged, or names one that is not there.
+            BundleError: The file that names the newest checkpoint is damaged, or names one that does not exist.
         """
         if not self.exist:
             return None
@@ -152,13 +152,13 @@ class Checkpoints:
             raise_host_fault(error)
             raise _damaged(self._directory / _STATE, type(error).__name__) from error
         if found is None:
-            raise _damaged(self._directory, f"'{_STATE}' names no checkpoint that is there")
+            raise _damaged(self._directory, f"'{_STATE}' names no existing checkpoint")
         if Path(found).parent.resolve() != self._directory.resolve():
-            raise _damaged(self._directory / _STATE, f"it names {found}, which lies outside this run")
+            raise _damaged(self._directory / _STATE, f"it names {found}, which is outside this run")
         return found
 
     def save(self, state: TrainingState) -> None:
-        """Write the state as the newest checkpoint and drop all but the last two.
+        """Write the state as the newest checkpoint and delete all but the last two.
 
         Raises:
             OutputError: The directory is not writable or the disk is full.
@@ -170,15 +170,15 @@ class Checkpoints:
         except (OSError, tf.errors.OpError) as error:
             raise OutputError(
                 f"{self._directory}: the checkpoint could not be written ({error}). Free space, or fix the "
-                "permissions, then go on with --resume."
+                "permissions, then continue with --resume."
             ) from error
 
     def restore(self, state: TrainingState, identity: Mapping[str, Any]) -> bool:
-        """Bring the state to the newest checkpoint; return False where there is none.
+        """Restore the newest checkpoint; return False if there is none.
 
         Args:
-            state: A state of the same options.
-            identity: Options and data of this training, to be held against those of the checkpoint.
+            state: The state to restore into.
+            identity: Options and data of this training, to compare with those of the checkpoint.
 
         Raises:
             BundleError: The checkpoint is damaged.
@@ -204,14 +204,14 @@ def _number(path: Path) -> int:
     return int(digits) if digits.isdecimal() else -1
 
 
-def _damaged(place: Path | str, reason: str) -> BundleError:
+def _damaged(path: Path | str, reason: str) -> BundleError:
     return BundleError(
-        f"{place}: the checkpoint cannot be read ({reason}). Train anew with --overwrite, or into another --out."
+        f"{path}: the checkpoint cannot be read ({reason}). Train again with --overwrite, or into another --out."
     )
 
 
 def refuse_other_identity(saved: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
-    """Refuse to resume with other options or data than those a checkpoint was made with.
+    """Refuse to resume with options or data that differ from those of the checkpoint.
 
     Raises:
         UsageError: Names every difference.
@@ -219,8 +219,8 @@ def refuse_other_identity(saved: Mapping[str, Any], identity: Mapping[str, Any])
     names = sorted((saved.keys() | identity.keys()) - FREE_OPTIONS)
     changed = [name for name in names if saved.get(name) != identity.get(name)]
     if changed:
-        told = "; ".join(f"{name} was {saved.get(name)!r} and is now {identity.get(name)!r}" for name in changed)
+        changes = "; ".join(f"{name} was {saved.get(name)!r} and is now {identity.get(name)!r}" for name in changed)
         raise UsageError(
-            f"--resume: the run was started differently: {told}. Give the options and data it was started with, or "
-            "train anew with --overwrite or into another --out."
+            f"--resume: the run was started differently: {changes}. Pass the options and data it was started with, or "
+            "train again with --overwrite or into another --out."
         )

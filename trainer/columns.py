@@ -1,4 +1,4 @@
-"""Which columns a training takes: found, checked and printed before TensorFlow is loaded."""
+"""The columns of a training: detected and checked before TensorFlow is loaded."""
 
 from dataclasses import dataclass
 
@@ -16,14 +16,15 @@ from seqembed.trainer.config import TrainJob
 
 @dataclass(frozen=True, slots=True)
 class TrainingColumns:
-    """The input of a training, as far as footers and the start of a file show it.
+    """The input of a training, as detected from the footers and the start of a file.
 
     Attributes:
         files: All input files.
-        example: The first of them that has rows.
+        example: The first file with rows.
         schema: Which columns make a sequence, without vocabularies.
-        notes: What else a user should know of the files, a line each.
-        merged: Features that float32 cannot hold apart → different values as stored, and as float32.
+        notes: What else a user should know about the files, one line each.
+        merged: Features with distinct values that are equal in float32 → number of distinct values as stored, and as
+            float32.
     """
 
     files: tuple[InputFile, ...]
@@ -33,7 +34,7 @@ class TrainingColumns:
     merged: dict[str, tuple[int, int]]
 
     def learn(self, job: TrainJob) -> tuple[SequenceSchema, list[str]]:
-        """Return the schema with its vocabularies, and what there is to say about all columns, a line each.
+        """Return the schema with its vocabularies, and notes about all columns, one line each.
 
         Raises:
             InputError: A file cannot be read, or no column is left to learn from.

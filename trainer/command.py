@@ -1,4 +1,4 @@
-"""`seqembed train`: options in, one call, one summary out. TensorFlow is imported only once the options are sound."""
+"""The command `seqembed train`. TensorFlow is imported only after the options have been checked."""
 
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def _say(text: str) -> None:
 
 
 def _typed_wins(options: dict[str, Any]) -> dict[str, Any]:
-    """Let --epochs on the command line replace the --steps of a configuration file, and the other way round."""
+    """Let --epochs on the command line override --steps of a configuration file, and vice versa."""
     source = click.get_current_context().get_parameter_source
     for typed, filed in (("epochs", "steps"), ("steps", "epochs")):
         if source(typed) is ParameterSource.COMMANDLINE and source(filed) is ParameterSource.DEFAULT_MAP:

@@ -1,7 +1,7 @@
-"""Every option of a training, its default and its range, in one place; click reads the defaults from here.
+"""All training options with their defaults and ranges; click reads the defaults from here.
 
-The classes check themselves: what exists is valid. ``TrainJob.to_options`` and ``from_options`` go to flat names and
-back, which are the names of the command's options and the keys of ``config.toml``.
+The classes validate themselves, so an existing instance is valid. ``TrainJob.to_options`` and ``from_options`` convert
+to and from flat names: the names of the command's options and the keys of ``config.toml``.
 """
 
 import math
@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
 from seqembed.data.errors import UsageError
-from seqembed.data.learn import DEFAULT_MAX_VOCABULARY, DEFAULT_MIN_COUNT, MOST_VOCABULARY
+from seqembed.data.learn import DEFAULT_MAX_VOCABULARY, DEFAULT_MIN_COUNT, MAX_VOCABULARY
 from seqembed.data.secrets import without_secrets
 from seqembed.data.sequences import TRUNCATES, LengthPolicy, Truncate
 
 CELLS = ("lstm", "gru")
-READS = ("values", "differences", "both")
-SCALINGS = ("sequence", "data")
+CHANNELS = ("values", "differences", "both")
+NORMALIZATIONS = ("sequence", "dataset")
 # Two branches of 48 units cost as much as one of 64.
 UNITS_OF = {"values": 64, "differences": 64, "both": 48}
 ACTIVATIONS = ("tanh", "relu")
@@ -28,12 +28,12 @@ TASKS = ("reconstruct", "predict", "composite")
 LOSSES = ("mse", "mae", "huber", "binary_crossentropy")
 LAYOUT_CHOICES = ("auto", "nested", "events")
 
-# What an option that is not given stands for, by objective.
+# The default decoder of each objective.
 _DECODER_OF = {"hybrid": "positional", "reconstruct": "repeat", "contrast": "positional"}
-# A decoder of two units cannot write what an embedding of two numbers holds: it has to count and remember besides.
-LEAST_DECODER_UNITS = 64
+# A decoder of two units cannot reconstruct from an embedding of two numbers: it also has to count steps and remember.
+MIN_DECODER_UNITS = 64
 POSITIONAL_UNITS = 128
-# A slice of the graph for every frame that an overlap reaches into; measured: 256 of them take 15 s to export.
+# The graph has a slice for every frame that an overlap reaches into; measured: 256 of them take 15 s to export.
 MAX_OVERLAP = 512
 
 
@@ -42,9 +42,9 @@ def _one_of(option: str, value: str, choices: tuple[str, ...]) -> None:
         raise UsageError(f"--{option} must be one of {', '.join(choices)}; was {value!r}.")
 
 
-def _at_least(option: str, value: int, least: int) -> None:
-    if value < least:
-        raise UsageError(f"--{option} must be at least {least}; was {value}.")
+def _at_least(option: str, value: int, minimum: int) -> None:
+    if value < minimum:
+        raise UsageError(f"--{option} must be at least {minimum}; was {value}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +54,16 @@ class DataConfig:
     Attributes:
         inputs: Parquet files, directories or globs.
         id: Column that names a sequence.
-        features: Columns of numbers or text in model order; empty takes every one that holds a value a step.
-        categorical: Columns whose whole numbers or booleans are categories; text always is.
-        min_count: A category met less often in the data counts as unknown.
-        max_vocabulary: Most categories a field tells apart.
+        features: Columns of numbers or text in model order; empty takes every column with one value per step.
+        categorical: Integer or boolean columns to treat as categories; text always is.
+        min_count: Rarer categories count as unknown.
+        max_vocabulary: Maximum number of categories per field.
         layout: ``auto``, ``nested`` (a row is a sequence) or ``events`` (a row is one step).
-        time: Column that orders the steps of a sequence; nested, it holds lists.
+        time: Column that orders the steps of a sequence; in the nested layout it holds lists.
         time_features: Whether timestamps in `time` become features.
-        label: Column that colours the map of the embeddings; never a feature by default.
-        max_length: Most steps kept of a sequence; None keeps all.
-        truncate: Which end a longer sequence keeps: ``tail`` the newest steps, ``head`` the oldest.
+        label: Column that colours the map of embeddings; not a feature unless named.
+        max_length: Maximum steps of a sequence; longer ones are truncated. None keeps all steps.
+        truncate: Which steps a truncated sequence keeps: ``tail`` the newest, ``head`` the oldest.
 
     Raises:
         UsageError: A value is outside its range, or options contradict each other.
@@ -89,56 +89,58 @@ class DataConfig:
         _one_of("truncate", self.truncate, TRUNCATES)
         _at_least("min-count", self.min_count, 1)
         _at_least("max-vocabulary", self.max_vocabulary, 1)
-        if self.max_vocabulary > MOST_VOCABULARY:
-            raise UsageError(f"--max-vocabulary must be at most {MOST_VOCABULARY:,}; was {self.max_vocabulary:,}.")
+        if self.max_vocabulary > MAX_VOCABULARY:
+            raise UsageError(f"--max-vocabulary must be at most {MAX_VOCABULARY:,}; was {self.max_vocabulary:,}.")
         if not self.time_features and self.time is None:
-            raise UsageError("--no-time-features leaves nothing out without --time. Give --time too, or neither.")
+            raise UsageError("--no-time-features has no effect without --time. Pass --time too, or neither.")
         if self.max_length is not None:
             _at_least("max-length", self.max_length, 1)
         elif self.truncate != "tail":
-            raise UsageError(f"--truncate {self.truncate} cuts nothing without --max-length. Give --max-length too.")
+            raise UsageError(f"--truncate {self.truncate} has no effect without --max-length. Pass --max-length too.")
 
     @property
     def length_policy(self) -> LengthPolicy:
-        """What happens to long sequences."""
+        """How long sequences are truncated."""
         return LengthPolicy(self.max_length, self.truncate)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """The architecture and what it is trained to do.
+    """The architecture and its training objective.
 
     Attributes:
         cell: Recurrent cell, ``lstm`` or ``gru``.
-        units: Units of each recurrent layer and direction; None is 64, or 48 in each branch where both are read.
+        units: Units of each recurrent layer and direction; None is 64, or 48 in each branch with both input channels.
         layers: Recurrent layers of the encoder.
-        reads: Whether recurrent layers read the ``values``, their ``differences`` from step to step, or ``both``, each
-            by layers of its own. None is chosen from the data where views are compared, else ``values``.
-        scaling: Whether the values that are read are centred and scaled by the ``data`` alone, or each ``sequence`` by
-            its own mean and spread, too, which then stand at the end of the embedding. None is ``sequence`` where views
-            are compared, else ``data``.
-        frame: Consecutive steps that the encoder reads as one; None is chosen from the lengths
-            (`seqembed.trainer.recipe`).
-        overlap: Steps after its own that a frame holds, too; None is chosen where views are compared
-            (`seqembed.trainer.recipe`), else 0.
-        course: In how many places of its length the numbers of each feature join the embedding
-            (`seqembed.trainer.course`); None is chosen from the data where views are compared, by whether sequences run
-            alike, else 0, which is none.
+        channels: Input channels of the recurrent layers: the ``values``, their ``differences`` from step to step, or
+            ``both``, each with layers of its own. None is chosen from the data for contrastive objectives, else
+            ``values``.
+        normalization: Standardise values with the statistics of the ``dataset`` alone, or each ``sequence`` also by its
+            own mean and spread, which then join the embedding. None is ``sequence`` for contrastive objectives, else
+            ``dataset``.
+        frame: Consecutive steps that are concatenated into one input step; None is chosen from the lengths
+            (`seqembed.trainer.automatic`).
+        overlap: Following steps that each frame also holds; None is chosen for contrastive objectives
+            (`seqembed.trainer.automatic`), else 0.
+        trajectory: Resample each feature at this many points and append them to the embedding
+            (`seqembed.trainer.trajectory`); 0 is off. None is chosen from the data for contrastive objectives, by
+            whether sequences are aligned, else 0.
         bidirectional: Whether the encoder also reads each sequence backwards.
-        activation: Of the recurrent layers, ``tanh`` or ``relu``.
-        pooling: From steps to one vector: ``last`` state, ``mean`` or ``max`` over valid steps, or all three.
-        embedding_dim: Width of the embedding, by a dense layer; None leaves it as wide as the pooling makes it.
-        objective: ``contrast`` (two altered views of a sequence are told from other sequences), ``reconstruct``, or
-            ``hybrid``, which is both; None is hybrid, but reconstruct where the task predicts or the loss is
-            ``binary_crossentropy`` (and, by `TrainJob.of_events`, where steps are events).
-        decoder: How an embedding becomes steps again; ``reshape`` and ``dense`` write one fixed length. None is
+        activation: Activation of the recurrent layers, ``tanh`` or ``relu``.
+        pooling: From steps to one vector: ``last`` state, ``mean`` or ``max`` over valid steps, or ``concat``, all
+            three.
+        embedding_dim: Width of the embedding, by a dense layer; None keeps the width of the pooling.
+        objective: ``contrast`` (distinguish two augmented views of a sequence from views of other sequences),
+            ``reconstruct``, or ``hybrid``, which is both. None is hybrid, but reconstruct if the task predicts, the
+            loss is ``binary_crossentropy``, or (see `TrainJob.for_events`) the steps are events.
+        decoder: How the embedding is decoded into steps; ``reshape`` and ``dense`` write one fixed length. None is
             ``repeat`` for the objective reconstruct, else ``positional``.
-        decoder_units: Units of each layer of the decoder, and of the layer that predicts the next step; None is 128 for
-            the positional decoder, else as many as the encoder's, 64 at least.
-        decoder_layers: Layers of the decoder: recurrent ones, but dense ones of the positional decoder; None is 1.
+        decoder_units: Units of each layer of the decoder, and of the layer that predicts the next step. None is 128 for
+            the positional decoder, else as many as the encoder has, but at least 64.
+        decoder_layers: Layers of the decoder, recurrent or, in the positional decoder, dense; None is 1.
         reverse_target: Autoregressive only: the decoder writes the newest step first.
-        task: ``reconstruct`` the sequence, ``predict`` the step after a prefix, or both on one embedding.
-        loss: Compares target and output a value, in standardised units (``binary_crossentropy``: raw 0 and 1).
+        task: ``reconstruct`` the sequence, ``predict`` the step after a prefix, or ``composite``, both.
+        loss: Loss per value, in standardised units (``binary_crossentropy``: raw 0 and 1).
 
     Raises:
         UsageError: A value is outside its range, or options contradict each other.
@@ -147,11 +149,11 @@ class ModelConfig:
     cell: str = "lstm"
     units: int | None = None
     layers: int = 1
-    reads: str | None = None
-    scaling: str | None = None
+    channels: str | None = None
+    normalization: str | None = None
     frame: int | None = None
     overlap: int | None = None
-    course: int | None = None
+    trajectory: int | None = None
     bidirectional: bool = True
     activation: str = "tanh"
     pooling: str = "concat"
@@ -167,37 +169,37 @@ class ModelConfig:
     def __post_init__(self) -> None:
         decoder = self.decoder
         if self.objective is None:
-            # Zeros and ones, and a task that predicts, ask for a decoder that gets them right.
+            # For zeros and ones, and for predictions, the decoder's output matters more than the comparison of views.
             exact = self.task != "reconstruct" or self.loss == "binary_crossentropy"
             object.__setattr__(self, "objective", "reconstruct" if exact else "hybrid")
         _one_of("objective", str(self.objective), OBJECTIVES)
         if decoder is None:
             object.__setattr__(self, "decoder", _DECODER_OF[str(self.objective)])
         _one_of("cell", self.cell, CELLS)
-        if self.scaling is None:
-            object.__setattr__(self, "scaling", "sequence" if self.contrasts else "data")
-        _one_of("scaling", str(self.scaling), SCALINGS)
-        if self.course is None and not self.contrasts:
-            object.__setattr__(self, "course", 0)
+        if self.normalization is None:
+            object.__setattr__(self, "normalization", "sequence" if self.contrasts else "dataset")
+        _one_of("normalization", str(self.normalization), NORMALIZATIONS)
+        if self.trajectory is None and not self.contrasts:
+            object.__setattr__(self, "trajectory", 0)
         if self.overlap is None and not self.contrasts:
             object.__setattr__(self, "overlap", 0)
-        for option, value in (("course", self.course), ("overlap", self.overlap)):
+        for option, value in (("trajectory", self.trajectory), ("overlap", self.overlap)):
             if value is not None:
                 _at_least(option, value, 0)
         if (self.overlap or 0) > MAX_OVERLAP:
             raise UsageError(
-                f"--overlap may be {MAX_OVERLAP} steps at most; was {self.overlap:,}. To read more steps as one, give "
-                "a longer --frame."
+                f"--overlap must be at most {MAX_OVERLAP} steps; was {self.overlap:,}. To combine more steps, pass a "
+                "longer --frame."
             )
-        if self.reads is None and not self.contrasts:
-            object.__setattr__(self, "reads", "values")
-        if self.reads is not None:
-            _one_of("reads", self.reads, READS)
+        if self.channels is None and not self.contrasts:
+            object.__setattr__(self, "channels", "values")
+        if self.channels is not None:
+            _one_of("channels", self.channels, CHANNELS)
             if self.units is None:
-                object.__setattr__(self, "units", UNITS_OF[self.reads])
+                object.__setattr__(self, "units", UNITS_OF[self.channels])
         self._refuse_decoder_sizes()
         if self.decoder_units is None and self.units is not None and self.objective != "contrast":
-            wanted = POSITIONAL_UNITS if self.decoder == "positional" else max(LEAST_DECODER_UNITS, self.units)
+            wanted = POSITIONAL_UNITS if self.decoder == "positional" else max(MIN_DECODER_UNITS, self.units)
             object.__setattr__(self, "decoder_units", wanted)
         if self.decoder_layers is None and self.reconstructs:
             object.__setattr__(self, "decoder_layers", 1)
@@ -216,7 +218,7 @@ class ModelConfig:
     def _refuse_decoder_sizes(self) -> None:
         if self.decoder_units is not None and self.objective == "contrast":
             raise UsageError(
-                "--decoder-units has no part in --objective contrast, which decodes nothing. Drop it, or choose "
+                "--decoder-units has no effect with --objective contrast, which has no decoder. Drop it, or pass "
                 "--objective hybrid."
             )
         if self.decoder_layers is not None and not self.reconstructs:
@@ -226,7 +228,7 @@ class ModelConfig:
                 else ("--task predict", "--task composite")
             )
             raise UsageError(
-                f"--decoder-layers has no part in {what}, which decodes nothing. Drop it, or choose {instead}."
+                f"--decoder-layers has no effect with {what}, which has no decoder. Drop it, or pass {instead}."
             )
 
     def _refuse_contradictions(self, decoder: str | None) -> None:
@@ -237,18 +239,19 @@ class ModelConfig:
             )
         if self.reverse_target and self.decoder != "autoregressive":
             raise UsageError(
-                f"--reverse-target works with --decoder autoregressive alone; the decoder was {self.decoder!r}."
+                f"--reverse-target works only with --decoder autoregressive; the decoder was {self.decoder!r}. "
+                "Drop it, or pass --decoder autoregressive."
             )
         if not self.reconstructs and decoder not in (None, _DECODER_OF[str(self.objective)]):
             what = "--objective contrast" if self.objective == "contrast" else "--task predict"
             raise UsageError(
-                f"--decoder {decoder} has no part in {what}, which decodes nothing. Drop it, or choose "
+                f"--decoder {decoder} has no effect with {what}, which has no decoder. Drop it, or pass "
                 + ("--objective hybrid." if self.objective == "contrast" else "--task composite.")
             )
 
     @property
-    def course_frame(self) -> int:
-        """Steps that are told as one in a course: half a frame, for places count there, and cost little."""
+    def trajectory_frame(self) -> int:
+        """Steps per frame of the trajectory: half of `frame`, since position in time matters there and costs little."""
         return max(1, (self.frame or 1) // 2)
 
     @property
@@ -263,7 +266,7 @@ class ModelConfig:
 
     @property
     def heads(self) -> tuple[str, ...]:
-        """What the losses see: some of ``contrast``, ``reconstruction`` and ``prediction``."""
+        """Outputs that have a loss: some of ``contrast``, ``reconstruction`` and ``prediction``."""
         wanted = {
             "contrast": self.contrasts,
             "reconstruction": self.reconstructs,
@@ -273,26 +276,26 @@ class ModelConfig:
 
     @property
     def min_length(self) -> int:
-        """Steps a sequence needs to teach anything: predicting takes one step to see and one to predict."""
+        """Minimum steps of a training sequence: prediction needs one step to see and one to predict."""
         return 2 if self.task == "predict" else 1
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingConfig:
-    """How the weights are found.
+    """How the network is optimised.
 
     Attributes:
-        epochs: Most passes over the training sequences; 0 writes an untrained model. None trains for `steps`.
-        steps: Batches to learn from, instead of `epochs`.
-        batch_size: Most sequences in a batch.
-        learning_rate: Peak of Adam's learning rate, which rises shortly and falls to 0 in the end: by a cosine where
-            views are compared, else after half of all batches.
-        patience: Batches without a better validation loss before training stops.
+        epochs: Maximum passes over the training sequences; 0 writes an untrained model. None trains for `steps`.
+        steps: Number of training batches, instead of `epochs`.
+        batch_size: Maximum sequences per batch.
+        learning_rate: Peak learning rate of Adam. For contrastive objectives it warms up and falls to 0 by a cosine;
+            for reconstructions of numbers it drops in the second half of all batches; for events it is constant.
+        patience: Batches without improvement of the monitored loss before training stops.
         validation_fraction: Share of the ids held out for validation, by a hash of the id.
-        clip_norm: Largest norm of a step's gradient over all weights; 0 leaves it alone.
-        seed: Of initial weights, order of batches and places of cuts.
+        clip_norm: Maximum global norm of the gradient; 0 turns clipping off.
+        seed: Seed of initial weights, of the order of batches, and of where sequences are cut.
 
-    None stands for what `seqembed.trainer.recipe` chooses from the data.
+    None stands for what `seqembed.trainer.automatic` chooses from the data.
 
     Raises:
         UsageError: A value is outside its range, or options contradict each other.
@@ -308,7 +311,7 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for option, value, least in (
+        for option, value, minimum in (
             ("epochs", self.epochs, 0),
             ("steps", self.steps, 1),
             ("batch-size", self.batch_size, 1),
@@ -316,9 +319,9 @@ class TrainingConfig:
             ("seed", self.seed, 0),
         ):
             if value is not None:
-                _at_least(option, value, least)
+                _at_least(option, value, minimum)
         if self.epochs is not None and self.steps is not None:
-            raise UsageError("--epochs and --steps both say when training ends. Give one of them.")
+            raise UsageError("--epochs and --steps both say when training ends. Pass only one of them.")
         if self.learning_rate is not None and not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
             raise UsageError(f"--learning-rate must be a positive number; was {self.learning_rate}.")
         if self.validation_fraction is not None and not 0 <= self.validation_fraction < 1:
@@ -329,38 +332,38 @@ class TrainingConfig:
 
 @dataclass(frozen=True, slots=True)
 class TrainJob:
-    """All that decides what a training makes.
+    """Everything that determines the result of a training.
 
     Attributes:
         data: Which sequences to learn from.
-        model: The architecture and what it is trained to do.
-        training: How the weights are found.
-        left_open: Names of the model's options that nobody gave, and the data may yet decide.
+        model: The architecture and its training objective.
+        training: How the network is optimised.
+        unset: Names of the model's options that were not given, which may be chosen from the data.
     """
 
     data: DataConfig
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
-    left_open: frozenset[str] = field(default=frozenset(), compare=False)
+    unset: frozenset[str] = field(default=frozenset(), compare=False)
 
-    def of_events(self) -> Self:
-        """Return the job for steps that are events, where nothing else was asked for: to reconstruct them.
+    def for_events(self) -> Self:
+        """Return the job for steps that are events: reconstruct them, unless an objective was given.
 
-        What makes a view of events tell itself from others, such as favourite categories, needs no order and no gaps;
-        to write the events one after the other needs both.
+        Views of events can be distinguished without their order and gaps, for example by favourite categories; a
+        reconstruction needs both.
         """
-        if "objective" not in self.left_open or not self.model.contrasts:
+        if "objective" not in self.unset or not self.model.contrasts:
             return self
         model = self.model
-        open_again: dict[str, Any] = dict.fromkeys(
-            self.left_open & {"decoder", "decoder_units", "reads", "course", "overlap"}
+        reset: dict[str, Any] = dict.fromkeys(
+            self.unset & {"decoder", "decoder_units", "channels", "trajectory", "overlap"}
         )
-        return replace(self, model=replace(model, objective="reconstruct", **open_again))
+        return replace(self, model=replace(model, objective="reconstruct", **reset))
 
     def to_options(self) -> dict[str, Any]:
-        """Return flat option names with their values: what ``config.toml`` holds; options that are unset are left out.
+        """Return option names with their values, as ``config.toml`` holds them, without unset options.
 
-        ``inputs`` stays as given, so that a run is repeated from the directory it was started in, but for credentials.
+        ``inputs`` stays as given, without credentials, so a run can be repeated from the directory it was started in.
         """
         options = {**asdict(self.data), **asdict(self.model), **asdict(self.training)}
         options["inputs"] = tuple(map(without_secrets, self.data.inputs))
@@ -369,15 +372,15 @@ class TrainJob:
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Self:
-        """Build from flat option names; those that are missing take their default.
+        """Build from option names; missing ones take their default.
 
         Raises:
             UsageError: A value is outside its range, or options contradict each other.
         """
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
-        parts = (DataConfig, ModelConfig, TrainingConfig)
+        sections = (DataConfig, ModelConfig, TrainingConfig)
         chosen: list[dict[str, Any]] = [
-            {f.name: values[f.name] for f in fields(part) if f.name in values} for part in parts
+            {f.name: values[f.name] for f in fields(section) if f.name in values} for section in sections
         ]
-        left_open = frozenset(f.name for f in fields(ModelConfig) if values.get(f.name) is None)
-        return cls(DataConfig(**chosen[0]), ModelConfig(**chosen[1]), TrainingConfig(**chosen[2]), left_open)
+        unset = frozenset(f.name for f in fields(ModelConfig) if values.get(f.name) is None)
+        return cls(DataConfig(**chosen[0]), ModelConfig(**chosen[1]), TrainingConfig(**chosen[2]), unset)

@@ -1,9 +1,9 @@
-"""A run directory while a training owns it: one training at a time, and an old run kept until the new one is complete.
+"""Ownership of a run directory: one training at a time, and an old run stays until the new one is complete.
 
-With ``--overwrite`` a training writes to `_STAGING` inside the directory. Once all is there, the list of its files is
-written, and only then are they moved to their places, the contract last. A training that is killed before leaves the
-old run as it was; one that is killed while files are moved leaves the list, and the next training moves the rest.
-Nothing here imports TensorFlow: what is wrong with a directory is found before that is loaded.
+With ``--overwrite`` a training writes to `_STAGING` inside the directory. When the run is complete, the list of its
+files is written, and then the files are moved into the directory, the contract last. A training that is killed before
+leaves the old run unchanged; one that is killed while files are moved leaves the list, and the next training moves the
+rest. This module does not import TensorFlow, so that problems with the directory are found before that is loaded.
 """
 
 import json
@@ -22,13 +22,13 @@ from seqembed.data.signals import not_interrupted
 
 _STAGING = ".seqembed-replacement"
 _LIST = "files.json"
-# What TensorFlow writes for a checkpoint, with what a kill leaves of an unfinished one.
+# Files that TensorFlow writes for a checkpoint, and those that a kill leaves of an unfinished one.
 _CHECKPOINT = re.compile(r"checkpoint(\.tmp.*)?|ckpt-\d+(\.index|\.data-\d+-of-\d+)(\.tempstate.*)?|ckpt-\d+_temp")
-_BEING_WRITTEN = ".writing-"  # begins the name of a file that `seqembed.trainer.artifacts` has not finished
+_BEING_WRITTEN = ".writing-"  # prefix of files that `seqembed.trainer.artifacts` has not finished
 
 
 class RunDirectory:
-    """Where a training writes, and where its run lies in the end.
+    """Where a training writes, and where its run ends up.
 
     Attributes:
         final: The directory given as ``--out``.
@@ -36,11 +36,11 @@ class RunDirectory:
     """
 
     def __init__(self, out: Path, *, resume: bool = False, overwrite: bool = False) -> None:
-        """Name the directory; nothing is made or changed yet.
+        """Name the directory; nothing is created or changed yet.
 
         Args:
             out: The run directory.
-            resume: Whether to go on with the training that was interrupted there.
+            resume: Whether to continue the training that was interrupted there.
             overwrite: Whether to replace the run there.
         """
         self.final = self.layout = RunLayout(out)
@@ -49,11 +49,11 @@ class RunDirectory:
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Make the directory and be the only training in it; on leaving, directories that stayed empty are gone.
+        """Create and lock the directory; on leaving, created directories that stayed empty are removed.
 
         Raises:
-            OutputError: Another training writes there, it holds a run or files of others, it cannot be written, or its
-                name is not UTF-8.
+            OutputError: Another training writes there, it holds a run or files not written by seqembed, it cannot be
+                written, or its name is not UTF-8.
         """
         root = self.final.root
         refuse_output_name(root)
@@ -73,13 +73,13 @@ class RunDirectory:
                     _remove_if_empty(path)
 
     def begin(self) -> None:
-        """Clear what an interrupted replacement left, before the first file is written; a resumed one goes on."""
+        """Remove what an interrupted replacement left, unless it is resumed; before the first file is written."""
         with _translated(self.final.root):
             if not self._resume and self._staging.root.exists():
                 shutil.rmtree(self._staging.root)
 
     def publish(self) -> None:
-        """Move a complete staged run to its place; without one, nothing is to be done.
+        """Move a complete staged run into the directory; do nothing without one.
 
         Raises:
             OutputError: The old run cannot be replaced.
@@ -92,16 +92,16 @@ class RunDirectory:
             self._move(files)
 
     def _recover(self) -> None:
-        """Finish a replacement that was killed while its files were moved, and remove unfinished files."""
+        """Finish a replacement that was killed while files were moved, and remove unfinished files."""
         files = self._listed()
         if files is not None:
             self._move(files)
-        for place in (self.final.root, self.final.plots):
+        for directory in (self.final.root, self.final.plots):
             for name in (*_root_names(self.final), *PLOT_NAMES):
-                (place / f"{_BEING_WRITTEN}{name}").unlink(missing_ok=True)
+                (directory / f"{_BEING_WRITTEN}{name}").unlink(missing_ok=True)
 
     def _listed(self) -> list[str] | None:
-        """Return the files of a complete staged run; None where there is none, or its list is damaged."""
+        """Return the files of a complete staged run; None if there is none, or its list is damaged."""
         try:
             value = json.loads((self._staging.root / _LIST).read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
@@ -109,9 +109,9 @@ class RunDirectory:
         return value if isinstance(value, list) and all(isinstance(name, str) for name in value) else None
 
     def _move(self, files: list[str]) -> None:
-        """Move the files of the list that are still staged: safe to be killed and done again at any point."""
+        """Move the listed files that are still staged; may be killed and repeated at any point."""
         root, contract = self.final.root, self.final.contract.name
-        self.final.contract.unlink(missing_ok=True)  # from here until it is back there is no finished run
+        self.final.contract.unlink(missing_ok=True)  # until it is written again there is no finished run
         _sync(root)
         for path in _owned(self.final):
             if str(path.relative_to(root)) not in files:
@@ -131,23 +131,23 @@ class RunDirectory:
         """Decide where this training writes.
 
         Raises:
-            OutputError: The directory holds a run, or files of the same names that no training wrote.
+            OutputError: The directory holds a run, or files of the same names not written by seqembed.
         """
         root, occupied = self.final.root, [path.relative_to(self.final.root) for path in _owned(self.final)]
         if self._resume and self._staging.root.is_dir():
             self.layout = self._staging
         elif occupied and not (self._resume or self._overwrite):
-            others = "" if _is_ours(self.final) else f", or files named like those of one ({occupied[0]})"
-            left = " --resume goes on with the interrupted --overwrite there." if self._staging.root.is_dir() else ""
+            others = "" if _is_ours(self.final) else f", or files with the names of one ({occupied[0]})"
+            left = " --resume continues the interrupted --overwrite there." if self._staging.root.is_dir() else ""
             raise OutputError(
-                f"{root}: already holds a run{others}. Give --resume to go on with it, --overwrite to replace it, or "
+                f"{root}: already holds a run{others}. Pass --resume to continue it, --overwrite to replace it, or "
                 f"another --out.{left}"
             )
         elif occupied and not _is_ours(self.final):
             names = ", ".join(map(str, occupied[:3])) + (", …" if len(occupied) > 3 else "")
             raise OutputError(
-                f"{root}: holds {names}, but no run of seqembed: neither a contract.json nor a config.toml that "
-                "training wrote. Nothing was changed. Give another --out, or move these files away."
+                f"{root}: holds {names}, but no run of seqembed: neither a contract.json nor a config.toml written by "
+                "seqembed. Nothing was changed. Pass another --out, or move these files away."
             )
         elif occupied and self._overwrite:
             self.layout = self._staging
@@ -159,7 +159,7 @@ def _root_names(layout: RunLayout) -> list[str]:
 
 
 def _owned(layout: RunLayout) -> list[Path]:
-    """Return what exists of the names that a training writes, the contract first; all else belongs to the user."""
+    """Return the existing files with names that a training writes, the contract first; others belong to the user."""
     found = [layout.root / name for name in _root_names(layout)]
     found += [layout.plots / name for name in PLOT_NAMES]
     if layout.checkpoints.is_dir():
@@ -168,10 +168,10 @@ def _owned(layout: RunLayout) -> list[Path]:
 
 
 def _is_ours(layout: RunLayout) -> bool:
-    """Say whether a training wrote the directory: by its finished contract, or by the configuration it writes first."""
+    """Return whether seqembed wrote the directory: it has a contract, or the configuration that is written first."""
     header = CONFIG_HEADER.encode()
     if layout.config.is_file():
-        with layout.config.open("rb") as config:  # as bytes: what its user typed into it need not be UTF-8
+        with layout.config.open("rb") as config:  # as bytes: an edited file need not be UTF-8
             if config.read(len(header)) == header:
                 return True
     try:
@@ -182,12 +182,12 @@ def _is_ours(layout: RunLayout) -> bool:
 
 
 def _refuse_unwritable(directory: Path) -> None:
-    """Find out before any work whether `directory` can be written to, or made."""
+    """Fail before any work if `directory` cannot be written or created."""
     nearest = next(path for path in (directory, *directory.absolute().parents) if path.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         what = "not writable" if nearest.is_dir() else "a file"
         raise OutputError(
-            f"{directory}: cannot be made, since {nearest} is {what}. Change its permissions, or give another --out."
+            f"{directory}: cannot be created, since {nearest} is {what}. Fix the permissions, or pass another --out."
         )
 
 

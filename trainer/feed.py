@@ -1,4 +1,4 @@
-"""From a `SequenceSource` to tf.data: reading and padding go on while the last batch is being learned."""
+"""A tf.data pipeline over a `SequenceSource`: batches are read and padded while the network trains."""
 
 from collections.abc import Callable, Iterator
 
@@ -29,7 +29,7 @@ class Feed:
         return self._run(lambda: self._source.batches(epoch, skip))
 
     def stream(self, skip: int = 0) -> Iterator[Batch]:
-        """Yield batches without end, epoch after epoch, without the first `skip`.
+        """Yield batches endlessly, epoch after epoch, without the first `skip`.
 
         Raises:
             InputError: A file can no longer be read.
@@ -44,7 +44,7 @@ class Feed:
             raise self._error
 
     def _generate(self) -> Iterator[Batch]:
-        # An error raised inside tf.data loses its class on the way out: carry it around.
+        # tf.data replaces the class of an error raised inside: keep the error and raise it outside.
         try:
             yield from self._batches()
         except Exception as error:

@@ -1,10 +1,11 @@
-"""The second third of a training: the weights are found, and once more from others where the first found nothing."""
+"""The second stage of a training: fit the weights, and restart once from other weights if nothing was learned."""
 
 from functools import cached_property
 from typing import Any
 
+from seqembed.trainer.automatic import has_events, num_steps
 from seqembed.trainer.checkpoint import Checkpoints, TrainingState
-from seqembed.trainer.feeds import make_feeds, watched_fraction
+from seqembed.trainer.feeds import make_feeds, monitored_fraction
 from seqembed.trainer.health import Health, examine, is_cheap
 from seqembed.trainer.loop import Loop
 from seqembed.trainer.losses import feature_weights
@@ -12,48 +13,49 @@ from seqembed.trainer.network import embed
 from seqembed.trainer.objective import Objective
 from seqembed.trainer.prepare import Prepared
 from seqembed.trainer.progress import Progress
-from seqembed.trainer.recipe import num_steps
-from seqembed.trainer.steps import Steps, seed_everything
+from seqembed.trainer.steps import Decay, Steps, seed_everything
 
-_SECOND_SEED = 1_000_003  # added to --seed for the weights of a second attempt: nobody's next seed
+_SECOND_SEED = 1_000_003  # added to --seed for the second attempt: unlikely to be another run's seed
 
 
 class Fit:
-    """A training that can be taken up at any batch.
+    """A training that can be resumed at any batch.
 
     Attributes:
-        prepared: The data, and options without open ones.
+        prepared: The data, and all options.
         network: The models.
-        state: Where the training stands.
-        loop: What moves it.
+        state: Weights, counters and history.
+        loop: The training loop.
     """
 
     def __init__(
         self, prepared: Prepared, checkpoints: Checkpoints, progress: Progress, checkpoint_seconds: float
     ) -> None:
-        """Build the network and all that its training needs; nothing is learned or written yet.
+        """Build the network and everything its training needs; nothing is trained or written yet.
 
         Args:
-            prepared: The data, and options without open ones.
+            prepared: The data, and all options.
             checkpoints: Where the state is saved.
-            progress: Who is told on the way.
-            checkpoint_seconds: Longest time without a checkpoint.
+            progress: Receives notes and progress.
+            checkpoint_seconds: Maximum time between checkpoints.
 
         Raises:
-            UsageError: A fixed-length decoder would be of absurd size.
+            UsageError: A fixed-length decoder would be too large.
         """
         self.prepared, self._checkpoints, self._progress = prepared, checkpoints, progress
         job, schema, intake = prepared.job, prepared.schema, prepared.intake
         seed_everything(job.training.seed)
         self.network = prepared.build()
         objective = Objective(job.model, prepared.profile, schema.categorical, feature_weights(schema.features))
-        steps = Steps(self.network, objective, job.training, prepared.profile, num_steps(job, intake.num_training))
-        self.state = TrainingState(self.network, steps.optimizer, len(objective.parts), prepared.identity)
-        watched = watched_fraction(job, schema, intake)
-        training, validation = make_feeds(prepared.files, schema, job, intake, watched)
-        if watched < intake.validation_fraction:
-            some = round(intake.num_validation * watched / intake.validation_fraction)
-            progress.note(f"some {some:,} of those held out are scored on the way")
+        batches = num_steps(job, intake.num_training)
+        decay: Decay = "cosine" if job.model.contrasts else "none" if has_events(schema) else "drops"
+        steps = Steps(self.network, objective, job.training, prepared.profile, batches, decay)
+        self.state = TrainingState(self.network, steps.optimizer, len(objective.terms), prepared.identity)
+        monitored = monitored_fraction(job, schema, intake)
+        training, validation = make_feeds(prepared.files, schema, job, intake, monitored)
+        if monitored < intake.validation_fraction:
+            some = round(intake.num_validation * monitored / intake.validation_fraction)
+            progress.note(f"about {some:,} of the held-out sequences are scored during training")
         self.loop = Loop(
             steps=steps,
             objective=objective,
@@ -64,11 +66,11 @@ class Fit:
             config=job.training,
             progress=progress,
             checkpoint_seconds=checkpoint_seconds,
-            views_a_sequence=2 if job.model.contrasts else 1,
+            views_per_sequence=2 if job.model.contrasts else 1,
         )
 
     def restore(self) -> bool:
-        """Take up the newest checkpoint; return False where there is none.
+        """Restore the newest checkpoint; return False if there is none.
 
         Raises:
             BundleError: The checkpoint is damaged.
@@ -85,7 +87,7 @@ class Fit:
         self._checkpoints.save(self.state)
 
     def run(self) -> None:
-        """Learn until all is done; once more from other weights where that is cheap and nothing was learned.
+        """Train to the end; if nothing was learned and it is cheap, train once more from other weights.
 
         Raises:
             QualityGateError: The loss is no longer a number.
@@ -96,7 +98,7 @@ class Fit:
         worth_it = self.health.worth_a_restart(self.loop.steps.num_done)
         if not worth_it or self.state.num_restarts or not self._is_cheap:
             return
-        self._progress.note(f"nothing was learned ({self.health.problem}): once more, from other initial weights")
+        self._progress.note(f"nothing was learned ({self.health.problem}): restarting with other initial weights")
         seed_everything(self.prepared.job.training.seed + _SECOND_SEED)
         first = {"epochs": self.state.history, "health": self.health.to_json()}
         self.state.begin_again(first, self.prepared.build().scorer.get_weights())
@@ -105,62 +107,62 @@ class Fit:
 
     def _run_once(self) -> None:
         loop, done = self.loop, self.state.epochs_done
-        unit = "epoch" if self.prepared.job.training.steps is None else "part"
-        rows = loop.rows_an_epoch(self.prepared.intake.num_training)
+        unit = "epoch" if self.prepared.job.training.steps is None else "interval"
+        rows = loop.rows_per_epoch(self.prepared.intake.num_training)
         self._progress.training_starts(loop.num_epochs, rows, done, unit)
         loop.run()
         for figures in ("best", "baseline", "health"):
-            self.__dict__.pop(figures, None)  # of the attempt before
+            self.__dict__.pop(figures, None)  # cached from the first attempt
 
     @property
     def _is_cheap(self) -> bool:
         profile, job = self.prepared.profile, self.prepared.job
         length = profile.num_steps / max(profile.num_sequences, 1)
         read = self.loop.steps.num_done * (job.training.batch_size or 1) * length
-        return is_cheap(read * self.loop.views_a_sequence, self.network.num_parameters)
+        return is_cheap(read * self.loop.views_per_sequence, self.network.num_parameters)
 
     @cached_property
     def best(self) -> dict[str, float]:
-        """Figures of the weights that are kept, by name; those of held-out sequences begin with ``val_``."""
+        """Losses and metrics of the final weights, by name; those of held-out sequences begin with ``val_``."""
         loop, chosen = self.loop, self.loop.chosen_epoch
         if not chosen:
             held_out = loop.validation is not None
-            return loop.steps.evaluate(self._watched_feed.epoch(0), "val_" if held_out else "")
+            return loop.steps.evaluate(self._monitored_feed.epoch(0), "val_" if held_out else "")
         record = self.state.history[chosen - 1]
         return {name: value for name, value in record.items() if name not in ("epoch", "step", "rows_per_second")}
 
     @cached_property
     def baseline(self) -> dict[str, float]:
-        """What always answering with the mean scores on the data that decides what is best."""
-        return self.loop.steps.baseline(self._watched_feed.epoch(0))
+        """Losses and metrics of always predicting the mean, on the monitored data."""
+        return self.loop.steps.baseline(self._monitored_feed.epoch(0))
 
     @property
-    def _watched_feed(self) -> Any:
+    def _monitored_feed(self) -> Any:
         return self.loop.training if self.loop.validation is None else self.loop.validation
 
     @cached_property
     def health(self) -> Health:
-        """Whether anything was learned."""
+        """Whether the model learned anything."""
         prepared = self.prepared
         embeddings = embed(self.network, prepared.sample)
-        parts, trained = prepared.embedding_parts, bool(self.state.history)
-        return examine(prepared.job.model, embeddings, parts, self.best, self.baseline, trained=trained)
+        blocks, trained = prepared.embedding_blocks, bool(self.state.history)
+        return examine(prepared.job.model, embeddings, blocks, self.best, self.baseline, trained=trained)
 
     def history(self) -> dict[str, Any]:
-        """Return the document of ``history.json``."""
+        """Return the content of ``history.json``."""
         loop, state, training = self.loop, self.state, self.prepared.job.training
         return {
             "epochs": state.history,
-            "watched": loop.watched,
+            "monitored": loop.monitored,
             "best_epoch": loop.chosen_epoch,
-            "best_loss": self.best[loop.watched],
+            "best_loss": self.best[loop.monitored],
             "best_val_loss": self.best.get("val_loss"),
             "best": self.best,
             "baseline": self.baseline,
             "health": self.health.to_json(),
             "num_restarts": state.num_restarts,
             "first_attempt": state.first_attempt,
-            # Of the views in a full batch one is right, and all but the view itself are offered.
+            # One of the views in a full batch is correct; all but the view itself are candidates.
             "contrast_chance": 1 / (2 * (training.batch_size or 1) - 1) if self.prepared.job.model.contrasts else None,
             "num_parameters": self.network.num_parameters,
             "num_training": self.prepared.intake.num_training,

@@ -1,8 +1,8 @@
-"""Masked Keras LSTM layers computed by TensorFlow's BlockLSTM while a model is traced: the same numbers, sooner.
+"""Compute masked Keras LSTM layers with TensorFlow's BlockLSTM while a model is traced: the same results, faster.
 
-Keras runs a masked LSTM as a while loop of some twenty operations a step. BlockLSTM does all steps in one operation,
-forwards and in its gradient: measured 2.4 times as fast for a batch of 64 sequences of 50 steps and 64 units in both
-directions, with gradients within 2e-7 of Keras's. The model keeps its layers, and is saved as it was built.
+Keras runs a masked LSTM as a while loop of about twenty operations per step. BlockLSTM computes all steps in one
+operation, forwards and in its gradient: measured 2.4 times as fast for a batch of 64 sequences of 50 steps and 64 units
+in both directions, with gradients within 2e-7 of Keras's. The model keeps its layers and is saved unchanged.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,12 +16,12 @@ _CallStand = Callable[..., Any]
 
 @contextmanager
 def fused(model: Any) -> Iterator[None]:
-    """Let the LSTM layers of `model`, nested models included, be computed by BlockLSTM while the block runs.
+    """Compute the LSTM layers of `model`, nested models included, with BlockLSTM inside the context.
 
-    What stands at padded steps is zero for layers that Keras would give zeros, too; for others it differs from Keras,
-    which repeats the last output there, and nothing may read it.
+    Outputs at padded steps are zero for layers with `zero_output_for_mask`. For others they differ from Keras, which
+    repeats the last output there, and must not be used.
     """
-    # A layer that goes backwards by itself, and not in a Bidirectional, hands its outputs on in another order.
+    # A layer with go_backwards outside of a Bidirectional returns its outputs in another order.
     replaced = [
         layer for layer in _flat_layers(model) if _is_plain(layer) and not getattr(layer, "go_backwards", False)
     ]
@@ -45,7 +45,7 @@ def _flat_layers(model: Any) -> Iterator[Any]:
 
 
 def _is_plain(layer: Any) -> bool:
-    """Say whether BlockLSTM computes what `layer` does."""
+    """Return whether BlockLSTM computes the same as `layer`."""
     if isinstance(layer, keras.layers.Bidirectional):
         return layer.merge_mode == "concat" and _is_plain(layer.forward_layer) and _is_plain(layer.backward_layer)
     if not isinstance(layer, keras.layers.LSTM) or not (layer.return_sequences and layer.use_bias):
@@ -81,24 +81,24 @@ def _zeroed(layer: Any, outputs: Any, mask: Any) -> Any:
 
 
 def _by_halves(cell: Any, sequences: Any, mask: Any, initial_state: Any) -> tuple[Any, ...]:
-    """Return what `_run` does forwards, each half of the batch by an operation of its own.
+    """Run forwards, with one operation for each half of the batch.
 
-    BlockLSTM alone keeps hardly more than one core busy, and TensorFlow does two at the same time: measured on two
-    cores, a training step of an autoencoder takes two thirds as long. Two directions are two operations as they are,
-    and halves of them take a tenth longer.
+    One BlockLSTM uses hardly more than one core, and TensorFlow runs two at the same time: measured on two cores, a
+    training step of an autoencoder takes two thirds of the time. A bidirectional layer is already two operations, and
+    splitting those takes a tenth longer.
     """
     num_sequences = tf.shape(sequences)[0]
-    # Of no sequences the gradient of BlockLSTM is memory as it was found: to a single one comes another of zeros.
+    # For an empty batch the gradient of BlockLSTM is uninitialised memory: pad a single sequence with one of zeros.
     missing, half = tf.maximum(2 - num_sequences, 0), tf.maximum(num_sequences, 2) // 2
     given = [
         None if tensor is None else tf.pad(tensor, [(0, missing), *[(0, 0)] * (tensor.shape.rank - 1)])
         for tensor in (sequences, mask, *(initial_state or ()))
     ]
-    told = []
+    results = []
     for rows in (slice(None, half), slice(half, None)):
         steps, real, *states = (None if tensor is None else tensor[rows] for tensor in given)
-        told.append(_run(cell, steps, real, states or None, backwards=False))
-    return tuple(tf.concat(parts, axis=0)[:num_sequences] for parts in zip(*told, strict=True))
+        results.append(_run(cell, steps, real, states or None, backwards=False))
+    return tuple(tf.concat(halves, axis=0)[:num_sequences] for halves in zip(*results, strict=True))
 
 
 def _run(cell: Any, sequences: Any, mask: Any, initial_state: Any, *, backwards: bool) -> tuple[Any, Any, Any]:
@@ -110,7 +110,7 @@ def _run(cell: Any, sequences: Any, mask: Any, initial_state: Any, *, backwards:
     zeros = tf.zeros((shape[0], cell.units))
     state, memory = initial_state if initial_state is not None else (zeros, zeros)
     unused = tf.zeros((cell.units,))
-    # Version 2 of the operation expects another order of gates than the gradient that TensorFlow registers for it.
+    # Version 2 of the operation uses another order of gates than the gradient that TensorFlow registers for it.
     _, memories, _, _, _, _, outputs = tf.raw_ops.BlockLSTM(
         seq_len_max=tf.cast(shape[1], tf.int64),
         x=tf.transpose(sequences, [1, 0, 2]),
@@ -134,6 +134,6 @@ def _run(cell: Any, sequences: Any, mask: Any, initial_state: Any, *, backwards:
 
 
 def _gates(weights: Any) -> Any:
-    """Put Keras's gates i, f, c, o into BlockLSTM's order i, c, f, o, along the last axis."""
+    """Reorder Keras's gates i, f, c, o to BlockLSTM's order i, c, f, o, along the last axis."""
     i, f, c, o = tf.split(weights, 4, axis=-1)
     return tf.concat([i, c, f, o], axis=-1)

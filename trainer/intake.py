@@ -1,4 +1,4 @@
-"""What the data holds before training starts: one streaming pass that splits, counts, checks and describes."""
+"""One streaming pass over the data before training: split it, count it, check it and compute its statistics."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from seqembed.trainer.config import TrainJob
 from seqembed.trainer.source import in_validation
 
 _VALIDATION_FRACTION = 0.1
-# Below, where no early stopping needs a held-out side, every sequence is worth more as one to learn from.
+# Below this number, unless early stopping needs held-out data, all sequences are used for training.
 _FEW = 500
 
 
@@ -28,11 +28,11 @@ class Intake:
 
     Attributes:
         survey: Profile and sample of the training side; the longest sequence of both sides.
-        num_training: Sequences to learn from.
-        num_validation: Sequences held out.
+        num_training: Number of training sequences.
+        num_validation: Number of held-out sequences.
         num_too_short: Sequences of either side without enough steps for the task (empty ones included).
-        validation_fraction: Share held out; 0 where the data is too small to hold any out.
-        codes: Place of a whole-number feature that may be a category → its different values.
+        validation_fraction: Share held out; 0 if the data is too small.
+        codes: Index of an integer feature that may be a category → number of distinct values.
     """
 
     survey: Survey
@@ -43,11 +43,11 @@ class Intake:
     codes: Mapping[int, int] = field(default_factory=dict)
 
     def notes(self, schema: SequenceSchema, merged: Mapping[str, tuple[int, int]] | None = None) -> list[str]:
-        """Return what a user should know before waiting for the training, a line each.
+        """Return what a user should know before the training starts, one line each.
 
         Args:
             schema: Names of the features.
-            merged: Features that float32 cannot hold apart → different values as stored, and as float32.
+            merged: As `seqembed.trainer.columns.TrainingColumns.merged`.
         """
         profile = self.survey.profile
         fields = (
@@ -62,19 +62,19 @@ class Intake:
         if self.num_too_short:
             lines.append(f"{self.num_too_short:,} sequences have too few steps to learn from (empty ones included)")
         if self.survey.shared_ids is not None:
-            lines.append(f"{self.survey.shared_ids} stand in more than one row; each row is a sequence of its own")
+            lines.append(f"{self.survey.shared_ids} occur in more than one row; each row is a separate sequence")
         if self.survey.num_truncated:
             lines.append(f"{self.survey.num_truncated:,} sequences are longer than --max-length and are truncated")
         if not self.num_validation:
-            lines.append("no sequence is held out: the training loss is the one that is watched")
+            lines.append("no sequences are held out: the training loss is monitored")
         described = zip(schema.feature_names, profile.std, profile.missing_rate, strict=True)
         still = [name for name, std, missing in described if (std == 0 or missing == 1) and name not in (merged or {})]
         if still:
-            lines.append(f"features that never change and teach nothing: {', '.join(still)}")
+            lines.append(f"features that are constant and carry no information: {', '.join(still)}")
         for name, (stored, kept) in (merged or {}).items():
             lines.append(
-                f"'{name}': {stored:,} different values are {kept:,} in float32, which keeps seven digits. If they are "
-                "times, pass the column as --time; else subtract an offset before writing them."
+                f"'{name}': {stored:,} distinct values become {kept:,} in float32, which keeps seven digits. If they "
+                "are times, pass the column as --time; else subtract an offset before writing them."
             )
         lines += hint_at_codes(schema, self.codes)
         return lines
@@ -84,7 +84,7 @@ def take_in(files: Sequence[InputFile], schema: SequenceSchema, job: TrainJob) -
     """Read all data once.
 
     Raises:
-        BadRowError: A row is no sequence.
+        BadRowError: A row is not a valid sequence.
         InputError: Too few sequences, or values that do not suit the loss.
     """
     keep = (job.data.label,) if job.data.label is not None else ()
@@ -98,17 +98,17 @@ def take_in(files: Sequence[InputFile], schema: SequenceSchema, job: TrainJob) -
         if sides.num_training + sides.num_validation < 2:
             raise InputError(
                 f"{', '.join(job.data.inputs)}: {sides.num_training + sides.num_validation} of {found.num_total:,} "
-                f"sequences have at least {job.model.min_length} step(s); training needs two or more."
+                f"sequences have at least {job.model.min_length} step(s); training needs two or more. Add data."
             )
         few = wanted is None and sides.num_training + sides.num_validation < _FEW
         if sides.num_training and not (few and job.model.contrasts and job.training.patience is None):
-            break  # else every id of a tiny data set fell on the other side, or all are needed: hold none out
+            break  # else all ids of a tiny data set fell on the other side, or all are needed: hold none out
     codes = sides.few_values.codes()
     return Intake(found, sides.num_training, sides.num_validation, sides.num_too_short, fraction, codes)
 
 
 class _Sides:
-    """Splits blocks by the hash of the id, and counts and checks what it sees."""
+    """Splits blocks by the hash of the id, and counts and checks their sequences."""
 
     def __init__(self, job: TrainJob, schema: SequenceSchema, fraction: float, few_values: FewValues) -> None:
         self.few_values = few_values
@@ -118,7 +118,7 @@ class _Sides:
         self.num_training = self.num_validation = self.num_too_short = 0
 
     def training_side(self, block: SequenceBlock) -> NDArray[np.bool_]:
-        """Return which sequences to describe, bool (sequences): those learned from, and the empty ones among them."""
+        """Return which sequences are on the training side, bool (sequences): usable or empty, and not held out."""
         if self._binary:
             self._check_binary(block)
         self.few_values.update(block.values)
@@ -133,10 +133,10 @@ class _Sides:
     def _check_binary(self, block: SequenceBlock) -> None:
         outside = (block.values < 0) | (block.values > 1)
         if outside.any():
-            step, place = np.argwhere(outside)[0]
+            step, feature = np.argwhere(outside)[0]
             row = int(np.searchsorted(block.offsets, step, side="right")) - 1
             raise InputError(
-                f"id {quoted_id(id_text(block.ids[row]))}: feature '{self._schema.feature_names[place]}' holds "
-                f"{block.values[step, place]:g}; --loss binary_crossentropy expects values from 0 to 1. "
+                f"id {quoted_id(id_text(block.ids[row]))}: feature '{self._schema.feature_names[feature]}' holds "
+                f"{block.values[step, feature]:g}; --loss binary_crossentropy expects values from 0 to 1. "
                 "Choose --loss mse, or other --features."
             )

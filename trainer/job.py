@@ -1,4 +1,4 @@
-"""One training from Parquet to run directory: prepare, fit, save."""
+"""A complete training, from Parquet to a run directory: prepare, fit, save."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ from seqembed.trainer.directory import RunDirectory
 from seqembed.trainer.fit import Fit
 from seqembed.trainer.health import advice
 from seqembed.trainer.loop import CHECKPOINT_SECONDS
-from seqembed.trainer.network import weighed_by_parts
+from seqembed.trainer.network import with_scaled_blocks
 from seqembed.trainer.pictures import draw
 from seqembed.trainer.prepare import prepare
 from seqembed.trainer.progress import Progress
@@ -33,17 +33,18 @@ def train(
     """Train, and write a run directory.
 
     Args:
-        job: What to train on what.
-        out: The run directory; made where it is missing.
-        resume: Go on where an earlier training of the same options stood; without one, start.
-        overwrite: Replace the run that `out` holds, once the new one is complete.
-        progress: Who is told on the way.
-        checkpoint_seconds: Longest time without a checkpoint.
+        job: Data, model and training options.
+        out: The run directory; created if missing.
+        resume: Continue an earlier training with the same options; without one, start.
+        overwrite: Replace the run in `out`, once the new one is complete.
+        progress: Receives notes and progress.
+        checkpoint_seconds: Maximum time between checkpoints.
 
     Raises:
         UsageError: Options contradict each other, or those of the run to resume.
         InputError: The data cannot be read as sequences, or holds too few.
-        OutputError: `out` holds a run or files of others, another training writes there, or it cannot be written.
+        OutputError: `out` holds a run or files not written by seqembed, another training writes there, or it cannot be
+            written.
         QualityGateError: The loss became NaN or infinite.
         BundleError: The checkpoint to resume is damaged.
     """
@@ -68,21 +69,22 @@ def train_into(
     if resume and layout.contract.exists() and not checkpoints.exist:
         raise OutputError(
             f"{layout.root}: holds a finished run without checkpoints, so there is nothing to resume. "
-            "Give --overwrite to replace it, or another --out."
+            "Pass --overwrite to replace it, or another --out."
         )
     prepared = prepare(job, columns, progress)
     fit = Fit(prepared, checkpoints, progress, save_seconds)
     directory.begin()
     resumed = resume and fit.restore()
     if resumed and fit.loop.finished and layout.contract.exists():
+        fit.loop.run()  # learns nothing more, and puts the best weights in place
         summary = _summary(directory, fit, already_finished=True)
         directory.publish()
         return summary
     if resumed:
         layout.contract.unlink(missing_ok=True)  # the run is unfinished again
-        progress.note(f"goes on after epoch {fit.state.epochs_done}, batch {fit.state.batches_done}")
+        progress.note(f"continues after epoch {fit.state.epochs_done}, batch {fit.state.batches_done}")
     else:
-        progress.note(f"{fit.network.num_parameters:,} trainable weights")
+        progress.note(f"{fit.network.num_parameters:,} trainable parameters")
     artifacts.write_config(layout, prepared.job)
     if not resumed:
         fit.save()
@@ -94,9 +96,9 @@ def train_into(
 
 
 def _save(layout: RunLayout, fit: Fit, history: Mapping[str, Any]) -> None:
-    """Write what a finished training leaves behind, the contract last."""
+    """Write the files of a finished training, the contract last."""
     prepared, model = fit.prepared, fit.prepared.job.model
-    network = weighed_by_parts(fit.network, prepared.build, prepared.embedding_parts, prepared.sample)
+    network = with_scaled_blocks(fit.network, prepared.build, prepared.embedding_blocks, prepared.sample)
     artifacts.write_models(layout, network)
     artifacts.write_sample(layout, prepared.intake.survey, prepared.schema)
     artifacts.write_history(layout, history)
@@ -120,7 +122,7 @@ def _save(layout: RunLayout, fit: Fit, history: Mapping[str, Any]) -> None:
         prepared.intake.survey,
         fingerprint=prepared.fingerprint,
         num_files=len(prepared.files),
-        parts=prepared.embedding_parts,
+        blocks=prepared.embedding_blocks,
         num_parameters=network.num_parameters,
     )
 

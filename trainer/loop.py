@@ -1,7 +1,4 @@
-"""The training loop: epochs of batches or parts of a number of steps, early stopping, checkpoints, and a clear end.
-
-A loss that is no number ends it.
-"""
+"""The training loop: epochs or intervals of batches, early stopping, checkpoints, and an end at a loss of NaN."""
 
 import math
 import time
@@ -19,24 +16,24 @@ from seqembed.trainer.progress import Progress
 from seqembed.trainer.steps import Steps
 
 CHECKPOINT_SECONDS = 300.0
-PARTS = 20  # of a training that is measured in steps: each ends with a record and a checkpoint
+NUM_INTERVALS = 20  # of a training measured in steps; each ends with a record and a checkpoint
 
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """A training that can be entered at any batch.
+    """A training loop that can be resumed at any batch.
 
     Attributes:
-        steps: Compiled steps.
+        steps: Compiled training and evaluation steps.
         objective: Loss and metrics.
-        training: Batches to learn from.
-        validation: Held-out batches; None watches the training loss instead.
-        state: Where the training stands.
-        checkpoints: Where it is saved.
+        training: Training batches.
+        validation: Held-out batches; None monitors the training loss instead.
+        state: Weights, counters and history.
+        checkpoints: Where the state is saved.
         config: Epochs or steps, patience.
-        progress: Who is told.
-        checkpoint_seconds: Longest time without a checkpoint.
-        views_a_sequence: Rows of a batch that belong to one sequence.
+        progress: Receives progress.
+        checkpoint_seconds: Maximum time between checkpoints.
+        views_per_sequence: Rows of a batch that belong to one sequence.
     """
 
     steps: Steps
@@ -48,11 +45,11 @@ class Loop:
     config: TrainingConfig
     progress: Progress
     checkpoint_seconds: float = CHECKPOINT_SECONDS
-    views_a_sequence: int = 1
+    views_per_sequence: int = 1
 
     @property
-    def watched(self) -> str:
-        """Which loss decides what is best."""
+    def monitored(self) -> str:
+        """Name of the loss that decides which weights are best."""
         return "loss" if self.validation is None else "val_loss"
 
     @property
@@ -62,53 +59,53 @@ class Loop:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to learn from."""
+        """Whether no batches are left to train on."""
         if self.config.steps is not None:
             return self.stopped_early or self._recorded >= self.config.steps
         return self.stopped_early or self.state.epochs_done >= (self.config.epochs or 0)
 
     @property
     def num_epochs(self) -> int:
-        """Records a whole training has: passes over the data, or parts of the steps."""
+        """Records of a complete training: passes over the data, or intervals of batches."""
         if self.config.steps is not None:
-            return -(-self.config.steps // self._part)
+            return -(-self.config.steps // self._interval)
         return self.config.epochs or 0
 
     @property
     def chosen_epoch(self) -> int:
-        """Epoch whose weights the finished network has, from 1: the best one with patience, else the last one."""
+        """Epoch of the final weights, from 1: the best one with patience, else the last one."""
         return self.state.epochs_done if self.config.patience is None else self.state.best_epoch
 
-    def rows_an_epoch(self, num_training: int) -> int:
-        """Return how many sequences are learned from between two records."""
-        return num_training if self.config.steps is None else self._part * (self.config.batch_size or 1)
+    def rows_per_epoch(self, num_training: int) -> int:
+        """Return the number of training sequences between two records."""
+        return num_training if self.config.steps is None else self._interval * (self.config.batch_size or 1)
 
     @property
-    def _part(self) -> int:
-        return -(-(self.config.steps or 1) // PARTS)
+    def _interval(self) -> int:
+        return -(-(self.config.steps or 1) // NUM_INTERVALS)
 
     @property
     def _recorded(self) -> int:
-        """Batches up to the last record; more are done where a training was stopped inside a part."""
+        """Batches up to the last record; more are done if a training was stopped within an interval."""
         return int(self.state.history[-1]["step"]) if self.state.history else 0
 
     @property
     def _best_step(self) -> int:
-        """Batches up to the record with the lowest watched loss; 0 before the first."""
+        """Batches up to the record with the lowest monitored loss; 0 before the first."""
         best = self.state.best_epoch
         return int(self.state.history[best - 1]["step"]) if best else 0
 
     @property
     def _until_record(self) -> int:
-        """Batches left of the part; 0 where a training was stopped between its last batch and its record."""
-        end = min((self._recorded // self._part + 1) * self._part, self.config.steps or 0)
+        """Batches left of the interval; 0 if a training was stopped between its last batch and its record."""
+        end = min((self._recorded // self._interval + 1) * self._interval, self.config.steps or 0)
         return max(0, end - self.steps.num_done)
 
     def run(self) -> None:
-        """Train until all is done or patience has run out; then, with patience, put the best weights in place.
+        """Train to the end or until patience has run out; then, with patience, restore the best weights.
 
         Raises:
-            QualityGateError: The loss is no longer a number.
+            QualityGateError: The loss became NaN or infinite.
             InputError: A file can no longer be read.
             OutputError: A checkpoint cannot be written.
         """
@@ -138,8 +135,8 @@ class Loop:
         record = {"epoch": number, "step": self.steps.num_done, **self.objective.report(state.totals)}
         if self.validation is not None:
             record |= self.steps.evaluate(self.validation.epoch(0), prefix="val_")
-        watched = record[self.watched] if state.weights_are_finite() else math.nan
-        self._refuse_nan(watched, number)
+        monitored = record[self.monitored] if state.weights_are_finite() else math.nan
+        self._refuse_nan(monitored, number)
         now = time.monotonic()
         record["rows_per_second"] = num_rows / max(now - started, 1e-9)
         state.seconds += now - last_save
@@ -150,7 +147,7 @@ class Loop:
         sums = self.steps.learn(batch)
         self.state.totals += sums
         self.state.batches_done += 1
-        num_rows = int(batch.lengths.shape[0]) // self.views_a_sequence
+        num_rows = int(batch.lengths.shape[0]) // self.views_per_sequence
         self.state.num_rows += num_rows
         loss = self.objective.report(sums)["loss"]
         self._refuse_nan(loss, number)
@@ -162,15 +159,15 @@ class Loop:
         state.epochs_done, state.batches_done = int(record["epoch"]), 0
         state.totals = state.totals * 0
         state.history.append(record)
-        if record[self.watched] < state.best_loss:
-            state.remember_best(record[self.watched])
+        if record[self.monitored] < state.best_loss:
+            state.remember_best(record[self.monitored])
         self.checkpoints.save(state)
 
     def _refuse_nan(self, loss: float, number: int) -> None:
         if math.isfinite(loss):
             return
         raise QualityGateError(
-            f"epoch {number}, batch {self.state.batches_done}: the loss is {loss}, so training stopped. Lower "
-            "--learning-rate, use --activation tanh, give a --clip-norm above 0, or look for features with extreme "
-            "values (`seqembed inspect` and the profile in contract.json show their scale)."
+            f"epoch {number}, batch {self.state.batches_done}: the loss is {loss}, expected a finite number, so the "
+            "training stopped. Lower --learning-rate, pass --activation tanh or a --clip-norm above 0, or look for "
+            "features with outliers (`seqembed inspect` shows their scale)."
         )

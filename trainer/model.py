@@ -1,7 +1,7 @@
 """The encoder as a stock Keras model: {values, categories, lengths} → embedding.
 
-Standardisation, imputation and the mask are layers and operations of the model, so that serving cannot drift from
-training. Only layers and operations that Keras ships are used: any Keras 3 loads ``encoder.keras`` without seqembed.
+Standardisation, imputation and the mask are part of the model, so that serving cannot drift from training. Only layers
+and operations that Keras ships are used: any Keras 3 loads ``encoder.keras`` without seqembed.
 """
 
 import math
@@ -12,29 +12,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqembed.data.layout import COURSE_LAYER, FRAME_LAYER
-from seqembed.data.parts import EmbeddingPart
+from seqembed.data.embedding_blocks import EmbeddingBlock
+from seqembed.data.layout import FRAME_LAYER, TRAJECTORY_LAYER
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.schema import CategoricalField
 from seqembed.trainer.backend import keras
 from seqembed.trainer.categories import embedded, summaries, summary_width, width_of
 from seqembed.trainer.config import ModelConfig
-from seqembed.trainer.course import course
-from seqembed.trainer.scale import LEAST_SPREAD, MAX_DEVIATIONS, moments
+from seqembed.trainer.scale import MAX_DEVIATIONS, MIN_SPREAD, moments
+from seqembed.trainer.trajectory import trajectory
 
 ops, layers = keras.ops, keras.layers
 
-_LEVEL_LIMIT = 5.0
-# Of the parts of an embedding, found on sets of known structure. A level stays in standard units: it counts more the
-# more features have one, and is never blown up, since sequences may all have one and the same.
-_VARIANCE_OF_STEPS, _VARIANCE_OF_CATEGORIES, _VARIANCE_OF_COURSE = 2.0, 1.0, 1.0
-_LARGEST_WEIGHT = 4.0  # ONNX Runtime may be off by as much more
+_MAX_STATISTIC = 5.0
+# Variances of the embedding blocks, found on data sets of known structure. The per-sequence statistics stay in standard
+# units: they count more the more features there are, and are never scaled up, since they may be equal for all
+# sequences.
+_VARIANCE_OF_STEPS, _VARIANCE_OF_CATEGORIES, _VARIANCE_OF_TRAJECTORY = 2.0, 1.0, 1.0
+_MAX_SCALE = 4.0  # it multiplies the numerical error of ONNX Runtime as well
 _NOISE = 0.1
-# ONNX Runtime goes through a tensor in runs of its last axis, up to twenty times slower where that is a feature or two;
-# with so few the time goes last until the recurrent layers. One feature: a sixth faster to serve at 150 steps. Six: no
-# faster, and to lay them out anew costs a fortieth.
+# ONNX Runtime iterates over the last axis of a tensor, up to twenty times slower where that axis has one or two
+# features. With so few, time is the last axis until the recurrent layers. One feature: serving is a sixth faster at 150
+# steps. Six
+# features: no faster, and the transpose costs a fortieth.
 _FEW_FEATURES = 2
-_HIGHEST = 1e30  # above every activation: less so much, padding never wins a maximum
+_HUGE = 1e30  # above every activation: after subtracting it, padding never wins a maximum
 
 
 def valid_steps(values: Any, lengths: Any) -> Any:
@@ -44,7 +46,7 @@ def valid_steps(values: Any, lengths: Any) -> Any:
 
 
 def known_values(values: Any, mask: Any, time_axis: int = 1) -> Any:
-    """Return where a value is there, bool like `values`: within the length, and not missing.
+    """Return which values are present, bool like `values`: within the length, and not missing.
 
     Args:
         values: float32 (batch, time, features), or (batch, features, time).
@@ -57,8 +59,8 @@ def known_values(values: Any, mask: Any, time_axis: int = 1) -> Any:
 def standardised(values: Any, known: Any, profile: SequenceProfile, name: str, time_axis: int = 1) -> Any:
     """Standardise; what is not `known` becomes 0, which is the mean. Layout and `time_axis` as for `known_values`.
 
-    What lies further than `MAX_DEVIATIONS` from the mean counts as that far, so that one wild value cannot drown all
-    others. Keras's Normalization would square the deviation, which float32 cannot hold below 1e-19 or above 1e19.
+    Values are clipped at `MAX_DEVIATIONS` standard deviations, so that one outlier cannot dominate all other values.
+    Keras's Normalization would square the deviation, which float32 cannot hold below 1e-19 or above 1e19.
     """
     mean, std = (_along_features(numbers, time_axis) for numbers in moments(profile))
     centred = layers.Rescaling(1.0, (-mean).tolist(), name=f"{name}_mean")(values)
@@ -67,7 +69,7 @@ def standardised(values: Any, known: Any, profile: SequenceProfile, name: str, t
 
 
 def _along_features(numbers: NDArray[np.float32], time_axis: int) -> NDArray[np.float32]:
-    """Return numbers (features) in a shape that meets the features of a layout."""
+    """Return numbers (features) in a shape that broadcasts over the features of a layout."""
     return numbers if time_axis == 1 else numbers[:, None]
 
 
@@ -100,7 +102,7 @@ def build_encoder(
     profile: SequenceProfile,
     difference_std: NDArray[np.float32] | None = None,
     fields: Sequence[CategoricalField] = (),
-    weights: NDArray[np.float32] | None = None,
+    scales: NDArray[np.float32] | None = None,
 ) -> Any:
     """Build the encoder.
 
@@ -110,124 +112,131 @@ def build_encoder(
         difference_std: float32 (features), spread of the differences from step to step of standardised values; None
             takes them as they are.
         fields: Categorical fields in model order.
-        weights: float32 (embedding_dim), what the numbers of the embedding are multiplied by; None is 1.
+        scales: float32 (embedding_dim), factors of the embedding's dimensions; None is 1.
 
     Returns:
-        A Keras model to the embedding, float32 (batch, embedding_dim), from ``lengths`` int32 (batch) and, as far as
-        there are any, ``values`` float32 (batch, time, features), raw units, NaN allowed, and ``categories`` int32
-        (batch, time, fields), ids. What stands beyond a length has no influence. The embedding holds what was made of
-        the values and categories, then of the differences, then each feature's mean and spread, then the
-        mean of each field's embedding and of a wider one, then the courses of the features, as far as `config` asks for
-        them: see `embedding_parts`.
+        A Keras model to the embedding, float32 (batch, embedding_dim). Its inputs are ``lengths`` int32 (batch) and,
+        where there are any, ``values`` float32 (batch, time, features), raw units, NaN allowed, and ``categories``
+        int32 (batch, time, fields), ids. Padding has no influence. `embedding_blocks` lists what the embedding holds.
     """
     inputs = network_inputs(len(profile.mean), len(fields))
     lengths = inputs["lengths"]
     mask = valid_steps(inputs.get("values", inputs.get("categories")), lengths)  # (batch, time)
     frames = _frames(config, mask, lengths)
-    reads: list[Any] = []
+    channels: list[Any] = []
     branches: list[Any] = []
-    level: list[Any] = []
-    courses: list[Any] = []
+    statistics: list[Any] = []
+    trajectories: list[Any] = []
     if "values" in inputs:
         values, time_axis = inputs["values"], 1
         if len(profile.mean) <= _FEW_FEATURES:
             values, time_axis = _other_layout(values), 2
-        # Padding is no matter to recurrent layers, which are told the lengths, and it costs a tenth of one to wipe it.
-        wiped = config.scaling == "sequence" or config.reads != "values" or frames.size + frames.overlap > 1
-        there = known_values(values, mask, time_axis) if wiped else ops.logical_not(ops.isnan(values))
-        steps = standardised(values, there, profile, "standardise", time_axis)
-        known = ops.cast(there, "float32")
+        # Recurrent layers get the lengths and ignore the padding, and zeroing it costs a tenth of such a layer.
+        zeroed = config.normalization == "sequence" or config.channels != "values" or frames.size + frames.overlap > 1
+        present = known_values(values, mask, time_axis) if zeroed else ops.logical_not(ops.isnan(values))
+        steps = standardised(values, present, profile, "standardise", time_axis)
+        known = ops.cast(present, "float32")
         read = steps
-        if config.scaling == "sequence":
-            read, level = by_its_own_scale(steps, known, time_axis)
+        if config.normalization == "sequence":
+            read, statistics = normalize_sequences(steps, known, time_axis)
         read = _other_layout(read) if time_axis == 2 else read
-        if config.course:
-            size = config.course_frame
-            courses.append(course(mean_frames(read, size), _num_frames(lengths, size)[:, None], config.course))
-        reads.append(_noisy(config, read, "noise"))
+        if config.trajectory:
+            size = config.trajectory_frame
+            num_frames = _num_frames(lengths, size)[:, None]
+            trajectories.append(trajectory(mean_frames(read, size), num_frames, config.trajectory))
+        channels.append(_noisy(config, read, "noise"))
     if "categories" in inputs:
-        reads.append(embedded(inputs["categories"], mask, fields, "embed"))
-        if config.scaling == "sequence":
-            level.append(mean_step(reads[-1], lengths))
-            level += summaries(inputs["categories"], mask, fields, "summary")
-    if config.reads != "differences":
-        read = reads[0] if len(reads) == 1 else layers.Concatenate(name="numbers_and_categories")(reads)
+        channels.append(embedded(inputs["categories"], mask, fields, "embed"))
+        if config.normalization == "sequence":
+            statistics.append(mean_step(channels[-1], lengths))
+            statistics += summaries(inputs["categories"], mask, fields, "summary")
+    if config.channels != "differences":
+        read = channels[0] if len(channels) == 1 else layers.Concatenate(name="numbers_and_categories")(channels)
         branches.append(_branch(config, read, frames, "encoder"))
-    if config.reads != "values":
+    if config.channels != "values":
         changes = differences(steps, known, difference_std, time_axis)
         changes = _noisy(config, _other_layout(changes) if time_axis == 2 else changes, "noise_of_differences")
         branches.append(_branch(config, changes, frames, "encoder_differences"))
-    if config.embedding_dim is not None:  # mixed, parts cannot be weighed afterwards: a course as one of its places
-        courses = [ops.multiply(told, 1 / math.sqrt(config.course or 1)) for told in courses]
-    parts = [*branches, *level, *courses]
-    embedding = parts[0] if len(parts) == 1 else layers.Concatenate(name="joined")(parts)
+    if (
+        config.embedding_dim is not None
+    ):  # a dense layer mixes the blocks: a trajectory shall count as one of its points
+        trajectories = [ops.multiply(points, 1 / math.sqrt(config.trajectory or 1)) for points in trajectories]
+    blocks = [*branches, *statistics, *trajectories]
+    embedding = blocks[0] if len(blocks) == 1 else layers.Concatenate(name="joined")(blocks)
     if config.embedding_dim is not None:
         embedding = layers.Dense(config.embedding_dim, name="embedding")(embedding)  # (batch, embedding_dim)
-    return keras.Model(inputs, weighed(embedding, weights, "weights_of_parts"), name="encoder")
+    return keras.Model(inputs, scaled_by(embedding, scales, "block_scales"), name="encoder")
 
 
-def embedding_parts(
+def embedding_blocks(
     config: ModelConfig, num_features: int, fields: Sequence[CategoricalField]
-) -> tuple[EmbeddingPart, ...]:
-    """Return what the embedding of `build_encoder` is made of, in its order; one vector has one part.
+) -> tuple[EmbeddingBlock, ...]:
+    """Return the blocks of the embedding of `build_encoder`, in order.
+
+    First what the recurrent layers made of the values and categories, then of the differences, then each feature's mean
+    and spread, the mean of each field's embedding and of a wider one, and the trajectories, as far as `config` asks for
+    them. With an embedding_dim, a dense layer mixes them into one block.
 
     Args:
         config: The architecture.
-        num_features: Numbers of a step.
+        num_features: Numbers per step.
         fields: Categorical fields in model order.
     """
     if config.embedding_dim is not None:
-        return (EmbeddingPart("steps", config.embedding_dim, _VARIANCE_OF_STEPS, _LARGEST_WEIGHT),)
-    branches = ("values", "differences") if config.reads == "both" else (str(config.reads),)
+        return (EmbeddingBlock("steps", config.embedding_dim, _VARIANCE_OF_STEPS, _MAX_SCALE),)
+    branches = ("values", "differences") if config.channels == "both" else (str(config.channels),)
     width = (config.units or 0) * (2 if config.bidirectional else 1) * (3 if config.pooling == "concat" else 1)
     share = _VARIANCE_OF_STEPS / len(branches)
-    parts = [EmbeddingPart(name, width, share, _LARGEST_WEIGHT) for name in branches]
-    if config.scaling == "sequence":
+    blocks = [EmbeddingBlock(name, width, share, _MAX_SCALE) for name in branches]
+    if config.normalization == "sequence":
         categories, summary = (sum(map(of, fields)) for of in (width_of, summary_width))
         share = _VARIANCE_OF_CATEGORIES / (2 if summary else 1)
-        parts += [
-            EmbeddingPart("level", 2 * num_features, 2.0 * max(num_features, 1), 1.0),
-            EmbeddingPart("categories", categories, share, _LARGEST_WEIGHT),
-            EmbeddingPart("summary of categories", summary, share, _LARGEST_WEIGHT),
+        blocks += [
+            EmbeddingBlock("statistics", 2 * num_features, 2.0 * max(num_features, 1), 1.0),
+            EmbeddingBlock("categories", categories, share, _MAX_SCALE),
+            EmbeddingBlock("summary of categories", summary, share, _MAX_SCALE),
         ]
-    parts.append(EmbeddingPart("course", (config.course or 0) * num_features, _VARIANCE_OF_COURSE, _LARGEST_WEIGHT))
-    return tuple(part for part in parts if part.width)
+    blocks.append(
+        EmbeddingBlock("trajectory", (config.trajectory or 0) * num_features, _VARIANCE_OF_TRAJECTORY, _MAX_SCALE)
+    )
+    return tuple(block for block in blocks if block.width)
 
 
-def weighed(embedding: Any, weights: NDArray[np.float32] | None, name: str) -> Any:
-    """Return embedding (batch, embedding_dim) times weights (embedding_dim), by a layer of that name; None is 1."""
-    return embedding if weights is None else layers.Rescaling(weights.tolist(), name=name)(embedding)
+def scaled_by(embedding: Any, scales: NDArray[np.float32] | None, name: str) -> Any:
+    """Return embedding (batch, embedding_dim) times scales (embedding_dim), by a layer called `name`; None is 1."""
+    return embedding if scales is None else layers.Rescaling(scales.tolist(), name=name)(embedding)
 
 
-def weights_taken_off(embedding: Any, weights: NDArray[np.float32] | None) -> Any:
-    """Return an embedding as it was before `weighed`."""
-    return weighed(embedding, None if weights is None else np.float32(1) / weights, "weights_taken_off")
+def unscaled(embedding: Any, scales: NDArray[np.float32] | None) -> Any:
+    """Undo `scaled_by`."""
+    return scaled_by(embedding, None if scales is None else np.float32(1) / scales, "unscaled")
 
 
 def mean_step(steps: Any, lengths: Any) -> Any:
-    """Return the mean over time of (batch, time, width), whose padding is 0: (batch, width), 0 without any step."""
+    """Return the mean over time of (batch, time, width), whose padding is 0: (batch, width), 0 without steps."""
     count = ops.cast(ops.maximum(ops.expand_dims(lengths, 1), 1), "float32")  # (batch, 1)
     return ops.divide(ops.sum(steps, axis=1), count)
 
 
 def _other_layout(values: Any) -> Any:
-    """Turn (batch, time, features) into (batch, features, time), or back."""
+    """Swap the axes of time and features."""
     return ops.transpose(values, (0, 2, 1))
 
 
 def _noisy(config: ModelConfig, steps: Any, name: str) -> Any:
-    """Return steps (batch, time, features) with noise while views are learned from; as they are at any other time.
+    """Add noise to steps (batch, time, features) while training on views, and at no other time.
 
-    It is added to what the recurrent layers read, so that it weighs the same for a quiet sequence and a loud one, for
-    values and for differences. In the padding no recurrent layer reads it, but for the zeros that fill up a last frame.
+    The noise is added to the normalised inputs of the recurrent layers, so it is equally strong for sequences of small
+    and large amplitude, and for values and differences. Recurrent layers ignore it in the padding, except for the zeros
+    that pad the last frame.
     """
     return layers.GaussianNoise(_NOISE, name=name)(steps) if config.contrasts else steps
 
 
-def by_its_own_scale(steps: Any, known: Any, time_axis: int = 1) -> tuple[Any, list[Any]]:
-    """Centre and scale each feature of each sequence by its own mean and spread.
+def normalize_sequences(steps: Any, known: Any, time_axis: int = 1) -> tuple[Any, list[Any]]:
+    """Standardise each feature of each sequence by its own mean and spread.
 
-    Source: instance normalisation, Ulyanov et al. (2016), here over time and by what is known.
+    Source: instance normalisation, Ulyanov et al. (2016), here over the known values in time.
 
     Args:
         steps: float32 (batch, time, features), standardised; 0 where not known.
@@ -235,24 +244,24 @@ def by_its_own_scale(steps: Any, known: Any, time_axis: int = 1) -> tuple[Any, l
         time_axis: Which axis of both is the time, 1 or 2.
 
     Returns:
-        The scaled steps, 0 where not known, and mean and spread, each float32 (batch, features) and within
-        `_LEVEL_LIMIT`: so that no level outweighs all else in the embedding.
+        The scaled steps, 0 where not known, and the per-sequence statistics: mean and spread, each float32
+        (batch, features). They are clipped at `_MAX_STATISTIC`, so that none dominates the embedding.
     """
     count = ops.maximum(ops.sum(known, axis=time_axis), 1.0)  # (batch, features)
     mean = ops.divide(ops.sum(steps, axis=time_axis), count)
     centred = ops.multiply(ops.subtract(steps, ops.expand_dims(mean, time_axis)), known)
     spread = ops.sqrt(ops.divide(ops.sum(ops.square(centred), axis=time_axis), count))
-    scaled = ops.divide(centred, ops.expand_dims(ops.add(spread, LEAST_SPREAD), time_axis))
-    return scaled, [ops.clip(mean, -_LEVEL_LIMIT, _LEVEL_LIMIT), ops.clip(spread, 0.0, _LEVEL_LIMIT)]
+    scaled = ops.divide(centred, ops.expand_dims(ops.add(spread, MIN_SPREAD), time_axis))
+    return scaled, [ops.clip(mean, -_MAX_STATISTIC, _MAX_STATISTIC), ops.clip(spread, 0.0, _MAX_STATISTIC)]
 
 
 def differences(steps: Any, known: Any, difference_std: NDArray[np.float32] | None, time_axis: int = 1) -> Any:
-    """Return how much each step differs from the one before it; 0 at the first one and wherever either is missing.
+    """Return the difference of each step from the one before; 0 at the first step and where either value is missing.
 
     Args:
         steps: float32 (batch, time, features), standardised.
         known: float32 (batch, time, features), 1 where a value is there, 0 in the padding and where one is missing.
-        difference_std: float32 (features), what counts as a difference of 1; None is 1.
+        difference_std: float32 (features), the unit of the differences; None is 1.
         time_axis: Which axis of steps and known is the time, 1 or 2.
     """
     before = (slice(None),) * time_axis
@@ -268,16 +277,16 @@ def differences(steps: Any, known: Any, difference_std: NDArray[np.float32] | No
 
 @dataclass(frozen=True, slots=True)
 class _Frames:
-    """What recurrent layers are told of the frames they read, whatever those hold.
+    """Sizes and masks of the frames that recurrent layers read.
 
     Attributes:
         size: Steps from one frame to the next.
-        overlap: Steps of the frames after it that a frame holds, too.
-        length: int32 (batch, 1): how many frames hold a real step.
-        mask: bool (batch, frames): which hold a real step.
-        count: float32 (batch, 1): that length, at least 1.
-        below: float32 (batch, frames, 1): added to what is read, 0 in real frames, and far below all else elsewhere.
-        any: float32 (batch, 1): 0 for a sequence without steps, else 1.
+        overlap: Further steps, from the following frames, that each frame also holds.
+        length: int32 (batch, 1), number of frames with a real step.
+        mask: bool (batch, frames), which frames have a real step.
+        count: float32 (batch, 1), `length`, but at least 1.
+        below: float32 (batch, frames, 1), added before a maximum: 0 in real frames, very negative in the padding.
+        any: float32 (batch, 1), 0 for a sequence without steps, else 1.
     """
 
     size: int
@@ -303,74 +312,74 @@ def _frames(config: ModelConfig, mask: Any, lengths: Any) -> _Frames:
         length=length,
         mask=mask,
         count=ops.maximum(count, 1.0),
-        below=ops.multiply(ops.subtract(real, 1.0), _HIGHEST),
+        below=ops.multiply(ops.subtract(real, 1.0), _HUGE),
         any=ops.minimum(count, 1.0),
     )
 
 
 def _num_frames(lengths: Any, size: int) -> Any:
-    """Return how many frames of `size` steps hold a real step, int32 like `lengths`."""
+    """Return the number of frames of `size` steps with a real step, int32 like `lengths`."""
     return lengths if size == 1 else ops.floor_divide(ops.add(lengths, size - 1), size)
 
 
 def _branch(config: ModelConfig, steps: Any, frames: _Frames, name: str) -> Any:
-    """Return one vector a sequence, (batch, width), by recurrent layers over frames of `steps`, and pooling."""
+    """Return one vector per sequence, (batch, width): recurrent layers over frames of `steps`, then pooling."""
     if frames.size > 1:
         steps = fold(steps, frames.size, f"{FRAME_LAYER}_of_{name}")  # (batch, frames, size × features)
     if frames.overlap:
         steps = with_next_steps(steps, frames.size, frames.overlap)  # (batch, frames, (size + overlap) × features)
-    for place in range(config.layers):
-        steps, states = _recurrent(config, f"{name}_{config.cell}_{place + 1}", steps, frames.mask)
+    for index in range(config.layers):
+        steps, states = _recurrent(config, f"{name}_{config.cell}_{index + 1}", steps, frames.mask)
     return _pool(config, steps, states, frames, name)
 
 
 def fold(steps: Any, frame: int, name: str = FRAME_LAYER) -> Any:
-    """Lay `frame` consecutive steps side by side, as one.
+    """Concatenate the features of `frame` consecutive steps.
 
     Args:
         steps: float32 (batch, time, features).
-        frame: Steps in a frame; zeros fill up the last one.
-        name: Of the layer that fills up; by its beginning the exporter knows it.
+        frame: Steps per frame; zeros pad the last one.
+        name: Name of the padding layer; the exporter recognises it by its prefix.
 
     Returns:
         float32 (batch, ceil(time / frame), frame × features).
     """
-    return ops.concatenate(_places_of_frames(steps, frame, name), axis=-1)
+    return ops.concatenate(_steps_of_frames(steps, frame, name), axis=-1)
 
 
 def with_next_steps(frames: Any, size: int, overlap: int) -> Any:
-    """Lay beside each frame the `overlap` steps that come after it; zeros beyond the last one.
+    """Append to each frame the `overlap` steps that follow it; zeros beyond the last frame.
 
-    What begins in one frame and ends in the next is then seen whole by one of them, wherever in a frame it begins.
+    A pattern that begins in one frame and ends in the next is then seen completely by one of them.
 
     Args:
-        frames: float32 (batch, frames, size × features), by `fold`.
-        size: Steps in a frame.
+        frames: float32 (batch, frames, size × features), from `fold`.
+        size: Steps per frame.
         overlap: Further steps.
 
     Returns:
         float32 (batch, frames, (size + overlap) × features).
     """
-    features, most = frames.shape[-1] // size, -(-overlap // size)
-    filled = ops.pad(frames, [(0, 0), (0, most), (0, 0)])
-    after = [filled[:, place : (place - most) or None] for place in range(1, most + 1)]
-    after[-1] = after[-1][:, :, : (overlap - (most - 1) * size) * features]
+    features, num_following = frames.shape[-1] // size, -(-overlap // size)
+    padded = ops.pad(frames, [(0, 0), (0, num_following), (0, 0)])
+    after = [padded[:, index : (index - num_following) or None] for index in range(1, num_following + 1)]
+    after[-1] = after[-1][:, :, : (overlap - (num_following - 1) * size) * features]
     return ops.concatenate([frames, *after], axis=-1)
 
 
 def mean_frames(steps: Any, frame: int) -> Any:
-    """Return the mean of each frame, float32 (batch, ceil(time / frame), features); zeros fill up the last one."""
+    """Return the mean of each frame, float32 (batch, ceil(time / frame), features); zeros pad the last frame."""
     if frame == 1:
         return steps
-    places = _places_of_frames(steps, frame, COURSE_LAYER)
-    return ops.multiply(sum(places[1:], start=places[0]), 1 / frame)
+    by_position = _steps_of_frames(steps, frame, TRAJECTORY_LAYER)
+    return ops.multiply(sum(by_position[1:], start=by_position[0]), 1 / frame)
 
 
-def _places_of_frames(steps: Any, frame: int, name: str) -> list[Any]:
+def _steps_of_frames(steps: Any, frame: int, name: str) -> list[Any]:
     """Return the first step of every frame, the second of every frame, …: (batch, ceil(time / frame), features)."""
-    filled = layers.ZeroPadding1D((0, frame - 1), name=name)(steps)
-    # Each slice ends so that all have ceil(time / frame) steps; a reshape would need the time, which is open here.
-    return [filled[:, place : (place - (frame - 1)) or None : frame] for place in range(frame)]
+    padded = layers.ZeroPadding1D((0, frame - 1), name=name)(steps)
+    # Each slice ends so that all have ceil(time / frame) steps; a reshape would need the time, which is unknown here.
+    return [padded[:, index : (index - (frame - 1)) or None : frame] for index in range(frame)]
 
 
 def _recurrent(config: ModelConfig, name: str, steps: Any, mask: Any) -> tuple[Any, list[Any]]:
@@ -384,12 +393,12 @@ def _recurrent(config: ModelConfig, name: str, steps: Any, mask: Any) -> tuple[A
 
 
 def _pool(config: ModelConfig, steps: Any, states: list[Any], frames: _Frames, name: str) -> Any:
-    """Return one vector a sequence, (batch, width); a sequence without steps gets zeros from mean and max."""
-    parts, pooling = [], config.pooling
+    """Return one vector per sequence, (batch, width); a sequence without steps gets zeros from mean and max."""
+    pooled, pooling = [], config.pooling
     if pooling in ("last", "concat"):
-        parts += states
+        pooled += states
     if pooling in ("mean", "concat"):
-        parts.append(ops.divide(ops.sum(steps, axis=1), frames.count))
+        pooled.append(ops.divide(ops.sum(steps, axis=1), frames.count))
     if pooling in ("max", "concat"):
-        parts.append(ops.multiply(ops.max(ops.add(steps, frames.below), axis=1), frames.any))
-    return parts[0] if len(parts) == 1 else layers.Concatenate(name=f"{name}_pooled")(parts)
+        pooled.append(ops.multiply(ops.max(ops.add(steps, frames.below), axis=1), frames.any))
+    return pooled[0] if len(pooled) == 1 else layers.Concatenate(name=f"{name}_pooled")(pooled)

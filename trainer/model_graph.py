@@ -1,4 +1,4 @@
-"""Which layer of a Keras model feeds which, with the plain operations between them (masks, sums, …) folded away."""
+"""The graph of a Keras model's layers, without the plain operations between them (masks, sums, …)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ INPUT = "InputLayer"
 
 @dataclass(frozen=True, slots=True)
 class LayerBox:
-    """A layer as it is drawn.
+    """A layer as a box of the drawing.
 
     Attributes:
         name: The layer's own name.
-        kind: Its class; wrappers say what they wrap, e.g. ``Bidirectional LSTM``.
+        kind: Its class; wrappers name what they wrap, e.g. ``Bidirectional LSTM``.
         units: Units, e.g. ``64 units`` or ``2 × 48 units`` in both directions; empty for layers without.
         shape: The first output that is used, e.g. ``batch × time × 64 features``.
         num_parameters: Weights, trained or not.
-        is_output: Whether what it gives leaves the model.
+        is_output: Whether it computes an output of the model.
     """
 
     name: str
@@ -32,7 +32,7 @@ class LayerBox:
 
 @dataclass(frozen=True, slots=True)
 class ModelGraph:
-    """A model's layers, and between them its flow as pairs (from, to) of names, both in order of the model."""
+    """A model's layers, and its edges as pairs (from, to) of layer names, both in the order of the model."""
 
     boxes: tuple[LayerBox, ...]
     edges: tuple[tuple[str, str], ...]
@@ -41,8 +41,8 @@ class ModelGraph:
 def model_graph(model: Any) -> ModelGraph:
     """Read the graph of a functional Keras model.
 
-    A layer that another one feeds through operations only (a mask made from the inputs, say) is joined to it unless a
-    longer way through other layers leads there too; else nearly every layer would hang on the inputs.
+    Layers that are connected only through operations (such as a mask computed from the inputs) get an edge, unless a
+    longer path through other layers exists; else nearly every layer would be connected to the inputs.
     """
     nodes = {node for depth in model._nodes_by_depth.values() for node in depth}
     used = {id(tensor) for node in nodes for tensor in node.input_tensors} | {id(tensor) for tensor in model.outputs}
@@ -69,18 +69,18 @@ def model_graph(model: Any) -> ModelGraph:
         for layer in model.layers
     )
     edges = direct | {edge for edge in folded - direct if not _has_longer_way(edge, direct | folded)}
-    order = {box.name: place for place, box in enumerate(boxes)}
+    order = {box.name: index for index, box in enumerate(boxes)}
     return ModelGraph(boxes, tuple(sorted(edges, key=lambda edge: (order[edge[0]], order[edge[1]]))))
 
 
 def _sources(node: Any) -> Iterator[tuple[str, bool]]:
-    """Yield the layers that feed `node`, each with whether no operation stands between."""
+    """Yield the layers that feed `node`, each with whether it feeds it directly, without operations in between."""
     for tensor in node.input_tensors:
         yield from _origin(tensor, is_direct=True)
 
 
 def _origin(tensor: Any, is_direct: bool) -> Iterator[tuple[str, bool]]:
-    """Yield the layers that `tensor` comes from, back through operations that are no layers."""
+    """Yield the layers that `tensor` comes from, back through operations that are not layers."""
     pending, seen = [(tensor, is_direct)], set()
     while pending:
         current, straight = pending.pop()
@@ -123,9 +123,9 @@ def _units(layer: Any) -> str:
 
 
 def _shape_text(shape: tuple[int | None, ...]) -> str:
-    """Return ``batch × time × 8 features``; time is the other free size, wherever a transpose put it."""
+    """Return ``batch × time × 8 features``; time is the second free size, at whichever axis."""
     free = iter(("batch", "time"))
     sizes = [next(free, "?") if size is None else f"{size:,}" for size in shape]
-    if known := [place for place, size in enumerate(shape) if size is not None]:
+    if known := [index for index, size in enumerate(shape) if size is not None]:
         sizes[known[-1]] += " feature" if shape[known[-1]] == 1 else " features"
     return " × ".join(sizes)

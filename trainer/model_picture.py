@@ -1,4 +1,4 @@
-"""A picture of Keras models: their layers as boxes joined by arrows, without graphviz."""
+"""Draw Keras models: their layers as boxes joined by arrows, without graphviz."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -14,25 +14,25 @@ from matplotlib.path import Path as Curve
 from seqembed.trainer.model_graph import INPUT, LayerBox, ModelGraph, model_graph
 from seqembed.trainer.plot_style import GREY, INK, LARGE, SMALL, new_figure, plain, save
 
-BOX_WIDTH, BOX_HEIGHT = 3.1, 0.92  # inches, as are all places in the picture
+BOX_WIDTH, BOX_HEIGHT = 3.1, 0.92  # inches, as are all positions in the picture
 MAX_NAME = 37  # characters that fit into a box
 LINE_HEIGHT = 0.195
 BETWEEN_BOXES, BETWEEN_RANKS = 0.3, 0.5
 MARGIN, HEADER, BETWEEN_MODELS = 0.3, 0.75, 0.7
-LANE_WIDTH = 0.25  # what a passing arrow takes of a rank
+LANE_WIDTH = 0.25  # width of a passing arrow within a rank
 
-# Fill and edge by what a layer does; edges are the darker relatives of colour-blind-safe fills.
+# Fill and edge colour by kind of layer; edges are darker variants of the colour-blind-safe fills.
 INPUTS, RECURRENT, DENSE, OTHERS = ("#F2F2F2", GREY), ("#D6E8F5", "#0072B2"), ("#FBE3D2", "#D55E00"), ("#FFFFFF", GREY)
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where everything of one model goes, in inches from its own lower left corner.
+    """The layout of one model, in inches from its lower left corner.
 
     Attributes:
-        width, height: Size, the header included.
-        centres: Middle of each box by layer name.
-        ways: Points that each arrow passes, from the lower edge of one box to the upper edge of another.
+        width, height: Size, including the header.
+        centres: Centre of each box by layer name.
+        ways: Points of each arrow, from the lower edge of one box to the upper edge of another.
     """
 
     width: float
@@ -44,7 +44,7 @@ class Placement:
 def plot_model(models: Mapping[str, Any], path: Path | str) -> None:
     """Draw the layers of each model, side by side, with names, kinds, units, output shapes and numbers of parameters.
 
-    Operations between layers (masks, comparisons, sums) are folded away; an arrow stands for them.
+    Operations between layers (masks, comparisons, sums) are not drawn; an arrow represents them.
 
     Args:
         models: Title → functional Keras model, e.g. encoder and decoder.
@@ -57,7 +57,7 @@ def plot_model(models: Mapping[str, Any], path: Path | str) -> None:
     if not models:
         raise ValueError("plot_model needs at least one model")
     graphs = {title: model_graph(model) for title, model in models.items()}
-    placements = {title: place(graph) for title, graph in graphs.items()}
+    placements = {title: arrange(graph) for title, graph in graphs.items()}
     width = sum(each.width for each in placements.values()) + BETWEEN_MODELS * (len(models) - 1) + 2 * MARGIN
     height = max(each.height for each in placements.values()) + 2 * MARGIN
     figure = new_figure(width, height)
@@ -76,10 +76,10 @@ def plot_model(models: Mapping[str, Any], path: Path | str) -> None:
     save(figure, path)
 
 
-def place(graph: ModelGraph) -> Placement:
-    """Arrange a model top to bottom: every layer below all that feed it, inputs right above their first reader.
+def arrange(graph: ModelGraph) -> Placement:
+    """Arrange a model from top to bottom: every layer below its sources, inputs right above their first consumer.
 
-    An arrow that passes a rank gets a lane of its own there, so that it runs beside boxes and not through them.
+    An arrow that passes a rank gets its own lane there, so that it runs beside boxes and not through them.
     """
     ranks = _ranks(graph)
     lanes = [_lane(edge, ranks) for edge in graph.edges]
@@ -114,7 +114,7 @@ def place(graph: ModelGraph) -> Placement:
 
 
 def _ranks(graph: ModelGraph) -> dict[str, int]:
-    """Return how many layers deep each layer stands; the model's order puts sources first."""
+    """Return the depth of each layer; the model's order puts sources first."""
     ranks: dict[str, int] = {}
     sources: dict[str, list[str]] = defaultdict(list)
     for source, target in graph.edges:
@@ -129,14 +129,14 @@ def _ranks(graph: ModelGraph) -> dict[str, int]:
 
 
 def _by_readers(graph: ModelGraph) -> list[str]:
-    """Return the layers by where in the model those stand that read them: it settles the order of inputs."""
+    """Return the layers ordered by the position of their consumers, which determines the order of inputs."""
     order = {box.name: number for number, box in enumerate(graph.boxes)}
     readers = {name: [order[target] for source, target in graph.edges if source == name] for name in order}
     return sorted(order, key=lambda name: _or_last(_mean([float(number) for number in readers[name]])))
 
 
 def _lane(edge: tuple[str, str], ranks: dict[str, int]) -> list[str]:
-    """Return the two ends of `edge`, and between them a name for each rank that it passes."""
+    """Return the two ends of `edge`, with a name for each rank that it passes in between."""
     source, target = edge
     passing = [f"{source}>{target}@{rank}" for rank in range(ranks[source] + 1, ranks[target])]
     return [source, *passing, target]
@@ -147,7 +147,7 @@ def _width(name: str) -> float:
 
 
 def _across(rows: dict[int, list[str]], parents: dict[str, list[str]]) -> dict[str, float]:
-    """Return the middle of each box and lane from the left; each rank is ordered by where its sources stand."""
+    """Return the horizontal centre of each box and lane; each rank is ordered by the position of its sources."""
     across: dict[str, float] = {}
     order: dict[int, list[str]] = {}
     for rank in sorted(rows):
@@ -167,18 +167,18 @@ def _mean(values: list[float]) -> float | None:
 
 
 def _spread(names: list[str], wanted: dict[str, float | None], across: dict[str, float]) -> None:
-    """Give each name of a rank its wanted place, pushed right where the one before needs the room, then centre."""
+    """Place each name of a rank where it is wanted, moved right if the previous one needs the room; then centre."""
     edge = -np.inf
-    places = []
+    positions = []
     for name in names:
         target = wanted[name]
-        least = edge + _width(name) / 2
-        x = max(least, target) if target is not None else max(least, 0.0) if np.isfinite(least) else 0.0
-        places.append(x)
+        leftmost = edge + _width(name) / 2
+        x = max(leftmost, target) if target is not None else max(leftmost, 0.0) if np.isfinite(leftmost) else 0.0
+        positions.append(x)
         edge = x + _width(name) / 2 + BETWEEN_BOXES
-    shifts = [target - x for name, x in zip(names, places, strict=True) if (target := wanted[name]) is not None]
+    shifts = [target - x for name, x in zip(names, positions, strict=True) if (target := wanted[name]) is not None]
     shift = float(np.mean(shifts)) if shifts else 0.0
-    across.update({name: x + shift for name, x in zip(names, places, strict=True)})
+    across.update({name: x + shift for name, x in zip(names, positions, strict=True)})
 
 
 def _draw(axes: Axes, graph: ModelGraph, placement: Placement, left: float, bottom: float) -> None:

@@ -1,4 +1,4 @@
-"""What a network is trained for: the loss of each of its outputs, and how they are weighed against each other."""
+"""The training objective: the loss terms of all outputs and their weights."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,38 +15,38 @@ from seqembed.trainer.config import ModelConfig
 from seqembed.trainer.losses import Batch, category_sums, contrast_sums, masked_sums
 from seqembed.trainer.scale import MAX_DEVIATIONS, moments
 
-_LEAST_ENTROPY = 0.05  # nats: a field that hardly changes is not blown up
+_MIN_ENTROPY = 0.05  # nats: a field that hardly changes is not blown up
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One output that is compared.
+class LossTerm:
+    """The loss of one output.
 
     Attributes:
-        head: Of the network.
-        place: Of the field in model order; None for numbers, or views.
-        name: Of the output (`output_name`).
-        weight: Its share in the loss of its head.
+        head: Head of the network.
+        field_index: Index of the categorical field in model order; None for numbers and views.
+        name: Name of the output (`output_name`).
+        weight: Weight within the loss of its head.
     """
 
     head: str
-    place: int | None
+    field_index: int | None
     name: str
     weight: float
 
 
 class Objective:
-    """The sums of every output of a task, from a batch and the network's scores.
+    """The loss sums of all outputs, from a batch and the network's scores.
 
-    Every number and every field counts alike, and so does a column of times, whatever is made of it. The cross-entropy
-    of a field is divided by the entropy of its training frequencies: always answering with the frequencies then costs
-    1, as always answering with the mean costs 1 in squared standardised errors. So no field drowns another.
+    Every number, every field and every time column (all its features together) has the same weight. The cross-entropy
+    of a field is divided by the entropy of its training frequencies: always predicting the frequencies then costs 1, as
+    always predicting the mean costs 1 in squared standardised errors. So no field dominates another.
 
     Attributes:
         loss: Name of the loss of numbers.
-        heads: What the network is trained for.
-        parts: Its outputs, in the order of the sums.
-        weights: float32 (parts), of each mean in the loss.
+        heads: Heads of the network.
+        terms: Loss terms, in the order of the sums.
+        weights: float32 (terms), weight of each mean in the total loss.
     """
 
     def __init__(
@@ -56,40 +56,40 @@ class Objective:
         fields: Sequence[CategoricalField] = (),
         weights: NDArray[np.float32] | None = None,
     ) -> None:
-        """Describe what is compared.
+        """Define the loss terms.
 
         Args:
             config: Heads and loss.
             profile: Statistics of the training sequences.
             fields: Categorical fields in model order.
-            weights: float32 (features), by `feature_weights`; None counts every feature as 1.
+            weights: float32 (features), from `feature_weights`; None is 1 for every feature.
         """
         self.loss = config.loss
         self.heads = config.heads
         self._mean, self._std = moments(profile)
         self._feature_weights = None if weights is None or (weights == 1).all() else weights
-        self._entropies = [max(entropy(field), _LEAST_ENTROPY) for field in fields]
+        self._entropies = [max(entropy(field), _MIN_ENTROPY) for field in fields]
         self._logits = [log_frequencies(field) for field in fields]
         counted = len(self._mean) if self._feature_weights is None else float(self._feature_weights.sum())
-        self.parts = tuple(part for head in self.heads for part in _parts(head, fields, counted))
-        self.weights = np.array([part.weight for part in self.parts], dtype=np.float32)
+        self.terms = tuple(term for head in self.heads for term in _terms(head, fields, counted))
+        self.weights = np.array([term.weight for term in self.terms], dtype=np.float32)
 
     def sums(self, batch: Batch, scores: Mapping[str, Any]) -> Any:
-        """Return float32 (parts, 3): what `masked_sums` gives for numbers, `category_sums` in entropies for fields."""
-        return tf.stack([self._part_sums(part, batch, scores[part.name]) for part in self.parts])
+        """Return float32 (terms, 3): `masked_sums` for numbers, `category_sums` in units of the entropy for fields."""
+        return tf.stack([self._term_sums(term, batch, scores[term.name]) for term in self.terms])
 
-    def _part_sums(self, part: Part, batch: Batch, scores: Any) -> Any:
-        if part.head == "contrast":
+    def _term_sums(self, term: LossTerm, batch: Batch, scores: Any) -> Any:
+        if term.head == "contrast":
             return contrast_sums(scores)
         mask: Any = True
-        if part.head == "reconstruction":
+        if term.head == "reconstruction":
             steps = tf.range(tf.shape(batch.targets)[1])
             mask = steps < batch.lengths[:, None]  # (batch, time)
-        if part.place is not None:
-            ids = batch.category_targets if part.head == "reconstruction" else batch.next_categories
-            sums = category_sums(ids[..., part.place], scores, mask)
-            return sums / tf.constant([self._entropies[part.place], 1.0, 1.0])
-        if part.head == "reconstruction":
+        if term.field_index is not None:
+            ids = batch.category_targets if term.head == "reconstruction" else batch.next_categories
+            sums = category_sums(ids[..., term.field_index], scores, mask)
+            return sums / tf.constant([self._entropies[term.field_index], 1.0, 1.0])
+        if term.head == "reconstruction":
             return self._numeric_sums(batch.targets, scores, mask[:, :, None])
         return self._numeric_sums(batch.next_step, scores, mask)
 
@@ -104,7 +104,7 @@ class Objective:
         return tf.where(tf.math.is_nan(targets), targets, clipped)
 
     def baseline_scores(self, profile: SequenceProfile) -> NDArray[np.float32]:
-        """Return the scores of always answering with each feature's mean, float32 (features)."""
+        """Return the scores of always predicting each feature's mean, float32 (features)."""
         if self.loss != "binary_crossentropy":
             return np.zeros_like(self._mean)
         share = np.clip(np.asarray(profile.mean), 1e-6, 1 - 1e-6)
@@ -112,36 +112,38 @@ class Objective:
         return logits
 
     def baseline(self, batch: Batch, profile: SequenceProfile, num_branches: int) -> dict[str, Any]:
-        """Return the scores of always answering with means and frequencies; to views, that they are all alike."""
+        """Return the scores of always predicting means and frequencies; for views, that all are equal."""
         scores: dict[str, Any] = {}
-        for part in self.parts:
-            target = batch.targets if part.head == "reconstruction" else batch.next_step
-            if part.head == "contrast":
-                scores[part.name] = tf.zeros((tf.shape(batch.lengths)[0], num_branches, 1))
-            elif part.place is None:
-                scores[part.name] = tf.broadcast_to(self.baseline_scores(profile), tf.shape(target))
+        for term in self.terms:
+            target = batch.targets if term.head == "reconstruction" else batch.next_step
+            if term.head == "contrast":
+                scores[term.name] = tf.zeros((tf.shape(batch.lengths)[0], num_branches, 1))
+            elif term.field_index is None:
+                scores[term.name] = tf.broadcast_to(self.baseline_scores(profile), tf.shape(target))
             else:
-                logits = self._logits[part.place]
+                logits = self._logits[term.field_index]
                 shape = tf.concat([tf.shape(target)[:-1], [len(logits)]], axis=0)
-                scores[part.name] = tf.broadcast_to(logits, shape)
+                scores[term.name] = tf.broadcast_to(logits, shape)
         return scores
 
     def report(self, totals: NDArray[np.float64], prefix: str = "") -> dict[str, float]:
-        """Turn summed sums, float64 (parts, 3), into a loss, the loss of each of several heads, and accuracies.
+        """Convert total sums, float64 (terms, 3), to the loss, the loss of each of several heads, and accuracies.
 
-        With fields, the numbers and each field have a loss, and each field an accuracy, under its output's name.
+        With fields, the numbers and each field also have a loss, and each field an accuracy, by output name.
         """
         means = totals[:, 0] / np.maximum(totals[:, 1], 1)
         shares = totals[:, 2] / np.maximum(totals[:, 1], 1)
-        weighted = means * np.array([part.weight for part in self.parts])
+        weighted = means * np.array([term.weight for term in self.terms])
         figures = {f"{prefix}loss": float(weighted.sum())}
         if len(self.heads) > 1:
             for head in self.heads:
-                places = [place for place, part in enumerate(self.parts) if part.head == head]
-                figures[f"{prefix}{head}_loss"] = float(weighted[places].sum())
+                indices = [index for index, term in enumerate(self.terms) if term.head == head]
+                figures[f"{prefix}{head}_loss"] = float(weighted[indices].sum())
         if "contrast" in self.heads:
             figures[f"{prefix}contrast_accuracy"] = float(shares[self.heads.index("contrast")])
-        numeric = [place for place, part in enumerate(self.parts) if part.head != "contrast" and part.place is None]
+        numeric = [
+            index for index, term in enumerate(self.terms) if term.head != "contrast" and term.field_index is None
+        ]
         if self.loss == "binary_crossentropy" and numeric:
             counted = totals[numeric].sum(axis=0)
             figures[f"{prefix}binary_accuracy"] = float(counted[2] / max(counted[1], 1))
@@ -151,20 +153,22 @@ class Objective:
 
     def _by_output(self, means: NDArray[np.float64], shares: NDArray[np.float64], prefix: str) -> dict[str, float]:
         figures = {}
-        for part, mean, share in zip(self.parts, means, shares, strict=True):
-            if part.head == "contrast":
+        for term, mean, share in zip(self.terms, means, shares, strict=True):
+            if term.head == "contrast":
                 continue
-            name = part.name if part.place is not None else f"{part.head}.numbers"
+            name = term.name if term.field_index is not None else f"{term.head}.numbers"
             figures[f"{prefix}{name}_loss"] = float(mean)
-            if part.place is not None:
+            if term.field_index is not None:
                 figures[f"{prefix}{name}_accuracy"] = float(share)
         return figures
 
 
-def _parts(head: str, fields: Sequence[CategoricalField], num_numbers: float) -> list[Part]:
-    """Return the outputs of a head; `num_numbers` is how many features there are, by their weights."""
+def _terms(head: str, fields: Sequence[CategoricalField], num_numbers: float) -> list[LossTerm]:
+    """Return the loss terms of a head; `num_numbers` is the sum of the feature weights."""
     if head == "contrast":
-        return [Part(head, None, head, 1.0)]
+        return [LossTerm(head, None, head, 1.0)]
     counted = num_numbers + len(fields)
-    numbers = [Part(head, None, output_name(head), num_numbers / counted)] if num_numbers else []
-    return numbers + [Part(head, place, output_name(head, field), 1.0 / counted) for place, field in enumerate(fields)]
+    numbers = [LossTerm(head, None, output_name(head), num_numbers / counted)] if num_numbers else []
+    return numbers + [
+        LossTerm(head, index, output_name(head, field), 1.0 / counted) for index, field in enumerate(fields)
+    ]

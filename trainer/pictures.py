@@ -1,4 +1,4 @@
-"""The data behind the pictures in ``plots/``: what the finished network makes of the sample."""
+"""Compute the data of the pictures in ``plots/``: outputs of the finished network for the sample."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ from seqembed.trainer.network import Network, embed, embed_batch
 from seqembed.trainer.scale import moments
 
 _NUM_SHOWN = 4
-# A free-running decoder runs once a step, over all steps so far: quadratic, so long sequences are shown in part.
+# A free-running decoder runs once per step, over all steps so far: quadratic, so long sequences are cut.
 _MAX_SHOWN_STEPS = 120
 
 
@@ -42,16 +42,16 @@ def draw(
     """Draw all pictures of a run.
 
     Args:
-        layout: Where they go.
+        layout: Paths of the run directory.
         network: The trained models.
         config: Their architecture.
         schema: Names of the features.
         profile: Statistics of the training sequences.
         sample: Training sequences with the label column kept.
-        history: Records of losses and metrics; without any the loss picture is left out.
-        label: Column that colours the map and chooses the sequences whose reconstructions are shown.
-        baseline: Loss of answering with the mean, on the data whose loss decides what is best.
-        measured_in: What the training's length is given in, ``epochs`` or ``steps``, as in ``history.json``.
+        history: Records of losses and metrics; without records the loss picture is left out.
+        label: Column that colours the map and selects the sequences whose reconstructions are shown.
+        baseline: Loss of always predicting the mean, on the monitored data.
+        measured_in: Unit of the training's length, ``epochs`` or ``steps``, as in ``history.json``.
 
     Raises:
         OutputError: A picture cannot be written.
@@ -66,7 +66,7 @@ def draw(
         originals, written, titles = reconstructions(network, config, profile, sample, label)
         rows = _rows(schema)
         originals, written = ([steps[:, list(rows)] for steps in each] for each in (originals, written))
-        points = [place >= schema.num_features for place in rows]
+        points = [index >= schema.num_features for index in rows]
         with replacing(layout.plots / "reconstructions.png") as path:
             plots.plot_reconstructions(originals, written, list(rows.values()), path, titles, points)
     labels = _labels(sample, label)
@@ -82,10 +82,10 @@ def reconstructions(
     sample: SequenceBlock,
     label: str | None = None,
 ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]], list[str]]:
-    """Return some sequences, what the decoder makes of their embeddings, and a title each.
+    """Return some sequences, their reconstructions, and a title for each.
 
-    They are of distinct labels where there are labels, else short to long. Each is float32 (time, features + fields):
-    numbers in raw units, then ids, NaN where missing.
+    With labels the sequences have distinct labels, else they range from short to long. Each is float32 (time, features
+    + fields): numbers in raw units, then ids, NaN where missing.
     """
     labels = _labels(sample, label)
     rows = chosen_rows(sample.lengths, labels)
@@ -93,7 +93,7 @@ def reconstructions(
     if config.decoder == "autoregressive":
         written = generate(network, config, profile, batch, max_steps=_MAX_SHOWN_STEPS)
     else:
-        written = _told(_decoder(network)({"embedding": embed_batch(network, batch), "mask": _mask(batch)}))
+        written = _decoded(_decoder(network)({"embedding": embed_batch(network, batch), "mask": _mask(batch)}))
     how = ", free-running" if config.decoder == "autoregressive" else ""
     ids = np.where(batch.categories == MISSING_ID, np.nan, batch.categories)
     steps = np.concatenate([batch.values, ids], axis=2, dtype=np.float32)
@@ -108,30 +108,30 @@ def reconstructions(
 
 
 def chosen_rows(lengths: NDArray[np.int64], labels: Sequence[str | None] | None) -> NDArray[np.int64]:
-    """Return up to four sequences to show, int64: of distinct labels, the most frequent first, then of other lengths.
+    """Return up to four sequences to show, int64: with distinct labels, most frequent first, and different lengths.
 
     Args:
         lengths: Steps, int64 (sequences).
-        labels: One for each sequence; None takes all for one kind.
+        labels: One per sequence; None treats all as one kind.
     """
     every = labels if labels is not None else [None] * len(lengths)
     counts = Counter(every)
     kinds = sorted(counts, key=lambda kind: (kind is None, -counts[kind], kind or ""))[:_NUM_SHOWN]
     rows = []
-    for place, kind in enumerate(kinds):
+    for index, kind in enumerate(kinds):
         own = np.flatnonzero([each == kind for each in every])
-        wanted = _NUM_SHOWN // len(kinds) + (place < _NUM_SHOWN % len(kinds))
-        rows.append(_of_other_lengths(own, lengths, wanted))
+        wanted = _NUM_SHOWN // len(kinds) + (index < _NUM_SHOWN % len(kinds))
+        rows.append(_of_different_lengths(own, lengths, wanted))
     return np.concatenate(rows)
 
 
-def _of_other_lengths(rows: NDArray[np.int64], lengths: NDArray[np.int64], wanted: int) -> NDArray[np.int64]:
-    """Return up to `wanted` of the rows, int64, short to long, of different lengths if there are so many."""
+def _of_different_lengths(rows: NDArray[np.int64], lengths: NDArray[np.int64], wanted: int) -> NDArray[np.int64]:
+    """Return up to `wanted` of the rows, int64, short to long, of different lengths if there are enough."""
     ordered = rows[np.argsort(lengths[rows], kind="stable")]
     one_each = ordered[np.unique(lengths[ordered], return_index=True)[1]]
     for pool in (ordered, one_each, ordered):
-        places = (np.arange(wanted) + 0.5) / wanted * len(pool)
-        chosen = pool[np.unique(places.astype(np.int64))]
+        indices = (np.arange(wanted) + 0.5) / wanted * len(pool)
+        chosen = pool[np.unique(indices.astype(np.int64))]
         if len(np.unique(lengths[chosen])) == wanted:
             break
     return chosen
@@ -145,14 +145,14 @@ def generate(
     *,
     max_steps: int,
 ) -> NDArray[np.float32]:
-    """Let an autoregressive decoder write sequences from their embeddings alone, each step from its own steps before.
+    """Decode embeddings with an autoregressive decoder that runs freely: each step from its own previous outputs.
 
     Args:
         network: Models with an autoregressive decoder.
         config: Their architecture.
         profile: Statistics of the training sequences.
         batch: Sequences, raw units.
-        max_steps: Most steps to write; the rest stays NaN.
+        max_steps: Maximum steps to write; the rest stays NaN.
 
     Returns:
         float32 (batch, time, features + fields), raw units and ids, oldest step first.
@@ -169,11 +169,11 @@ def generate(
         given = {"embedding": embedding, "mask": mask[:, so_far]}
         given |= {"previous": previous[:, so_far]} if num_features else {}
         given |= {"previous_categories": ids[:, so_far]} if num_fields else {}
-        written[:, step] = _told(_decoder(network)(given))[:, step]
+        written[:, step] = _decoded(_decoder(network)(given))[:, step]
         if step + 1 < num_steps:
             numbers = written[:, step, :num_features]
-            told = np.round(numbers) if config.loss == "binary_crossentropy" else numbers
-            previous[:, step + 1] = (told - mean) / std
+            numbers = np.round(numbers) if config.loss == "binary_crossentropy" else numbers
+            previous[:, step + 1] = (numbers - mean) / std
             ids[:, step + 1] = written[:, step, num_features:]
     if config.reverse_target:
         for row, length in enumerate(batch.lengths):
@@ -181,22 +181,22 @@ def generate(
     return written
 
 
-def _told(output: Any) -> NDArray[np.float32]:
-    """Return what a decoder wrote, float32 (batch, time, features + fields): numbers and the most likely ids."""
+def _decoded(output: Any) -> NDArray[np.float32]:
+    """Return a decoder's output, float32 (batch, time, features + fields): numbers and the most likely ids."""
     if not isinstance(output, dict):
         return np.asarray(output)
-    fields = [np.asarray(told) for name, told in output.items() if name != "reconstruction"]
-    ids = [answers(told).astype(np.float32)[..., None] for told in fields]
+    fields = [np.asarray(field) for name, field in output.items() if name != "reconstruction"]
+    ids = [answers(field).astype(np.float32)[..., None] for field in fields]
     numbers = [np.asarray(output["reconstruction"])] if "reconstruction" in output else []
     return np.concatenate([*numbers, *ids], axis=2)
 
 
 def _rows(schema: SequenceSchema) -> dict[int, str]:
-    """Return place and name of what is drawn, what was measured before what is made of times."""
+    """Return index and name of the values to draw, measured values before time features."""
     kinds = [feature.kind for feature in schema.features]
     names = dict(enumerate(schema.feature_names))
-    fields = {schema.num_features + place: f"{field.name} (id)" for place, field in enumerate(schema.categorical)}
-    numbers, times = ({place: names[place] for place in names if kinds[place] == kind} for kind in ("numeric", "time"))
+    fields = {schema.num_features + index: f"{field.name} (id)" for index, field in enumerate(schema.categorical)}
+    numbers, times = ({index: names[index] for index in names if kinds[index] == kind} for kind in ("numeric", "time"))
     return {**numbers, **fields, **times}
 
 

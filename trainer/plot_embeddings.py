@@ -1,4 +1,4 @@
-"""A map of embeddings: the plane itself, a strip, or the two directions in which they differ most."""
+"""Draw a map of embeddings: two dimensions as they are, one as a strip, more by principal components."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -28,7 +28,7 @@ from seqembed.trainer.plot_style import (
     tidy,
 )
 
-MAX_LABELS = 20  # more cannot be told apart by colour and shape
+MAX_LABELS = 20  # more cannot be distinguished by colour and shape
 MANY_NAMES = 30  # more need a larger picture
 NO_LABEL = "no label"
 
@@ -47,13 +47,13 @@ def plot_embeddings(
     Args:
         embeddings: float32 (sequences, embedding_dim), finite.
         path: PNG file.
-        labels: One for each sequence, None where there is none; up to `MAX_LABELS` kinds get a colour and shape each,
-            more a colour scale where they are numbers.
-        names: One for each sequence; shown where they can be read, else labels or names stand for clusters of points.
-        label_name: What the labels are, for the legend.
+        labels: One per sequence, None where there is none. Up to `MAX_LABELS` distinct labels get a colour and shape
+            each; more get a colour scale if they are numbers.
+        names: One per sequence; shown where readable, else labels or names describe clusters of points.
+        label_name: Title of the legend.
 
     Raises:
-        ValueError: There is no embedding, one is not finite, or labels or names are of another number.
+        ValueError: There is no embedding, one is not finite, or the number of labels or names differs.
         OutputError: The picture cannot be written.
     """
     figure = draw_embeddings(embeddings, labels, names, label_name)
@@ -73,7 +73,7 @@ def draw_embeddings(
     figure = new_figure(12, 8.5) if crowded else new_figure(9, 6.4)
     axes = figure.subplots()
     kinds = _kinds(labels)
-    points = _place(axes, embeddings, [kinds.index(_text(label)) for label in labels] if labels and kinds else None)
+    points = _project(axes, embeddings, [kinds.index(_text(label)) for label in labels] if labels and kinds else None)
     what = f"{count:,} embedding{'s' if count > 1 else ''} of {dim} dimension{'s' if dim > 1 else ''}"
     size = float(np.clip(2000 / count, 20, 50) if count <= MAX_NAMES else np.clip(5000 / count, 9, 36))
     coloured = f", coloured by {plain(label_name)}" if label_name and labels else ""
@@ -94,19 +94,19 @@ def draw_embeddings(
 
 
 def principal_components(embeddings: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the first two principal components, float64 (sequences, 2), and each one's share of the variance (2).
+    """Return the first two principal components, float64 (sequences, 2), and their shares of the variance (2).
 
-    The sign is such that the largest loading is positive, so that equal embeddings give equal pictures.
+    The largest loading is positive, so that equal embeddings give equal pictures.
     """
     centred = np.asarray(embeddings, dtype=np.float64) - embeddings.mean(axis=0, dtype=np.float64)
     _, strengths, directions = np.linalg.svd(centred, full_matrices=False)
     components = np.zeros((len(embeddings), 2))
     shares = np.zeros(2)
     variances = strengths**2
-    for place, direction in enumerate(directions[:2]):
+    for index, direction in enumerate(directions[:2]):
         sign = np.sign(direction[np.argmax(np.abs(direction))]) or 1.0
-        components[:, place] = centred @ direction * sign
-        shares[place] = variances[place] / variances.sum() if variances.sum() else 0.0
+        components[:, index] = centred @ direction * sign
+        shares[index] = variances[index] / variances.sum() if variances.sum() else 0.0
     return components, shares
 
 
@@ -120,13 +120,13 @@ def _check(embeddings: NDArray[np.float32], labels: Sequence[object] | None, nam
             raise ValueError(f"plot_embeddings got {len(given)} {what} for {len(embeddings)} embeddings")
 
 
-def _place(axes: Axes, embeddings: NDArray[np.float32], kinds: list[int] | None) -> NDArray[np.float64]:
-    """Return where each point goes, float64 (sequences, 2), and name the axes."""
+def _project(axes: Axes, embeddings: NDArray[np.float32], kinds: list[int] | None) -> NDArray[np.float64]:
+    """Return the position of each point, float64 (sequences, 2), and label the axes."""
     count, dim = embeddings.shape
     if dim == 1:
         tidy(axes, x="embedding dimension 1")
         axes.set_yticks([])
-        # Height says nothing but the kind: a band each, and a little spread so that equal points stay visible.
+        # The height shows only the kind: one band per kind, with a little jitter so that equal points stay visible.
         spread = np.random.Generator(np.random.PCG64(0)).uniform(-0.3, 0.3, size=count)
         return np.column_stack([embeddings[:, 0].astype(np.float64), (-np.array(kinds) if kinds else 0) + spread])
     if dim == 2:
@@ -134,7 +134,7 @@ def _place(axes: Axes, embeddings: NDArray[np.float32], kinds: list[int] | None)
         points = embeddings.astype(np.float64)
     else:
         points, shares = principal_components(embeddings)
-        texts = [f"principal component {place + 1} ({share:.0%} of the variance)" for place, share in enumerate(shares)]
+        texts = [f"principal component {index + 1} ({share:.0%} of the variance)" for index, share in enumerate(shares)]
         tidy(axes, x=texts[0], y=texts[1])
     axes.set_aspect("equal", adjustable="datalim")
     return points
@@ -145,7 +145,7 @@ def _text(label: object) -> str:
 
 
 def _numbers(labels: Sequence[object]) -> NDArray[np.float64] | None:
-    """Return the labels as float64 (sequences), NaN for None; None where one of them is not a number."""
+    """Return the labels as float64 (sequences), NaN for None; None if one of them is not a number."""
     try:
         return np.array([np.nan if label is None else float(str(label)) for label in labels])
     except ValueError:
@@ -153,16 +153,16 @@ def _numbers(labels: Sequence[object]) -> NDArray[np.float64] | None:
 
 
 def _kinds(labels: Sequence[object] | None) -> list[str]:
-    """Return the distinct labels in order, numbers by value; empty where there are none or too many."""
+    """Return the distinct labels in order, numbers by value; empty if there are none or too many."""
     distinct = sorted({_text(label) for label in labels or ()})
     if len(distinct) > MAX_LABELS:
         return []
     numbers = _numbers([None if label == NO_LABEL else label for label in distinct])
-    return distinct if numbers is None else [distinct[place] for place in np.argsort(numbers, kind="stable")]
+    return distinct if numbers is None else [distinct[index] for index in np.argsort(numbers, kind="stable")]
 
 
 def _edge(size: float) -> dict[str, Any]:
-    """Return a white rim that keeps points apart, for points large enough to bear one."""
+    """Return a white edge that separates points, for points that are large enough."""
     return {"edgecolors": "white", "linewidths": 0.5} if size > 20 else {"linewidths": 0}
 
 
@@ -188,9 +188,9 @@ def _draw_numbers(
 ) -> None:
     known = np.isfinite(numbers)
     if not known.all():
-        # Left to the colour scale, points without a number would not be drawn at all.
+        # A colour scale does not draw points without a number.
         rest = axes.scatter(points[~known, 0], points[~known, 1], color=GREY, marker="^", s=size, **_edge(size))
-        _legend(axes, [rest], [NO_LABEL], None, anchor=(1.01, 0.0), place="lower left")
+        _legend(axes, [rest], [NO_LABEL], None, anchor=(1.01, 0.0), loc="lower left")
     dots = axes.scatter(points[known, 0], points[known, 1], c=numbers[known], cmap="viridis", s=size, **_edge(size))
     bar = figure.colorbar(dots, ax=axes, shrink=0.8)
     bar.set_label(plain(label_name or ""), fontsize=NORMAL, fontfamily=FAMILIES, color=INK)
@@ -204,13 +204,13 @@ def _legend(
     texts: list[str],
     title: str | None,
     anchor: tuple[float, float] = (1.01, 0.5),
-    place: str = "center left",
+    loc: str = "center left",
 ) -> None:
     legend = axes.legend(
         handles,
         [f" {text}" if text.startswith("_") else text for text in texts],  # else matplotlib leaves the entry out
         title=plain(title or ""),
-        loc=place,
+        loc=loc,
         bbox_to_anchor=anchor,
         frameon=False,
         prop={"family": FAMILIES, "size": NORMAL},

@@ -1,7 +1,7 @@
-"""Names on a map: one beside each point where all can be read, else one beside each cluster of points.
+"""Write names on a map: one beside each point if all are readable, else one beside each cluster of points.
 
-A map of points that cannot be told apart is better off without their names, so what is named is decided first, by the
-distances between points as they are drawn.
+Names of points that cannot be distinguished would only clutter the map, so what is named is decided first, by the
+distances between the drawn points.
 """
 
 from collections import Counter
@@ -17,16 +17,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from seqembed.trainer.name_places import Place, find_places
+from seqembed.trainer.name_layout import NamePosition, find_positions
 from seqembed.trainer.plot_style import DPI, FAMILIES, GREY, INK, SMALL, any_script, plain
 
 MAX_NAMES = 100
 MAX_CLUSTER_NAMES = 20
 MAX_LISTED = 3  # values in the name of a cluster
-MAX_APART = 4  # points that touch each other and are still named one by one
-MAX_EXTENT = 0.35  # of the map's width or height; one name does not describe what is wider
+MAX_APART = 4  # points that touch each other and are still named individually
+MAX_EXTENT = 0.35  # of the map's width or height; a single name cannot describe a wider cluster
 MIN_NAMED = 0.5  # share of the points that names must cover to be worth drawing
-_DISTANCES = (1.0, 1.5, 2.25, 3.4, 5.1, 7.6, 11.4)  # over which points are joined, in diameters of a point
+_DISTANCES = (1.0, 1.5, 2.25, 3.4, 5.1, 7.6, 11.4)  # thresholds for joining points, in diameters of a point
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class Group:
     """Points that share a name.
 
     Attributes:
-        name: What is written.
-        members: Their places among all points, int64 (points).
+        name: The name to write.
+        members: Indices of the points, int64 (points).
     """
 
     name: str
@@ -50,40 +50,40 @@ def name_points(
     labels: Sequence[object] | None,
     diameter: float,
 ) -> int:
-    """Write names on a map, and return how many points have one; none where they would not be readable.
+    """Write names on a map, unless they would not be readable.
 
     Args:
-        figure: Has all else drawn; its layout is settled here.
+        figure: The otherwise complete figure; its layout is fixed here.
         axes: The map.
         points: float64 (points, 2), in the units of `axes`.
-        names: One for each point.
-        labels: One for each point, None where there is none; they name the clusters.
-        diameter: Of a point as it is drawn, in points (1/72 inch).
+        names: One per point.
+        labels: One per point, None where there is none; they name the clusters.
+        diameter: Diameter of a drawn point, in points (1/72 inch).
 
     Returns:
-        Points with a name of their own or of their cluster.
+        Number of points whose own name or cluster's name was written.
     """
     canvas = figure.canvas
     if not isinstance(canvas, FigureCanvasAgg):
         raise TypeError("names need a canvas that measures text")
     axes.margins(0.12)
     with any_script():
-        canvas.draw()  # settles the layout, so that places in pixels are final
+        canvas.draw()  # fixes the layout, so that positions in pixels are final
         figure.set_layout_engine("none")
         pixels = axes.transData.transform(points)
         frame = np.array(axes.get_window_extent().extents)
         chosen: list[Group] = []
-        places: dict[int, Place] = {}
-        for groups, in_part in _groupings(pixels, names, labels, diameter * DPI / 72, frame):
+        positions: dict[int, NamePosition] = {}
+        for groups, is_partial in _groupings(pixels, names, labels, diameter * DPI / 72, frame):
             sizes = np.array([_size(figure, group.name) for group in groups])
             members = [group.members for group in groups]
-            found = find_places(members, sizes, pixels, diameter * DPI / 144, frame)
-            if len(found) == len(groups) or in_part:
-                chosen, places = groups, found
+            found = find_positions(members, sizes, pixels, diameter * DPI / 144, frame)
+            if len(found) == len(groups) or is_partial:
+                chosen, positions = groups, found
             if len(found) == len(groups):
                 break
-        _draw(axes, chosen, places)
-    return sum(len(chosen[number].members) for number in places)
+        _draw(axes, chosen, positions)
+    return sum(len(chosen[number].members) for number in positions)
 
 
 def _groupings(
@@ -93,25 +93,25 @@ def _groupings(
     diameter: float,
     frame: NDArray[np.float64],
 ) -> Iterator[tuple[list[Group], bool]]:
-    """Yield ways to name the points, the best first, each with whether it is worth drawing in part."""
+    """Yield ways to name the points, the best first, each with whether it is worth drawing incompletely."""
     count = len(pixels)
-    singles = [Group(plain(name), np.array([place])) for place, name in enumerate(names)] if count <= MAX_NAMES else []
+    singles = [Group(plain(name), np.array([index])) for index, name in enumerate(names)] if count <= MAX_NAMES else []
     touching = _clusters(pixels, diameter)
     one_by_one = max(len(members) for members in touching) <= MAX_APART
     if singles and one_by_one:
         yield singles, True
     extent = (frame[2:] - frame[:2]) * MAX_EXTENT
     found = [_compact(_clusters(pixels, diameter * factor), pixels, extent) for factor in _DISTANCES]
-    # What stays the same where points are joined over half the distance more is set apart by a real gap.
+    # Clusters that stay the same when the threshold grows by half are separated by a real gap.
     stable = [clusters for clusters, wider in pairwise(found) if len(clusters) == len(wider)]
     shares = [sum(len(members) for members in clusters) / count for clusters in stable]
-    for place in sorted(range(len(stable)), key=lambda place: -round(shares[place], 1)):
-        if shares[place] >= MIN_NAMED:
-            rest = set(range(count)) - {int(point) for members in stable[place] for point in members}
-            shared = [Group(_cluster_name(members, names, labels), members) for members in stable[place]]
+    for index in sorted(range(len(stable)), key=lambda index: -round(shares[index], 1)):
+        if shares[index] >= MIN_NAMED:
+            rest = set(range(count)) - {int(point) for members in stable[index] for point in members}
+            shared = [Group(_cluster_name(members, names, labels), members) for members in stable[index]]
             yield shared + [single for single in singles if int(single.members[0]) in rest], False
     if singles and not one_by_one:
-        apart = [singles[place] for members in touching if len(members) <= MAX_APART for place in members]
+        apart = [singles[index] for members in touching if len(members) <= MAX_APART for index in members]
         together = [members for members in touching if len(members) > MAX_APART]
         yield apart + [Group(_cluster_name(members, names, labels), members) for members in together], True
 
@@ -119,14 +119,14 @@ def _groupings(
 def _compact(
     clusters: list[NDArray[np.int64]], pixels: NDArray[np.float64], extent: NDArray[np.float64]
 ) -> list[NDArray[np.int64]]:
-    """Return the clusters that are large enough to matter and small enough for a name to stand beside."""
+    """Return the clusters that have enough points to matter and are small enough for one name."""
     large = [members for members in clusters if len(members) * MAX_CLUSTER_NAMES >= len(pixels) and len(members) > 1]
     return [members for members in large if (np.ptp(pixels[members], axis=0) <= extent).all()]
 
 
 def _clusters(pixels: NDArray[np.float64], distance: float) -> list[NDArray[np.int64]]:
-    """Return the points of each cluster: steps of at most `distance` lead from each of its points to all others."""
-    # scikit-learn's DBSCAN does the same, but to import it takes longer than all drawing.
+    """Return the points of each cluster, whose points are connected by steps of at most `distance`."""
+    # scikit-learn's DBSCAN does the same, but importing it takes longer than all drawing.
     left = np.ones(len(pixels), dtype=np.bool_)
     clusters = []
     while left.any():
@@ -147,7 +147,7 @@ def _cluster_name(members: NDArray[np.int64], names: Sequence[object], labels: S
         return plain(names[members[0]])
     if labels is None:
         return f"{plain(names[members[0]])} and {len(members) - 1:,} more"
-    counts = Counter("no label" if labels[place] is None else str(labels[place]) for place in members)
+    counts = Counter("no label" if labels[index] is None else str(labels[index]) for index in members)
     listed = [value for value, _ in sorted(counts.items(), key=lambda each: (-each[1], each[0]))]
     if len(listed) <= MAX_LISTED:
         return ", ".join(plain(value) for value in listed)
@@ -159,19 +159,19 @@ def _cluster_name(members: NDArray[np.int64], names: Sequence[object], labels: S
 
 
 def _size(figure: Figure, name: str) -> tuple[float, float]:
-    """Return width and height of `name` as it is drawn."""
+    """Return width and height of the drawn `name`."""
     text = figure.text(0, 0, name, fontsize=SMALL, fontfamily=FAMILIES)
     box = text.get_window_extent()
     text.remove()
     return box.width, box.height
 
 
-def _draw(axes: Axes, groups: list[Group], places: dict[int, Place]) -> None:
+def _draw(axes: Axes, groups: list[Group], positions: dict[int, NamePosition]) -> None:
     to_units = axes.transData.inverted()
     look: dict[str, Any] = {"fontsize": SMALL, "fontfamily": FAMILIES, "color": INK}
-    for number, place in places.items():
-        left, bottom = to_units.transform(place.box[:2])
+    for number, position in positions.items():
+        left, bottom = to_units.transform(position.box[:2])
         axes.text(left, bottom, groups[number].name, va="bottom", ha="left", **look)
-        if len(place.line):
-            ends = to_units.transform(place.line[[0, -1]])
+        if len(position.line):
+            ends = to_units.transform(position.line[[0, -1]])
             axes.add_artist(Line2D(ends[:, 0], ends[:, 1], color=GREY, linewidth=0.7, solid_capstyle="butt"))

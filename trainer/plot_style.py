@@ -1,6 +1,6 @@
-"""One look for every picture: colours that colour-blind readers tell apart, quiet axes, and how a figure is saved.
+"""The common style of all pictures: colour-blind-safe colours, light axes, and saving.
 
-Pictures are drawn with matplotlib's objects alone; pyplot and its global state are never touched.
+Pictures use only matplotlib's object interface, never pyplot and its global state.
 """
 
 import warnings
@@ -24,8 +24,8 @@ MARKERS = ("o", "^", "s")  # with seven colours: twenty-one kinds of points
 INK, GREY, PALE = "#222222", "#767676", "#E4E4E4"
 SMALL, NORMAL, LARGE = 9, 10.5, 13  # points
 DPI = 120
-MAX_TEXT = 28  # characters of a user's label, where nothing else is said
-# matplotlib's own font lacks many scripts; these, where the host has them, write what it cannot.
+MAX_TEXT = 28  # default maximum length of a user's label, in characters
+# matplotlib's own font lacks many scripts; these fonts are used for them if the host has them.
 _OTHER_SCRIPTS = (
     "Noto Sans CJK SC",
     "Noto Sans CJK JP",
@@ -43,7 +43,7 @@ FAMILIES = ["DejaVu Sans", *sorted(set(_OTHER_SCRIPTS) & set(font_manager.get_fo
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of `width` by `height` inches that lays itself out."""
+    """Return an empty figure of `width` by `height` inches with automatic layout."""
     engine = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
     figure = Figure(figsize=(width, height), dpi=DPI, layout=engine, facecolor="white")
     FigureCanvasAgg(figure)
@@ -51,7 +51,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def tidy(axes: Axes, x: str = "", y: str = "", title: str = "") -> None:
-    """Give `axes` its texts, a faint grid and no box."""
+    """Set the texts of `axes`, with a light grid and without a box."""
     axes.set_xlabel(x, fontsize=NORMAL, fontfamily=FAMILIES, color=INK)
     axes.set_ylabel(y, fontsize=NORMAL, fontfamily=FAMILIES, color=INK)
     axes.set_title(title, fontsize=NORMAL, fontfamily=FAMILIES, color=INK, loc="left")
@@ -68,21 +68,21 @@ def headline(figure: Figure, text: str) -> None:
     figure.suptitle(text, fontsize=LARGE, fontfamily=FAMILIES, color=INK, x=0.012, ha="left")
 
 
-def plain(text: object, longest: int = MAX_TEXT) -> str:
-    """Return a user's text as matplotlib shows it: no formulas, on one line, and not endlessly long.
+def plain(text: object, max_length: int = MAX_TEXT) -> str:
+    """Return a user's text for matplotlib: without formulas, on one line, and of limited length.
 
-    The middle is left out: names often differ at their ends.
+    Long text is cut in the middle, since names often differ at their ends.
     """
     label = " ".join(str(text).split())
-    if len(label) > longest:
-        tail = longest // 3
-        label = f"{label[: longest - 1 - tail]}…{label[-tail:]}"
+    if len(label) > max_length:
+        tail = max_length // 3
+        label = f"{label[: max_length - 1 - tail]}…{label[-tail:]}"
     return label.replace("$", r"\$")
 
 
 @contextmanager
 def any_script() -> Iterator[None]:
-    """Let a user's label in a script that the font does not have show as boxes: no reason to fail a training."""
+    """Suppress warnings about missing glyphs: a label in an unsupported script must not fail a training."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
@@ -99,6 +99,5 @@ def save(figure: Figure, path: Path | str) -> None:
             figure.savefig(path, dpi=DPI, format="png")
     except OSError as error:
         raise OutputError(
-            f"{path}: the picture cannot be written ({error.strerror or error}). "
-            "Is there room, and may you write there?"
+            f"{path}: the picture cannot be written ({error.strerror or error}). Free space, or fix the permissions."
         ) from error

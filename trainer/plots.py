@@ -1,4 +1,4 @@
-"""The pictures of a training: how it went, what it rebuilds, where the sequences lie, and what the model is."""
+"""Draw the pictures of a training: its losses, reconstructions, embeddings and model."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -31,11 +31,11 @@ __all__ = ["plot_embeddings", "plot_losses", "plot_model", "plot_reconstructions
 
 Record = Mapping[str, float | None]
 
-WIDE_RANGE = 20.0  # from this ratio of largest to smallest loss on, a linear scale hides the end
+WIDE_RANGE = 20.0  # ratio of largest to smallest loss from which a logarithmic scale is used
 MAX_SEQUENCES = MAX_FEATURES = 4
-MAX_TITLE = 38  # characters of a line above a panel
-MAX_MARKED = 40  # records; the curves of more are drawn without a mark for each
-# One curve is drawn wide and pale, the other narrow and dashed on top of it: both show where they agree.
+MAX_TITLE = 38  # characters per line above a panel
+MAX_MARKED = 40  # records; curves of more records have no markers
+# One curve is wide and pale, the other narrow and dashed on top: both stay visible where they agree.
 BELOW: dict[str, Any] = {"color": PALE_BLUE, "linewidth": 3.6, "solid_capstyle": "butt"}
 ABOVE: dict[str, Any] = {"color": ORANGE, "linewidth": 1.5}
 DASHED = (0, (4, 2.5))
@@ -44,14 +44,14 @@ DASHED = (0, (4, 2.5))
 def plot_losses(
     history: Sequence[Record], path: Path | str, baseline: float | None = None, measured_in: str = "epochs"
 ) -> None:
-    """Draw loss (and binary accuracy, where there is one) over the training, with the best record marked.
+    """Draw loss (and binary accuracy, if there is one) over the training, with the best record marked.
 
     Args:
-        history: One mapping per record: ``epoch``, ``loss``, ``val_loss``, perhaps ``step`` (batches until then),
+        history: One mapping per record: ``epoch``, ``loss``, ``val_loss``, optionally ``step`` (batches so far),
             ``binary_accuracy`` and ``val_binary_accuracy``; None or NaN where there is no value.
         path: PNG file.
-        baseline: Loss of answering with the mean, which a model must beat; None draws no line.
-        measured_in: ``epochs``, or ``steps`` where the training's length is given in batches. Several records of one
+        baseline: Loss of always predicting the mean, which a model must beat; None draws no line.
+        measured_in: ``epochs``, or ``steps`` if the training's length is given in batches. Several records of one
             epoch are always drawn over batches.
 
     Raises:
@@ -76,7 +76,7 @@ def draw_losses(history: Sequence[Record], baseline: float | None = None, measur
     kind = "validation" if criterion == "val_loss" else "training"
     headline(figure, f"Training: lowest {kind} loss {values[best]:.4g} after {when}")
     if baseline is not None and math.isfinite(baseline):
-        text = f"answering with the mean: {baseline:.4g}"
+        text = f"predicting the mean: {baseline:.4g}"
         panels[0].axhline(baseline, color=INK, linewidth=1.1, linestyle="-.", label=text)
     _curves(panels[0], x, history, "loss", best)
     if has_accuracy:
@@ -97,9 +97,10 @@ def plot_reconstructions(
     titles: Sequence[str],
     points: Sequence[bool] = (),
 ) -> None:
-    """Draw sequences and what the decoder makes of their embeddings.
+    """Draw sequences and their reconstructions.
 
-    Several features get a row each, and each sequence a column; a single feature gets two large panels per row.
+    With several features each feature gets a row and each sequence a column; a single feature gets two large panels
+    per row.
 
     Args:
         originals: Each float32 (time, features), raw units; NaN is a missing value and leaves a gap. At most the first
@@ -107,11 +108,11 @@ def plot_reconstructions(
         reconstructions: In the same order, each float32 (time, features), raw units.
         feature_names: As many as there are features.
         path: PNG file.
-        titles: One for each sequence; may have several lines.
-        points: One for each feature: whether it holds ids, between which no line is drawn; left out, none does.
+        titles: One per sequence; may have several lines.
+        points: One per feature: whether it holds ids, which are drawn without connecting lines; default none.
 
     Raises:
-        ValueError: There is no sequence, or the arguments differ in number.
+        ValueError: There is no sequence, or the numbers of sequences, reconstructions and titles differ.
         OutputError: The picture cannot be written.
     """
     save(draw_reconstructions(originals, reconstructions, feature_names, titles, points), path)
@@ -143,8 +144,8 @@ def draw_reconstructions(
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1, steps=(1, 2, 5, 10)))
         if axes.get_subplotspec().is_first_col():
             axes.set_ylabel(plain(feature_names[feature]), fontsize=NORMAL, fontfamily=FAMILIES, color=INK)
-    part = f", first {features} of {len(feature_names)} features" if features < len(feature_names) else ""
-    headline(figure, f"Sequences and their reconstructions{part}")
+    cut = f", first {features} of {len(feature_names)} features" if features < len(feature_names) else ""
+    headline(figure, f"Sequences and their reconstructions{cut}")
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower left", ncols=2, frameon=False, fontsize=NORMAL, handlelength=3)
     return figure
@@ -171,10 +172,10 @@ def _column(history: Sequence[Record], key: str) -> NDArray[np.float64]:
 
 
 def _progress(history: Sequence[Record], measured_in: str) -> tuple[NDArray[np.float64], str]:
-    """Return how far the training was at each record, float64 (records), and in what: ``epoch`` or ``batch``."""
+    """Return the position of each record, float64 (records), and its unit: ``epoch`` or ``batch``."""
     epochs, steps = _column(history, "epoch"), _column(history, "step")
-    several_an_epoch = bool((np.diff(epochs) < 1).any())
-    if (measured_in == "steps" or several_an_epoch) and not np.isnan(steps).any():
+    several_per_epoch = bool((np.diff(epochs) < 1).any())
+    if (measured_in == "steps" or several_per_epoch) and not np.isnan(steps).any():
         return steps, "batch"
     return epochs, "epoch"
 

@@ -1,37 +1,37 @@
-"""The first third of a training: the data is read once, and every option that nobody gave is chosen from it."""
+"""The first stage of a training: read the data once, and choose all unset options from it."""
 
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from seqembed.data.embedding_blocks import EmbeddingBlock
 from seqembed.data.fingerprints import combined_fingerprint
 from seqembed.data.inputs import InputFile
-from seqembed.data.parts import EmbeddingPart
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.schema import SequenceSchema
 from seqembed.data.sequences import SequenceBlock
+from seqembed.trainer.automatic import configure, has_events
 from seqembed.trainer.columns import TrainingColumns
 from seqembed.trainer.config import TrainJob
-from seqembed.trainer.course import TRIED_PLACES, courses_of
 from seqembed.trainer.intake import Intake, take_in
-from seqembed.trainer.model import embedding_parts
+from seqembed.trainer.model import embedding_blocks
 from seqembed.trainer.network import Network, build_network
 from seqembed.trainer.progress import Progress
-from seqembed.trainer.recipe import choose, has_events
 from seqembed.trainer.scale import Changes, changes_of
+from seqembed.trainer.trajectory import PROBE_POINTS, measure_alignment
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What a training starts from.
+    """The starting point of a training.
 
     Attributes:
-        job: Options, none of them open.
+        job: Options, all of them set.
         files: Parquet files.
         schema: Which columns make a sequence.
-        intake: Statistics and sample of the training sequences, and how many there are.
+        intake: Statistics, sample and number of the training sequences.
         changes: How their values change from step to step.
-        fingerprint: Of all files.
+        fingerprint: Combined fingerprint of all files.
     """
 
     job: TrainJob
@@ -52,13 +52,13 @@ class Prepared:
         return self.intake.survey.sample
 
     @property
-    def embedding_parts(self) -> tuple[EmbeddingPart, ...]:
-        """What the embedding is made of, in its order."""
-        return embedding_parts(self.job.model, self.schema.num_features, self.schema.categorical)
+    def embedding_blocks(self) -> tuple[EmbeddingBlock, ...]:
+        """The blocks of the embedding, in order."""
+        return embedding_blocks(self.job.model, self.schema.num_features, self.schema.categorical)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What a training has to share with the one it resumes."""
+        """What must be equal between a training and the one it resumes."""
         categories = [field.name for field in self.schema.categorical]
         return {
             **self.job.to_options(),
@@ -76,15 +76,15 @@ class Prepared:
 
 
 def prepare(job: TrainJob, columns: TrainingColumns, progress: Progress) -> Prepared:
-    """Read the data once and choose what the options leave open.
+    """Read the data once and choose the unset options.
 
     Args:
         job: Options as given.
-        columns: The files, and which columns are taken.
-        progress: Who is told what was found and chosen.
+        columns: The files, and which columns are used.
+        progress: Receives notes on what was found and chosen.
 
     Raises:
-        BadRowError: A row is no sequence.
+        BadRowError: A row is not a valid sequence.
         InputError: Too few sequences, or values that do not suit the loss.
         UsageError: Options do not suit the data.
     """
@@ -92,14 +92,14 @@ def prepare(job: TrainJob, columns: TrainingColumns, progress: Progress) -> Prep
     for line in lines:
         progress.note(line)
     if has_events(schema):
-        job = job.of_events()
+        job = job.for_events()
     intake = take_in(columns.files, schema, job)
     for line in intake.notes(schema, columns.merged):
         progress.note(line)
     profile, sample = intake.survey.profile, intake.survey.sample
     changes = changes_of(sample, profile)
-    courses = courses_of(sample, profile, TRIED_PLACES, frame=1)
-    recipe = choose(job, profile, changes, courses, intake.num_training, intake.validation_fraction, schema)
-    for line in recipe.notes:
+    alignment = measure_alignment(sample, profile, PROBE_POINTS, frame=1)
+    configured = configure(job, profile, changes, alignment, intake.num_training, intake.validation_fraction, schema)
+    for line in configured.notes:
         progress.note(line)
-    return Prepared(recipe.job, columns.files, schema, intake, changes, combined_fingerprint(columns.files))
+    return Prepared(configured.job, columns.files, schema, intake, changes, combined_fingerprint(columns.files))

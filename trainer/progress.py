@@ -1,4 +1,4 @@
-"""What a training shows while it runs: a bar on a terminal, one plain line an epoch in a log."""
+"""Progress of a training: a bar on a terminal, one plain line per epoch in a log."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -14,54 +14,54 @@ PROGRESSES = ("auto", "bar", "plain", "none")
 
 
 class Progress:
-    """Shows nothing; the base of what shows something."""
+    """Shows nothing; the base class."""
 
     def __enter__(self) -> Self:
-        """Start showing."""
+        """Start showing progress."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop showing, whatever happened."""
+        """Stop showing progress."""
 
     def note(self, text: str) -> None:
-        """Say one line."""
+        """Show one line of text."""
 
     def training_starts(self, num_epochs: int, num_rows: int, epochs_done: int, unit: str = "epoch") -> None:
-        """Say how much there is: at most `num_epochs` times `num_rows` sequences, of which some are done.
+        """Announce the training: at most `num_epochs` times `num_rows` sequences.
 
         Args:
-            num_epochs: Passes over the data, or parts of a training that is measured in batches.
-            num_rows: Sequences in each.
-            epochs_done: How many are done.
-            unit: What to call one.
+            num_epochs: Passes over the data, or intervals of a training that is measured in batches.
+            num_rows: Sequences per epoch.
+            epochs_done: Epochs that are already done.
+            unit: Name of an epoch: ``epoch`` or ``interval``.
         """
 
     def epoch_starts(self, epoch: int) -> None:
-        """Say that an epoch starts, from 1."""
+        """Announce an epoch, from 1."""
 
     def batch_ends(self, num_rows: int, loss: float) -> None:
         """Count a batch's sequences; `loss` is the mean over the epoch so far."""
 
     def epoch_ends(self, record: Mapping[str, Any], best: bool) -> None:
-        """Show an epoch's figures; `best` says that its weights are the best so far."""
+        """Show an epoch's losses and metrics; `best` marks the best weights so far."""
 
 
 class NotesAlone(Progress):
-    """Shows no progress, but what there is to know of the data and the training: which columns are taken, hints."""
+    """Shows notes about data and training, such as which columns are used, but no progress."""
 
     def __init__(self, echo: Callable[[str], object]) -> None:
         self._echo = echo
 
     def note(self, text: str) -> None:
-        """Write a note, in lines that a log can show."""
+        """Write a note, folded into lines for a log."""
         for line in folded(text):
             self._echo(line)
 
 
 class PlainProgress(NotesAlone):
-    """One line an epoch, for logs."""
+    """Shows one line per epoch, for logs."""
 
     def __init__(self, echo: Callable[[str], object]) -> None:
         super().__init__(echo)
@@ -70,7 +70,7 @@ class PlainProgress(NotesAlone):
         self._started = 0.0
 
     def training_starts(self, num_epochs: int, num_rows: int, epochs_done: int, unit: str = "epoch") -> None:
-        """Remember how many epochs there are."""
+        """Remember the number of epochs."""
         self._num_epochs, self._unit = num_epochs, unit
 
     def epoch_starts(self, epoch: int) -> None:
@@ -90,7 +90,7 @@ class PlainProgress(NotesAlone):
 
 
 class BarProgress(Progress):
-    """A bar over all epochs that stays on one line of a terminal."""
+    """Shows a bar over all epochs on one line of a terminal."""
 
     def __init__(self, console: Console) -> None:
         self._bar = rich_progress.Progress(
@@ -108,18 +108,18 @@ class BarProgress(Progress):
         self._epoch_rows, self._started, self._last = 0, 0.0, ""
 
     def __enter__(self) -> Self:
-        """Put the bar on the terminal."""
+        """Show the bar."""
         self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave the bar as it stands and give the terminal back."""
+        """Stop the bar and release the terminal."""
         self._bar.stop()
 
     def note(self, text: str) -> None:
-        """Say one line above the bar."""
+        """Print one note above the bar."""
         for line in folded(text):
             self._bar.console.print(line, markup=False, highlight=False)
 
@@ -141,7 +141,7 @@ class BarProgress(Progress):
         self._update(advance=num_rows, figures=f"loss {loss:.4f}{self._last}", speed=f"{speed:,.0f} rows/s")
 
     def epoch_ends(self, record: Mapping[str, Any], best: bool) -> None:
-        """Show the epoch's figures."""
+        """Show the epoch's losses."""
         self._last = f"  val_loss {record['val_loss']:.4f}" if "val_loss" in record else ""
         self._update(completed=int(record["epoch"]) * self._num_rows, figures="  ".join(figures(record)[:2]))
 
@@ -151,7 +151,7 @@ class BarProgress(Progress):
 
 
 def make_progress(mode: str, console: Console, echo: Callable[[str], object]) -> Progress:
-    """Return what `--progress` asks for: ``auto`` is a bar on a terminal, else plain lines; notes are always shown."""
+    """Return the progress for `--progress`: ``auto`` is a bar on a terminal, else plain lines."""
     if mode == "none":
         return NotesAlone(echo)
     if mode == "bar" or (mode == "auto" and console.is_terminal):
@@ -160,14 +160,14 @@ def make_progress(mode: str, console: Console, echo: Callable[[str], object]) ->
 
 
 def figures(record: Mapping[str, Any]) -> list[str]:
-    """Return the losses and metrics of a record as text, the watched ones first; those of single outputs stay out."""
-    told = (name for name in record if name not in ("epoch", "step", "rows_per_second") and "." not in name)
-    names = sorted(told, key=_rank)
+    """Return the losses and metrics of a record as text, the monitored ones first, without those of single outputs."""
+    shown = (name for name in record if name not in ("epoch", "step", "rows_per_second") and "." not in name)
+    names = sorted(shown, key=_rank)
     return [f"{name} {record[name]:.4f}" for name in names]
 
 
 def folded(text: str) -> list[str]:
-    """Return a note in lines of at most `LINE_WIDTH` characters, those that follow indented."""
+    """Fold a note into lines of at most `LINE_WIDTH` characters, with a hanging indent."""
     indent = " " * (len(text) - len(text.lstrip()) + 4)
     if len(text) <= LINE_WIDTH:
         return [text]
@@ -175,14 +175,14 @@ def folded(text: str) -> list[str]:
 
 
 def _rank(name: str) -> tuple[int, bool]:
-    """Order figures by what they say of the training: the losses that decide, accuracies, the parts of losses."""
+    """Rank figures by importance: the losses that decide, accuracies, the terms of the losses."""
     first = ("loss", "val_loss")
-    place = first.index(name) if name in first else 2 if name.endswith("accuracy") else 3
-    return place, not name.startswith("val_")
+    rank = first.index(name) if name in first else 2 if name.endswith("accuracy") else 3
+    return rank, not name.startswith("val_")
 
 
 def duration(seconds: float) -> str:
-    """Return a length of time the way people say it."""
+    """Format a duration with a readable unit."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = seconds / 60

@@ -1,7 +1,7 @@
-"""Batches for training, streamed from Parquet window by window.
+"""Training batches, streamed from Parquet window by window.
 
-An epoch is a function of its seed and number alone: which files come first, how rows are dealt into batches, where
-sequences are cut. So a training that was killed can take up an epoch at any batch.
+An epoch is a function of seed and epoch number alone: the order of files, the assignment of rows to batches, and where
+sequences are cut. So a training that was killed can resume at any batch.
 """
 
 from collections import deque
@@ -22,25 +22,26 @@ from seqembed.data.sequences import LengthPolicy, SequenceBlock, windows
 from seqembed.data.vocabulary import MISSING_ID
 from seqembed.trainer.config import ModelConfig
 from seqembed.trainer.losses import Batch
-from seqembed.trainer.views import ViewMaker, some_untold
+from seqembed.trainer.views import ViewMaker, drop_categories
 
-# Backpropagation keeps some 10 kB for every step of a batch at LSTM-64: 16,384 steps stay below 200 MB.
+# Backpropagation needs about 10 kB per step of a batch at LSTM-64: 16,384 steps stay below 200 MB.
 MAX_BATCH_STEPS = 16_384
 MAX_WINDOW_SEQUENCES = 20_000
-# A training that learns from a part of its data alone should not see one day of a year: files take turns.
+# A training that ends before one pass should not see only one day of a year, so blocks of several files are
+# interleaved.
 _FILES_AT_A_TIME = 8
 _MAX_WINDOW_BYTES = 32 << 20
 _LENGTH_NOISE = 0.1
 
 
 def in_validation(block: SequenceBlock, fraction: float) -> NDArray[np.bool_]:
-    """Say which sequences are held out, bool (sequences): by a hash of the id, so each stays on its side for good."""
+    """Return which sequences are held out, bool (sequences), by a hash of the id: the same ones in every run."""
     return hash_ids(block.ids) < np.uint64(int(fraction * 2.0**64))
 
 
 @dataclass(frozen=True, slots=True)
 class _Following:
-    """The step after what is seen of each sequence.
+    """The step that follows the visible prefix of each sequence.
 
     Attributes:
         values: float32 (sequences, features), NaN where there is none.
@@ -51,8 +52,8 @@ class _Following:
     categories: NDArray[np.int32]
 
 
-def in_turns(sources: Iterable[Iterator[SequenceBlock]], at_a_time: int) -> Iterator[SequenceBlock]:
-    """Yield a block of each of some sources in turn; where one ends the next that waits takes its place."""
+def interleaved(sources: Iterable[Iterator[SequenceBlock]], at_a_time: int) -> Iterator[SequenceBlock]:
+    """Yield blocks of several sources in turn; when a source ends, the next one starts."""
     waiting = iter(sources)
     reading = deque(islice(waiting, at_a_time))
     while reading:
@@ -66,9 +67,9 @@ def in_turns(sources: Iterable[Iterator[SequenceBlock]], at_a_time: int) -> Iter
 
 
 class SequenceSource:
-    """One side of the split as batches of like length.
+    """One side of the split as batches of similar length.
 
-    Memory: one window and one block of some files, and what is cached: all blocks, once they were found to fit.
+    Memory is bounded by one window, one block of each open file, and the cache, which keeps all blocks if they fit.
     """
 
     def __init__(
@@ -86,20 +87,20 @@ class SequenceSource:
         views: ViewMaker | None = None,
         max_batch_steps: int = MAX_BATCH_STEPS,
     ) -> None:
-        """Describe the side; nothing is read yet.
+        """Configure the source; nothing is read yet.
 
         Args:
             files: Parquet files.
             schema: Which columns make a sequence.
-            policy: What happens to long sequences.
-            config: Says by its task whether sequences are cut into a prefix and the step after it.
+            policy: How long sequences are truncated.
+            config: Its task decides whether sequences are cut into a prefix and the next step.
             validation: Whether this is the held-out side: fixed order, and cut before the last step.
             fraction: Share of ids held out.
-            batch_size: Most sequences in a batch.
-            seed: Of all that is drawn.
-            cache_bytes: Most bytes of decoded sequences to keep between epochs; larger data is read again.
-            views: Draws two views of each sequence, which then stand in the batch in its place.
-            max_batch_steps: Most steps in a batch of sequences, padding included.
+            batch_size: Maximum sequences per batch.
+            seed: Seed of all random choices.
+            cache_bytes: Maximum bytes of decoded sequences to keep between epochs; larger data is read again.
+            views: Draws two views of each sequence, which replace it in the batch.
+            max_batch_steps: Maximum steps of a batch of sequences, padding included.
         """
         self._files, self._schema, self._policy, self._config = tuple(files), schema, policy, config
         self._validation, self._fraction = validation, fraction
@@ -116,21 +117,21 @@ class SequenceSource:
         """
         random = np.random.default_rng([self._seed, epoch])
         order = np.arange(len(self._files)) if self._validation else random.permutation(len(self._files))
-        files = (self._blocks(int(place)) for place in order)
-        blocks = chain.from_iterable(files) if self._validation else in_turns(files, _FILES_AT_A_TIME)
+        files = (self._blocks(int(index)) for index in order)
+        blocks = chain.from_iterable(files) if self._validation else interleaved(files, _FILES_AT_A_TIME)
         max_steps = max(1, _MAX_WINDOW_BYTES // (4 * (self._schema.num_features + self._schema.num_fields)))
         for window in windows(blocks, MAX_WINDOW_SEQUENCES, max_steps):
             seen, following = self._cut(window, random)
             lengths = seen.lengths if self._views is None else np.minimum(seen.lengths, self._views.max_length)
             plan = self._plan(lengths, random)
-            for place, rows in enumerate(plan):
-                batch = self._batch(seen, following, rows, random)  # even if skipped: later draws follow from it
-                if place >= skip:
+            for index, rows in enumerate(plan):
+                batch = self._batch(seen, following, rows, random)  # even if skipped, to keep the random state
+                if index >= skip:
                     yield batch
             skip = max(0, skip - len(plan))
 
     def stream(self, skip: int = 0) -> Iterator[Batch]:
-        """Yield the batches of epoch 1, 2 and so on without end, without the first `skip`.
+        """Yield the batches of epoch 1, 2 and so on endlessly, without the first `skip`.
 
         Raises:
             InputError: A file can no longer be read.
@@ -154,7 +155,7 @@ class SequenceSource:
                 lengths=padded.lengths,
                 targets=padded.values,
                 next_step=following.values[rows],
-                categories=padded.categories if self._validation else some_untold(padded.categories, random),
+                categories=padded.categories if self._validation else drop_categories(padded.categories, random),
                 category_targets=padded.categories,
                 next_categories=following.categories[rows],
             )
@@ -170,13 +171,13 @@ class SequenceSource:
             next_categories=following.categories[twice],
         )
 
-    def _blocks(self, place: int) -> Iterator[SequenceBlock]:
-        """Yield this side's sequences of a file, without empty ones and without what training does not need."""
-        if place in self._cache:
-            yield from self._cache[place]
+    def _blocks(self, index: int) -> Iterator[SequenceBlock]:
+        """Yield this side's sequences of a file, without empty ones, ids and kept columns."""
+        if index in self._cache:
+            yield from self._cache[index]
             return
         kept: list[SequenceBlock] = []
-        for block in read_blocks(self._files[place], self._schema, self._policy):
+        for block in read_blocks(self._files[index], self._schema, self._policy):
             held_out = in_validation(block, self._fraction)
             side = (held_out == self._validation) & (block.lengths >= self._config.min_length)
             rows = np.flatnonzero(side)
@@ -185,15 +186,15 @@ class SequenceSource:
             if self._cache_bytes > 0:
                 kept.append(chosen)
                 self._cache_bytes -= chosen.values.nbytes + chosen.categories.nbytes + chosen.offsets.nbytes
-            if self._cache_bytes <= 0:  # too large to keep: from now on it is streamed
+            if self._cache_bytes <= 0:  # the data is too large to keep: read it again in every epoch
                 kept.clear()
                 self._cache.clear()
             yield chosen
         if self._cache_bytes > 0:
-            self._cache[place] = kept
+            self._cache[index] = kept
 
     def _cut(self, window: SequenceBlock, random: np.random.Generator) -> tuple[SequenceBlock, _Following]:
-        """Return what the encoder sees of each sequence, and the step after it."""
+        """Return the prefix of each sequence that the encoder sees, and the step that follows it."""
         lengths, num = window.lengths, window.num_sequences
         next_step = np.full((num, self._schema.num_features), np.nan, dtype=np.float32)
         next_ids = np.full((num, self._schema.num_fields), MISSING_ID, dtype=np.int32)
@@ -211,17 +212,17 @@ class SequenceSource:
         return cut, _Following(next_step, next_ids)
 
     def _plan(self, lengths: NDArray[np.int64], random: np.random.Generator) -> list[NDArray[np.int64]]:
-        """Deal a window into batches of like length; for training with other neighbours and in another order each time.
+        """Divide a window into batches of similar length; for training shuffled differently each time.
 
-        A little noise on the lengths that are sorted keeps a batch from always holding the same sequences.
+        Sorting by lengths with a little noise avoids batches that always hold the same sequences.
         """
         if self._validation:
             return plan_batches(lengths, self._batch_size, self._max_batch_steps)
-        dealt = random.permutation(len(lengths))
-        noisy = lengths[dealt] + np.floor(random.random(len(dealt)) * (1 + _LENGTH_NOISE * lengths[dealt]))
+        shuffled = random.permutation(len(lengths))
+        noisy = lengths[shuffled] + np.floor(random.random(len(lengths)) * (1 + _LENGTH_NOISE * lengths[shuffled]))
         size = self._batch_size
         if self._views is not None:
-            # Dealt evenly: a last batch of few would have little to be told from.
+            # Batches of equal size: a small last batch would have few negatives.
             size = -(-len(lengths) // -(-len(lengths) // size))
         plan = plan_batches(noisy.astype(np.int64), size, self._max_batch_steps)
-        return [dealt[plan[place]] for place in random.permutation(len(plan))]
+        return [shuffled[plan[index]] for index in random.permutation(len(plan))]

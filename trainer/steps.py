@@ -1,11 +1,11 @@
-"""The compiled steps of training and evaluation, for any batch size and any number of steps.
+"""The compiled steps of training and evaluation, for any batch size and any number of time steps.
 
-Measured on two cores (bidirectional LSTM-64, repeat decoder): jit_compile gives nothing and costs four seconds for
-every new shape, so it stays off; deterministic operations cost nothing, so they are on.
+Measured on two cores (bidirectional LSTM-64, repeat decoder): jit_compile gains nothing and costs four seconds per new
+shape, so it stays off; deterministic operations cost nothing, so they are on.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ from seqembed.trainer.losses import Batch
 from seqembed.trainer.network import Network, inputs_of
 from seqembed.trainer.objective import Objective
 
+Decay = Literal["cosine", "drops", "none"]
+
 _WARM_UP_STEPS = 20
 _DROPS = (0.5, 0.75, 0.9)  # of all batches
 
@@ -29,7 +31,7 @@ def seed_everything(seed: int) -> None:
 
 
 def signature(num_features: int, num_fields: int = 0) -> Batch:
-    """Return the shapes and types of a `Batch` with batch and time left open."""
+    """Return the shapes and types of a `Batch`, with unknown batch size and time."""
     steps = tf.TensorSpec((None, None, num_features), tf.float32)
     categories = tf.TensorSpec((None, None, num_fields), tf.int32)
     return Batch(
@@ -54,9 +56,18 @@ def _warm_cosine(peak: float, num_steps: int) -> Any:
 
 
 def _dropping(peak: float, num_steps: int) -> Any:
-    """Return a rate that stays for half of the batches and then drops to a third, a tenth and a thirtieth."""
+    """Return a learning rate that is constant for half of the batches, then drops to 1/3, 1/10 and 1/30."""
     boundaries = [max(1, round(share * num_steps)) for share in _DROPS]
     return keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, [peak, peak / 3, peak / 10, peak / 30])
+
+
+def _schedule(peak: float, num_steps: int, decay: Decay) -> Any:
+    """Return a schedule, so that no optimizer holds its rate in a variable."""
+    if decay == "cosine":
+        return _warm_cosine(peak, num_steps)
+    if decay == "drops":
+        return _dropping(peak, num_steps)
+    return keras.optimizers.schedules.PiecewiseConstantDecay([1], [peak, peak])
 
 
 class Steps:
@@ -73,23 +84,24 @@ class Steps:
         config: TrainingConfig,
         profile: SequenceProfile,
         num_steps: int,
+        decay: Decay = "drops",
     ) -> None:
-        """Build the optimizer and describe the steps; they are compiled when first used.
+        """Build the optimizer and define the steps; they are compiled on first use.
 
         Args:
             network: The models.
             objective: Their losses.
             config: Learning rate and clipping.
             profile: Statistics of the training sequences.
-            num_steps: Batches of the whole training, over which the learning rate falls: where views are compared it
-                rises shortly and then falls to 0 by a cosine, else it drops in steps from half of them on.
+            num_steps: Batches of the whole training, over which the learning rate falls.
+            decay: How: ``cosine`` (a short rise, then a cosine to 0), ``drops`` (from half of the batches on, to a
+                third, a tenth and a thirtieth), or ``none``.
         """
         self._objective = objective
         variables = network.scorer.trainable_variables
         if config.learning_rate is None:
-            raise ValueError("Steps needs a learning rate; trainer.recipe chooses one")
-        schedule = _warm_cosine if "contrast" in objective.heads else _dropping
-        rate = schedule(config.learning_rate, num_steps)
+            raise ValueError("Steps needs a learning rate; trainer.automatic chooses one")
+        rate = _schedule(config.learning_rate, num_steps, decay)
         self.optimizer = keras.optimizers.Adam(rate, global_clipnorm=config.clip_norm or None)
         self.optimizer.build(variables)
         fields = network.encoder.input.get("categories")
@@ -126,11 +138,11 @@ class Steps:
 
     @property
     def num_done(self) -> int:
-        """Batches learned from so far, over all resumptions."""
+        """Training batches so far, over all resumptions."""
         return int(self.optimizer.iterations.numpy())
 
     def learn(self, batch: Batch) -> NDArray[np.float64]:
-        """Take one step of gradient descent; return the sums before it, float64 (parts, 3)."""
+        """Take one step of gradient descent; return the sums before it, float64 (terms, 3)."""
         sums: NDArray[np.float64] = self._learn(*batch).numpy().astype(np.float64)
         return sums
 
@@ -139,11 +151,11 @@ class Steps:
         return self._totals(self._score, batches, prefix)
 
     def baseline(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """Return what always answering with the per-feature mean of the training data scores, in the same loss."""
+        """Return the loss and metrics of always predicting the training data's per-feature mean."""
         return self._totals(self._score_means, batches, "")
 
     def _totals(self, score: Callable[..., Any], batches: Iterable[Batch], prefix: str) -> dict[str, float]:
-        totals = np.zeros((len(self._objective.parts), 3))
+        totals = np.zeros((len(self._objective.terms), 3))
         for batch in batches:
             totals += score(*batch).numpy()
         return self._objective.report(totals, prefix)

@@ -1,4 +1,4 @@
-"""What a training says when it is over."""
+"""The summary that is printed after a training."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from seqembed.trainer.progress import LINE_WIDTH, duration
 
 @dataclass(frozen=True, slots=True)
 class TrainSummary:
-    """The end of a training.
+    """The result of a training.
 
     Attributes:
-        layout: Where things lie.
-        history: The document in ``history.json``.
+        layout: Paths of the run directory.
+        history: The content of ``history.json``.
         loss: Name of the loss.
-        warnings: What is wrong with the model and what to try, a line each.
-        already_finished: Whether a resumed run had nothing left to do.
+        warnings: What is wrong with the model and what to try, one line each.
+        already_finished: Whether a resumed run was already finished.
     """
 
     layout: RunLayout
@@ -29,27 +29,27 @@ class TrainSummary:
 
     def __repr__(self) -> str:
         """Return the run and the loss that counts; `history` holds the rest."""
-        watched, num_steps = self.history["watched"], self.history["num_steps"]
-        best = self.history["best"][watched]
+        monitored, num_steps = self.history["monitored"], self.history["num_steps"]
+        best = self.history["best"][monitored]
         warned = f", warnings={list(self.warnings)}" if self.warnings else ""
-        return f"TrainSummary({str(self.layout.root)!r}, num_steps={num_steps}, {watched}={best:.4f}{warned})"
+        return f"TrainSummary({str(self.layout.root)!r}, num_steps={num_steps}, {monitored}={best:.4f}{warned})"
 
     def lines(self) -> list[str]:
-        """Return the summary, a line each."""
+        """Return the lines of the summary."""
         history, layout = self.history, self.layout
         lines = []
         if self.already_finished:
-            more = f"Give more --{history['measured_in']} to go on."
-            lines.append(f"{layout.root}: this run is finished; nothing was done. {more}")
+            more = f"Pass more --{history['measured_in']} to continue."
+            lines.append(f"{layout.root}: this run is already finished; nothing was done. {more}")
         lines += [f"parameters   {history['num_parameters']:,}", f"learned      {self._epochs()}"]
-        lines += wrap(f"{history['watched']:<12} {self._best()}", LINE_WIDTH, subsequent_indent=" " * 13)
+        lines += wrap(f"{history['monitored']:<12} {self._best()}", LINE_WIDTH, subsequent_indent=" " * 13)
         lines += self._outputs()
         if history["epochs"]:
             lines.append(f"speed        {history['rows_per_second']:,.0f} rows/s over {duration(history['seconds'])}")
         lines += [f"{path.name:<17} {what}" for path, what in self._files()]
         lines.append(f"plots are in {layout.plots}, checkpoints in {layout.checkpoints}")
         if history["num_restarts"]:
-            lines.append("The first attempt learned nothing, so it was repeated from other initial weights.")
+            lines.append("The first attempt learned nothing, so it was repeated with other initial weights.")
         lines += [line for warning in self.warnings for line in wrap(warning, LINE_WIDTH)]
         lines.append(f"next: seqembed export {layout.root} --out encoder.onnx")
         return lines
@@ -64,46 +64,44 @@ class TrainSummary:
         if history["patience"] is None:
             return text
         why = (
-            f", stopped early after {history['patience']:,} batches without a better one"
+            f", stopped early after {history['patience']:,} batches without improvement"
             if history["stopped_early"]
             else ""
         )
-        return f"{text}, the best is {'epoch' if 'epochs' in text else 'part'} {history['best_epoch']}{why}"
+        return f"{text}, the best is {'epoch' if 'epochs' in text else 'interval'} {history['best_epoch']}{why}"
 
     def _best(self) -> str:
-        """Return the watched loss, with what is beside it and what answering with the mean or by chance scores."""
+        """Return the monitored loss and its terms, beside those of predicting the mean or by chance."""
         best, baseline = self.history["best"], self.history["baseline"]
-        prefix = self.history["watched"].removesuffix("loss")
-        told = [
-            f"{best[f'{prefix}loss']:.4f} ({self.loss}); always answering with the mean scores {baseline['loss']:.4f}"
-        ]
+        prefix = self.history["monitored"].removesuffix("loss")
+        texts = [f"{best[f'{prefix}loss']:.4f} ({self.loss}); always predicting the mean scores {baseline['loss']:.4f}"]
         if self.loss == "mse" and baseline["loss"] > 0 and not any("." in name for name in best):
-            told[0] += f": {max(0.0, 1 - best[f'{prefix}loss'] / baseline['loss']):.1%} of the variance is explained"
+            texts[0] += f": {max(0.0, 1 - best[f'{prefix}loss'] / baseline['loss']):.1%} of the variance is explained"
         if f"{prefix}contrast_loss" in best or f"{prefix}contrast_accuracy" in best:
-            told = [f"{best[f'{prefix}loss']:.4f}"]
+            texts = [f"{best[f'{prefix}loss']:.4f}"]
             right = best[f"{prefix}contrast_accuracy"]
-            told.append(f"views told from others {right:.1%} (chance {self.history['contrast_chance']:.1%})")
+            texts.append(f"views distinguished {right:.1%} (chance {self.history['contrast_chance']:.1%})")
         for head in ("reconstruction", "prediction"):
             if f"{prefix}{head}_loss" in best:
                 scored, mean = best[f"{prefix}{head}_loss"], baseline[f"{head}_loss"]
-                told.append(f"{head} {scored:.4f} ({self.loss}; the mean scores {mean:.4f})")
+                texts.append(f"{head} {scored:.4f} ({self.loss}; the mean scores {mean:.4f})")
         if f"{prefix}binary_accuracy" in best:
             right, mean = best[f"{prefix}binary_accuracy"], baseline["binary_accuracy"]
-            told.append(f"{prefix}binary_accuracy {right:.4f} (the mean {mean:.4f})")
-        return ", ".join(told)
+            texts.append(f"{prefix}binary_accuracy {right:.4f} (the mean {mean:.4f})")
+        return ", ".join(texts)
 
     def _outputs(self) -> list[str]:
-        """Return a line for the numbers and each field, where there are fields."""
+        """Return one line for the numbers and one per field, if there are fields."""
         best, baseline = self.history["best"], self.history["baseline"]
-        prefix, lines = self.history["watched"].removesuffix("loss"), []
+        prefix, lines = self.history["monitored"].removesuffix("loss"), []
         for name, loss in best.items():
             output = name.removeprefix(prefix).removesuffix("_loss")
             if not name.startswith(prefix) or not name.endswith("_loss") or "." not in output:
                 continue
             trivial = baseline[f"{output}_loss"]
-            line = f"{output}: {loss:.3f} (trivial answers score {trivial:.3f})"
+            line = f"{output}: {loss:.3f} (trivial predictions score {trivial:.3f})"
             if (right := best.get(f"{prefix}{output}_accuracy")) is not None:
-                line += f", right {right:.1%} (the most frequent {baseline[f'{output}_accuracy']:.1%})"
+                line += f", accuracy {right:.1%} (the most frequent {baseline[f'{output}_accuracy']:.1%})"
             lines.append(f"{'':<13}{line}")
         return lines
 
@@ -112,9 +110,9 @@ class TrainSummary:
         described = [
             (layout.encoder, "sequences → embedding"),
             (layout.decoder, "{embedding, mask} → steps"),
-            (layout.autoencoder, "sequences → what it was trained for, in raw units"),
+            (layout.autoencoder, "sequences → reconstruction or prediction, in raw units"),
             (layout.history, "losses and metrics of every epoch"),
-            (layout.config, "the options in force"),
-            (layout.contract, "what the encoder expects and was trained on"),
+            (layout.config, "the effective options"),
+            (layout.contract, "the encoder's inputs, and statistics of the training data"),
         ]
         return [(path, what) for path, what in described if path.exists()]

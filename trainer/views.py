@@ -1,11 +1,10 @@
-"""Two altered views of each sequence: what an embedding should not depend on, drawn on the host as batches are made.
+"""Augmentation: two views of each sequence that differ in what an embedding should not depend on.
 
-A view is a crop, each of its features a little louder or quieter, and with two short segments missing; the encoder adds
-noise while it learns (`seqembed.trainer.model`). The crop itself is what the decoder is to write from the view's
-embedding.
+A view is a random crop with amplitude jitter on each feature and two short gaps; the encoder adds noise during training
+(`seqembed.trainer.model`). The decoder's target is the crop itself.
 
-Events, which have categories or times, lose some of their number instead of segments, and the times between those that
-stay are what has passed; a few categories are not told. What the decoder is to write are the events that stayed.
+Events, which have categories or times, are dropped at random instead of getting gaps. The time features are recomputed
+from the remaining events, and a few categories become unknown. The decoder's target is the remaining events.
 """
 
 from collections.abc import Sequence
@@ -18,36 +17,36 @@ from seqembed.data.schema import Feature
 from seqembed.data.sequences import SequenceBlock
 from seqembed.data.vocabulary import UNKNOWN_ID
 
-UNTOLD = 0.05
+CATEGORY_DROPOUT = 0.05
 
 
-def some_untold(ids: NDArray[np.int32], random: np.random.Generator) -> NDArray[np.int32]:
-    """Return ids, int32 (batch, time, fields), of which a share of `UNTOLD` are taken for unknown.
+def drop_categories(ids: NDArray[np.int32], random: np.random.Generator) -> NDArray[np.int32]:
+    """Replace a share of `CATEGORY_DROPOUT` of the ids, int32 (batch, time, fields), by the unknown id.
 
-    So the unknown id gets an embedding that says little, even where every value of the training is in the vocabulary.
+    So the unknown id gets a neutral embedding, even if every training value is in the vocabulary.
     """
     if not ids.size:
         return ids
-    return np.where(random.random(ids.shape) < UNTOLD, np.int32(UNKNOWN_ID), ids)
+    return np.where(random.random(ids.shape) < CATEGORY_DROPOUT, np.int32(UNKNOWN_ID), ids)
 
 
 @dataclass(frozen=True, slots=True)
 class ViewConfig:
-    """How far a view may be from its sequence.
+    """Strength of the augmentation.
 
     Attributes:
-        least_crop: Shortest crop, as a share of the sequence.
-        amplitude: Spread of the factor of each feature around 1.
-        num_gaps: Segments of missing values.
-        longest_gap: Longest of them, as a share of the crop.
-        dropped: Chance of an event to be dropped.
+        min_crop: Minimum length of a crop, as a share of the sequence.
+        amplitude_jitter: Standard deviation of each feature's factor around 1.
+        num_gaps: Number of gaps of missing values.
+        max_gap: Maximum length of a gap, as a share of the crop.
+        event_dropout: Probability of dropping an event.
     """
 
-    least_crop: float = 0.5
-    amplitude: float = 0.1
+    min_crop: float = 0.5
+    amplitude_jitter: float = 0.1
     num_gaps: int = 2
-    longest_gap: float = 0.1
-    dropped: float = 0.15
+    max_gap: float = 0.1
+    event_dropout: float = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +56,9 @@ class Views:
     Attributes:
         values: float32 (2 × sequences, time, features), raw units; NaN is missing, the padding is 0.
         lengths: int32 (2 × sequences), each at least 1.
-        targets: float32 like `values`: the crops as they are in the data.
+        targets: float32 like `values`, the crops before augmentation.
         categories: int32 (2 × sequences, time, fields), ids; the padding is 0.
-        category_targets: int32 like `categories`: the ids as they are in the data.
+        category_targets: int32 like `categories`, the ids before augmentation.
     """
 
     values: NDArray[np.float32]
@@ -71,37 +70,39 @@ class Views:
 
 @dataclass(frozen=True, slots=True)
 class _Clock:
-    """Where the times of one column stand among the features; -1 where one is not among them."""
+    """Indices of the time features of one column; -1 for one that is not used."""
 
     since_previous: int
     since_first: int
 
     def restart(self, values: NDArray[np.float32], rows: NDArray[np.int64], stays: NDArray[np.bool_]) -> None:
-        """Tell what has passed since the event that stayed before, and since the first one that stayed.
+        """Recompute the time since the previous and since the first remaining event.
 
         Args:
-            values: float32 (events, features) of crops end to end; changed in place at events that stay.
-            rows: int64 (events), which view each belongs to; rising.
-            stays: bool (events), at least one a view. The first one of a view keeps its true gap.
+            values: float32 (events, features) of concatenated crops; modified in place at remaining events.
+            rows: int64 (events), view of each event, ascending.
+            stays: bool (events), which events remain, at least one per view. The first one keeps its true gap.
         """
         passed = np.cumsum(np.expm1(values[:, self.since_previous].astype(np.float64)))[stays]
-        places, view = np.flatnonzero(stays), rows[stays]
+        indices, view = np.flatnonzero(stays), rows[stays]
         first = np.diff(view, prepend=-1) > 0
         gaps = np.log1p(np.maximum(np.diff(passed, prepend=0.0), 0.0))
-        values[places[~first], self.since_previous] = gaps[~first]
+        values[indices[~first], self.since_previous] = gaps[~first]
         if self.since_first >= 0:
             begun = np.maximum.accumulate(np.where(first, np.arange(len(view)), 0))
-            values[places, self.since_first] = np.log1p(np.maximum(passed - passed[begun], 0.0))
+            values[indices, self.since_first] = np.log1p(np.maximum(passed - passed[begun], 0.0))
 
 
 def _clocks(features: Sequence[Feature]) -> tuple[_Clock, ...]:
-    """Return the columns of times among the features, as far as their gaps are known."""
-    places = {(feature.column, feature.part): place for place, feature in enumerate(features) if feature.kind == "time"}
-    columns = dict.fromkeys(column for column, _ in places)
+    """Return the time columns among the features that have a gap feature."""
+    indices = {
+        (feature.column, feature.component): index for index, feature in enumerate(features) if feature.kind == "time"
+    }
+    columns = dict.fromkeys(column for column, _ in indices)
     return tuple(
-        _Clock(places[column, "since_previous"], places.get((column, "since_first"), -1))
+        _Clock(indices[column, "since_previous"], indices.get((column, "since_first"), -1))
         for column in columns
-        if (column, "since_previous") in places
+        if (column, "since_previous") in indices
     )
 
 
@@ -109,10 +110,10 @@ class ViewMaker:
     """Draws views.
 
     Args:
-        mean: float32 (features), raw units: what is louder is further from it.
-        max_length: Most steps of a view: longer sequences are seen in parts.
-        config: How far views go.
-        features: What the values are, in model order; without them all are plain numbers.
+        mean: float32 (features), raw units, around which amplitudes are scaled.
+        max_length: Maximum steps of a view; of longer sequences each view shows a section.
+        config: Strength of the augmentation.
+        features: The features in model order; without them all are plain numbers.
     """
 
     def __init__(
@@ -125,7 +126,7 @@ class ViewMaker:
         self.max_length = max_length
         self._mean = mean
         self._config = config or ViewConfig()
-        numeric = [place for place, feature in enumerate(features) if feature.kind == "numeric"]
+        numeric = [index for index, feature in enumerate(features) if feature.kind == "numeric"]
         self._numeric = np.array(numeric if features else range(len(mean)), dtype=np.int64)
         self._clocks = _clocks(features)
 
@@ -134,7 +135,7 @@ class ViewMaker:
         twice = np.concatenate([rows, rows])
         whole = block.offsets[twice + 1] - block.offsets[twice]
         longest = np.minimum(whole, self.max_length)
-        share = random.uniform(self._config.least_crop, 1.0, len(twice))
+        share = random.uniform(self._config.min_crop, 1.0, len(twice))
         lengths = np.maximum(np.rint(share * longest), 1).astype(np.int64)
         starts = block.offsets[twice] + np.floor(random.random(len(twice)) * (whole - lengths + 1)).astype(np.int64)
         if self._clocks or block.categories.shape[1]:
@@ -155,8 +156,8 @@ class ViewMaker:
         lengths: NDArray[np.int64],
         random: np.random.Generator,
     ) -> Views:
-        """Return the crops of `lengths` from the steps at `starts` on, without some of their events."""
-        kept = random.random((len(lengths), int(lengths.max()))) >= self._config.dropped
+        """Return the crops of `lengths` starting at steps `starts`, without some of their events."""
+        kept = random.random((len(lengths), int(lengths.max()))) >= self._config.event_dropout
         kept[np.arange(len(lengths)), np.floor(random.random(len(lengths)) * lengths).astype(np.int64)] = True
         cropped = np.arange(kept.shape[1]) < lengths[:, None]  # (views, time)
         num_kept = (kept & cropped).sum(axis=1)
@@ -171,30 +172,27 @@ class ViewMaker:
         ids = np.zeros((*inside.shape, block.categories.shape[1]), dtype=np.int32)
         targets[inside], ids[inside] = flat, block.categories[source]
         values = targets.copy()
-        values[:, :, self._numeric] = self._louder(targets[:, :, self._numeric], self._mean[self._numeric], random)
+        values[:, :, self._numeric] = self._jittered(targets[:, :, self._numeric], self._mean[self._numeric], random)
         values[~inside] = 0.0
-        told = some_untold(ids, random)
-        return Views(values, num_kept.astype(np.int32), targets, told, ids)
+        return Views(values, num_kept.astype(np.int32), targets, drop_categories(ids, random), ids)
 
-    def _louder(
+    def _jittered(
         self, targets: NDArray[np.float32], mean: NDArray[np.float32], random: np.random.Generator
     ) -> NDArray[np.float32]:
         shape = (len(targets), 1, targets.shape[2])
-        factors = 1 + self._config.amplitude * random.standard_normal(shape, dtype=np.float32)
-        with np.errstate(over="ignore"):  # beyond float32 is infinite, and counts as far from the mean
-            louder: NDArray[np.float32] = (targets - mean) * factors + mean
-        return louder
+        factors = 1 + self._config.amplitude_jitter * random.standard_normal(shape, dtype=np.float32)
+        with np.errstate(over="ignore"):  # overflow becomes infinite, which the encoder clips
+            jittered: NDArray[np.float32] = (targets - mean) * factors + mean
+        return jittered
 
     def _altered(
         self, targets: NDArray[np.float32], lengths: NDArray[np.int64], random: np.random.Generator
     ) -> NDArray[np.float32]:
         config = self._config
-        values = self._louder(targets, self._mean, random)
+        values = self._jittered(targets, self._mean, random)
         steps = np.arange(targets.shape[1])
         for _ in range(config.num_gaps):
-            sizes = np.floor(
-                random.uniform(0, config.longest_gap, len(targets)) * lengths + random.random(len(targets))
-            )
+            sizes = np.floor(random.uniform(0, config.max_gap, len(targets)) * lengths + random.random(len(targets)))
             sizes = np.minimum(sizes, lengths - 1)
             begins = np.floor(random.random(len(targets)) * (lengths - sizes + 1))
             gap = (steps >= begins[:, None]) & (steps < (begins + sizes)[:, None])  # (views, time)

@@ -5,7 +5,7 @@
 
 The folders of the repository are the subpackages `seqembed.data`, `seqembed.runner`, `seqembed.trainer` and
 `seqembed.exporter`. This file is imported by every command and imports none of them: a name is looked up when it is
-first used, and TensorFlow only when `train`, `export` or `evaluate` is called.
+first used, and TensorFlow only when `train` or `export` is called.
 """
 
 from importlib import import_module
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
         SeqembedError,
         UsageError,
     )
-    from seqembed.exporter.api import evaluate, export
-    from seqembed.exporter.evaluate.report import Evaluation
+    from seqembed.exporter.api import export
     from seqembed.exporter.report import ExportReport
-    from seqembed.runner.api import inspect, run
+    from seqembed.runner.api import evaluate, inspect, run
     from seqembed.runner.describe import Description
+    from seqembed.runner.evaluate.report import Evaluation
     from seqembed.runner.job.plan import RunPlan
     from seqembed.runner.report import RunReport
     from seqembed.runner.tables.encoder import SequenceEncoder, load
@@ -66,10 +66,10 @@ __all__ = [
 
 _MODULES = {
     "data.errors": [name for name in __all__ if name.endswith("Error")],
-    "exporter.api": ["evaluate", "export"],
-    "exporter.evaluate.report": ["Evaluation"],
+    "exporter.api": ["export"],
+    "runner.evaluate.report": ["Evaluation"],
     "exporter.report": ["ExportReport"],
-    "runner.api": ["inspect", "run"],
+    "runner.api": ["evaluate", "inspect", "run"],
     "runner.describe": ["Description"],
     "runner.job.plan": ["RunPlan"],
     "runner.report": ["RunReport"],

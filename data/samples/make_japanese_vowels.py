@@ -50,8 +50,8 @@ def check(split: str, utterances: list[NDArray[np.float32]], speakers: list[str]
 def to_table(split: str, utterances: list[NDArray[np.float32]], speakers: list[str]) -> pa.Table:
     """Return one row an utterance: id, speaker, and a list<float> column for each coefficient."""
     lists = {
-        name: pa.array([utterance[place] for utterance in utterances], type=pa.list_(pa.float32()))
-        for place, name in enumerate(COEFFICIENTS)
+        name: pa.array([utterance[index] for utterance in utterances], type=pa.list_(pa.float32()))
+        for index, name in enumerate(COEFFICIENTS)
     }
     ids = [f"{split}-{number:03d}" for number in range(len(utterances))]
     return pa.table({"id": pa.array(ids), "speaker": pa.array(speakers), **lists})

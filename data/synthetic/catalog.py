@@ -7,12 +7,12 @@ from pathlib import Path
 from seqembed.data.errors import UsageError
 from seqembed.data.schema import Layout
 from seqembed.data.synthetic import japanese_vowels, moving_ones, ramps, telemetry, transactions
-from seqembed.data.synthetic.recipe import Recipe, blocks
-from seqembed.data.synthetic.writer import WrittenSample, refuse_strangers, replacing, write_blocks
+from seqembed.data.synthetic.generator import SampleGenerator, blocks
+from seqembed.data.synthetic.writer import WrittenSample, refuse_other_files, replacing, write_blocks
 
-_ALL = (moving_ones.RECIPE, ramps.RECIPE, telemetry.RECIPE, transactions.RECIPE)
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}
-SAMPLE_NAMES = (japanese_vowels.NAME, *RECIPES)
+_ALL = (moving_ones.GENERATOR, ramps.GENERATOR, telemetry.GENERATOR, transactions.GENERATOR)
+GENERATORS: dict[str, SampleGenerator] = {recipe.name: recipe for recipe in _ALL}
+SAMPLE_NAMES = (japanese_vowels.NAME, *GENERATORS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def write_sample(name: str, out: str, options: SampleOptions | None = None) -> W
     if name == japanese_vowels.NAME:
         _refuse_options_of_recipes(options)
         return japanese_vowels.write(path, options.rows)
-    return _write_recipe(RECIPES[name], path, options)
+    return _write_recipe(GENERATORS[name], path, options)
 
 
 def _refuse_options_of_recipes(options: SampleOptions) -> None:
@@ -55,17 +55,17 @@ def _refuse_options_of_recipes(options: SampleOptions) -> None:
         if value is not None:
             raise UsageError(
                 f"{option} {value}: {japanese_vowels.NAME} is recorded data, shipped as it is. "
-                f"Leave {option} out, or choose one of {', '.join(RECIPES)}."
+                f"Leave {option} out, or choose one of {', '.join(GENERATORS)}."
             )
 
 
-def _write_recipe(recipe: Recipe, out: Path, options: SampleOptions) -> WrittenSample:
+def _write_recipe(recipe: SampleGenerator, out: Path, options: SampleOptions) -> WrittenSample:
     rows = recipe.default_rows if options.rows is None else options.rows
     seed = 0 if options.seed is None else options.seed
     layout = options.layout or "nested"
     paths = _paths(out, rows, options.files)
     if paths != [out]:
-        refuse_strangers(out, [path.name for path in paths])
+        refuse_other_files(out, [path.name for path in paths])
     marker = json.dumps({"name": recipe.name, "rows": rows, "seed": seed, "layout": layout, "files": len(paths)})
     with replacing(paths) as temporary:
         num_sequences, num_steps = write_blocks(blocks(recipe, rows, seed), temporary, rows, layout, marker.encode())
@@ -86,4 +86,4 @@ def _paths(out: Path, rows: int, files: int | None) -> list[Path]:
     count = 1 if files is None else files
     if count > rows:
         raise UsageError(f"--files {count}: there are only {rows} rows. Ask for more --rows or fewer --files.")
-    return [out / f"part-{place:05d}.parquet" for place in range(count)]
+    return [out / f"part-{index:05d}.parquet" for index in range(count)]

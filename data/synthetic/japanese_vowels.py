@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from seqembed.data.synthetic.writer import SAMPLE_KEY, WrittenSample, parquet_options, refuse_strangers, replacing
+from seqembed.data.synthetic.writer import SAMPLE_KEY, WrittenSample, parquet_options, refuse_other_files, replacing
 
 NAME = "japanese-vowels"
 SPLITS = ("train", "test")
@@ -35,7 +35,7 @@ def write(out: Path, rows: int | None) -> WrittenSample:
         marked = [table.append_column("split", pa.array([split] * len(table))) for split, table in tables.items()]
         files = {out: pa.concat_tables(marked)}
     else:
-        refuse_strangers(out, [f"{split}.parquet" for split in SPLITS])
+        refuse_other_files(out, [f"{split}.parquet" for split in SPLITS])
         files = {out / f"{split}.parquet": table for split, table in tables.items()}
     if rows is not None:
         files = {path: table.slice(0, rows) for path, table in files.items()}

@@ -3,15 +3,22 @@
 import numpy as np
 import pyarrow as pa
 
-from seqembed.data.synthetic.recipe import CHUNK_ROWS, Recipe, SampleBlock, number_columns, offsets_of, step_numbers
+from seqembed.data.synthetic.generator import (
+    CHUNK_ROWS,
+    SampleBlock,
+    SampleGenerator,
+    number_columns,
+    offsets_of,
+    step_numbers,
+)
 
 NUM_FEATURES = 8
 MAX_LENGTH = 10
-NAMES = tuple(f"f{place}" for place in range(NUM_FEATURES))
+NAMES = tuple(f"f{index}" for index in range(NUM_FEATURES))
 
 
 def make(first_row: int, generator: np.random.Generator) -> SampleBlock:
-    """Return rows of 0 to `MAX_LENGTH` steps; step k has a one at place k, and later steps than the eighth have none.
+    """Return rows of 0 to `MAX_LENGTH` steps; step k has a one at index k, and later steps than the eighth have none.
 
     Steps past the eighth are all zeros and still count, which tells a mask from lengths apart from a magic value.
     """
@@ -24,4 +31,4 @@ def make(first_row: int, generator: np.random.Generator) -> SampleBlock:
     return SampleBlock(ids=ids, offsets=offsets, columns=number_columns(NAMES, values))
 
 
-RECIPE = Recipe("moving-ones", NAMES, default_rows=1_000, make=make)
+GENERATOR = SampleGenerator("moving-ones", NAMES, default_rows=1_000, make=make)

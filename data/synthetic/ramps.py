@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from seqembed.data.synthetic.recipe import CHUNK_ROWS, Recipe, SampleBlock, offsets_of, step_numbers
+from seqembed.data.synthetic.generator import CHUNK_ROWS, SampleBlock, SampleGenerator, offsets_of, step_numbers
 
 # (start, step, number of steps)
 RAMPS = ((0.1, 0.1, 9), (0.1, 0.1, 8), (0.2, 0.2, 4), (0.3, 0.3, 4))
@@ -27,4 +27,4 @@ def make(first_row: int, generator: np.random.Generator) -> SampleBlock:
     )
 
 
-RECIPE = Recipe("ramps", ("value",), default_rows=400, make=make)
+GENERATOR = SampleGenerator("ramps", ("value",), default_rows=400, make=make)

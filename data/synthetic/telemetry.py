@@ -4,10 +4,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from seqembed.data.synthetic.recipe import CHUNK_ROWS, Recipe, SampleBlock, number_columns, offsets_of, step_numbers
+from seqembed.data.synthetic.generator import (
+    CHUNK_ROWS,
+    SampleBlock,
+    SampleGenerator,
+    number_columns,
+    offsets_of,
+    step_numbers,
+)
 
 NUM_FEATURES = 8
-NAMES = tuple(f"f{place}" for place in range(NUM_FEATURES))
+NAMES = tuple(f"f{index}" for index in range(NUM_FEATURES))
 MIN_LENGTH, MEDIAN_LENGTH, MAX_LENGTH = 5, 32, 100
 LENGTH_SPREAD = 0.5  # standard deviation of the logarithm of the length
 DEVICES = ("boiler", "chiller", "fan", "motor", "pump", "valve")
@@ -54,7 +61,7 @@ def _signals(
     """Return autoregression plus wave of every sequence, float32 (steps, features).
 
     The one loop is over time: `MAX_LENGTH` rounds at most, each over all sequences that still run. Sequences stand
-    longest first and steps time by time, so that a round works on whole slices; gathering rows in place took thrice
+    longest first and steps time by time, so that a round works on whole slices; gathering rows in index took thrice
     as long.
     """
     lengths = np.diff(offsets)
@@ -77,4 +84,4 @@ def _signals(
     return signals[firsts[step_numbers(offsets)] + np.repeat(ranks, lengths)]
 
 
-RECIPE = Recipe("telemetry", NAMES, default_rows=10_000, make=make)
+GENERATOR = SampleGenerator("telemetry", NAMES, default_rows=10_000, make=make)

@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from seqembed.data.synthetic.recipe import CHUNK_ROWS, Recipe, SampleBlock, offsets_of, step_numbers
+from seqembed.data.synthetic.generator import CHUNK_ROWS, SampleBlock, SampleGenerator, offsets_of, step_numbers
 
 KINDS = ("plain", "mix", "amounts", "order", "timing", "night")
 TYPES = ("card", "online", "transfer", "cash")
@@ -40,8 +40,8 @@ SECTORS = {
     "utilities": (0.06, 0.06, 80, (0.02, 0.18, 0.80, 0.00)),
     "travel": (0.04, 0.12, 160, (0.25, 0.70, 0.05, 0.00)),
 }
-CATEGORIES_A_SECTOR = 25
-CATEGORIES = tuple(f"{sector}-{place:02d}" for sector in SECTORS for place in range(CATEGORIES_A_SECTOR))
+CATEGORIES_PER_SECTOR = 25
+CATEGORIES = tuple(f"{sector}-{index:02d}" for sector in SECTORS for index in range(CATEGORIES_PER_SECTOR))
 SHARE_OF_FAVOURITE = 0.4  # of a customer's payments in a sector
 FAITH = 25.0  # of a customer to the common mix of sectors: the sum of the parameters of a Dirichlet distribution
 
@@ -49,11 +49,11 @@ AMOUNT_SPREAD, CUSTOMER_SPREAD = 0.5, 0.2  # standard deviations of logarithms, 
 LARGER_AMOUNTS = 1.7
 
 MEDIAN_GAP_HOURS, GAP_SPREAD, PACE_SPREAD = 8.0, 1.4, 0.3  # the spreads are of logarithms: of a gap, of a customer
-SHORTEST_GAP_HOURS, LONGEST_GAP_HOURS = 1 / 60, 24.0 * 30
+MIN_GAP_HOURS, MAX_GAP_HOURS = 1 / 60, 24.0 * 30
 FIRST_MONDAY = np.datetime64("2025-01-06T00:00:00", "ms")
 WEEK_HOURS = 168
 
-_SHARES, _MIXED_SHARES = (np.array([sector[place] for sector in SECTORS.values()]) for place in (0, 1))
+_SHARES, _MIXED_SHARES = (np.array([sector[index] for sector in SECTORS.values()]) for index in (0, 1))
 
 
 def _clock(by_day: NDArray[np.float64], weekend: float) -> NDArray[np.float64]:
@@ -77,7 +77,7 @@ def make(first_row: int, generator: np.random.Generator) -> SampleBlock:
     offsets = offsets_of(np.clip(lengths, MIN_LENGTH, MAX_LENGTH).astype(np.int64))
     customers = np.repeat(np.arange(CHUNK_ROWS), np.diff(offsets))  # (steps)
     categories = _categories(generator, kinds, customers)
-    errands = _in_rounds(categories // CATEGORIES_A_SECTOR, offsets, kinds == KINDS.index("order"))
+    errands = _in_rounds(categories // CATEGORIES_PER_SECTOR, offsets, kinds == KINDS.index("order"))
     categories = categories[errands]
     columns = {
         "time": pa.array(_times(generator, kinds, customers, offsets)),
@@ -103,23 +103,23 @@ def _in_rounds(keys: NDArray[np.number], offsets: NDArray[np.int64], chosen: NDA
 def _categories(
     generator: np.random.Generator, kinds: NDArray[np.int64], customers: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Return the place in `CATEGORIES` of each payment, int64 (steps), in no order."""
+    """Return the index in `CATEGORIES` of each payment, int64 (steps), in no order."""
     common = np.where((kinds == KINDS.index("mix"))[:, None], _MIXED_SHARES, _SHARES)
     own = np.cumsum(generator.standard_gamma(FAITH * common), axis=1)  # normalised, a Dirichlet draw
     own /= own[:, -1:]
     sectors: NDArray[np.int64] = (generator.random(len(customers))[:, None] >= own[customers, :-1]).sum(axis=1)
-    tail = np.cumsum(1 / np.arange(1, CATEGORIES_A_SECTOR + 1))  # Zipf's law
+    tail = np.cumsum(1 / np.arange(1, CATEGORIES_PER_SECTOR + 1))  # Zipf's law
     favourites = np.searchsorted(tail, generator.random(own.shape) * tail[-1])
     ranks = np.searchsorted(tail, generator.random(len(customers)) * tail[-1])
     loyal = generator.random(len(customers)) < SHARE_OF_FAVOURITE
     within: NDArray[np.int64] = np.where(loyal, favourites[customers, sectors], ranks)
-    return within + sectors * CATEGORIES_A_SECTOR
+    return within + sectors * CATEGORIES_PER_SECTOR
 
 
 def _types(generator: np.random.Generator, categories: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Return the place in `TYPES` of each payment, int32 (steps)."""
+    """Return the index in `TYPES` of each payment, int32 (steps)."""
     shares = np.cumsum([sector[3] for sector in SECTORS.values()], axis=1)
-    own = shares[categories // CATEGORIES_A_SECTOR, :-1]
+    own = shares[categories // CATEGORIES_PER_SECTOR, :-1]
     types: NDArray[np.int32] = (generator.random(len(categories))[:, None] >= own).sum(axis=1, dtype=np.int32)
     return types
 
@@ -132,7 +132,7 @@ def _amounts(
 ) -> NDArray[np.float64]:
     """Return lognormal amounts in whole cents, float64 (steps), about the median of their category."""
     character = np.random.Generator(np.random.PCG64(2))  # of its own: categories stay the same under every seed
-    medians = np.repeat([sector[2] for sector in SECTORS.values()], CATEGORIES_A_SECTOR)
+    medians = np.repeat([sector[2] for sector in SECTORS.values()], CATEGORIES_PER_SECTOR)
     medians = medians * np.exp(character.normal(0, 0.3, size=len(CATEGORIES)))
     freely = np.exp(generator.normal(0, CUSTOMER_SPREAD, size=len(kinds)))
     freely[kinds == KINDS.index("amounts")] *= LARGER_AMOUNTS
@@ -146,7 +146,7 @@ def _times(
     """Return when each payment was made, datetime64[ms] (steps), whole seconds of wall clock, rising in a customer."""
     pace = generator.normal(np.log(MEDIAN_GAP_HOURS), PACE_SPREAD, size=len(kinds))[customers]
     gaps = np.exp(pace + generator.normal(0, GAP_SPREAD, size=len(customers)))
-    gaps = np.clip(gaps, SHORTEST_GAP_HOURS, LONGEST_GAP_HOURS)
+    gaps = np.clip(gaps, MIN_GAP_HOURS, MAX_GAP_HOURS)
     gaps[offsets[:-1]] = 0  # before the first payment there is none: it must not count as the shortest of its round
     gaps = gaps[_in_rounds(gaps, offsets, kinds == KINDS.index("timing"))]
     begin = generator.integers(52, size=len(kinds)) * WEEK_HOURS + generator.random(len(kinds)) * WEEK_HOURS
@@ -169,4 +169,4 @@ def _wall_clock(operational: NDArray[np.float64], clock: NDArray[np.float64]) ->
     return hours
 
 
-RECIPE = Recipe("transactions", ("time", "category", "type", "amount"), default_rows=6_000, make=make)
+GENERATOR = SampleGenerator("transactions", ("time", "category", "type", "amount"), default_rows=6_000, make=make)

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from seqembed.data.errors import OutputError
 from seqembed.data.inputs import refuse_output_name
 from seqembed.data.schema import Layout
-from seqembed.data.synthetic.recipe import SampleBlock, step_numbers
+from seqembed.data.synthetic.generator import SampleBlock, step_numbers
 
 # Carried in the footer of every sample file; only a file that carries it is ever replaced.
 SAMPLE_KEY = b"seqembed.sample"
@@ -57,9 +57,9 @@ def write_blocks(
     Returns:
         How many sequences and how many steps the files hold.
     """
-    ends = [rows * (place + 1) // len(paths) for place in range(len(paths))]
+    ends = [rows * (index + 1) // len(paths) for index in range(len(paths))]
     num_sequences = num_steps = 0
-    for place, pieces in groupby(_pieces(_one_ahead(blocks), ends), key=itemgetter(0)):
+    for index, pieces in groupby(_pieces(_one_ahead(blocks), ends), key=itemgetter(0)):
         with ExitStack() as stack:
             writer: pq.ParquetWriter | None = None
             for _, first_row, piece in pieces:
@@ -67,7 +67,7 @@ def write_blocks(
                 if writer is None:
                     schema = table.schema.with_metadata({SAMPLE_KEY: marker})
                     options = parquet_options(schema, repeated=("id",) if layout == "events" else ())
-                    writer = stack.enter_context(pq.ParquetWriter(paths[place], schema, **options))
+                    writer = stack.enter_context(pq.ParquetWriter(paths[index], schema, **options))
                 writer.write_table(table)
                 num_steps += int(piece.offsets[-1])
                 num_sequences += piece.num_sequences if layout == "nested" else int((piece.lengths > 0).sum())
@@ -131,7 +131,7 @@ def replacing(paths: Sequence[Path]) -> Iterator[list[Path]]:
     try:
         for path in paths:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _refuse_foreign(path)
+            _refuse_unmarked(path)
         yield temporary
         for source, path in zip(temporary, paths, strict=True):
             os.replace(source, path)
@@ -146,7 +146,7 @@ def replacing(paths: Sequence[Path]) -> Iterator[list[Path]]:
             _remove(source)
 
 
-def refuse_strangers(directory: Path, names: Sequence[str]) -> None:
+def refuse_other_files(directory: Path, names: Sequence[str]) -> None:
     """Make sure that `directory` will hold the sample's files `names` and no other Parquet file.
 
     Raises:
@@ -156,15 +156,15 @@ def refuse_strangers(directory: Path, names: Sequence[str]) -> None:
         raise OutputError(
             f"{directory}: is a file, and an --out without .parquet at its end names a directory. Name another --out."
         )
-    strangers = sorted(path.name for path in directory.glob("*.parquet") if path.name not in names)
-    if strangers:
+    others = sorted(path.name for path in directory.glob("*.parquet") if path.name not in names)
+    if others:
         raise OutputError(
-            f"{directory}: holds {strangers[0]}, which is no part of this sample and would be read with it. "
+            f"{directory}: holds {others[0]}, which is no part of this sample and would be read with it. "
             "Remove it, or name another --out."
         )
 
 
-def _refuse_foreign(path: Path) -> None:
+def _refuse_unmarked(path: Path) -> None:
     if not path.is_file():
         return
     try:
@@ -184,15 +184,15 @@ def _remove(path: Path) -> None:
 
 
 def _pieces(blocks: Iterator[SampleBlock], ends: Sequence[int]) -> Iterator[tuple[int, int, SampleBlock]]:
-    """Cut blocks where a file ends: (place of the file, first row, sequences)."""
-    place = first_row = 0
+    """Cut blocks where a file ends: (index of the file, first row, sequences)."""
+    index = first_row = 0
     for block in blocks:
         start = 0
         while start < block.num_sequences:
-            stop = min(block.num_sequences, start + ends[place] - first_row)
-            yield place, first_row, block.slice(start, stop)
+            stop = min(block.num_sequences, start + ends[index] - first_row)
+            yield index, first_row, block.slice(start, stop)
             first_row += stop - start
-            place += first_row == ends[place]
+            index += first_row == ends[index]
             start = stop
 
 

@@ -17,7 +17,18 @@ SHAPES = {
     "LSTM-64": ("--units", 64, "--forward-only"),
     "LSTM-128 both ways": ("--units", 128, "--bidirectional"),
 }
-COMMON = ("--objective", "reconstruct", "--frame", 1, "--reads", "values", "--scaling", "data", "--pooling", "last")
+COMMON = (
+    "--objective",
+    "reconstruct",
+    "--frame",
+    1,
+    "--channels",
+    "values",
+    "--normalization",
+    "dataset",
+    "--pooling",
+    "last",
+)
 UNITS = {"LSTM-64": (64, 1), "LSTM-128 both ways": (128, 2)}  # and directions
 BATCH_SIZES = (16, 24, 32, 48, 64, 96, 192)
 KERNEL_BATCHES = 400

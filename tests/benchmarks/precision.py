@@ -20,7 +20,18 @@ import numpy as np
 from seqembed.runner.cli import main as seqembed
 from seqembed.runner.encoder import Encoder
 
-COMMON = ("--frame", "1", "--reads", "values", "--scaling", "data", "--pooling", "last", "--progress", "none")
+COMMON = (
+    "--frame",
+    "1",
+    "--channels",
+    "values",
+    "--normalization",
+    "dataset",
+    "--pooling",
+    "last",
+    "--progress",
+    "none",
+)
 SHAPES = [(units, way) for units in (64, 128, 256) for way in ("--forward-only", "--bidirectional")]
 STEPS, FEATURES = 36, 8
 PRECISIONS = ("fp32", "int8")

@@ -21,7 +21,7 @@ from own_sets import OWN_SETS, write_own_set
 from representations import seqembed, spread, write_split
 from sklearn.model_selection import StratifiedKFold
 
-from seqembed.exporter.evaluate.protocols import Task, quiet, svm_accuracy
+from seqembed.runner.evaluate.protocols import Task, quiet, svm_accuracy
 
 OPEN_SETS = ("GunPoint", "ItalyPowerDemand")  # JapaneseVowels and BasicMotions leave no room: 0.98 to 1
 REPETITIONS, FOLDS = 6, 5

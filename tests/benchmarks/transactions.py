@@ -27,7 +27,18 @@ PAIRED = ("mix", "amounts", "order", "timing")
 CONTROLS = ("untrained encoder", "bag of categories", "mean and spread")
 SPEED_ROWS, FEW_ROWS, ROUNDS = 40_000, 4_000, 6
 # One and the same encoder behind either input: by itself the recipe would choose another for events.
-LIKE = ("--objective", "reconstruct", "--scaling", "sequence", "--reads", "values", "--frame", "1", "--steps", "1")
+LIKE = (
+    "--objective",
+    "reconstruct",
+    "--normalization",
+    "sequence",
+    "--channels",
+    "values",
+    "--frame",
+    "1",
+    "--steps",
+    "1",
+)
 VALUES = (4, 30, 200)  # distinct values of the three categories
 
 

@@ -1,4 +1,4 @@
-"""Ids in several places: exact while they are few, a fair sample in bounded memory when they are many."""
+"""Ids in several indices: exact while they are few, a fair sample in bounded memory when they are many."""
 
 import re
 from pathlib import Path
@@ -30,17 +30,17 @@ def write(path: Path, ids: list, **columns: list) -> Path:
 
 @given(st.lists(st.lists(st.integers(0, 30), max_size=20), max_size=6))
 @settings(max_examples=50)
-def test_few_ids_are_counted_exactly(places: list[list[int]]) -> None:
+def test_few_ids_are_counted_exactly(indices: list[list[int]]) -> None:
     rows, files = IdCensus(capacity=40), IdCensus(capacity=40)
-    for number, ids in enumerate(places):
+    for number, ids in enumerate(indices):
         rows.add_rows(hash_ids(pa.array(ids, pa.int64())))
-        files.add_to_place(hash_ids(pa.array(ids, pa.int64())))
-        files.end_place(number)
-    everything = [i for ids in places for i in ids]
+        files.add_to_source(hash_ids(pa.array(ids, pa.int64())))
+        files.end_source(number)
+    everything = [i for ids in indices for i in ids]
     by_row, by_file = rows.result(), files.result()
     assert by_row.num_ids == by_file.num_ids == len(set(everything))
     assert by_row.num_shared == sum(everything.count(i) > 1 for i in set(everything))
-    assert by_file.num_shared == sum(sum(i in ids for ids in places) > 1 for i in set(everything))
+    assert by_file.num_shared == sum(sum(i in ids for ids in indices) > 1 for i in set(everything))
     assert by_row.is_exact
     assert by_file.is_exact
 
@@ -63,11 +63,11 @@ def test_many_ids_are_sampled_within_the_capacity(share: float) -> None:
     census, num = IdCensus(capacity=2_000), 100_000
     ids = np.arange(num)
     again = np.arange(int(num * share)) if share else np.arange(0)
-    for place, some in enumerate((ids, again)):
+    for index, some in enumerate((ids, again)):
         for batch in np.array_split(some, 50):
-            census.add_to_place(hash_ids(pa.array(batch)))
+            census.add_to_source(hash_ids(pa.array(batch)))
             assert census._num_waiting <= 2 * 2_000
-        census.end_place(place)
+        census.end_source(index)
         assert len(census._hashes) <= 2_000
     found = census.result()
     assert not found.is_exact

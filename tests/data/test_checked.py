@@ -53,7 +53,7 @@ def test_an_opened_file_is_not_opened_again(tmp_path: Path) -> None:
 
 
 def test_small_columns_that_lie_together_are_read_together(tmp_path: Path) -> None:
-    names = [f"c{place}" for place in range(50)]
+    names = [f"c{index}" for index in range(50)]
     table = pa.table({"id": np.arange(100), **{name: lists(100, 3, seed) for seed, name in enumerate(names)}})
     pq.write_table(table, tmp_path / "a.parquet", row_group_size=50)
     file, costs = counted(tmp_path / "a.parquet")
@@ -87,7 +87,7 @@ def test_blocks_of_any_size_read_the_same(
 
 
 def wide(path: Path) -> Path:
-    columns = {f"c{place}": np.random.default_rng(place).normal(size=20) for place in range(200)}
+    columns = {f"c{index}": np.random.default_rng(index).normal(size=20) for index in range(200)}
     pq.write_table(pa.table(columns), path, row_group_size=4)
     return path
 
@@ -110,9 +110,9 @@ def test_of_a_footer_only_the_columns_to_be_read_are_parsed(tmp_path: Path, monk
     assert looked_at < 0.1 * int.from_bytes(content[-8:-4], "little")
     assert [group.chunks for group in groups] == [{7: group.chunks[7], 9: group.chunks[9]} for group in expected]
     metadata = parquet.metadata
-    for place, group in enumerate(expected):
+    for index, group in enumerate(expected):
         for column, chunk in group.chunks.items():
-            told = metadata.row_group(place).column(column)
+            told = metadata.row_group(index).column(column)
             start = told.dictionary_page_offset or told.data_page_offset
             assert (chunk.num_values, chunk.start) == (told.num_values, start)
             assert chunk.end - chunk.start == told.total_compressed_size
@@ -134,4 +134,4 @@ def end_of(content: bytes, method) -> int | type[Exception]:
         method(reader)
     except (CutShort, Malformed) as error:
         return type(error)
-    return reader.place
+    return reader.position

@@ -1,4 +1,4 @@
-"""Layout detection, and files that do not fit: each error names place, expectation and remedy."""
+"""Layout detection, and files that do not fit: each error names index, expectation and remedy."""
 
 import datetime as dt
 import subprocess

@@ -56,7 +56,7 @@ def test_ids_depend_on_the_values_alone(
     lists = [numbers[ids == i] for i in range(len(rows))]
     counts = Counter(value for value in flat if value is not None)
     order = sorted((v for v in counts if counts[v] >= min_count), key=lambda v: (-counts[v], v.encode()))
-    wanted = {None: MISSING_ID} | {value: place + FIRST_ID for place, value in enumerate(order)}
+    wanted = {None: MISSING_ID} | {value: index + FIRST_ID for index, value in enumerate(order)}
     expected = [wanted.get(value, UNKNOWN_ID) for value in flat]
     text = pa.array(flat, pa.string())
     structs = pa.list_(pa.struct({"v": pa.string(), "x": pa.float32()}))

@@ -37,10 +37,10 @@ def ticks(time: datetime) -> int:
     return round((time - EPOCH).total_seconds() * 1000)  # the column's unit is ms
 
 
-def follow(contract: dict[str, Any], rows: dict[str, list[Any]], place: int) -> tuple[np.ndarray, np.ndarray]:
+def follow(contract: dict[str, Any], rows: dict[str, list[Any]], index: int) -> tuple[np.ndarray, np.ndarray]:
     """Make the inputs of one sequence by the contract alone, in plain Python."""
     said, schema = contract["preprocessing"], contract["schema"]
-    times = [ticks(time) for time in rows["time"][place]]
+    times = [ticks(time) for time in rows["time"][index]]
     order = sorted(range(len(times)), key=times.__getitem__)
     previous = dict(zip(order, [order[0], *order], strict=False))
     (keep,) = [rule for rule in said["steps"] if rule.startswith("Keep")]
@@ -50,9 +50,9 @@ def follow(contract: dict[str, Any], rows: dict[str, list[Any]], place: int) -> 
         numbers = {"t": times[step], "p": times[previous[step]], "f": times[kept[0]], "u": 1000}
         formulas = [text.replace("mod", "%") for text in said["times"]["features"].values()]
         made = [eval(formula, NAMES | numbers) for formula in formulas]
-        values.append([rows["amount"][place][step], *made])
+        values.append([rows["amount"][index][step], *made])
         ids.append(
-            [an_id(said["categories"], field, rows[field["name"]][place][step]) for field in schema["categorical"]]
+            [an_id(said["categories"], field, rows[field["name"]][index][step]) for field in schema["categorical"]]
         )
     return np.array(values, np.float32), np.array(ids, np.int32)
 
@@ -74,9 +74,9 @@ def test_a_client_that_follows_the_contract_gets_the_same_inputs(run: RunLayout,
     schema = SequenceSchema.from_json(contract.schema.to_json() | {"layout": layout})
     block = concatenate(list(read_blocks(files[0], schema, contract.length_policy)))
     assert block.num_sequences == 40
-    for place in range(block.num_sequences):
-        values, ids = follow(json.loads(text), rows, place)
-        steps = slice(block.offsets[place], block.offsets[place + 1])
+    for index in range(block.num_sequences):
+        values, ids = follow(json.loads(text), rows, index)
+        steps = slice(block.offsets[index], block.offsets[index + 1])
         np.testing.assert_array_equal(block.categories[steps], ids)
         np.testing.assert_allclose(block.values[steps], values, rtol=1e-6, atol=1e-6)
 

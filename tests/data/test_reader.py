@@ -33,8 +33,8 @@ def read(file: InputFile, **options: object) -> tuple[SequenceBlock, SequenceSch
     return concatenate(list(read_blocks(file, schema))), schema
 
 
-def feature(place: int) -> list[list[float] | None]:
-    return [None if row is None else [step[place] for step in row] for row in ROWS]
+def feature(index: int) -> list[list[float] | None]:
+    return [None if row is None else [step[index] for step in row] for row in ROWS]
 
 
 IDS = pa.array(["a", "b", "c", "d", "e"])

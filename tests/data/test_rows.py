@@ -13,7 +13,7 @@ from seqembed.data.reader import read_blocks
 from seqembed.data.schema import Feature, SequenceSchema
 
 SCHEMA = SequenceSchema("id", (Feature("x", "x"), Feature("y", "y")), "nested")
-VECTORS = SequenceSchema("id", tuple(Feature(f"v.{place}", "v", place) for place in range(3)), "nested")
+VECTORS = SequenceSchema("id", tuple(Feature(f"v.{index}", "v", index) for index in range(3)), "nested")
 LENGTHS = {
     "long at the end": [3] * 4000 + [5000] * 20,
     "long at the start": [5000] * 20 + [0] * 4000,

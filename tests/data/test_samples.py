@@ -37,7 +37,7 @@ def test_each_split_has_the_published_speakers_and_lengths(split, utterances, sh
     table = shipped(split)
     assert table.column_names == ["id", "speaker", *COEFFICIENTS]
     assert table["speaker"].to_pylist() == [
-        str(place + 1) for place, count in enumerate(utterances) for _ in range(count)
+        str(index + 1) for index, count in enumerate(utterances) for _ in range(count)
     ]
     assert table["id"].to_pylist() == [f"{split}-{number:03d}" for number in range(sum(utterances))]
     lengths = pc.list_value_length(table["c01"]).to_numpy()

@@ -105,8 +105,8 @@ def test_numbers_that_float32_merges_are_found_and_constants_are_not(tmp_path: P
     )
     schema = detect_schema([file], layout="events")
     assert merged_by_float32(file, schema).keys() == {"at_ms", "at_us", "cents"}
-    places = integer_features(file.open().schema_arrow, schema)
-    assert [schema.feature_names[place] for place in places] == ["at_ms", "constant", "count", "code"]
+    indices = integer_features(file.open().schema_arrow, schema)
+    assert [schema.feature_names[index] for index in indices] == ["at_ms", "constant", "count", "code"]
 
 
 def test_few_values_gives_up_on_many() -> None:

@@ -91,13 +91,13 @@ def test_short_sequences_are_put_together_by_whole_batch_sizes(
     batches = plan_batches(block.lengths, size, 200, multiple=multiple, full_steps=full_steps)
     rows = np.concatenate([*batches, np.empty(0, np.int64)])
     assert sorted(rows.tolist()) == np.flatnonzero(np.array(lengths) > 0).tolist()
-    for place, batch in enumerate(batches):
+    for index, batch in enumerate(batches):
         padded = len(batch) * lengths[batch[-1]]
         assert padded <= 200 or len(batch) == 1
         if len(batch) > size:
             assert len(batch) <= multiple * size and len(batch) % size == 0 and padded <= full_steps
-        elif len(batch) < size and place + 1 < len(batches):
-            longer = lengths[batches[place + 1][0]]
+        elif len(batch) < size and index + 1 < len(batches):
+            longer = lengths[batches[index + 1][0]]
             assert (len(batch) + 1) * longer > 200
 
 
@@ -110,11 +110,11 @@ def test_a_block_is_cut_as_planned_and_its_vectors_come_back_in_its_order(
     planned = plan_batches(block.lengths, size, max_steps, multiple=multiple, full_steps=60)
     assert cut.num_batches == len(planned)
     vectors = np.empty((len(cut.order), 2), np.float32)
-    for place, rows in enumerate(planned):
-        batch, padded = cut.batch(place), pad(block, rows)
+    for index, rows in enumerate(planned):
+        batch, padded = cut.batch(index), pad(block, rows)
         for name in ("values", "lengths", "rows", "categories"):
             np.testing.assert_array_equal(getattr(batch, name), getattr(padded, name))
-        vectors[cut.bounds[place] : cut.bounds[place + 1]] = np.stack([rows + 1, batch.lengths], axis=1)
+        vectors[cut.bounds[index] : cut.bounds[index + 1]] = np.stack([rows + 1, batch.lengths], axis=1)
     assert cut.padded_steps == sum(len(rows) * lengths[rows[-1]] for rows in planned)
     steps = np.array(lengths)
     expected = np.stack([np.where(steps > 0, np.arange(1, len(steps) + 1), 0), steps], axis=1)
@@ -193,8 +193,8 @@ def test_seen_ids_find_the_first_repeat(chunks: list[list[int]]) -> None:
     seen, met = SeenIds(), set()
     for chunk in chunks:
         expected = None
-        for place, value in enumerate(chunk):
+        for index, value in enumerate(chunk):
             if value in met and expected is None:
-                expected = place
+                expected = index
             met.add(value)
         assert seen.add(np.array(chunk, np.uint64)) == expected

@@ -55,9 +55,9 @@ def test_a_bad_row_whose_id_is_not_utf8_is_named(tmp_path: Path) -> None:
 
 def test_ids_and_labels_may_differ_in_type_from_file_to_file(tmp_path: Path) -> None:
     columns = [pa.array([1, 2]), pa.array(["a", "b"]), pa.array(["c", "d"], pa.string_view()), pa.nulls(2)]
-    for place, column in enumerate(columns):
+    for index, column in enumerate(columns):
         ids = pa.array(["y", "z"]) if column.null_count else column
-        pq.write_table(pa.table({"id": ids, "k": column, "x": [[1.0], [2.0]]}), tmp_path / f"{place}.parquet")
+        pq.write_table(pa.table({"id": ids, "k": column, "x": [[1.0], [2.0]]}), tmp_path / f"{index}.parquet")
     schema = SequenceSchema("id", (Feature("x", "x"),), "nested")
     found = survey(resolve_inputs([str(tmp_path)]), schema, LengthPolicy(), seed=0, keep=["k"])
     assert sorted(found.sample.ids.to_pylist()) == ["1", "2", "a", "b", "c", "d", "y", "z"]

@@ -11,10 +11,10 @@ import pytest
 
 from seqembed.data.errors import OutputError, UsageError
 from seqembed.data.synthetic import telemetry
-from seqembed.data.synthetic.catalog import RECIPES, SampleOptions, write_sample
-from seqembed.data.synthetic.recipe import CHUNK_ROWS, Recipe, blocks
+from seqembed.data.synthetic.catalog import GENERATORS, SampleOptions, write_sample
+from seqembed.data.synthetic.generator import CHUNK_ROWS, SampleGenerator, blocks
 
-GENERATED = sorted(RECIPES)
+GENERATED = sorted(GENERATORS)
 
 
 def steps_of(table: pa.Table, row: int, columns: tuple[str, ...]) -> np.ndarray:
@@ -45,7 +45,7 @@ def test_the_first_rows_stay_when_more_are_asked_for(name, tmp_path):
 
 @pytest.mark.parametrize("name", GENERATED)
 def test_events_hold_the_sequences_of_the_nested_layout(name, tmp_path):
-    columns = RECIPES[name].columns
+    columns = GENERATORS[name].columns
     for layout in ("nested", "events"):
         write_sample(name, str(tmp_path / f"{layout}.parquet"), SampleOptions(rows=80, seed=3, layout=layout))
     nested, events = (pq.read_table(tmp_path / f"{layout}.parquet") for layout in ("nested", "events"))
@@ -83,7 +83,7 @@ def test_counts_are_of_what_the_files_hold(tmp_path):
 def test_moving_ones_moves_a_one_and_then_none(tmp_path):
     write_sample("moving-ones", str(tmp_path / "ones.parquet"))
     table = pq.read_table(tmp_path / "ones.parquet")
-    columns = RECIPES["moving-ones"].columns
+    columns = GENERATORS["moving-ones"].columns
     expected = np.vstack([np.eye(8), np.zeros((2, 8))]).astype(np.float32)
     lengths = pc.list_value_length(table["f0"]).to_pylist()
     assert sorted(set(lengths)) == list(range(11))
@@ -112,7 +112,7 @@ def values_of(block):
 
 @pytest.fixture(scope="module")
 def windows():
-    return next(blocks(telemetry.RECIPE, 10_000, seed=0))
+    return next(blocks(telemetry.GENERATOR, 10_000, seed=0))
 
 
 def test_telemetry_lengths_are_lognormal_between_their_bounds(windows):
@@ -145,7 +145,7 @@ def test_telemetry_is_float32_with_device_names(tmp_path):
     schema = pq.read_schema(tmp_path / "t.parquet")
     assert schema.field("id").type == pa.int64()
     assert schema.field("device").type == pa.string()
-    assert all(schema.field(f"f{place}").type.value_type == pa.float32() for place in range(8))
+    assert all(schema.field(f"f{index}").type.value_type == pa.float32() for index in range(8))
 
 
 def test_vowels_go_to_a_directory_by_split_or_to_one_file_with_a_split_column(tmp_path):
@@ -214,9 +214,9 @@ def test_a_recipe_that_fails_midway_leaves_no_file(tmp_path, monkeypatch):
     def breaks(first_row, generator):
         if first_row:
             raise RuntimeError("half way")
-        return RECIPES["ramps"].make(first_row, generator)
+        return GENERATORS["ramps"].make(first_row, generator)
 
-    monkeypatch.setitem(RECIPES, "breaks", Recipe("breaks", ("value",), CHUNK_ROWS * 3, breaks))
+    monkeypatch.setitem(GENERATORS, "breaks", SampleGenerator("breaks", ("value",), CHUNK_ROWS * 3, breaks))
     with pytest.raises(RuntimeError, match="half way"):
         write_sample("breaks", str(tmp_path / "out"))
     assert list((tmp_path / "out").iterdir()) == []

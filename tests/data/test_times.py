@@ -19,7 +19,7 @@ from seqembed.data.listing import resolve_inputs
 from seqembed.data.reader import read_blocks
 from seqembed.data.schema import SequenceSchema
 from seqembed.data.sequences import LengthPolicy, SequenceBlock, concatenate
-from seqembed.data.times import PARTS, fill_time_features, previous_ticks, read_times, time_features, time_order
+from seqembed.data.times import TIME_FEATURES, fill_time_features, previous_ticks, read_times, time_features, time_order
 
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 EPOCH = dt.datetime(1970, 1, 1)
@@ -29,10 +29,10 @@ def features(times: pa.Array, offsets: list[int] | None = None) -> dict[str, np.
     found = read_times(times)
     assert found.ticks_per_second is not None
     bounds = np.array([0, len(times)] if offsets is None else offsets)
-    out = np.empty((len(times), len(PARTS)), np.float32)
+    out = np.empty((len(times), len(TIME_FEATURES)), np.float32)
     previous = previous_ticks(found.keys, bounds)
     fill_time_features(out, time_features("t"), found.keys, previous, bounds, found.ticks_per_second)
-    return dict(zip(PARTS, out.T, strict=True))
+    return dict(zip(TIME_FEATURES, out.T, strict=True))
 
 
 def expected(ticks: list[int], per_second: int) -> dict[str, list[float]]:
@@ -62,8 +62,8 @@ def expected(ticks: list[int], per_second: int) -> dict[str, list[float]]:
 )
 def test_any_tick_of_any_unit_is_exact(ticks: list[int], unit: str) -> None:
     found = features(pa.array(ticks, pa.int64()).cast(pa.timestamp(unit)))
-    for part, values in expected(ticks, UNITS[unit]).items():
-        np.testing.assert_allclose(found[part], np.float32(values), rtol=2e-7, atol=1e-7, err_msg=part)
+    for name, values in expected(ticks, UNITS[unit]).items():
+        np.testing.assert_allclose(found[name], np.float32(values), rtol=2e-7, atol=1e-7, err_msg=name)
 
 
 def test_one_nanosecond_at_2_to_the_53_is_not_lost() -> None:
@@ -78,8 +78,8 @@ def test_every_unit_and_zone_says_the_same(moment: dt.datetime) -> None:
     first = features(pa.array(times, pa.timestamp("s")))
     for kind in (pa.timestamp("ms"), pa.timestamp("us"), pa.timestamp("ns"), pa.timestamp("us", "Asia/Tokyo")):
         other = features(pa.array(times, pa.timestamp("us")).cast(pa.timestamp(kind.unit)).cast(kind))
-        for part in PARTS:
-            np.testing.assert_array_equal(first[part], other[part])
+        for name in TIME_FEATURES:
+            np.testing.assert_array_equal(first[name], other[name])
     share = (moment - moment.replace(hour=0, minute=0, second=0)).total_seconds() / 86_400
     assert first["day_sin"][0] == np.float32(math.sin(2 * math.pi * share))
 
@@ -89,8 +89,8 @@ def test_dates_are_midnights() -> None:
     midnights = features(pa.array([dt.datetime(d.year, d.month, d.day) for d in days], pa.timestamp("s")))
     for kind in (pa.date32(), pa.date64()):
         found = features(pa.array(days, kind))
-        for part in PARTS:
-            np.testing.assert_array_equal(found[part], midnights[part])
+        for name in TIME_FEATURES:
+            np.testing.assert_array_equal(found[name], midnights[name])
     np.testing.assert_array_equal(midnights["day_cos"], 1)
 
 
@@ -109,7 +109,7 @@ def test_sorting_is_stable_and_stays_within_sequences(lengths: list[int], seed: 
     keys = np.random.default_rng(seed).integers(0, 3, sum(lengths))
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     pieces = [sorted(range(a, b), key=lambda i: keys[i]) for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
-    wanted = np.array([place for piece in pieces for place in piece], dtype=np.int64)
+    wanted = np.array([index for piece in pieces for index in piece], dtype=np.int64)
     if sorted_already:
         keys, wanted = keys[wanted], np.arange(len(keys))
     order = time_order(keys, offsets)
@@ -141,7 +141,7 @@ def test_nested_and_events_agree_and_the_first_event_kept_keeps_its_gap(tmp_path
     hours = np.log1p(np.array([[2, 0], [2, 2], [0, 0], [0, 0]]) * 3600).astype(np.float32)
     for file, time in ((flat, "at"), (rows, "at"), (structs, "ev.at")):
         schema = detect_schema([file], time_column=time)
-        assert schema.feature_names[1:] == tuple(f"{time}.{part}" for part in PARTS)
+        assert schema.feature_names[1:] == tuple(f"{time}.{name}" for name in TIME_FEATURES)
         assert schema.time_zone == "naive"
         block = read(file, schema, LengthPolicy(2))
         np.testing.assert_array_equal(block.values[:, 0], [3, 1, 4, 5])

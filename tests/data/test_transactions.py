@@ -10,8 +10,8 @@ from sklearn.preprocessing import StandardScaler
 
 from seqembed.data.synthetic import transactions
 from seqembed.data.synthetic.catalog import SampleOptions, write_sample
-from seqembed.data.synthetic.recipe import blocks
-from seqembed.data.synthetic.transactions import CATEGORIES, CATEGORIES_A_SECTOR, KINDS, TYPES
+from seqembed.data.synthetic.generator import blocks
+from seqembed.data.synthetic.transactions import CATEGORIES, CATEGORIES_PER_SECTOR, KINDS, TYPES
 
 ROWS = 6_000
 # Standard error of an accuracy of 0.5 on the 1,000 test rows of two kinds is 0.016.
@@ -22,7 +22,7 @@ class Payments:
     """The default sample, column by column, and means over each customer."""
 
     def __init__(self) -> None:
-        self.block = next(blocks(transactions.RECIPE, ROWS, seed=0))
+        self.block = next(blocks(transactions.GENERATOR, ROWS, seed=0))
         self.customers = np.repeat(np.arange(ROWS), self.block.lengths)
         self.labels = np.array(self.block.kept["label"].to_pylist())
         self.starts = self.block.offsets[:-1]
@@ -135,7 +135,7 @@ def test_kinds_come_in_turn_and_lengths_keep_their_bounds(payments: Payments) ->
     assert (lengths.min(), lengths.max()) == (20, 200)
     assert abs(np.median(lengths) - 60) <= 1
     assert (np.delete(payments.seconds, payments.starts) >= 1).all()
-    assert len(CATEGORIES) == CATEGORIES_A_SECTOR * len(transactions.SECTORS)
+    assert len(CATEGORIES) == CATEGORIES_PER_SECTOR * len(transactions.SECTORS)
 
 
 def test_columns_are_of_the_types_that_warehouses_have(tmp_path) -> None:  # noqa: ANN001 - pytest's own

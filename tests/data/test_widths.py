@@ -96,7 +96,7 @@ def test_slices_of_text_stored_by_its_prefixes_feel_their_way(tmp_path: Path, mo
 
 
 def test_ordinary_slices_are_as_they_were(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.parquet", pa.array([f"customer {place}" for place in range(30_000)]))
+    path = write(tmp_path / "a.parquet", pa.array([f"customer {index}" for index in range(30_000)]))
     (file,) = resolve_inputs([str(path)])
     assert [block.num_sequences for block in read_blocks(file, SCHEMA, keep=["pay"])] == [30_000]
 
@@ -105,7 +105,7 @@ def test_ordinary_slices_are_as_they_were(tmp_path: Path) -> None:
 def test_windows_close_by_bytes_however_blocks_are_cut(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     monkeypatch.setattr(sequences, "_WINDOW_BYTES", 100)
     lengths = np.array([30, 0, 70, 1, 250, 0, 0, 99, 1, 1, 40, 40, 40])
-    wide = pa.array([str(place)[0] * length for place, length in enumerate(lengths)])
+    wide = pa.array([str(index)[0] * length for index, length in enumerate(lengths)])
     number = pa.array(np.arange(len(lengths)))
     whole = SequenceBlock(
         np.ones((len(lengths), 1), np.float32),

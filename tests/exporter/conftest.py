@@ -101,7 +101,7 @@ def encoder_of(profile: SequenceProfile) -> Callable[..., Any]:
     """Return a function from options of `ModelConfig` to an untrained Keras encoder as the trainer builds it."""
 
     def build(**options: Any) -> Any:
-        small = {"units": 7, "embedding_dim": 5, "reads": "values", "scaling": "data", **options}
+        small = {"units": 7, "embedding_dim": 5, "channels": "values", "normalization": "dataset", **options}
         return lively(build_encoder(ModelConfig(**small), profile))
 
     return build

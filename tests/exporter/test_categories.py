@@ -31,9 +31,9 @@ CODES = Vocabulary("integer", tuple(range(40)), tuple(range(80, 0, -2)), num_unk
 FIELDS = (CategoricalField("word", "word", WORDS), CategoricalField("code", "code", CODES))
 # What the recurrent layers read and how: numbers and categories, or categories alone; each cell, pooling and frame.
 CASES = [
-    (3, {"cell": "lstm", "pooling": "concat", "reads": "both", "scaling": "sequence"}),
+    (3, {"cell": "lstm", "pooling": "concat", "channels": "both", "normalization": "sequence"}),
     (3, {"cell": "gru", "pooling": "last", "layers": 2, "frame": 3, "bidirectional": False, "embedding_dim": 5}),
-    (0, {"cell": "lstm", "pooling": "mean", "frame": 2, "scaling": "sequence"}),
+    (0, {"cell": "lstm", "pooling": "mean", "frame": 2, "normalization": "sequence"}),
     (0, {"cell": "gru", "pooling": "max", "embedding_dim": 4}),
 ]
 
@@ -59,7 +59,7 @@ def made(request: pytest.FixtureRequest, exported: Callable[..., Any], enliven: 
     """Return what was exported of such an encoder."""
     num_features, options = request.param
     profile = profile_of(random_block(list(range(1, 13)), num_features, seed=3))
-    plain = {"units": 6, "reads": "values", "scaling": "data", "embedding_dim": None}
+    plain = {"units": 6, "channels": "values", "normalization": "dataset", "embedding_dim": None}
     model = build_encoder(ModelConfig(**plain | options), profile, None, FIELDS)
     return exported(enliven(model), fields=FIELDS, profile=profile)
 

@@ -49,7 +49,7 @@ def framed(request: pytest.FixtureRequest, encoder_of: Callable[..., Any], expor
         "bidirectional": bidirectional,
     }
     if options["pooling"] == "concat":  # with every branch there is
-        options |= {"reads": "both", "scaling": "sequence", "course": 5}
+        options |= {"channels": "both", "normalization": "sequence", "trajectory": 5}
         layers *= 2
     return frame, cell, layers, exported(encoder_of(frame=frame, embedding_dim=None, **options))
 

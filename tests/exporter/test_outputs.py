@@ -35,7 +35,7 @@ class WithNorm(KerasReference):
 
 @pytest.fixture(scope="module")
 def made(exported: Callable[..., Any], enliven: Callable[..., Any], profile: SequenceProfile) -> Any:
-    config = ModelConfig(units=16, embedding_dim=12, reads="values", scaling="data")
+    config = ModelConfig(units=16, embedding_dim=12, channels="values", normalization="dataset")
     return exported(enliven(build_encoder(config, profile), scale=0.1))
 
 

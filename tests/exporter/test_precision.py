@@ -20,8 +20,8 @@ from seqembed.exporter.draws import as_block
 from seqembed.exporter.fidelity import compare_vectors, cosine_of_rows, neighbour_agreement
 from seqembed.exporter.libraries import keras, onnx
 from seqembed.exporter.precision import measure_quantisation
-from seqembed.exporter.sealed import sealed
 from seqembed.runner.encoder import Encoder
+from seqembed.runner.seal import sealed
 from seqembed.trainer.config import ModelConfig
 from seqembed.trainer.model import build_encoder
 from seqembed_testing import contract_of, done, resealed, seqembed
@@ -35,7 +35,7 @@ def run(
 ) -> RunLayout:
     """Return a finished run directory of an encoder whose padding is not wiped by itself."""
     keras.utils.set_random_seed(0)
-    config = ModelConfig(units=48, reads="values", scaling="data")
+    config = ModelConfig(units=48, channels="values", normalization="dataset")
     return write_run(tmp_path_factory.mktemp("runs") / "run", build_encoder(config, profile))
 
 

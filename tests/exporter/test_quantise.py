@@ -27,7 +27,7 @@ from seqembed.trainer.model import build_encoder
 
 layers = keras.layers
 WORDS = CategoricalField("word", "word", Vocabulary("string", ("b", "a", "c"), (50, 30, 10), 5, 5))
-HYBRID = {"reads": "both", "scaling": "sequence", "pooling": "concat", "embedding_dim": None}
+HYBRID = {"channels": "both", "normalization": "sequence", "pooling": "concat", "embedding_dim": None}
 # Options of the encoder, fields, recurrent layers, and of these how many read something else than another's steps.
 CASES = {
     "forward": ({"bidirectional": False, "pooling": "last"}, (), 1, 1),
@@ -35,7 +35,7 @@ CASES = {
     "relu": ({"activation": "relu", "pooling": "mean"}, (), 1, 1),
     "frames": ({"frame": 3, "layers": 2, "pooling": "max"}, (), 2, 1),
     "default recipe": ({"frame": 2, **HYBRID}, (), 2, 2),
-    "categories": ({"reads": "both", "scaling": "sequence"}, (WORDS,), 2, 2),
+    "categories": ({"channels": "both", "normalization": "sequence"}, (WORDS,), 2, 2),
     "stacked branches of categories in frames": ({"layers": 2, "frame": 2, **HYBRID}, (WORDS,), 4, 2),
 }
 GARBAGE = [0.0, 1e6, -1e30, np.nan, np.inf, -np.inf]
@@ -84,7 +84,9 @@ def pair(
     accumulator = ProfileAccumulator(rows.values.shape[1])
     accumulator.update(rows)
     profile = accumulator.finish()
-    config = ModelConfig(**{"units": 16, "embedding_dim": 12, "reads": "values", "scaling": "data", **options})
+    config = ModelConfig(
+        **{"units": 16, "embedding_dim": 12, "channels": "values", "normalization": "dataset", **options}
+    )
     made = exported(enliven(build_encoder(config, profile, None, fields), scale=0.1), fields=fields, profile=profile)
     graph = quantise(made.graph)
     structure = check(made, graph, num_layers, fields=fields)

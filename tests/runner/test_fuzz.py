@@ -145,8 +145,8 @@ def check(results: Iterator[dict], kind: str, count: int) -> None:
 def task(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     root = tmp_path_factory.mktemp("fuzz")
     schema = Encoder.open(tiny.bundle).contract.schema.to_json()
-    structs = [{"name": f"s.{part}", "column": "s", "part": part, "kind": "numeric"} for part in "xy"]
-    vectors = [{"name": f"v.{part}", "column": "v", "part": part, "kind": "numeric"} for part in range(2)]
+    structs = [{"name": f"s.{part}", "column": "s", "component": part, "kind": "numeric"} for part in "xy"]
+    vectors = [{"name": f"v.{part}", "column": "v", "component": part, "kind": "numeric"} for part in range(2)]
     bundles = {
         "nested": str(tiny.bundle),
         "events": str(events_bundle(tiny.bundle, root / "events.onnx")),

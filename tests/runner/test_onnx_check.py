@@ -13,10 +13,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from seqembed.data.contract import CONTRACT_KEY, ModelContract
 from seqembed.data.errors import BundleError
-from seqembed.exporter.sealed import sealed
 from seqembed.runner import onnx_check
 from seqembed.runner.encoder import Encoder
 from seqembed.runner.onnx_check import CheckedModel, check_model
+from seqembed.runner.seal import sealed
 from seqembed_testing import Tiny, contract_of, resealed, seqembed
 
 Change = Callable[[onnx.ModelProto], None]
@@ -212,8 +212,8 @@ ODD = [
     ("schema.features.1.name", {}),
     ("schema.features.1.column", None),
     ("schema.features.1.column", "x"),
-    ("schema.features.1.part", 1.5),
-    ("schema.features.1.part", 3),
+    ("schema.features.1.component", 1.5),
+    ("schema.features.1.component", 3),
     ("schema.features.1.kind", "categorical"),
     ("schema.features.1.extra", 1),
     ("schema.features.1", DELETE),
@@ -274,10 +274,10 @@ ODD = [
     ("golden.0.embedding", [None] * 6),
     ("golden.0.embedding", {"a": 1}),
     ("format_version", "1"),
-    ("parts", 5),
-    ("parts", [{"name": "values"}]),
+    ("blocks", 5),
+    ("blocks", [{"name": "values"}]),
     *[
-        ("parts", [{"name": "values", "width": 6, "variance": 1.0, "largest_weight": 4.0, **odd}])
+        ("blocks", [{"name": "values", "width": 6, "variance": 1.0, "max_scale": 4.0, **odd}])
         for odd in (
             {"width": 5},
             {"width": 6.0},
@@ -285,7 +285,7 @@ ODD = [
             {"name": 3},
             {"variance": 0},
             {"variance": "x"},
-            {"largest_weight": -1.0},
+            {"max_scale": -1.0},
         )
     ],
 ]

@@ -5,7 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 from seqembed.data.errors import OutputError, UsageError
-from seqembed.data.synthetic.catalog import RECIPES, SAMPLE_NAMES
+from seqembed.data.synthetic.catalog import GENERATORS, SAMPLE_NAMES
 from seqembed.runner.commands.sample import sample
 
 
@@ -16,7 +16,7 @@ def run(*arguments):
 def test_help_names_every_sample_its_default_rows_and_every_option():
     text = run("--help").output
     assert all(name in text for name in SAMPLE_NAMES)
-    assert all(f"{recipe.default_rows:,}" in text for recipe in RECIPES.values())
+    assert all(f"{recipe.default_rows:,}" in text for recipe in GENERATORS.values())
     assert all(option in text for option in ("--out", "--rows", "--seed", "--layout", "--files", "Examples:"))
 
 

@@ -90,7 +90,7 @@ def untrained_run(root: Path, data: Path, layout: str, policy: LengthPolicy | No
     files, policy = resolve_inputs([str(data)]), policy or LengthPolicy()
     schema, _ = learn_vocabularies(files, detect_schema(files, layout=layout, time_column="time"))
     found = survey(files, schema, policy, seed=0)
-    small = {"units": 5, "embedding_dim": 4, "reads": "values", "scaling": "data", **options}
+    small = {"units": 5, "embedding_dim": 4, "channels": "values", "normalization": "dataset", **options}
     encoder = build_encoder(ModelConfig(**small), found.profile, None, schema.categorical)
     run = RunLayout(root)
     root.mkdir(parents=True)

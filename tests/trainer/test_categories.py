@@ -18,10 +18,18 @@ from seqembed.data.profile import SequenceProfile
 from seqembed.data.schema import CategoricalField, SequenceSchema
 from seqembed.data.sequences import LengthPolicy
 from seqembed.data.vocabulary import FIRST_ID, MISSING_ID, UNKNOWN_ID, Vocabulary
+from seqembed.trainer.automatic import configure
 from seqembed.trainer.backend import keras, tf
-from seqembed.trainer.categories import MOST_CLASSES, WIDEST, answers, frequencies, num_classes, summary_width, width_of
+from seqembed.trainer.categories import (
+    MAX_CLASSES,
+    MAX_WIDTH,
+    answers,
+    frequencies,
+    num_classes,
+    summary_width,
+    width_of,
+)
 from seqembed.trainer.config import DECODERS, ModelConfig, TrainingConfig, TrainJob
-from seqembed.trainer.course import Courses
 from seqembed.trainer.job import train
 from seqembed.trainer.losses import Batch
 from seqembed.trainer.model import build_encoder
@@ -29,10 +37,10 @@ from seqembed.trainer.network import build_network, inputs_of
 from seqembed.trainer.objective import Objective
 from seqembed.trainer.pictures import generate
 from seqembed.trainer.progress import Progress
-from seqembed.trainer.recipe import choose
 from seqembed.trainer.scale import Changes
 from seqembed.trainer.source import SequenceSource
 from seqembed.trainer.steps import Steps, seed_everything
+from seqembed.trainer.trajectory import Alignment
 from seqembed_testing import seqembed
 
 FORMS = [
@@ -45,7 +53,7 @@ FORMS = [
 
 
 def field(name, counts, num_unknown=3):
-    values = tuple(f"v{place}" for place in range(len(counts)))
+    values = tuple(f"v{index}" for index in range(len(counts)))
     return CategoricalField(name, name, Vocabulary("string", values, tuple(counts), num_unknown, 2))
 
 
@@ -72,7 +80,7 @@ def events(num_features, num=6, seed=3):
 
 def build(num_features, fields=FIELDS, **changes):
     seed_everything(1)
-    config = ModelConfig(**{"units": 5, "reads": "values", "frame": 1, **changes})
+    config = ModelConfig(**{"units": 5, "channels": "values", "frame": 1, **changes})
     profile = profile_of(num_features)
     return Objective(config, profile, fields), build_network(config, profile, 6, None, fields)
 
@@ -83,7 +91,7 @@ def embed(encoder, batch):
 
 def test_a_width_follows_the_number_of_values_within_bounds():
     widths = [width_of(field("f", [1] * num)) for num in (0, 1, 2, 10, 60, 10_000)]
-    assert widths == [2, 2, 2, 6, WIDEST, WIDEST]
+    assert widths == [2, 2, 2, 6, MAX_WIDTH, MAX_WIDTH]
 
 
 @pytest.mark.parametrize("num_features", [3, 0])
@@ -107,9 +115,9 @@ def test_neighbours_padding_and_garbage_change_nothing(num_features, frame, obje
     np.testing.assert_allclose(embed(encoder, batch._replace(values=values, categories=wide)), together, atol=1e-6)
 
 
-@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("index", [0, 1])
 @pytest.mark.parametrize("identity", [UNKNOWN_ID, MISSING_ID, FIRST_ID + 1])
-def test_every_category_and_its_step_counts_unknown_and_missing_too(place, identity):
+def test_every_category_and_its_step_counts_unknown_and_missing_too(index, identity):
     _, network = build(3)
     batch = events(3)
     batch.categories[:] = FIRST_ID
@@ -117,7 +125,7 @@ def test_every_category_and_its_step_counts_unknown_and_missing_too(place, ident
     moved = []
     for step in (0, 1):
         changed = batch.categories.copy()
-        changed[0, step, place] = identity
+        changed[0, step, index] = identity
         moved.append(embed(network.encoder, batch._replace(categories=changed)))
         assert np.abs(moved[-1] - before).max(axis=1)[0] > 1e-5
         np.testing.assert_allclose(moved[-1][1:], before[1:], atol=1e-6)
@@ -135,7 +143,7 @@ def test_the_level_ends_with_the_means_of_the_embeddings():
     assert [tables[name].shape for name in summary] == [(12, 10)], "few values need no summary"
     for row, length in enumerate(batch.lengths):
         ids = batch.categories[row, :length]
-        means = [tables[name][ids[:, place]].mean(axis=0) for place, name in enumerate(read)]
+        means = [tables[name][ids[:, index]].mean(axis=0) for index, name in enumerate(read)]
         expected = np.concatenate([*means, tables[summary[0]][ids[:, 1]].mean(axis=0)])
         np.testing.assert_allclose(embed(encoder, batch)[row, -len(expected) :], expected, atol=1e-5)
 
@@ -183,7 +191,7 @@ def test_an_autoencoder_answers_in_raw_units_and_probabilities(num_features, dec
     told = network.autoencoder(inputs_of(network.autoencoder, batch))
     heads = ("reconstruction", "prediction")
     names = [f"{head}.{each.name}" for head in heads for each in FIELDS] + list(heads) * bool(num_features)
-    assert sorted(told) == sorted(names) == sorted(part.name for part in goal.parts)
+    assert sorted(told) == sorted(names) == sorted(part.name for part in goal.terms)
     outside = np.arange(6) >= batch.lengths[:, None]
     for each in FIELDS:
         shares = np.asarray(told[f"reconstruction.{each.name}"])
@@ -239,12 +247,12 @@ def test_the_most_likely_class_is_never_missing():
 
 
 def test_rare_values_of_a_large_vocabulary_are_one_class():
-    counts = np.arange(MOST_CLASSES + 500, 0, -1).tolist()
+    counts = np.arange(MAX_CLASSES + 500, 0, -1).tolist()
     large = field("large", counts)
-    assert num_classes(large) == FIRST_ID + MOST_CLASSES + 1
+    assert num_classes(large) == FIRST_ID + MAX_CLASSES + 1
     found = frequencies(large)
     assert found[UNKNOWN_ID] == 3 and found[MISSING_ID] == 0 and found[FIRST_ID] == counts[0]
-    assert found[-1] == sum(counts[MOST_CLASSES:]) and found.sum() == sum(counts) + 3
+    assert found[-1] == sum(counts[MAX_CLASSES:]) and found.sum() == sum(counts) + 3
 
 
 @pytest.fixture
@@ -334,16 +342,16 @@ def test_resumed_equals_uninterrupted(payments, tmp_path):
 def test_events_are_reconstructed_unless_something_else_is_asked_for(payments, tmp_path, options, objective, decoder):
     train(TrainJob.from_options({"inputs": [str(payments)], **SMALL, **options}), tmp_path / "run")
     told = tomllib.loads(RunLayout(tmp_path / "run").config.read_text())
-    assert (told["objective"], told["decoder"], told["scaling"]) == (objective, decoder, "sequence")
+    assert (told["objective"], told["decoder"], told["normalization"]) == (objective, decoder, "sequence")
     assert told["frame"] == 1 and told["steps"] == 3
 
 
 def test_events_are_read_one_by_one_however_long_and_learned_from_by_batches():
     schema = SequenceSchema("id", (), "nested", categorical=FIELDS[:1])
     long = replace(profile_of(0), length_quantiles=(1, 2, 3, 4, 900, 901, 902, 903, 904))
-    job = TrainJob.from_options({"inputs": ["a"]}).of_events()
-    training = choose(job, long, Changes(np.ones(0, np.float32), 0.0), Courses(0.9), 32_000, 0.1, schema).job
-    assert (training.model.frame, training.model.course) == (1, 0)
+    job = TrainJob.from_options({"inputs": ["a"]}).for_events()
+    training = configure(job, long, Changes(np.ones(0, np.float32), 0.0), Alignment(0.9), 32_000, 0.1, schema).job
+    assert (training.model.frame, training.model.trajectory) == (1, 0)
     assert (training.training.batch_size, training.training.steps) == (64, 4_000)
 
 
@@ -367,12 +375,12 @@ def test_in_training_alone_a_few_categories_are_taken_for_unknown(payments):
 
 
 def test_differences_of_categories_are_refused_with_the_remedy(payments, tmp_path):
-    result = seqembed("train", payments, "--features", "shop", "--reads", "both", "--out", tmp_path / "run")
+    result = seqembed("train", payments, "--features", "shop", "--channels", "both", "--out", tmp_path / "run")
     assert result.exit_code == 2
-    assert "--reads both needs numbers" in result.output and "Traceback" not in result.output
+    assert "--channels both needs numbers" in result.output and "Traceback" not in result.output
 
 
 def test_numbers_alone_are_read_as_before():
-    encoder = build_encoder(ModelConfig(units=4, reads="values", frame=1), profile_of(2))
+    encoder = build_encoder(ModelConfig(units=4, channels="values", frame=1), profile_of(2))
     assert list(encoder.input) == ["values", "lengths"]
     assert not [layer for layer in encoder.layers if layer.name.startswith("embed")]

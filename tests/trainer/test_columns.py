@@ -44,8 +44,8 @@ def test_it_prints_every_column_and_hints(events: Path, tmp_path: Path) -> None:
         "the id: id",
         "neither numbers nor text: day",
         "too little to learn from, as noted above: shop",
-        "features that never change and teach nothing: still",
-        "'at_ms': 400 different values are 1 in float32",
+        "features that are constant and carry no information: still",
+        "'at_ms': 400 distinct values become 1 in float32",
         "pass the column as --time",
         "code (5 values). If they are codes, pass --categorical code",
     ):
@@ -64,7 +64,7 @@ def test_daily_files_of_one_customer_are_refused_and_shared_ids_of_rows_counted(
     columns = sequences(40, seed=0, shortest=2)
     columns["id"] = ["twice", *columns["id"][1:-1], "twice"]
     shown = done("train", write_sequences(tmp_path / "in.parquet", columns), "--out", tmp_path / "run", *QUICK).stderr
-    assert "1 of 39 ids (2.6%) stand in more than one row; each row is a sequence of its own" in shown
+    assert "1 of 39 ids (2.6%) occur in more than one row; each row is a separate sequence" in shown
 
 
 def test_lists_of_tags_beside_numbers_lead_to_features(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def test_it_trains_and_ends_with_a_summary(data, tmp_path):
     for word in (
         "parameters",
         "val_loss",
-        "answering with the mean",
+        "predicting the mean",
         "rows/s",
         "encoder.keras",
         "contract.json",
@@ -54,7 +54,7 @@ def test_a_configuration_file_repeats_a_run_and_the_command_line_wins(finished, 
         (["DATA", "--out", "OUT", "--decoder", "mlp"], 2, "mlp"),
         (["DATA", "--out", "OUT", "--reverse-target"], 2, "--decoder autoregressive alone"),
         (["DATA", "--out", "OUT", "--learning-rate", "nan"], 2, "--learning-rate must be a positive number"),
-        (["DATA", "--out", "OUT", "--resume", "--overwrite"], 2, "Give one of them"),
+        (["DATA", "--out", "OUT", "--resume", "--overwrite"], 2, "Pass only one of them"),
         (["missing.parquet", "--out", "OUT"], 3, "missing.parquet: no such file"),
         (["DATA", "--out", "OUT", "--features", "x,z"], 3, "'z'"),
         (["DATA", "--out", "OUT", "--label", "colour"], 3, "'colour'"),
@@ -106,7 +106,7 @@ def test_help_imports_no_tensorflow_and_training_keeps_stderr_clean(data, tmp_pa
     result = subprocess.run([sys.executable, "-c", call], cwd=root, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     lines = result.stderr.splitlines()
-    assert (lines[0], lines[-1][-17:]) == ("2 features: x, y", "trainable weights")
+    assert (lines[0], lines[-1][-20:]) == ("2 features: x, y", "trainable parameters")
     assert not re.search(
         r"tensorflow|cuda|onednn|warning|^\d{4}-|^[IWEF]\d{4}", result.stderr, re.IGNORECASE | re.MULTILINE
     )

@@ -11,7 +11,7 @@ from seqembed.trainer.config import DataConfig, ModelConfig, TrainingConfig, Tra
     [
         ({"cell": "rnn"}, "--cell must be one of lstm, gru; was 'rnn'"),
         ({"units": 0}, "--units must be at least 1; was 0"),
-        ({"overlap": 5_000}, "--overlap may be 512 steps at most; was 5,000"),
+        ({"overlap": 5_000}, "--overlap must be at most 512 steps; was 5,000"),
         ({"layers": 0}, "--layers"),
         ({"embedding_dim": 0}, "--embedding-dim"),
         ({"pooling": "sum"}, "--pooling"),
@@ -19,13 +19,13 @@ from seqembed.trainer.config import DataConfig, ModelConfig, TrainingConfig, Tra
         ({"decoder": "mlp"}, "--decoder"),
         ({"task": "classify"}, "--task"),
         ({"loss": "hinge"}, "--loss"),
-        ({"reverse_target": True}, "--reverse-target works with --decoder autoregressive alone"),
+        ({"reverse_target": True}, "--reverse-target works only with --decoder autoregressive"),
         ({"task": "predict", "decoder": "dense"}, "choose --task composite"),
         ({"decoder_units": 0}, "--decoder-units must be at least 1; was 0"),
         ({"decoder_layers": 0}, "--decoder-layers must be at least 1; was 0"),
-        ({"objective": "contrast", "decoder_units": 64}, "--decoder-units has no part .* choose --objective hybrid"),
-        ({"objective": "contrast", "decoder_layers": 1}, "--decoder-layers has no part .* choose --objective hybrid"),
-        ({"task": "predict", "decoder_layers": 2}, "--decoder-layers has no part .* choose --task composite"),
+        ({"objective": "contrast", "decoder_units": 64}, "--decoder-units has no effect .* pass --objective hybrid"),
+        ({"objective": "contrast", "decoder_layers": 1}, "--decoder-layers has no effect .* pass --objective hybrid"),
+        ({"task": "predict", "decoder_layers": 2}, "--decoder-layers has no effect .* pass --task composite"),
     ],
 )
 def test_an_impossible_model_is_refused(changes, told):
@@ -104,21 +104,21 @@ def test_a_task_knows_its_heads_and_what_it_can_learn_from(task, heads, min_leng
         ({"objective": "reconstruct"}, 64, 1),
         ({"objective": "reconstruct", "units": 2}, 64, 1),
         ({"objective": "reconstruct", "units": 200, "layers": 3}, 200, 1),
-        ({"decoder": "repeat", "reads": "both"}, 64, 1),
+        ({"decoder": "repeat", "channels": "both"}, 64, 1),
         ({"decoder": "dense", "units": 2, "decoder_units": 7, "decoder_layers": 2}, 7, 2),
         ({"task": "predict", "units": 20}, 64, None),
         ({"objective": "contrast"}, None, None),
     ],
 )
 def test_a_decoder_has_a_size_of_its_own(changes, units, layers):
-    config = ModelConfig(**{"reads": "values", **changes})
+    config = ModelConfig(**{"channels": "values", **changes})
     assert (config.decoder_units, config.decoder_layers) == (units, layers)
     job = TrainJob(DataConfig(("a",)), config)
     assert TrainJob.from_options(job.to_options()).model == config
 
 
 def test_events_get_the_decoder_of_a_reconstruction():
-    job = TrainJob.from_options({"inputs": ["a"], "units": 10}).of_events()
+    job = TrainJob.from_options({"inputs": ["a"], "units": 10}).for_events()
     assert (job.model.decoder, job.model.decoder_units) == ("repeat", 64)
-    typed = TrainJob.from_options({"inputs": ["a"], "decoder_units": 9}).of_events()
+    typed = TrainJob.from_options({"inputs": ["a"], "decoder_units": 9}).for_events()
     assert (typed.model.decoder, typed.model.decoder_units) == ("repeat", 9)

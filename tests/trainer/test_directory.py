@@ -60,7 +60,7 @@ def test_an_interrupted_overwrite_leaves_the_old_run_and_can_be_resumed(again):
     left = contents(layout.root)
     assert {name: left[name] for name in before} == before, "the old run is whole"
     assert any(name.startswith(".seqembed-replacement/checkpoints/ckpt-") for name in left)
-    with pytest.raises(OutputError, match="already holds a run.* --resume goes on with the interrupted --overwrite"):
+    with pytest.raises(OutputError, match="already holds a run.* --resume continues the interrupted --overwrite"):
         train(other, layout.root)
     train(other, layout.root, resume=True)
     assert embedding_dim(layout) == 3
@@ -210,7 +210,7 @@ def test_damaged_checkpoints_are_named_with_a_remedy(again, damage, pattern):
         assert train(changed(job, epochs=4), layout.root, resume=True).history["best_epoch"], "the newest is found"
         return
     before = contents(layout.root)
-    with pytest.raises(BundleError, match=r"checkpoint.* Train anew with --overwrite, or into another --out"):
+    with pytest.raises(BundleError, match=r"checkpoint.* Train again with --overwrite, or into another --out"):
         train(job, layout.root, resume=True)
     assert contents(layout.root) == before
 
@@ -235,4 +235,4 @@ def test_a_checkpoint_that_lies_outside_the_run_is_refused_by_the_file_that_name
     with pytest.raises(BundleError) as refused:
         train(job, layout.root, resume=True)
     assert str(refused.value).startswith(f"{layout.checkpoints / 'checkpoint'}: ")
-    assert f"names {newest}, which lies outside this run" in str(refused.value)
+    assert f"names {newest}, which is outside this run" in str(refused.value)

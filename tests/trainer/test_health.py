@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from seqembed.data.embedding_blocks import EmbeddingBlock
 from seqembed.data.layout import RunLayout
-from seqembed.data.parts import EmbeddingPart
 from seqembed.trainer.backend import keras
 from seqembed.trainer.checkpoint import TrainingState
 from seqembed.trainer.config import ModelConfig, TrainJob
@@ -17,7 +17,7 @@ from seqembed.trainer.job import train
 from seqembed.trainer.progress import Progress
 
 RECONSTRUCT = ModelConfig(objective="reconstruct", units=4, pooling="last", bidirectional=False)
-PARTS = (EmbeddingPart("values", 4, 1.0, 1.0), EmbeddingPart("level", 2, 1.0, 1.0))
+BLOCKS = (EmbeddingBlock("values", 4, 1.0, 1.0), EmbeddingBlock("statistics", 2, 1.0, 1.0))
 VARIED = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32)
 
 
@@ -31,7 +31,7 @@ def still(*dimensions, value=0.0):
 def found(embeddings=VARIED, best=None, config=RECONSTRUCT, **options):
     best = {"loss": 0.1, "val_loss": 0.1} if best is None else best
     baseline = {"loss": 1.0, "contrast_loss": 2.0}
-    return examine(config, embeddings, PARTS, best, baseline, **{"trained": True, **options})
+    return examine(config, embeddings, BLOCKS, best, baseline, **{"trained": True, **options})
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,8 @@ def test_numbers_that_differ_by_rounding_alone_are_constant():
 def test_a_few_dead_units_of_many_are_counted_and_no_problem():
     wide = np.random.default_rng(1).normal(size=(50, 100)).astype(np.float32)
     wide[:, :24] = 0
-    parts = (EmbeddingPart("steps", 100, 1.0, 1.0),)
-    health = examine(RECONSTRUCT, wide, parts, {"loss": 0.1}, {"loss": 1.0}, trained=True)
+    blocks = (EmbeddingBlock("steps", 100, 1.0, 1.0),)
+    health = examine(RECONSTRUCT, wide, blocks, {"loss": 0.1}, {"loss": 1.0}, trained=True)
     assert (health.problem, health.constant_dimensions, health.learned_dimensions) == (None, 24, 100)
 
 
@@ -169,7 +169,7 @@ def test_what_cannot_be_learned_is_told_at_the_end_and_is_no_failure(tmp_path):
     options = {"inputs": [str(tmp_path / "same.parquet")], "objective": "reconstruct", "units": 4, "steps": 5}
     summary = train(TrainJob.from_options(options), tmp_path / "run")
     assert summary.history["health"]["problem"] == "constant" and summary.history["num_restarts"] == 1
-    assert "WARNING: every sequence gets the same vector." in summary.lines()
+    assert "WARNING: all sequences get the same vector." in summary.lines()
     assert RunLayout(tmp_path / "run").contract.exists()
 
 

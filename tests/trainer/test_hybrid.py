@@ -1,4 +1,4 @@
-"""The recipe that compares views: every form of it learns, in whole trainings too, on data of every kind."""
+"""The configured that compares views: every form of it learns, in whole trainings too, on data of every kind."""
 
 import json
 from dataclasses import replace
@@ -14,8 +14,9 @@ from seqembed.data.listing import resolve_inputs
 from seqembed.runner.encoder import Encoder
 from seqembed.trainer.backend import keras, tf
 from seqembed.trainer.config import DECODERS, LOSSES, ModelConfig, TrainingConfig
+from seqembed.trainer.feeds import monitored_fraction
 from seqembed.trainer.intake import take_in
-from seqembed.trainer.job import train, watched_fraction
+from seqembed.trainer.job import train
 from seqembed.trainer.losses import Batch
 from seqembed.trainer.network import build_network
 from seqembed.trainer.objective import Objective
@@ -42,10 +43,17 @@ def views():
     return Batch(values, lengths, targets, np.full((8, 3), np.nan, np.float32))
 
 
-def build(profile, objective, decoder, loss="mse", cell="lstm", frame=1, scaling="sequence"):
+def build(profile, objective, decoder, loss="mse", cell="lstm", frame=1, normalization="sequence"):
     seed_everything(1)
     config = ModelConfig(
-        units=6, objective=objective, decoder=decoder, loss=loss, cell=cell, frame=frame, reads="both", scaling=scaling
+        units=6,
+        objective=objective,
+        decoder=decoder,
+        loss=loss,
+        cell=cell,
+        frame=frame,
+        channels="both",
+        normalization=normalization,
     )
     return Objective(config, profile), build_network(config, profile, fixed_length=6)
 
@@ -75,7 +83,7 @@ def test_every_weight_goes_downhill(profile, views, objective, decoder, loss, ce
 @pytest.mark.parametrize(("objective", "decoder", "frame"), [("hybrid", "positional", 2), ("contrast", None, 1)])
 def test_views_are_learned_by_heart(profile, views, objective, decoder, frame):
     goal, network = build(profile, objective, decoder, frame=frame)
-    steps = Steps(network, goal, TrainingConfig(learning_rate=0.02), profile, num_steps=60)
+    steps = Steps(network, goal, TrainingConfig(learning_rate=0.02), profile, num_steps=60, decay="cosine")
     tensors = Batch(*map(tf.constant, views))
     reports = [goal.report(steps.learn(tensors)) for _ in range(60)]
     for figure in ("loss", *(f"{head}_loss" for head in goal.heads if len(goal.heads) > 1)):
@@ -109,7 +117,7 @@ def test_the_embedding_is_what_the_pooling_gives_and_the_projection_stays_behind
 @pytest.mark.parametrize("num_steps", [1, 2, 10, 100])
 def test_the_learning_rate_rises_shortly_and_falls_to_zero(profile, num_steps):
     goal, network = build(profile, "contrast", None)
-    steps = Steps(network, goal, TrainingConfig(learning_rate=0.5), profile, num_steps=num_steps)
+    steps = Steps(network, goal, TrainingConfig(learning_rate=0.5), profile, num_steps=num_steps, decay="cosine")
     rates = []
     for iteration in range(num_steps + 1):
         steps.optimizer.iterations.assign(iteration)
@@ -119,17 +127,28 @@ def test_the_learning_rate_rises_shortly_and_falls_to_zero(profile, num_steps):
     assert (np.diff(rates[: top + 1]) > 0).all() and (np.diff(rates[top:]) < 0).all()
 
 
+@pytest.mark.parametrize(("decay", "shares"), [("drops", [1, 1, 1 / 3, 1 / 10, 1 / 30]), ("none", [1] * 5)])
+def test_the_learning_rate_of_a_reconstruction_drops_and_that_of_events_stays(profile, decay, shares):
+    goal, network = build(profile, "reconstruct", "repeat")
+    steps = Steps(network, goal, TrainingConfig(learning_rate=0.5), profile, num_steps=100, decay=decay)
+    rates = []
+    for iteration in (0, 50, 51, 76, 91):
+        steps.optimizer.iterations.assign(iteration)
+        rates.append(float(steps.optimizer.learning_rate))
+    assert rates == pytest.approx([0.5 * share for share in shares])
+
+
 def weights(run):
     return [np.asarray(weight) for weight in keras.models.load_model(RunLayout(run).autoencoder).weights]
 
 
 @pytest.fixture
 def hybrid(job):
-    """Return a function that builds a small job of the recipe, with changes."""
+    """Return a function that builds a small job of the configured, with changes."""
     return lambda **changes: job(**{"objective": "hybrid", "epochs": None, "embedding_dim": None, **changes})
 
 
-def test_a_seed_repeats_the_weights_and_the_history_tells_the_parts(hybrid, tmp_path):
+def test_a_seed_repeats_the_weights_and_the_history_lists_the_loss_terms(hybrid, tmp_path):
     for name in ("one", "same"):
         train(hybrid(steps=5), tmp_path / name)
     for mine, its in zip(weights(tmp_path / "one"), weights(tmp_path / "same"), strict=True):
@@ -137,7 +156,7 @@ def test_a_seed_repeats_the_weights_and_the_history_tells_the_parts(hybrid, tmp_
     history = json.loads(RunLayout(tmp_path / "one").history.read_text())
     assert [record["step"] for record in history["epochs"]] == [1, 2, 3, 4, 5]
     assert (history["measured_in"], history["num_steps"], history["patience"]) == ("steps", 5, None)
-    assert (history["best_epoch"], history["watched"], history["num_validation"]) == (5, "loss", 0)
+    assert (history["best_epoch"], history["monitored"], history["num_validation"]) == (5, "loss", 0)
     for record in history["epochs"]:
         heads = record["contrast_loss"] + record["reconstruction_loss"]
         assert record["loss"] == pytest.approx(heads) and 0 <= record["contrast_accuracy"] <= 1
@@ -176,21 +195,21 @@ def test_of_many_held_out_some_are_scored_on_the_way(hybrid, tmp_path, monkeypat
     schema = detect_schema(files, features=("x", "y"))
     few = hybrid(inputs=[str(data)], validation_fraction=0.5, steps=20, batch_size=8)
     intake = take_in(files, schema, few)
-    assert watched_fraction(few, schema, intake) == 0.5, "all of a few hundred"
+    assert monitored_fraction(few, schema, intake) == 0.5, "all of a few hundred"
     many = replace(intake, num_validation=1_000_000)
     long = hybrid(inputs=[str(data)], steps=4_000, batch_size=64)
-    assert watched_fraction(long, schema, many) == pytest.approx(0.5 * 6_400 / 1_000_000)
-    assert watched_fraction(hybrid(inputs=[str(data)], epochs=3), schema, many) == 0.5, "a pass learns from many more"
+    assert monitored_fraction(long, schema, many) == pytest.approx(0.5 * 6_400 / 1_000_000)
+    assert monitored_fraction(hybrid(inputs=[str(data)], epochs=3), schema, many) == 0.5, "a pass learns from many more"
     profile = replace(intake.survey.profile, num_steps=10_000 * intake.survey.profile.num_sequences)
     wide = replace(many, survey=replace(intake.survey, profile=profile))
-    assert watched_fraction(long, schema, wide) == pytest.approx(0.5 * 1_000 / 1_000_000), "no more than is kept"
+    assert monitored_fraction(long, schema, wide) == pytest.approx(0.5 * 1_000 / 1_000_000), "no more than is kept"
 
-    monkeypatch.setattr("seqembed.trainer.job._LEAST_WATCHED", 20)
+    monkeypatch.setattr("seqembed.trainer.feeds._MIN_MONITORED", 20)
     told = []
     progress = Progress()
     progress.note = told.append
     train(few, tmp_path / "run", progress=progress)
-    assert "some 20 of those held out are scored on the way" in told
+    assert "about 20 of the held-out sequences are scored during training" in told
     history = json.loads(RunLayout(tmp_path / "run").history.read_text())
     assert history["num_validation"] == intake.num_validation and np.isfinite(history["best_val_loss"])
 
@@ -200,13 +219,13 @@ def test_comparing_views_alone_writes_no_decoder(hybrid, tmp_path):
     summary = train(hybrid(objective="contrast", epochs=2, patience=5), layout.root)
     assert not layout.decoder.exists() and layout.encoder.exists() and layout.contract.exists()
     history = summary.history
-    assert (history["measured_in"], history["watched"], len(history["epochs"])) == ("epochs", "val_loss", 2)
+    assert (history["measured_in"], history["monitored"], len(history["epochs"])) == ("epochs", "val_loss", 2)
     assert history["num_steps"] == history["epochs"][-1]["step"] > 2
-    assert any("views told from others" in line for line in summary.lines())
+    assert any("views distinguished" in line for line in summary.lines())
 
 
 def test_patience_ends_it_early_with_the_best_weights(hybrid, tmp_path):
-    restless = {"steps": 200, "patience": 2, "learning_rate": 0.5, "validation_fraction": 0.3}
+    restless = {"steps": 200, "patience": 20, "learning_rate": 0.5, "validation_fraction": 0.3}
     stopped = train(hybrid(**restless), tmp_path / "stopped").history
     assert stopped["stopped_early"] and stopped["num_steps"] < 200
     assert len(stopped["epochs"]) == stopped["best_epoch"] + 2
@@ -240,7 +259,7 @@ def odd_sequences(path):
     random = np.random.default_rng(4)
     lengths = [1, 1, 2, 3, 3_000, 700, *random.integers(1, 60, size=34)]
     scales = {"plain": (0, 1), "still": (7.7, 0), "vast": (3e30, 1e30), "fine": (0, 1e-20), "offset": (1e6, 1)}
-    columns = {"id": [f"s{place}" for place in range(len(lengths))]}
+    columns = {"id": [f"s{index}" for index in range(len(lengths))]}
     for name, (mean, std) in scales.items():
         rows = [mean + std * random.normal(size=length) for length in lengths]
         rows = [[None if random.random() < 0.4 else float(value) for value in row] for row in rows]
@@ -253,11 +272,11 @@ def test_odd_data_goes_through_the_commands(tmp_path):
     data = odd_sequences(tmp_path / "odd.parquet")
     options = ["--units", 4, "--steps", 4, "--batch-size", 8, "--frame", 3, "--seed", 2]
     result = done("train", data, "--out", tmp_path / "run", *options, "--progress", "plain")
-    assert "frames of 3 steps" in result.stderr and "never change and teach nothing: still" in result.stderr
+    assert "frames of 3 steps" in result.stderr and "are constant and carry no information: still" in result.stderr
     assert all(np.isfinite(weight).all() for weight in weights(tmp_path / "run"))
     done("export", tmp_path / "run", "--out", tmp_path / "encoder.onnx")
     contract = Encoder.open(tmp_path / "encoder.onnx").contract
-    width = 3 * 2 * 4 * (2 if contract.architecture["reads"] == "both" else 1) + 2 * 5
+    width = 3 * 2 * 4 * (2 if contract.architecture["channels"] == "both" else 1) + 2 * 5
     assert contract.parity.max_difference <= 1e-5 and contract.embedding_dim == width
     done("run", data, "--model", tmp_path / "encoder.onnx", "--out", tmp_path / "out")
     (part,) = (tmp_path / "out").glob("*.parquet")

@@ -128,10 +128,10 @@ def test_tiny_data_with_a_constant_feature_trains_and_is_told_about(job, tmp_pat
     data = write_sequences(tmp_path / "two.parquet", columns)
     said = []
     summary = train(job(inputs=[str(data)]), tmp_path / "run", progress=PlainProgress(said.append))
-    assert summary.history["watched"] == "loss" and summary.history["best_val_loss"] is None
+    assert summary.history["monitored"] == "loss" and summary.history["best_val_loss"] is None
     assert np.isfinite(summary.history["best_loss"])
-    assert any("the training loss is the one that is watched" in line for line in said)
-    assert "features that never change and teach nothing: y" in said
+    assert any("the training loss is monitored" in line for line in said)
+    assert "features that are constant and carry no information: y" in said
 
 
 def test_when_every_id_would_be_held_out_none_is(job, tmp_path):

@@ -26,11 +26,11 @@ def test_sums_equal_a_loop_over_real_values(loss, batch):
     scores = np.random.default_rng(0).normal(scale=2, size=batch.values.shape).astype(np.float32)
     mask = np.arange(6) < batch.lengths[:, None]
     sums = masked_sums(loss, batch.values, scores, mask[:, :, None]).numpy()
-    real = [place for place in np.ndindex(scores.shape) if mask[place[:2]] and not np.isnan(batch.values[place])]
+    real = [index for index in np.ndindex(scores.shape) if mask[index[:2]] and not np.isnan(batch.values[index])]
     assert sums[1] == len(real) == 14 * 3 - 2
-    expected = sum(plain(loss, float(batch.values[place]), float(scores[place])) for place in real)
+    expected = sum(plain(loss, float(batch.values[index]), float(scores[index])) for index in real)
     np.testing.assert_allclose(sums[0], expected, rtol=1e-5)
-    hits = sum((scores[place] > 0) == (batch.values[place] > 0.5) for place in real)
+    hits = sum((scores[index] > 0) == (batch.values[index] > 0.5) for index in real)
     assert sums[2] == (hits if loss == "binary_crossentropy" else 0)
 
 
@@ -100,11 +100,11 @@ def plain_contrast(vectors):
     """Return the sum of cross-entropies, the number of views and that of hits, view by view in float64."""
     total, hits, num = 0.0, 0, len(vectors)
     for view in range(num):
-        partner = (view + num // 2) % num
-        others = [place for place in range(num) if place != view]
-        alike = {place: float(vectors[view].astype(np.float64) @ vectors[place]) / TEMPERATURE for place in others}
-        total += np.log(sum(np.exp(value) for value in alike.values())) - alike[partner]
-        hits += max(others, key=lambda place: alike[place]) == partner
+        positive = (view + num // 2) % num
+        others = [index for index in range(num) if index != view]
+        alike = {index: float(vectors[view].astype(np.float64) @ vectors[index]) / TEMPERATURE for index in others}
+        total += np.log(sum(np.exp(value) for value in alike.values())) - alike[positive]
+        hits += max(others, key=lambda index: alike[index]) == positive
     return [total, num, hits]
 
 

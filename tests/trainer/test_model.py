@@ -12,10 +12,10 @@ from seqembed.trainer.backend import keras
 from seqembed.trainer.config import POOLINGS, ModelConfig
 from seqembed.trainer.model import (
     build_encoder,
-    by_its_own_scale,
     differences,
     fold,
     known_values,
+    normalize_sequences,
     standardised,
     with_next_steps,
 )
@@ -55,7 +55,7 @@ def test_neighbours_padding_and_garbage_change_nothing(
 
 
 def test_a_missing_value_counts_as_the_mean(profile, batch):
-    encoder = build(profile, scaling="data", reads="values")
+    encoder = build(profile, normalization="dataset", channels="values")
     filled = np.where(np.isnan(batch.values), np.asarray(profile.mean, np.float32), batch.values)
     assert np.isnan(batch.values).any()
     np.testing.assert_allclose(
@@ -64,7 +64,7 @@ def test_a_missing_value_counts_as_the_mean(profile, batch):
 
 
 def test_scaled_by_its_own_a_missing_value_moves_neither_level_nor_spread(profile):
-    encoder = build(profile, embedding_dim=None, reads="values")
+    encoder = build(profile, embedding_dim=None, channels="values")
     values = np.array([[[3.0, 2, 0], [np.nan, 2, 1], [6, np.nan, 5]]], np.float32)
     mean, std = np.asarray(profile.mean), np.where(np.asarray(profile.std) > 0, profile.std, 1)
     scaled = ((values[0] - mean) / std).clip(-10, 10)
@@ -78,7 +78,7 @@ def test_scaled_by_its_own_a_missing_value_moves_neither_level_nor_spread(profil
 
 
 def test_differences_know_no_level_and_skip_what_is_missing(profile):
-    encoder = build(profile, embedding_dim=None, reads="differences", scaling="data")
+    encoder = build(profile, embedding_dim=None, channels="differences", normalization="dataset")
     values = np.random.default_rng(0).normal(size=(1, 6, 3)).astype(np.float32)
     np.testing.assert_allclose(embed(encoder, values + 1, [6]), embed(encoder, values, [6]), atol=1e-5)
     values[0, 2, 1] = np.nan
@@ -98,7 +98,7 @@ def test_either_layout_gives_the_same_numbers(profile):
         known = known_values(laid_out, mask, time_axis)
         steps = standardised(laid_out, known, profile, "standardise", time_axis)
         known = np.asarray(known, np.float32)
-        scaled, (mean, spread) = by_its_own_scale(steps, known, time_axis)
+        scaled, (mean, spread) = normalize_sequences(steps, known, time_axis)
         each = [np.asarray(part) for part in (known, steps, scaled, differences(steps, known, std, time_axis))]
         found.append([part if time_axis == 1 else part.transpose(0, 2, 1) for part in each] + [mean, spread])
     for one, other in zip(*found, strict=True):
@@ -125,7 +125,7 @@ def test_changes_are_measured_inside_sequences():
 
 
 def test_a_genuine_zero_counts(profile):
-    encoder = build(profile, scaling="data", reads="values")
+    encoder = build(profile, normalization="dataset", channels="values")
     zeros = np.zeros((2, 4, 3), np.float32)
     short, long = embed(encoder, zeros, [2, 4])
     assert np.abs(short - long).max() > 1e-4

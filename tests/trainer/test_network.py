@@ -144,7 +144,7 @@ def test_a_decoder_has_the_units_and_layers_that_are_asked_for(profile, batch, d
     kind = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}[cell]
     hidden = [layer for layer in layers if isinstance(layer, kind)]
     if decoder == "positional":
-        names = ("decoder_place", "decoder_dense_2", "decoder_dense_3")
+        names = ("decoder_position", "decoder_dense_2", "decoder_dense_3")
         hidden = [layer for layer in layers if layer.name in names]
     assert [layer.units for layer in hidden] == [9, 9, 9]
     raw = network.autoencoder({"values": batch.values, "lengths": batch.lengths})

@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 from seqembed.data.errors import OutputError
 from seqembed.trainer.backend import keras
 from seqembed.trainer.model_graph import model_graph
-from seqembed.trainer.model_picture import BOX_HEIGHT, BOX_WIDTH, place
+from seqembed.trainer.model_picture import BOX_HEIGHT, BOX_WIDTH, arrange
 from seqembed.trainer.pictures import chosen_rows
 from seqembed.trainer.plot_style import ORANGE, PALE_BLUE, plain
 from seqembed.trainer.plots import (
@@ -83,11 +83,11 @@ def test_losses_mark_the_best_record_and_the_baseline():
     figure = draw_losses(records, baseline=1.25)
     axes = figure.axes[0]
     assert line(axes, "best").get_xydata().tolist() == [[7.0, 1.0]]
-    baseline = line(axes, "answering with the mean: 1.25")
+    baseline = line(axes, "predicting the mean: 1.25")
     assert set(baseline.get_ydata()) == {1.25}
     assert axes.get_ylim()[0] < 1.25 < axes.get_ylim()[1]
     legend = {text.get_text() for text in figure.legends[0].get_texts()}
-    assert legend == {"training", "validation", "best", "answering with the mean: 1.25"}
+    assert legend == {"training", "validation", "best", "predicting the mean: 1.25"}
     assert "lowest validation loss 1 after epoch 7 of 12" in figure.get_suptitle()
 
 
@@ -105,9 +105,9 @@ def test_losses_are_drawn_over_what_the_training_is_measured_in(records_an_epoch
     records = [{**row, "epoch": (n // records_an_epoch) + 1, "step": 25 * (n + 1)} for n, row in enumerate(history(6))]
     axes = draw_losses(records, measured_in=measured_in).axes[0]
     assert axes.get_xlabel() == label
-    places = line(axes, "training").get_xdata()
-    assert places[-1] == last
-    assert (np.diff(places) > 0).all()
+    indices = line(axes, "training").get_xdata()
+    assert indices[-1] == last
+    assert (np.diff(indices) > 0).all()
 
 
 def test_losses_of_one_epoch_show_a_point(png):
@@ -256,7 +256,7 @@ def test_the_graph_of_a_loaded_model_is_the_same(models, tmp_path):
 @pytest.mark.parametrize("name", ["encoder", "decoder"])
 def test_boxes_do_not_overlap_and_sources_stand_above(models, name):
     graph = model_graph(models[name])
-    placement = place(graph)
+    placement = arrange(graph)
     for (x0, y0), (x1, y1) in itertools.combinations(placement.centres.values(), 2):
         assert abs(x0 - x1) >= BOX_WIDTH or abs(y0 - y1) >= BOX_HEIGHT
     for source, target in graph.edges:

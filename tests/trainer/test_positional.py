@@ -1,4 +1,4 @@
-"""The positional decoder: each step by itself, from the embedding and the step's place in its sequence."""
+"""The positional decoder: each step by itself, from the embedding and the step's index in its sequence."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def test_a_step_depends_on_its_share_of_the_length(decode):
     np.testing.assert_allclose(nine[[1, 4, 7]], three[:3], atol=1e-5)
     assert np.abs(nine[0] - three[0]).max() > 1e-3, "the first of three is further on than the first of nine"
     distances = np.abs(nine[:, None] - nine[None]).max(axis=2)
-    assert distances[~np.eye(9, dtype=bool)].min() > 1e-4, "no two places are alike"
+    assert distances[~np.eye(9, dtype=bool)].min() > 1e-4, "no two indices are alike"
 
 
 def test_padding_is_zero_and_changes_no_step(decode):

@@ -87,7 +87,7 @@ def in_steps(finished, tmp_path_factory):
 
 
 def test_resumed_equals_uninterrupted_in_steps(in_steps, tmp_path, monkeypatch):
-    """Killed inside parts and passes over the data, and between the last batch of a part and its record."""
+    """Killed within intervals and passes over the data, and between the last batch of an interval and its record."""
     job, whole = in_steps
     run, save = tmp_path / "killed", Checkpoints.save
     deaths = [(0, 2), (10, 2)]  # records written, batches since
@@ -114,7 +114,7 @@ def test_more_steps_go_on_and_are_recorded_from_there(in_steps, tmp_path):
     summary = train(changed(job, steps=80), run, resume=True)
     assert figures(run)[:11] == figures(whole)
     assert [record["step"] for record in figures(run)[11:]] == list(range(24, 81, 4))
-    assert "Give more --steps to go on" in replace(summary, already_finished=True).lines()[0]
+    assert "Pass more --steps to continue" in replace(summary, already_finished=True).lines()[0]
 
 
 def test_a_real_sigkill_loses_nothing(job, tmp_path):
@@ -153,7 +153,7 @@ def test_a_finished_run_says_so_and_changes_nothing(again):
     job, layout = again
     before = {path: path.stat().st_mtime_ns for path in layout.root.rglob("*") if path.is_file()}
     summary = train(job, layout.root, resume=True)
-    assert summary.already_finished and "is finished; nothing was done" in summary.lines()[0]
+    assert summary.already_finished and "is already finished; nothing was done" in summary.lines()[0]
     assert {path: path.stat().st_mtime_ns for path in layout.root.rglob("*") if path.is_file()} == before
 
 
@@ -190,7 +190,7 @@ def test_other_options_or_data_are_refused_by_name(again, tmp_path):
 
 def test_a_run_is_replaced_only_when_asked(again):
     job, layout = again
-    with pytest.raises(OutputError, match=r"already holds a run. Give --resume .* --overwrite .* another --out"):
+    with pytest.raises(OutputError, match=r"already holds a run. Pass --resume .* --overwrite .* another --out"):
         train(job, layout.root)
     (layout.root / "notes.txt").write_text("mine")
     train(changed(job, embedding_dim=3, epochs=1), layout.root, overwrite=True)

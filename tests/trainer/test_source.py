@@ -16,7 +16,7 @@ from seqembed.data.sequences import LengthPolicy, SequenceBlock
 from seqembed.trainer import source as source_module
 from seqembed.trainer.config import ModelConfig
 from seqembed.trainer.feed import Feed
-from seqembed.trainer.source import SequenceSource, in_turns, in_validation
+from seqembed.trainer.source import SequenceSource, in_validation, interleaved
 from seqembed.trainer.views import ViewMaker
 
 LENGTHS = [7, 0, 1, 3, 2, 9, 4, 4, 1, 6, 5, 8, 2, 3, 0, 7, 9, 1, 5, 6]
@@ -94,16 +94,16 @@ def test_files_take_turns_and_give_every_block_once(sizes, at_a_time):
     opened = set()
 
     def blocks(name, size):
-        for place in range(size):
+        for index in range(size):
             opened.add(name)
-            yield (name, place)
+            yield (name, index)
 
     found = []
-    for name, place in in_turns((blocks(name, size) for name, size in enumerate(sizes)), at_a_time):
-        found.append((name, place))
+    for name, index in interleaved((blocks(name, size) for name, size in enumerate(sizes)), at_a_time):
+        found.append((name, index))
         assert len(opened - {n for n in opened if (n, sizes[n] - 1) in found}) <= at_a_time, "few are open at a time"
-    assert sorted(found) == [(name, place) for name, size in enumerate(sizes) for place in range(size)]
-    assert all(places == sorted(places) for n in opened for places in [[p for name, p in found if name == n]])
+    assert sorted(found) == [(name, index) for name, size in enumerate(sizes) for index in range(size)]
+    assert all(indices == sorted(indices) for n in opened for indices in [[p for name, p in found if name == n]])
     if at_a_time > 1 and len(sizes) > 1 and min(sizes[:2]) > 1:
         assert found[:2] == [(0, 0), (1, 0)]
 

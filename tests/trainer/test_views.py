@@ -96,7 +96,7 @@ def test_missing_values_stay_missing():
 
 @pytest.mark.parametrize("length", [1, 2, 3, 9, 10, 11, 64])
 def test_gaps_are_whole_steps_within_their_share(length):
-    views = draw(normal(300, length), ViewConfig(least_crop=1.0, amplitude=0.0))
+    views = draw(normal(300, length), ViewConfig(min_crop=1.0, amplitude_jitter=0.0))
     assert (views.lengths == length).all() and not np.isnan(views.targets).any()
     gaps = np.isnan(views.values)
     assert (gaps[:, :, 0] == gaps[:, :, 1]).all(), "a gap takes all features of a step"
@@ -110,10 +110,10 @@ def test_gaps_are_whole_steps_within_their_share(length):
 
 
 def test_a_gap_is_half_its_longest_on_average_and_leaves_a_step():
-    one = ViewConfig(least_crop=1.0, num_gaps=1)
+    one = ViewConfig(min_crop=1.0, num_gaps=1)
     counts = np.isnan(draw(normal(4_000, 40), one).values[:, :, 0]).sum(axis=1)
     assert abs(counts.mean() - 2.0) < 0.05  # half of a tenth of 40 steps
-    whole = ViewConfig(least_crop=1.0, num_gaps=1, longest_gap=1.0)
+    whole = ViewConfig(min_crop=1.0, num_gaps=1, max_gap=1.0)
     assert np.isnan(draw(normal(500, 3), whole).values[:, :, 0]).sum(axis=1).max() == 2
 
 
@@ -142,5 +142,5 @@ def test_wild_scales_stay_float32_and_warn_of_nothing():
 
 
 def test_unaltered_views_are_their_targets():
-    views = draw(numbered([7, 1, 4]), ViewConfig(amplitude=0.0, num_gaps=0))
+    views = draw(numbered([7, 1, 4]), ViewConfig(amplitude_jitter=0.0, num_gaps=0))
     np.testing.assert_array_equal(views.values, views.targets)

@@ -1,0 +1,57 @@
+"""Read the sequences of both splits once more, and let every control make vectors of the chosen ones."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqembed.data.contract import ModelContract
+from seqembed.data.errors import ChangedInputError
+from seqembed.data.fingerprints import fingerprint
+from seqembed.data.reader import read_blocks
+from seqembed.runner.evaluate.controls import Control, Vectors
+from seqembed.runner.evaluate.split import Split
+
+Pieces = list[list[NDArray[np.floating]]]  # a list for each control
+
+
+def gather(
+    controls: Sequence[Control], contract: ModelContract, splits: Sequence[Split], rows: Sequence[NDArray[np.int64]]
+) -> list[Vectors]:
+    """Return the vectors of each control for the chosen rows of the training and the test split.
+
+    Args:
+        controls: Those that turn out `absent` give empty vectors.
+        contract: How the files are read: the model's own schema and length policy.
+        splits: Training and test.
+        rows: For each split int64 (n), places among all its rows, rising; each has steps.
+
+    Raises:
+        ChangedInputError: A file is not the one that was embedded any more.
+    """
+    train, test = (_pieces(controls, contract, split, chosen) for split, chosen in zip(splits, rows, strict=True))
+    gathered: list[Vectors] = []
+    for place, control in enumerate(controls):
+        if control.absent is not None:
+            gathered.append((np.zeros((0, 0)), np.zeros((0, 0))))
+            continue
+        gathered.append(control.finish(np.concatenate(train[place]), np.concatenate(test[place])))
+    return gathered
+
+
+def _pieces(controls: Sequence[Control], contract: ModelContract, split: Split, rows: NDArray[np.int64]) -> Pieces:
+    found: Pieces = [[] for _ in controls]
+    start = 0
+    for _, part, counts in split.parts:
+        stop = start
+        for block in read_blocks(part.file, contract.schema, contract.length_policy):
+            first, stop = stop, stop + block.num_sequences
+            here = rows[np.searchsorted(rows, first) : np.searchsorted(rows, stop)] - first
+            if len(here):
+                chosen = block.take(here)
+                for control, pieces in zip(controls, found, strict=True):
+                    pieces.append(control.vectors(chosen))
+        if stop - start != counts.rows_in or fingerprint(part.file) != part.fingerprint:
+            raise ChangedInputError(f"{part.file.name}: the file changed meanwhile. Run again once it is complete.")
+        start = stop
+    return found

@@ -1,0 +1,146 @@
+"""The same encoder as if it had never been trained: the graph of a bundle with freshly drawn weights, in memory only.
+
+What stands before the first weights of the graph (standardisation, imputation, frames) comes from the data's moments
+and stays. From there on, recurrent weights and dense kernels are drawn as Keras draws them, tables of categories as the
+trainer draws them, and learned scales and offsets (normalisation layers, biases) become 1 and 0. Golden sequences do
+not hold for such a graph: it is embedded with the runner's encoder directly, and is never written anywhere.
+"""
+
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from seqembed.data.contract import CONTRACT_KEY
+from seqembed.runner.seal import sealed
+
+_RECURRENT = ("LSTM", "GRU")
+_KERNELS = ("MatMul", "Gemm")
+_OFFSETS = ("Add", "Sub")
+_SCALES = ("Mul", "Div")
+_RECURRENT_SLOTS = (1, 2, 3)  # W, R and B, as ONNX orders an LSTM's and a GRU's inputs
+_TABLE_SPREAD = 0.5  # the trainer's embeddings of categories begin as normal numbers of this standard deviation
+_FORGET_GATE = 2  # ONNX orders an LSTM's gates i, o, f, c
+
+
+class UnknownWeightsError(Exception):
+    """A graph with trained numbers that cannot be drawn again: its untrained twin would not be untrained."""
+
+
+def untrained_bundle(bundle: bytes, seed: int) -> bytes:
+    """Return a bundle of the same graph and contract with untrained weights.
+
+    Kernels are Glorot uniform over the whole kernel (all gates together), recurrent kernels orthogonal, biases 0 with
+    1 for an LSTM's forget gate: Keras's defaults. Sources: Glorot & Bengio (2010); Saxe et al. (2014, arXiv
+    1312.6120); Jozefowicz et al. (2015) for the forget gate. A table that categories are looked up in (Gather from
+    float numbers) becomes normal numbers of standard deviation 0.5.
+
+    Args:
+        bundle: Bytes of the trained bundle; its golden sequences no longer hold for what is returned.
+        seed: Of the draw.
+
+    Raises:
+        UnknownWeightsError: The graph holds trained numbers of a kind that is not known here.
+    """
+    model = onnx.load_from_string(bundle)
+    _Redraw(model.graph, np.random.default_rng(seed)).run()
+    (contract,) = [entry.value for entry in model.metadata_props if entry.key == CONTRACT_KEY]
+    return sealed(model, contract)
+
+
+class _Redraw:
+    """One pass over a graph whose nodes stand in topological order."""
+
+    def __init__(self, graph: Any, random: np.random.Generator) -> None:
+        self._graph = graph
+        self._random = random
+        self._constants = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
+        self._learned: set[str] = set()  # tensors that depend on a weight
+        self._new: list[Any] = []
+
+    def run(self) -> None:
+        for node in self._graph.node:
+            if node.op_type == "Constant" and node.attribute[0].name == "value":
+                self._constants[node.output[0]] = onnx.numpy_helper.to_array(node.attribute[0].t)
+        for place, node in enumerate(self._graph.node):
+            self._visit(node, place)
+        used = {name for node in self._graph.node for name in node.input}
+        kept = [tensor for tensor in self._graph.initializer if tensor.name in used]
+        del self._graph.initializer[:]
+        self._graph.initializer.extend([*kept, *self._new])
+
+    def _visit(self, node: Any, place: int) -> None:
+        constants = [slot for slot, name in enumerate(node.input) if name in self._constants]
+        weights = [slot for slot in constants if _is_weight(self._array(node, slot))]
+        learned = any(name in self._learned for name in node.input)
+        if node.op_type in _RECURRENT:
+            self._recurrent(node, place, weights)
+            learned = True
+        elif node.op_type in _KERNELS and weights:
+            for slot in weights:
+                array = self._array(node, slot)
+                self._replace(node, place, slot, self._glorot(array) if array.ndim > 1 else np.zeros_like(array))
+            learned = True
+        elif node.op_type == "Gather" and 0 in weights and self._array(node, 0).ndim == 2:
+            self._replace(node, place, 0, self._random.normal(0, _TABLE_SPREAD, size=self._array(node, 0).shape))
+            learned = True
+        elif learned:
+            self._scales_and_offsets(node, place, weights)
+        if learned:
+            self._learned.update(name for name in node.output if name)
+
+    def _recurrent(self, node: Any, place: int, weights: list[int]) -> None:
+        strange = [slot for slot in weights if slot not in _RECURRENT_SLOTS and slot != 0]
+        if strange or not {1, 2} <= set(weights):
+            raise UnknownWeightsError(f"{node.op_type} node {node.name!r} has weights of an unknown kind")
+        kernel, recurrent = self._array(node, 1), self._array(node, 2)
+        # Keras's Glorot counts the kernel of a direction as one matrix, (features, gates * units).
+        self._replace(node, place, 1, np.stack([self._glorot(direction) for direction in kernel]))
+        self._replace(node, place, 2, np.stack([self._orthogonal(direction) for direction in recurrent]))
+        if 3 in weights:
+            self._replace(node, place, 3, _initial_bias(self._array(node, 3), node.op_type, recurrent.shape[2]))
+
+    def _scales_and_offsets(self, node: Any, place: int, weights: list[int]) -> None:
+        for slot in weights:
+            array = self._array(node, slot)
+            if node.op_type in _OFFSETS:
+                self._replace(node, place, slot, np.zeros_like(array))
+            elif node.op_type in _SCALES:
+                self._replace(node, place, slot, np.ones_like(array))
+            elif array.size > 1:
+                raise UnknownWeightsError(f"{node.op_type} node {node.name!r} holds {array.size:,} trained numbers")
+
+    def _array(self, node: Any, slot: int) -> NDArray[Any]:
+        array: NDArray[Any] = self._constants[node.input[slot]]
+        return array
+
+    def _replace(self, node: Any, place: int, slot: int, array: NDArray[Any]) -> None:
+        """Give one input of one node numbers of its own: equal constants may be shared between nodes."""
+        before = self._array(node, slot)
+        name = f"untrained/{place}/{slot}"
+        self._new.append(onnx.numpy_helper.from_array(array.astype(before.dtype), name))
+        node.input[slot] = name
+
+    def _glorot(self, like: NDArray[Any]) -> NDArray[np.float64]:
+        limit = np.sqrt(6 / (like.shape[-2] + like.shape[-1]))
+        return self._random.uniform(-limit, limit, size=like.shape)
+
+    def _orthogonal(self, like: NDArray[Any]) -> NDArray[np.float64]:
+        """Return (gates * units, units) with orthonormal columns, uniform over all such."""
+        q, r = np.linalg.qr(self._random.standard_normal(like.shape))
+        uniform: NDArray[np.float64] = q * np.sign(np.diag(r))
+        return uniform
+
+
+def _is_weight(array: NDArray[Any]) -> bool:
+    """Whether numbers of a graph may be trained; a bare scalar is a setting, such as an epsilon."""
+    return array.ndim > 0 and array.dtype.kind == "f"
+
+
+def _initial_bias(trained: NDArray[Any], operator: str, units: int) -> NDArray[Any]:
+    """Return the bias (directions, 2 * gates * units) that Keras starts from; all zeros mean a layer without one."""
+    bias = np.zeros_like(trained)
+    if operator == "LSTM" and trained.any():
+        bias[:, _FORGET_GATE * units : (_FORGET_GATE + 1) * units] = 1
+    return bias

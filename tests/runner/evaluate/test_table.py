@@ -1,0 +1,84 @@
+"""The class table: which classes each set of vectors tells, by the classifier that suits the trained ones best."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from seqembed.runner.evaluate.report import Encoding, Evaluation, Row, SplitCounts, Verdict
+from seqembed.runner.evaluate.scores import Accuracy, Scores
+from seqembed.runner.evaluate.table import MOST_CLASSES, class_table
+
+
+def accuracy(*shares: float) -> Accuracy:
+    """Return one whose recall and precision, and so F1, are the same."""
+    mean, by_class = float(np.mean(shares)), np.array(shares)
+    return Accuracy(mean, mean, by_class, by_class, np.ones(3, dtype=bool))
+
+
+def row(name: str, svm: tuple[float, ...], logistic: tuple[float, ...]) -> Row:
+    return Row(name, 2, (Scores(accuracy(*svm), accuracy(*logistic), accuracy(*[0.0] * len(svm)), None),))
+
+
+@pytest.fixture
+def evaluation() -> Evaluation:
+    """Return one where the trained vectors do best by logistic regression, and the control by the SVM."""
+    counts = SplitCounts(3, 0, 0, 0, 3, 0, 3)
+    rows = (
+        row("trained encoder", (0.5, 0.5, 0.5), (0.9, 1.0, 0.25)),
+        row("mean and spread", (1.0, 1.0, 1.0), (0.125, 0.0, 0.75)),
+        Row("raw values", 0, (), "sequences differ in length"),
+    )
+    return Evaluation(
+        model="m.onnx",
+        model_sha256="0",
+        label="kind",
+        seed=0,
+        train=counts,
+        test=counts,
+        unseen_rows=0,
+        unseen_labels=(),
+        chance=1 / 3,
+        majority=1 / 3,
+        majority_label="plain",
+        encoding=Encoding(6, 1.0, None, 1),
+        classes=("[b]order", "plain", "timing"),
+        rows=rows,
+        verdict=Verdict("unknown", None, None, 0.1, "unknown"),
+    )
+
+
+def shown(evaluation: Evaluation) -> list[list[str]]:
+    table = class_table(evaluation)
+    assert table is not None
+    text = io.StringIO()
+    Console(width=120, file=text).print(table)
+    lines = text.getvalue().splitlines()
+    return [
+        [cell.strip() for cell in line.strip("│┃").replace("┃", "│").split("│")] for line in lines if line[0] in "│┃"
+    ]
+
+
+def test_each_class_stands_beside_every_control_that_has_figures(evaluation: Evaluation) -> None:
+    assert shown(evaluation) == [
+        ["kind, F1 by logistic", "trained encoder", "mean and spread"],
+        ["[b]order", "90.0%", "12.5%"],
+        ["plain", "100.0%", "0.0%"],
+        ["timing", "25.0%", "75.0%"],
+    ]
+
+
+def test_draws_are_averaged(evaluation: Evaluation) -> None:
+    one, two = (row("untrained encoder", recalls, recalls).scores[0] for recalls in ((1.0, 0.0, 0.5), (0.5, 0.0, 0.0)))
+    rows = (evaluation.rows[0], Row("untrained encoder", 2, (one, two), None, (0, 1)))
+    assert [line[2] for line in shown(replace(evaluation, rows=rows))[1:]] == ["75.0%", "0.0%", "25.0%"]
+
+
+@pytest.mark.parametrize("number", [2, MOST_CLASSES + 1])
+def test_two_classes_or_very_many_are_not_listed(evaluation: Evaluation, number: int) -> None:
+    recalls = (0.5,) * number
+    rows = (row("trained encoder", recalls, recalls),)
+    names = tuple(f"class {place}" for place in range(number))
+    assert class_table(replace(evaluation, classes=names, rows=rows)) is None

@@ -1,0 +1,99 @@
+"""Scaling the blocks of an embedding after training changes nothing else of the network."""
+
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from seqembed.data.contract import ModelContract
+from seqembed.data.sequences import SequenceBlock
+from seqembed.trainer.config import DECODERS, ModelConfig
+from seqembed.trainer.model import embedding_blocks
+from seqembed.trainer.network import build_network, embed, with_scaled_blocks
+from seqembed.trainer.steps import seed_everything
+from seqembed_testing import done
+
+FORMS = [
+    *[{"objective": "hybrid", "decoder": decoder, "channels": "both", "trajectory": 3} for decoder in DECODERS],
+    {"objective": "contrast", "channels": "differences", "frame": 2, "bidirectional": False},
+    {
+        "objective": "reconstruct",
+        "task": "composite",
+        "decoder": "repeat",
+        "normalization": "sequence",
+        "pooling": "last",
+    },
+    {"objective": "reconstruct", "task": "predict", "normalization": "dataset", "trajectory": 4, "channels": "values"},
+]
+ALONE = [{"embedding_dim": 7}, {"objective": "reconstruct", "normalization": "dataset", "pooling": "mean"}]
+
+
+def sample(num=30, longest=6):
+    random = np.random.default_rng(0)
+    lengths = random.integers(1, longest + 1, size=num)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return SequenceBlock(random.normal(size=(offsets[-1], 3)).astype(np.float32), offsets, pa.nulls(num))
+
+
+def build(profile, options):
+    seed_everything(1)
+    config = ModelConfig(**{"units": 5, "frame": 1, "channels": "values", "trajectory": 0, **options})
+    make = partial(build_network, config, profile, 6)
+    return make(), make, embedding_blocks(config, 3, ())
+
+
+def told(model, inputs):
+    found = model(inputs)
+    return found if isinstance(found, dict) else {"": found}
+
+
+@pytest.mark.parametrize("options", FORMS, ids=str)
+def test_every_block_gets_its_variance_and_all_outputs_stay_the_same(profile, batch, options):
+    network, make, blocks = build(profile, options)
+    block = sample()
+    other = with_scaled_blocks(network, make, blocks, block)
+    before, after = embed(network, block), embed(other, block)
+    assert after.shape[1] == sum(block.width for block in blocks) and len(blocks) > 1
+    start = 0
+    for block in blocks:
+        here = slice(start, start := start + block.width)
+        scales = after[:, here] / np.where(before[:, here] == 0, 1, before[:, here])
+        scale = scales[before[:, here] != 0].mean()
+        np.testing.assert_allclose(after[:, here], scale * before[:, here], rtol=1e-4, atol=1e-6)
+        variance = after[:, here].var(axis=0).sum()
+        assert scale == pytest.approx(block.max_scale, rel=1e-3) or variance == pytest.approx(block.variance, rel=1e-3)
+    inputs = {"values": batch.values, "lengths": batch.lengths}
+    answers = told(network.scorer, inputs), told(other.scorer, inputs)
+    assert answers[0].keys() == answers[1].keys()
+    for name, expected in answers[0].items():
+        np.testing.assert_allclose(answers[1][name], expected, atol=1e-4)
+    if network.decoder is not None and options.get("decoder") != "autoregressive":
+        mask = np.arange(6) < batch.lengths[:, None]
+        written = [
+            np.asarray(one.decoder({"embedding": np.asarray(one.encoder(inputs)), "mask": mask}))
+            for one in (network, other)
+        ]
+        np.testing.assert_allclose(written[1], written[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("options", ALONE, ids=str)
+def test_a_single_block_is_not_scaled(profile, options):
+    network, make, blocks = build(profile, options)
+    assert len(blocks) == 1 and with_scaled_blocks(network, make, blocks, sample()) is network
+
+
+def test_contract_and_inspect_list_the_blocks(tmp_path):
+    random = np.random.default_rng(0)
+    rows = [np.sin(np.linspace(0, 6, 24)) + 0.3 * random.normal(size=24) for _ in range(40)]
+    pq.write_table(
+        pa.table({"id": range(40), "x": [row.astype(np.float32) for row in rows]}), tmp_path / "days.parquet"
+    )
+    done("train", tmp_path / "days.parquet", "--out", tmp_path / "run", "--units", 4, "--steps", 3, "--batch-size", 8)
+    done("export", tmp_path / "run", "--out", tmp_path / "encoder.onnx")
+    contract = ModelContract.from_json((tmp_path / "run" / "contract.json").read_text(), "run")
+    assert [block.name for block in contract.blocks][-2:] == ["statistics", "trajectory"]
+    assert sum(block.width for block in contract.blocks) == contract.embedding_dim
+    told = done("inspect", tmp_path / "encoder.onnx").stdout
+    assert "statistics 2, trajectory 24" in told
