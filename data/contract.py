@@ -172,6 +172,7 @@ class ModelContract:
         golden: Set by the exporter.
         blocks: Blocks of the embedding, in order; empty where they are not known.
         other_outputs: What the model returns beside the embedding.
+        frame: Consecutive steps that the recurrent layers read as one.
     """
 
     schema: SequenceSchema
@@ -188,6 +189,7 @@ class ModelContract:
     golden: tuple[GoldenSequence, ...] = field(default=())
     blocks: tuple[EmbeddingBlock, ...] = ()
     other_outputs: tuple[ModelOutput, ...] = ()
+    frame: int = 1
 
     @property
     def outputs(self) -> tuple[ModelOutput, ...]:
@@ -205,6 +207,7 @@ class ModelContract:
             "length_policy": asdict(self.length_policy),
             "embedding_dim": self.embedding_dim,
             "outputs": [output.to_json() for output in self.outputs],
+            "frame": self.frame,
             "architecture": self.architecture,
             "training": {
                 "fingerprint": self.training.fingerprint,
@@ -285,6 +288,7 @@ class ModelContract:
             golden=tuple(GoldenSequence.from_json(sequence) for sequence in value["golden"]),
             blocks=tuple(map(EmbeddingBlock.from_json, value.get("blocks", ()))),
             other_outputs=_other_outputs(value),
+            frame=value["frame"] if "frame" in value else _frame_of_architecture(value["architecture"]),
         )
 
 
@@ -322,6 +326,11 @@ def _other_outputs(value: Mapping[str, Any]) -> tuple[ModelOutput, ...]:
     if first != embedding:
         raise ValueError(f"the first output is {first}, expected {embedding}")
     return tuple(others)
+
+
+def _frame_of_architecture(architecture: Any) -> Any:
+    """Return the frame of a contract from before it had a field of its own."""
+    return architecture.get("frame", 1) if isinstance(architecture, Mapping) else 1
 
 
 def _damaged(error: Exception, source: str, remedy: str) -> BundleError:

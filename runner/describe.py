@@ -114,7 +114,7 @@ def _bundle(given: str) -> Iterator[str]:
     yield ""
     yield from _inputs(contract.schema)
     for output in contract.outputs:
-        yield f"Output  {output.name} {output.dtype} (batch{'' if output.width is None else f', {output.width}'})"
+        yield f"Output  {output}"
     yield ""
     yield from describe_contract(contract)
     if contract.parity is not None:

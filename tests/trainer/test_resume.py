@@ -180,7 +180,7 @@ def test_a_finished_training_killed_while_it_wrote_is_completed(again, finished)
 
 def test_other_options_or_data_are_refused_by_name(again, tmp_path):
     job, layout = again
-    with pytest.raises(UsageError, match=r"learning_rate was 0.002 and is now 0.1; units was 4 and is now 5\. Give"):
+    with pytest.raises(UsageError, match=r"learning_rate was 0.005 and is now 0.1; units was 4 and is now 5\. Pass"):
         train(changed(job, units=5, learning_rate=0.1), layout.root, resume=True)
     other = write_sequences(tmp_path / "other.parquet", sequences(60, seed=9, longest=9))
     with pytest.raises(UsageError, match="differently: data was '[0-9a-f]{64}' and is now"):
