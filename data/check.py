@@ -1,13 +1,12 @@
 """Compare a file's columns with the schema that a model needs, before the first row is read."""
 
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Mapping, Sequence
+from typing import NoReturn, Protocol
 
 import pyarrow as pa
 
 from seqembed.data.arrow import is_list, is_number, is_number_or_null, is_storable, is_string, locate
 from seqembed.data.errors import InputError
-from seqembed.data.inputs import InputFile
 from seqembed.data.schema import CategoricalField, Layout, SequenceSchema
 from seqembed.data.times import zone_of
 from seqembed.data.vocabulary import ValueKind
@@ -15,8 +14,24 @@ from seqembed.data.vocabulary import ValueKind
 _KINDS: dict[ValueKind, str] = {"string": "text", "integer": "whole numbers", "boolean": "booleans"}
 
 
+class Tabular(Protocol):
+    """Something with columns: a file, or a table in memory."""
+
+    @property
+    def name(self) -> str:
+        """Its name in messages."""
+
+    @property
+    def noun(self) -> str:
+        """What it is, in one word, for messages."""
+
+    @property
+    def partitions(self) -> Mapping[str, str | None]:
+        """Hive keys of its path, with their values."""
+
+
 def check_schema(
-    file: InputFile,
+    file: Tabular,
     arrow_schema: pa.Schema,
     schema: SequenceSchema,
     keep: Sequence[str] = (),
@@ -63,7 +78,7 @@ def check_schema(
 
 
 def _require_names(
-    file: InputFile, arrow_schema: pa.Schema, schema: SequenceSchema, keep: Sequence[str], *, trained: bool
+    file: Tabular, arrow_schema: pa.Schema, schema: SequenceSchema, keep: Sequence[str], *, trained: bool
 ) -> None:
     require_column(file, arrow_schema, schema.id, "id", trained=trained)
     if schema.time is not None:
@@ -75,12 +90,12 @@ def _require_names(
             require_column(file, arrow_schema, column, "kept")
 
 
-def _check_storable(file: InputFile, column: str, kind: pa.DataType, expected: str) -> None:
+def _check_storable(file: Tabular, column: str, kind: pa.DataType, expected: str) -> None:
     if not is_storable(kind):
         refuse_column(file, column, kind, expected, "Cast views inside it to string or binary")
 
 
-def _check_time(file: InputFile, arrow_schema: pa.Schema, schema: SequenceSchema, name: str) -> None:
+def _check_time(file: Tabular, arrow_schema: pa.Schema, schema: SequenceSchema, name: str) -> None:
     kind = arrow_schema.field(locate(arrow_schema, name)[0]).type
     step = time_type(arrow_schema, name, schema.layout)
     if step is not None and pa.types.is_null(step):
@@ -103,7 +118,7 @@ def _check_time(file: InputFile, arrow_schema: pa.Schema, schema: SequenceSchema
         )
 
 
-def _check_field(file: InputFile, arrow_schema: pa.Schema, field: CategoricalField, layout: Layout) -> None:
+def _check_field(file: Tabular, arrow_schema: pa.Schema, field: CategoricalField, layout: Layout) -> None:
     kind = arrow_schema.field(field.column).type
     step = step_type(arrow_schema, field, layout)
     if pa.types.is_null(kind) or (step is not None and pa.types.is_null(step)):
@@ -157,7 +172,7 @@ def _step(kind: pa.DataType, component: str | None, layout: Layout) -> pa.DataTy
 
 
 def _check_column(
-    file: InputFile, column: str, kind: pa.DataType, components: list[str | int | None], layout: Layout
+    file: Tabular, column: str, kind: pa.DataType, components: list[str | int | None], layout: Layout
 ) -> None:
     if layout == "events":
         if not is_number_or_null(kind):
@@ -220,7 +235,7 @@ def _check_column(
 
 
 def require_column(
-    file: InputFile, arrow_schema: pa.Schema, column: str, role: str, *, trained: bool = False
+    file: Tabular, arrow_schema: pa.Schema, column: str, role: str, *, trained: bool = False
 ) -> pa.Field:
     """Return the field called `column`.
 
@@ -248,7 +263,7 @@ def require_column(
         "categorical": "--categorical",
     }[role]
     raise InputError(
-        f"{file.name}: no column '{column}', expected as the {role} column. The file has: {there}. "
+        f"{file.name}: no column '{column}', expected as the {role} column. The {file.noun} has: {there}. "
         + (
             "Add the column, or give it the name that the model was trained on."
             if trained and role != "kept"
@@ -257,7 +272,7 @@ def require_column(
     )
 
 
-def refuse_column(file: InputFile, column: str, found: pa.DataType | str, expected: str, remedy: str) -> NoReturn:
+def refuse_column(file: Tabular, column: str, found: pa.DataType | str, expected: str, remedy: str) -> NoReturn:
     """Raise for a column of the wrong type.
 
     Raises:

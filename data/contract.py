@@ -172,6 +172,7 @@ class ModelContract:
         golden: Set by the exporter.
         blocks: Blocks of the embedding, in order; empty where they are not known.
         other_outputs: Outputs of the model other than the embedding.
+        frame: Consecutive steps that the recurrent layers read as one.
     """
 
     schema: SequenceSchema
@@ -188,6 +189,7 @@ class ModelContract:
     golden: tuple[GoldenSequence, ...] = field(default=())
     blocks: tuple[EmbeddingBlock, ...] = ()
     other_outputs: tuple[ModelOutput, ...] = ()
+    frame: int = 1
 
     @property
     def outputs(self) -> tuple[ModelOutput, ...]:
@@ -206,6 +208,7 @@ class ModelContract:
             "length_policy": asdict(self.length_policy),
             "embedding_dim": self.embedding_dim,
             "outputs": [output.to_json() for output in self.outputs],
+            "frame": self.frame,
             "architecture": self.architecture,
             "training": {
                 "fingerprint": self.training.fingerprint,
@@ -286,6 +289,7 @@ class ModelContract:
             golden=tuple(GoldenSequence.from_json(sequence) for sequence in value["golden"]),
             blocks=tuple(map(EmbeddingBlock.from_json, value.get("blocks", ()))),
             other_outputs=_other_outputs(value),
+            frame=value["frame"] if "frame" in value else _frame_of_architecture(value["architecture"]),
         )
 
 
@@ -323,6 +327,11 @@ def _other_outputs(value: Mapping[str, Any]) -> tuple[ModelOutput, ...]:
     if first != embedding:
         raise ValueError(f"the first output is {first}, expected {embedding}")
     return tuple(others)
+
+
+def _frame_of_architecture(architecture: Any) -> Any:
+    """Return the frame of an older contract, which has no separate field for it."""
+    return architecture.get("frame", 1) if isinstance(architecture, Mapping) else 1
 
 
 def _damaged(error: Exception, source: str, remedy: str) -> BundleError:

@@ -61,6 +61,11 @@ class InputFile:
     recursive: bool = False
 
     @property
+    def noun(self) -> str:
+        """What it is, in one word, for messages."""
+        return "file"
+
+    @property
     def location(self) -> str:
         """Absolute path, or URI without credentials, equal for every run that reads this file."""
         return location_of(self.filesystem, self.path)

@@ -3,13 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-# Prefix of the names of the layers in encoder.keras that pad the last frame. From their padding the exporter learns how
-# many steps a frame has, and so how many frames the recurrent layers read of a sequence.
-FRAME_LAYER = "complete_frames"
-# The same for the smaller frames of the trajectory.
-TRAJECTORY_LAYER = "trajectory_frames"
-
-
 PLOT_NAMES = ("losses.png", "model.png", "reconstructions.png", "embeddings.png")
 # The first line of config.toml; it or the contract identifies a directory as a run of seqembed.
 CONFIG_HEADER = "# seqembed train --config config.toml --out NEW_DIRECTORY repeats this run.\n"

@@ -31,6 +31,10 @@ class ModelOutput:
         """Return the shape of the array for `num_sequences` sequences."""
         return (num_sequences,) if self.width is None else (num_sequences, self.width)
 
+    def __str__(self) -> str:
+        """Return name, type and shape, as in ``embedding float32 (batch, 6)``."""
+        return f"{self.name} {self.dtype} ({', '.join(map(str, ('batch', *self.shape(0)[1:])))})"
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         return asdict(self)

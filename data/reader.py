@@ -27,7 +27,7 @@ from seqembed.data.pages import check_row_group
 from seqembed.data.partitions import with_partitions
 from seqembed.data.rows import slices
 from seqembed.data.schema import SequenceSchema
-from seqembed.data.sequences import LengthPolicy, SequenceBlock
+from seqembed.data.sequences import LengthPolicy, SequenceBlock, at_most
 from seqembed.data.widths import SLICE_BYTES, narrower
 
 _DECODE_VALUES = 1 << 20
@@ -70,12 +70,7 @@ def read_blocks(
         blocks = decode_events(batches, schema, policy, in_file, file.name, first_row)
     else:
         blocks = _nested_blocks(batches, schema, policy, in_file, first_row)
-    left = limit
-    for block in blocks:
-        if left is not None and block.num_sequences >= left:
-            yield with_partitions(block.slice(0, left), file, keep)
-            return
-        left = None if left is None else left - block.num_sequences
+    for block in at_most(blocks, limit):
         yield with_partitions(block, file, keep)
 
 

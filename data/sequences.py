@@ -160,6 +160,17 @@ def concatenate(blocks: Sequence[SequenceBlock]) -> SequenceBlock:
     )
 
 
+def at_most(blocks: Iterator[SequenceBlock], limit: int | None) -> Iterator[SequenceBlock]:
+    """Yield blocks up to the first `limit` sequences; None yields all."""
+    left = limit
+    for block in blocks:
+        if left is not None and block.num_sequences >= left:
+            yield block.slice(0, left)
+            return
+        left = None if left is None else left - block.num_sequences
+        yield block
+
+
 def windows(
     blocks: Iterator[SequenceBlock], max_sequences: int, max_steps: int, first_sequences: int | None = None
 ) -> Iterator[SequenceBlock]:

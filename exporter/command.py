@@ -2,7 +2,7 @@
 
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -10,10 +10,8 @@ from seqembed.data.contract import MAX_TOLERANCE, PRECISIONS
 from seqembed.data.schema import LAYOUTS, SequenceSchema
 from seqembed.exporter.columns import column_lines
 from seqembed.exporter.config import ExportConfig
+from seqembed.exporter.report import ExportReport
 from seqembed.runner.names import Names
-
-if TYPE_CHECKING:
-    from seqembed.exporter.job import ExportReport
 
 _DEFAULTS = {field.name: field.default for field in fields(ExportConfig)}
 
@@ -87,7 +85,7 @@ def export(**options: Any) -> None:
     click.echo(summary(export_encoder(config)))
 
 
-def summary(report: "ExportReport") -> str:
+def summary(report: ExportReport) -> str:
     """Return what an export made, in a few lines."""
     contract, parity, structure = report.contract, report.parity, report.structure
     names = ("LSTM", "GRU", "DynamicQuantizeLSTM")
@@ -107,7 +105,7 @@ def summary(report: "ExportReport") -> str:
     )
 
 
-def _int8(report: "ExportReport") -> list[str]:
+def _int8(report: ExportReport) -> list[str]:
     measured = report.contract.quantisation
     if measured is None:
         return []

@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from seqembed.data.contract import MAX_TOLERANCE, PRECISIONS
+from seqembed.data.detect import LAYOUT_CHOICES
 from seqembed.data.errors import BundleError, UsageError
 from seqembed.exporter.archive import refuse_other_kinds
 
@@ -52,6 +53,8 @@ class ExportConfig:
             )
         if self.precision not in PRECISIONS:
             raise UsageError(f"--precision must be {' or '.join(PRECISIONS)}, was {self.precision}.")
+        if self.layout not in LAYOUT_CHOICES:
+            raise UsageError(f"--layout must be one of {', '.join(LAYOUT_CHOICES)}, was {self.layout!r}.")
         refuse_other_kinds(self.source)
         if self.is_run_directory:
             lone = [f for f in fields(self) if f.name in ("data", "id", "features", "layout", "time")]

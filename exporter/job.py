@@ -1,8 +1,7 @@
 """The whole export: load, convert, check the structure, measure parity, complete the contract, write."""
 
 import time
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from seqembed.data.contract import ModelContract, Parity
@@ -15,6 +14,7 @@ from seqembed.exporter.parity import measure_parity
 from seqembed.exporter.precision import measure_quantisation
 from seqembed.exporter.quantise import quantise, refuse_unquantisable
 from seqembed.exporter.reference import KerasReference
+from seqembed.exporter.report import ExportReport
 from seqembed.exporter.source import ExportSource, open_source
 from seqembed.exporter.structure import GraphStructure, check_structure
 from seqembed.runner.encoder import Encoder
@@ -25,29 +25,6 @@ _SEED = 20240229  # of every random draw: exporting twice gives the same contrac
 # directions of 128 units, 24 instead of 48 cost 16 % at one of 64, and 64, 96 or 128 gained nothing there.
 _BATCH_SIZES = ((96, 48), (128, 32))
 _LEAST_BATCH_SIZE = 24
-
-
-@dataclass(frozen=True, slots=True)
-class ExportReport:
-    """What an export made.
-
-    Attributes:
-        path: The bundle.
-        num_bytes: Its size.
-        num_bytes_fp32: What its size is, or would be, in fp32.
-        contract: What it carries.
-        structure: Nodes of its graph.
-        parity: How far ONNX Runtime was from Keras, in fp32.
-        seconds: From loading to the renamed file.
-    """
-
-    path: Path
-    num_bytes: int
-    num_bytes_fp32: int
-    contract: ModelContract
-    structure: GraphStructure
-    parity: Parity
-    seconds: float
 
 
 def export_encoder(config: ExportConfig) -> ExportReport:

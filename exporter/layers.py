@@ -4,11 +4,10 @@ A layer belongs here when what it makes of a sequence does not depend on the pad
 lengths. Loading first would fail on custom layers with a message about registration instead of one about export.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from seqembed.data.errors import BundleError
-from seqembed.data.layout import FRAME_LAYER, TRAJECTORY_LAYER
 
 RECURRENT = ("LSTM", "GRU", "Bidirectional")
 POOLING = ("GlobalAveragePooling1D", "GlobalMaxPooling1D")
@@ -30,18 +29,19 @@ SUPPORTED = ("InputLayer", "Masking", *RECURRENT, *POOLING, *INACTIVE, *STEPWISE
 _CONTAINERS = ("Functional", "Sequential")
 
 
-def refuse_unsupported(config: Mapping[str, Any], source: str) -> None:
+def refuse_unsupported(config: Mapping[str, Any], source: str, frame: int = 1) -> None:
     """Check every layer of a model's configuration, nested models included.
 
     Args:
         config: What `read_config` returned.
         source: Where it came from, for the message.
+        frame: Steps that recurrent layers read as one; where they do, the last frame is filled up with zeros.
 
     Raises:
         BundleError: A layer is not of the supported kinds; the message names it and lists those that are.
     """
     try:
-        _refuse_unsupported(config, source)
+        _refuse_unsupported(config, source, frame)
     except (KeyError, TypeError, AttributeError, ValueError, IndexError, RecursionError) as error:
         raise BundleError(
             f"{source}: the configuration in this model file is malformed ({type(error).__name__}: {error}). Save the "
@@ -49,7 +49,7 @@ def refuse_unsupported(config: Mapping[str, Any], source: str) -> None:
         ) from error
 
 
-def _refuse_unsupported(config: Mapping[str, Any], source: str) -> None:
+def _refuse_unsupported(config: Mapping[str, Any], source: str, frame: int) -> None:
     if config.get("class_name") not in _CONTAINERS:
         raise BundleError(
             f"{source}: the model is of class {config.get('class_name')!r}; only Sequential and functional models say "
@@ -57,7 +57,7 @@ def _refuse_unsupported(config: Mapping[str, Any], source: str) -> None:
         )
     for layer in _flat_layers(config):
         kind = layer.get("class_name")
-        if kind == "ZeroPadding1D" and _name(layer).startswith((FRAME_LAYER, TRAJECTORY_LAYER)):
+        if kind == "ZeroPadding1D" and frame > 1 and _pads_the_end(layer):
             continue
         if layer.get("registered_name") in (None, kind) and kind in SUPPORTED:
             continue
@@ -65,16 +65,15 @@ def _refuse_unsupported(config: Mapping[str, Any], source: str) -> None:
             continue
         raise BundleError(
             f"{source}: layer {_name(layer)!r} is of class {kind}, which cannot be exported. Supported layers: "
-            f"{', '.join(sorted(SUPPORTED))}, and plain keras.ops. Rebuild the encoder from these."
+            f"{', '.join(sorted(SUPPORTED))}, and plain keras.ops. Rebuild the encoder from these"
+            + ("; one of `seqembed train` is exported by its run directory." if kind == "ZeroPadding1D" else ".")
         )
 
 
-def frame_of(config: Mapping[str, Any]) -> int:
-    """Return how many steps the encoder reads as one, from its configuration; 1 where it has no frames."""
-    for layer in _flat_layers(config):
-        if layer.get("class_name") == "ZeroPadding1D" and _name(layer).startswith(FRAME_LAYER):
-            return int(layer["config"]["padding"][1]) + 1
-    return 1
+def _pads_the_end(layer: Mapping[str, Any]) -> bool:
+    """Whether a ZeroPadding1D puts nothing before the first step, so that each step stays where it is."""
+    padding = layer["config"]["padding"]
+    return isinstance(padding, Sequence) and len(padding) == 2 and padding[0] == 0
 
 
 def _flat_layers(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from seqembed.data.errors import BundleError
 from seqembed.data.outputs import EMBEDDING, ModelOutput
 from seqembed.exporter.archive import read_config
-from seqembed.exporter.layers import frame_of, refuse_unsupported
+from seqembed.exporter.layers import refuse_unsupported
 from seqembed.exporter.libraries import keras, tf
 from seqembed.runner.memory import memory_limited
 
@@ -107,15 +107,19 @@ def _arrange(model: Any, tensors: Mapping[str, Any]) -> Any:
     return [tensors[layer[0]] for layer in layers]
 
 
-def load_encoder(path: Path) -> EncoderModel:
+def load_encoder(path: Path, frame: int = 1) -> EncoderModel:
     """Load an encoder from a ``.keras`` file.
+
+    Args:
+        path: The file.
+        frame: Consecutive steps that its recurrent layers read as one, as the contract of its training says.
 
     Raises:
         BundleError: The file is missing or damaged, holds an unsupported layer, or the model's inputs and outputs are
             not those of an encoder.
     """
     config = read_config(path)
-    refuse_unsupported(config, str(path))
+    refuse_unsupported(config, str(path), frame)
     tf.zeros(()).numpy()  # starts TensorFlow's threads, whose stacks are not the model's
     # What Keras itself needs, and several times the weights: no small file holds a layer of a billion units.
     allowed = (2 << 30) + (32 << 20) * (os.cpu_count() or 1) + 8 * path.stat().st_size
@@ -145,7 +149,7 @@ def load_encoder(path: Path) -> EncoderModel:
         lengths_input=None if lengths is None else lengths.name,
         categories_input=None if categories is None else categories.name,
         num_fields=0 if categories is None else categories.shape[2],
-        frame=frame_of(config),
+        frame=frame,
     )
 
 

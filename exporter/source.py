@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from seqembed.data.census import refuse_ids_in_several_files
-from seqembed.data.contract import ModelContract, TrainingData
+from seqembed.data.contract import RETRAIN, ModelContract, TrainingData
 from seqembed.data.errors import BundleError, InputError
 from seqembed.data.fingerprints import combined_fingerprint
 from seqembed.data.inputs import is_utf8, printable
@@ -20,6 +20,7 @@ from seqembed.data.survey import survey
 from seqembed.exporter.columns import find_columns
 from seqembed.exporter.config import KERAS_SUFFIX, ExportConfig
 from seqembed.exporter.model import EncoderModel, load_encoder
+from seqembed.runner.contract_check import check_contract
 
 _SURVEY_SEED = 0
 
@@ -67,7 +68,8 @@ def _open_run(layout: RunLayout) -> ExportSource:
         rows, _ = read_sequences(layout.sample)
     except (OSError, UnicodeDecodeError, InputError) as error:
         raise BundleError(f"{layout.root}: the run directory is damaged: {error}. Train again.") from error
-    model = load_encoder(layout.encoder)
+    check_contract(contract, str(layout.contract), RETRAIN)
+    model = load_encoder(layout.encoder, contract.frame)
     _check_widths(model, contract.schema, "the run's contract")
     if (rows.values.shape[1], rows.categories.shape[1]) != (model.num_features, model.num_fields):
         raise BundleError(

@@ -13,7 +13,8 @@ from typing import Any
 
 import click
 
-from seqembed.data.errors import OutputError, SeqembedError, UsageError
+from seqembed.data.errors import OutputError, SeqembedError
+from seqembed.data.extras import missing_extra
 from seqembed.data.host import host_fault
 from seqembed.data.secrets import scrub
 from seqembed.data.signals import TERMINATED
@@ -30,10 +31,6 @@ _COMMANDS = {
     "sample": ("runner.commands.sample:sample", "Write sample data.", None),
     "demo": ("runner.commands.demo:demo", "Train, export and run on real recorded data.", "train"),
 }
-# What only the extras bring, by import name.
-_OPTIONAL = frozenset(
-    {"tensorflow", "keras", "tf2onnx", "onnx", "matplotlib", "tomli_w", "sklearn", "joblib", "threadpoolctl"}
-)
 # Commands whose result is what they print: it is lost where that cannot be written.
 _PRINTED_RESULTS = frozenset({"inspect"})
 _INTERRUPTED = 130
@@ -60,7 +57,7 @@ class CommandGroup(click.Group):
         try:
             command: click.Command = getattr(import_module(f"seqembed.{module}"), name)
         except ModuleNotFoundError as error:
-            raise _missing_extra(cmd_name, error) from error
+            raise missing_extra(cmd_name, error, _extra_of(cmd_name)) from error
         add_config_option(command, _COMMANDS)
         return command
 
@@ -115,7 +112,8 @@ class CommandGroup(click.Group):
                 click.echo("terminated", err=True)
             raise
         except ModuleNotFoundError as error:
-            extra_error = _missing_extra(_command(args), error)
+            command = _command(args)
+            extra_error = missing_extra(command or "", error, _extra_of(command))
             click.echo(f"{click.style('error', fg='red', bold=True)}: {extra_error}", err=True)
             sys.exit(extra_error.exit_code)
         except Exception as error:
@@ -137,14 +135,9 @@ def _command(args: Sequence[str] | None) -> str | None:
     return next((word for word in words if not word.startswith("-")), None)
 
 
-def _missing_extra(command: str | None, error: ModuleNotFoundError) -> UsageError:
-    name = (error.name or "").split(".")[0]
+def _extra_of(command: str | None) -> str | None:
     _, _, extra = _COMMANDS.get(command or "", ("", "", None))
-    if name not in _OPTIONAL or extra is None:
-        raise error
-    return UsageError(
-        f"{command} needs {name}, which is not installed here. Install the extra: pip install 'seqembed[{extra}]'"
-    )
+    return extra
 
 
 @click.group(

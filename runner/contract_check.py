@@ -27,6 +27,7 @@ from seqembed.runner.schema_check import check_contract_schema, is_whole
 _MAX_EMBEDDING_DIM = 1 << 16
 _MAX_GOLDEN_VALUES = 1 << 24
 _MAX_BATCH_SIZE = 1 << 12
+_MAX_FRAME = 1 << 12
 
 
 def check_contract(contract: ModelContract, source: str, remedy: str = REEXPORT) -> None:
@@ -54,6 +55,8 @@ class _Check:
         if not is_whole(contract.embedding_dim, 1, _MAX_EMBEDDING_DIM):
             self._refuse("embedding_dim", contract.embedding_dim, f"a whole number in 1…{_MAX_EMBEDDING_DIM:,}")
         self._outputs()
+        if not is_whole(contract.frame, 1, _MAX_FRAME):
+            self._refuse("frame", contract.frame, f"a whole number in 1…{_MAX_FRAME:,}")
         self._profiles()
         self._parity()
         self._quantisation()

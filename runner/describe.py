@@ -1,7 +1,9 @@
 """What a path holds, in plain words: which kind of thing it is, and what a model says of itself."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pyarrow import fs
 
@@ -19,7 +21,27 @@ from seqembed.runner.describe_output import describe_output
 from seqembed.runner.describe_run import describe_run, is_unfinished
 from seqembed.runner.encoder import Encoder
 
+Kind = Literal["bundle", "run", "output", "data"]
 _MAGIC = b"PAR1"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Description:
+    """What a path or URI holds.
+
+    Attributes:
+        source: The path or URI, without credentials.
+        kind: A model ``bundle``, a ``run`` directory, an ``output`` directory, or Parquet ``data``.
+        lines: What there is to say of it.
+    """
+
+    source: str
+    kind: Kind
+    lines: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        """Return the text, which is what one wants to see."""
+        return f"Description({self.source!r}, kind={self.kind!r})\n" + "\n".join(self.lines)
 
 
 def describe(given: str, **data_options: str) -> Iterator[str]:
@@ -33,7 +55,21 @@ def describe(given: str, **data_options: str) -> Iterator[str]:
         InputError: There is nothing, or nothing that seqembed reads or writes.
         BundleError: A model, a contract or the history of a run is damaged.
     """
-    options = DataOptions(**data_options)
+    _, lines = _kind_and_lines(given, DataOptions(**data_options))
+    yield from lines
+
+
+def description(given: str, options: DataOptions) -> Description:
+    """Return what `describe` yields, with the kind of thing it is.
+
+    Raises:
+        InputError, BundleError: See `describe`.
+    """
+    kind, lines = _kind_and_lines(given, options)
+    return Description(without_secrets(given), kind, tuple(lines))
+
+
+def _kind_and_lines(given: str, options: DataOptions) -> tuple[Kind, Iterator[str]]:
     filesystem, path = resolve_location(given)
     shown = without_secrets(given)
     if not path.strip("/") and not is_local(filesystem):
@@ -44,23 +80,19 @@ def describe(given: str, **data_options: str) -> Iterator[str]:
         raise InputError(f"{shown}: cannot be looked at ({error}).") from error
     if kind == fs.FileType.NotFound:
         if is_glob(path):
-            yield from describe_data(given, options)
-            return
+            return "data", describe_data(given, options)
         raise InputError(f"{shown}: no such file or directory.")
     if kind == fs.FileType.Unknown:
         raise InputError(f"{shown}: {what_else(path)}. Give a file, a directory or a glob.")
     if kind == fs.FileType.File:
-        yield from describe_data(given, options) if _is_parquet(filesystem, path) else _bundle(given)
-        return
+        is_data = _is_parquet(filesystem, path)
+        return ("data", describe_data(given, options)) if is_data else ("bundle", _bundle(given))
     if is_local(filesystem):
         layout = RunLayout(Path(path))
         if layout.contract.exists() or is_unfinished(layout):
-            yield from describe_run(layout)
-            return
+            return "run", describe_run(layout)
     lines = describe_output(given)
-    if lines is None:
-        lines = describe_data(given, options)
-    yield from lines
+    return ("data", describe_data(given, options)) if lines is None else ("output", lines)
 
 
 def _is_parquet(filesystem: fs.FileSystem, path: str) -> bool:
@@ -82,7 +114,7 @@ def _bundle(given: str) -> Iterator[str]:
     yield ""
     yield from _inputs(contract.schema)
     for output in contract.outputs:
-        yield f"Output  {output.name} {output.dtype} (batch{'' if output.width is None else f', {output.width}'})"
+        yield f"Output  {output}"
     yield ""
     yield from describe_contract(contract)
     if contract.parity is not None:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from seqembed.data.check import require_column
-from seqembed.data.detect import detect_schema
+from seqembed.data.detect import LAYOUT_CHOICES, detect_schema
 from seqembed.data.errors import InputError, UsageError
 from seqembed.data.hints import codes_at_start, hint_at_codes
 from seqembed.data.ids import same_as_previous
@@ -35,12 +35,19 @@ class DataOptions:
         layout: ``auto``, ``nested`` or ``events``.
         time: Column that orders the steps.
         label: Column that is no feature.
+
+    Raises:
+        UsageError: There is no such layout.
     """
 
     id: str = "id"
     layout: str = "auto"
     time: str | None = None
     label: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.layout not in LAYOUT_CHOICES:
+            raise UsageError(f"--layout must be one of {', '.join(LAYOUT_CHOICES)}; was {self.layout!r}.")
 
 
 def describe_data(given: str, options: DataOptions) -> Iterator[str]:

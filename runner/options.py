@@ -67,11 +67,19 @@ class RunOptions:
     progress: ProgressStyle = "auto"
 
     def __post_init__(self) -> None:
-        """Check what click cannot.
+        """Check values: click has looked at those of a command line, and nobody at those of a Python call.
 
         Raises:
             UsageError: A value is out of range.
         """
+        for option, value, choices in (
+            ("on-bad-row", self.on_bad_row, ON_BAD_ROW),
+            ("on-bad-file", self.on_bad_file, ON_BAD_FILE),
+            ("dtype", self.dtype, VECTOR_TYPES),
+            ("progress", self.progress, PROGRESS_STYLES),
+        ):
+            if value not in choices:
+                raise UsageError(f"--{option} must be one of {', '.join(choices)}; was {value!r}.")
         if self.threads < 1:
             raise UsageError(f"--threads must be at least 1, was {self.threads}.")
         if self.limit is not None and self.limit < 1:

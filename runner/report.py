@@ -75,6 +75,15 @@ class RunReport:
     golden_difference: float | None
     trained_unknown: Mapping[str, float] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """Return the totals; the parts may be thousands."""
+        counts = self.counts
+        return (
+            f"RunReport(rows_in={counts.rows_in}, rows_embedded={counts.rows_embedded}, rows_null={counts.rows_null}, "
+            f"rows_quarantined={counts.rows_quarantined}, parts={len(self.parts)}, num_made={self.num_made}, "
+            f"seconds={self.seconds:.2f})"
+        )
+
     @property
     def unknown_shares(self) -> tuple["UnknownShare", ...]:
         """The fields of this run's rows that hold unknown categories, in model order."""

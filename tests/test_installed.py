@@ -108,6 +108,12 @@ def test_a_project_keeps_its_own_data_and_runner(python: Path, project: Path, ti
         str(project / "runner.py"),
     ]
     assert "seqembed run" in done(python.with_name("seqembed"), "--help", **options)
+    code = (
+        "import data.loaders, pyarrow.parquet, seqembed\n"
+        f"rows = pyarrow.parquet.read_table({str(tiny.data)!r})\n"
+        f"print(seqembed.load({str(tiny.bundle)!r}).embed(rows).shape, data.loaders.MINE)"
+    )
+    assert done(python, "-c", code, **options) == "(120, 6) the one in the project\n"
     words = ["run", tiny.data, "--model", tiny.bundle, "--progress", "none"]
     done(python, "-m", "seqembed", *words, "--out", project / "module", **options)
     done(python.with_name("seqembed"), *words, "--out", project / "script", **options)

@@ -97,6 +97,7 @@ def write_contract(
         length_policy=job.data.length_policy,
         embedding_dim=sum(block.width for block in blocks),
         blocks=blocks,
+        frame=job.model.frame or 1,
         architecture={**asdict(job.model), "num_parameters": num_parameters},
         training=TrainingData(fingerprint=fingerprint, num_files=num_files, profile=found.profile),
         versions={**versions, "python": platform.python_version()},

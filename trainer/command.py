@@ -1,20 +1,15 @@
 """The command `seqembed train`. TensorFlow is imported only after the options have been checked."""
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
-from rich.console import Console
 
-from seqembed.data.errors import UsageError
 from seqembed.data.signals import stopped_by_signals
-from seqembed.trainer.columns import find_columns
+from seqembed.trainer.api import start
 from seqembed.trainer.config import TrainJob
-from seqembed.trainer.directory import RunDirectory
 from seqembed.trainer.options import PARAMETERS, SectionedCommand
-from seqembed.trainer.progress import make_progress
 
 
 @click.command(
@@ -35,20 +30,14 @@ def train(out: Path, resume: bool, overwrite: bool, progress: str, **options: An
 
     INPUT is a Parquet file, a directory (hive partitions too) or a glob; several may be given.
     """
-    if resume and overwrite:
-        raise UsageError("--resume continues the run that --overwrite would replace. Pass only one of them.")
     job = TrainJob.from_options(_typed_wins(options))
-    if find_spec("tensorflow") is None:  # fail before the data is read; the import itself comes afterwards
-        raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
-    directory = RunDirectory(out, resume=resume, overwrite=overwrite)
-    shown = make_progress(progress, Console(stderr=True), lambda text: click.echo(text, err=True))
-    with stopped_by_signals(), directory.hold():
-        columns = find_columns(job)
-        from seqembed.trainer.job import train_into
-
-        with shown:
-            summary = train_into(directory, job, columns, resume=resume, progress=shown)
+    with stopped_by_signals():
+        summary = start(job, out, _say, resume=resume, overwrite=overwrite, progress=progress)
     click.echo("\n".join(summary.lines()))
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
 
 
 def _typed_wins(options: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqembed.data.layout import FRAME_LAYER, TRAJECTORY_LAYER
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.schema import CategoricalField
 from seqembed.trainer.backend import keras
@@ -277,7 +276,7 @@ def _num_frames(lengths: Any, size: int) -> Any:
 def _branch(config: ModelConfig, steps: Any, frames: _Frames, name: str) -> Any:
     """Return one vector per sequence, (batch, width): recurrent layers over frames of `steps`, then pooling."""
     if frames.size > 1:
-        steps = fold(steps, frames.size, f"{FRAME_LAYER}_of_{name}")  # (batch, frames, size × features)
+        steps = fold(steps, frames.size, f"complete_frames_of_{name}")  # (batch, frames, size × features)
     if frames.overlap:
         steps = with_next_steps(steps, frames.size, frames.overlap)  # (batch, frames, (size + overlap) × features)
     for index in range(config.layers):
@@ -285,13 +284,13 @@ def _branch(config: ModelConfig, steps: Any, frames: _Frames, name: str) -> Any:
     return _pool(config, steps, states, frames, name)
 
 
-def fold(steps: Any, frame: int, name: str = FRAME_LAYER) -> Any:
+def fold(steps: Any, frame: int, name: str = "complete_frames") -> Any:
     """Concatenate the features of `frame` consecutive steps.
 
     Args:
         steps: float32 (batch, time, features).
         frame: Steps per frame; zeros pad the last one.
-        name: Name of the padding layer; the exporter recognises it by its prefix.
+        name: Name of the padding layer.
 
     Returns:
         float32 (batch, ceil(time / frame), frame × features).
@@ -323,7 +322,7 @@ def mean_frames(steps: Any, frame: int) -> Any:
     """Return the mean of each frame, float32 (batch, ceil(time / frame), features); zeros pad the last frame."""
     if frame == 1:
         return steps
-    by_position = _steps_of_frames(steps, frame, TRAJECTORY_LAYER)
+    by_position = _steps_of_frames(steps, frame, "trajectory_frames")
     return ops.multiply(sum(by_position[1:], start=by_position[0]), 1 / frame)
 
 

@@ -27,6 +27,13 @@ class TrainSummary:
     warnings: tuple[str, ...] = ()
     already_finished: bool = False
 
+    def __repr__(self) -> str:
+        """Return the run and the loss that counts; `history` holds the rest."""
+        monitored, num_steps = self.history["monitored"], self.history["num_steps"]
+        best = self.history["best"][monitored]
+        warned = f", warnings={list(self.warnings)}" if self.warnings else ""
+        return f"TrainSummary({str(self.layout.root)!r}, num_steps={num_steps}, {monitored}={best:.4f}{warned})"
+
     def lines(self) -> list[str]:
         """Return the lines of the summary."""
         history, layout = self.history, self.layout

@@ -1,5 +1,98 @@
-"""Variable-length sequences to fixed-length vectors.
+"""Variable-length sequences to fixed-length vectors: the commands of `seqembed` as functions, and tables in memory.
 
-The folders of the repository are the subpackages: `seqembed.data`, `seqembed.runner`, `seqembed.trainer` and
-`seqembed.exporter`. What is imported here is imported by every command, so this file imports nothing heavy.
+    encoder = seqembed.load("encoder.onnx")
+    vectors = encoder.embed(pandas.read_parquet("history.parquet"))  # float32 (rows, embedding_dim)
+
+The folders of the repository are the subpackages `seqembed.data`, `seqembed.runner`, `seqembed.trainer` and
+`seqembed.exporter`. This file is imported by every command and imports none of them: a name is looked up when it is
+first used, and TensorFlow only when `train` or `export` is called.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seqembed.data.errors import (
+        BadFileError,
+        BadRowError,
+        BundleError,
+        ChangedInputError,
+        HostError,
+        InputError,
+        OutputError,
+        QualityGateError,
+        SeqembedError,
+        UsageError,
+    )
+    from seqembed.exporter.api import export
+    from seqembed.exporter.report import ExportReport
+    from seqembed.runner.api import evaluate, inspect, run
+    from seqembed.runner.describe import Description
+    from seqembed.runner.evaluate.report import Evaluation
+    from seqembed.runner.job.plan import RunPlan
+    from seqembed.runner.report import RunReport
+    from seqembed.runner.tables.encoder import SequenceEncoder, load
+    from seqembed.trainer.api import train
+    from seqembed.trainer.summary import TrainSummary
+
+    __version__: str
+
+__all__ = [
+    "BadFileError",
+    "BadRowError",
+    "BundleError",
+    "ChangedInputError",
+    "Description",
+    "Evaluation",
+    "ExportReport",
+    "HostError",
+    "InputError",
+    "OutputError",
+    "QualityGateError",
+    "RunPlan",
+    "RunReport",
+    "SeqembedError",
+    "SequenceEncoder",
+    "TrainSummary",
+    "UsageError",
+    "__version__",
+    "evaluate",
+    "export",
+    "inspect",
+    "load",
+    "run",
+    "train",
+]
+
+_MODULES = {
+    "data.errors": [name for name in __all__ if name.endswith("Error")],
+    "exporter.api": ["export"],
+    "runner.evaluate.report": ["Evaluation"],
+    "exporter.report": ["ExportReport"],
+    "runner.api": ["evaluate", "inspect", "run"],
+    "runner.describe": ["Description"],
+    "runner.job.plan": ["RunPlan"],
+    "runner.report": ["RunReport"],
+    "runner.tables.encoder": ["SequenceEncoder", "load"],
+    "trainer.api": ["train"],
+    "trainer.summary": ["TrainSummary"],
+}
+_PLACES = {name: module for module, names in _MODULES.items() for name in names}
+
+if not TYPE_CHECKING:  # else every name would be one of this module's to a type checker
+
+    def __getattr__(name: str) -> Any:
+        """Import what is asked for."""
+        if name == "__version__":
+            value = import_module("importlib.metadata").version("seqembed")
+        elif name in _PLACES:
+            value = getattr(import_module(f"seqembed.{_PLACES[name]}"), name)
+        else:
+            raise AttributeError(f"module 'seqembed' has no attribute '{name}'")
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    """Return what can be used."""
+    return sorted({*__all__, *globals()})

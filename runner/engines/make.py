@@ -8,7 +8,7 @@ import functools
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 from seqembed.data.census import IdCensus
 from seqembed.data.errors import BundleError, ChangedInputError, InputError, SeqembedError, UsageError
@@ -97,8 +97,10 @@ class _PartMaker:
             blocks = _good_rows(blocks, source.name)
         with ExitStack() as stack:
             writer = stack.enter_context(task.staging.stage(task.name, task.attempt, schema, vectors))
+            # Closed before a fault is looked into: nothing reads the source beside that.
+            windows = stack.enter_context(closing(self._pipeline.embed(blocks)))
             quarantine: PartWriter | None = None
-            for embedded in self._pipeline.embed(blocks):
+            for embedded in windows:
                 window = refuse_not_finite(embedded, source, first_row)
                 first_row += window.block.num_rows
                 quarantine = self._put_aside(window, quarantine, stack)

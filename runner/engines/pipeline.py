@@ -7,7 +7,7 @@ input order. Numpy, pyarrow and ONNX Runtime all let go of the GIL where the tim
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -130,11 +130,11 @@ class Pipeline:
         """Stop the workers, without what is still queued."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def embed(self, blocks: Iterator[SequenceBlock]) -> Iterator[EmbeddedWindow]:
+    def embed(self, blocks: Iterator[SequenceBlock]) -> Generator[EmbeddedWindow, None, None]:
         """Yield the sequences of `blocks` with their embeddings, in order, window by window.
 
         How windows and batches are cut depends on the sequences alone, so equal input gives equal bytes on any number
-        of threads.
+        of threads. Closed early, it stops reading `blocks`.
         """
         contract = self.contract
         max_steps = max(1, MAX_WINDOW_VALUES // (contract.schema.num_features + contract.schema.num_fields))

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from seqembed.data.errors import UsageError
-from seqembed.runner.options import ProgressStyle, usable_cores
+from seqembed.runner.options import PROGRESS_STYLES, ProgressStyle, usable_cores
 
 _LEAST_ROWS = 10
 _PLOT_SUFFIX = ".png"
@@ -45,6 +45,8 @@ class EvaluateConfig:
     progress: ProgressStyle = "auto"
 
     def __post_init__(self) -> None:
+        if self.progress not in PROGRESS_STYLES:
+            raise UsageError(f"--progress must be one of {', '.join(PROGRESS_STYLES)}; was {self.progress!r}.")
         if self.untrained_seeds < 1:
             raise UsageError(f"--untrained-seeds must be at least 1, was {self.untrained_seeds}. The default is 3.")
         if self.max_rows < _LEAST_ROWS:

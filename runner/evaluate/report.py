@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from seqembed.runner.evaluate.protocols import MAX_SEARCH_ROWS, Accuracy, Scores
+from seqembed.runner.evaluate.scores import MAX_SEARCH_ROWS, Accuracy, Scores
 
 FORMAT_VERSION = 1
 Metric = Literal["svm", "logistic", "nearest", "clusters"]
@@ -173,6 +173,15 @@ class Evaluation:
     classes: tuple[str, ...]
     rows: tuple[Row, ...]
     verdict: Verdict
+
+    def __repr__(self) -> str:
+        """Return accuracy and verdict; `rows` holds the table."""
+        accuracy = self.rows[0].mean("svm")
+        shown = "" if accuracy is None else f"svm={accuracy:.4f}, "
+        return (
+            f"Evaluation({self.model!r}, label={self.label!r}, test_rows={self.test.used}, {shown}"
+            f"majority={self.majority:.4f}, outcome={self.verdict.outcome!r})"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; accuracies are shares, 0…1."""

@@ -3,8 +3,8 @@
 from rich.markup import escape
 from rich.table import Table
 
-from seqembed.runner.evaluate.protocols import MAX_SEARCH_ROWS
 from seqembed.runner.evaluate.report import CLASSIFIERS, METRICS, Evaluation, Metric, Row, SplitCounts
+from seqembed.runner.evaluate.scores import MAX_SEARCH_ROWS
 
 MOST_CLASSES = 20  # that are listed one by one
 _FEWEST_CLASSES = 3

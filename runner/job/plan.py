@@ -51,6 +51,13 @@ class RunPlan:
     beyond: tuple[str, ...] = ()
     in_the_way: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        """Return how many parts would be made; their names stand in `to_make`."""
+        return (
+            f"RunPlan(parts={len(self.parts)}, to_make={len(self.to_make)}, orphans={len(self.orphans)}, "
+            f"skipped_files={len(self.skipped_files)}, beyond={len(self.beyond)})"
+        )
+
     @property
     def to_make(self) -> tuple[Part, ...]:
         """Parts that are not finished yet."""

@@ -88,14 +88,13 @@ def scenarios(root):
 
 def run(tree, words, out, log):
     """Run one command line with the code of a tree; return its exit code and what it said."""
-    dotted = (tree / ".src").exists()
-    code = f"from {'seqembed.' if dotted else ''}runner.cli import main; main()"
-    path = str(tree / ".src" if dotted else tree)
-    command = [sys.executable, "-c", code, "run", *map(str, words), "--out", str(out), "--progress", "none"]
+    # Trees from before the one import name have none; an installed seqembed is never what runs.
+    root, module = (tree / ".src", "seqembed.runner.cli") if (tree / ".src").exists() else (tree, "runner.cli")
+    code = f"import {module} as cli; assert cli.__file__.startswith({str(root)!r}), cli.__file__; cli.main()"
+    command = [sys.executable, "-P", "-c", code, "run", *map(str, words), "--out", str(out), "--progress", "none"]
     with log.open("ab") as file:
-        ended = subprocess.run(
-            command, env={**os.environ, "PYTHONPATH": path}, stdout=file, stderr=subprocess.PIPE, check=False
-        )
+        environment = {**os.environ, "PYTHONPATH": str(root)}
+        ended = subprocess.run(command, env=environment, stdout=file, stderr=subprocess.PIPE, check=False)
     return ended.returncode, ended.stderr.decode()
 
 

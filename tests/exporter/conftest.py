@@ -79,6 +79,7 @@ def contract_for(
         architecture={"cell": "any"},
         training=TrainingData("0" * 64, 1, profile),
         versions={"keras": "0", "trained-with": "1"},
+        frame=model.frame,
     )
 
 
@@ -122,10 +123,11 @@ def exported(tmp_path_factory: pytest.TempPathFactory, profile: SequenceProfile)
         opset: int = 17,
         fields: tuple[CategoricalField, ...] = (),
         profile: SequenceProfile = profile,
+        frame: int = 1,
     ) -> Exported:
         path = tmp_path_factory.mktemp("model") / "encoder.keras"
         keras_model.save(path)
-        model = replace(load_encoder(path), fill=np.array(profile.mean, np.float32))
+        model = replace(load_encoder(path, frame), fill=np.array(profile.mean, np.float32))
         converted = convert(model, opset)
         graph = converted.graph
         structure = check_structure(
@@ -150,11 +152,11 @@ def exported(tmp_path_factory: pytest.TempPathFactory, profile: SequenceProfile)
 def write_run(rows: SequenceBlock, profile: SequenceProfile) -> Callable[[Path, Any], RunLayout]:
     """Return a function that writes the run directory of a finished training."""
 
-    def write(root: Path, keras_model: Any) -> RunLayout:
+    def write(root: Path, keras_model: Any, frame: int = 1) -> RunLayout:
         layout = RunLayout(root)
         root.mkdir(parents=True)
         keras_model.save(layout.encoder)
-        contract = contract_for(load_encoder(layout.encoder), profile)
+        contract = contract_for(load_encoder(layout.encoder, frame), profile)
         layout.contract.write_text(contract.to_json(), encoding="utf-8")
         write_sequences(layout.sample, rows, contract.schema)
         return layout

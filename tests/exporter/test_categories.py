@@ -60,8 +60,9 @@ def made(request: pytest.FixtureRequest, exported: Callable[..., Any], enliven: 
     num_features, options = request.param
     profile = profile_of(random_block(list(range(1, 13)), num_features, seed=3))
     plain = {"units": 6, "channels": "values", "normalization": "dataset", "embedding_dim": None}
-    model = build_encoder(ModelConfig(**plain | options), profile, None, FIELDS)
-    return exported(enliven(model), fields=FIELDS, profile=profile)
+    config = ModelConfig(**plain | options)
+    model = build_encoder(config, profile, None, FIELDS)
+    return exported(enliven(model), fields=FIELDS, profile=profile, frame=config.frame or 1)
 
 
 def num_tables(made: Any) -> int:

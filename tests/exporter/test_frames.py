@@ -1,6 +1,8 @@
 """Frames: several steps read as one. Equality with Keras, the laws of an embedding, and the form of the graph."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,14 +11,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seqembed.data.batching import pad
+from seqembed.data.contract import ModelContract
 from seqembed.data.errors import BundleError
+from seqembed.data.layout import RunLayout
 from seqembed.data.outputs import ModelOutput
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.sequences import SequenceBlock
 from seqembed.exporter.draws import as_block
-from seqembed.exporter.libraries import onnx
+from seqembed.exporter.libraries import keras, onnx
+from seqembed.exporter.model import load_encoder
 from seqembed.exporter.parity import measure_parity
 from seqembed.exporter.structure import check_structure
+from seqembed.runner.encoder import Encoder
+from seqembed_testing import done, seqembed
 
 TOLERANCE = 1e-5
 # Every frame with every cell and depth; overlap, pooling and direction are dealt out so that each meets every frame.
@@ -51,7 +58,7 @@ def framed(request: pytest.FixtureRequest, encoder_of: Callable[..., Any], expor
     if options["pooling"] == "concat":  # with every branch there is
         options |= {"channels": "both", "normalization": "sequence", "trajectory": 5}
         layers *= 2
-    return frame, cell, layers, exported(encoder_of(frame=frame, embedding_dim=None, **options))
+    return frame, cell, layers, exported(encoder_of(frame=frame, embedding_dim=None, **options), frame=frame)
 
 
 def test_equal_to_keras_with_one_native_node_a_layer(
@@ -112,7 +119,7 @@ def test_a_sequence_without_steps_is_finite(framed: Any) -> None:
 @pytest.fixture
 def graph(encoder_of: Callable[..., Any], exported: Callable[..., Any]) -> Any:
     """Return a good graph to spoil, of two layers that read frames of 3 steps."""
-    return exported(encoder_of(layers=2, frame=3)).graph
+    return exported(encoder_of(layers=2, frame=3), frame=3).graph
 
 
 def check(model: Any, frame: int) -> Any:
@@ -152,3 +159,30 @@ def test_lengths_that_are_divided_otherwise_are_refused(graph: Any, operator: st
     constant.CopyFrom(onnx.numpy_helper.from_array(other, constant.name))
     with pytest.raises(BundleError, match=rf"\('{operator}', {value}\)"):
         check(graph, 3)
+
+
+def test_the_contract_says_the_frame_and_no_name_of_a_layer_does(
+    encoder_of: Callable[..., Any], write_run: Callable[..., RunLayout], tmp_path: Path
+) -> None:
+    renamed = keras.models.clone_model(
+        encoder_of(frame=3), clone_function=lambda layer: type(layer).from_config(_renamed(layer.get_config()))
+    )
+    run = write_run(tmp_path / "run", renamed, frame=3)
+    value = json.loads(run.contract.read_text(encoding="utf-8"))
+    assert value["frame"] == 3
+    said = done("export", run.root, "--out", tmp_path / "encoder.onnx").output
+    assert "from Keras" in said
+    assert Encoder.open(tmp_path / "encoder.onnx").contract.frame == 3
+    # A contract from before there was the field: the architecture says it.
+    del value["frame"]
+    value["architecture"]["frame"] = 3
+    assert ModelContract.from_value(value, "old").frame == 3
+    run.contract.write_text(json.dumps(value | {"frame": 0}), encoding="utf-8")
+    refused = seqembed("export", run.root, "--out", tmp_path / "none.onnx")
+    assert (refused.exit_code, "frame: found 0, expected a whole number" in refused.output) == (4, True)
+    with pytest.raises(BundleError, match="is of class ZeroPadding1D, .* is exported by its run directory"):
+        load_encoder(run.encoder)
+
+
+def _renamed(config: dict[str, Any]) -> dict[str, Any]:
+    return config | {"name": f"layer_{config['name'].replace('frames', 'things')}"}

@@ -175,9 +175,9 @@ class Answers:
     def __init__(self, encoder: Encoder, vectors: np.ndarray, alone: float = 0.0, wild: float = 0.0) -> None:
         self.contract, self._vectors, self._alone, self._wild = encoder.contract, vectors, alone, wild
 
-    def embed(self, values: np.ndarray, lengths: np.ndarray, categories: Any = None) -> np.ndarray:
+    def run(self, values: np.ndarray, lengths: np.ndarray, categories: Any = None) -> dict[str, np.ndarray]:
         noise = self._alone if len(lengths) == 1 else self._wild if np.abs(values).max() > 100 else 0.0
-        return self._vectors[values[:, 0, 0].astype(int) % 60] + np.float32(noise)
+        return {"embedding": self._vectors[values[:, 0, 0].astype(int) % 60] + np.float32(noise)}
 
 
 SAME = r"mean cosine 1\.0\d* .* kept for 100\.0%.* alone "

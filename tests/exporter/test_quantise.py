@@ -87,7 +87,12 @@ def pair(
     config = ModelConfig(
         **{"units": 16, "embedding_dim": 12, "channels": "values", "normalization": "dataset", **options}
     )
-    made = exported(enliven(build_encoder(config, profile, None, fields), scale=0.1), fields=fields, profile=profile)
+    made = exported(
+        enliven(build_encoder(config, profile, None, fields), scale=0.1),
+        fields=fields,
+        profile=profile,
+        frame=config.frame or 1,
+    )
     graph = quantise(made.graph)
     structure = check(made, graph, num_layers, fields=fields)
     assert structure.op_counts["DynamicQuantizeLSTM"] == structure.num_recurrent == num_layers

@@ -32,7 +32,11 @@ def spoil_version(value: dict) -> None:
 
 
 def spoil_shape(value: dict) -> None:
-    value["embedding_dim"] = 7
+    value["embedding_dim"] = value["outputs"][0]["width"] = 7
+
+
+def spoil_outputs(value: dict) -> None:
+    value["outputs"][0]["width"] = 7
 
 
 def drop_features(value: dict) -> None:
@@ -45,6 +49,7 @@ def drop_features(value: dict) -> None:
         (spoil_golden, "golden sequences come out differently"),
         (spoil_version, "contract format 99"),
         (spoil_shape, "embeddings mean: found 6 numbers, expected 7"),
+        (spoil_outputs, "the first output is embedding float32 (batch, 7), expected embedding float32 (batch, 6)"),
         (drop_features, "contract is damaged"),
     ],
 )

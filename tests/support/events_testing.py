@@ -91,7 +91,8 @@ def untrained_run(root: Path, data: Path, layout: str, policy: LengthPolicy | No
     schema, _ = learn_vocabularies(files, detect_schema(files, layout=layout, time_column="time"))
     found = survey(files, schema, policy, seed=0)
     small = {"units": 5, "embedding_dim": 4, "channels": "values", "normalization": "dataset", **options}
-    encoder = build_encoder(ModelConfig(**small), found.profile, None, schema.categorical)
+    config = ModelConfig(**small)
+    encoder = build_encoder(config, found.profile, None, schema.categorical)
     run = RunLayout(root)
     root.mkdir(parents=True)
     encoder.save(run.encoder)
@@ -103,6 +104,7 @@ def untrained_run(root: Path, data: Path, layout: str, policy: LengthPolicy | No
         architecture={"cell": "lstm"},
         training=TrainingData("0" * 64, 1, found.profile),
         versions={},
+        frame=config.frame or 1,
     )
     run.contract.write_text(contract.to_json(), encoding="utf-8")
     return run

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from seqembed.runner.evaluate.protocols import Accuracy, Scores
 from seqembed.runner.evaluate.report import Encoding, Evaluation, Row, SplitCounts, Verdict
+from seqembed.runner.evaluate.scores import Accuracy, Scores
 from seqembed.runner.evaluate.table import MOST_CLASSES, class_table
 
 

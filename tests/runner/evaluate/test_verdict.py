@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from seqembed.runner.evaluate.protocols import Accuracy, Scores
 from seqembed.runner.evaluate.report import Row
+from seqembed.runner.evaluate.scores import Accuracy, Scores
 from seqembed.runner.evaluate.verdict import verdict
 
 

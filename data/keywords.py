@@ -1,0 +1,118 @@
+"""Helpers for the Python functions of commands: signatures from configuration classes, and errors in Python terms.
+
+Every default is defined in one configuration class. The functions take ``**options``, typed by a `TypedDict` without
+defaults, and get the defaults of the class in their signature, so that ``help`` and notebooks list every keyword.
+"""
+
+import inspect
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import MISSING, Field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+from seqembed.data.errors import SeqembedError
+from seqembed.data.extras import missing_extra
+from seqembed.data.host import host_fault
+
+PathOrUri = str | os.PathLike[str]
+Inputs = PathOrUri | Sequence[PathOrUri]
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_SWITCHED_OFF = re.compile(r"(?<![\w-])--no-([a-z][a-z-]*)")
+_OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]*)")
+
+
+@contextmanager
+def in_python(what: str, extra: str | None = None) -> Iterator[None]:
+    """Replace options (``--on-bad-row``) by keywords (``on_bad_row``) in the messages of errors.
+
+    Can be used as a decorator.
+
+    Args:
+        what: The called function, for messages.
+        extra: The extra of the package that the function needs, if any.
+
+    Raises:
+        UsageError: A library is missing that an extra installs.
+        HostError: The host lacks memory, descriptors or threads.
+    """
+    try:
+        yield
+    except SeqembedError as error:
+        text = _SWITCHED_OFF.sub(lambda found: f"{_snake(found[1])}=False", str(error))
+        error.args = (_OPTION.sub(lambda found: _snake(found[1]), text),)
+        raise
+    except ModuleNotFoundError as error:
+        raise missing_extra(what, error, extra) from error
+    except Exception as error:
+        if (fault := host_fault(error)) is not None:
+            raise fault from error
+        raise
+
+
+def _snake(option: str) -> str:
+    return option.rstrip("-").replace("-", "_")
+
+
+def shows_options(*sections: type, leave_out: Sequence[str] = ()) -> Callable[[_Function], _Function]:
+    """Give a function with ``**options`` a signature with the fields of `sections` and their defaults.
+
+    Args:
+        sections: Configuration dataclasses.
+        leave_out: Fields that are not keywords.
+    """
+
+    def decorate(function: _Function) -> _Function:
+        signature = inspect.signature(function)
+        own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+        named = {one.name for one in own} | set(leave_out)
+        more = [_parameter(field) for section in sections for field in fields(section) if field.name not in named]
+        # inspect, help and notebooks use this attribute first.
+        function.__signature__ = signature.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
+        return function
+
+    return decorate
+
+
+def _parameter(field: Field[Any]) -> inspect.Parameter:
+    default = field.default if field.default_factory is MISSING else field.default_factory()
+    default = inspect.Parameter.empty if default is MISSING else default
+    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=field.type)
+
+
+def checked_options(function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the given options with lists as tuples; a single string becomes a tuple if names are expected.
+
+    Args:
+        function: A function with the signature from `shows_options`.
+        options: The given options.
+
+    Raises:
+        TypeError: The function has no such keyword.
+    """
+    known = inspect.signature(function).parameters
+    for name in options:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            raise TypeError(f"{function.__name__}() got an unexpected keyword argument '{name}'.{hint}")
+    return {name: _plain(known[name], value) for name, value in options.items()}
+
+
+def _plain(parameter: inspect.Parameter, value: Any) -> Any:
+    if isinstance(parameter.default, tuple):
+        return several(value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def several(given: Inputs) -> tuple[str, ...]:
+    """Return one or several names, paths, globs or URIs as a tuple of strings."""
+    return tuple(os.fspath(one) for one in ((given,) if isinstance(given, str | os.PathLike) else given))
+
+
+def path_or_none(given: PathOrUri | None) -> Path | None:
+    """Return a `Path`, or None."""
+    return None if given is None else Path(given)

@@ -1,0 +1,163 @@
+"""The commands `run`, `inspect` and `evaluate` as Python functions; see `seqembed.data.keywords` for their options."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, Literal, TypedDict, Unpack, overload
+
+from seqembed.data.keywords import Inputs, PathOrUri, checked_options, in_python, path_or_none, several, shows_options
+from seqembed.runner.describe import Description, description
+from seqembed.runner.describe_data import DataOptions
+from seqembed.runner.evaluate.config import EvaluateConfig
+from seqembed.runner.evaluate.report import Evaluation
+from seqembed.runner.job.plan import RunPlan
+from seqembed.runner.job.run import Job, plan_job, run_job
+from seqembed.runner.options import OnBadFile, OnBadRow, ProgressStyle, RunOptions, VectorType
+from seqembed.runner.report import RunReport
+
+
+class RunKeywords(TypedDict, total=False):
+    """Options of a run; what they mean and their defaults stand in `seqembed.runner.options.RunOptions`."""
+
+    keep: Sequence[str]
+    threads: int
+    limit: int | None
+    overwrite: bool
+    prune: bool
+    on_bad_row: OnBadRow
+    max_bad_fraction: float
+    on_bad_file: OnBadFile
+    dtype: VectorType
+    progress: ProgressStyle
+
+
+class InspectKeywords(TypedDict, total=False):
+    """How to read Parquet data; see `seqembed.runner.describe_data.DataOptions`."""
+
+    id: str
+    layout: str
+    time: str | None
+    label: str | None
+
+
+class EvaluateKeywords(TypedDict, total=False):
+    """Options of an evaluation; see `seqembed.runner.evaluate.config.EvaluateConfig`."""
+
+    untrained_seeds: int
+    max_rows: int
+    seed: int
+    threads: int
+    progress: ProgressStyle
+
+
+@overload
+def run(
+    inputs: Inputs, *, model: PathOrUri, out: PathOrUri, dry_run: Literal[True], **options: Unpack[RunKeywords]
+) -> RunPlan: ...
+
+
+@overload
+def run(
+    inputs: Inputs,
+    *,
+    model: PathOrUri,
+    out: PathOrUri,
+    dry_run: Literal[False] = False,
+    **options: Unpack[RunKeywords],
+) -> RunReport: ...
+
+
+@shows_options(RunOptions)
+@in_python("run")
+def run(
+    inputs: Inputs, *, model: PathOrUri, out: PathOrUri, dry_run: bool = False, **options: Any
+) -> RunReport | RunPlan:
+    """Embed Parquet into Parquet, as `seqembed run` does: finished parts are skipped, nothing is visible half-written.
+
+    Args:
+        inputs: Files, directories, globs or URIs; one or several.
+        model: Path or URI of the bundle.
+        out: Output directory or URI.
+        dry_run: Say what would be done, and do nothing.
+        options: See `seqembed run --help` and `seqembed.runner.options.RunOptions`.
+
+    Returns:
+        What was done; with `dry_run` the plan, whose ``to_make`` are the parts that would be made.
+
+    Raises:
+        UsageError, InputError, BundleError, OutputError: See `seqembed.runner.job.run.run_job`.
+        TypeError: There is no such option.
+    """
+    chosen = RunOptions(dry_run=dry_run, **checked_options(run, options))
+    job = Job(several(inputs), os.fspath(model), os.fspath(out), chosen)
+    return plan_job(job)[0] if dry_run else run_job(job, sys.stderr)
+
+
+@shows_options(DataOptions)
+@in_python("inspect")
+def inspect(path: PathOrUri, **options: Unpack[InspectKeywords]) -> Description:
+    """Describe what a path or URI holds, as `seqembed inspect` does.
+
+    Args:
+        path: A bundle, a run directory, an output directory or Parquet data.
+        options: How to read Parquet data, see `seqembed.runner.describe_data.DataOptions`.
+
+    Returns:
+        Kind and lines; shown, it is the text that the command prints.
+
+    Raises:
+        InputError, BundleError, OutputError: See `seqembed.runner.describe.describe`.
+        TypeError: There is no such option.
+    """
+    return description(os.fspath(path), DataOptions(**checked_options(inspect, options)))
+
+
+@shows_options(EvaluateConfig, leave_out=("json_path", "plot_path"))
+@in_python("evaluate", "evaluate")
+def evaluate(
+    model: PathOrUri,
+    *,
+    train: Inputs,
+    test: Inputs,
+    label: str,
+    json: PathOrUri | None = None,
+    plot: PathOrUri | None = None,
+    **options: Unpack[EvaluateKeywords],
+) -> Evaluation:
+    """Measure what the vectors are worth on labelled data, as `seqembed evaluate` does.
+
+    Args:
+        model: Path or URI of the bundle.
+        train: Labelled Parquet to learn from; one input or several.
+        test: Labelled Parquet to be judged on.
+        label: Column with the class.
+        json: File to write the figures to.
+        plot: PNG file to draw.
+        options: See `seqembed evaluate --help` and `seqembed.runner.evaluate.config.EvaluateConfig`.
+
+    Returns:
+        The figures of every set of vectors, and the verdict.
+
+    Raises:
+        UsageError: An option is out of range, or the extra ``evaluate`` is not installed.
+        InputError, BundleError, OutputError: See `seqembed.runner.evaluate.job.evaluate`.
+        TypeError: There is no such option.
+    """
+    config = EvaluateConfig(
+        str(model),
+        several(train),
+        several(test),
+        label,
+        json_path=None if json is None else str(json),
+        plot_path=path_or_none(plot),
+        **checked_options(evaluate, options),
+    )
+    from rich.console import Console
+
+    from seqembed.runner.evaluate.job import evaluate as run_evaluation
+    from seqembed.runner.evaluate.output import Outputs
+
+    outputs = Outputs(config)
+    evaluation = run_evaluation(config, Console(stderr=True))
+    outputs.write(evaluation)
+    return evaluation

@@ -1,0 +1,131 @@
+"""Sequences that are a list of arrays, one (time, features) each."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import ArrayLike, NDArray
+
+from seqembed.data.contract import ModelContract
+from seqembed.data.decode import finish_block, infinite_steps
+from seqembed.data.errors import InputError
+from seqembed.data.sequences import SequenceBlock, at_most
+from seqembed.data.steps import Steps
+from seqembed.runner.tables.arrow import ArrowArray, ArrowStream
+
+_DECODE_VALUES = 1 << 20  # at a time, as in files
+_MAX_ROWS = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class ArraySource:
+    """Arrays as sequences; their ids are their places in the list.
+
+    Attributes:
+        arrays: float32 (time, features) each.
+        contract: What the model reads.
+        name: Of the list, in messages.
+        keep: Nothing: arrays have no other columns.
+        noun: What messages call it.
+        partitions: None: it lies in no directory.
+    """
+
+    arrays: Sequence[NDArray[np.float32]]
+    contract: ModelContract
+    name: str = "the list"
+    keep: tuple[str, ...] = ()
+    noun: str = "list"
+    partitions: Mapping[str, str | None] = field(default_factory=dict)
+
+    @property
+    def first_row(self) -> int:
+        """Rows count from 0."""
+        return 0
+
+    def columns(self) -> pa.Schema:
+        """Return the one column that is no feature, the id."""
+        return pa.schema([pa.field(self.contract.schema.id, pa.int64())])
+
+    def rows_again(self, spans: Sequence[tuple[int, int]]) -> list[pa.RecordBatch]:
+        """Return a row without columns for each span: there is no quarantine that would hold more."""
+        return [pa.RecordBatch.from_pydict({})] * len(spans)
+
+    def fingerprint(self) -> None:
+        """Return nothing: what lies in memory has no versions."""
+
+    def blocks(self, limit: int | None = None) -> Iterator[SequenceBlock]:
+        """Yield the sequences in order, about `_DECODE_VALUES` numbers at a time, at most `limit`."""
+        return at_most(self._blocks(), limit)
+
+    def _blocks(self) -> Iterator[SequenceBlock]:
+        width = max(1, self.contract.schema.num_features)
+        first = num_values = 0
+        for place, array in enumerate(self.arrays):
+            size = max(1, len(array)) * width
+            if place > first and (num_values + size > _DECODE_VALUES or place - first >= _MAX_ROWS):
+                yield self._block(first, place)
+                first, num_values = place, 0
+            num_values += size
+        if first < len(self.arrays):
+            yield self._block(first, len(self.arrays))
+
+    def _block(self, first: int, end: int) -> SequenceBlock:
+        arrays, schema = self.arrays[first:end], self.contract.schema
+        places = np.arange(first, end)
+        values = np.concatenate(list(arrays))
+        return finish_block(
+            Steps(values, np.empty((len(values), 0), dtype=np.int32)),
+            schema,
+            np.array([len(array) for array in arrays], dtype=np.int64),
+            infinite_steps(values),
+            pa.array(places, pa.int64()),
+            {},
+            {},
+            self.contract.length_policy,
+            places,
+            lambda place: pa.RecordBatch.from_pydict({schema.id: [first + place]}),
+        )
+
+
+def array_source(data: Sequence[ArrayLike], contract: ModelContract, keep: tuple[str, ...]) -> ArraySource:
+    """Check arrays.
+
+    Raises:
+        InputError: One is not (time, features), or the model reads more than arrays of numbers hold.
+    """
+    schema = contract.schema
+    lacking = [field.name for field in schema.categorical]
+    lacking += [feature.name for feature in schema.features if feature.kind == "time"]
+    if lacking:
+        raise InputError(
+            f"the list: arrays hold numbers alone; the model also reads {', '.join(lacking)}. Give a table with the "
+            "columns it was trained on."
+        )
+    if keep:
+        raise InputError(f"the list: arrays have no column '{keep[0]}' to keep. Give a table.")
+    names = ", ".join(schema.feature_names[:20]) + (", …" if schema.num_features > 20 else "")
+    return ArraySource(
+        [_checked(array, place, schema.num_features, names) for place, array in enumerate(data)], contract
+    )
+
+
+def _checked(array: ArrayLike, place: int, width: int, names: str) -> NDArray[np.float32]:
+    if isinstance(array, ArrowStream | ArrowArray):
+        raise InputError(
+            f"the list: item {place} is a {type(array).__name__}, a table by itself; expected (time, {width}), "
+            f"the features in the order {names}. Give one table of all sequences, or batches to embed_batches."
+        )
+    try:
+        with np.errstate(over="ignore"):  # beyond float32's range is ±inf: a bad row, as in a table
+            values = np.asarray(array, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the list: item {place} holds no numbers ({error}). Give arrays of numbers.") from error
+    if values.shape == (0,):  # an empty list: a sequence without steps
+        return values.reshape(0, width)
+    if values.ndim != 2 or values.shape[1] != width:
+        raise InputError(
+            f"the list: item {place} has shape {values.shape}; expected (time, {width}), the features in the order "
+            f"{names}. Reshape it."
+        )
+    return values

@@ -1,0 +1,165 @@
+"""Sequences that lie in memory: tables of any library that speaks Arrow, and streams of record batches.
+
+They become the same blocks, by the same decoder, as the rows of a Parquet file, so that their vectors are the same to
+the last bit.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from seqembed.data.arrow import as_lists, locate, plain_batch, plain_values
+from seqembed.data.check import check_schema
+from seqembed.data.contract import ModelContract
+from seqembed.data.decode import decode_nested
+from seqembed.data.errors import InputError
+from seqembed.data.events import decode_events
+from seqembed.data.sequences import SequenceBlock, at_most
+from seqembed.runner.tables.arrow import TABLES, ArrowData, ArrowStream, alike, open_table
+
+_DECODE_VALUES = 1 << 20  # at a time, as in files
+
+
+@dataclass(frozen=True, slots=True)
+class TableSource:
+    """The rows of a table or a stream, which can be read once.
+
+    Attributes:
+        name: Of the table, in messages.
+        schema: Its columns.
+        batches: Its rows, in order.
+        contract: What the model reads.
+        keep: Columns to carry along.
+        noun: What messages call it.
+        partitions: None: it lies in no directory.
+    """
+
+    name: str
+    schema: pa.Schema
+    batches: Iterator[pa.RecordBatch]
+    contract: ModelContract
+    keep: tuple[str, ...] = ()
+    noun: str = "table"
+    partitions: Mapping[str, str | None] = field(default_factory=dict)
+
+    @property
+    def first_row(self) -> int:
+        """Rows count from 0."""
+        return 0
+
+    def columns(self) -> pa.Schema:
+        """Return the columns of its rows."""
+        return self.schema
+
+    def rows_again(self, spans: Sequence[tuple[int, int]]) -> list[pa.RecordBatch]:
+        """Return a row without columns for each span: there is no quarantine that would hold more."""
+        return [pa.RecordBatch.from_pydict({})] * len(spans)
+
+    def fingerprint(self) -> None:
+        """Return nothing: what lies in memory has no versions."""
+
+    def blocks(self, limit: int | None = None) -> Iterator[SequenceBlock]:
+        """Yield its sequences in order, some thousands at a time, at most `limit`.
+
+        Raises:
+            InputError: The events of an id do not stand together, or the rows cannot be read.
+        """
+        return at_most(self._blocks(), limit)
+
+    def _blocks(self) -> Iterator[SequenceBlock]:
+        schema, policy = self.contract.schema, self.contract.length_policy
+        slices = self._slices()
+        if schema.layout == "events":
+            try:
+                yield from decode_events(slices, schema, policy, self.keep, self.name)
+            except InputError as error:
+                raise InputError(str(error).replace("Sort the file by", f"Sort {self.name} by")) from error
+            return
+        first_row = 0
+        for batch in slices:
+            kept = {name: plain_values(batch.column(name)) for name in self.keep}
+            yield decode_nested(batch, schema, policy, kept, first_row)
+            first_row += batch.num_rows
+
+    def _slices(self) -> Iterator[pa.RecordBatch]:
+        """Yield the columns that are needed, about `_DECODE_VALUES` numbers at a time."""
+        wanted = needed_columns(self.schema, self.contract, self.keep)
+        width = max(1, self.contract.schema.num_features + self.contract.schema.num_fields)
+        for batch in self.batches:
+            needed = batch.select(wanted)
+            ends = np.cumsum(np.maximum(_steps(needed, self.contract), 1) * width)
+            first = 0
+            while first < batch.num_rows:
+                before = int(ends[first - 1]) if first else 0
+                fits = int(np.searchsorted(ends, before + _DECODE_VALUES, side="right"))
+                end = max(first + 1, fits)
+                yield plain_batch(needed.slice(first, end - first))
+                first = end
+
+
+def _steps(batch: pa.RecordBatch, contract: ModelContract) -> NDArray[np.int64]:
+    """Return how many steps each row has, int64 (rows)."""
+    if contract.schema.layout == "events":
+        return np.ones(batch.num_rows, dtype=np.int64)
+    time = [] if contract.schema.time is None else [locate(batch.schema, contract.schema.time)[0]]
+    lists = as_lists(batch.column([*contract.schema.feature_columns, *time][0]))
+    steps: NDArray[np.int64] = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
+    return steps.astype(np.int64)
+
+
+def needed_columns(columns: pa.Schema, contract: ModelContract, keep: Sequence[str]) -> list[str]:
+    """Return the columns to read, each once."""
+    schema = contract.schema
+    time = [] if schema.time is None else [locate(columns, schema.time)[0]]
+    return list(dict.fromkeys([schema.id, *keep, *time, *schema.feature_columns]))
+
+
+def table_source(data: object, contract: ModelContract, keep: tuple[str, ...]) -> TableSource:
+    """Open a table.
+
+    Raises:
+        InputError: It cannot be read as record batches, or a column is missing or of a wrong type.
+    """
+    columns, batches = open_table(data, "the table")
+    return _checked(TableSource("the table", columns, batches, contract, keep))
+
+
+def batches_source(
+    batches: ArrowStream | Iterable[ArrowData], contract: ModelContract, keep: tuple[str, ...]
+) -> TableSource | None:
+    """Open a stream, or an iterable of record batches or tables; None where the iterable is empty.
+
+    Raises:
+        InputError: One cannot be read as record batches, its columns are not those of the first, or a column is
+            missing or of a wrong type.
+    """
+    if isinstance(batches, ArrowStream):
+        return table_source(batches, contract, keep)
+    name = "the batches"
+    if isinstance(batches, str | bytes | Mapping) or not isinstance(batches, Iterable):
+        raise InputError(
+            f"{name}: found {type(batches).__name__}; expected an iterable of record batches or tables, or {TABLES}."
+        )
+    opened = (open_table(batch, f"batch {place}") for place, batch in enumerate(batches))
+    first = next(opened, None)
+    if first is None:
+        return None
+    columns = first[0]
+    rows = alike(columns, needed_columns(columns, contract, keep), itertools.chain([first], opened))
+    return _checked(TableSource(name, columns, rows, contract, keep, "first batch"))
+
+
+def _checked(source: TableSource) -> TableSource:
+    """Hold the columns against the contract; without rows only their names count."""
+    batches = iter(source.batches)
+    first = next(batches, None)
+    num_rows = 0 if first is None else None
+    keep, schema = source.keep, source.contract.schema
+    check_schema(source, source.schema, schema, keep, trained=True, num_rows=num_rows)
+    rows = iter(()) if first is None else itertools.chain([first], batches)
+    return TableSource(source.name, source.schema, rows, source.contract, keep, source.noun)

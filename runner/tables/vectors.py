@@ -1,0 +1,70 @@
+"""The windows of a source with their vectors, and what becomes of rows that are no sequence, in memory."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqembed.data.errors import BadRowError, UsageError
+from seqembed.data.ids import quoted_id
+from seqembed.data.sequences import SequenceBlock
+from seqembed.data.source import Source
+from seqembed.runner.engines.finite import refuse_not_finite
+from seqembed.runner.engines.pipeline import EmbeddedWindow, Pipeline
+
+OnBadRowInMemory = Literal["fail", "null"]
+ON_BAD_ROW_IN_MEMORY: tuple[OnBadRowInMemory, ...] = ("fail", "null")
+
+
+def embedded_windows(source: Source, pipeline: Pipeline, on_bad_row: OnBadRowInMemory) -> Iterator[EmbeddedWindow]:
+    """Yield the sequences of a source with their vectors, in order.
+
+    Raises:
+        BadRowError: A row is no sequence, or the model returns no finite vector for it, and `on_bad_row` is ``fail``.
+        InputError: The source cannot be read.
+        BundleError: The model fails on these values.
+    """
+    blocks = source.blocks()
+    if on_bad_row == "fail":
+        blocks = _good(blocks, source.name)
+    first_row = source.first_row
+    for embedded in pipeline.embed(blocks):
+        window = refuse_not_finite(embedded, source, first_row)
+        first_row += window.block.num_rows
+        if on_bad_row == "fail":
+            _refuse_first(window.block, source.name)
+        yield window
+
+
+def _good(blocks: Iterator[SequenceBlock], name: str) -> Iterator[SequenceBlock]:
+    for block in blocks:
+        _refuse_first(block, name)
+        yield block
+
+
+def _refuse_first(block: SequenceBlock, name: str) -> None:
+    if block.bad:
+        _, bad = block.bad[0]
+        raise BadRowError(
+            f"{name}: row {bad.row} (id {quoted_id(bad.id)}): {bad.reason}. Fix the row, or pass on_bad_row='null'."
+        )
+
+
+def refuse_unknown(on_bad_row: str) -> None:
+    """Check the option.
+
+    Raises:
+        UsageError: There is no such way with bad rows in memory.
+    """
+    if on_bad_row not in ON_BAD_ROW_IN_MEMORY:
+        raise UsageError(
+            f"on_bad_row must be fail or null, was {on_bad_row!r}. Only files have a quarantine: seqembed.run."
+        )
+
+
+def vectors_of(window: EmbeddedWindow) -> NDArray[np.float32]:
+    """Return float32 (sequences, embedding_dim), NaN where a sequence has no vector."""
+    if window.has_embedding.all():
+        return window.embeddings
+    return np.where(window.has_embedding[:, None], window.embeddings, np.float32(np.nan))

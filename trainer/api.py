@@ -1,0 +1,132 @@
+"""The command `train` as a Python function; TensorFlow is imported when it is called."""
+
+import logging
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TypedDict, Unpack
+
+from rich.console import Console
+
+from seqembed.data.errors import UsageError
+from seqembed.data.keywords import Inputs, PathOrUri, checked_options, in_python, several, shows_options
+from seqembed.data.sequences import Truncate
+from seqembed.trainer.columns import find_columns
+from seqembed.trainer.config import DataConfig, ModelConfig, TrainingConfig, TrainJob
+from seqembed.trainer.directory import RunDirectory
+from seqembed.trainer.progress import PROGRESSES, make_progress
+from seqembed.trainer.summary import TrainSummary
+
+logger = logging.getLogger("seqembed")
+
+
+class TrainKeywords(TypedDict, total=False):
+    """Options of a training; `seqembed.trainer.config` documents them and their defaults.
+
+    None means that an option is chosen from the data, where the configuration allows it.
+    """
+
+    id: str
+    features: Sequence[str]
+    categorical: Sequence[str]
+    min_count: int
+    max_vocabulary: int
+    layout: str
+    time: str | None
+    time_features: bool
+    label: str | None
+    max_length: int | None
+    truncate: Truncate
+    cell: str
+    units: int | None
+    layers: int
+    channels: str | None
+    normalization: str | None
+    frame: int | None
+    overlap: int | None
+    trajectory: int | None
+    bidirectional: bool
+    activation: str
+    pooling: str
+    embedding_dim: int | None
+    objective: str | None
+    decoder: str | None
+    decoder_units: int | None
+    decoder_layers: int | None
+    reverse_target: bool
+    task: str
+    loss: str
+    epochs: int | None
+    steps: int | None
+    batch_size: int | None
+    learning_rate: float | None
+    patience: int | None
+    validation_fraction: float | None
+    clip_norm: float
+    seed: int
+
+
+@shows_options(DataConfig, ModelConfig, TrainingConfig)
+@in_python("train", "train")
+def train(
+    inputs: Inputs,
+    *,
+    out: PathOrUri,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: str = "auto",
+    **options: Unpack[TrainKeywords],
+) -> TrainSummary:
+    """Train a sequence autoencoder on Parquet and write a run directory, like `seqembed train`.
+
+    Args:
+        inputs: One or several files, directories or globs.
+        out: Run directory.
+        resume: Continue the training in `out`.
+        overwrite: Replace the run in `out` once the new one is complete.
+        progress: ``auto`` is a ``bar`` on a terminal, else ``plain`` lines to the logger ``seqembed``; or ``none``.
+        options: See `seqembed train --help` and `seqembed.trainer.config`.
+
+    Returns:
+        Paths of the run directory, and the results of the training.
+
+    Raises:
+        UsageError: Options contradict each other, or the extra ``train`` is not installed.
+        InputError, OutputError, QualityGateError, BundleError: See `seqembed.trainer.job.train`.
+        TypeError: There is no such option.
+    """
+    job = TrainJob.from_options({"inputs": several(inputs), **checked_options(train, options)})
+    return start(job, Path(out), logger.info, resume=resume, overwrite=overwrite, progress=progress)
+
+
+def start(
+    job: TrainJob, out: Path, echo: Callable[[str], object], *, resume: bool, overwrite: bool, progress: str
+) -> TrainSummary:
+    """Train; TensorFlow is imported only after options and data have been checked.
+
+    Args:
+        job: Data, model and training options.
+        out: Run directory.
+        echo: Receives notes about the data, and progress without a bar.
+        resume: Continue an earlier training.
+        overwrite: Replace a run.
+        progress: How progress is shown.
+
+    Raises:
+        ModuleNotFoundError: TensorFlow is not installed.
+        UsageError, InputError, OutputError, QualityGateError, BundleError: See `seqembed.trainer.job.train`.
+    """
+    if resume and overwrite:
+        raise UsageError("--resume continues the run that --overwrite would replace. Pass only one of them.")
+    if progress not in PROGRESSES:
+        raise UsageError(f"--progress must be one of {', '.join(PROGRESSES)}; was {progress!r}.")
+    if find_spec("tensorflow") is None:  # fail before the data is read; the import itself comes afterwards
+        raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
+    directory = RunDirectory(out, resume=resume, overwrite=overwrite)
+    shown = make_progress(progress, Console(stderr=True), echo)
+    with directory.hold():
+        columns = find_columns(job)
+        from seqembed.trainer.job import train_into
+
+        with shown:
+            return train_into(directory, job, columns, resume=resume, progress=shown)
