@@ -213,7 +213,7 @@ def refuse_ids_in_several_files(
     if example is not None:
         text, first_name, second_name = example
         raise InputError(
-            f"{second_name}: events of {schema.id} = {quoted_id(text)} are also in {first_name}. {census.result()} "
+            f"{second_name}: events of {schema.id} = {quoted_id(text)} also lie in {first_name}. {census.result()} "
             f"have events in more than one of {len(files):,} files; each would get one vector per file. "
             f"Bring the events of an id together first, for example with DuckDB: {duckdb_line(files, schema)}"
         )
