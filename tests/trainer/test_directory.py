@@ -97,7 +97,8 @@ def test_user_files_stay_and_outdated_outputs_are_removed(again):
     mine = {layout.root / "notes.txt", layout.plots / "mine.png", layout.checkpoints / "best-of-mine.h5"}
     for path in mine:
         path.write_text("mine")
-    train(changed(job, epochs=0, task="predict", decoder="repeat", reverse_target=False), layout.root, overwrite=True)
+    job = changed(job, epochs=0, task="predict", decoder="repeat", decoder_layers=None, reverse_target=False)
+    train(job, layout.root, overwrite=True)
     assert all(path.read_text() == "mine" for path in mine)
     assert not layout.decoder.exists(), "a task that only predicts has no decoder"
     assert not (layout.plots / "losses.png").exists(), "without epochs there is no picture of losses"
