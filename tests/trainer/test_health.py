@@ -149,7 +149,7 @@ def test_a_dead_model_is_restarted_and_reported(ramps, tmp_path, dead_at_first):
     assert len(history["first_attempt"]["epochs"]) <= len(history["epochs"]) == 19
     assert history["epochs"][0]["step"] == 8 and history["num_steps"] == 150
     assert any("restarting with other initial weights" in note for note in said.notes)
-    assert any("repeated from other initial weights" in line for line in summary.lines())
+    assert any("repeated with other initial weights" in line for line in summary.lines())
 
 
 @pytest.mark.parametrize("die_at", [3, 22], ids=["in the first attempt", "in the second"])
