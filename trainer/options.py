@@ -72,9 +72,7 @@ class SectionedCommand(click.Command):
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the parameters, with `--help-all` beside `--help`."""
-        text = "Show every option and exit."
-        flag = {"is_flag": True, "is_eager": True, "expose_value": False, "callback": _show_all_help}
-        return [*super().get_params(ctx), click.Option(["--help-all"], help=text, **flag)]
+        return [*super().get_params(ctx), _HELP_ALL_OPTION]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write one section per group; options added later (`--config`, `--help`) come last."""
@@ -98,6 +96,16 @@ def _show_all_help(ctx: click.Context, param: click.Parameter, value: bool) -> N
         ctx.meta[_HELP_ALL] = True
         click.echo(ctx.get_help(), color=ctx.color)
         ctx.exit()
+
+
+_HELP_ALL_OPTION = click.Option(
+    ["--help-all"],
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_all_help,
+    help="Show every option and exit.",
+)
 
 
 def _option(flag: str, text: str, type: Any = None, unset: str = "none", **settings: Any) -> click.Option:
