@@ -52,8 +52,8 @@ class CommandGroup(click.Group):
         if cmd_name == "run":
             # Numpy starts a pool of threads for matrix products, which spin for a tenth of a second; a job has none.
             os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-        place, _, _ = _COMMANDS[cmd_name]
-        module, name = place.split(":")
+        target, _, _ = _COMMANDS[cmd_name]
+        module, name = target.split(":")
         try:
             command: click.Command = getattr(import_module(f"seqembed.{module}"), name)
         except ModuleNotFoundError as error:

@@ -40,7 +40,7 @@ def add_config_option(command: click.Command, commands: Collection[str]) -> None
     if any(parameter.name == "config" for parameter in command.params):
         return
     arguments = [one for one in command.params if isinstance(one, click.Argument)]
-    places = "".join(f" {_shown(argument)} is the key `{argument.name}`." for argument in arguments)
+    keys = "".join(f" {_shown(argument)} is the key `{argument.name}`." for argument in arguments)
     option = click.Option(
         ["--config"],
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -48,7 +48,7 @@ def add_config_option(command: click.Command, commands: Collection[str]) -> None
         expose_value=False,
         callback=partial(_read, commands=commands),
         help=f"TOML file with any of these options, at its top level or in a table [{command.name}]; a list of names "
-        f"may be a list there.{places} The command line wins.",
+        f"may be a list there.{keys} The command line wins.",
     )
     command.params.append(option)
 

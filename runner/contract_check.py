@@ -65,8 +65,8 @@ class _Check:
         steps = sum(len(sequence.values) for sequence in contract.golden)
         if steps * (contract.schema.num_features + contract.schema.num_fields) > _MAX_GOLDEN_VALUES:
             self._refuse("golden", "more", f"at most {_MAX_GOLDEN_VALUES:,} numbers")
-        for place, golden in enumerate(contract.golden):
-            self._golden(f"golden[{place}]", golden)
+        for index, golden in enumerate(contract.golden):
+            self._golden(f"golden[{index}]", golden)
 
     def _length_policy(self) -> None:
         policy = self._contract.length_policy

@@ -144,5 +144,5 @@ def _inputs(schema: SequenceSchema) -> Iterator[str]:
         inputs.append(("categories", "int32 (batch, time, fields), ids: 0 unknown, 1 missing, values from 2"))
     inputs.append(("lengths", "int32 (batch); what stands beyond a sequence's length has no influence"))
     width = max(len(name) for name, _ in inputs)
-    for place, (name, kind) in enumerate(inputs):
-        yield f"{'' if place else 'Input':<8}{name:<{width}} {kind}"
+    for index, (name, kind) in enumerate(inputs):
+        yield f"{'' if index else 'Input':<8}{name:<{width}} {kind}"

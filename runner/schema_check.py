@@ -84,7 +84,7 @@ class _Check:
             self._refuse(
                 f"components of column '{column}'",
                 components[:10],
-                "the column, all its places in order, or its fields",
+                "the column, all its elements in order, or its fields",
             )
 
     def _times(self) -> None:

@@ -61,8 +61,8 @@ def draw(evaluation: Evaluation, path: Path) -> None:
 
 def _bars(axes: Axes, rows: list[Row], metrics: tuple[Metric, ...], factor: int) -> None:
     width = _GROUP / len(rows)
-    for place, row in enumerate(rows):
-        middles = np.arange(len(metrics)) - _GROUP / 2 + width * (place + 0.5)
+    for index, row in enumerate(rows):
+        middles = np.arange(len(metrics)) - _GROUP / 2 + width * (index + 0.5)
         means = np.array([np.nan if (mean := row.mean(metric)) is None else mean * factor for metric in metrics])
         axes.bar(middles, np.nan_to_num(means), width * 0.92, color=_COLOURS[row.name], label=_name(row))
         errors = np.array([(row.standard_error(metric) or 0.0) * factor for metric in metrics])

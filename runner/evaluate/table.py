@@ -40,8 +40,8 @@ def class_table(evaluation: Evaluation) -> Table | None:
     shown = Table(f"{escape(evaluation.label)}, F1 by {METRICS[best]}", *(name for name, _ in columns))
     for column in shown.columns[1:]:
         column.justify = "right"
-    for place, name in enumerate(evaluation.classes):
-        shown.add_row(escape(name), *(f"{found[place]:.1%}" for _, found in columns))
+    for index, name in enumerate(evaluation.classes):
+        shown.add_row(escape(name), *(f"{found[index]:.1%}" for _, found in columns))
     return shown
 
 

@@ -2,7 +2,7 @@
 
 On object stores nothing rests on directories or on renaming one. There a move is a copy of one object on the server,
 whose new name appears whole, and then a removal of the copied one; a run that dies in between leaves an object that
-nobody looks at. Nothing removes the old object first: the copy takes its place at once, so a listing never lacks a name
+nobody looks at. Nothing removes the old object first: the copy replaces it at once, so a listing never lacks a name
 and a GET answers with all of the old part or all of the new one. Writing under the final name would save the copy, but
 the part would be read back only after everybody could see it, and an upload that was begun cannot be given up through
 pyarrow: closing the stream after an error, or dropping it, completes the object, and half a part would be seen. S3
