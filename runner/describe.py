@@ -96,7 +96,7 @@ def _kind_and_lines(given: str, options: DataOptions) -> tuple[Kind, Iterator[st
 
 
 def _is_parquet(filesystem: fs.FileSystem, path: str) -> bool:
-    """Say whether a file begins as Parquet does, or is named like it; an empty file is told by its name."""
+    """Say whether a file begins as Parquet does, or is named like it; an empty file is recognised by its name."""
     if path.lower().endswith(PARQUET_SUFFIXES):
         return True
     try:

@@ -86,8 +86,8 @@ def _is_readable(success: Mapping[str, Any]) -> bool:
 
 
 def _rerun(output: OutputDirectory, record: Mapping[str, Any]) -> Iterator[str]:
-    """Yield which parts are whole, stale, missing or orphaned, and so what the same run would do now."""
-    # Nothing is refused here: what another model or other options made counts as stale.
+    """Yield which parts are complete, outdated, missing or orphaned, and so what the same run would do now."""
+    # Nothing is refused here: what another model or other options made counts as outdated.
     lenient = {"on_bad_file": "skip", "overwrite": True, "prune": True}
     try:
         options = RunOptions(**{**record["options"], "keep": tuple(record["options"]["keep"]), **lenient})
@@ -106,10 +106,10 @@ def _rerun(output: OutputDirectory, record: Mapping[str, Any]) -> Iterator[str]:
     except OutputError as error:
         yield f"A rerun would be refused: {error}"
         return
-    states = {"skip": "whole", "make": "missing", "remake": "stale", "replace": "stale"}
+    states = {"skip": "complete", "make": "missing", "remake": "outdated", "replace": "outdated"}
     counts = Counter(states[part.action] for part in plan.parts)
     yield (
-        f"Held against its inputs now: {counts['whole']:,} whole, {counts['stale']:,} stale, "
+        f"Compared with its inputs now: {counts['complete']:,} complete, {counts['outdated']:,} outdated, "
         f"{counts['missing']:,} missing, {len(plan.orphans):,} orphaned"
     )
     named = [(states[part.action], part.name) for part in plan.parts if part.action != "skip"]
@@ -122,6 +122,6 @@ def _rerun(output: OutputDirectory, record: Mapping[str, Any]) -> Iterator[str]:
         yield f"  … and {len(named) - _MOST_PARTS:,} more"
     if plan.to_make:
         num = len(plan.to_make)
-        yield f"A rerun would make {num:,} {'part' if num == 1 else 'parts'} and skip {counts['whole']:,}."
+        yield f"A rerun would make {num:,} {'part' if num == 1 else 'parts'} and skip {counts['complete']:,}."
     else:
         yield "A rerun would make nothing."

@@ -11,7 +11,7 @@ from seqembed.data.synthetic.catalog import SAMPLE_NAMES, SampleOptions, write_s
 @click.option("--out", required=True, metavar="PATH", help="A file where it ends in .parquet, else a directory.")
 @click.option("--rows", type=click.IntRange(min=1), help="Sequences; of japanese-vowels, the first of each file.")
 @click.option("--seed", type=click.IntRange(min=0), help="The same seed gives the same bytes. Default 0.")
-@click.option("--layout", type=click.Choice(LAYOUTS), help="A row a sequence, or a row a step. Default nested.")
+@click.option("--layout", type=click.Choice(LAYOUTS), help="One row per sequence, or one row per step. Default nested.")
 @click.option("--files", type=click.IntRange(min=1), help="Spread over so many files of a directory. Default 1.")
 def sample(name: str, out: str, rows: int | None, seed: int | None, layout: Layout | None, files: int | None) -> None:
     """Write sample data NAME as Parquet.

@@ -15,7 +15,7 @@ MOST_IDS = FIRST_ID + 1_000  # of a field; rarer ones count as one, or ten thous
 class BagOfCategories:
     """Share of each category among the steps, mean and spread of each number, and the logarithm of the length.
 
-    Times are left out, and so is the order: what an encoder of events tells beyond this, it read from them.
+    Times are left out, and so is the order: what an encoder of events knows beyond this, it read from them.
     """
 
     name = BAG

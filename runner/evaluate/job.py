@@ -1,4 +1,4 @@
-"""The whole evaluation: embed both splits, gather the controls in one more pass, judge them all on the same rows."""
+"""An evaluation: embed both splits, gather the controls in one more pass, judge them all on the same rows."""
 
 import tempfile
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ _MAX_CLASSES = 1_000  # an SVM fits one machine for each pair of classes
 
 
 def evaluate(config: EvaluateConfig, console: Console) -> Evaluation:
-    """Tell what the vectors of a bundle are worth on labelled data.
+    """Measure what the vectors of a bundle are worth on labelled data.
 
     Raises:
         UsageError: The label is no label, or a file is in both splits.
@@ -173,8 +173,8 @@ def _classes(train: Split, test: Split, config: EvaluateConfig) -> tuple[list[st
         )
     if num_classes > _MAX_CLASSES:
         raise InputError(
-            f"--train: column '{config.label}' has {num_classes:,} classes; at most {_MAX_CLASSES:,} can be told apart "
-            "here. Is it an id? Name a column with fewer classes."
+            f"--train: column '{config.label}' has {num_classes:,} classes; at most {_MAX_CLASSES:,} can be "
+            "distinguished here. Is it an id? Name a column with fewer classes."
         )
     return names, codes
 

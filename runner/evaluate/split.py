@@ -59,7 +59,7 @@ class Split:
 
 
 def embed_split(config: EvaluateConfig, name: str, inputs: Sequence[str], out: Path, console: Console) -> Split:
-    """Run the nightly job on `inputs` into `out`, and read the labels back.
+    """Run the usual job on `inputs` into `out`, and read the labels back.
 
     Raises:
         BundleError: The model cannot be trusted on this host.

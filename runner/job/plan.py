@@ -246,7 +246,7 @@ def _in_the_way(orphans: Sequence[str], names: Sequence[str]) -> tuple[str, ...]
 
 
 def _num_within_limit(parts: list[Part], limit: int | None) -> int:
-    """Return how many parts are needed, as far as finished ones tell how many sequences they hold."""
+    """Return how many parts are needed, as far as finished ones say how many sequences they hold."""
     done = 0
     for index, part in enumerate(parts):
         if limit is not None and done >= limit:

@@ -102,7 +102,7 @@ class OutputDirectory:
         """Take the success marker away before anything changes, and note what this run was asked for.
 
         Args:
-            record: What `inspect` needs to tell what a rerun would do, also after a crash.
+            record: What `inspect` needs to say what a rerun would do, also after a crash.
 
         Raises:
             OutputError: The directory cannot be written.
@@ -128,7 +128,7 @@ class OutputDirectory:
         self._pending.append(("make room", name, ""))
 
     def take(self, part: StagedPart) -> bool:
-        """Have a staged part published at the next `publish`: the first attempt whose files are whole.
+        """Have a staged part published at the next `publish`: the first attempt whose files are complete.
 
         Returns:
             Whether it is taken; the files of an attempt that is not are removed.
@@ -191,7 +191,7 @@ class OutputDirectory:
         self.storage.refuse_link(posixpath.dirname(name))
 
     def succeed(self, totals: dict[str, Any]) -> None:
-        """Write the success marker, whole or not at all."""
+        """Write the success marker, completely or not at all."""
         with self.storage.translated("write to"):
             self._write_json(SUCCESS, totals)
 
