@@ -73,7 +73,7 @@ class IdCensus:
     def add(self, other: "IdCensus") -> None:
         """Add the rows that another census counted; the result is as if all had been added to one.
 
-        An id that stood in several of those rows is added twice, whatever their number.
+        An id that occurred in several of those rows is added exactly twice.
         """
         other._sort_in(source=0, rows_are_sources=True)
         if other._halvings > self._halvings:
@@ -213,7 +213,7 @@ def refuse_ids_in_several_files(
     if example is not None:
         text, first_name, second_name = example
         raise InputError(
-            f"{second_name}: events of {schema.id} = {quoted_id(text)} are also in {first_name}. {census.result()} "
+            f"{second_name}: events of {schema.id} = {quoted_id(text)} also lie in {first_name}. {census.result()} "
             f"have events in more than one of {len(files):,} files; each would get one vector per file. "
             f"Bring the events of an id together first, for example with DuckDB: {duckdb_line(files, schema)}"
         )

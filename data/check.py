@@ -15,15 +15,15 @@ _KINDS: dict[ValueKind, str] = {"string": "text", "integer": "whole numbers", "b
 
 
 class Tabular(Protocol):
-    """What has columns: a file, or a table in memory."""
+    """Something with columns: a file, or a table in memory."""
 
     @property
     def name(self) -> str:
-        """Names it in messages."""
+        """Its name in messages."""
 
     @property
     def noun(self) -> str:
-        """What kind of thing it is, in a word."""
+        """What it is, in one word, for messages."""
 
     @property
     def partitions(self) -> Mapping[str, str | None]:

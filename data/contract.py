@@ -171,7 +171,7 @@ class ModelContract:
         embeddings: Set by the exporter.
         golden: Set by the exporter.
         blocks: Blocks of the embedding, in order; empty where they are not known.
-        other_outputs: What the model returns beside the embedding.
+        other_outputs: Outputs of the model other than the embedding.
         frame: Consecutive steps that the recurrent layers read as one.
     """
 
@@ -319,7 +319,7 @@ def load_contract(text: str, source: str, remedy: str = REEXPORT) -> dict[str, A
 
 
 def _other_outputs(value: Mapping[str, Any]) -> tuple[ModelOutput, ...]:
-    """Return the outputs beside the embedding; contracts from before there was a list declare none."""
+    """Return the outputs other than the embedding; older contracts have no list, and no such outputs."""
     embedding = ModelOutput(EMBEDDING, width=value["embedding_dim"])
     if "outputs" not in value:
         return ()
@@ -330,7 +330,7 @@ def _other_outputs(value: Mapping[str, Any]) -> tuple[ModelOutput, ...]:
 
 
 def _frame_of_architecture(architecture: Any) -> Any:
-    """Return the frame of a contract from before it had a field of its own."""
+    """Return the frame of an older contract, which has no separate field for it."""
     return architecture.get("frame", 1) if isinstance(architecture, Mapping) else 1
 
 

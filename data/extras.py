@@ -1,23 +1,23 @@
-"""Which libraries only the extras of the package bring."""
+"""Recognise missing libraries that only an extra of the package installs."""
 
 from seqembed.data.errors import UsageError
 
-# By import name.
+# Import names of libraries that only extras install.
 _OPTIONAL = frozenset(
     {"tensorflow", "keras", "tf2onnx", "onnx", "matplotlib", "tomli_w", "sklearn", "joblib", "threadpoolctl"}
 )
 
 
 def missing_extra(what: str, error: ModuleNotFoundError, extra: str | None) -> UsageError:
-    """Return the error that says which extra to install.
+    """Return the error that names the extra to install.
 
     Args:
         what: The command or function that needs the library.
-        error: What the import raised.
-        extra: What brings the libraries that it needs; None where it needs none.
+        error: Raised by the import.
+        extra: The extra that installs the library; None if there is none.
 
     Raises:
-        ModuleNotFoundError: No extra brings that library.
+        ModuleNotFoundError: No extra installs this library.
     """
     name = (error.name or "").split(".")[0]
     if name not in _OPTIONAL or extra is None:

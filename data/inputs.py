@@ -62,7 +62,7 @@ class InputFile:
 
     @property
     def noun(self) -> str:
-        """What messages call it."""
+        """What it is, in one word, for messages."""
         return "file"
 
     @property

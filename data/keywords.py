@@ -1,7 +1,7 @@
-"""What Python functions share that stand for commands: keywords from the configuration classes, and words of Python.
+"""Helpers for the Python functions of commands: signatures from configuration classes, and errors in Python terms.
 
-A default lives in one configuration class. The functions take ``**options``, typed by a `TypedDict` without defaults,
-and show the defaults of the class in their signature, so that ``help`` and notebooks list every keyword.
+Every default is defined in one configuration class. The functions take ``**options``, typed by a `TypedDict` without
+defaults, and get the defaults of the class in their signature, so that ``help`` and notebooks list every keyword.
 """
 
 import inspect
@@ -27,16 +27,16 @@ _OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]*)")
 
 @contextmanager
 def in_python(what: str, extra: str | None = None) -> Iterator[None]:
-    """Have errors name keywords (``on_bad_row``) where a command's name options (``--on-bad-row``).
+    """Replace options (``--on-bad-row``) by keywords (``on_bad_row``) in the messages of errors.
 
-    Also a decorator.
+    Can be used as a decorator.
 
     Args:
-        what: The function that is called, for messages.
-        extra: The extra of the package that brings what it needs, if it needs one.
+        what: The called function, for messages.
+        extra: The extra of the package that the function needs, if any.
 
     Raises:
-        UsageError: A library is missing that an extra brings.
+        UsageError: A library is missing that an extra installs.
         HostError: The host lacks memory, descriptors or threads.
     """
     try:
@@ -57,20 +57,20 @@ def _snake(option: str) -> str:
     return option.rstrip("-").replace("-", "_")
 
 
-def shows_options(*parts: type, leave_out: Sequence[str] = ()) -> Callable[[_Function], _Function]:
-    """Give a function with ``**options`` the signature of what it takes: the fields of `parts` with their defaults.
+def shows_options(*sections: type, leave_out: Sequence[str] = ()) -> Callable[[_Function], _Function]:
+    """Give a function with ``**options`` a signature with the fields of `sections` and their defaults.
 
     Args:
-        parts: Configuration dataclasses.
-        leave_out: Fields that are no keywords.
+        sections: Configuration dataclasses.
+        leave_out: Fields that are not keywords.
     """
 
     def decorate(function: _Function) -> _Function:
         signature = inspect.signature(function)
         own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
         named = {one.name for one in own} | set(leave_out)
-        more = [_parameter(field) for part in parts for field in fields(part) if field.name not in named]
-        # What inspect, help and notebooks look at first.
+        more = [_parameter(field) for section in sections for field in fields(section) if field.name not in named]
+        # inspect, help and notebooks use this attribute first.
         function.__signature__ = signature.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
         return function
 
@@ -84,14 +84,14 @@ def _parameter(field: Field[Any]) -> inspect.Parameter:
 
 
 def checked_options(function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options a caller gave, lists as tuples; one string alone is a list of one where names are expected.
+    """Return the given options with lists as tuples; a single string becomes a tuple if names are expected.
 
     Args:
-        function: Has the signature that `shows_options` made.
-        options: As given.
+        function: A function with the signature from `shows_options`.
+        options: The given options.
 
     Raises:
-        TypeError: The function takes no such keyword.
+        TypeError: The function has no such keyword.
     """
     known = inspect.signature(function).parameters
     for name in options:
@@ -109,10 +109,10 @@ def _plain(parameter: inspect.Parameter, value: Any) -> Any:
 
 
 def several(given: Inputs) -> tuple[str, ...]:
-    """Return names, paths, globs or URIs as a tuple of text; a single one may stand alone."""
+    """Return one or several names, paths, globs or URIs as a tuple of strings."""
     return tuple(os.fspath(one) for one in ((given,) if isinstance(given, str | os.PathLike) else given))
 
 
 def path_or_none(given: PathOrUri | None) -> Path | None:
-    """Return a path where one is given."""
+    """Return a `Path`, or None."""
     return None if given is None else Path(given)

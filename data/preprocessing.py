@@ -67,7 +67,7 @@ def _times(schema: SequenceSchema) -> dict[str, Any]:
         "column": schema.time,
         "zone": _ZONES[str(schema.time_zone)],
         "t": "time of the step in ticks of the column's unit since 1970-01-01 00:00, int64",
-        "u": "ticks a second: 1, 1000, 1000000 or 1000000000; dates count as 00:00",
+        "u": "ticks per second: 1, 1000, 1000000 or 1000000000; dates count as 00:00",
         "features": {feature.name: _FORMULAS[str(feature.component)] for feature in features},
         "rule": "Subtract and take the remainder (never negative) in int64, then compute in float64; the result is "
         "float32.",

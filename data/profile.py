@@ -64,7 +64,7 @@ class ProfileAccumulator:
     """Gathers a `SequenceProfile` block by block, in memory that does not grow with the number of rows.
 
     Moments are merged in float64 by the pairwise update of Chan, Golub & LeVeque (1983), "Algorithms for computing
-    the sample variance", so that a large mean does not drown a small spread.
+    the sample variance", which keeps a small spread precise beside a large mean.
     """
 
     def __init__(self, num_features: int) -> None:

@@ -152,8 +152,8 @@ def decoded(
             piece for size in sizes or [_mean_rows(group, wanted, num_values)] for piece in _pieces(size, max_rows)
         ]
         sizes = narrower(checked, parquet, group, wanted, dictionaries, sizes)
-        feel = any(chunk.has_prefixes for chunk in group.chunks.values())
-        for batch in _batches(file, parquet, columns, index, sizes, feel=feel):
+        probe = any(chunk.has_prefixes for chunk in group.chunks.values())
+        for batch in _batches(file, parquet, columns, index, sizes, probe=probe):
             num_rows += batch.num_rows
             yield plain_batch(batch)
         if num_rows != group.num_rows:
@@ -164,7 +164,7 @@ def decoded(
 
 
 def _batches(
-    file: InputFile, parquet: pq.ParquetFile, columns: list[str], index: int, sizes: list[int], *, feel: bool
+    file: InputFile, parquet: pq.ParquetFile, columns: list[str], index: int, sizes: list[int], *, probe: bool
 ) -> Iterator[pa.RecordBatch]:
     """Yield a row group in slices of `sizes` rows; the last size is repeated.
 
@@ -174,25 +174,25 @@ def _batches(
         columns: Columns or leaf columns, by path.
         index: Index of the row group.
         sizes: Numbers of rows.
-        feel: Whether the bytes of a slice are known only after decoding it; then the slices start small.
+        probe: Whether the bytes of a slice are known only after decoding it; then the slices start small.
     """
-    most = _FIRST_ROWS if feel else _MAX_DECODE_ROWS
+    max_rows = _FIRST_ROWS if probe else _MAX_DECODE_ROWS
     planned = itertools.chain(sizes, itertools.repeat(sizes[-1]))
     left = next(planned)
-    for batch in file.batches(parquet, columns, min(left, most), [index]):
+    for batch in file.batches(parquet, columns, min(left, max_rows), [index]):
         left -= batch.num_rows
         if left <= 0:
             left = next(planned)
-        if feel:
+        if probe:
             fits = SLICE_BYTES * batch.num_rows // max(1, batch.nbytes)
-            most = min(max(1, fits), 2 * max(most, 1), _MAX_DECODE_ROWS)
-        parquet.reader.set_batch_size(min(left, most))  # pyarrow reads it before each batch
+            max_rows = min(max(1, fits), 2 * max(max_rows, 1), _MAX_DECODE_ROWS)
+        parquet.reader.set_batch_size(min(left, max_rows))  # pyarrow reads it before each batch
         yield batch
 
 
-def _pieces(size: int, most: int) -> list[int]:
-    full, rest = divmod(size, most)
-    return [most] * full + ([rest] if rest else [])
+def _pieces(size: int, limit: int) -> list[int]:
+    full, rest = divmod(size, limit)
+    return [limit] * full + ([rest] if rest else [])
 
 
 def _repeated(parquet: pq.ParquetFile, columns: list[int]) -> dict[int, int]:

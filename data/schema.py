@@ -107,7 +107,7 @@ class SequenceSchema:
 
     @property
     def vocabularies(self) -> tuple[Vocabulary, ...]:
-        """Vocabularies of the categorical fields, in model order, as far as they are learned."""
+        """Vocabularies of the categorical fields, in model order, without those that are not learned yet."""
         return tuple(field.vocabulary for field in self.categorical if field.vocabulary is not None)
 
     @property

@@ -119,7 +119,7 @@ def _unsuitable(kind: pa.DataType, schema: SequenceSchema, categories: bool) -> 
 
 def _short(kind: pa.DataType) -> str:
     if pa.types.is_null(kind):
-        return "nothing but nulls"
+        return "only nulls"
     if pa.types.is_map(kind):
         return "map"
     if pa.types.is_struct(kind):

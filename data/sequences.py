@@ -189,7 +189,7 @@ def windows(
     """
     pending: list[SequenceBlock] = []
     num_sequences = num_steps = num_bytes = 0
-    most = max_sequences if first_sequences is None else min(first_sequences, max_sequences)
+    limit = max_sequences if first_sequences is None else min(first_sequences, max_sequences)
     for incoming in blocks:
         block = incoming
         sizes = row_bytes([block.ids, *block.kept.values()])
@@ -198,7 +198,7 @@ def windows(
             room = int(np.searchsorted(block.offsets, max_steps - num_steps, side="right")) - 1
             if ends is not None:
                 room = min(room, int(np.searchsorted(ends, ends[0] + _WINDOW_BYTES - num_bytes, side="right")) - 1)
-            fits = min(room, most - num_sequences, block.num_sequences)
+            fits = min(room, limit - num_sequences, block.num_sequences)
             if fits <= 0 and not pending:
                 fits = 1
             if fits > 0:
@@ -209,9 +209,9 @@ def windows(
                 if ends is not None:
                     num_bytes += int(ends[fits] - ends[0])
                     ends = ends[fits:]
-            if block.num_sequences or num_sequences >= most:
+            if block.num_sequences or num_sequences >= limit:
                 yield concatenate(pending)
                 pending, num_sequences, num_steps, num_bytes = [], 0, 0, 0
-                most = min(2 * most, max_sequences)
+                limit = min(2 * limit, max_sequences)
     if pending:
         yield concatenate(pending)

@@ -31,8 +31,8 @@ def _common_fields() -> re.Pattern[bytes]:
     values = ((_I32, number, 6), (_BINARY, text, 1), (STRUCT, struct, 4))
     lists = [
         b"\\x%02x(?:%s){%d}" % (size << 4 | kind, value, size)
-        for kind, value, most in values
-        for size in range(1, most + 1)
+        for kind, value, max_size in values
+        for size in range(1, max_size + 1)
     ]
     nested = b"%s%s|%s(?:%s)" % (_heads(STRUCT), struct, _heads(_LIST), b"|".join(lists))
     return re.compile(b"(?:%s|%s)*+" % (flat, nested), re.DOTALL)

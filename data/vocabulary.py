@@ -95,9 +95,9 @@ def to_ids(steps: pa.Array, vocabulary: Vocabulary) -> NDArray[np.int32]:
     if pa.types.is_null(steps.type):
         return np.full(len(steps), MISSING_ID, dtype=np.int32)
     kind = _lookup_type(steps.type)
-    least, most = (0, 2**64 - 1) if kind == pa.uint64() else (-(2**63), 2**63 - 1)
+    lowest, highest = (0, 2**64 - 1) if kind == pa.uint64() else (-(2**63), 2**63 - 1)
     # A number that the column's type cannot hold becomes null, which matches nothing and keeps the other indices.
-    values = [None if isinstance(v, int) and not least <= v <= most else v for v in vocabulary.values]
+    values = [None if isinstance(v, int) and not lowest <= v <= highest else v for v in vocabulary.values]
     indices = pc.index_in(steps.cast(kind), value_set=pa.array(values, kind), skip_nulls=True)
     ids = pc.add(pc.fill_null(indices, UNKNOWN_ID - FIRST_ID), FIRST_ID)
     if steps.null_count:

@@ -54,19 +54,19 @@ def narrower(
     if not wide or not group.num_rows:
         return sizes
     budget = SLICE_BYTES // len(wide)
-    most = min(max(sizes), group.num_rows)
+    max_rows = min(max(sizes), group.num_rows)
     cuts: list[list[int]] = []
     for position in wide:
         leaf, chunk = parquet.schema.column(position), group.chunks[position]
         per_row = chunk.num_values / group.num_rows
         if leaf.physical_type == "FIXED_LEN_BYTE_ARRAY":
             rows = int(budget / (leaf.length * per_row))
-            cuts += [] if rows >= most else [[max(1, rows)]]
+            cuts += [] if rows >= max_rows else [[max(1, rows)]]
             continue
         stays = leaf.path in dictionaries
         try:
             cuts += _cuts(
-                checked, chunk, group.num_rows, most, budget, stays=stays, flat=leaf.max_repetition_level == 0
+                checked, chunk, group.num_rows, max_rows, budget, stays=stays, flat=leaf.max_repetition_level == 0
             )
         except (Unreadable, CutShort, Malformed, KeyError, IndexError, ValueError, TypeError, pa.ArrowException):
             continue  # if the file is damaged, the decoder reports it
@@ -79,14 +79,14 @@ def _is_wide(leaf: pq.ColumnSchema) -> bool:
 
 
 def _cuts(
-    checked: CheckedFile, chunk: ColumnChunk, num_rows: int, most: int, budget: int, *, stays: bool, flat: bool
+    checked: CheckedFile, chunk: ColumnChunk, num_rows: int, max_rows: int, budget: int, *, stays: bool, flat: bool
 ) -> list[list[int]]:
-    """Return numbers of rows that fit for one column of text or bytes; an empty list if `most` rows fit."""
+    """Return numbers of rows that fit for one column of text or bytes; an empty list if `max_rows` rows fit."""
     per_row = chunk.num_values / num_rows
     longest = 0
-    if chunk.has_dictionary and not stays and chunk.unpacked * most * per_row > budget:
-        longest = _longest(checked, chunk, int(budget / (most * per_row)))
-    cuts = [] if longest * most * per_row <= budget else [[max(1, int(budget / (longest * per_row)))]]
+    if chunk.has_dictionary and not stays and chunk.unpacked * max_rows * per_row > budget:
+        longest = _longest(checked, chunk, int(budget / (max_rows * per_row)))
+    cuts = [] if longest * max_rows * per_row <= budget else [[max(1, int(budget / (longest * per_row)))]]
     if chunk.unpacked <= budget:
         return cuts
     if not flat:
@@ -103,9 +103,9 @@ def _cuts(
         count, encoding = inner[1], inner[2 if header[1] == _DATA_PAGE else 4]
         left -= count
         by_dictionary = encoding in (_PLAIN_DICTIONARY, _RLE_DICTIONARY)
-        a_value = longest if by_dictionary else header[2] / max(count, 1)
+        per_value = longest if by_dictionary else header[2] / max(count, 1)
         for first in range(0, count, _CUT_AT_ONCE):
-            cutter.add(np.full(min(_CUT_AT_ONCE, count - first), a_value, dtype=np.float64))
+            cutter.add(np.full(min(_CUT_AT_ONCE, count - first), per_value, dtype=np.float64))
     return [cutter.finish()]
 
 

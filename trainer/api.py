@@ -21,9 +21,9 @@ logger = logging.getLogger("seqembed")
 
 
 class TrainKeywords(TypedDict, total=False):
-    """Options of a training; what they mean and their defaults stand in `seqembed.trainer.config`.
+    """Options of a training; `seqembed.trainer.config` documents them and their defaults.
 
-    None leaves an option to the data, where the configuration allows it.
+    None means that an option is chosen from the data, where the configuration allows it.
     """
 
     id: str
@@ -77,18 +77,18 @@ def train(
     progress: str = "auto",
     **options: Unpack[TrainKeywords],
 ) -> TrainSummary:
-    """Train a sequence autoencoder on Parquet and write a run directory, as `seqembed train` does.
+    """Train a sequence autoencoder on Parquet and write a run directory, like `seqembed train`.
 
     Args:
-        inputs: Files, directories or globs; one or several.
+        inputs: One or several files, directories or globs.
         out: Run directory.
-        resume: Go on where a training into `out` stood.
-        overwrite: Replace the run that `out` holds once the new one is complete.
+        resume: Continue the training in `out`.
+        overwrite: Replace the run in `out` once the new one is complete.
         progress: ``auto`` is a ``bar`` on a terminal, else ``plain`` lines to the logger ``seqembed``; or ``none``.
         options: See `seqembed train --help` and `seqembed.trainer.config`.
 
     Returns:
-        Where the run lies and what was learned.
+        Paths of the run directory, and the results of the training.
 
     Raises:
         UsageError: Options contradict each other, or the extra ``train`` is not installed.
@@ -102,13 +102,13 @@ def train(
 def start(
     job: TrainJob, out: Path, echo: Callable[[str], object], *, resume: bool, overwrite: bool, progress: str
 ) -> TrainSummary:
-    """Train, with TensorFlow imported only once options and data are sound.
+    """Train; TensorFlow is imported only after options and data have been checked.
 
     Args:
-        job: What to train on what.
+        job: Data, model and training options.
         out: Run directory.
-        echo: Takes lines that say what there is to know of the data, and the progress where there is no bar.
-        resume: Go on where a training stood.
+        echo: Receives notes about the data, and progress without a bar.
+        resume: Continue an earlier training.
         overwrite: Replace a run.
         progress: How progress is shown.
 
@@ -120,7 +120,7 @@ def start(
         raise UsageError("--resume continues the run that --overwrite would replace. Pass only one of them.")
     if progress not in PROGRESSES:
         raise UsageError(f"--progress must be one of {', '.join(PROGRESSES)}; was {progress!r}.")
-    if find_spec("tensorflow") is None:  # before the data is looked at, though it is imported only afterwards
+    if find_spec("tensorflow") is None:  # fail before the data is read; the import itself comes afterwards
         raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
     directory = RunDirectory(out, resume=resume, overwrite=overwrite)
     shown = make_progress(progress, Console(stderr=True), echo)

@@ -88,7 +88,7 @@ def configure(
         schema: Kinds of features, and categorical fields; None means numbers only.
 
     Raises:
-        UsageError: Differences or trajectories are asked for, but there are no numbers.
+        UsageError: Differences or trajectories are requested, but there are no numbers.
     """
     events = schema is not None and has_events(schema)
     channels = job.model.channels or ("both" if changes.persistence > _MIN_PERSISTENCE and not events else "values")

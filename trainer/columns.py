@@ -59,8 +59,8 @@ def find_columns(job: TrainJob) -> TrainingColumns:
     """Find the input files and the columns to train on.
 
     Raises:
-        InputError: An input or a column is missing or of a wrong type, the layout is ambiguous, or the events of an id
-            lie in several files.
+        InputError: An input or a column is missing or of the wrong type, the layout is ambiguous, or the events of an
+            id are in several files.
         UsageError: Options contradict each other.
     """
     data = job.data

@@ -113,7 +113,7 @@ class ModelConfig:
         units: Units of each recurrent layer and direction; None is 64, or 48 in each branch with both input channels.
         layers: Recurrent layers of the encoder.
         channels: Input channels of the recurrent layers: the ``values``, their ``differences`` from step to step, or
-            ``both``, each with layers of its own. None is chosen from the data for contrastive objectives, else
+            ``both``, with separate layers. None is chosen from the data for contrastive objectives, else
             ``values``.
         normalization: Standardise values with the statistics of the ``dataset`` alone, or each ``sequence`` also by its
             own mean and spread, which then join the embedding. None is ``sequence`` for contrastive objectives, else
@@ -295,7 +295,7 @@ class TrainingConfig:
         clip_norm: Maximum global norm of the gradient; 0 turns clipping off.
         seed: Seed of initial weights, of the order of batches, and of where sequences are cut.
 
-    None stands for what `seqembed.trainer.automatic` chooses from the data.
+    None is chosen from the data by `seqembed.trainer.automatic`.
 
     Raises:
         UsageError: A value is outside its range, or options contradict each other.

@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 from seqembed.data.errors import UsageError
 from seqembed.data.schema import CategoricalField
 from seqembed.trainer.backend import keras
+from seqembed.trainer.blocks import unscaled
 from seqembed.trainer.categories import class_logits, embedded, output_name, plain_name
 from seqembed.trainer.config import FIXED_LENGTH_DECODERS, ModelConfig
-from seqembed.trainer.model import recurrent_layer, unscaled
+from seqembed.trainer.model import recurrent_layer
 
 ops, layers = keras.ops, keras.layers
 

@@ -72,18 +72,18 @@ def monitored_fraction(job: TrainJob, schema: SequenceSchema, intake: Intake) ->
     learned = training.steps * (training.batch_size or 1) // NUM_INTERVALS
     width = 4 * (schema.num_features + schema.num_fields)
     kept = _VALIDATION_CACHE_BYTES * profile.num_sequences // max(1, width * profile.num_steps)
-    most = max(_MIN_MONITORED, min(learned // 2, kept))
-    return intake.validation_fraction * min(1.0, most / intake.num_validation)
+    limit = max(_MIN_MONITORED, min(learned // 2, kept))
+    return intake.validation_fraction * min(1.0, limit / intake.num_validation)
 
 
 def _view_maker(job: TrainJob, schema: SequenceSchema, intake: Intake, batch_size: int) -> ViewMaker | None:
     if not job.model.contrasts:
         return None
-    longest = MAX_BATCH_STEPS * (job.model.frame or 1) // (2 * batch_size)
+    max_steps = MAX_BATCH_STEPS * (job.model.frame or 1) // (2 * batch_size)
     # Batches of long sequences need negatives, too; one more because batches are planned by noisy lengths.
-    longest = min(longest, _max_batch_steps(job, schema) // (_MIN_SEQUENCES + 1))
+    max_steps = min(max_steps, _max_batch_steps(job, schema) // (_MIN_SEQUENCES + 1))
     mean = moments(intake.survey.profile)[0]
-    return ViewMaker(mean, max_length=max(_MIN_VIEW_STEPS, longest), features=schema.features)
+    return ViewMaker(mean, max_length=max(_MIN_VIEW_STEPS, max_steps), features=schema.features)
 
 
 def _max_batch_steps(job: TrainJob, schema: SequenceSchema) -> int:
@@ -91,8 +91,8 @@ def _max_batch_steps(job: TrainJob, schema: SequenceSchema) -> int:
     frame = job.model.frame or 1
     if not job.model.reconstructs:
         return MAX_BATCH_STEPS * (frame if job.model.contrasts else 1)
-    most = MAX_BATCH_STEPS
+    limit = MAX_BATCH_STEPS
     if job.model.contrasts and job.model.decoder == "positional":
-        most *= min(frame, _WRITTEN_FOR_ONE_READ)
+        limit *= min(frame, _WRITTEN_FOR_ONE_READ)
     logits = sum(map(num_classes, schema.categorical)) * (2 if job.model.contrasts else 1)
-    return min(most, _MAX_LOGITS // logits) if logits else most
+    return min(limit, _MAX_LOGITS // logits) if logits else limit

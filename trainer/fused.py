@@ -19,7 +19,7 @@ def fused(model: Any) -> Iterator[None]:
     """Compute the LSTM layers of `model`, nested models included, with BlockLSTM inside the context.
 
     Outputs at padded steps are zero for layers with `zero_output_for_mask`. For others they differ from Keras, which
-    repeats the last output there, and must not be used.
+    repeats the last output there, so they must not be used.
     """
     # A layer with go_backwards outside of a Bidirectional returns its outputs in another order.
     replaced = [

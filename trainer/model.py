@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqembed.data.embedding_blocks import EmbeddingBlock
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.schema import CategoricalField
 from seqembed.trainer.backend import keras
-from seqembed.trainer.categories import embedded, summaries, summary_width, width_of
+from seqembed.trainer.blocks import scaled_by
+from seqembed.trainer.categories import embedded, summaries
 from seqembed.trainer.config import ModelConfig
 from seqembed.trainer.scale import MAX_DEVIATIONS, MIN_SPREAD, moments
 from seqembed.trainer.trajectory import trajectory
@@ -24,11 +24,6 @@ from seqembed.trainer.trajectory import trajectory
 ops, layers = keras.ops, keras.layers
 
 _MAX_STATISTIC = 5.0
-# Variances of the embedding blocks, found on data sets of known structure. The per-sequence statistics stay in standard
-# units: they count more the more features there are, and are never scaled up, since they may be equal for all
-# sequences.
-_VARIANCE_OF_STEPS, _VARIANCE_OF_CATEGORIES, _VARIANCE_OF_TRAJECTORY = 2.0, 1.0, 1.0
-_MAX_SCALE = 4.0  # it multiplies the numerical error of ONNX Runtime as well
 _NOISE = 0.1
 # ONNX Runtime iterates over the last axis of a tensor, up to twenty times slower where that axis has one or two
 # features. With so few, time is the last axis until the recurrent layers. One feature: serving is a sixth faster at 150
@@ -87,7 +82,7 @@ def recurrent_layer(config: ModelConfig, name: str, units: int | None = None, **
 
 
 def network_inputs(num_features: int, num_fields: int) -> dict[str, Any]:
-    """Return the symbolic inputs of an encoder by name: ``values`` and ``categories`` as far as there are any."""
+    """Return the symbolic inputs of an encoder by name, ``values`` and ``categories`` only where needed."""
     inputs = {"lengths": keras.Input((), name="lengths", dtype="int32")}
     if num_fields:
         inputs["categories"] = keras.Input((None, num_fields), name="categories", dtype="int32")
@@ -116,7 +111,8 @@ def build_encoder(
     Returns:
         A Keras model to the embedding, float32 (batch, embedding_dim). Its inputs are ``lengths`` int32 (batch) and,
         where there are any, ``values`` float32 (batch, time, features), raw units, NaN allowed, and ``categories``
-        int32 (batch, time, fields), ids. Padding has no influence. `embedding_blocks` lists what the embedding holds.
+        int32 (batch, time, fields), ids. Padding has no influence. `seqembed.trainer.blocks` lists what the embedding
+        holds.
     """
     inputs = network_inputs(len(profile.mean), len(fields))
     lengths = inputs["lengths"]
@@ -165,50 +161,6 @@ def build_encoder(
     if config.embedding_dim is not None:
         embedding = layers.Dense(config.embedding_dim, name="embedding")(embedding)  # (batch, embedding_dim)
     return keras.Model(inputs, scaled_by(embedding, scales, "block_scales"), name="encoder")
-
-
-def embedding_blocks(
-    config: ModelConfig, num_features: int, fields: Sequence[CategoricalField]
-) -> tuple[EmbeddingBlock, ...]:
-    """Return the blocks of the embedding of `build_encoder`, in order.
-
-    First what the recurrent layers made of the values and categories, then of the differences, then each feature's mean
-    and spread, the mean of each field's embedding and of a wider one, and the trajectories, as far as `config` asks for
-    them. With an embedding_dim, a dense layer mixes them into one block.
-
-    Args:
-        config: The architecture.
-        num_features: Numbers per step.
-        fields: Categorical fields in model order.
-    """
-    if config.embedding_dim is not None:
-        return (EmbeddingBlock("steps", config.embedding_dim, _VARIANCE_OF_STEPS, _MAX_SCALE),)
-    branches = ("values", "differences") if config.channels == "both" else (str(config.channels),)
-    width = (config.units or 0) * (2 if config.bidirectional else 1) * (3 if config.pooling == "concat" else 1)
-    share = _VARIANCE_OF_STEPS / len(branches)
-    blocks = [EmbeddingBlock(name, width, share, _MAX_SCALE) for name in branches]
-    if config.normalization == "sequence":
-        categories, summary = (sum(map(of, fields)) for of in (width_of, summary_width))
-        share = _VARIANCE_OF_CATEGORIES / (2 if summary else 1)
-        blocks += [
-            EmbeddingBlock("statistics", 2 * num_features, 2.0 * max(num_features, 1), 1.0),
-            EmbeddingBlock("categories", categories, share, _MAX_SCALE),
-            EmbeddingBlock("summary of categories", summary, share, _MAX_SCALE),
-        ]
-    blocks.append(
-        EmbeddingBlock("trajectory", (config.trajectory or 0) * num_features, _VARIANCE_OF_TRAJECTORY, _MAX_SCALE)
-    )
-    return tuple(block for block in blocks if block.width)
-
-
-def scaled_by(embedding: Any, scales: NDArray[np.float32] | None, name: str) -> Any:
-    """Return embedding (batch, embedding_dim) times scales (embedding_dim), by a layer called `name`; None is 1."""
-    return embedding if scales is None else layers.Rescaling(scales.tolist(), name=name)(embedding)
-
-
-def unscaled(embedding: Any, scales: NDArray[np.float32] | None) -> Any:
-    """Undo `scaled_by`."""
-    return scaled_by(embedding, None if scales is None else np.float32(1) / scales, "unscaled")
 
 
 def mean_step(steps: Any, lengths: Any) -> Any:

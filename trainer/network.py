@@ -13,16 +13,15 @@ from seqembed.data.profile import SequenceProfile
 from seqembed.data.schema import CategoricalField
 from seqembed.data.sequences import SequenceBlock
 from seqembed.trainer.backend import keras
+from seqembed.trainer.blocks import embedding_blocks, unscaled
 from seqembed.trainer.config import ModelConfig
 from seqembed.trainer.decoders import DecoderGraph, build_decoder, check_fixed_length, output_layers
 from seqembed.trainer.model import (
     build_encoder,
-    embedding_blocks,
     known_values,
     network_inputs,
     raw_values,
     standardised,
-    unscaled,
     valid_steps,
 )
 from seqembed.trainer.source import MAX_BATCH_STEPS
@@ -38,7 +37,7 @@ _COMPARED = ("steps", "values", "differences")
 class Network:
     """Models that share their weights.
 
-    All take ``values`` and ``categories``, as far as there are any, and ``lengths``.
+    All take ``lengths`` and, where there are any, ``values`` and ``categories``.
 
     Attributes:
         encoder: Sequences → embedding (batch, embedding_dim).

@@ -15,7 +15,7 @@ from seqembed.trainer.config import ModelConfig
 from seqembed.trainer.losses import Batch, category_sums, contrast_sums, masked_sums
 from seqembed.trainer.scale import MAX_DEVIATIONS, moments
 
-_MIN_ENTROPY = 0.05  # nats: a field that hardly changes is not blown up
+_MIN_ENTROPY = 0.05  # nats: the loss of a field that hardly changes is not scaled up
 
 
 @dataclass(frozen=True, slots=True)

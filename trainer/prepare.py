@@ -11,10 +11,10 @@ from seqembed.data.profile import SequenceProfile
 from seqembed.data.schema import SequenceSchema
 from seqembed.data.sequences import SequenceBlock
 from seqembed.trainer.automatic import configure, has_events
+from seqembed.trainer.blocks import embedding_blocks
 from seqembed.trainer.columns import TrainingColumns
 from seqembed.trainer.config import TrainJob
 from seqembed.trainer.intake import Intake, take_in
-from seqembed.trainer.model import embedding_blocks
 from seqembed.trainer.network import Network, build_network
 from seqembed.trainer.progress import Progress
 from seqembed.trainer.scale import Changes, changes_of

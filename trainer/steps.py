@@ -93,7 +93,7 @@ class Steps:
             objective: Their losses.
             config: Learning rate and clipping.
             profile: Statistics of the training sequences.
-            num_steps: Batches of the whole training, over which the learning rate falls.
+            num_steps: Batches of the complete training, over which the learning rate falls.
             decay: How: ``cosine`` (a short rise, then a cosine to 0), ``drops`` (from half of the batches on, to a
                 third, a tenth and a thirtieth), or ``none``.
         """

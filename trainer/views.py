@@ -133,11 +133,11 @@ class ViewMaker:
     def draw(self, block: SequenceBlock, rows: NDArray[np.int64], random: np.random.Generator) -> Views:
         """Return two views of each of the sequences at `rows`, int64 (sequences), none of them empty."""
         twice = np.concatenate([rows, rows])
-        whole = block.offsets[twice + 1] - block.offsets[twice]
-        longest = np.minimum(whole, self.max_length)
+        total = block.offsets[twice + 1] - block.offsets[twice]
+        longest = np.minimum(total, self.max_length)
         share = random.uniform(self._config.min_crop, 1.0, len(twice))
         lengths = np.maximum(np.rint(share * longest), 1).astype(np.int64)
-        starts = block.offsets[twice] + np.floor(random.random(len(twice)) * (whole - lengths + 1)).astype(np.int64)
+        starts = block.offsets[twice] + np.floor(random.random(len(twice)) * (total - lengths + 1)).astype(np.int64)
         if self._clocks or block.categories.shape[1]:
             return self._of_events(block, starts, lengths, random)
         steps = np.arange(int(lengths.max()))

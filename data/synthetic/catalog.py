@@ -11,7 +11,7 @@ from seqembed.data.synthetic.generator import SampleGenerator, blocks
 from seqembed.data.synthetic.writer import WrittenSample, refuse_other_files, replacing, write_blocks
 
 _ALL = (moving_ones.GENERATOR, ramps.GENERATOR, telemetry.GENERATOR, transactions.GENERATOR)
-GENERATORS: dict[str, SampleGenerator] = {recipe.name: recipe for recipe in _ALL}
+GENERATORS: dict[str, SampleGenerator] = {generator.name: generator for generator in _ALL}
 SAMPLE_NAMES = (japanese_vowels.NAME, *GENERATORS)
 
 
@@ -44,12 +44,12 @@ def write_sample(name: str, out: str, options: SampleOptions | None = None) -> W
         raise UsageError(f"--out {out}: samples are written to local paths only. Write it here, then copy it there.")
     path = Path(out)
     if name == japanese_vowels.NAME:
-        _refuse_options_of_recipes(options)
+        _refuse_generator_options(options)
         return japanese_vowels.write(path, options.rows)
-    return _write_recipe(GENERATORS[name], path, options)
+    return _write_generated(GENERATORS[name], path, options)
 
 
-def _refuse_options_of_recipes(options: SampleOptions) -> None:
+def _refuse_generator_options(options: SampleOptions) -> None:
     given = {"--seed": options.seed, "--layout": options.layout, "--files": options.files}
     for option, value in given.items():
         if value is not None:
@@ -59,16 +59,16 @@ def _refuse_options_of_recipes(options: SampleOptions) -> None:
             )
 
 
-def _write_recipe(recipe: SampleGenerator, out: Path, options: SampleOptions) -> WrittenSample:
-    rows = recipe.default_rows if options.rows is None else options.rows
+def _write_generated(generator: SampleGenerator, out: Path, options: SampleOptions) -> WrittenSample:
+    rows = generator.default_rows if options.rows is None else options.rows
     seed = 0 if options.seed is None else options.seed
     layout = options.layout or "nested"
     paths = _paths(out, rows, options.files)
     if paths != [out]:
         refuse_other_files(out, [path.name for path in paths])
-    marker = json.dumps({"name": recipe.name, "rows": rows, "seed": seed, "layout": layout, "files": len(paths)})
+    marker = json.dumps({"name": generator.name, "rows": rows, "seed": seed, "layout": layout, "files": len(paths)})
     with replacing(paths) as temporary:
-        num_sequences, num_steps = write_blocks(blocks(recipe, rows, seed), temporary, rows, layout, marker.encode())
+        num_sequences, num_steps = write_blocks(blocks(generator, rows, seed), temporary, rows, layout, marker.encode())
     return WrittenSample(
         path=out,
         num_files=len(paths),

@@ -66,14 +66,14 @@ class SampleGenerator:
     make: Callable[[int, np.random.Generator], SampleBlock]
 
 
-def blocks(recipe: SampleGenerator, rows: int, seed: int) -> Iterator[SampleBlock]:
+def blocks(generator: SampleGenerator, rows: int, seed: int) -> Iterator[SampleBlock]:
     """Generate the first `rows` sequences of `seed`.
 
     Every chunk is generated completely and then cut, so that the first rows do not depend on the number of rows.
     """
     for chunk, first in enumerate(range(0, rows, CHUNK_ROWS)):
-        generator = np.random.Generator(np.random.SFC64([seed, chunk]))
-        yield recipe.make(first, generator).slice(0, min(CHUNK_ROWS, rows - first))
+        random = np.random.Generator(np.random.SFC64([seed, chunk]))
+        yield generator.make(first, random).slice(0, min(CHUNK_ROWS, rows - first))
 
 
 def offsets_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -47,14 +47,14 @@ def test_few_ids_are_counted_exactly(indices: list[list[int]]) -> None:
 
 @given(st.lists(st.lists(st.integers(0, 200), max_size=60), max_size=6), st.integers(3, 60))
 @settings(max_examples=60)
-def test_censuses_of_some_rows_add_up_to_that_of_all_rows(parts: list[list[int]], capacity: int) -> None:
+def test_censuses_of_some_rows_add_up_to_that_of_all_rows(sources: list[list[int]], capacity: int) -> None:
     together, added = IdCensus(capacity), IdCensus(capacity)
-    for ids in parts:
-        part = IdCensus(capacity)
+    for ids in sources:
+        census = IdCensus(capacity)
         for batch in np.array_split(np.array(ids, np.int64), 3):
             together.add_rows(hash_ids(pa.array(batch)))
-            part.add_rows(hash_ids(pa.array(batch)))
-        added.add(part)
+            census.add_rows(hash_ids(pa.array(batch)))
+        added.add(census)
     assert added.result() == together.result()
 
 

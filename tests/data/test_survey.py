@@ -21,9 +21,9 @@ def test_survey_describes_and_samples_the_selected_rows(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     rows = [rng.normal(size=n).tolist() for n in rng.integers(0, 9, size=500)]
     rows[17] = [1.0] * 50
-    for part in range(2):
-        table = pa.table({"id": range(250 * part, 250 * part + 250), "x": rows[250 * part : 250 * part + 250]})
-        pq.write_table(table, tmp_path / f"{part}.parquet", row_group_size=60)
+    for number in range(2):
+        table = pa.table({"id": range(250 * number, 250 * number + 250), "x": rows[250 * number : 250 * number + 250]})
+        pq.write_table(table, tmp_path / f"{number}.parquet", row_group_size=60)
     files = resolve_inputs([str(tmp_path)])
     schema = detect_schema(files)
     found = survey(files, schema, LengthPolicy(), seed=0, max_sample=40, select=lambda b: np.asarray(b.ids) % 2 == 1)

@@ -147,7 +147,7 @@ def test_row_bytes_are_those_of_the_values() -> None:
     }
     for name, (values, expected) in columns.items():
         sizes = row_bytes([values])
-        part = row_bytes([values[1:]])
-        assert sizes is not None and part is not None
-        assert (sizes.tolist(), part.tolist()) == (expected, expected[1:]), name
+        sliced = row_bytes([values[1:]])
+        assert sizes is not None and sliced is not None
+        assert (sizes.tolist(), sliced.tolist()) == (expected, expected[1:]), name
     assert row_bytes([pa.array([1, 2]), pa.array([1.5, None]), pa.nulls(2)]) is None

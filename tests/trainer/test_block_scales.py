@@ -9,8 +9,8 @@ import pytest
 
 from seqembed.data.contract import ModelContract
 from seqembed.data.sequences import SequenceBlock
+from seqembed.trainer.blocks import embedding_blocks
 from seqembed.trainer.config import DECODERS, ModelConfig
-from seqembed.trainer.model import embedding_blocks
 from seqembed.trainer.network import build_network, embed, with_scaled_blocks
 from seqembed.trainer.steps import seed_everything
 from seqembed_testing import done

@@ -99,8 +99,8 @@ def test_both_axis_orders_give_equal_results(profile):
         steps = standardised(laid_out, known, profile, "standardise", time_axis)
         known = np.asarray(known, np.float32)
         scaled, (mean, spread) = normalize_sequences(steps, known, time_axis)
-        each = [np.asarray(part) for part in (known, steps, scaled, differences(steps, known, std, time_axis))]
-        found.append([part if time_axis == 1 else part.transpose(0, 2, 1) for part in each] + [mean, spread])
+        each = [np.asarray(array) for array in (known, steps, scaled, differences(steps, known, std, time_axis))]
+        found.append([array if time_axis == 1 else array.transpose(0, 2, 1) for array in each] + [mean, spread])
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-6, atol=1e-6)
 

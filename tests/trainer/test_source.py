@@ -25,10 +25,10 @@ LENGTHS = [7, 0, 1, 3, 2, 9, 4, 4, 1, 6, 5, 8, 2, 3, 0, 7, 9, 1, 5, 6]
 @pytest.fixture
 def files(tmp_path):
     """Two files; each value is 100 × the sequence's number + its step, so that the content of a batch is known."""
-    for part in range(2):
-        numbers = range(part * 10, part * 10 + 10)
+    for number in range(2):
+        numbers = range(number * 10, number * 10 + 10)
         values = [[100.0 * n + step for step in range(LENGTHS[n])] for n in numbers]
-        pq.write_table(pa.table({"id": list(numbers), "x": values}), tmp_path / f"{part}.parquet", row_group_size=4)
+        pq.write_table(pa.table({"id": list(numbers), "x": values}), tmp_path / f"{number}.parquet", row_group_size=4)
     return resolve_inputs([str(tmp_path)])
 
 
@@ -204,7 +204,7 @@ def test_the_feed_gives_the_same_batches_every_time(files):
     source = make(files)
     feed = Feed(source, 1)
     for epoch, skip in ((1, 0), (1, 0), (2, 1)):
-        same(([part.numpy() for part in batch] for batch in feed.epoch(epoch, skip)), source.batches(epoch, skip))
+        same(([tensor.numpy() for tensor in batch] for batch in feed.epoch(epoch, skip)), source.batches(epoch, skip))
 
 
 def test_an_error_inside_the_feed_keeps_its_class(files, tmp_path):
@@ -248,4 +248,4 @@ def test_a_stream_without_sequences_ends(files):
 def test_the_feed_streams_the_same_batches_as_the_source(files):
     source = make(files, views=view_maker())
     streamed = islice(Feed(source, 1).stream(3), 9)
-    same(([part.numpy() for part in batch] for batch in streamed), islice(source.stream(3), 9))
+    same(([tensor.numpy() for tensor in batch] for batch in streamed), islice(source.stream(3), 9))
