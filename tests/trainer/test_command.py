@@ -52,7 +52,7 @@ def test_a_configuration_file_repeats_a_run_and_options_override_it(finished, tm
         (["DATA"], 2, "--out"),
         (["DATA", "--out", "OUT", "--units", "0"], 2, "--units"),
         (["DATA", "--out", "OUT", "--decoder", "mlp"], 2, "mlp"),
-        (["DATA", "--out", "OUT", "--reverse-target"], 2, "--decoder autoregressive alone"),
+        (["DATA", "--out", "OUT", "--reverse-target"], 2, "works only with --decoder autoregressive"),
         (["DATA", "--out", "OUT", "--learning-rate", "nan"], 2, "--learning-rate must be a positive number"),
         (["DATA", "--out", "OUT", "--resume", "--overwrite"], 2, "Pass only one of them"),
         (["missing.parquet", "--out", "OUT"], 3, "missing.parquet: no such file"),
