@@ -225,7 +225,7 @@ def _kind(kind: pa.DataType) -> str:
     while isinstance(kind, pa.BaseExtensionType):
         kind = kind.storage_type
     if pa.types.is_integer(kind):
-        return "whole numbers"
+        return "integers"
     if is_string(kind):
         return "text"
     is_bytes = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)

@@ -11,7 +11,7 @@ from seqembed.data.schema import CategoricalField, Layout, SequenceSchema
 from seqembed.data.times import zone_of
 from seqembed.data.vocabulary import ValueKind
 
-_KINDS: dict[ValueKind, str] = {"string": "text", "integer": "whole numbers", "boolean": "booleans"}
+_KINDS: dict[ValueKind, str] = {"string": "text", "integer": "integers", "boolean": "booleans"}
 
 
 class Tabular(Protocol):
@@ -126,7 +126,7 @@ def _check_field(file: Tabular, arrow_schema: pa.Schema, field: CategoricalField
     found = None if step is None else value_kind(step)
     trained = None if field.vocabulary is None else field.vocabulary.kind
     if found is None or (trained is not None and found != trained):
-        values = "text, whole numbers or booleans" if trained is None else _KINDS[trained]
+        values = "text, integers or booleans" if trained is None else _KINDS[trained]
         where = "in each row (events layout)" if layout == "events" else "in each step of its lists (nested layout)"
         refuse_column(
             file,

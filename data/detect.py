@@ -103,7 +103,7 @@ def _divide(
     for candidate in found:
         wanted = candidate.is_named(categorical)
         if wanted and (value_kind(candidate.kind) is None or isinstance(candidate.component, int)):
-            expected = "whole numbers, booleans or text, as --categorical asks for"
+            expected = "integers, booleans or text, as --categorical asks for"
             refuse_column(file, candidate.name, candidate.kind, expected, "Cast it, or leave it out of --categorical")
         if wanted or not is_number(candidate.kind) or (with_text and _is_flag(candidate)):
             component = None if candidate.component is None else str(candidate.component)

@@ -1,4 +1,4 @@
-"""The file that is deployed: an ONNX graph with its contract inside, put in place whole or not at all."""
+"""The file that is deployed: an ONNX graph with its contract inside, published completely or not at all."""
 
 import os
 import platform
@@ -51,12 +51,12 @@ def assemble(graph: Any, contract: ModelContract) -> bytes:
 
 
 def write_bundle(bundle: bytes, path: Path) -> None:
-    """Write a bundle, try it as it lies on the disk, and put it in place at once.
+    """Write a bundle, test it as it lies on the disk, and publish it by one rename.
 
     Missing parent directories are made. On any failure nothing is left behind, and an older file stays.
 
     Raises:
-        OutputError: The place cannot be written.
+        OutputError: The file cannot be written there.
         BundleError: What was written does not reproduce the golden sequences.
     """
     with _output_errors(path):

@@ -12,7 +12,7 @@ from seqembed.runner.onnx_check import check_model
 
 
 def refuse_destination(config: ExportConfig) -> None:
-    """Check the place of the new bundle before any work is done.
+    """Check where the new bundle will lie before any work is done.
 
     Raises:
         UsageError: It is the source, or a file of the run directory that is exported, links followed.

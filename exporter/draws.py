@@ -71,10 +71,12 @@ def with_masked_steps(
     """
     lengths = np.tile(block.lengths, _WAYS_TO_MASK)
     owner = np.repeat(np.arange(len(lengths)), lengths)  # (steps), the sequence of each
-    place = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)  # (steps), its place in there
+    step = np.arange(len(owner)) - np.repeat(
+        np.cumsum(lengths) - lengths, lengths
+    )  # (steps), its index in its sequence
     way, length = owner // block.num_sequences, lengths[owner]
     third = (length + 2) // 3
-    at_start, at_end = place < third, place >= length - third
+    at_start, at_end = step < third, step >= length - third
     ways = [at_start, at_end, ~(at_start | at_end), random.random(len(owner)) < 0.5]
     masked = np.select([way == number for number in range(len(ways))], ways, True)
     values = np.tile(block.values, (_WAYS_TO_MASK, 1))

@@ -1,4 +1,4 @@
-"""ONNX graphs as lists of nodes: what reads what, and how a changed list takes the old one's place."""
+"""ONNX graphs as lists of nodes: what reads what, and how a changed list replaces the old one."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The whole export: load, convert, check the structure, measure parity, complete the contract, write."""
+"""An export: load, convert, check the structure, measure parity, complete the contract, write."""
 
 import time
 from dataclasses import replace

@@ -1,6 +1,6 @@
 """Which Keras layers can be exported, decided from a saved model's configuration before anything is loaded.
 
-A layer belongs here when what it makes of a sequence does not depend on the padding behind it, or can be told the
+A layer belongs here when what it makes of a sequence does not depend on the padding behind it, or can be given the
 lengths. Loading first would fail on custom layers with a message about registration instead of one about export.
 """
 

@@ -1,4 +1,4 @@
-"""TensorFlow and Keras, imported in one place and without their talk on the user's terminal.
+"""TensorFlow and Keras, imported here alone, and without their messages on the user's terminal.
 
 TensorFlow writes about CUDA drivers to the process's standard error while it is imported, from C++, before any
 logging level is read. A nightly log or a person at a terminal can do nothing with those lines. The other modules of

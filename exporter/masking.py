@@ -112,8 +112,8 @@ def _is_slice(tensor: Any, strides: list[int], new_axes: int) -> bool:
     bits = {
         name: tensor.op.get_attr(f"{name}_mask") for name in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")
     }
-    whole = {"begin": 3 - new_axes, "end": 3 - new_axes, "ellipsis": 0, "new_axis": new_axes, "shrink_axis": 0}
-    return bits == whole and np.array_equal(tf.get_static_value(tensor.op.inputs[3]), strides)
+    all_bits = {"begin": 3 - new_axes, "end": 3 - new_axes, "ellipsis": 0, "new_axis": new_axes, "shrink_axis": 0}
+    return bits == all_bits and np.array_equal(tf.get_static_value(tensor.op.inputs[3]), strides)
 
 
 def _unwrapped(tensor: Any) -> Any:
@@ -137,16 +137,16 @@ class KeptSteps:
 
     def __init__(self, kept: Any) -> None:
         self._kept = kept
-        whole = tf.cast(kept, tf.int32)
-        self._before = tf.cumsum(whole, axis=1, exclusive=True)  # (batch, time), how many are kept before each
-        self.lengths = tf.reduce_sum(whole, axis=1)
+        counted = tf.cast(kept, tf.int32)
+        self._before = tf.cumsum(counted, axis=1, exclusive=True)  # (batch, time), how many are kept before each
+        self.lengths = tf.reduce_sum(counted, axis=1)
 
     def first(self, sequences: Any) -> Any:
         """Return `sequences`, (batch, time, features), with the kept steps first, in their order."""
         time = tf.shape(self._kept)[1]
         positions = tf.expand_dims(tf.range(time), 0)  # (1, time)
         ranks = tf.where(self._kept, positions, positions + time)
-        # Of whole numbers that differ, the negated ones in falling order are the ranks in rising order.
+        # Of distinct integers, the negated ones in falling order are the ranks in rising order.
         order = tf.math.top_k(-ranks, k=time).indices
         return tf.gather(sequences, order, batch_dims=1)
 
@@ -158,10 +158,10 @@ class KeptSteps:
             reverse: The direction runs from the last step to the first, so that it repeats the output of a later step.
             zero_where_skipped: Skipped steps get 0 and not the output before.
         """
-        places = self._before if reverse else self._before + tf.cast(self._kept, tf.int32) - 1
-        reached = tf.logical_and(places >= 0, places < tf.expand_dims(self.lengths, 1))
+        indices = self._before if reverse else self._before + tf.cast(self._kept, tf.int32) - 1
+        reached = tf.logical_and(indices >= 0, indices < tf.expand_dims(self.lengths, 1))
         known = self._kept if zero_where_skipped else reached
-        outputs = tf.gather(steps, tf.where(reached, places, 0), batch_dims=1)
+        outputs = tf.gather(steps, tf.where(reached, indices, 0), batch_dims=1)
         return tf.where(tf.expand_dims(known, 2), outputs, 0.0)
 
     def where_any(self, states: Any, otherwise: Any) -> Any:

@@ -33,7 +33,7 @@ class EncoderModel:
         categories_input: Name of the input layer that takes (batch, time, fields), None where there is none.
         num_fields: Categories a step.
         frame: Consecutive steps that the recurrent layers read as one.
-        fill: float32 (features), put in the place of missing values and of padding before a model that takes no
+        fill: float32 (features), replaces missing values and of padding before a model that takes no
             lengths, and so cannot tell them from data.
     """
 
@@ -50,7 +50,7 @@ class EncoderModel:
 
     @property
     def handles_padding(self) -> bool:
-        """Whether the model itself tells steps from padding and values from missing ones."""
+        """Whether the model itself distinguishes steps from padding and values from missing ones."""
         return self.lengths_input is not None
 
     @property
@@ -206,7 +206,7 @@ def _inputs(model: Any, path: Path) -> tuple[Any, Any, Any]:
     if not steps or max(len(values), len(lengths)) > 1 or len(steps) + len(lengths) != len(model.inputs):
         raise BundleError(
             f"{path}: the model takes {_shapes(model.inputs)}; an encoder takes one (batch, time, features) tensor, "
-            f"at most one of whole numbers named {_CATEGORIES!r}, (batch, time, fields), and at most one of lengths, "
+            f"at most one of integers named {_CATEGORIES!r}, (batch, time, fields), and at most one of lengths, "
             "(batch)."
         )
     for tensor in steps:

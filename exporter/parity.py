@@ -19,7 +19,7 @@ from seqembed.exporter.reference import KerasReference
 from seqembed.runner.encoder import Encoder
 
 _MAX_SEQUENCES = 300  # of each kind, real and random
-_STEPS_BEYOND = (1, 8, 64)  # beyond the longest training row: an encoder may read longer ones at night
+_STEPS_BEYOND = (1, 8, 64)  # beyond the longest training row: an encoder may read longer ones in a run
 _MAX_MASKED = 40  # of both kinds; each in five ways
 _MAX_STEPS = 25_000  # of each kind; four ways of batching make 2e5 steps for ONNX Runtime
 
@@ -63,7 +63,7 @@ def measure_parity(
 
     Args:
         reference: The Keras encoder.
-        encoder: What the exporter made of it, run as it will be at night.
+        encoder: What the exporter made of it, run as it will be in a job.
         real: Training sequences, each of at least one step. All that are compared must agree; of the random ones, those
             whose embedding float32 determines to a tenth of the tolerance.
         profile: What random ones are drawn from.
@@ -159,18 +159,18 @@ class _Worst:
     ) -> "_Worst":
         wanted, found = wanted.reshape(len(wanted), -1), found.reshape(len(found), -1)
         relative = np.nan_to_num(np.abs(found - wanted) / np.maximum(1.0, np.abs(wanted)), nan=np.inf)
-        place, dimension = np.unravel_index(int(relative.argmax()), relative.shape)
-        difference = float(relative[place, dimension])
+        row, dimension = np.unravel_index(int(relative.argmax()), relative.shape)
+        difference = float(relative[row, dimension])
         if difference <= self.difference:
             return self
         return _Worst(
             difference=difference,
-            row=int(batch.rows[place]),
-            length=int(batch.lengths[place]),
+            row=int(batch.rows[row]),
+            length=int(batch.lengths[row]),
             output=output,
             dimension=int(dimension),
-            wanted=float(wanted[place, dimension]),
-            found=float(found[place, dimension]),
+            wanted=float(wanted[row, dimension]),
+            found=float(found[row, dimension]),
             batching=batching,
         )
 

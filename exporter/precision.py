@@ -1,4 +1,4 @@
-"""The gate of an int8 bundle: its vectors still say what the fp32 ones say, on rows of the data, run as at night.
+"""The gate of an int8 bundle: its vectors agree with the fp32 ones, on real rows, in batches as a run makes them.
 
 Two questions are asked of rows that the runner would put into the same batches. Do the vectors point where they did
 (mean cosine, DESIGN §4)? Does each row still find the same neighbour, which is what embeddings are used for? The first
@@ -42,7 +42,7 @@ def measure_quantisation(
     """Hold an int8 encoder against the fp32 one it was made of.
 
     Args:
-        fp32: The reference, itself held against Keras before.
+        fp32: The reference, itself compared with Keras before.
         int8: The encoder in question.
         real: Training sequences, each of at least one step.
         golden: Golden sequences of `int8`, to find out how far another host may be from them.
@@ -132,7 +132,7 @@ def _some_rows(block: SequenceBlock) -> NDArray[np.int64]:
 
 
 def _run_alone(encoder: Encoder, block: SequenceBlock, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
-    batches = [pad(block, rows[place : place + 1]) for place in range(len(rows))]
+    batches = [pad(block, rows[row : row + 1]) for row in range(len(rows))]
     return _joined([encoder.run(one.values, one.lengths, one.categories) for one in batches])
 
 

@@ -2,18 +2,18 @@
 
 The operator takes weights as int8 with a scale, and at each call finds scales for its input and its states by
 itself (https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md). The nodes are built here and not
-by onnxruntime.quantization, whose result they equal bit for bit: it works on files, logs, and would be a second place
+by onnxruntime.quantization, whose result they equal bit for bit: it works on files, logs, and would be a second file
 that names onnxruntime. Dense layers and tables stay fp32: beside an LSTM they cost next to nothing.
 
 Three choices, measured:
 
-* A scale for each column of a weight matrix, (directions, 4 * units) of them, where one for a whole direction would do.
+* A scale for each column of a weight matrix, (directions, 4 * units) of them, where one per direction would do.
   It is no slower, and the error of an LSTM-64 falls from 0.016 to 0.007 with the weights of the next point.
 * Weights in ±64, seven bits. Processors with AVX2 but without VNNI add two products of a byte and a weight in 16 bits,
   and saturate ("reduce_range", https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html):
-  2 * 255 * 127 does not fit, 2 * 255 * 64 does. So every host adds up the same whole numbers, and what the gate
+  2 * 255 * 127 does not fit, 2 * 255 * 64 does. So every host adds up the same integers, and what the gate
   measured at export holds on it. With a scale a column the eighth bit would buy 0.001 of error.
-* The input is wiped beyond the lengths. Its scale is taken over a whole batch, padding included, so garbage there would
+* The input is wiped beyond the lengths. Its scale is taken over the batch, padding included, so garbage there would
   move the vectors. It is laid out as (time, batch * features) for that: a mask over rows of 8 features takes twice
   as long or more.
 """
@@ -29,7 +29,7 @@ from seqembed.exporter.libraries import onnx
 from seqembed.exporter.structure import QUANTISED_LSTM, QUANTISED_LSTM_DOMAIN, GraphStructure
 
 _LARGEST = 64
-# Places of the inputs of LSTM; those up to the first state and behind it are the same in DynamicQuantizeLSTM.
+# Indices of the inputs of LSTM; those up to the first state and behind it are the same in DynamicQuantizeLSTM.
 _INPUT, _KERNEL, _RECURRENT_KERNEL, _LENGTHS, _PEEPHOLES = 0, 1, 2, 4, 7
 _TIME_BATCH = [0, 2, 1, 3]  # how `seqembed.exporter.lower` lays out what one recurrent node hands to the next
 
@@ -86,16 +86,16 @@ def quantised_weights(weights: NDArray[np.float32]) -> tuple[NDArray[np.int8], N
     columns = np.ascontiguousarray(weights.transpose(0, 2, 1))
     largest = np.abs(columns).max(axis=1)
     scales = np.where(largest > 0, largest / np.float32(_LARGEST), np.float32(1)).astype(np.float32)
-    whole = np.rint(columns / scales[:, None]).clip(-_LARGEST, _LARGEST)
-    return whole.astype(np.int8), scales
+    integers = np.rint(columns / scales[:, None]).clip(-_LARGEST, _LARGEST)
+    return integers.astype(np.int8), scales
 
 
 def _quantised_node(model: Any, node: Any, held: dict[str, NDArray[Any]]) -> Any:
     inputs = [*node.input, *[""] * (_PEEPHOLES + 1 - len(node.input))]
-    for place in (_KERNEL, _RECURRENT_KERNEL):
-        name = inputs[place]
-        whole, scales = quantised_weights(held[name])
-        inputs[place] = add_constant(model, f"{name}/int8", whole)
+    for index in (_KERNEL, _RECURRENT_KERNEL):
+        name = inputs[index]
+        integers, scales = quantised_weights(held[name])
+        inputs[index] = add_constant(model, f"{name}/int8", integers)
         inputs.append(add_constant(model, f"{name}/scale", scales))
         inputs.append(add_constant(model, f"{name}/zero_point", np.zeros(scales.shape, np.int8)))
     made = onnx.helper.make_node(
@@ -119,7 +119,7 @@ def _is_wiped(name: str, makers: dict[str, Any]) -> bool:
 
 def _wipe(model: Any, node: Any, width: int) -> list[Any]:
     """Return nodes that put 0 beyond the lengths of an LSTM's input (time, batch, width), and have it read theirs."""
-    sequences, lengths, place = node.input[_INPUT], node.input[_LENGTHS], f"{node.name}/wiped"
+    sequences, lengths, prefix = node.input[_INPUT], node.input[_LENGTHS], f"{node.name}/wiped"
     numbers = {
         "zero": np.int64(0),
         "none": np.int32(0),
@@ -131,12 +131,12 @@ def _wipe(model: Any, node: Any, width: int) -> list[Any]:
         "flat": integers([0, -1]),
         "wide": integers([0, -1, width]),
     }
-    held = {name: add_constant(model, f"{place}/{name}", np.asarray(number)) for name, number in numbers.items()}
+    held = {name: add_constant(model, f"{prefix}/{name}", np.asarray(number)) for name, number in numbers.items()}
     int32 = onnx.TensorProto.INT32
     nodes: list[Any] = []
 
     def add(operator: str, inputs: list[str], **attributes: Any) -> str:
-        output = f"{place}/{len(nodes)}"
+        output = f"{prefix}/{len(nodes)}"
         nodes.append(onnx.helper.make_node(operator, inputs, [output], name=output, **attributes))
         return output
 

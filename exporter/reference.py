@@ -16,7 +16,7 @@ from seqembed.exporter.model import EncoderModel
 _BATCH_SIZE = 64
 _MAX_STEPS = 8192
 _TRIALS = 2
-_NODE = re.compile(r"\{\{node ([^}]+)\}\}")  # how TensorFlow names the place of an error
+_NODE = re.compile(r"\{\{node ([^}]+)\}\}")  # how TensorFlow says where an error happened
 
 
 class KerasReference:
@@ -66,10 +66,10 @@ class KerasReference:
         try:
             found = {name: tensor.numpy() for name, tensor in self._call(*inputs).items()}
         except tf.errors.OpError as error:
-            place = _NODE.search(str(error))
+            node = _NODE.search(str(error))
             raise BundleError(
                 f"{self.model.source}: Keras fails on a sequence of {length} step{'s' if length > 1 else ''}"
-                f"{f', in {place[1]!r}' if place else ''}: {str(error).splitlines()[0]}. An encoder takes sequences of "
+                f"{f', in {node[1]!r}' if node else ''}: {str(error).splitlines()[0]}. An encoder takes sequences of "
                 "any length from 1 on: where an operation over the time axis leaves no step, pad its result to the "
                 "length of the input with keras.ops.pad."
             ) from error

@@ -13,7 +13,7 @@ QUANTISED_LSTM, QUANTISED_LSTM_DOMAIN = "DynamicQuantizeLSTM", "com.microsoft"
 _RECURRENT = {"fp32": ("LSTM", "GRU"), "int8": (QUANTISED_LSTM,)}  # by precision
 _CONTROL_FLOW = ("Loop", "Scan", "If")
 _TRANSPARENT = ("Cast", "Identity")
-_SEQUENCE_LENS = 4  # place among the inputs of LSTM, GRU and DynamicQuantizeLSTM
+_SEQUENCE_LENS = 4  # index among the inputs of LSTM, GRU and DynamicQuantizeLSTM
 _HINT = (
     "This is a fault of the exporter or of an unusual model; nothing was written. Report it with the model's layers."
 )
@@ -106,12 +106,12 @@ def _check_operators(model: Any, counts: Mapping[str, int], opset: int, source: 
         )
     others = {(node.domain, node.op_type) for node in model.graph.node if node.domain not in ("", "ai.onnx")}
     allowed = {(QUANTISED_LSTM_DOMAIN, QUANTISED_LSTM)} if precision == "int8" else set()
-    foreign = sorted(map(".".join, others - allowed))
+    unknown = sorted(map(".".join, others - allowed))
     domains = {entry.domain: entry.version for entry in model.opset_import}
-    if foreign or model.functions or set(domains) - {"", "ai.onnx"} - {domain for domain, _ in allowed}:
+    if unknown or model.functions or set(domains) - {"", "ai.onnx"} - {domain for domain, _ in allowed}:
         raise BundleError(
             f"{source}: the converted graph uses operators outside standard ONNX: "
-            f"{', '.join(foreign) or ', '.join(sorted(domains))}. {_HINT}"
+            f"{', '.join(unknown) or ', '.join(sorted(domains))}. {_HINT}"
         )
     found = domains.get("", domains.get("ai.onnx"))
     if found != opset:

@@ -2,7 +2,7 @@
 
 A masked Keras LSTM or GRU is a while loop in TensorFlow, and would be a Loop in ONNX. Here each one becomes a single
 opaque op that knows its inputs and its `RecurrentSpec`; after the conversion ``seqembed.exporter.lower`` puts the
-native node in its place. Where the model has a Masking layer, the mask that Keras hands on is followed
+native node instead. Where the model has a Masking layer, the mask that Keras hands on is followed
 (`seqembed.exporter.masking`); what is padding is known from the lengths. The model itself is left as it was.
 """
 
@@ -32,7 +32,7 @@ class Tracing:
     Attributes:
         lengths: Symbolic int32 (batch), the graph input; set by `start`, which the traced function calls first.
         lengths_read: Symbolic int32 (batch), what recurrent layers read of it, steps or frames of steps; set likewise.
-        specs: One per recurrent layer, in the order of the calls; its place here is the number in the op's name.
+        specs: One per recurrent layer, in the order of the calls; its index is the number in the op's name.
         num_masked: How many of them skip steps by a mask.
         masked_steps: The raw steps that Masking layers skip, each float32 (features).
         refusal: What a replaced layer raised, if one did: Keras and TensorFlow write their own tracebacks into the
@@ -57,7 +57,7 @@ class Tracing:
             frame: Steps that recurrent layers read as one.
         """
         self.lengths, self._frame = lengths, frame
-        # Of whole positive numbers, so that ONNX's division, which cuts off, is the one that is meant.
+        # Positive integers, so that ONNX's division, which cuts off, is the one that is meant.
         self.lengths_read = tf.truncatediv(lengths + (frame - 1), frame) if frame > 1 else lengths
         self.specs.clear()
         self.masked_steps.clear()
@@ -194,11 +194,11 @@ def _stack_states(spec: RecurrentSpec, initial_state: Any) -> list[Any]:
 def _keras_outputs(spec: RecurrentSpec, steps: Any, last: Any, states: list[Any]) -> Any:
     """Return what the Keras layer returns: outputs, then the states if asked for, direction by direction."""
     directions = range(spec.num_directions)
-    whole = steps if spec.return_sequences else tf.concat([last[direction] for direction in directions], axis=-1)
+    joined = steps if spec.return_sequences else tf.concat([last[direction] for direction in directions], axis=-1)
     if spec.num_directions == 1 or spec.merge_mode == "concat":
-        outputs = [whole]
+        outputs = [joined]
     else:
-        outputs = _merge(spec.merge_mode, whole[..., : spec.units], whole[..., spec.units :])
+        outputs = _merge(spec.merge_mode, joined[..., : spec.units], joined[..., spec.units :])
     if spec.return_state and spec.num_directions == 1:
         outputs += [tf.squeeze(state, 0) for state in states]  # one node, where taking the first makes two
     elif spec.return_state:

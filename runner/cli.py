@@ -1,4 +1,4 @@
-"""The command group `seqembed`: a subcommand is imported when called, so that help and the nightly job start fast.
+"""The command group `seqembed`: a subcommand is imported when called, so that help and a job start fast.
 
 Options of every subcommand may stand in a TOML file: `seqembed.runner.config_file`.
 """
@@ -26,7 +26,11 @@ _COMMANDS = {
     "train": ("trainer.command:train", "Train a sequence autoencoder on Parquet.", "train"),
     "export": ("exporter.command:export", "Turn a trained encoder into one checked ONNX file.", "train"),
     "run": ("runner.commands.run:run", "Embed Parquet sequences into Parquet vectors.", None),
-    "evaluate": ("runner.evaluate.command:evaluate", "Tell what the vectors are worth on your own labels.", "evaluate"),
+    "evaluate": (
+        "runner.evaluate.command:evaluate",
+        "Measure what the vectors are worth on your own labels.",
+        "evaluate",
+    ),
     "inspect": ("runner.commands.inspect:inspect", "Describe a model, a run, an output directory or data.", None),
     "sample": ("runner.commands.sample:sample", "Write sample data.", None),
     "demo": ("runner.commands.demo:demo", "Train, export and run on real recorded data.", "train"),
@@ -52,8 +56,8 @@ class CommandGroup(click.Group):
         if cmd_name == "run":
             # Numpy starts a pool of threads for matrix products, which spin for a tenth of a second; a job has none.
             os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-        place, _, _ = _COMMANDS[cmd_name]
-        module, name = place.split(":")
+        target, _, _ = _COMMANDS[cmd_name]
+        module, name = target.split(":")
         try:
             command: click.Command = getattr(import_module(f"seqembed.{module}"), name)
         except ModuleNotFoundError as error:
@@ -152,7 +156,7 @@ def main() -> None:
     \b
     seqembed train history.parquet --out run/            now and then, with TensorFlow
     seqembed export run/ --out encoder.onnx              one file, equal to Keras or refused
-    seqembed run tonight/ --model encoder.onnx --out vectors/   every night, without TensorFlow
+    seqembed run new/ --model encoder.onnx --out vectors/       on a schedule, without TensorFlow
 
     Exit codes: 0 done, 1 bug, 2 usage, 3 input data, 4 model or contract, 5 parity or quality gate, 6 output,
     130 interrupted, 143 terminated.

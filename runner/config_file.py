@@ -1,7 +1,7 @@
 """Options in a TOML file (``--config``): at its top level for every command, or in a table named like the command.
 
 A table wins over the top level, and the command line over both. Whatever this command cannot use is refused: an
-option that is misspelt must not be ignored for months of nightly runs. Only tables of other commands are passed over.
+option that is misspelt must not be ignored for months of runs. Only tables of other commands are passed over.
 """
 
 import tomllib
@@ -40,7 +40,7 @@ def add_config_option(command: click.Command, commands: Collection[str]) -> None
     if any(parameter.name == "config" for parameter in command.params):
         return
     arguments = [one for one in command.params if isinstance(one, click.Argument)]
-    places = "".join(f" {_shown(argument)} is the key `{argument.name}`." for argument in arguments)
+    keys = "".join(f" {_shown(argument)} is the key `{argument.name}`." for argument in arguments)
     option = click.Option(
         ["--config"],
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -48,7 +48,7 @@ def add_config_option(command: click.Command, commands: Collection[str]) -> None
         expose_value=False,
         callback=partial(_read, commands=commands),
         help=f"TOML file with any of these options, at its top level or in a table [{command.name}]; a list of names "
-        f"may be a list there.{places} The command line wins.",
+        f"may be a list there.{keys} The command line wins.",
     )
     command.params.append(option)
 
@@ -122,7 +122,7 @@ def _checked(ctx: click.Context, path: Path, where: str, key: _Key, value: Any) 
 def _expected(kind: object) -> tuple[tuple[type, ...], str] | None:
     """Return the types of TOML for a type of click, and their name; None for types that check values themselves."""
     if isinstance(kind, click.types.IntParamType):
-        return (int,), "a whole number"
+        return (int,), "an integer"
     if isinstance(kind, click.types.FloatParamType):
         return (int, float), "a number"
     if isinstance(kind, click.types.StringParamType | click.Path | click.Choice):
@@ -156,7 +156,7 @@ def _shown(option: click.Parameter) -> str:
 
 
 def _refuse_type(path: Path, where: str, value: object, expected: str) -> NoReturn:
-    kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list"}
+    kinds = {bool: "true or false", int: "an integer", float: "a number", str: "text", list: "a list"}
     found = kinds.get(type(value), "a table" if isinstance(value, dict) else "a date or time")
     text = repr(value)
     shown = text if len(text) <= 60 else f"{text[:60]}…"

@@ -53,10 +53,10 @@ class _Check:
         check_contract_schema(contract.schema, self._refuse)
         self._length_policy()
         if not is_whole(contract.embedding_dim, 1, _MAX_EMBEDDING_DIM):
-            self._refuse("embedding_dim", contract.embedding_dim, f"a whole number in 1…{_MAX_EMBEDDING_DIM:,}")
+            self._refuse("embedding_dim", contract.embedding_dim, f"an integer in 1…{_MAX_EMBEDDING_DIM:,}")
         self._outputs()
         if not is_whole(contract.frame, 1, _MAX_FRAME):
-            self._refuse("frame", contract.frame, f"a whole number in 1…{_MAX_FRAME:,}")
+            self._refuse("frame", contract.frame, f"an integer in 1…{_MAX_FRAME:,}")
         self._profiles()
         self._parity()
         self._quantisation()
@@ -65,13 +65,13 @@ class _Check:
         steps = sum(len(sequence.values) for sequence in contract.golden)
         if steps * (contract.schema.num_features + contract.schema.num_fields) > _MAX_GOLDEN_VALUES:
             self._refuse("golden", "more", f"at most {_MAX_GOLDEN_VALUES:,} numbers")
-        for place, golden in enumerate(contract.golden):
-            self._golden(f"golden[{place}]", golden)
+        for index, golden in enumerate(contract.golden):
+            self._golden(f"golden[{index}]", golden)
 
     def _length_policy(self) -> None:
         policy = self._contract.length_policy
         if policy.max_length is not None and not is_whole(policy.max_length, 1, np.iinfo(np.int32).max):
-            self._refuse("max_length", policy.max_length, "a positive whole number, or null")
+            self._refuse("max_length", policy.max_length, "a positive integer, or null")
         if policy.truncate not in TRUNCATES:
             self._refuse("truncate", policy.truncate, " or ".join(TRUNCATES))
 
@@ -86,7 +86,7 @@ class _Check:
                 self._refuse(
                     f"width of output '{output.name}'",
                     output.width,
-                    f"a whole number in 1…{_MAX_EMBEDDING_DIM:,}, or null",
+                    f"an integer in 1…{_MAX_EMBEDDING_DIM:,}, or null",
                 )
 
     def _profiles(self) -> None:
@@ -98,7 +98,7 @@ class _Check:
         self._numbers("length_quantiles", quantiles, len(QUANTILES))
         for name in ("num_sequences", "num_empty", "num_steps"):
             if not is_whole(getattr(profile, name), 0, 1 << 62):
-                self._refuse(f"training {name}", getattr(profile, name), "a whole number")
+                self._refuse(f"training {name}", getattr(profile, name), "an integer")
         if not isinstance(contract.training.fingerprint, str) or not is_whole(contract.training.num_files, 0, 1 << 62):
             self._refuse("training data", contract.training.num_files, "a fingerprint and a number of files")
         if contract.embeddings is not None:
@@ -144,7 +144,7 @@ class _Check:
         if not isinstance(contract.architecture, dict):
             self._refuse("architecture", contract.architecture, "names with values")
         if not is_whole(contract.batch_size, 1, _MAX_BATCH_SIZE):
-            self._refuse("batch_size", contract.batch_size, f"a whole number in 1…{_MAX_BATCH_SIZE:,}")
+            self._refuse("batch_size", contract.batch_size, f"an integer in 1…{_MAX_BATCH_SIZE:,}")
 
     def _blocks(self) -> None:
         blocks, dim = self._contract.blocks, self._contract.embedding_dim

@@ -1,4 +1,4 @@
-"""The whole main job on the shipped recorded data: train, export, run, and see what the vectors are worth."""
+"""The main job on the shipped recorded data: train, export, run, and see what the vectors are worth."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -83,7 +83,7 @@ def run_demo(layout: DemoLayout, seed: int, command: Command) -> DemoResult:
     common = ["--label", _LABEL, "--seed", str(seed), *again]
     command(["sample", "japanese-vowels", "--out", str(layout.data)])
     train, control = str(layout.data / "train.parquet"), layout.control
-    # Half the batches of the default recipe: more buy nothing on so easy a set, and nobody likes to wait for a demo.
+    # Half the batches of the default: more buy nothing on so easy a set, and nobody likes to wait for a demo.
     command(["train", train, "--out", str(layout.run.root), "--steps", "1000", *common])
     _embed(layout, layout.data, again, command)
     command(["train", train, "--out", str(control.run.root), "--epochs", "0", *common])

@@ -96,7 +96,7 @@ def _kind_and_lines(given: str, options: DataOptions) -> tuple[Kind, Iterator[st
 
 
 def _is_parquet(filesystem: fs.FileSystem, path: str) -> bool:
-    """Say whether a file begins as Parquet does, or is named like it; an empty file is told by its name."""
+    """Say whether a file begins as Parquet does, or is named like it; an empty file is recognised by its name."""
     if path.lower().endswith(PARQUET_SUFFIXES):
         return True
     try:
@@ -144,5 +144,5 @@ def _inputs(schema: SequenceSchema) -> Iterator[str]:
         inputs.append(("categories", "int32 (batch, time, fields), ids: 0 unknown, 1 missing, values from 2"))
     inputs.append(("lengths", "int32 (batch); what stands beyond a sequence's length has no influence"))
     width = max(len(name) for name, _ in inputs)
-    for place, (name, kind) in enumerate(inputs):
-        yield f"{'' if place else 'Input':<8}{name:<{width}} {kind}"
+    for index, (name, kind) in enumerate(inputs):
+        yield f"{'' if index else 'Input':<8}{name:<{width}} {kind}"

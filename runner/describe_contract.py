@@ -49,8 +49,8 @@ def _features(schema: SequenceSchema, profile: SequenceProfile) -> Iterator[str]
     yield f"{schema.num_features} features in this order:"
     width = max(len(name) for name in schema.feature_names[:_MOST_FEATURES])
     moments = zip(schema.features, profile.mean, profile.std, profile.missing_rate, strict=True)
-    for place, (feature, mean, std, missing) in enumerate(moments):
-        if place == _MOST_FEATURES:
+    for index, (feature, mean, std, missing) in enumerate(moments):
+        if index == _MOST_FEATURES:
             yield f"  … and {schema.num_features - _MOST_FEATURES} more"
             break
         gaps = f", missing {missing:.1%}" if missing else ""

@@ -38,18 +38,18 @@ def describe_output(given: str) -> Iterator[str] | None:
 
 def _outputs_below(output: OutputDirectory, names: Iterable[str]) -> list[str]:
     """Return the directories, relative, that hold what a run leaves beside its parts."""
-    places = sorted({str(place) for name in names for place in PurePosixPath(name).parents} - {"."})
-    marks = [f"{output.path}/{place}/{mark}" for place in places for mark in (RECORD, SUCCESS)]
+    directories = sorted({str(parent) for name in names for parent in PurePosixPath(name).parents} - {"."})
+    marks = [f"{output.path}/{directory}/{mark}" for directory in directories for mark in (RECORD, SUCCESS)]
     kinds = [info.type for info in output.filesystem.get_file_info(marks)]
-    found = [FileType.File in kinds[2 * place : 2 * place + 2] for place in range(len(places))]
-    return [place for place, is_output in zip(places, found, strict=True) if is_output]
+    found = [FileType.File in kinds[2 * index : 2 * index + 2] for index in range(len(directories))]
+    return [directory for directory, is_output in zip(directories, found, strict=True) if is_output]
 
 
 def _overview(output: OutputDirectory, below: Sequence[str], others: Collection[str]) -> Iterator[str]:
     num, given = len(below), output.given.rstrip("/")
     what = "1 output directory of seqembed lies" if num == 1 else f"{num:,} output directories of seqembed lie"
     yield f"{output.given}: no output directory itself; {what} below it:"
-    yield from (f"  {given}/{place}" for place in below[:_MOST_PARTS])
+    yield from (f"  {given}/{directory}" for directory in below[:_MOST_PARTS])
     if num > _MOST_PARTS:
         yield f"  … and {num - _MOST_PARTS:,} more"
     data = sorted(name for name in others if name.lower().endswith(PARQUET_SUFFIXES))
@@ -86,8 +86,8 @@ def _is_readable(success: Mapping[str, Any]) -> bool:
 
 
 def _rerun(output: OutputDirectory, record: Mapping[str, Any]) -> Iterator[str]:
-    """Yield which parts are whole, stale, missing or orphaned, and so what the same run would do now."""
-    # Nothing is refused here: what another model or other options made counts as stale.
+    """Yield which parts are complete, outdated, missing or orphaned, and so what the same run would do now."""
+    # Nothing is refused here: what another model or other options made counts as outdated.
     lenient = {"on_bad_file": "skip", "overwrite": True, "prune": True}
     try:
         options = RunOptions(**{**record["options"], "keep": tuple(record["options"]["keep"]), **lenient})
@@ -106,10 +106,10 @@ def _rerun(output: OutputDirectory, record: Mapping[str, Any]) -> Iterator[str]:
     except OutputError as error:
         yield f"A rerun would be refused: {error}"
         return
-    states = {"skip": "whole", "make": "missing", "remake": "stale", "replace": "stale"}
+    states = {"skip": "complete", "make": "missing", "remake": "outdated", "replace": "outdated"}
     counts = Counter(states[part.action] for part in plan.parts)
     yield (
-        f"Held against its inputs now: {counts['whole']:,} whole, {counts['stale']:,} stale, "
+        f"Compared with its inputs now: {counts['complete']:,} complete, {counts['outdated']:,} outdated, "
         f"{counts['missing']:,} missing, {len(plan.orphans):,} orphaned"
     )
     named = [(states[part.action], part.name) for part in plan.parts if part.action != "skip"]
@@ -122,6 +122,6 @@ def _rerun(output: OutputDirectory, record: Mapping[str, Any]) -> Iterator[str]:
         yield f"  … and {len(named) - _MOST_PARTS:,} more"
     if plan.to_make:
         num = len(plan.to_make)
-        yield f"A rerun would make {num:,} {'part' if num == 1 else 'parts'} and skip {counts['whole']:,}."
+        yield f"A rerun would make {num:,} {'part' if num == 1 else 'parts'} and skip {counts['complete']:,}."
     else:
         yield "A rerun would make nothing."

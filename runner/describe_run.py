@@ -58,7 +58,7 @@ def _training(path: Path) -> list[str]:
         return lines
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise BundleError(
-            f"{path}: the history of the run is damaged ({type(error).__name__}). The model may be whole: "
+            f"{path}: the history of the run is damaged ({type(error).__name__}). The model may be intact: "
             "`seqembed export` checks it. Or train again."
         ) from error
 

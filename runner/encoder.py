@@ -1,6 +1,6 @@
 """The encoder of a bundle, run by ONNX Runtime: the only file that names onnxruntime.
 
-The nightly job and the exporter's parity check use the same class, so that what is tested is what runs at night.
+A job and the exporter's parity check use the same class, so that what is tested is what runs.
 """
 
 import os

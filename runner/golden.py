@@ -24,10 +24,10 @@ def padded(
     time = int(lengths.max())
     values = np.zeros((len(golden), time, schema.num_features), dtype=np.float32)
     categories = np.zeros((len(golden), time, schema.num_fields), dtype=np.int32)
-    for place, sequence in enumerate(golden):
-        values[place, : lengths[place]] = sequence.values
+    for index, sequence in enumerate(golden):
+        values[index, : lengths[index]] = sequence.values
         if sequence.categories is not None:
-            categories[place, : lengths[place]] = sequence.categories
+            categories[index, : lengths[index]] = sequence.categories
     return values, lengths, categories
 
 

@@ -1,4 +1,4 @@
-"""The options of a nightly run, their defaults, and which of them change the result."""
+"""The options of a run, their defaults, and which of them change the result."""
 
 import hashlib
 import json

@@ -40,29 +40,29 @@ def fields(message: memoryview) -> Iterator[Field]:
     Raises:
         MalformedError: The bytes are no message.
     """
-    place = 0
-    while place < len(message):
-        tag, place = varint(message, place)
+    position = 0
+    while position < len(message):
+        tag, position = varint(message, position)
         number, wire_type = tag >> 3, tag & 7
         if number == 0:
             raise MalformedError("field 0")
         if wire_type == 0:
-            number_value, place = varint(message, place)
+            number_value, position = varint(message, position)
             yield number, number_value
             continue
         if wire_type == 2:
-            length, place = varint(message, place)
+            length, position = varint(message, position)
         elif wire_type in (1, 5):
             length = 8 if wire_type == 1 else 4
         else:
             raise MalformedError(f"wire type {wire_type}")
-        if length > len(message) - place:
+        if length > len(message) - position:
             raise MalformedError("a field reaches beyond its message")
-        yield number, message[place : place + length]
-        place += length
+        yield number, message[position : position + length]
+        position += length
 
 
-def varint(message: memoryview, place: int) -> tuple[int, int]:
+def varint(message: memoryview, position: int) -> tuple[int, int]:
     """Return an unsigned varint of at most ten bytes, and where it ends.
 
     Raises:
@@ -70,11 +70,11 @@ def varint(message: memoryview, place: int) -> tuple[int, int]:
     """
     value = 0
     for shift in range(0, 70, 7):
-        if place >= len(message):
+        if position >= len(message):
             raise MalformedError("cut short")
-        byte = message[place]
-        place += 1
+        byte = message[position]
+        position += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value, place
+            return value, position
     raise MalformedError("a number of more than ten bytes")

@@ -15,7 +15,7 @@ Refuse = Callable[[str, object, str], NoReturn]  # what, found, expected
 
 
 def is_whole(value: object, least: int, most: int) -> bool:
-    """Whether `value` is a whole number in least…most; True and False are none."""
+    """Whether `value` is an integer in least…most; True and False are none."""
     return type(value) is int and least <= value <= most
 
 
@@ -84,7 +84,7 @@ class _Check:
             self._refuse(
                 f"components of column '{column}'",
                 components[:10],
-                "the column, all its places in order, or its fields",
+                "the column, all its elements in order, or its fields",
             )
 
     def _times(self) -> None:
@@ -121,7 +121,7 @@ class _Check:
             self._refuse(f"vocabulary of {name}", "a value twice", "every value once")
         counts = [*vocabulary.counts, vocabulary.num_unknown, vocabulary.num_missing]
         if len(vocabulary.counts) != len(vocabulary.values) or not all(is_whole(n, 0, 1 << 62) for n in counts):
-            self._refuse(f"counts of {name}", counts[:10], "a whole number for each value, unknown and missing")
+            self._refuse(f"counts of {name}", counts[:10], "an integer for each value, unknown and missing")
 
 
 def _is_name(value: object) -> bool:

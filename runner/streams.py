@@ -51,7 +51,7 @@ class _Lenient(io.RawIOBase):
 
 
 def settle_streams() -> None:
-    """Give this process standard streams that take everything; those that something put in their place stay.
+    """Give this process standard streams that take everything; those that something replaced stay.
 
     Descriptors 0, 1 and 2 that are closed are opened on the null device.
     """

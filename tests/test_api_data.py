@@ -278,7 +278,7 @@ def test_scattered_events_are_refused(tiny: Tiny, tmp_path: Path) -> None:
     encoder = seqembed.load(events_bundle(tiny.bundle, tmp_path / "events.onnx"))
     table = pa.table({"id": ["a", "b", "a"], "x": [1.0, 2.0, 3.0], "y": [1.0, 2.0, 3.0]})
     with pytest.raises(
-        seqembed.InputError, match=r"the table: row 2: the events of id = 'a' do not.*Sort the table by"
+        seqembed.InputError, match=r"the table: row 2: the events of id = 'a' are not.*Sort the table by"
     ):
         encoder.embed(table)
 

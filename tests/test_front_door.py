@@ -271,7 +271,9 @@ def examples(document: Path, heading: str) -> str:
     return "\n".join(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL))
 
 
-@pytest.mark.parametrize(("document", "heading"), [("README.md", "## From Python"), ("runner/README.md", "")])
+@pytest.mark.parametrize(
+    ("document", "heading"), [("README.md", "## From Python"), ("runner/README.md", "## From Python")]
+)
 def test_the_examples_in_the_documents_run(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, document: str, heading: str
 ) -> None:

@@ -22,6 +22,9 @@ MAY_IMPORT = {
     "seqembed.exporter": {"seqembed.exporter", "seqembed.runner", "seqembed.data"},
 }
 FOLDERS = {package.removeprefix("seqembed.") for package in MAY_IMPORT}
+HANDBOOK = sorted(
+    path for path in ROOT.rglob("README.md") if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
+)
 ONE_FILE = {"tf2onnx": "exporter/convert.py", "onnxruntime": "runner/encoder.py"}
 
 
@@ -107,11 +110,11 @@ def test_a_command_without_its_extra_says_which_to_install() -> None:
 
 
 @pytest.mark.parametrize("command", main.list_commands(None))  # type: ignore[arg-type]
-def test_every_command_has_help_with_an_example_and_stands_in_the_readme(command: str) -> None:
+def test_every_command_has_help_with_an_example_and_stands_in_the_handbook(command: str) -> None:
     result = seqembed(command, "--help")
     assert result.exit_code == 0
     assert f"seqembed {command}" in result.output.split("Examples:")[1]
-    assert f"seqembed {command}" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert any(f"seqembed {command}" in document.read_text(encoding="utf-8") for document in HANDBOOK)
 
 
 def test_the_readme_shows_the_two_commands() -> None:
@@ -121,13 +124,34 @@ def test_the_readme_shows_the_two_commands() -> None:
     assert "pip install uv && uv run pytest" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
-def test_every_option_the_readme_names_exists() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for command, words in re.findall(r"^\s*(?:\$ |.*?&& )?seqembed (\w+)((?: .*?)?)$", readme, flags=re.MULTILINE):
+@pytest.mark.parametrize("document", HANDBOOK, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_option_the_handbook_names_exists(document: Path) -> None:
+    text = document.read_text(encoding="utf-8").replace("\\\n", " ")
+    for command, words in re.findall(
+        r"^\s*(?:\$ |.*?&& |uv run )?seqembed (\w+)((?: .*?)?)$", text, flags=re.MULTILINE
+    ):
         if command in main.list_commands(None):  # type: ignore[arg-type]
-            known = seqembed(command, "--help").output
+            known = seqembed(command, "--help-all" if command == "train" else "--help").output
             for option in re.findall(r"(?<!\S)--[a-z-]+", words):
                 assert option in known, f"seqembed {command} {option}"
+
+
+@pytest.mark.parametrize("document", HANDBOOK, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_of_the_handbook_lead_somewhere(document: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", document.read_text(encoding="utf-8"))
+    for link in links:
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = document if not path else document.parent / path
+        assert target.exists(), link
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), flags=re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}, link
+
+
+def test_the_readme_is_read_in_a_few_minutes() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) < 900
 
 
 def test_the_top_level_holds_the_house_and_nothing_else() -> None:

@@ -64,13 +64,13 @@ def test_the_vectors_tell_speakers_apart(job: Path) -> None:
     assert nearest_neighbour_accuracy(train, shuffled, test, test_speakers) < 0.4
 
 
-def test_the_readme_embeds_without_seqembed(
+def test_the_handbook_embeds_without_seqembed(
     job: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "exporter" / "README.md").read_text(encoding="utf-8")
     (code,) = [block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "InferenceSession" in block]
     monkeypatch.chdir(job)
-    exec(compile(code, "README.md", "exec"), {})
+    exec(compile(code, "exporter/README.md", "exec"), {})
     assert "(1, 12)" in capsys.readouterr().out
 
 

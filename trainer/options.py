@@ -17,6 +17,12 @@ _DEFAULTS = {
     for field in fields(section)
     if field.default is not MISSING
 }
+_HELP_ALL = "seqembed.help_all"
+_LAST_SECTION = "This command"
+MOST_USED = frozenset(
+    {"id", "features", "categorical", "layout", "time", "label", "max_length", "units", "objective", "decoder", "steps"}
+    | {"seed", "out", "resume", "overwrite"}
+)
 _POSITIVE = click.IntRange(1)
 _COUNT = click.IntRange(0)
 
@@ -62,16 +68,44 @@ class AutoNumber(click.ParamType):
 
 
 class SectionedCommand(click.Command):
-    """A command whose help groups its options."""
+    """A command whose help groups its options; `--help` shows those that most people need, `--help-all` every one."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the parameters, with `--help-all` beside `--help`."""
+        return [*super().get_params(ctx), _HELP_ALL_OPTION]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write one section per group; options added later (`--config`, `--help`) come last."""
         left = {param.name: param for param in self.get_params(ctx) if isinstance(param, click.Option)}
         sections = {title: [left.pop(option.name, option) for option in options] for title, options in SECTIONS.items()}
-        sections["This command"] += left.values()
+        everything = ctx.meta.get(_HELP_ALL, False)
+        hidden = 0
         for title, options in sections.items():
+            shown = [option for option in options if everything or option.name in MOST_USED]
+            hidden += len(options) - len(shown)
+            shown += left.values() if title == _LAST_SECTION else ()
             with formatter.section(title):
-                formatter.write_dl([record for option in options if (record := option.get_help_record(ctx))])
+                formatter.write_dl([record for option in shown if (record := option.get_help_record(ctx))])
+        if hidden:
+            formatter.write_paragraph()
+            formatter.write_text(f"{hidden} more options: seqembed train --help-all")
+
+
+def _show_all_help(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        ctx.meta[_HELP_ALL] = True
+        click.echo(ctx.get_help(), color=ctx.color)
+        ctx.exit()
+
+
+_HELP_ALL_OPTION = click.Option(
+    ["--help-all"],
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_all_help,
+    help="Show every option and exit.",
+)
 
 
 def _option(flag: str, text: str, type: Any = None, unset: str = "none", **settings: Any) -> click.Option:
@@ -229,7 +263,7 @@ SECTIONS: dict[str, list[click.Option]] = {
         _option("--clip-norm", "Maximum norm of the gradient; 0 turns clipping off.", float),
         _option("--seed", "Seed of initial weights, order of batches and cuts.", _COUNT, metavar="N"),
     ],
-    "This command": [
+    _LAST_SECTION: [
         click.Option(["--out"], required=True, type=click.Path(file_okay=False, path_type=Path), help="Run directory."),
         _switch(
             "--resume",

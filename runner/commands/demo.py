@@ -1,4 +1,4 @@
-"""`seqembed demo`: the whole main job on real recorded data."""
+"""`seqembed demo`: the main job on real recorded data."""
 
 import shlex
 import time

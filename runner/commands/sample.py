@@ -11,7 +11,7 @@ from seqembed.data.synthetic.catalog import SAMPLE_NAMES, SampleOptions, write_s
 @click.option("--out", required=True, metavar="PATH", help="A file where it ends in .parquet, else a directory.")
 @click.option("--rows", type=click.IntRange(min=1), help="Sequences; of japanese-vowels, the first of each file.")
 @click.option("--seed", type=click.IntRange(min=0), help="The same seed gives the same bytes. Default 0.")
-@click.option("--layout", type=click.Choice(LAYOUTS), help="A row a sequence, or a row a step. Default nested.")
+@click.option("--layout", type=click.Choice(LAYOUTS), help="One row per sequence, or one row per step. Default nested.")
 @click.option("--files", type=click.IntRange(min=1), help="Spread over so many files of a directory. Default 1.")
 def sample(name: str, out: str, rows: int | None, seed: int | None, layout: Layout | None, files: int | None) -> None:
     """Write sample data NAME as Parquet.
@@ -20,7 +20,7 @@ def sample(name: str, out: str, rows: int | None, seed: int | None, layout: Layo
     japanese-vowels  640 recorded utterances of nine speakers, 12 features, 7 to 29 steps.
                      A directory gets train.parquet (270) and test.parquet (370);
                      a single file gets all of them and a column `split`.
-    moving-ones      1,000 rows of 0 to 10 steps, 8 features: a one that moves a place a step.
+    moving-ones      1,000 rows of 0 to 10 steps, 8 features: a one that moves by one feature per step.
     ramps            400 short rising lines of four kinds with a little noise, 1 feature.
     telemetry        10,000 windows of 5 to 100 steps from six devices, 8 features;
                      ask for millions: memory stays the same.

@@ -17,7 +17,7 @@ class Engine(ABC):
         """Yield a report of each task, in any order; a task may be attempted, and reported, several times.
 
         Every attempt goes through `seqembed.runner.engines.make.make_part`, under a number of its own. The run
-        publishes the first attempt of a part whose files are whole. Reports that name a fault are final: another
+        publishes the first attempt of a part whose files are complete. Reports that name a fault are final: another
         attempt would end in the same way.
 
         Raises:

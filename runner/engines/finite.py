@@ -30,11 +30,11 @@ def refuse_not_finite(window: EmbeddedWindow, source: Source, first_row: int) ->
         return window
     block = window.block
     starts = first_row + np.cumsum(block.input_rows) - block.input_rows
-    spans = [(int(starts[place]), int(starts[place] + block.input_rows[place])) for place in failed]
+    spans = [(int(starts[index]), int(starts[index] + block.input_rows[index])) for index in failed]
     raw = source.rows_again(spans)
     bad = dict(block.bad)
-    for place, (row, _), columns in zip(failed.tolist(), spans, raw, strict=True):
-        bad[place] = BadRow(row, id_text(block.ids[place]), REASON, columns)
+    for index, (row, _), columns in zip(failed.tolist(), spans, raw, strict=True):
+        bad[index] = BadRow(row, id_text(block.ids[index]), REASON, columns)
     has_embedding = window.has_embedding.copy()
     outputs = {name: array.copy() for name, array in window.outputs.items()}
     has_embedding[failed] = False

@@ -170,12 +170,12 @@ class Pipeline:
         return _PendingWindow(batches, vectors, futures)
 
     def _embed_batches(
-        self, batches: BatchedBlock, vectors: dict[ModelOutput, NDArray[np.float32]], places: range
+        self, batches: BatchedBlock, vectors: dict[ModelOutput, NDArray[np.float32]], indices: range
     ) -> None:
-        for place in places:
-            batch = batches.batch(place)
+        for index in indices:
+            batch = batches.batch(index)
             found = self._encoder.run(batch.values, batch.lengths, batch.categories)
-            rows = slice(batches.bounds[place], batches.bounds[place + 1])
+            rows = slice(batches.bounds[index], batches.bounds[index + 1])
             for output, array in vectors.items():
                 array[rows] = found[output.name].reshape(-1, output.num_values)
 

@@ -76,15 +76,15 @@ def rows_of(window: EmbeddedWindow, name: str, schema: pa.Schema, on_bad_row: On
     columns = [window.block.ids, *window.block.kept.values()]
     plain = [column.dictionary_decode() if pa.types.is_dictionary(column.type) else column for column in columns]
     plain += [_column(array, schema.field(output).type, missing, name) for output, array in window.outputs.items()]
-    places = np.array([place for place, _ in window.block.bad], dtype=np.int64)
+    bad_rows = np.array([index for index, _ in window.block.bad], dtype=np.int64)
     if on_bad_row == "null":
         reasons = np.full(window.block.num_sequences, None, dtype=object)
-        reasons[places] = [row.reason for _, row in window.block.bad]
+        reasons[bad_rows] = [row.reason for _, row in window.block.bad]
         plain.append(pa.array(reasons, pa.string()))
     rows = pa.RecordBatch.from_arrays(plain, schema=schema)
-    if on_bad_row == "quarantine" and len(places):
+    if on_bad_row == "quarantine" and len(bad_rows):
         stays = np.ones(window.block.num_sequences, dtype=bool)
-        stays[places] = False
+        stays[bad_rows] = False
         rows = rows.filter(pa.array(stays))
     return rows
 

@@ -29,7 +29,7 @@ Examples:
 @click.option("--model", required=True, metavar="FILE", help="Bundle made by `seqembed export`.")
 @click.option("--train", required=True, multiple=True, metavar="INPUT", help="Labelled Parquet to learn from.")
 @click.option("--test", required=True, multiple=True, metavar="INPUT", help="Labelled Parquet to be judged on.")
-@click.option("--label", required=True, metavar="COLUMN", help="Column with the class: text, whole numbers, booleans.")
+@click.option("--label", required=True, metavar="COLUMN", help="Column with the class: text, integers, booleans.")
 @click.option(
     "--untrained-seeds",
     type=int,
@@ -68,7 +68,7 @@ Examples:
 )
 @click.option("--progress", type=click.Choice(PROGRESS_STYLES), default=_DEFAULTS["progress"], show_default=True)
 def evaluate(threads: int | None, **options: Any) -> None:
-    """Tell what the vectors are worth on your own labels, and what training bought.
+    """Measure what the vectors are worth on your own labels, and what training bought.
 
     Both splits are embedded as `seqembed run` does. The vectors are judged by TS2Vec's protocol (an RBF SVM on frozen
     vectors), a logistic regression, the nearest neighbour, and k-means; beside them, always, the same encoder

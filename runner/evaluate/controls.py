@@ -1,4 +1,4 @@
-"""What the trained vectors are held against: other vectors of the very same sequences.
+"""What the trained vectors are compared with: other vectors of the same sequences.
 
 All are gathered in one pass over the input, and hold vectors alone, never the sequences.
 """
@@ -22,7 +22,7 @@ _MAX_RAW_WIDTH = 1 << 15
 
 
 class Control(Protocol):
-    """Vectors for comparison, one a sequence.
+    """Vectors for comparison, one per sequence.
 
     Attributes:
         name: Row of the table.

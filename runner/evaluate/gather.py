@@ -24,18 +24,18 @@ def gather(
         controls: Those that turn out `absent` give empty vectors.
         contract: How the files are read: the model's own schema and length policy.
         splits: Training and test.
-        rows: For each split int64 (n), places among all its rows, rising; each has steps.
+        rows: For each split int64 (n), indices among all its rows, rising; each has steps.
 
     Raises:
         ChangedInputError: A file is not the one that was embedded any more.
     """
     train, test = (_pieces(controls, contract, split, chosen) for split, chosen in zip(splits, rows, strict=True))
     gathered: list[Vectors] = []
-    for place, control in enumerate(controls):
+    for index, control in enumerate(controls):
         if control.absent is not None:
             gathered.append((np.zeros((0, 0)), np.zeros((0, 0))))
             continue
-        gathered.append(control.finish(np.concatenate(train[place]), np.concatenate(test[place])))
+        gathered.append(control.finish(np.concatenate(train[index]), np.concatenate(test[index])))
     return gathered
 
 

@@ -1,4 +1,4 @@
-"""The whole evaluation: embed both splits, gather the controls in one more pass, judge them all on the same rows."""
+"""An evaluation: embed both splits, gather the controls in one more pass, judge them all on the same rows."""
 
 import tempfile
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ _MAX_CLASSES = 1_000  # an SVM fits one machine for each pair of classes
 
 
 def evaluate(config: EvaluateConfig, console: Console) -> Evaluation:
-    """Tell what the vectors of a bundle are worth on labelled data.
+    """Measure what the vectors of a bundle are worth on labelled data.
 
     Raises:
         UsageError: The label is no label, or a file is in both splits.
@@ -46,9 +46,9 @@ def evaluate(config: EvaluateConfig, console: Console) -> Evaluation:
     contract = Encoder.from_bytes(bundle, source=config.model).contract
     for note in _check_inputs(config, contract):
         console.print(note, style="yellow", markup=False, highlight=False)
-    with tempfile.TemporaryDirectory(prefix="seqembed-evaluate-") as place, threadpool_limits(config.threads):
-        train = embed_split(config, "train", config.train, Path(place) / "train", console)
-        test = embed_split(config, "test", config.test, Path(place) / "test", console)
+    with tempfile.TemporaryDirectory(prefix="seqembed-evaluate-") as directory, threadpool_limits(config.threads):
+        train = embed_split(config, "train", config.train, Path(directory) / "train", console)
+        test = embed_split(config, "test", config.test, Path(directory) / "test", console)
         return _Evaluator(config, bundle, contract, train, test).run(console)
 
 
@@ -80,8 +80,8 @@ class _Evaluator:
         self._splits = (train, test)
         self._names, codes = _classes(train, test, config)
         chosen = [stratified_rows(found, config.max_rows, config.seed) for found in codes]
-        self._rows = [split.rows[places] for split, places in zip(self._splits, chosen, strict=True)]
-        classes = [found[places] for found, places in zip(codes, chosen, strict=True)]
+        self._rows = [split.rows[indices] for split, indices in zip(self._splits, chosen, strict=True)]
+        classes = [found[indices] for found, indices in zip(codes, chosen, strict=True)]
         self._task = Task(classes[0], classes[1], config.seed, config.threads)
 
     def run(self, console: Console) -> Evaluation:
@@ -120,8 +120,8 @@ class _Evaluator:
         if absent is None and width == 0:
             absent = "the same for every training sequence"
         scores = []
-        for place, (train, test) in enumerate(draws):
-            stages.begin(f"judging: {name}" + (f", seed {seeds[place]}" if seeds else ""))
+        for index, (train, test) in enumerate(draws):
+            stages.begin(f"judging: {name}" + (f", seed {seeds[index]}" if seeds else ""))
             if absent is None:
                 scores.append(judge(train.astype(np.float64), test.astype(np.float64), self._task))
         return Row(name, width, tuple(scores), absent, seeds if absent is None else ())
@@ -158,7 +158,7 @@ class _Evaluator:
 
 
 def _classes(train: Split, test: Split, config: EvaluateConfig) -> tuple[list[str], list[NDArray[np.int64]]]:
-    """Return the names of all classes, sorted, and the class of each usable row of both splits by its place there.
+    """Return the names of all classes, sorted, and the class of each usable row of both splits by its index there.
 
     Raises:
         InputError: The training rows have fewer than two classes, or more than can be learnt.
@@ -173,8 +173,8 @@ def _classes(train: Split, test: Split, config: EvaluateConfig) -> tuple[list[st
         )
     if num_classes > _MAX_CLASSES:
         raise InputError(
-            f"--train: column '{config.label}' has {num_classes:,} classes; at most {_MAX_CLASSES:,} can be told apart "
-            "here. Is it an id? Name a column with fewer classes."
+            f"--train: column '{config.label}' has {num_classes:,} classes; at most {_MAX_CLASSES:,} can be "
+            "distinguished here. Is it an id? Name a column with fewer classes."
         )
     return names, codes
 

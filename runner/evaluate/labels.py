@@ -17,7 +17,7 @@ def check_label(files: Sequence[InputFile], label: str, schema: SequenceSchema) 
 
     Raises:
         UsageError: The label is a column the model reads.
-        InputError: A file lacks the column, or it is not text, whole numbers or booleans.
+        InputError: A file lacks the column, or it is not text, integers or booleans.
     """
     if label == schema.id:
         raise UsageError(f"--label {label}: that column names the sequences. Name the column with their classes.")
@@ -30,20 +30,20 @@ def check_label(files: Sequence[InputFile], label: str, schema: SequenceSchema) 
 
 def _check_file(file: InputFile, label: str) -> None:
     schema = file.open().schema_arrow
-    places = schema.get_all_field_indices(label)
-    if not places:
+    indices = schema.get_all_field_indices(label)
+    if not indices:
         there = ", ".join(schema.names[:20]) + (", …" if len(schema.names) > 20 else "")
         raise InputError(
             f"{file.name}: no column '{label}', expected as the label. The file has: {there}. "
             "Name the right one with --label."
         )
-    if len(places) > 1:
-        raise InputError(f"{file.name}: {len(places)} columns are called '{label}'. Rename all but one.")
-    kind = schema.field(places[0]).type
+    if len(indices) > 1:
+        raise InputError(f"{file.name}: {len(indices)} columns are called '{label}'. Rename all but one.")
+    kind = schema.field(indices[0]).type
     plain = kind.value_type if pa.types.is_dictionary(kind) else kind
     if not _is_class(plain):
-        remedy = "Put one label in each row" if pa.types.is_nested(plain) else "Cast it to text or to whole numbers"
-        refuse_column(file, label, kind, "text, whole numbers or booleans", remedy)
+        remedy = "Put one label in each row" if pa.types.is_nested(plain) else "Cast it to text or to integers"
+        refuse_column(file, label, kind, "text, integers or booleans", remedy)
 
 
 def _is_class(kind: pa.DataType) -> bool:
@@ -53,15 +53,15 @@ def _is_class(kind: pa.DataType) -> bool:
     return bool(text or number or types.is_boolean(kind) or types.is_null(kind))
 
 
-def label_texts(column: pa.Array, label: str, place: str) -> pa.Array:
+def label_texts(column: pa.Array, label: str, source: str) -> pa.Array:
     """Return labels as strings, null where there is none.
 
-    Whole numbers in a float column are taken, since libraries make floats of integers with nulls among them.
+    Integers in a float column are taken, since libraries make floats of integers with nulls among them.
 
     Args:
-        column: Text, whole numbers, booleans or floats, (rows).
+        column: Text, integers, booleans or floats, (rows).
         label: Name of the column, for messages.
-        place: Where the column came from, for messages.
+        source: Where the column came from, for messages.
 
     Raises:
         InputError: A float is not whole.
@@ -75,7 +75,7 @@ def label_texts(column: pa.Array, label: str, place: str) -> pa.Array:
     odd = np.flatnonzero(known & ~whole)
     if len(odd):
         raise InputError(
-            f"{place}: column '{label}' holds {values[odd[0]]}; a class is text or a whole number. Cut the numbers "
+            f"{source}: column '{label}' holds {values[odd[0]]}; a class is text or an integer. Cut the numbers "
             "into classes first: seqembed evaluates classification."
         )
     return pc.cast(pa.array(np.where(known, values, 0).astype(np.int64), mask=~known), pa.string())

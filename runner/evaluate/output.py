@@ -1,4 +1,4 @@
-"""The files an evaluation leaves: JSON, and a picture. Places that cannot be written are found before the work."""
+"""The files an evaluation leaves: JSON, and a picture. Paths that cannot be written are found before the work."""
 
 import json
 import os
@@ -19,13 +19,13 @@ def json_text(evaluation: "Evaluation") -> str:
 
 
 class Outputs:
-    """What is to be written; making one checks the places, and loads the library that draws if one is needed."""
+    """What is to be written; making one checks the paths, and loads the library that draws if one is needed."""
 
     def __init__(self, config: EvaluateConfig) -> None:
         """Check.
 
         Raises:
-            OutputError: A place cannot be written.
+            OutputError: A path cannot be written.
         """
         self._json = None if config.json_path in (None, STDOUT) else Path(str(config.json_path))
         self._plot = config.plot_path
@@ -42,7 +42,7 @@ class Outputs:
         """Write what was asked for.
 
         Raises:
-            OutputError: A place cannot be written any more.
+            OutputError: A path can no longer be written.
         """
         if self._json is not None:
             path, text = self._json, json_text(evaluation)
@@ -68,5 +68,5 @@ def _write(path: Path, work: Callable[[], Any]) -> None:
         work()
     except OSError as error:
         raise OutputError(
-            f"{path}: cannot be written ({error.strerror or error}). Give another place, or free or unlock this one."
+            f"{path}: cannot be written ({error.strerror or error}). Give another path, or free or unlock this one."
         ) from error

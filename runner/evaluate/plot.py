@@ -12,7 +12,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from seqembed.runner.evaluate.bag import BAG
 from seqembed.runner.evaluate.report import METRICS, TRAINED, UNTRAINED, Evaluation, Metric, Row
 
-# Okabe & Ito (2008), "Color universal design": told apart by colour-blind readers; the controls stay quiet.
+# Okabe & Ito (2008), "Color universal design": distinguished by colour-blind readers; the controls stay quiet.
 _COLOURS = {
     TRAINED: "#0072B2",
     UNTRAINED: "#E69F00",
@@ -46,7 +46,7 @@ def draw(evaluation: Evaluation, path: Path) -> None:
     lowest = min((value for row in rows for value in row.values("clusters")), default=0.0)
     _tidy(clusters, "adjusted Rand index", (min(0.0, lowest * 1.3), 1.12), np.arange(0, 1.01, 0.2))
     _chance(accuracy, evaluation)
-    title = f"What the vectors tell of {_plain(evaluation.label)}: {evaluation.train.classes} classes"
+    title = f"What the vectors say about {_plain(evaluation.label)}: {evaluation.train.classes} classes"
     figure.suptitle(title, fontsize=_LARGE, color=_INK, x=0.015, ha="left")
     handles, labels = accuracy.get_legend_handles_labels()
     spacing = {"columnspacing": 1.3, "handlelength": 1.4, "handletextpad": 0.5}
@@ -61,8 +61,8 @@ def draw(evaluation: Evaluation, path: Path) -> None:
 
 def _bars(axes: Axes, rows: list[Row], metrics: tuple[Metric, ...], factor: int) -> None:
     width = _GROUP / len(rows)
-    for place, row in enumerate(rows):
-        middles = np.arange(len(metrics)) - _GROUP / 2 + width * (place + 0.5)
+    for index, row in enumerate(rows):
+        middles = np.arange(len(metrics)) - _GROUP / 2 + width * (index + 0.5)
         means = np.array([np.nan if (mean := row.mean(metric)) is None else mean * factor for metric in metrics])
         axes.bar(middles, np.nan_to_num(means), width * 0.92, color=_COLOURS[row.name], label=_name(row))
         errors = np.array([(row.standard_error(metric) or 0.0) * factor for metric in metrics])

@@ -2,7 +2,7 @@
 
 The protocol is the one of T-Loss (Franceschi et al. 2019, arXiv 1901.10738) and TS2Vec (Yue et al. 2022, arXiv
 2106.10466): the encoder is frozen, an SVM with an RBF kernel is fitted on the vectors of the training split, and its
-accuracy on the test split is the figure. The other three tell how far the answer hangs on that classifier.
+accuracy on the test split is the figure. The other three show how much the answer depends on that classifier.
 """
 
 import warnings
@@ -140,7 +140,7 @@ def _accuracy(found: NDArray[np.int64], expected: NDArray[np.int64], penalty: fl
 
 @contextmanager
 def quiet() -> Iterator[Any]:
-    """Let small or odd data pass without scikit-learn's talk: the figures say what came of it."""
+    """Let small or unusual data pass without scikit-learn's warnings: the figures show the result."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.filterwarnings("ignore", message="The least populated class in y")

@@ -27,7 +27,7 @@ class Split:
     Attributes:
         name: ``train`` or ``test``.
         jobs: For each input the directory with its parts, and what the runner did.
-        rows: int64 (usable), places of the usable rows among all rows of the split, rising.
+        rows: int64 (usable), indices of the usable rows among all rows of the split, rising.
         labels: Arrow strings (usable).
         num_unlabelled: Rows with a vector and no label.
         num_empty: Rows without steps.
@@ -59,7 +59,7 @@ class Split:
 
 
 def embed_split(config: EvaluateConfig, name: str, inputs: Sequence[str], out: Path, console: Console) -> Split:
-    """Run the nightly job on `inputs` into `out`, and read the labels back.
+    """Run the usual job on `inputs` into `out`, and read the labels back.
 
     Raises:
         BundleError: The model cannot be trusted on this host.
@@ -67,11 +67,11 @@ def embed_split(config: EvaluateConfig, name: str, inputs: Sequence[str], out: P
     """
     # Bad rows get a null vector here: an evaluation goes on without them, and says so.
     options = RunOptions(keep=(config.label,), threads=config.threads, on_bad_row="null", progress=config.progress)
-    # An output directory for each input: two files of one name may come from two places.
-    places = [out / str(place) for place in range(len(inputs))]
+    # An output directory for each input: two files of one name may come from two directories.
+    directories = [out / str(index) for index in range(len(inputs))]
     jobs = tuple(
-        (place, run_job(Job((given,), config.model, str(place), options), console.file))
-        for place, given in zip(places, inputs, strict=True)
+        (directory, run_job(Job((given,), config.model, str(directory), options), console.file))
+        for directory, given in zip(directories, inputs, strict=True)
     )
     labels, embedded, bad = [], [], []
     for path, part, _ in _parts(jobs):
@@ -98,7 +98,7 @@ def embed_split(config: EvaluateConfig, name: str, inputs: Sequence[str], out: P
 
 
 def _parts(jobs: Sequence[tuple[Path, RunReport]]) -> list[tuple[Path, Part, PartCounts]]:
-    return [(place / part.name, part, counts) for place, report in jobs for part, counts in report.parts]
+    return [(directory / part.name, part, counts) for directory, report in jobs for part, counts in report.parts]
 
 
 def _refuse_nothing(split: Split, config: EvaluateConfig) -> None:
@@ -115,7 +115,7 @@ def read_vectors(split: Split, rows: NDArray[np.int64], model: str) -> NDArray[n
 
     Args:
         split: Where they lie.
-        rows: int64 (n), places among all rows of the split, rising; each has a vector.
+        rows: int64 (n), indices among all rows of the split, rising; each has a vector.
         model: The bundle, for messages.
 
     Returns:

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 
 def stratified_rows(classes: NDArray[np.int64], most: int, seed: int) -> NDArray[np.int64]:
-    """Return places of at most `most` rows, in order, each class with its share of them.
+    """Return indices of at most `most` rows, in order, each class with its share of them.
 
     TS2Vec's protocol does so above 10,000 training rows. Every class keeps at least one row, even where that makes
     more than `most`.
@@ -16,7 +16,7 @@ def stratified_rows(classes: NDArray[np.int64], most: int, seed: int) -> NDArray
         seed: Of the draw.
 
     Returns:
-        int64 (at most n), all places where `most` is not exceeded.
+        int64 (at most n), all indices where `most` is not exceeded.
     """
     if len(classes) <= most:
         return np.arange(len(classes))

@@ -25,10 +25,10 @@ def table(evaluation: Evaluation) -> Table:
 
 
 def class_table(evaluation: Evaluation) -> Table | None:
-    """Return how well each class is told, F1 in percent, by the classifier that does best on the trained vectors.
+    """Return how well each class is recognised, F1 in percent, by the classifier that does best on the trained vectors.
 
-    Recall alone would favour vectors that tell few classes apart: what they cannot tell shares its votes among many
-    classes, and the one they can tell wins every doubt.
+    Recall alone would favour vectors that distinguish few classes: what they cannot distinguish shares its votes among
+    many classes, and the one they can wins every doubt.
 
     None where there are more than `MOST_CLASSES`, or fewer than three: of two, accuracy says enough.
     """
@@ -40,8 +40,8 @@ def class_table(evaluation: Evaluation) -> Table | None:
     shown = Table(f"{escape(evaluation.label)}, F1 by {METRICS[best]}", *(name for name, _ in columns))
     for column in shown.columns[1:]:
         column.justify = "right"
-    for place, name in enumerate(evaluation.classes):
-        shown.add_row(escape(name), *(f"{found[place]:.1%}" for _, found in columns))
+    for index, name in enumerate(evaluation.classes):
+        shown.add_row(escape(name), *(f"{found[index]:.1%}" for _, found in columns))
     return shown
 
 

@@ -63,51 +63,51 @@ class _Redraw:
         for node in self._graph.node:
             if node.op_type == "Constant" and node.attribute[0].name == "value":
                 self._constants[node.output[0]] = onnx.numpy_helper.to_array(node.attribute[0].t)
-        for place, node in enumerate(self._graph.node):
-            self._visit(node, place)
+        for index, node in enumerate(self._graph.node):
+            self._visit(node, index)
         used = {name for node in self._graph.node for name in node.input}
         kept = [tensor for tensor in self._graph.initializer if tensor.name in used]
         del self._graph.initializer[:]
         self._graph.initializer.extend([*kept, *self._new])
 
-    def _visit(self, node: Any, place: int) -> None:
+    def _visit(self, node: Any, index: int) -> None:
         constants = [slot for slot, name in enumerate(node.input) if name in self._constants]
         weights = [slot for slot in constants if _is_weight(self._array(node, slot))]
         learned = any(name in self._learned for name in node.input)
         if node.op_type in _RECURRENT:
-            self._recurrent(node, place, weights)
+            self._recurrent(node, index, weights)
             learned = True
         elif node.op_type in _KERNELS and weights:
             for slot in weights:
                 array = self._array(node, slot)
-                self._replace(node, place, slot, self._glorot(array) if array.ndim > 1 else np.zeros_like(array))
+                self._replace(node, index, slot, self._glorot(array) if array.ndim > 1 else np.zeros_like(array))
             learned = True
         elif node.op_type == "Gather" and 0 in weights and self._array(node, 0).ndim == 2:
-            self._replace(node, place, 0, self._random.normal(0, _TABLE_SPREAD, size=self._array(node, 0).shape))
+            self._replace(node, index, 0, self._random.normal(0, _TABLE_SPREAD, size=self._array(node, 0).shape))
             learned = True
         elif learned:
-            self._scales_and_offsets(node, place, weights)
+            self._scales_and_offsets(node, index, weights)
         if learned:
             self._learned.update(name for name in node.output if name)
 
-    def _recurrent(self, node: Any, place: int, weights: list[int]) -> None:
+    def _recurrent(self, node: Any, index: int, weights: list[int]) -> None:
         strange = [slot for slot in weights if slot not in _RECURRENT_SLOTS and slot != 0]
         if strange or not {1, 2} <= set(weights):
             raise UnknownWeightsError(f"{node.op_type} node {node.name!r} has weights of an unknown kind")
         kernel, recurrent = self._array(node, 1), self._array(node, 2)
         # Keras's Glorot counts the kernel of a direction as one matrix, (features, gates * units).
-        self._replace(node, place, 1, np.stack([self._glorot(direction) for direction in kernel]))
-        self._replace(node, place, 2, np.stack([self._orthogonal(direction) for direction in recurrent]))
+        self._replace(node, index, 1, np.stack([self._glorot(direction) for direction in kernel]))
+        self._replace(node, index, 2, np.stack([self._orthogonal(direction) for direction in recurrent]))
         if 3 in weights:
-            self._replace(node, place, 3, _initial_bias(self._array(node, 3), node.op_type, recurrent.shape[2]))
+            self._replace(node, index, 3, _initial_bias(self._array(node, 3), node.op_type, recurrent.shape[2]))
 
-    def _scales_and_offsets(self, node: Any, place: int, weights: list[int]) -> None:
+    def _scales_and_offsets(self, node: Any, index: int, weights: list[int]) -> None:
         for slot in weights:
             array = self._array(node, slot)
             if node.op_type in _OFFSETS:
-                self._replace(node, place, slot, np.zeros_like(array))
+                self._replace(node, index, slot, np.zeros_like(array))
             elif node.op_type in _SCALES:
-                self._replace(node, place, slot, np.ones_like(array))
+                self._replace(node, index, slot, np.ones_like(array))
             elif array.size > 1:
                 raise UnknownWeightsError(f"{node.op_type} node {node.name!r} holds {array.size:,} trained numbers")
 
@@ -115,10 +115,10 @@ class _Redraw:
         array: NDArray[Any] = self._constants[node.input[slot]]
         return array
 
-    def _replace(self, node: Any, place: int, slot: int, array: NDArray[Any]) -> None:
+    def _replace(self, node: Any, index: int, slot: int, array: NDArray[Any]) -> None:
         """Give one input of one node numbers of its own: equal constants may be shared between nodes."""
         before = self._array(node, slot)
-        name = f"untrained/{place}/{slot}"
+        name = f"untrained/{index}/{slot}"
         self._new.append(onnx.numpy_helper.from_array(array.astype(before.dtype), name))
         node.input[slot] = name
 

@@ -66,10 +66,10 @@ def make_parts(
 def _make_first(plan: RunPlan, limit: int, outcome: Outcome, make: Callable[[Part, int], None]) -> RunPlan:
     """Make parts one at a time, since each says how many sequences are left for the next; return those needed."""
     left = limit
-    for place, part in enumerate(plan.parts):
+    for index, part in enumerate(plan.parts):
         if part.done is None:
             make(part, left)
         left -= (part.done or outcome.made.get(part.name, PartCounts())).rows_in
         if left == 0:
-            return plan.cut(place + 1)
+            return plan.cut(index + 1)
     return plan

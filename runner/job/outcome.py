@@ -57,11 +57,11 @@ class Outcome:
         """Check that every part of `names` was made, or found to have no readable input.
 
         Raises:
-            OutputError: No attempt at a part is whole: what was staged is gone, or is not what was reported.
+            OutputError: No attempt at a part is complete: what was staged is gone, or is not what was reported.
         """
         lost = next((name for name in names if name not in self.made and name not in self.unreadable), None)
         if lost is not None:
             raise OutputError(
-                f"{lost}: no worker's file of this part is where it was staged, whole. Let all workers see the output "
-                "directory under the same path, and run again."
+                f"{lost}: no worker's file of this part is complete where it was staged. Let all workers see the "
+                "output directory under the same path, and run again."
             )

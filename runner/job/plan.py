@@ -40,7 +40,7 @@ class RunPlan:
         notes: What else a user should know of the inputs, such as files that are not Parquet.
         beyond: Finished parts that hold none of the first sequences `limit` asks for; more may show while parts are
             made.
-        in_the_way: Of the orphans, those whose place a new part needs: a file where a directory must be, or the other
+        in_the_way: Of the orphans, those whose path a new part needs: a file where a directory must be, or the other
             way round.
     """
 
@@ -246,11 +246,11 @@ def _in_the_way(orphans: Sequence[str], names: Sequence[str]) -> tuple[str, ...]
 
 
 def _num_within_limit(parts: list[Part], limit: int | None) -> int:
-    """Return how many parts are needed, as far as finished ones tell how many sequences they hold."""
+    """Return how many parts are needed, as far as finished ones say how many sequences they hold."""
     done = 0
-    for place, part in enumerate(parts):
+    for index, part in enumerate(parts):
         if limit is not None and done >= limit:
-            return place
+            return index
         if part.done is None:
             break
         done += part.done.rows_in

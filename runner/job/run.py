@@ -1,4 +1,4 @@
-"""The nightly job: plan, check the model on this host, have every part made, publish, say so."""
+"""A job: plan, check the model on this host, have every part made, publish, report."""
 
 import time
 from dataclasses import asdict, dataclass, replace

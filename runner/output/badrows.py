@@ -72,7 +72,7 @@ def quarantine_rows(name: str, rows: Sequence[BadRow], schema: pa.Schema) -> pa.
 
 
 def _struct(raw: pa.RecordBatch, kind: pa.StructType) -> pa.StructArray:
-    fields = [kind.field(place) for place in range(kind.num_fields)]
+    fields = [kind.field(index) for index in range(kind.num_fields)]
     columns = [raw.column(field.name) for field in fields]
     # Only where it is needed: pyarrow 26 casts lists of Arrow's null type to lists that are too short.
     columns = [c if c.type == f.type else c.cast(f.type) for c, f in zip(columns, fields, strict=True)]

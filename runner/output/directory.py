@@ -1,6 +1,6 @@
 """The output directory: the lock, publication and the success marker, for the one process that holds the lock.
 
-A part is staged (`seqembed.runner.output.staging`), closed, synced, read back, and only then renamed to its place, so
+A part is staged (`seqembed.runner.output.staging`), closed, synced, read back, and only then renamed to its name, so
 that nobody ever sees half of one.
 """
 
@@ -102,14 +102,14 @@ class OutputDirectory:
         """Take the success marker away before anything changes, and note what this run was asked for.
 
         Args:
-            record: What `inspect` needs to tell what a rerun would do, also after a crash.
+            record: What `inspect` needs to say what a rerun would do, also after a crash.
 
         Raises:
             OutputError: The directory cannot be written.
         """
         with self.storage.translated("write to"):
             self._clean()
-            self.storage.make_directory(self.staging.place)
+            self.storage.make_directory(self.staging.directory)
             if self.storage.exists(SUCCESS):
                 self.filesystem.delete_file(self.storage.at(SUCCESS))
                 self.storage.sync_directory("")
@@ -124,11 +124,11 @@ class OutputDirectory:
         self._pending.append(("remove", name, ""))
 
     def make_room(self, name: str) -> None:
-        """Remove a file, and the directories it leaves empty, at the next `publish`: a part needs their place."""
+        """Remove a file, and the directories it leaves empty, at the next `publish`: a part needs their path."""
         self._pending.append(("make room", name, ""))
 
     def take(self, part: StagedPart) -> bool:
-        """Have a staged part published at the next `publish`: the first attempt whose files are whole.
+        """Have a staged part published at the next `publish`: the first attempt whose files are complete.
 
         Returns:
             Whether it is taken; the files of an attempt that is not are removed.
@@ -154,32 +154,32 @@ class OutputDirectory:
                     self.filesystem.delete_file(self.storage.at(file.staged))
 
     def publish(self) -> None:
-        """Rename every part that was taken to its place and remove what was withdrawn, in the order asked for.
+        """Rename every part that was taken to its name and remove what was withdrawn, in the order asked for.
 
         Raises:
             OutputError: A file that seqembed did not write stands there, or the directory cannot be written.
         """
         with self.storage.translated("write to"):
             for action, name, staged in self._pending:
-                place = posixpath.dirname(name)
+                directory = posixpath.dirname(name)
                 self._refuse_way_out(name)
                 self._refuse_other(name)
                 if action == "rename":
-                    self.storage.make_directory(place)
+                    self.storage.make_directory(directory)
                     self.storage.move(staged, name)
                 elif self.storage.exists(name):
                     self.filesystem.delete_file(self.storage.at(name))
-                    place = self.storage.remove_empty(place) if action == "make room" else place
+                    directory = self.storage.remove_empty(directory) if action == "make room" else directory
                 else:
                     continue
-                self.storage.sync_directory(place)
+                self.storage.sync_directory(directory)
         self._pending.clear()
 
     def _refuse_other(self, name: str) -> None:
         """Refuse to replace or remove a file that came since the ledger was read, and is none of ours."""
-        place = self.storage.at(name)
-        is_there = os.path.lexists(place) if self.storage.is_local else self.storage.exists(name)
-        is_other = is_there and look_at_part(self.filesystem, place) == "other"
+        path = self.storage.at(name)
+        is_there = os.path.lexists(path) if self.storage.is_local else self.storage.exists(name)
+        is_other = is_there and look_at_part(self.filesystem, path) == "other"
         if is_other and self.storage.type(name) != fs.FileType.Directory:
             raise OutputError(
                 f"{self.given}: {name} is a file that seqembed did not write, and stands where a part belongs. "
@@ -187,16 +187,16 @@ class OutputDirectory:
             )
 
     def _refuse_way_out(self, name: str) -> None:
-        """Refuse a part whose place a symbolic link puts outside the directory."""
+        """Refuse a part that a symbolic link puts outside the directory."""
         self.storage.refuse_link(posixpath.dirname(name))
 
     def succeed(self, totals: dict[str, Any]) -> None:
-        """Write the success marker, whole or not at all."""
+        """Write the success marker, completely or not at all."""
         with self.storage.translated("write to"):
             self._write_json(SUCCESS, totals)
 
     def _write_json(self, name: str, value: dict[str, Any]) -> None:
-        self.storage.write_json(name, value, temporary=posixpath.join(self.staging.place, name))
+        self.storage.write_json(name, value, temporary=posixpath.join(self.staging.directory, name))
 
     def _clean(self) -> None:
         """Remove temporary files of runs: on a local directory of all, for who holds the lock has no rival.
@@ -208,25 +208,25 @@ class OutputDirectory:
             if not self.storage.is_local:
                 self._clean_own()
             elif self.storage.type(TEMPORARY) == fs.FileType.Directory:
-                place = self.storage.at(TEMPORARY)
-                for name in filter(_RUN_ID.fullmatch, os.listdir(place)):
-                    self.filesystem.delete_dir(posixpath.join(place, name))
+                temporary = self.storage.at(TEMPORARY)
+                for name in filter(_RUN_ID.fullmatch, os.listdir(temporary)):
+                    self.filesystem.delete_dir(posixpath.join(temporary, name))
                 self.storage.remove_empty(TEMPORARY)
 
     def _clean_own(self) -> None:
         """Remove this run's temporary files, and those of runs so old that they must be dead."""
-        place = self.storage.at(TEMPORARY)
-        files = files_below(self.filesystem, place)
+        temporary = self.storage.at(TEMPORARY)
+        files = files_below(self.filesystem, temporary)
         newest: dict[str, int] = {}
         for info in files:
-            run = info.path[len(place) + 1 :].split("/")[0]
+            run = info.path[len(temporary) + 1 :].split("/")[0]
             newest[run] = max(newest.get(run, 0), info.mtime_ns or 0)
         dead = {run for run, mtime in newest.items() if mtime < time.time_ns() - _DEAD_AFTER_SECONDS * 10**9}
         for run in dead | (newest.keys() & {self.staging.run_id}):
-            self.filesystem.delete_dir(posixpath.join(place, run))
+            self.filesystem.delete_dir(posixpath.join(temporary, run))
         # What stands for a directory in a store, left behind by the last removal, goes once nothing is below it.
-        if not files_below(self.filesystem, place) and self.storage.type(TEMPORARY) == fs.FileType.Directory:
-            self.filesystem.delete_dir(place)
+        if not files_below(self.filesystem, temporary) and self.storage.type(TEMPORARY) == fs.FileType.Directory:
+            self.filesystem.delete_dir(temporary)
 
     def tidy(self) -> None:
         """Remove what a run left that was killed after its last part; other runs' files stay on object stores.
@@ -236,8 +236,8 @@ class OutputDirectory:
         """
         if not self.storage.is_local:
             return
-        place = self.storage.at(TEMPORARY)
-        left = os.path.isdir(place) and any(map(_RUN_ID.fullmatch, os.listdir(place)))
+        temporary = self.storage.at(TEMPORARY)
+        left = os.path.isdir(temporary) and any(map(_RUN_ID.fullmatch, os.listdir(temporary)))
         if left or self.storage.type(LOCK) != fs.FileType.NotFound:
             with self.lock():
                 pass  # leaving the lock cleans

@@ -141,9 +141,14 @@ class PartFooter:
             value = json.loads(text)
             key = PartKey(*(_text(value[name]) for name in PartKey.__slots__))
             counts = PartCounts.from_json(value["counts"])
-            place = _text(value["input"]), _text(value["input_content"])
+            source = _text(value["input"]), _text(value["input_content"])
             return cls(
-                key, counts, *place, dict(value["options"]), tuple(map(_text, value["columns"])), _text(value["layout"])
+                key,
+                counts,
+                *source,
+                dict(value["options"]),
+                tuple(map(_text, value["columns"])),
+                _text(value["layout"]),
             )
         except (KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             raise ValueError(f"not a part's footer ({type(error).__name__}: {error})") from error

@@ -92,7 +92,7 @@ class Staging:
     run_id: str
 
     @property
-    def place(self) -> str:
+    def directory(self) -> str:
         """The directory below which the run stages."""
         return posixpath.join(TEMPORARY, self.run_id)
 
@@ -112,9 +112,9 @@ class Staging:
         storage, staged = self.storage, self.staged_name(name, attempt)
         with ExitStack() as stack:
             with storage.translated("write to"):
-                place = posixpath.dirname(staged)
-                storage.refuse_link(place)
-                storage.make_directory(place)
+                directory = posixpath.dirname(staged)
+                storage.refuse_link(directory)
+                storage.make_directory(directory)
                 write_out = stack.enter_context(WriteOut(storage.at(staged))) if storage.is_local else None
                 guard = partial(storage.translated, "write to")
                 writer = PartWriter(storage.filesystem, storage.at(staged), schema, guard, write_out, vectors)
@@ -129,7 +129,7 @@ class Staging:
 
     def staged_name(self, name: str, attempt: int) -> str:
         """Return where an attempt stages a file, below the output directory."""
-        return posixpath.join(self.place, str(attempt), name)
+        return posixpath.join(self.directory, str(attempt), name)
 
     def staged_file(self, name: str, attempt: int, writer: PartWriter) -> StagedFile:
         """Return what `stage` wrote, once it was left."""

@@ -1,8 +1,8 @@
 """Files below an output directory, the same on a local disk and on object stores: made, moved, synced, read.
 
 On object stores nothing rests on directories or on renaming one. There a move is a copy of one object on the server,
-whose new name appears whole, and then a removal of the copied one; a run that dies in between leaves an object that
-nobody looks at. Nothing removes the old object first: the copy takes its place at once, so a listing never lacks a name
+whose new name appears complete, and then a removal of the copied one; a run that dies in between leaves an object that
+nobody looks at. Nothing removes the old object first: the copy replaces it at once, so a listing never lacks a name
 and a GET answers with all of the old part or all of the new one. Writing under the final name would save the copy, but
 the part would be read back only after everybody could see it, and an upload that was begun cannot be given up through
 pyarrow: closing the stream after an error, or dropping it, completes the object, and half a part would be seen. S3
@@ -123,7 +123,7 @@ class Storage:
             raise OutputError(f"{self.at(target)}: {found} bytes after publication, {size} before it. Run again.")
 
     def write_json(self, name: str, value: dict[str, Any], temporary: str) -> None:
-        """Write a file whole or not at all: under a temporary name first."""
+        """Write a file completely or not at all: under a temporary name first."""
         with self.filesystem.open_output_stream(self.at(temporary)) as stream:
             stream.write(json.dumps(value, indent=1).encode())
         self.sync_file(temporary)

@@ -127,4 +127,4 @@ def _leaves(schema: pa.Schema, names: list[str]) -> list[str]:
     sink = pa.BufferOutputStream()
     pq.ParquetWriter(sink, pa.schema([schema.field(name) for name in names])).close()
     parquet_schema = pq.ParquetFile(pa.BufferReader(sink.getvalue())).schema
-    return [parquet_schema.column(place).path for place in range(len(parquet_schema))]
+    return [parquet_schema.column(index).path for index in range(len(parquet_schema))]

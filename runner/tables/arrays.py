@@ -20,7 +20,7 @@ _MAX_ROWS = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class ArraySource:
-    """Arrays as sequences; their ids are their places in the list.
+    """Arrays as sequences; their ids are their indices in the list.
 
     Attributes:
         arrays: float32 (time, features) each.
@@ -61,30 +61,30 @@ class ArraySource:
     def _blocks(self) -> Iterator[SequenceBlock]:
         width = max(1, self.contract.schema.num_features)
         first = num_values = 0
-        for place, array in enumerate(self.arrays):
+        for index, array in enumerate(self.arrays):
             size = max(1, len(array)) * width
-            if place > first and (num_values + size > _DECODE_VALUES or place - first >= _MAX_ROWS):
-                yield self._block(first, place)
-                first, num_values = place, 0
+            if index > first and (num_values + size > _DECODE_VALUES or index - first >= _MAX_ROWS):
+                yield self._block(first, index)
+                first, num_values = index, 0
             num_values += size
         if first < len(self.arrays):
             yield self._block(first, len(self.arrays))
 
     def _block(self, first: int, end: int) -> SequenceBlock:
         arrays, schema = self.arrays[first:end], self.contract.schema
-        places = np.arange(first, end)
+        indices = np.arange(first, end)
         values = np.concatenate(list(arrays))
         return finish_block(
             Steps(values, np.empty((len(values), 0), dtype=np.int32)),
             schema,
             np.array([len(array) for array in arrays], dtype=np.int64),
             infinite_steps(values),
-            pa.array(places, pa.int64()),
+            pa.array(indices, pa.int64()),
             {},
             {},
             self.contract.length_policy,
-            places,
-            lambda place: pa.RecordBatch.from_pydict({schema.id: [first + place]}),
+            indices,
+            lambda index: pa.RecordBatch.from_pydict({schema.id: [first + index]}),
         )
 
 
@@ -106,26 +106,26 @@ def array_source(data: Sequence[ArrayLike], contract: ModelContract, keep: tuple
         raise InputError(f"the list: arrays have no column '{keep[0]}' to keep. Give a table.")
     names = ", ".join(schema.feature_names[:20]) + (", …" if schema.num_features > 20 else "")
     return ArraySource(
-        [_checked(array, place, schema.num_features, names) for place, array in enumerate(data)], contract
+        [_checked(array, index, schema.num_features, names) for index, array in enumerate(data)], contract
     )
 
 
-def _checked(array: ArrayLike, place: int, width: int, names: str) -> NDArray[np.float32]:
+def _checked(array: ArrayLike, index: int, width: int, names: str) -> NDArray[np.float32]:
     if isinstance(array, ArrowStream | ArrowArray):
         raise InputError(
-            f"the list: item {place} is a {type(array).__name__}, a table by itself; expected (time, {width}), "
+            f"the list: item {index} is a {type(array).__name__}, a table by itself; expected (time, {width}), "
             f"the features in the order {names}. Give one table of all sequences, or batches to embed_batches."
         )
     try:
         with np.errstate(over="ignore"):  # beyond float32's range is ±inf: a bad row, as in a table
             values = np.asarray(array, dtype=np.float32)
     except (TypeError, ValueError) as error:
-        raise InputError(f"the list: item {place} holds no numbers ({error}). Give arrays of numbers.") from error
+        raise InputError(f"the list: item {index} holds no numbers ({error}). Give arrays of numbers.") from error
     if values.shape == (0,):  # an empty list: a sequence without steps
         return values.reshape(0, width)
     if values.ndim != 2 or values.shape[1] != width:
         raise InputError(
-            f"the list: item {place} has shape {values.shape}; expected (time, {width}), the features in the order "
+            f"the list: item {index} has shape {values.shape}; expected (time, {width}), the features in the order "
             f"{names}. Reshape it."
         )
     return values

@@ -39,24 +39,24 @@ def alike(
     Raises:
         InputError: A column of a batch is missing, or holds what the type of the first cannot.
     """
-    for place, (found, batches) in enumerate(opened):
+    for index, (found, batches) in enumerate(opened):
         for batch in batches:
             arrays = {name: batch.column(name) for name in wanted if len(found.get_all_field_indices(name)) == 1}
             for name, array in arrays.items():
                 if columns.get_field_index(name) >= 0 and array.type != columns.field(name).type:
-                    arrays[name] = _cast(array, columns.field(name), place)
-            if place and len(arrays) < len(wanted):
+                    arrays[name] = _cast(array, columns.field(name), index)
+            if index and len(arrays) < len(wanted):
                 lacking = next(name for name in wanted if name not in arrays)
-                raise InputError(f"batch {place}: no column '{lacking}', which the first batch has. Add it.")
+                raise InputError(f"batch {index}: no column '{lacking}', which the first batch has. Add it.")
             yield pa.RecordBatch.from_pydict(arrays) if arrays else batch
 
 
-def _cast(array: pa.Array, field: pa.Field, place: int) -> pa.Array:
+def _cast(array: pa.Array, field: pa.Field, index: int) -> pa.Array:
     try:
         return array.cast(field.type)
     except pa.ArrowException as error:
         raise InputError(
-            f"batch {place}: column '{field.name}' is {array.type}, and in the first batch {field.type} "
+            f"batch {index}: column '{field.name}' is {array.type}, and in the first batch {field.type} "
             f"({first_line(error)}). Give all batches the same types."
         ) from error
 

@@ -113,7 +113,7 @@ class SequenceEncoder:
         """Return a table with the columns of a part of `seqembed run`: id, kept columns, ``embedding``, other outputs.
 
         Args:
-            data: A table, or a list of arrays, whose ids are their places in it.
+            data: A table, or a list of arrays, whose ids are their indices in it.
             keep: Columns to carry along; events give the value of the last.
             on_bad_row: ``fail`` at a row that is no sequence, or keep it with a null vector and the reason in a column
                 ``error`` (``null``).

@@ -145,7 +145,7 @@ def batches_source(
         raise InputError(
             f"{name}: found {type(batches).__name__}; expected an iterable of record batches or tables, or {TABLES}."
         )
-    opened = (open_table(batch, f"batch {place}") for place, batch in enumerate(batches))
+    opened = (open_table(batch, f"batch {index}") for index, batch in enumerate(batches))
     first = next(opened, None)
     if first is None:
         return None

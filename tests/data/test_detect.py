@@ -81,7 +81,7 @@ def test_the_time_of_a_nested_sequence_is_a_list(tmp_path: Path) -> None:
         ({"id_column": "user"}, r"in\.parquet: no column 'user'.*--id"),
         ({"features": ["nope"], "layout": "nested"}, r"no column 'nope'.*--features"),
         ({"features": ["days"], "layout": "nested"}, r"column 'days' is list<.*date32.*>; expected a list of numbers"),
-        ({"categorical": ["x"]}, r"column 'x' is double; expected whole numbers, booleans or text.*--categorical"),
+        ({"categorical": ["x"]}, r"column 'x' is double; expected integers, booleans or text.*--categorical"),
         ({"categorical": ["nope"]}, r"no column 'nope'.*--categorical"),
         ({"features": ["x", "x"]}, "twice"),
     ],

@@ -255,7 +255,7 @@ REFUSED = {
         lambda: functional(lambda x: layers.LSTM(4)(layers.Masking(name="late")(ops.where(ops.isnan(x), 0.0, x)))),
         "layer 'late' compares .* what is not the model's input as it came .SelectV2.; which steps",
     ),
-    "of whole numbers": (
+    "of integers": (
         lambda: keras.Sequential(
             [keras.Input((None, 3), dtype="int32"), layers.Masking(name="late"), layers.Dense(3), layers.LSTM(4)]
         ),

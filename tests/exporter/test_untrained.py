@@ -95,7 +95,7 @@ def test_weights_are_drawn_as_keras_draws_them(cell: str, profile: Any, exported
         assert array.std() == pytest.approx(expected[name].std(), rel=0.1, abs=1e-6), name
 
 
-def test_a_foreign_model_keeps_its_standardisation_and_loses_its_normalisation_layers(
+def test_a_model_made_elsewhere_keeps_its_standardisation_and_loses_its_normalisation_layers(
     exported: Callable, enliven: Callable
 ) -> None:
     def build(seed: int) -> bytes:

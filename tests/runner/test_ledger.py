@@ -368,8 +368,8 @@ def test_inspect_tells_the_state_of_each_part_and_what_a_rerun_would_make(tiny: 
     (out / "c.parquet").unlink()
     (tmp_path / "in" / "d.parquet").unlink()
     said = done("inspect", out).output
-    assert "1 whole, 1 stale, 1 missing, 1 orphaned" in said
-    for line in ("stale: b.parquet", "missing: c.parquet", "orphaned (its input is gone): d.parquet"):
+    assert "1 complete, 1 outdated, 1 missing, 1 orphaned" in said
+    for line in ("outdated: b.parquet", "missing: c.parquet", "orphaned (its input is gone): d.parquet"):
         assert f"  {line}\n" in said
     assert "A rerun would make 2 parts and skip 1." in said
     assert "2 parts made, 1 up to date" in done(*words).output

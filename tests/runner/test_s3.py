@@ -219,7 +219,7 @@ def test_the_ledger_holds_in_a_bucket(store: Store, tiny: Tiny) -> None:
     assert "0 parts made, 3 up to date" in done(*command).output
     assert store.objects("out") == before
     store.put("in/b.parquet", seed=0, x=[[float("inf")]] + [[1.0]] * 19, y=[[1.0]] * 20)
-    assert "1 stale" in done("inspect", store / "out").output
+    assert "1 outdated" in done("inspect", store / "out").output
     assert "1 parts made, 2 up to date" in done(*command).output
     assert "out/_quarantine/b.parquet" in store.objects("out")
     assert store.parts("out")["b.parquet"].num_rows == 19

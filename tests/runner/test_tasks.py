@@ -169,7 +169,9 @@ def test_the_first_whole_attempt_is_published_and_others_are_removed(
         if finished:
             make_parts(plan, engine, output, reference, RunOptions(on_bad_row="quarantine", threads=1), outcome)
         else:
-            with pytest.raises(OutputError, match="a.parquet: no worker's file of this part is where it was staged"):
+            with pytest.raises(
+                OutputError, match="a.parquet: no worker's file of this part is complete where it was staged"
+            ):
                 make_parts(plan, engine, output, reference, RunOptions(on_bad_row="quarantine", threads=1), outcome)
         assert not [path for path in (out / "_temporary").rglob("*") if path.is_file()]
     assert parts(out) == (parts(tmp_path / "undisturbed") if finished else {})

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from seqembed.data.layout import RunLayout
-from seqembed.trainer.options import SECTIONS
+from seqembed.trainer.options import MOST_USED, SECTIONS
 from seqembed.trainer.progress import BarProgress, NotesAlone, PlainProgress, make_progress
 from seqembed_testing import done, seqembed
 
@@ -52,7 +52,7 @@ def test_a_configuration_file_repeats_a_run_and_options_override_it(finished, tm
         (["DATA"], 2, "--out"),
         (["DATA", "--out", "OUT", "--units", "0"], 2, "--units"),
         (["DATA", "--out", "OUT", "--decoder", "mlp"], 2, "mlp"),
-        (["DATA", "--out", "OUT", "--reverse-target"], 2, "only with --decoder autoregressive"),
+        (["DATA", "--out", "OUT", "--reverse-target"], 2, "works only with --decoder autoregressive"),
         (["DATA", "--out", "OUT", "--learning-rate", "nan"], 2, "--learning-rate must be a positive number"),
         (["DATA", "--out", "OUT", "--resume", "--overwrite"], 2, "Pass only one of them"),
         (["missing.parquet", "--out", "OUT"], 3, "missing.parquet: no such file"),
@@ -84,13 +84,23 @@ def test_a_nan_loss_ends_with_exit_code_five(data, tmp_path):
 
 
 def test_every_option_shows_its_default_in_one_section():
-    text = " ".join(done("train", "--help").output.split())
+    text = " ".join(done("train", "--help-all").output.split())
     for title, options in SECTIONS.items():
         assert f"{title}:" in text
         for option in options:
             shown = text.split(f" {option.opts[0]} ", 1)[1]
             assert "[default: " in shown.split(" --")[0] + shown[:220] or option.required, option.name
     assert text.count("--config FILE") == 1 and "Examples:" in text
+
+
+def test_help_shows_what_most_people_need_and_where_the_rest_is():
+    text = done("train", "--help").output
+    names = {option.name: option.opts[0] for options in SECTIONS.values() for option in options}
+    assert names.keys() >= MOST_USED
+    for name, flag in names.items():
+        assert (re.search(rf"^  {flag}\b", text, flags=re.MULTILINE) is not None) == (name in MOST_USED), name
+    assert f"{len(names) - len(MOST_USED)} more options: seqembed train --help-all" in text
+    assert "--config FILE" in text and "--help-all" in text and "Examples:" in text
 
 
 def test_help_imports_no_tensorflow_and_training_keeps_stderr_clean(data, tmp_path):

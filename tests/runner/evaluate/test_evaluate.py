@@ -315,6 +315,6 @@ def test_dictionary_labels_of_either_split_are_one_set_of_classes(evaluate: Call
     label = pa.array([str(label) for label in columns["label"]]).dictionary_encode()
     coded = tmp_path / "coded.parquet"
     pq.write_table(table.set_column(1, "label", label), coded)
-    found = figures(evaluate(coded, labelled(40, 2)))  # text here, whole numbers there
+    found = figures(evaluate(coded, labelled(40, 2)))  # text here, integers there
     assert found["test"]["unseen_rows"] == 0
     assert found["train"]["classes"] == 3
