@@ -34,6 +34,9 @@ _UNREADABLE = (
 FREE_OPTIONS = frozenset({"inputs", "epochs", "steps", "patience", "label"})
 
 
+MAX_RESTART_PARAMETERS = 2_000_000  # of larger networks the weights of a first attempt are not kept
+
+
 class TrainingState:
     """Everything that changes during a training, as variables.
 
@@ -45,7 +48,7 @@ class TrainingState:
         best_epoch: Epoch with the lowest monitored loss, 0 before the first.
         best_loss: That loss.
         num_restarts: How often the training was restarted with other weights after it had learned nothing.
-        first_attempt: What ``history.json`` keeps of the training before the restart; None without one.
+        first_attempt: The content of ``history.json`` at the end of the first attempt; None without a restart.
         seconds: Training time, over all resumptions.
         num_rows: Sequences trained on, over all epochs.
     """
@@ -55,6 +58,8 @@ class TrainingState:
         self._weights = network.trainable
         self._random = [variable.value for variable in network.scorer.non_trainable_variables]
         self._best = [tf.Variable(variable) for variable in self._weights]
+        small = network.num_parameters <= MAX_RESTART_PARAMETERS
+        self._first = [tf.Variable(variable) for variable in self._weights] if small else []
         self._counters = tf.Variable(np.zeros(5, np.int64))
         self._numbers = tf.Variable(np.zeros(2, np.float64))
         self._totals = tf.Variable(np.zeros((num_terms, 3), np.float64))
@@ -62,6 +67,7 @@ class TrainingState:
         self.checkpoint = tf.train.Checkpoint(
             weights=self._weights,
             best=self._best,
+            first=self._first,
             random=self._random,
             optimizer=[variable.value for variable in optimizer.variables],
             counters=self._counters,
@@ -83,12 +89,14 @@ class TrainingState:
             best.assign(variable)
 
     def begin_again(self, first_attempt: dict[str, Any], weights: Sequence[Any]) -> None:
-        """Restart from the first batch with other initial weights.
+        """Restart from the first batch with other initial weights, and remember the current ones.
 
         Args:
             first_attempt: What to keep of the training so far.
             weights: Arrays, in the order of the network's weights.
         """
+        for first, variable in zip(self._first, self._weights, strict=True):
+            first.assign(variable)
         self._scorer.set_weights(weights)
         for variable in self._optimizer.variables:
             variable.assign(np.zeros(variable.shape, variable.dtype))
@@ -96,6 +104,11 @@ class TrainingState:
         self.best_loss = float("inf")
         self.totals, self.history = self.totals * 0, []
         self.num_restarts, self.first_attempt = self.num_restarts + 1, first_attempt
+
+    def restore_first(self) -> None:
+        """Load the weights of the first attempt into the network; later checkpoints keep those of the second."""
+        for first, variable in zip(self._first, self._weights, strict=True):
+            variable.assign(first)
 
     def restore_best(self) -> None:
         """Load the best weights into the network; earlier checkpoints keep the latest weights."""

@@ -30,6 +30,16 @@ LAYOUT_CHOICES = ("auto", "nested", "events")
 
 # The default decoder of each objective.
 _DECODER_OF = {"hybrid": "positional", "reconstruct": "repeat", "contrast": "positional"}
+# More is a typing error: the recurrent weights of an LSTM of 8,192 units alone take 1 GB.
+MAX_UNITS, MAX_LAYERS = 8_192, 64
+_MAX_SIZES = {
+    "layers": MAX_LAYERS,
+    "embedding-dim": None,
+    "frame": None,
+    "units": MAX_UNITS,
+    "decoder-units": MAX_UNITS,
+    "decoder-layers": MAX_LAYERS,
+}
 # A decoder of two units cannot reconstruct from an embedding of two numbers: it also has to count steps and remember.
 MIN_DECODER_UNITS = 64
 POSITIONAL_UNITS = 128
@@ -208,11 +218,12 @@ class ModelConfig:
         _one_of("decoder", str(self.decoder), DECODERS)
         _one_of("task", self.task, TASKS)
         _one_of("loss", self.loss, LOSSES)
-        _at_least("layers", self.layers, 1)
-        for option in ("embedding-dim", "frame", "units", "decoder-units", "decoder-layers"):
+        for option, maximum in _MAX_SIZES.items():
             value = getattr(self, option.replace("-", "_"))
             if value is not None:
                 _at_least(option, value, 1)
+                if maximum is not None and value > maximum:
+                    raise UsageError(f"--{option} may be {maximum:,} at most; was {value:,}.")
         self._refuse_contradictions(decoder)
 
     def _refuse_decoder_sizes(self) -> None:

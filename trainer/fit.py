@@ -1,10 +1,12 @@
 """The second stage of a training: fit the weights, and restart once from other weights if nothing was learned."""
 
+from collections.abc import Mapping
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 from seqembed.trainer.automatic import has_events, num_steps
-from seqembed.trainer.checkpoint import Checkpoints, TrainingState
+from seqembed.trainer.checkpoint import MAX_RESTART_PARAMETERS, Checkpoints, TrainingState
 from seqembed.trainer.feeds import make_feeds, monitored_fraction
 from seqembed.trainer.health import Health, examine, is_cheap
 from seqembed.trainer.loop import Loop
@@ -15,6 +17,7 @@ from seqembed.trainer.prepare import Prepared
 from seqembed.trainer.progress import Progress
 from seqembed.trainer.steps import Decay, Steps, seed_everything
 
+_BASELINE_BATCHES = 50  # of the training data, which may be too large for another pass
 _SECOND_SEED = 1_000_003  # added to --seed for the second attempt: unlikely to be another run's seed
 
 
@@ -26,6 +29,7 @@ class Fit:
         network: The models.
         state: Weights, counters and history.
         loop: The training loop.
+        history: The content of ``history.json``, about the weights that are kept; empty before `run` or `keep_better`.
     """
 
     def __init__(
@@ -43,6 +47,7 @@ class Fit:
             UsageError: A fixed-length decoder would be too large.
         """
         self.prepared, self._checkpoints, self._progress = prepared, checkpoints, progress
+        self.history: dict[str, Any] = {}
         job, schema, intake = prepared.job, prepared.schema, prepared.intake
         seed_everything(job.training.seed)
         self.network = prepared.build()
@@ -87,7 +92,7 @@ class Fit:
         self._checkpoints.save(self.state)
 
     def run(self) -> None:
-        """Train to the end; if nothing was learned and it is cheap, train once more from other weights.
+        """Train to the end, once more from other weights if there was a problem and it is cheap, and keep the better.
 
         Raises:
             QualityGateError: The loss is no longer a number.
@@ -96,14 +101,25 @@ class Fit:
         """
         self._run_once()
         worth_it = self.health.worth_a_restart(self.loop.steps.num_done)
-        if not worth_it or self.state.num_restarts or not self._is_cheap:
-            return
-        self._progress.note(f"nothing was learned ({self.health.problem}): restarting with other initial weights")
-        seed_everything(self.prepared.job.training.seed + _SECOND_SEED)
-        first = {"epochs": self.state.history, "health": self.health.to_json()}
-        self.state.begin_again(first, self.prepared.build().scorer.get_weights())
-        self.save()
-        self._run_once()
+        if worth_it and not self.state.num_restarts and self._is_cheap:
+            self._progress.note(f"{self.health.problem}: training is repeated with other initial weights")
+            seed_everything(self.prepared.job.training.seed + _SECOND_SEED)
+            self.state.begin_again(self._document(), self.prepared.build().scorer.get_weights())
+            self.save()
+            self._run_once()
+        self.keep_better()
+
+    def keep_better(self) -> None:
+        """Load the weights that are kept, of the better attempt, and write `history` about it."""
+        self.loop.run()  # trains no more; loads the best weights of the last attempt
+        self._forget_figures()
+        last, first = self._document(), self.state.first_attempt
+        kept, other = last, first
+        if first is not None and _rank(first) <= _rank(last):
+            self.state.restore_first()
+            kept, other = first, last
+        discarded = None if other is None else {"epochs": other["epochs"], "health": other["health"]}
+        self.history = {**kept, "num_restarts": self.state.num_restarts, "discarded_attempt": discarded}
 
     def _run_once(self) -> None:
         loop, done = self.loop, self.state.epochs_done
@@ -111,15 +127,19 @@ class Fit:
         rows = loop.rows_per_epoch(self.prepared.intake.num_training)
         self._progress.training_starts(loop.num_epochs, rows, done, unit)
         loop.run()
-        for figures in ("best", "baseline", "health"):
-            self.__dict__.pop(figures, None)  # cached from the first attempt
+        self._forget_figures()
+
+    def _forget_figures(self) -> None:
+        for figures in ("best", "baseline", "training_baseline", "health"):
+            self.__dict__.pop(figures, None)  # cached at the end of the attempt before
 
     @property
     def _is_cheap(self) -> bool:
         profile, job = self.prepared.profile, self.prepared.job
         length = profile.num_steps / max(profile.num_sequences, 1)
         read = self.loop.steps.num_done * (job.training.batch_size or 1) * length
-        return is_cheap(read * self.loop.views_per_sequence, self.network.num_parameters)
+        small = self.network.num_parameters <= MAX_RESTART_PARAMETERS
+        return small and is_cheap(read * self.loop.views_per_sequence, self.network.num_parameters)
 
     @cached_property
     def best(self) -> dict[str, float]:
@@ -136,6 +156,11 @@ class Fit:
         """Losses and metrics of always predicting the mean, on the monitored data."""
         return self.loop.steps.baseline(self._monitored_feed.epoch(0))
 
+    @cached_property
+    def training_baseline(self) -> dict[str, float]:
+        """The same on some of the batches that were trained on, whose losses may lie elsewhere."""
+        return self.loop.steps.baseline(islice(self.loop.training.epoch(1), _BASELINE_BATCHES))
+
     @property
     def _monitored_feed(self) -> Any:
         return self.loop.training if self.loop.validation is None else self.loop.validation
@@ -146,10 +171,13 @@ class Fit:
         prepared = self.prepared
         embeddings = embed(self.network, prepared.sample)
         blocks, trained = prepared.embedding_blocks, bool(self.state.history)
-        return examine(prepared.job.model, embeddings, blocks, self.best, self.baseline, trained=trained)
+        baselines = {"val_": self.baseline, "": self.training_baseline}
+        if self.loop.validation is None:
+            baselines = {"": self.baseline}
+        return examine(prepared.job.model, embeddings, blocks, self.best, baselines, trained=trained)
 
-    def history(self) -> dict[str, Any]:
-        """Return the content of ``history.json``."""
+    def _document(self) -> dict[str, Any]:
+        """Return the content of ``history.json``, but for what a restart adds."""
         loop, state, training = self.loop, self.state, self.prepared.job.training
         return {
             "epochs": state.history,
@@ -160,8 +188,6 @@ class Fit:
             "best": self.best,
             "baseline": self.baseline,
             "health": self.health.to_json(),
-            "num_restarts": state.num_restarts,
-            "first_attempt": state.first_attempt,
             # One of the views in a full batch is correct; all but the view itself are candidates.
             "contrast_chance": 1 / (2 * (training.batch_size or 1) - 1) if self.prepared.job.model.contrasts else None,
             "num_parameters": self.network.num_parameters,
@@ -174,3 +200,8 @@ class Fit:
             "stopped_early": loop.stopped_early,
             "patience": training.patience,
         }
+
+
+def _rank(document: Mapping[str, Any]) -> tuple[bool, float]:
+    """Return how an attempt ranks: without a problem first, then by the monitored loss."""
+    return document["health"]["problem"] is not None, document["best_loss"]

@@ -51,6 +51,8 @@ class Health:
 
     def worth_a_restart(self, num_batches: int) -> bool:
         """Return whether other initial weights may help, after `num_batches` of training."""
+        if self.loss_over_mean is None:  # untrained, or data that holds nothing to learn
+            return False
         return self.problem in ("constant", "dead units") or (self.problem == "mean" and num_batches >= _FEW_TO_RESTART)
 
 
@@ -59,7 +61,7 @@ def examine(
     embeddings: NDArray[np.float32],
     blocks: Sequence[EmbeddingBlock],
     best: Mapping[str, float],
-    baseline: Mapping[str, float],
+    baselines: Mapping[str, Mapping[str, float]],
     *,
     trained: bool,
 ) -> Health:
@@ -70,25 +72,28 @@ def examine(
         embeddings: float32 (sequences, embedding_dim) of some training sequences.
         blocks: Their blocks, in order.
         best: Losses and metrics of the final weights, by name; those of held-out sequences begin with ``val_``.
-        baseline: Losses and metrics of always predicting the mean, on the same data.
+        baselines: Losses and metrics of always predicting the mean, by the prefix of the losses of `best` that they are
+            to be compared with: ``""`` on training sequences, ``val_`` on held-out ones if there are any. Losses of
+            views depend on the size of a batch, so the two may lie far apart.
         trained: Whether the model was trained at all.
     """
     learned = _learned(embeddings, blocks)
     spread, size = learned.std(axis=0), np.abs(learned).max(axis=0, initial=0)
     constant = int((spread <= _STILL * np.maximum(size, 1.0)).sum()) if len(learned) > 1 else 0
-    held_out, training = (_over_mean(config, best, baseline, prefix) for prefix in ("val_", ""))
+    held_out, training = (_over_mean(config, best, baselines.get(prefix, {}), prefix) for prefix in ("val_", ""))
+    monitored = training if held_out is None else held_out
     problem: Problem | None = None
     if not trained:
-        held_out = training = None
-    elif training is not None and training >= _NO_BETTER:
+        monitored = None
+    elif monitored is not None and monitored >= _NO_BETTER and (training is None or training >= _NO_BETTER):
         problem = "mean"
     elif constant == learned.shape[1]:
         problem = "constant"
     elif constant >= _MANY_DEAD * learned.shape[1]:
         problem = "dead units"
-    elif held_out is not None and held_out >= _NO_BETTER:
+    elif monitored is not None and monitored >= _NO_BETTER:
         problem = "overfitting"
-    return Health(problem, training if held_out is None else held_out, constant, learned.shape[1])
+    return Health(problem, monitored, constant, learned.shape[1])
 
 
 def is_cheap(num_steps_read: float, num_parameters: int) -> bool:
@@ -105,9 +110,19 @@ def advice(health: Health, config: ModelConfig, num_batches: int) -> list[str]:
     """Return a warning and what to try, one line each; nothing without a problem."""
     if health.problem is None:
         return []
+    if health.loss_over_mean is None:
+        return [
+            "WARNING: all sequences get the same vector, since the features are constant or missing everywhere.",
+            "Try other --features (`seqembed inspect` shows what the data holds).",
+        ]
+    chance = "views of a sequence are distinguished from those of others no better than by chance"
     what = {
-        "mean": "the model is no better than always predicting the mean: its vectors say nothing about the sequences",
-        "overfitting": "on held-out sequences the model is no better than always predicting the mean",
+        "mean": chance
+        if config.contrasts
+        else "the model is no better than always predicting the mean: its vectors say nothing about the sequences",
+        "overfitting": f"on held-out sequences {chance}"
+        if config.contrasts
+        else "on held-out sequences the model is no better than always predicting the mean",
         "constant": "all sequences get the same vector",
         "dead units": f"{health.constant_dimensions} of {health.learned_dimensions} dimensions of the embedding are "
         "constant over all sequences",
@@ -145,5 +160,5 @@ def _over_mean(
     """
     alone = len(config.heads) == 1 or not config.contrasts
     name = "loss" if alone else "contrast_loss"
-    mean = baseline[name]
+    mean = baseline.get(name, 0.0)
     return best[prefix + name] / mean if prefix + name in best and mean > 0 else None

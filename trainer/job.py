@@ -12,7 +12,7 @@ from seqembed.trainer.columns import TrainingColumns, find_columns
 from seqembed.trainer.config import TrainJob
 from seqembed.trainer.directory import RunDirectory
 from seqembed.trainer.fit import Fit
-from seqembed.trainer.health import advice
+from seqembed.trainer.health import Health, advice
 from seqembed.trainer.loop import CHECKPOINT_SECONDS
 from seqembed.trainer.network import with_scaled_blocks
 from seqembed.trainer.pictures import draw
@@ -76,7 +76,7 @@ def train_into(
     directory.begin()
     resumed = resume and fit.restore()
     if resumed and fit.loop.finished and layout.contract.exists():
-        fit.loop.run()  # learns nothing more, and puts the best weights in place
+        fit.keep_better()
         summary = _summary(directory, fit, already_finished=True)
         directory.publish()
         return summary
@@ -112,8 +112,9 @@ def _save(layout: RunLayout, fit: Fit, history: Mapping[str, Any]) -> None:
         prepared.sample,
         history["epochs"],
         label,
-        baseline=history["baseline"]["loss"],
+        baseline=None if model.contrasts else history["baseline"]["loss"],
         measured_in=history["measured_in"],
+        kept_epoch=history["best_epoch"],
     )
     artifacts.write_contract(
         layout,
@@ -129,5 +130,5 @@ def _save(layout: RunLayout, fit: Fit, history: Mapping[str, Any]) -> None:
 
 def _summary(directory: RunDirectory, fit: Fit, *, already_finished: bool = False) -> TrainSummary:
     job = fit.prepared.job
-    warnings = advice(fit.health, job.model, fit.loop.steps.num_done)
-    return TrainSummary(directory.final, fit.history(), job.model.loss, tuple(warnings), already_finished)
+    warnings = advice(Health(**fit.history["health"]), job.model, fit.history["num_steps"])
+    return TrainSummary(directory.final, fit.history, job.model.loss, tuple(warnings), already_finished)

@@ -38,6 +38,7 @@ def draw(
     label: str | None,
     baseline: float | None = None,
     measured_in: str = "epochs",
+    kept_epoch: int | None = None,
 ) -> None:
     """Draw all pictures of a run.
 
@@ -52,13 +53,14 @@ def draw(
         label: Column that colours the map and selects the sequences whose reconstructions are shown.
         baseline: Loss of always predicting the mean, on the monitored data.
         measured_in: Unit of the training's length, ``epochs`` or ``steps``, as in ``history.json``.
+        kept_epoch: Number of the record whose weights are kept, from 1; None is the one with the lowest loss.
 
     Raises:
         OutputError: A picture cannot be written.
     """
     if history:
         with replacing(layout.plots / "losses.png") as path:
-            plots.plot_losses(history, path, baseline, measured_in)
+            plots.plot_losses(history, path, baseline, measured_in, kept_epoch)
     models = {"encoder": network.encoder, **({"decoder": network.decoder} if network.decoder is not None else {})}
     with replacing(layout.plots / "model.png") as path:
         plots.plot_model(models, path)

@@ -28,6 +28,7 @@ from seqembed.trainer.plot_style import (
     tidy,
 )
 
+MAX_ASPECT = 20.0  # of the wider span of a map to the narrower, up to which both axes have one scale
 MAX_LABELS = 20  # more cannot be distinguished by colour and shape
 MANY_NAMES = 30  # more need a larger picture
 NO_LABEL = "no label"
@@ -136,7 +137,9 @@ def _project(axes: Axes, embeddings: NDArray[np.float32], kinds: list[int] | Non
         points, shares = principal_components(embeddings)
         texts = [f"principal component {index + 1} ({share:.0%} of the variance)" for index, share in enumerate(shares)]
         tidy(axes, x=texts[0], y=texts[1])
-    axes.set_aspect("equal", adjustable="datalim")
+    spans = np.ptp(points, axis=0)
+    if spans.max() <= MAX_ASPECT * spans.min():  # else the points would lie on a line
+        axes.set_aspect("equal", adjustable="datalim")
     return points
 
 

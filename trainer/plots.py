@@ -42,9 +42,13 @@ DASHED = (0, (4, 2.5))
 
 
 def plot_losses(
-    history: Sequence[Record], path: Path | str, baseline: float | None = None, measured_in: str = "epochs"
+    history: Sequence[Record],
+    path: Path | str,
+    baseline: float | None = None,
+    measured_in: str = "epochs",
+    kept_epoch: int | None = None,
 ) -> None:
-    """Draw loss (and binary accuracy, if there is one) over the training, with the best record marked.
+    """Draw loss (and binary accuracy, if there is one) over the training, with the record of the kept weights marked.
 
     Args:
         history: One mapping per record: ``epoch``, ``loss``, ``val_loss``, optionally ``step`` (batches so far),
@@ -53,15 +57,21 @@ def plot_losses(
         baseline: Loss of always predicting the mean, which a model must beat; None draws no line.
         measured_in: ``epochs``, or ``steps`` if the training's length is given in batches. Several records of one
             epoch are always drawn over batches.
+        kept_epoch: Number of the record whose weights are kept, from 1; None is the one with the lowest loss.
 
     Raises:
         ValueError: `history` is empty.
         OutputError: The picture cannot be written.
     """
-    save(draw_losses(history, baseline, measured_in), path)
+    save(draw_losses(history, baseline, measured_in, kept_epoch), path)
 
 
-def draw_losses(history: Sequence[Record], baseline: float | None = None, measured_in: str = "epochs") -> Figure:
+def draw_losses(
+    history: Sequence[Record],
+    baseline: float | None = None,
+    measured_in: str = "epochs",
+    kept_epoch: int | None = None,
+) -> Figure:
     """Return the picture that `plot_losses` writes."""
     if not history:
         raise ValueError("plot_losses needs at least one record")
@@ -71,10 +81,12 @@ def draw_losses(history: Sequence[Record], baseline: float | None = None, measur
     x, unit = _progress(history, measured_in)
     criterion = "val_loss" if not np.isnan(_column(history, "val_loss")).all() else "loss"
     values = _column(history, criterion)
-    best = int(np.nanargmin(values)) if not np.isnan(values).all() else len(history) - 1
+    lowest = int(np.nanargmin(values)) if not np.isnan(values).all() else len(history) - 1
+    best = kept_epoch - 1 if kept_epoch else lowest
+    what = "lowest" if best == lowest else "final"
     when = f"{unit} {x[best]:,.0f} of {x[-1]:,.0f}"
     kind = "validation" if criterion == "val_loss" else "training"
-    headline(figure, f"Training: lowest {kind} loss {values[best]:.4g} after {when}")
+    headline(figure, f"Training: {what} {kind} loss {values[best]:.4g} after {when}")
     if baseline is not None and math.isfinite(baseline):
         text = f"predicting the mean: {baseline:.4g}"
         panels[0].axhline(baseline, color=INK, linewidth=1.1, linestyle="-.", label=text)
@@ -194,7 +206,7 @@ def _curves(axes: Axes, x: NDArray[np.float64], history: Sequence[Record], key: 
         shown = validation
     axes.axvline(x[best], color=GREY, linewidth=1, linestyle=":", zorder=0.9)
     ring: dict[str, Any] = {"color": INK, "markersize": 11, "fillstyle": "none", "markeredgewidth": 1.5}
-    axes.plot(x[best], shown[best], "o", **ring, label="best")
+    axes.plot(x[best], shown[best], "o", **ring, label="weights kept")
     drawn = np.concatenate([line.get_ydata() for line in axes.get_lines() if line.get_linestyle() != ":"])
     finite = drawn[np.isfinite(drawn)]
     if finite.size and finite.min() > 0 and finite.max() / finite.min() > WIDE_RANGE:

@@ -49,7 +49,9 @@ class TrainSummary:
         lines += [f"{path.name:<17} {what}" for path, what in self._files()]
         lines.append(f"plots are in {layout.plots}, checkpoints in {layout.checkpoints}")
         if history["num_restarts"]:
-            lines.append("The first attempt learned nothing, so it was repeated with other initial weights.")
+            problem = (history["discarded_attempt"] or {}).get("health", {}).get("problem")
+            why = f" ({problem})" if problem else ""
+            lines.append(f"Training was repeated with other initial weights; the other attempt was discarded{why}.")
         lines += [line for warning in self.warnings for line in wrap(warning, LINE_WIDTH)]
         lines.append(f"next: seqembed export {layout.root} --out encoder.onnx")
         return lines
@@ -68,7 +70,8 @@ class TrainSummary:
             if history["stopped_early"]
             else ""
         )
-        return f"{text}, the best is {'epoch' if 'epochs' in text else 'interval'} {history['best_epoch']}{why}"
+        best = history["epochs"][history["best_epoch"] - 1]["step"]
+        return f"{text}, the best weights are those after {best:,}{why}"
 
     def _best(self) -> str:
         """Return the monitored loss and its terms, beside those of predicting the mean or by chance."""

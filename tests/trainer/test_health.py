@@ -12,8 +12,9 @@ from seqembed.data.layout import RunLayout
 from seqembed.trainer.backend import keras
 from seqembed.trainer.checkpoint import TrainingState
 from seqembed.trainer.config import ModelConfig, TrainJob
-from seqembed.trainer.health import advice, examine, is_cheap
+from seqembed.trainer.health import Health, advice, examine, is_cheap
 from seqembed.trainer.job import train
+from seqembed.trainer.prepare import Prepared
 from seqembed.trainer.progress import Progress
 
 RECONSTRUCT = ModelConfig(objective="reconstruct", units=4, pooling="last", bidirectional=False)
@@ -28,10 +29,10 @@ def still(*dimensions, value=0.0):
     return embeddings
 
 
-def found(embeddings=VARIED, best=None, config=RECONSTRUCT, **options):
+def found(embeddings=VARIED, best=None, config=RECONSTRUCT, held_out=1.0, **options):
     best = {"loss": 0.1, "val_loss": 0.1} if best is None else best
-    baseline = {"loss": 1.0, "contrast_loss": 2.0}
-    return examine(config, embeddings, BLOCKS, best, baseline, **{"trained": True, **options})
+    baselines = {"": {"loss": 1.0, "contrast_loss": 2.0}, "val_": {"loss": held_out, "contrast_loss": 1.5}}
+    return examine(config, embeddings, BLOCKS, best, baselines, **{"trained": True, **options})
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,7 @@ def found(embeddings=VARIED, best=None, config=RECONSTRUCT, **options):
         (still(0, 1, 2, 3), {"loss": 0.2}, "constant"),
         (still(0, 1, 2, 3, value=7.7), {"loss": 0.2}, "constant"),
         (still(2), {"loss": 0.2}, "dead units"),
-        (still(4, 5), {"loss": 0.2}, None),  # a level that all share is none of the network's doing
+        (still(4, 5), {"loss": 0.2}, None),  # statistics that all share are none of the network's doing
     ],
 )
 def test_each_problem_is_recognised(embeddings, best, problem):
@@ -65,7 +66,7 @@ def test_a_few_dead_units_are_counted_but_not_a_problem():
     wide = np.random.default_rng(1).normal(size=(50, 100)).astype(np.float32)
     wide[:, :24] = 0
     blocks = (EmbeddingBlock("steps", 100, 1.0, 1.0),)
-    health = examine(RECONSTRUCT, wide, blocks, {"loss": 0.1}, {"loss": 1.0}, trained=True)
+    health = examine(RECONSTRUCT, wide, blocks, {"loss": 0.1}, {"": {"loss": 1.0}}, trained=True)
     assert (health.problem, health.constant_dimensions, health.learned_dimensions) == (None, 24, 100)
 
 
@@ -75,6 +76,22 @@ def test_contrastive_objectives_are_judged_by_the_contrastive_loss_only():
     assert found(best=best, config=hybrid).problem is None
     alike = {"loss": 2.9, "contrast_loss": 1.99, "reconstruction_loss": 0.9}
     assert found(best=alike, config=hybrid).problem == "mean"
+
+
+def test_each_loss_is_compared_with_its_own_baseline():
+    """Held-out batches of few sequences have a lower contrastive baseline; held-out values may vary less."""
+    contrast = ModelConfig(objective="contrast", units=4)
+    baselines = {"": {"loss": 8.3}, "val_": {"loss": 4.4}}
+    health = examine(contrast, VARIED, BLOCKS, {"loss": 7.8, "val_loss": 3.7}, baselines, trained=True)
+    assert (health.problem, health.loss_over_mean) == (None, pytest.approx(3.7 / 4.4))
+    assert found(best={"loss": 0.05, "val_loss": 0.001}, held_out=0.04).problem is None
+    assert found(best={"loss": 0.05, "val_loss": 0.04}, held_out=0.04).problem == "overfitting"
+
+
+def test_data_without_anything_to_learn_is_told_from_a_dead_model():
+    nothing = examine(RECONSTRUCT, still(0, 1, 2, 3), BLOCKS, {"loss": 0.0}, {"": {"loss": 0.0}}, trained=True)
+    assert (nothing.problem, nothing.worth_a_restart(2_000)) == ("constant", False)
+    assert "features are constant or missing everywhere" in advice(nothing, RECONSTRUCT, 2_000)[0]
 
 
 def test_an_untrained_model_has_no_loss_to_judge():
@@ -89,6 +106,8 @@ def test_advice_depends_on_the_model():
     assert "more --steps (this training took 30 batches)" in advice(mean, RECONSTRUCT, 30)[1]
     assert "--steps" not in advice(mean, RECONSTRUCT, 2_000)[1]
     assert "--decoder-units" not in advice(mean, ModelConfig(task="predict"), 2_000)[1]
+    contrast = ModelConfig(objective="contrast", units=4)
+    assert "no better than by chance" in advice(found(best={"loss": 1.0}, config=contrast), contrast, 2_000)[0]
     assert "--validation-fraction" in advice(found(best={"loss": 0.1, "val_loss": 1.0}), RECONSTRUCT, 2_000)[1]
 
 
@@ -144,12 +163,12 @@ def test_a_dead_model_is_restarted_and_reported(ramps, tmp_path, dead_at_first):
     said = Notes()
     summary = train(ramps, tmp_path / "run", progress=said)
     history = json.loads(RunLayout(tmp_path / "run").history.read_text())
-    assert history["num_restarts"] == 1 and history["first_attempt"]["health"]["problem"] in ("mean", "constant")
+    assert history["num_restarts"] == 1 and history["discarded_attempt"]["health"]["problem"] in ("mean", "constant")
     assert history["health"]["problem"] != "constant" and history["health"]["constant_dimensions"] < 2
-    assert len(history["first_attempt"]["epochs"]) <= len(history["epochs"]) == 19
+    assert len(history["discarded_attempt"]["epochs"]) <= len(history["epochs"]) == 19
     assert history["epochs"][0]["step"] == 8 and history["num_steps"] == 150
-    assert any("restarting with other initial weights" in note for note in said.notes)
-    assert any("repeated with other initial weights" in line for line in summary.lines())
+    assert any("training is repeated with other initial weights" in note for note in said.notes)
+    assert any("was repeated with other initial weights" in line for line in summary.lines())
 
 
 @pytest.mark.parametrize("die_at", [3, 22], ids=["in the first attempt", "in the second"])
@@ -163,13 +182,40 @@ def test_a_restarted_training_resumes_to_the_same_weights(ramps, tmp_path, dead_
         np.testing.assert_array_equal(mine, its)
 
 
+@pytest.mark.parametrize("die_at", [None, 22], ids=["uninterrupted", "killed in the second attempt"])
+def test_the_better_attempt_is_kept(ramps, tmp_path, monkeypatch, die_at):
+    """The first attempt is sound here, and the second starts from dead weights."""
+    train(ramps, tmp_path / "alone")
+    monkeypatch.setattr(Health, "worth_a_restart", lambda self, num_batches: True)
+    build, dead = Prepared.build, iter((False, True, False, False, True, False))
+
+    def dead_at_second(self, **options):
+        network = build(self, **options)
+        if next(dead):
+            for variable in network.encoder.trainable_variables:
+                variable.assign(-10 * np.ones(variable.shape) if "bias" in variable.path else np.zeros(variable.shape))
+        return network
+
+    monkeypatch.setattr(Prepared, "build", dead_at_second)
+    if die_at:
+        with pytest.raises(InterruptedError):
+            train(ramps, tmp_path / "run", progress=Notes(die_at))
+    history = train(ramps, tmp_path / "run", resume=True).history
+    alone = json.loads(RunLayout(tmp_path / "alone").history.read_text())
+    assert history["num_restarts"] == 1 and history["best_loss"] == alone["best_loss"]
+    assert [record["loss"] for record in history["epochs"]] == [record["loss"] for record in alone["epochs"]]
+    assert history["discarded_attempt"]["health"]["problem"] in ("mean", "constant")
+    for mine, its in zip(weights(tmp_path / "run"), weights(tmp_path / "alone"), strict=True):
+        np.testing.assert_array_equal(mine, its)
+
+
 def test_a_model_that_learned_nothing_warns_but_does_not_fail(tmp_path):
     values = [[1.0, 1.0, 1.0]] * 20  # nothing differs: every sequence gets the same vector
     pq.write_table(pa.table({"id": range(20), "x": values}), tmp_path / "same.parquet")
     options = {"inputs": [str(tmp_path / "same.parquet")], "objective": "reconstruct", "units": 4, "steps": 5}
     summary = train(TrainJob.from_options(options), tmp_path / "run")
-    assert summary.history["health"]["problem"] == "constant" and summary.history["num_restarts"] == 1
-    assert "WARNING: all sequences get the same vector." in summary.lines()
+    assert summary.history["health"]["problem"] == "constant" and summary.history["num_restarts"] == 0
+    assert any(line.startswith("WARNING: all sequences get the same vector") for line in summary.lines())
     assert RunLayout(tmp_path / "run").contract.exists()
 
 

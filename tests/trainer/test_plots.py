@@ -82,12 +82,12 @@ def test_losses_mark_the_best_record_and_the_baseline():
     records = [{**row, "val_loss": abs(row["epoch"] - 7) + 1.0} for row in history(12)]
     figure = draw_losses(records, baseline=1.25)
     axes = figure.axes[0]
-    assert line(axes, "best").get_xydata().tolist() == [[7.0, 1.0]]
+    assert line(axes, "weights kept").get_xydata().tolist() == [[7.0, 1.0]]
     baseline = line(axes, "predicting the mean: 1.25")
     assert set(baseline.get_ydata()) == {1.25}
     assert axes.get_ylim()[0] < 1.25 < axes.get_ylim()[1]
     legend = {text.get_text() for text in figure.legends[0].get_texts()}
-    assert legend == {"training", "validation", "best", "predicting the mean: 1.25"}
+    assert legend == {"training", "validation", "weights kept", "predicting the mean: 1.25"}
     assert "lowest validation loss 1 after epoch 7 of 12" in figure.get_suptitle()
 
 
