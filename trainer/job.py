@@ -84,7 +84,9 @@ def train_into(
         layout.contract.unlink(missing_ok=True)  # the run is unfinished again
         progress.note(f"continues after epoch {fit.state.epochs_done}, batch {fit.state.batches_done}")
     else:
-        progress.note(f"{fit.network.num_parameters:,} trainable parameters")
+        blocks = ", ".join(f"{block.width} {block.name}" for block in prepared.embedding_blocks)
+        width = sum(block.width for block in prepared.embedding_blocks)
+        progress.note(f"embedding of {width} dimensions: {blocks}; {fit.network.num_parameters:,} trainable parameters")
     artifacts.write_config(layout, prepared.job)
     if not resumed:
         fit.save()

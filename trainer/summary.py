@@ -8,6 +8,9 @@ from typing import Any
 from seqembed.data.layout import RunLayout
 from seqembed.trainer.progress import LINE_WIDTH, duration
 
+_CLEARLY_LOWER = 0.95  # of the final loss
+_WELL = 0.1  # of the mean's loss
+
 
 @dataclass(frozen=True, slots=True)
 class TrainSummary:
@@ -43,6 +46,7 @@ class TrainSummary:
             lines.append(f"{layout.root}: this run is already finished; nothing was done. {more}")
         lines += [f"parameters   {history['num_parameters']:,}", f"learned      {self._epochs()}"]
         lines += wrap(f"{history['monitored']:<12} {self._best()}", LINE_WIDTH, subsequent_indent=" " * 13)
+        lines += self._hints()
         lines += self._outputs()
         if history["epochs"]:
             lines.append(f"speed        {history['rows_per_second']:,.0f} rows/s over {duration(history['seconds'])}")
@@ -92,6 +96,24 @@ class TrainSummary:
             right, mean = best[f"{prefix}binary_accuracy"], baseline["binary_accuracy"]
             texts.append(f"{prefix}binary_accuracy {right:.4f} (the mean {mean:.4f})")
         return ", ".join(texts)
+
+    def _hints(self) -> list[str]:
+        """Return what may help if the last weights are not the best, or a reconstruction is far from its target."""
+        history, name = self.history, self.history["monitored"]
+        records = [(record[name], record["step"]) for record in history["epochs"]]
+        lines = []
+        if records and history["patience"] is None:
+            lowest, step = min(records)
+            if lowest < _CLEARLY_LOWER * history["best_loss"]:
+                text = (
+                    f"{name} was {lowest:.4f} after {step:,} batches, and the last weights are kept: with --patience "
+                )
+                lines += wrap(f"{text}the best ones would be, or train with --steps {step}", LINE_WIDTH - 13)
+        explained = history["health"]["loss_over_mean"]
+        if history["contrast_chance"] is None and explained is not None and explained > _WELL and not self.warnings:
+            text = "For a closer reconstruction: more --units or --embedding-dim, more --decoder-units, more --steps."
+            lines += wrap(text, LINE_WIDTH - 13)
+        return [f"{'':<13}{line}" for line in lines]
 
     def _outputs(self) -> list[str]:
         """Return one line for the numbers and one per field, if there are fields."""

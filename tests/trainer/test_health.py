@@ -1,6 +1,7 @@
 """A model that learned nothing is detected, reported, and restarted if that is cheap."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ from seqembed.trainer.health import Health, advice, examine, is_cheap
 from seqembed.trainer.job import train
 from seqembed.trainer.prepare import Prepared
 from seqembed.trainer.progress import Progress
+from seqembed.trainer.summary import TrainSummary
 
 RECONSTRUCT = ModelConfig(objective="reconstruct", units=4, pooling="last", bidirectional=False)
 BLOCKS = (EmbeddingBlock("values", 4, 1.0, 1.0), EmbeddingBlock("statistics", 2, 1.0, 1.0))
@@ -224,3 +226,22 @@ def test_a_short_training_without_improvement_is_not_restarted():
     assert not mean.worth_a_restart(99) and mean.worth_a_restart(100)
     assert found(still(0, 1, 2, 3)).worth_a_restart(1) and not found().worth_a_restart(2_000)
     assert not found(best={"loss": 0.1, "val_loss": 1.0}).worth_a_restart(2_000), "overfitting needs other options"
+
+
+def summary_of(**changes):
+    records = [{"epoch": epoch, "step": 10 * epoch, "loss": loss} for epoch, loss in enumerate((0.9, 0.5, 0.6), 1)]
+    history = {"epochs": records, "monitored": "loss", "best_epoch": 3, "best_loss": 0.6, "best": {"loss": 0.6}}
+    history |= {"baseline": {"loss": 1.0}, "health": {"loss_over_mean": 0.6}, "num_restarts": 0, "num_steps": 30}
+    history |= {"contrast_chance": None, "patience": None, "measured_in": "steps", "num_parameters": 5}
+    history |= {"seconds": 1.0, "rows_per_second": 1.0, "discarded_attempt": None, **changes}
+    return " ".join(" ".join(TrainSummary(RunLayout(Path("run")), history, "mse").lines()).split())
+
+
+def test_the_summary_says_what_may_help():
+    text = summary_of()
+    assert "loss was 0.5000 after 20 batches, and the last weights are kept" in text and "with --steps 20" in text
+    assert "For a closer reconstruction: more --units" in text
+    good = summary_of(patience=10, best_epoch=2, best_loss=0.05, health={"loss_over_mean": 0.05})
+    assert "the last weights are kept" not in good and "For a closer reconstruction" not in good
+    assert "the best weights are those after 20" in good
+    assert "For a closer" not in summary_of(contrast_chance=0.1, best={"loss": 0.6, "contrast_accuracy": 0.5})
