@@ -171,9 +171,9 @@ class Fit:
         prepared = self.prepared
         embeddings = embed(self.network, prepared.sample)
         blocks, trained = prepared.embedding_blocks, bool(self.state.history)
-        baselines = {"val_": self.baseline, "": self.training_baseline}
-        if self.loop.validation is None:
-            baselines = {"": self.baseline}
+        baselines = {"": self.baseline} if trained else {}
+        if trained and self.loop.validation is not None:
+            baselines = {"val_": self.baseline, "": self.training_baseline}
         return examine(prepared.job.model, embeddings, blocks, self.best, baselines, trained=trained)
 
     def _document(self) -> dict[str, Any]:

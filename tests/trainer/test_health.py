@@ -97,7 +97,7 @@ def test_data_without_anything_to_learn_is_told_from_a_dead_model():
 
 
 def test_an_untrained_model_has_no_loss_to_judge():
-    health = found(best={"loss": 1.2}, trained=False)
+    health = examine(RECONSTRUCT, VARIED, BLOCKS, {"loss": 1.2}, {}, trained=False)
     assert (health.problem, health.loss_over_mean) == (None, None)
 
 
@@ -232,7 +232,13 @@ def summary_of(**changes):
     records = [{"epoch": epoch, "step": 10 * epoch, "loss": loss} for epoch, loss in enumerate((0.9, 0.5, 0.6), 1)]
     history = {"epochs": records, "monitored": "loss", "best_epoch": 3, "best_loss": 0.6, "best": {"loss": 0.6}}
     history |= {"baseline": {"loss": 1.0}, "health": {"loss_over_mean": 0.6}, "num_restarts": 0, "num_steps": 30}
-    history |= {"contrast_chance": None, "patience": None, "measured_in": "steps", "num_parameters": 5}
+    history |= {
+        "stopped_early": False,
+        "contrast_chance": None,
+        "patience": None,
+        "measured_in": "steps",
+        "num_parameters": 5,
+    }
     history |= {"seconds": 1.0, "rows_per_second": 1.0, "discarded_attempt": None, **changes}
     return " ".join(" ".join(TrainSummary(RunLayout(Path("run")), history, "mse").lines()).split())
 
