@@ -1,7 +1,7 @@
 """Whether two working trees write the same bytes: for changes that must not be seen in any output.
 
     git worktree add ../before COMMIT
-    python tests/benchmarks/same_bytes.py ../before . --scratch /tmp/same
+    python tests/benchmarks/same_bytes.py ../before . --scratch same
 
 Both trees run the same commands on the same files and bundles, which are made once; then whole output directories are
 compared byte for byte, quarantined rows included, and the exit code and messages of runs that fail. Of `_SUCCESS` the
