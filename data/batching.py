@@ -24,7 +24,7 @@ class SequenceBatch:
         values: float32 (batch, time, features), raw units; NaN is missing, the padding is 0.
         lengths: int32 (batch), each in 1…time.
         rows: int64 (batch), position of each sequence in the window it came from.
-        categories: int32 (batch, time, fields), ids by `seqembed.data.vocabulary`; the padding is 0.
+        categories: int32 (batch, time, fields), ids by `seqembed.data.schema.vocabulary`; the padding is 0.
     """
 
     values: NDArray[np.float32]

@@ -17,7 +17,7 @@ from seqembed.data.errors import BundleError
 from seqembed.data.outputs import EMBEDDING, ModelOutput
 from seqembed.data.preprocessing import preprocessing
 from seqembed.data.profile import SequenceProfile
-from seqembed.data.schema import SequenceSchema
+from seqembed.data.schema.schema import SequenceSchema
 from seqembed.data.sequences import LengthPolicy
 
 CONTRACT_KEY = "seqembed.contract"
@@ -45,7 +45,7 @@ class GoldenSequence:
     Attributes:
         values: float32 (time, features), raw units, NaN where missing.
         embedding: float32 (embedding_dim).
-        categories: int32 (time, fields), ids by `seqembed.data.vocabulary`; None where the model has no fields.
+        categories: int32 (time, fields), ids by `seqembed.data.schema.vocabulary`; None where the model has no fields.
         others: The model's other outputs, by name: each float32 (width), or a single number of shape ().
     """
 

@@ -19,7 +19,7 @@ _SHORTAGES = {
 _OF_ONNX_RUNTIME = ("Failed to allocate memory", "bad allocation", "std::bad_alloc")
 _OF_THE_LOADER = ("failed to map segment", "annot allocate memory")
 _ALLOCATION = re.compile(r"size:?\s+(\d+)")
-# No valid read requests more at once (`seqembed.data.pages`): a larger request comes from a damaged file.
+# No valid read requests more at once (`seqembed.data.parquet.pages`): a larger request comes from a damaged file.
 _MAX_REQUEST_BYTES = 4 << 30
 
 

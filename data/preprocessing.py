@@ -6,9 +6,9 @@ directly finds here exactly how times become features and categories become ids.
 
 from typing import Any
 
-from seqembed.data.schema import SequenceSchema
+from seqembed.data.schema.schema import SequenceSchema
+from seqembed.data.schema.vocabulary import FIRST_ID, MISSING_ID, UNKNOWN_ID
 from seqembed.data.sequences import LengthPolicy
-from seqembed.data.vocabulary import FIRST_ID, MISSING_ID, UNKNOWN_ID
 
 _DAY_SECONDS, _WEEK_SECONDS = 86_400, 604_800
 _FIRST_MONDAY_SECONDS = 345_600  # 1970-01-05 00:00, since 1970-01-01 00:00

@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from seqembed.data.listing import resolve_inputs
-from seqembed.data.reader import read_blocks
-from seqembed.data.schema import CategoricalField, Feature, SequenceSchema
+from seqembed.data.files.listing import resolve_inputs
+from seqembed.data.parquet.reader import read_blocks
+from seqembed.data.schema.schema import CategoricalField, Feature, SequenceSchema
 from seqembed.data.sequences import SequenceBlock, concatenate
 
 
@@ -41,7 +41,7 @@ def read_sequences(path: Path) -> tuple[SequenceBlock, SequenceSchema]:
     (file,) = resolve_inputs([str(path)])
     id_column, *columns = file.open().schema_arrow
     is_field = [pa.types.is_large_list(column.type) and column.type.value_type == pa.int32() for column in columns]
-    # Category ids are read as numbers: float32 holds them exactly (`seqembed.data.learn.MAX_VOCABULARY`).
+    # Category ids are read as numbers: float32 holds them exactly (`seqembed.trainer.input.learn.MAX_VOCABULARY`).
     numbers = tuple(Feature(column.name, column.name) for column in columns)
     block = concatenate(list(read_blocks(file, SequenceSchema(id_column.name, numbers, "nested"))))
     fields = np.array(is_field, dtype=bool)

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from seqembed.data.sizes import row_bytes
+from seqembed.data.parquet.sizes import row_bytes
 
 _WINDOW_BYTES = 32 << 20  # a run holds several windows at a time
 Truncate = Literal["head", "tail"]
@@ -61,11 +61,11 @@ class SequenceBlock:
         values: float32 (steps, features), raw units; NaN is a missing value, ±inf never occurs. Without features its
             shape is (steps, 0).
         offsets: int64 (sequences + 1); sequence i is ``values[offsets[i]:offsets[i + 1]]``.
-        ids: Arrow array (sequences), converted by `seqembed.data.arrow.plain_values`.
+        ids: Arrow array (sequences), converted by `seqembed.data.decode.arrow.plain_values`.
         kept: Kept columns, one row per sequence, converted likewise, in the requested order.
         bad: Invalid rows with their index in this block, where their length is 0.
         num_truncated: Number of sequences truncated by the length policy.
-        categories: int32 (steps, fields), ids by `seqembed.data.vocabulary`; by default without fields.
+        categories: int32 (steps, fields), ids by `seqembed.data.schema.vocabulary`; by default without fields.
         input_rows: int64 (sequences), file rows per sequence: 1 in the nested layout, the number of events in the
             events layout, bad and truncated ones included; by default 1.
     """

@@ -6,11 +6,11 @@ from typing import Protocol
 import pyarrow as pa
 
 from seqembed.data.errors import BadFileError
-from seqembed.data.fingerprints import fingerprint
-from seqembed.data.inputs import InputFile, OpenedFile
-from seqembed.data.raw_rows import read_raw
-from seqembed.data.reader import read_blocks, rows_before
-from seqembed.data.schema import SequenceSchema
+from seqembed.data.files.fingerprints import fingerprint
+from seqembed.data.files.inputs import InputFile, OpenedFile
+from seqembed.data.parquet.raw_rows import read_raw
+from seqembed.data.parquet.reader import read_blocks, rows_before
+from seqembed.data.schema.schema import SequenceSchema
 from seqembed.data.sequences import LengthPolicy, SequenceBlock
 
 
@@ -67,7 +67,7 @@ class ParquetSource:
         keep: Sequence[str] = (),
         row_groups: range | None = None,
     ) -> None:
-        """Configure the source; arguments as for `seqembed.data.reader.read_blocks`."""
+        """Configure the source; arguments as for `seqembed.data.parquet.reader.read_blocks`."""
         self.file = file
         self._schema, self._policy, self._keep, self._row_groups = schema, policy, tuple(keep), row_groups
         self._opened: OpenedFile | None = None
@@ -94,7 +94,7 @@ class ParquetSource:
         """Yield the sequences in the order of their rows.
 
         Raises:
-            InputError: See `seqembed.data.reader.read_blocks`.
+            InputError: See `seqembed.data.parquet.reader.read_blocks`.
         """
         return read_blocks(
             self.file, self._schema, self._policy, self._keep, limit, self._open(), row_groups=self._row_groups

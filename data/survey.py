@@ -10,16 +10,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from seqembed.data.arrow import as_lists, locate
-from seqembed.data.census import IdCensus, SharedIds
-from seqembed.data.decode import RAGGED
+from seqembed.data.decode.arrow import as_lists, locate
+from seqembed.data.decode.hashing import hash_ids
+from seqembed.data.decode.ids import id_text, quoted_id
+from seqembed.data.decode.nested import RAGGED
 from seqembed.data.errors import BadRowError
-from seqembed.data.hashing import hash_ids
-from seqembed.data.ids import id_text, quoted_id
-from seqembed.data.inputs import InputFile
+from seqembed.data.files.census import IdCensus, SharedIds
+from seqembed.data.files.inputs import InputFile
+from seqembed.data.parquet.reader import read_blocks
 from seqembed.data.profile import ProfileAccumulator, SequenceProfile
-from seqembed.data.reader import read_blocks
-from seqembed.data.schema import CategoricalField, Feature, SequenceSchema
+from seqembed.data.schema.schema import CategoricalField, Feature, SequenceSchema
 from seqembed.data.sequences import BadRow, LengthPolicy, SequenceBlock, concatenate
 
 # The sample is kept in memory and written beside the model: at most a few MiB, however long the sequences are.

@@ -11,9 +11,9 @@ from typing import Any
 
 from seqembed.data.contract import CONTRACT_KEY, ModelContract
 from seqembed.data.errors import OutputError
-from seqembed.exporter.libraries import onnx
-from seqembed.runner.encoder import Encoder
-from seqembed.runner.seal import sealed
+from seqembed.exporter.keras.libraries import onnx
+from seqembed.runner.bundle.encoder import Encoder
+from seqembed.runner.bundle.seal import sealed
 
 _LIBRARIES = ("seqembed", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy")
 _DESCRIPTION = (

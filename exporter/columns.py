@@ -1,11 +1,11 @@
 """The columns of the data given for a lone model, found before TensorFlow is loaded."""
 
-from seqembed.data.detect import detect_schema
-from seqembed.data.inputs import InputFile
-from seqembed.data.listing import resolve_inputs
-from seqembed.data.peek import first_with_rows
-from seqembed.data.schema import SequenceSchema
-from seqembed.data.selection import select
+from seqembed.data.files.inputs import InputFile
+from seqembed.data.files.listing import resolve_inputs
+from seqembed.data.parquet.peek import first_with_rows
+from seqembed.data.schema.detect import detect_schema
+from seqembed.data.schema.schema import SequenceSchema
+from seqembed.data.schema.selection import select
 from seqembed.exporter.config import ExportConfig
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import click
 
 from seqembed.data.contract import MAX_TOLERANCE, PRECISIONS
-from seqembed.data.schema import LAYOUTS, SequenceSchema
+from seqembed.data.schema.schema import LAYOUTS, SequenceSchema
 from seqembed.exporter.columns import column_lines
 from seqembed.exporter.config import ExportConfig
 from seqembed.exporter.report import ExportReport
-from seqembed.runner.names import Names
+from seqembed.runner.cli.names import Names
 
 _DEFAULTS = {field.name: field.default for field in fields(ExportConfig)}
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from seqembed.data.contract import MAX_TOLERANCE, PRECISIONS
-from seqembed.data.detect import LAYOUT_CHOICES
 from seqembed.data.errors import BundleError, UsageError
-from seqembed.exporter.archive import refuse_other_kinds
+from seqembed.data.schema.detect import LAYOUT_CHOICES
+from seqembed.exporter.keras.archive import refuse_other_kinds
 
 KERAS_SUFFIX = ".keras"
 

@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 
 from seqembed.data.errors import BundleError, OutputError, UsageError
-from seqembed.data.inputs import refuse_output_name
+from seqembed.data.files.inputs import refuse_output_name
 from seqembed.data.layout import RunLayout
 from seqembed.exporter.config import ExportConfig
-from seqembed.runner.bundle_file import read_bundle
-from seqembed.runner.onnx_check import check_model
+from seqembed.runner.bundle.bundle_file import read_bundle
+from seqembed.runner.bundle.onnx_check import check_model
 
 
 def refuse_destination(config: ExportConfig) -> None:

@@ -6,18 +6,18 @@ from typing import Any
 
 from seqembed.data.contract import ModelContract, Parity
 from seqembed.exporter.bundle import assemble, library_versions, write_bundle
+from seqembed.exporter.checks.golden import embedding_profile, golden_sequences
+from seqembed.exporter.checks.parity import measure_parity
+from seqembed.exporter.checks.precision import measure_quantisation
+from seqembed.exporter.checks.reference import KerasReference
 from seqembed.exporter.config import ExportConfig
-from seqembed.exporter.convert import Conversion, check_opset, convert
 from seqembed.exporter.destination import refuse_destination
-from seqembed.exporter.golden import embedding_profile, golden_sequences
-from seqembed.exporter.parity import measure_parity
-from seqembed.exporter.precision import measure_quantisation
-from seqembed.exporter.quantise import quantise, refuse_unquantisable
-from seqembed.exporter.reference import KerasReference
+from seqembed.exporter.onnx.convert import Conversion, check_opset, convert
+from seqembed.exporter.onnx.quantise import quantise, refuse_unquantisable
+from seqembed.exporter.onnx.structure import GraphStructure, check_structure
 from seqembed.exporter.report import ExportReport
 from seqembed.exporter.source import ExportSource, open_source
-from seqembed.exporter.structure import GraphStructure, check_structure
-from seqembed.runner.encoder import Encoder
+from seqembed.runner.bundle.encoder import Encoder
 
 _SEED = 20240229  # of every random draw: exporting twice gives the same contract
 # Units of the recurrent layer, all directions together, up to which so many sequences a call are embedded fastest: a

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from seqembed.data.contract import ModelContract, Parity
 
 if TYPE_CHECKING:
-    from seqembed.exporter.structure import GraphStructure  # imports onnx
+    from seqembed.exporter.onnx.structure import GraphStructure  # imports onnx
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,21 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from seqembed.data.census import refuse_ids_in_several_files
 from seqembed.data.contract import RETRAIN, ModelContract, TrainingData
 from seqembed.data.errors import BundleError, InputError
-from seqembed.data.fingerprints import combined_fingerprint
-from seqembed.data.inputs import is_utf8, printable
+from seqembed.data.files.census import refuse_ids_in_several_files
+from seqembed.data.files.fingerprints import combined_fingerprint
+from seqembed.data.files.inputs import is_utf8, printable
 from seqembed.data.layout import RunLayout
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.sample_rows import read_sequences
-from seqembed.data.schema import SequenceSchema
+from seqembed.data.schema.schema import SequenceSchema
 from seqembed.data.sequences import LengthPolicy, SequenceBlock
 from seqembed.data.survey import survey
 from seqembed.exporter.columns import find_columns
 from seqembed.exporter.config import KERAS_SUFFIX, ExportConfig
-from seqembed.exporter.model import EncoderModel, load_encoder
-from seqembed.runner.contract_check import check_contract
+from seqembed.exporter.keras.model import EncoderModel, load_encoder
+from seqembed.runner.bundle.contract_check import check_contract
 
 _SURVEY_SEED = 0
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypedDict, Unpack, overload
 
 from seqembed.data.keywords import Inputs, PathOrUri, checked_options, in_python, path_or_none, several, shows_options
-from seqembed.runner.describe import Description, description
-from seqembed.runner.describe_data import DataOptions
 from seqembed.runner.evaluate.config import EvaluateConfig
 from seqembed.runner.evaluate.report import Evaluation
+from seqembed.runner.inspect.describe import Description, description
+from seqembed.runner.inspect.describe_data import DataOptions
 from seqembed.runner.job.plan import RunPlan
 from seqembed.runner.job.run import Job, plan_job, run_job
 from seqembed.runner.options import OnBadFile, OnBadRow, ProgressStyle, RunOptions, VectorType
@@ -32,7 +32,7 @@ class RunKeywords(TypedDict, total=False):
 
 
 class InspectKeywords(TypedDict, total=False):
-    """How to read Parquet data; see `seqembed.runner.describe_data.DataOptions`."""
+    """How to read Parquet data; see `seqembed.runner.inspect.describe_data.DataOptions`."""
 
     id: str
     layout: str
@@ -100,13 +100,13 @@ def inspect(path: PathOrUri, **options: Unpack[InspectKeywords]) -> Description:
 
     Args:
         path: A bundle, a run directory, an output directory or Parquet data.
-        options: How to read Parquet data, see `seqembed.runner.describe_data.DataOptions`.
+        options: How to read Parquet data, see `seqembed.runner.inspect.describe_data.DataOptions`.
 
     Returns:
         Kind and lines; shown, it is the text that the command prints.
 
     Raises:
-        InputError, BundleError, OutputError: See `seqembed.runner.describe.describe`.
+        InputError, BundleError, OutputError: See `seqembed.runner.inspect.describe.describe`.
         TypeError: There is no such option.
     """
     return description(os.fspath(path), DataOptions(**checked_options(inspect, options)))

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from seqembed.data.detect import detect_schema
+from seqembed.data.files.listing import resolve_inputs
 from seqembed.data.layout import RunLayout
-from seqembed.data.listing import resolve_inputs
-from seqembed.data.reader import read_blocks
+from seqembed.data.parquet.reader import read_blocks
+from seqembed.data.schema.detect import detect_schema
 
 Command = Callable[[Sequence[str]], None]
 _LABEL = "speaker"

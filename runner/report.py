@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from seqembed.data.census import SharedIds
+from seqembed.data.files.census import SharedIds
 from seqembed.runner.job.parts import Part
 from seqembed.runner.options import RunOptions
 from seqembed.runner.output.parts import PartCounts

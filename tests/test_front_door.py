@@ -22,11 +22,11 @@ from seqembed.exporter.api import ExportKeywords
 from seqembed.exporter.config import ExportConfig
 from seqembed.runner.api import EvaluateKeywords, InspectKeywords, RunKeywords
 from seqembed.runner.cli import main
-from seqembed.runner.describe_data import DataOptions
 from seqembed.runner.evaluate.config import EvaluateConfig
+from seqembed.runner.inspect.describe_data import DataOptions
 from seqembed.runner.options import RunOptions
 from seqembed.trainer.api import TrainKeywords
-from seqembed.trainer.config import DataConfig, ModelConfig, TrainingConfig
+from seqembed.trainer.config.training import DataConfig, ModelConfig, TrainingConfig
 from seqembed_testing import Tiny, done, sequences, write_sequences
 
 ROOT = Path(__file__).parents[1]

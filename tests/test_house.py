@@ -25,7 +25,7 @@ FOLDERS = {package.removeprefix("seqembed.") for package in MAY_IMPORT}
 HANDBOOK = sorted(
     path for path in ROOT.rglob("README.md") if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
 )
-ONE_FILE = {"tf2onnx": "exporter/convert.py", "onnxruntime": "runner/encoder.py"}
+ONE_FILE = {"tf2onnx": "exporter/onnx/convert.py", "onnxruntime": "runner/bundle/encoder.py"}
 
 
 def imported_names(path: Path) -> set[str]:
@@ -87,7 +87,7 @@ def test_help_imports_no_training_library_and_no_model_runtime() -> None:
 
 
 def test_the_runner_imports_no_training_library() -> None:
-    code = "from seqembed.runner.commands import demo, inspect, run, sample"
+    code = "from seqembed.runner.cli import demo, inspect, run, sample"
     assert not imports_of(code) & (TRAINING | {"seqembed.trainer", "seqembed.exporter"})
 
 

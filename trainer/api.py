@@ -11,17 +11,17 @@ from rich.console import Console
 from seqembed.data.errors import UsageError
 from seqembed.data.keywords import Inputs, PathOrUri, checked_options, in_python, several, shows_options
 from seqembed.data.sequences import Truncate
-from seqembed.trainer.columns import find_columns
-from seqembed.trainer.config import DataConfig, ModelConfig, TrainingConfig, TrainJob
-from seqembed.trainer.directory import RunDirectory
-from seqembed.trainer.progress import PROGRESSES, make_progress
-from seqembed.trainer.summary import TrainSummary
+from seqembed.trainer.config.training import DataConfig, ModelConfig, TrainingConfig, TrainJob
+from seqembed.trainer.fit.progress import PROGRESSES, make_progress
+from seqembed.trainer.input.columns import find_columns
+from seqembed.trainer.output.directory import RunDirectory
+from seqembed.trainer.output.summary import TrainSummary
 
 logger = logging.getLogger("seqembed")
 
 
 class TrainKeywords(TypedDict, total=False):
-    """Options of a training; `seqembed.trainer.config` documents them and their defaults.
+    """Options of a training; `seqembed.trainer.config.training` documents them and their defaults.
 
     None means that an option is chosen from the data, where the configuration allows it.
     """
@@ -85,7 +85,7 @@ def train(
         resume: Continue the training in `out`.
         overwrite: Replace the run in `out` once the new one is complete.
         progress: ``auto`` is a ``bar`` on a terminal, else ``plain`` lines to the logger ``seqembed``; or ``none``.
-        options: See `seqembed train --help` and `seqembed.trainer.config`.
+        options: See `seqembed train --help` and `seqembed.trainer.config.training`.
 
     Returns:
         Paths of the run directory, and the results of the training.

@@ -6,19 +6,19 @@ from typing import Any
 
 from seqembed.data.errors import OutputError
 from seqembed.data.layout import RunLayout
-from seqembed.trainer import artifacts
-from seqembed.trainer.checkpoint import Checkpoints
-from seqembed.trainer.columns import TrainingColumns, find_columns
-from seqembed.trainer.config import TrainJob
-from seqembed.trainer.directory import RunDirectory
-from seqembed.trainer.fit import Fit
-from seqembed.trainer.health import Health, advice
-from seqembed.trainer.loop import CHECKPOINT_SECONDS
-from seqembed.trainer.network import with_scaled_blocks
-from seqembed.trainer.pictures import draw
+from seqembed.trainer.config.training import TrainJob
+from seqembed.trainer.fit.checkpoint import Checkpoints
+from seqembed.trainer.fit.fit import Fit
+from seqembed.trainer.fit.health import Health, advice
+from seqembed.trainer.fit.loop import CHECKPOINT_SECONDS
+from seqembed.trainer.fit.progress import Progress
+from seqembed.trainer.input.columns import TrainingColumns, find_columns
+from seqembed.trainer.model.network import with_scaled_blocks
+from seqembed.trainer.output import artifacts
+from seqembed.trainer.output.directory import RunDirectory
+from seqembed.trainer.output.summary import TrainSummary
+from seqembed.trainer.plots.pictures import draw
 from seqembed.trainer.prepare import prepare
-from seqembed.trainer.progress import Progress
-from seqembed.trainer.summary import TrainSummary
 
 
 def train(

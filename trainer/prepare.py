@@ -5,20 +5,20 @@ from functools import partial
 from typing import Any
 
 from seqembed.data.embedding_blocks import EmbeddingBlock
-from seqembed.data.fingerprints import combined_fingerprint
-from seqembed.data.inputs import InputFile
+from seqembed.data.files.fingerprints import combined_fingerprint
+from seqembed.data.files.inputs import InputFile
 from seqembed.data.profile import SequenceProfile
-from seqembed.data.schema import SequenceSchema
+from seqembed.data.schema.schema import SequenceSchema
 from seqembed.data.sequences import SequenceBlock
-from seqembed.trainer.automatic import configure, has_events
-from seqembed.trainer.blocks import embedding_blocks
-from seqembed.trainer.columns import TrainingColumns
-from seqembed.trainer.config import TrainJob
-from seqembed.trainer.intake import Intake, take_in
-from seqembed.trainer.network import Network, build_network
-from seqembed.trainer.progress import Progress
-from seqembed.trainer.scale import Changes, changes_of
-from seqembed.trainer.trajectory import PROBE_POINTS, measure_alignment
+from seqembed.trainer.config.automatic import configure, has_events
+from seqembed.trainer.config.training import TrainJob
+from seqembed.trainer.fit.progress import Progress
+from seqembed.trainer.input.columns import TrainingColumns
+from seqembed.trainer.input.intake import Intake, take_in
+from seqembed.trainer.input.scale import Changes, changes_of
+from seqembed.trainer.model.blocks import embedding_blocks
+from seqembed.trainer.model.network import Network, build_network
+from seqembed.trainer.model.trajectory import PROBE_POINTS, measure_alignment
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from seqembed.exporter.api import export
     from seqembed.exporter.report import ExportReport
     from seqembed.runner.api import evaluate, inspect, run
-    from seqembed.runner.describe import Description
     from seqembed.runner.evaluate.report import Evaluation
+    from seqembed.runner.inspect.describe import Description
     from seqembed.runner.job.plan import RunPlan
     from seqembed.runner.report import RunReport
     from seqembed.runner.tables.encoder import SequenceEncoder, load
     from seqembed.trainer.api import train
-    from seqembed.trainer.summary import TrainSummary
+    from seqembed.trainer.output.summary import TrainSummary
 
     __version__: str
 
@@ -70,14 +70,14 @@ _MODULES = {
     "runner.evaluate.report": ["Evaluation"],
     "exporter.report": ["ExportReport"],
     "runner.api": ["evaluate", "inspect", "run"],
-    "runner.describe": ["Description"],
+    "runner.inspect.describe": ["Description"],
     "runner.job.plan": ["RunPlan"],
     "runner.report": ["RunReport"],
     "runner.tables.encoder": ["SequenceEncoder", "load"],
     "trainer.api": ["train"],
-    "trainer.summary": ["TrainSummary"],
+    "trainer.output.summary": ["TrainSummary"],
 }
-_PLACES = {name: module for module, names in _MODULES.items() for name in names}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 if not TYPE_CHECKING:  # else every name would be one of this module's to a type checker
 
@@ -85,8 +85,8 @@ if not TYPE_CHECKING:  # else every name would be one of this module's to a type
         """Import what is asked for."""
         if name == "__version__":
             value = import_module("importlib.metadata").version("seqembed")
-        elif name in _PLACES:
-            value = getattr(import_module(f"seqembed.{_PLACES[name]}"), name)
+        elif name in _MODULE_OF:
+            value = getattr(import_module(f"seqembed.{_MODULE_OF[name]}"), name)
         else:
             raise AttributeError(f"module 'seqembed' has no attribute '{name}'")
         globals()[name] = value

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seqembed.data.errors import UsageError
-from seqembed.data.schema import Layout
+from seqembed.data.schema.schema import Layout
 from seqembed.data.synthetic import japanese_vowels, moving_ones, ramps, telemetry, transactions
 from seqembed.data.synthetic.generator import SampleGenerator, blocks
 from seqembed.data.synthetic.writer import WrittenSample, refuse_other_files, replacing, write_blocks

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from seqembed.data.errors import OutputError
-from seqembed.data.inputs import refuse_output_name
-from seqembed.data.schema import Layout
+from seqembed.data.files.inputs import refuse_output_name
+from seqembed.data.schema.schema import Layout
 from seqembed.data.synthetic.generator import SampleBlock, step_numbers
 
 # Metadata key of every sample file; only files with it are replaced.

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from seqembed.data.ids import id_text
+from seqembed.data.decode.ids import id_text
 from seqembed.data.sequences import BadRow
 from seqembed.data.source import Source
 from seqembed.runner.engines.pipeline import EmbeddedWindow

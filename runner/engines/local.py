@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from seqembed.runner.encoder import Encoder
+from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.engines.engine import Engine
 from seqembed.runner.engines.make import make_part
 from seqembed.runner.engines.pipeline import Pipeline

@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 
-from seqembed.data.census import IdCensus
+from seqembed.data.decode.hashing import hash_ids
 from seqembed.data.errors import BundleError, ChangedInputError, InputError, SeqembedError, UsageError
-from seqembed.data.hashing import hash_ids
+from seqembed.data.files.census import IdCensus
 from seqembed.data.sequences import SequenceBlock
 from seqembed.data.source import Source
 from seqembed.runner.engines.finite import refuse_not_finite

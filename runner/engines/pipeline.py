@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from seqembed.data.batching import BatchedBlock
 from seqembed.data.outputs import EMBEDDING, ModelOutput
 from seqembed.data.sequences import SequenceBlock, windows
-from seqembed.runner.encoder import Encoder
+from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.options import (
     FIRST_WINDOW_SEQUENCES,
     FULL_BATCH_STEPS_A_SEQUENCE,

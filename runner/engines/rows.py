@@ -5,12 +5,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from seqembed.data.arrow import plain_type
 from seqembed.data.contract import ModelContract
+from seqembed.data.decode.arrow import plain_type
 from seqembed.data.errors import InputError, UsageError
 from seqembed.data.outputs import ModelOutput
+from seqembed.data.schema.vocabulary import UNKNOWN_ID
 from seqembed.data.sequences import SequenceBlock
-from seqembed.data.vocabulary import UNKNOWN_ID
 from seqembed.runner.engines.pipeline import EmbeddedWindow
 from seqembed.runner.options import OnBadRow, RunOptions
 from seqembed.runner.output.parts import PartCounts
@@ -21,7 +21,7 @@ def output_schema(columns: pa.Schema, name: str, contract: ModelContract, option
 
     Vectors, such as ``embedding``, are lists of fixed size.
 
-    Ids and kept columns have the plain types that they are read in (`seqembed.data.arrow.plain_type`).
+    Ids and kept columns have the plain types that they are read in (`seqembed.data.decode.arrow.plain_type`).
 
     Args:
         columns: Those of the input.

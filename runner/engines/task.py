@@ -7,11 +7,11 @@ from typing import Self
 
 from seqembed.data.contract import ModelContract
 from seqembed.data.errors import BundleError
-from seqembed.data.inputs import InputFile, is_uri
-from seqembed.data.secrets import without_secrets
+from seqembed.data.files.inputs import InputFile, is_uri
+from seqembed.data.files.secrets import without_secrets
 from seqembed.data.source import ParquetSource
-from seqembed.runner.bundle_file import bundle_sha256, read_bundle
-from seqembed.runner.encoder import Encoder
+from seqembed.runner.bundle.bundle_file import bundle_sha256, read_bundle
+from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.options import RunOptions
 from seqembed.runner.output.parts import PartKey
 from seqembed.runner.output.staging import Staging
@@ -22,7 +22,7 @@ class BundleReference:
     """A bundle that a worker opens by itself.
 
     Attributes:
-        path: Absolute path, or URI, as `seqembed.runner.bundle_file.read_bundle` takes it; may hold credentials.
+        path: Absolute path, or URI, as `seqembed.runner.bundle.bundle_file.read_bundle` takes it; may hold credentials.
         sha256: Of its bytes.
     """
 

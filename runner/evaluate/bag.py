@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqembed.data.contract import ModelContract
+from seqembed.data.schema.vocabulary import FIRST_ID
 from seqembed.data.sequences import SequenceBlock
-from seqembed.data.vocabulary import FIRST_ID
 from seqembed.runner.evaluate.controls import Standardisation, Vectors, moments, standardised
 
 BAG = "bag of categories"

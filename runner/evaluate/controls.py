@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from seqembed.data.contract import ModelContract
 from seqembed.data.embedding_blocks import block_scales
 from seqembed.data.sequences import SequenceBlock
-from seqembed.runner.encoder import Encoder
+from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.engines.pipeline import Pipeline
 from seqembed.runner.evaluate.untrained import UnknownWeightsError, untrained_bundle
 

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from seqembed.data.contract import ModelContract
 from seqembed.data.errors import ChangedInputError
-from seqembed.data.fingerprints import fingerprint
-from seqembed.data.reader import read_blocks
+from seqembed.data.files.fingerprints import fingerprint
+from seqembed.data.parquet.reader import read_blocks
 from seqembed.runner.evaluate.controls import Control, Vectors
 from seqembed.runner.evaluate.split import Split
 

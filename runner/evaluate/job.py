@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
-from seqembed.data.census import refuse_ids_in_several_files
-from seqembed.data.check import check_schema
 from seqembed.data.contract import ModelContract
 from seqembed.data.errors import InputError, UsageError
-from seqembed.data.listing import find_inputs
-from seqembed.data.secrets import without_secrets
-from seqembed.runner.bundle_file import bundle_sha256, read_bundle
-from seqembed.runner.encoder import Encoder
+from seqembed.data.files.census import refuse_ids_in_several_files
+from seqembed.data.files.listing import find_inputs
+from seqembed.data.files.secrets import without_secrets
+from seqembed.data.schema.check import check_schema
+from seqembed.runner.bundle.bundle_file import bundle_sha256, read_bundle
+from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.evaluate.bag import BagOfCategories
 from seqembed.runner.evaluate.config import EvaluateConfig
 from seqembed.runner.evaluate.controls import Control, MeanAndSpread, RawValues, Untrained, Vectors

@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from seqembed.data.check import refuse_column
 from seqembed.data.errors import InputError, UsageError
-from seqembed.data.inputs import InputFile
-from seqembed.data.schema import SequenceSchema
+from seqembed.data.files.inputs import InputFile
+from seqembed.data.schema.check import refuse_column
+from seqembed.data.schema.schema import SequenceSchema
 
 
 def check_label(files: Sequence[InputFile], label: str, schema: SequenceSchema) -> None:

@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 
 from seqembed.data.contract import CONTRACT_KEY
-from seqembed.runner.seal import sealed
+from seqembed.runner.bundle.seal import sealed
 
 _RECURRENT = ("LSTM", "GRU")
 _KERNELS = ("MatMul", "Gemm")

@@ -5,7 +5,7 @@ import threading
 
 import pyarrow as pa
 
-from seqembed.data.inputs import InputFile, is_local
+from seqembed.data.files.inputs import InputFile, is_local
 
 _MAX_LOCAL = 4096
 _MAX_REMOTE = 1 << 14  # these hold no descriptor, but some kilobytes each

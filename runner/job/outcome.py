@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from seqembed.data.census import IdCensus
 from seqembed.data.errors import BadFileError, OutputError
+from seqembed.data.files.census import IdCensus
 from seqembed.runner.options import OnBadFile
 from seqembed.runner.output.directory import OutputDirectory
 from seqembed.runner.output.parts import PartCounts

@@ -5,7 +5,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from seqembed.data.inputs import PARQUET_SUFFIXES, InputFile
+from seqembed.data.files.inputs import PARQUET_SUFFIXES, InputFile
 from seqembed.runner.output.parts import PartCounts, PartKey
 
 Action = Literal["make", "remake", "replace", "skip"]

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
-from seqembed.data.census import refuse_ids_in_several_files
-from seqembed.data.check import check_schema
 from seqembed.data.contract import ModelContract
 from seqembed.data.errors import BadFileError, InputError, UsageError
-from seqembed.data.fingerprints import FileState, look_at
-from seqembed.data.inputs import InputFile
-from seqembed.data.listing import FoundInputs, find_inputs
+from seqembed.data.files.census import refuse_ids_in_several_files
+from seqembed.data.files.fingerprints import FileState, look_at
+from seqembed.data.files.inputs import InputFile
+from seqembed.data.files.listing import FoundInputs, find_inputs
+from seqembed.data.schema.check import check_schema
 from seqembed.runner.engines.rows import output_schema
 from seqembed.runner.job.held import HeldFiles
 from seqembed.runner.job.parts import Action, Part

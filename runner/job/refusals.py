@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from seqembed.data.errors import InputError, OutputError, UsageError
-from seqembed.data.inputs import InputFile
+from seqembed.data.files.inputs import InputFile
 from seqembed.runner.job.parts import Part, part_name
 from seqembed.runner.options import RunOptions
 from seqembed.runner.output.directory import OutputDirectory

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from seqembed.data.contract import ModelContract
-from seqembed.data.inputs import is_uri
-from seqembed.data.secrets import without_secrets
-from seqembed.runner.bundle_file import bundle_sha256, read_bundle
-from seqembed.runner.encoder import Encoder
+from seqembed.data.files.inputs import is_uri
+from seqembed.data.files.secrets import without_secrets
+from seqembed.runner.bundle.bundle_file import bundle_sha256, read_bundle
+from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.engines.local import LocalEngine
 from seqembed.runner.engines.task import BundleReference
 from seqembed.runner.job.held import HeldFiles

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from seqembed.data.arrow import plain_type
+from seqembed.data.decode.arrow import plain_type
+from seqembed.data.decode.ids import quoted_id
 from seqembed.data.errors import BadRowError
-from seqembed.data.ids import quoted_id
 from seqembed.data.sequences import BadRow
 
 QUARANTINE = "_quarantine"

@@ -8,15 +8,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from seqembed.data.files.inputs import is_local, is_utf8
+from seqembed.data.files.table_formats import is_hidden
 from seqembed.data.host import raise_host_fault
-from seqembed.data.inputs import is_local, is_utf8
-from seqembed.data.tables import is_hidden
 from seqembed.runner.output.badrows import QUARANTINE
 from seqembed.runner.output.parts import FOOTER_KEY, Ledger, PartFooter
 from seqembed.runner.threads import in_threads
 
 PartState = PartFooter | Literal["outdated", "unreadable", "other"]
-_HEAD_BYTES = 1024  # no less: see `seqembed.data.listing`
+_HEAD_BYTES = 1024  # no less: see `seqembed.data.files.listing`
 
 
 def read_ledger(

@@ -13,8 +13,8 @@ from functools import partial
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from seqembed.data.census import IdCensus
 from seqembed.data.errors import OutputError, SeqembedError
+from seqembed.data.files.census import IdCensus
 from seqembed.runner.output.badrows import QUARANTINE
 from seqembed.runner.output.parts import FOOTER_KEY, PartCounts, PartFooter
 from seqembed.runner.output.storage import Storage

@@ -21,9 +21,9 @@ import pyarrow as pa
 from pyarrow import fs
 
 from seqembed.data.errors import OutputError
+from seqembed.data.files.inputs import filesystem_and_path, refuse_output_name
+from seqembed.data.files.secrets import without_secrets
 from seqembed.data.host import raise_host_fault
-from seqembed.data.inputs import filesystem_and_path, refuse_output_name
-from seqembed.data.secrets import without_secrets
 
 _OBJECT_STORES = ("s3", "gcs", "abfs")
 _MAX_S3_COPY_BYTES = 5 << 30

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from seqembed.data.sizes import row_bytes
+from seqembed.data.parquet.sizes import row_bytes
 from seqembed.runner.output.parts import FOOTER_KEY, PartFooter
 
 # Row groups of about this many bytes of embedding: large enough for readers, small enough to be held while written.

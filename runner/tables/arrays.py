@@ -8,10 +8,10 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from seqembed.data.contract import ModelContract
-from seqembed.data.decode import finish_block, infinite_steps
+from seqembed.data.decode.nested import finish_block, infinite_steps
+from seqembed.data.decode.steps import Steps
 from seqembed.data.errors import InputError
 from seqembed.data.sequences import SequenceBlock, at_most
-from seqembed.data.steps import Steps
 from seqembed.runner.tables.arrow import ArrowArray, ArrowStream
 
 _DECODE_VALUES = 1 << 20  # at a time, as in files

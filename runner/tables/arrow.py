@@ -6,8 +6,8 @@ from typing import Any, Protocol, runtime_checkable
 import pyarrow as pa
 
 from seqembed.data.errors import InputError
+from seqembed.data.files.inputs import UNREADABLE, first_line
 from seqembed.data.host import raise_host_fault
-from seqembed.data.inputs import UNREADABLE, first_line
 
 TABLES = "a table with Arrow's interface (pyarrow, pandas 2.2 or later, polars, a DuckDB relation)"
 

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from seqembed.data.contract import ModelContract
 from seqembed.data.errors import UsageError
 from seqembed.data.keywords import PathOrUri, in_python, several
-from seqembed.runner.encoder import Encoder
+from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.engines.pipeline import EmbeddedWindow, Pipeline
 from seqembed.runner.engines.rows import output_schema, rows_of
 from seqembed.runner.options import RunOptions, usable_cores

@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from seqembed.data.arrow import as_lists, locate, plain_batch, plain_values
-from seqembed.data.check import check_schema
 from seqembed.data.contract import ModelContract
-from seqembed.data.decode import decode_nested
+from seqembed.data.decode.arrow import as_lists, locate, plain_batch, plain_values
+from seqembed.data.decode.events import decode_events
+from seqembed.data.decode.nested import decode_nested
 from seqembed.data.errors import InputError
-from seqembed.data.events import decode_events
+from seqembed.data.schema.check import check_schema
 from seqembed.data.sequences import SequenceBlock, at_most
 from seqembed.runner.tables.arrow import TABLES, ArrowData, ArrowStream, alike, open_table
 

@@ -6,8 +6,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from seqembed.data.decode.ids import quoted_id
 from seqembed.data.errors import BadRowError, UsageError
-from seqembed.data.ids import quoted_id
 from seqembed.data.sequences import SequenceBlock
 from seqembed.data.source import Source
 from seqembed.runner.engines.finite import refuse_not_finite

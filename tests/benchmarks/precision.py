@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
+from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.cli import main as seqembed
-from seqembed.runner.encoder import Encoder
 
 COMMON = (
     "--frame",

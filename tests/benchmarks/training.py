@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from seqembed.data.hashing import hash_ids
+from seqembed.data.decode.hashing import hash_ids
 from tests.benchmarks.bound import FEATURES
 from tests.benchmarks.processes import SEQEMBED, timed
 from tests.benchmarks.throughput import PEERS, machine, telemetry

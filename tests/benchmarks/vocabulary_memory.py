@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from seqembed.data.detect import detect_schema
-from seqembed.data.learn import learn_vocabularies
-from seqembed.data.listing import resolve_inputs
+from seqembed.data.files.listing import resolve_inputs
+from seqembed.data.schema.detect import detect_schema
+from seqembed.trainer.input.learn import learn_vocabularies
 
 _CHUNK = 500_000
 _NUM_FREQUENT = 1_000

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from seqembed.data.arrow import plain_type, plain_values
+from seqembed.data.decode.arrow import plain_type, plain_values
 
 VIEW, WORDS = pa.string_view(), pa.dictionary(pa.int32(), pa.string())
 ARRAYS = {

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqembed.data.census import IdCensus, refuse_ids_in_several_files
+from seqembed.data.decode.hashing import hash_ids
 from seqembed.data.errors import InputError
-from seqembed.data.hashing import hash_ids
-from seqembed.data.listing import find_inputs
-from seqembed.data.reader import read_blocks
-from seqembed.data.schema import Feature, SequenceSchema
+from seqembed.data.files.census import IdCensus, refuse_ids_in_several_files
+from seqembed.data.files.listing import find_inputs
+from seqembed.data.parquet.reader import read_blocks
+from seqembed.data.schema.schema import Feature, SequenceSchema
 from seqembed.data.sequences import concatenate
 
 SCHEMA = SequenceSchema("id", (Feature("x", "x"),), "events")

@@ -8,14 +8,14 @@ import pyarrow.parquet as pq
 import pytest
 from counting import counted
 
-from seqembed.data import checked
-from seqembed.data.footer import read_row_groups
-from seqembed.data.listing import resolve_inputs
-from seqembed.data.reader import read_blocks
-from seqembed.data.schema import CategoricalField, Feature, SequenceSchema
+from seqembed.data.files.listing import resolve_inputs
+from seqembed.data.parquet import checked
+from seqembed.data.parquet.footer import read_row_groups
+from seqembed.data.parquet.reader import read_blocks
+from seqembed.data.parquet.thrift import CutShort, Malformed, ThriftReader
+from seqembed.data.schema.schema import CategoricalField, Feature, SequenceSchema
+from seqembed.data.schema.vocabulary import Vocabulary
 from seqembed.data.sequences import concatenate
-from seqembed.data.thrift import CutShort, Malformed, ThriftReader
-from seqembed.data.vocabulary import Vocabulary
 
 SCHEMA = SequenceSchema("id", (Feature("x", "x"), Feature("y", "y")), "nested")
 

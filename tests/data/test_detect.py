@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from seqembed.data.check import check_schema
-from seqembed.data.detect import detect_schema
 from seqembed.data.errors import InputError, UsageError
-from seqembed.data.inputs import InputFile
-from seqembed.data.listing import resolve_inputs
-from seqembed.data.schema import SequenceSchema
+from seqembed.data.files.inputs import InputFile
+from seqembed.data.files.listing import resolve_inputs
+from seqembed.data.schema.check import check_schema
+from seqembed.data.schema.detect import detect_schema
+from seqembed.data.schema.schema import SequenceSchema
 
 LISTS = [[1.0, 2.0], [3.0]]
 
@@ -181,8 +181,8 @@ def test_detection_decodes_few_long_rows(tmp_path: Path) -> None:
     with pq.ParquetWriter(tmp_path / "long.parquet", row.schema) as writer:
         writer.write_table(pa.concat_tables([row] * rows), row_group_size=rows)
     code = (
-        "import resource, sys\nfrom seqembed.data.detect import detect_schema\n"
-        "from seqembed.data.listing import resolve_inputs\n"
+        "import resource, sys\nfrom seqembed.data.schema.detect import detect_schema\n"
+        "from seqembed.data.files.listing import resolve_inputs\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "schema = detect_schema(resolve_inputs(sys.argv[1:]), layout='nested')\n"
         "print(schema.num_features, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqembed.data import events, reader
-from seqembed.data.detect import detect_schema
+from seqembed.data.decode import events
 from seqembed.data.errors import InputError
-from seqembed.data.inputs import InputFile
-from seqembed.data.listing import resolve_inputs
-from seqembed.data.reader import read_blocks
+from seqembed.data.files.inputs import InputFile
+from seqembed.data.files.listing import resolve_inputs
+from seqembed.data.parquet import reader
+from seqembed.data.parquet.reader import read_blocks
+from seqembed.data.schema.detect import detect_schema
 from seqembed.data.sequences import LengthPolicy, SequenceBlock, concatenate, windows
 
 

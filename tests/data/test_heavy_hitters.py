@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqembed.data.heavy_hitters import HeavyHitters
+from seqembed.trainer.input.heavy_hitters import HeavyHitters
 
 
 def count(values: list[int], capacity: int, piece: int) -> tuple[dict[int, int], HeavyHitters]:

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from seqembed.data.hashing import hash_ids
-from seqembed.data.ids import id_text, is_null_id, same_as_previous
+from seqembed.data.decode.hashing import hash_ids
+from seqembed.data.decode.ids import id_text, is_null_id, same_as_previous
 
 
 def ids_of(kind: pa.DataType, one: Any, other: Any) -> pa.Array:

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from seqembed.data.errors import InputError
-from seqembed.data.fingerprints import combined_fingerprint, fingerprint
-from seqembed.data.listing import resolve_inputs
+from seqembed.data.files.fingerprints import combined_fingerprint, fingerprint
+from seqembed.data.files.listing import resolve_inputs
 
 NAMES = [
     "a.parquet",

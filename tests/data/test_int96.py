@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from seqembed.data.detect import detect_schema
-from seqembed.data.inputs import InputFile
-from seqembed.data.listing import resolve_inputs
-from seqembed.data.reader import read_blocks
+from seqembed.data.files.inputs import InputFile
+from seqembed.data.files.listing import resolve_inputs
+from seqembed.data.parquet.reader import read_blocks
+from seqembed.data.schema.detect import detect_schema
 from seqembed.data.sequences import SequenceBlock, concatenate
 
 FAR = [dt.datetime(2024, 1, 1), dt.datetime(9999, 12, 31, 23, 59), dt.datetime(2024, 1, 2), dt.datetime(1, 1, 1)]

@@ -10,19 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqembed.data import reader
-from seqembed.data.check import check_schema
-from seqembed.data.detect import detect_schema
 from seqembed.data.errors import InputError
-from seqembed.data.inputs import InputFile
-from seqembed.data.learn import MAX_VALUE_BYTES, learn_vocabularies
-from seqembed.data.listing import resolve_inputs
-from seqembed.data.reader import read_blocks
+from seqembed.data.files.inputs import InputFile
+from seqembed.data.files.listing import resolve_inputs
+from seqembed.data.parquet import reader
+from seqembed.data.parquet.reader import read_blocks
 from seqembed.data.sample_rows import read_sequences, write_sequences
-from seqembed.data.schema import CategoricalField, Feature, SequenceSchema
+from seqembed.data.schema.check import check_schema
+from seqembed.data.schema.detect import detect_schema
+from seqembed.data.schema.schema import CategoricalField, Feature, SequenceSchema
+from seqembed.data.schema.vocabulary import FIRST_ID, MISSING_ID, UNKNOWN_ID, Vocabulary, to_ids
 from seqembed.data.sequences import LengthPolicy, SequenceBlock, concatenate
 from seqembed.data.survey import survey
-from seqembed.data.vocabulary import FIRST_ID, MISSING_ID, UNKNOWN_ID, Vocabulary, to_ids
+from seqembed.trainer.input.learn import MAX_VALUE_BYTES, learn_vocabularies
 
 
 def write(path: Path, columns: dict[str, object], **options: object) -> InputFile:

@@ -12,8 +12,8 @@ import pytest
 from pyarrow import fs
 
 from seqembed.data.errors import InputError
-from seqembed.data.listing import find_inputs
-from seqembed.data.tables import table_above
+from seqembed.data.files.listing import find_inputs
+from seqembed.data.files.table_formats import table_above
 
 
 def parquet(path: Path) -> Path:

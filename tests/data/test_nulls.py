@@ -8,15 +8,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from seqembed.data.check import check_schema
+from seqembed.data.decode.times import time_features
 from seqembed.data.errors import InputError
-from seqembed.data.inputs import InputFile
-from seqembed.data.listing import resolve_inputs
-from seqembed.data.reader import read_blocks
-from seqembed.data.schema import CategoricalField, Feature, SequenceSchema
+from seqembed.data.files.inputs import InputFile
+from seqembed.data.files.listing import resolve_inputs
+from seqembed.data.parquet.reader import read_blocks
+from seqembed.data.schema.check import check_schema
+from seqembed.data.schema.schema import CategoricalField, Feature, SequenceSchema
+from seqembed.data.schema.vocabulary import MISSING_ID, Vocabulary
 from seqembed.data.sequences import SequenceBlock, concatenate
-from seqembed.data.times import time_features
-from seqembed.data.vocabulary import MISSING_ID, Vocabulary
 
 WORDS = Vocabulary("string", ("a",), (1,), 0, 0)
 PLAIN = SequenceSchema("id", (Feature("x", "x"), Feature("y", "y")), "nested")

@@ -7,11 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from seqembed.data import pages
 from seqembed.data.errors import BadFileError
-from seqembed.data.listing import resolve_inputs
-from seqembed.data.reader import read_blocks
-from seqembed.data.schema import Feature, SequenceSchema
+from seqembed.data.files.listing import resolve_inputs
+from seqembed.data.parquet import pages
+from seqembed.data.parquet.reader import read_blocks
+from seqembed.data.schema.schema import Feature, SequenceSchema
 
 SCHEMA = SequenceSchema("id", (Feature("x", "x"),), "nested")
 STEPS = 1_100_003  # as a zigzag varint four bytes long, like every number up to the bound

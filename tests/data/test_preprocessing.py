@@ -12,14 +12,14 @@ import pytest
 from events_testing import KINDS, transactions, untrained_run, write_events, write_nested
 
 from seqembed.data.contract import ModelContract
-from seqembed.data.detect import detect_schema
+from seqembed.data.files.listing import resolve_inputs
 from seqembed.data.layout import RunLayout
-from seqembed.data.learn import learn_vocabularies
-from seqembed.data.listing import resolve_inputs
+from seqembed.data.parquet.reader import read_blocks
 from seqembed.data.preprocessing import preprocessing
-from seqembed.data.reader import read_blocks
-from seqembed.data.schema import Feature, SequenceSchema
+from seqembed.data.schema.detect import detect_schema
+from seqembed.data.schema.schema import Feature, SequenceSchema
 from seqembed.data.sequences import LengthPolicy, concatenate
+from seqembed.trainer.input.learn import learn_vocabularies
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NAMES = {name: getattr(math, name) for name in ("log1p", "sin", "cos", "pi")}

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqembed.data import reader
-from seqembed.data.detect import detect_schema
 from seqembed.data.errors import InputError
-from seqembed.data.inputs import InputFile
-from seqembed.data.listing import resolve_inputs
-from seqembed.data.reader import read_blocks
-from seqembed.data.schema import SequenceSchema
+from seqembed.data.files.inputs import InputFile
+from seqembed.data.files.listing import resolve_inputs
+from seqembed.data.parquet import reader
+from seqembed.data.parquet.reader import read_blocks
+from seqembed.data.schema.detect import detect_schema
+from seqembed.data.schema.schema import SequenceSchema
 from seqembed.data.sequences import LengthPolicy, SequenceBlock, concatenate
 
 ROWS = [[[1.0, 2.0], [3.0, 4.0]], [], [[5.0, 6.0]], None, [[7.0, None], [9.0, 10.0], [11.0, 12.0]]]

@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from seqembed.data import reader, rows
-from seqembed.data.listing import resolve_inputs
-from seqembed.data.reader import read_blocks
-from seqembed.data.schema import Feature, SequenceSchema
+from seqembed.data.files.listing import resolve_inputs
+from seqembed.data.parquet import reader, rows
+from seqembed.data.parquet.reader import read_blocks
+from seqembed.data.schema.schema import Feature, SequenceSchema
 
 SCHEMA = SequenceSchema("id", (Feature("x", "x"), Feature("y", "y")), "nested")
 VECTORS = SequenceSchema("id", tuple(Feature(f"v.{index}", "v", index) for index in range(3)), "nested")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from seqembed.data.secrets import scrub, without_secrets
-from seqembed.trainer.config import DataConfig, TrainJob
+from seqembed.data.files.secrets import scrub, without_secrets
+from seqembed.trainer.config.training import DataConfig, TrainJob
 
 
 @pytest.mark.parametrize(

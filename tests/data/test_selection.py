@@ -5,10 +5,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from seqembed.data.detect import detect_schema
-from seqembed.data.hints import FewValues, integer_features, merged_by_float32
-from seqembed.data.listing import resolve_inputs
-from seqembed.data.selection import Selection, select
+from seqembed.data.files.listing import resolve_inputs
+from seqembed.data.schema.detect import detect_schema
+from seqembed.data.schema.hints import FewValues, integer_features, merged_by_float32
+from seqembed.data.schema.selection import Selection, select
 
 STRUCTS = [[{"x": 1.0, "note": [1]}]]
 

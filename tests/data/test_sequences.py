@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seqembed.data.batching import BatchedBlock, pad, plan_batches
-from seqembed.data.hashing import SeenIds, hash_ids
+from seqembed.data.decode.hashing import SeenIds, hash_ids
 from seqembed.data.profile import ProfileAccumulator, SequenceProfile
 from seqembed.data.sequences import SequenceBlock, concatenate, windows
 

@@ -7,12 +7,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from seqembed.data.detect import detect_schema
 from seqembed.data.errors import BadRowError
-from seqembed.data.listing import resolve_inputs
-from seqembed.data.reader import read_blocks
+from seqembed.data.files.listing import resolve_inputs
+from seqembed.data.parquet.reader import read_blocks
 from seqembed.data.sample_rows import read_sequences, write_sequences
-from seqembed.data.schema import Feature, SequenceSchema
+from seqembed.data.schema.detect import detect_schema
+from seqembed.data.schema.schema import Feature, SequenceSchema
 from seqembed.data.sequences import LengthPolicy, concatenate
 from seqembed.data.survey import survey
 

@@ -11,15 +11,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqembed.data.check import check_schema
-from seqembed.data.detect import detect_schema
+from seqembed.data.decode.times import (
+    TIME_FEATURES,
+    fill_time_features,
+    previous_ticks,
+    read_times,
+    time_features,
+    time_order,
+)
 from seqembed.data.errors import InputError
-from seqembed.data.inputs import InputFile
-from seqembed.data.listing import resolve_inputs
-from seqembed.data.reader import read_blocks
-from seqembed.data.schema import SequenceSchema
+from seqembed.data.files.inputs import InputFile
+from seqembed.data.files.listing import resolve_inputs
+from seqembed.data.parquet.reader import read_blocks
+from seqembed.data.schema.check import check_schema
+from seqembed.data.schema.detect import detect_schema
+from seqembed.data.schema.schema import SequenceSchema
 from seqembed.data.sequences import LengthPolicy, SequenceBlock, concatenate
-from seqembed.data.times import TIME_FEATURES, fill_time_features, previous_ticks, read_times, time_features, time_order
 
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 EPOCH = dt.datetime(1970, 1, 1)

@@ -8,13 +8,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from seqembed.data import hashing, reader, sequences, widths
-from seqembed.data.hashing import hash_ids
-from seqembed.data.listing import resolve_inputs
-from seqembed.data.reader import read_blocks
-from seqembed.data.schema import Feature, SequenceSchema
+from seqembed.data import sequences
+from seqembed.data.decode import hashing
+from seqembed.data.decode.hashing import hash_ids
+from seqembed.data.files.listing import resolve_inputs
+from seqembed.data.parquet import reader, widths
+from seqembed.data.parquet.reader import read_blocks
+from seqembed.data.parquet.sizes import row_bytes
+from seqembed.data.schema.schema import Feature, SequenceSchema
 from seqembed.data.sequences import SequenceBlock, concatenate, windows
-from seqembed.data.sizes import row_bytes
 
 SCHEMA = SequenceSchema("id", (Feature("x", "x"),), "nested")
 ROWS = 600

@@ -12,18 +12,18 @@ from seqembed.data.contract import ModelContract, TrainingData
 from seqembed.data.layout import RunLayout
 from seqembed.data.profile import ProfileAccumulator, SequenceProfile
 from seqembed.data.sample_rows import write_sequences
-from seqembed.data.schema import CategoricalField, Feature, SequenceSchema
+from seqembed.data.schema.schema import CategoricalField, Feature, SequenceSchema
 from seqembed.data.sequences import LengthPolicy, SequenceBlock
 from seqembed.exporter.bundle import assemble
-from seqembed.exporter.convert import convert
-from seqembed.exporter.draws import as_block
-from seqembed.exporter.libraries import keras
-from seqembed.exporter.model import EncoderModel, load_encoder
-from seqembed.exporter.reference import KerasReference
-from seqembed.exporter.structure import GraphStructure, check_structure
-from seqembed.runner.encoder import Encoder
-from seqembed.trainer.config import ModelConfig
-from seqembed.trainer.model import build_encoder
+from seqembed.exporter.checks.draws import as_block
+from seqembed.exporter.checks.reference import KerasReference
+from seqembed.exporter.keras.libraries import keras
+from seqembed.exporter.keras.model import EncoderModel, load_encoder
+from seqembed.exporter.onnx.convert import convert
+from seqembed.exporter.onnx.structure import GraphStructure, check_structure
+from seqembed.runner.bundle.encoder import Encoder
+from seqembed.trainer.config.training import ModelConfig
+from seqembed.trainer.model.encoder import build_encoder
 
 NUM_FEATURES = 3
 MAX_LENGTH = 12

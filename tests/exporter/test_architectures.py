@@ -8,8 +8,8 @@ import pytest
 
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.sequences import SequenceBlock
-from seqembed.exporter.convert import OPSETS
-from seqembed.exporter.parity import measure_parity
+from seqembed.exporter.checks.parity import measure_parity
+from seqembed.exporter.onnx.convert import OPSETS
 
 TOLERANCE = 1e-5
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from seqembed.data.errors import BundleError
-from seqembed.exporter.libraries import keras, tf
-from seqembed.exporter.model import load_encoder
+from seqembed.exporter.keras.libraries import keras, tf
+from seqembed.exporter.keras.model import load_encoder
 from seqembed_testing import Tiny, seqembed
 
 layers = keras.layers

@@ -8,7 +8,7 @@ import pytest
 
 from seqembed.exporter.config import ExportConfig
 from seqembed.exporter.job import export_encoder
-from seqembed.runner.encoder import Encoder
+from seqembed.runner.bundle.encoder import Encoder
 
 
 @pytest.mark.parametrize(("units", "batch_size"), [(2, 48), (48, 48), (49, 32), (64, 32), (65, 24)])

@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 from seqembed.data.batching import pad
 from seqembed.data.errors import BundleError, QualityGateError
 from seqembed.data.profile import ProfileAccumulator, SequenceProfile
-from seqembed.data.schema import CategoricalField
+from seqembed.data.schema.schema import CategoricalField
+from seqembed.data.schema.vocabulary import Vocabulary
 from seqembed.data.sequences import SequenceBlock
-from seqembed.data.vocabulary import Vocabulary
 from seqembed.exporter.bundle import assemble
-from seqembed.exporter.draws import as_block, draw_sequences
-from seqembed.exporter.golden import golden_sequences
-from seqembed.exporter.libraries import keras, onnx
-from seqembed.exporter.parity import measure_parity
-from seqembed.exporter.structure import check_structure
-from seqembed.runner.encoder import Encoder
-from seqembed.trainer.config import ModelConfig
-from seqembed.trainer.model import build_encoder
+from seqembed.exporter.checks.draws import as_block, draw_sequences
+from seqembed.exporter.checks.golden import golden_sequences
+from seqembed.exporter.checks.parity import measure_parity
+from seqembed.exporter.keras.libraries import keras, onnx
+from seqembed.exporter.onnx.structure import check_structure
+from seqembed.runner.bundle.encoder import Encoder
+from seqembed.trainer.config.training import ModelConfig
+from seqembed.trainer.model.encoder import build_encoder
 
 TOLERANCE = 1e-5
 WORDS = Vocabulary("string", ("b", "a", "c"), (50, 30, 10), num_unknown=5, num_missing=5)

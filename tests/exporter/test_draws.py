@@ -9,8 +9,8 @@ import pytest
 
 from seqembed.data.profile import ProfileAccumulator, SequenceProfile
 from seqembed.data.sequences import SequenceBlock
-from seqembed.exporter.draws import draw_sequences, spread_lengths
-from seqembed.exporter.golden import embedding_profile, golden_sequences
+from seqembed.exporter.checks.draws import draw_sequences, spread_lengths
+from seqembed.exporter.checks.golden import embedding_profile, golden_sequences
 
 
 def test_every_length_while_they_are_few() -> None:

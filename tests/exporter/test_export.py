@@ -20,9 +20,9 @@ from seqembed.data.errors import BundleError, InputError, OutputError
 from seqembed.data.layout import RunLayout
 from seqembed.data.sequences import SequenceBlock
 from seqembed.exporter.bundle import write_bundle
-from seqembed.exporter.libraries import keras, onnx
+from seqembed.exporter.keras.libraries import keras, onnx
+from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.cli import main
-from seqembed.runner.encoder import Encoder
 from seqembed_testing import resealed
 
 layers = keras.layers

@@ -17,12 +17,12 @@ from seqembed.data.layout import RunLayout
 from seqembed.data.outputs import ModelOutput
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.sequences import SequenceBlock
-from seqembed.exporter.draws import as_block
-from seqembed.exporter.libraries import keras, onnx
-from seqembed.exporter.model import load_encoder
-from seqembed.exporter.parity import measure_parity
-from seqembed.exporter.structure import check_structure
-from seqembed.runner.encoder import Encoder
+from seqembed.exporter.checks.draws import as_block
+from seqembed.exporter.checks.parity import measure_parity
+from seqembed.exporter.keras.libraries import keras, onnx
+from seqembed.exporter.keras.model import load_encoder
+from seqembed.exporter.onnx.structure import check_structure
+from seqembed.runner.bundle.encoder import Encoder
 from seqembed_testing import done, seqembed
 
 TOLERANCE = 1e-5

@@ -10,9 +10,9 @@ import pytest
 from seqembed.data.errors import BundleError
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.sequences import SequenceBlock
-from seqembed.exporter.libraries import keras
-from seqembed.exporter.model import load_encoder
-from seqembed.exporter.parity import measure_parity
+from seqembed.exporter.checks.parity import measure_parity
+from seqembed.exporter.keras.libraries import keras
+from seqembed.exporter.keras.model import load_encoder
 
 layers, ops = keras.layers, keras.ops
 

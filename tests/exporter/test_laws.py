@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seqembed.data.batching import pad
-from seqembed.exporter.draws import as_block
-from seqembed.runner.encoder import Encoder
+from seqembed.exporter.checks.draws import as_block
+from seqembed.runner.bundle.encoder import Encoder
 
 LENGTHS = st.lists(st.integers(1, 25), min_size=1, max_size=20)
 

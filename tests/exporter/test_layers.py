@@ -13,10 +13,10 @@ import pytest
 from seqembed.data.errors import BundleError, QualityGateError
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.sequences import SequenceBlock
-from seqembed.exporter import layers as supported
-from seqembed.exporter.libraries import keras
-from seqembed.exporter.model import load_encoder
-from seqembed.exporter.parity import measure_parity
+from seqembed.exporter.checks.parity import measure_parity
+from seqembed.exporter.keras import layers as supported
+from seqembed.exporter.keras.libraries import keras
+from seqembed.exporter.keras.model import load_encoder
 
 layers, ops = keras.layers, keras.ops
 

@@ -13,12 +13,12 @@ from seqembed.data.outputs import ModelOutput
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.sequences import SequenceBlock
 from seqembed.exporter.bundle import assemble
-from seqembed.exporter.draws import as_block, with_masked_steps
-from seqembed.exporter.libraries import keras
-from seqembed.exporter.parity import measure_parity
-from seqembed.exporter.quantise import quantise
-from seqembed.exporter.structure import check_structure
-from seqembed.runner.encoder import Encoder
+from seqembed.exporter.checks.draws import as_block, with_masked_steps
+from seqembed.exporter.checks.parity import measure_parity
+from seqembed.exporter.keras.libraries import keras
+from seqembed.exporter.onnx.quantise import quantise
+from seqembed.exporter.onnx.structure import check_structure
+from seqembed.runner.bundle.encoder import Encoder
 
 layers, ops = keras.layers, keras.ops
 

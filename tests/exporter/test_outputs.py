@@ -13,16 +13,16 @@ from seqembed.data.outputs import ModelOutput
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.sequences import SequenceBlock
 from seqembed.exporter.bundle import assemble
-from seqembed.exporter.fidelity import compare_outputs
-from seqembed.exporter.golden import golden_sequences
-from seqembed.exporter.libraries import onnx
-from seqembed.exporter.parity import measure_parity
-from seqembed.exporter.precision import measure_quantisation
-from seqembed.exporter.quantise import quantise
-from seqembed.exporter.reference import KerasReference
-from seqembed.runner.encoder import Encoder
-from seqembed.trainer.config import ModelConfig
-from seqembed.trainer.model import build_encoder
+from seqembed.exporter.checks.fidelity import compare_outputs
+from seqembed.exporter.checks.golden import golden_sequences
+from seqembed.exporter.checks.parity import measure_parity
+from seqembed.exporter.checks.precision import measure_quantisation
+from seqembed.exporter.checks.reference import KerasReference
+from seqembed.exporter.keras.libraries import onnx
+from seqembed.exporter.onnx.quantise import quantise
+from seqembed.runner.bundle.encoder import Encoder
+from seqembed.trainer.config.training import ModelConfig
+from seqembed.trainer.model.encoder import build_encoder
 
 
 class WithNorm(KerasReference):

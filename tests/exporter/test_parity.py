@@ -11,10 +11,10 @@ from seqembed.data.errors import QualityGateError
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.sequences import SequenceBlock
 from seqembed.exporter.bundle import assemble
-from seqembed.exporter.draws import as_block
-from seqembed.exporter.libraries import onnx
-from seqembed.exporter.parity import measure_parity
-from seqembed.runner.encoder import Encoder
+from seqembed.exporter.checks.draws import as_block
+from seqembed.exporter.checks.parity import measure_parity
+from seqembed.exporter.keras.libraries import onnx
+from seqembed.runner.bundle.encoder import Encoder
 
 
 def spoil(made: Any, change: Callable[[Any], None]) -> Encoder:

@@ -16,14 +16,14 @@ from seqembed.data.contract import ModelContract
 from seqembed.data.errors import BundleError, QualityGateError
 from seqembed.data.layout import RunLayout
 from seqembed.data.profile import SequenceProfile
-from seqembed.exporter.draws import as_block
-from seqembed.exporter.fidelity import compare_vectors, cosine_of_rows, neighbour_agreement
-from seqembed.exporter.libraries import keras, onnx
-from seqembed.exporter.precision import measure_quantisation
-from seqembed.runner.encoder import Encoder
-from seqembed.runner.seal import sealed
-from seqembed.trainer.config import ModelConfig
-from seqembed.trainer.model import build_encoder
+from seqembed.exporter.checks.draws import as_block
+from seqembed.exporter.checks.fidelity import compare_vectors, cosine_of_rows, neighbour_agreement
+from seqembed.exporter.checks.precision import measure_quantisation
+from seqembed.exporter.keras.libraries import keras, onnx
+from seqembed.runner.bundle.encoder import Encoder
+from seqembed.runner.bundle.seal import sealed
+from seqembed.trainer.config.training import ModelConfig
+from seqembed.trainer.model.encoder import build_encoder
 from seqembed_testing import contract_of, done, resealed, seqembed
 
 layers = keras.layers

@@ -10,20 +10,20 @@ import pytest
 from seqembed.data.batching import pad
 from seqembed.data.errors import BundleError, UsageError
 from seqembed.data.profile import ProfileAccumulator
-from seqembed.data.schema import CategoricalField
+from seqembed.data.schema.schema import CategoricalField
+from seqembed.data.schema.vocabulary import Vocabulary
 from seqembed.data.sequences import SequenceBlock
-from seqembed.data.vocabulary import Vocabulary
-from seqembed.exporter import quantise as module
 from seqembed.exporter.bundle import assemble
-from seqembed.exporter.draws import as_block
-from seqembed.exporter.fidelity import compare_vectors
-from seqembed.exporter.libraries import keras, onnx
-from seqembed.exporter.precision import embed_as_at_night
-from seqembed.exporter.quantise import quantise, quantised_weights, refuse_unquantisable
-from seqembed.exporter.structure import check_structure
-from seqembed.runner.encoder import Encoder
-from seqembed.trainer.config import ModelConfig
-from seqembed.trainer.model import build_encoder
+from seqembed.exporter.checks.draws import as_block
+from seqembed.exporter.checks.fidelity import compare_vectors
+from seqembed.exporter.checks.precision import embed_as_at_night
+from seqembed.exporter.keras.libraries import keras, onnx
+from seqembed.exporter.onnx import quantise as module
+from seqembed.exporter.onnx.quantise import quantise, quantised_weights, refuse_unquantisable
+from seqembed.exporter.onnx.structure import check_structure
+from seqembed.runner.bundle.encoder import Encoder
+from seqembed.trainer.config.training import ModelConfig
+from seqembed.trainer.model.encoder import build_encoder
 
 layers = keras.layers
 WORDS = CategoricalField("word", "word", Vocabulary("string", ("b", "a", "c"), (50, 30, 10), 5, 5))

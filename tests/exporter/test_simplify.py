@@ -7,8 +7,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from seqembed.exporter.libraries import onnx
-from seqembed.exporter.simplify import simplify
+from seqembed.exporter.keras.libraries import onnx
+from seqembed.exporter.onnx.simplify import simplify
 
 MEAN, SCALE = np.float32([3.0, -1.0, 0.5]), np.float32([0.1, 7.0, 1.0])
 

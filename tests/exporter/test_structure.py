@@ -7,8 +7,8 @@ import pytest
 
 from seqembed.data.errors import BundleError
 from seqembed.data.outputs import ModelOutput
-from seqembed.exporter.libraries import onnx
-from seqembed.exporter.structure import check_structure
+from seqembed.exporter.keras.libraries import onnx
+from seqembed.exporter.onnx.structure import check_structure
 
 helper, TensorProto = onnx.helper, onnx.TensorProto
 

@@ -10,12 +10,12 @@ import pytest
 from seqembed.data.errors import BundleError
 from seqembed.data.sequences import SequenceBlock
 from seqembed.exporter.bundle import assemble
-from seqembed.exporter.libraries import keras
-from seqembed.runner.encoder import Encoder
+from seqembed.exporter.keras.libraries import keras
+from seqembed.runner.bundle.encoder import Encoder
+from seqembed.runner.bundle.seal import sealed
 from seqembed.runner.evaluate.untrained import UnknownWeightsError, untrained_bundle
-from seqembed.runner.seal import sealed
-from seqembed.trainer.config import ModelConfig
-from seqembed.trainer.model import build_encoder
+from seqembed.trainer.config.training import ModelConfig
+from seqembed.trainer.model.encoder import build_encoder
 from seqembed_testing import Tiny
 
 ARCHITECTURES = [

@@ -9,8 +9,8 @@ import pytest
 
 from seqembed.data.contract import ModelContract
 from seqembed.data.errors import BundleError
-from seqembed.runner.encoder import Encoder
-from seqembed.runner.seal import sealed
+from seqembed.runner.bundle.encoder import Encoder
+from seqembed.runner.bundle.seal import sealed
 from seqembed_testing import Tiny, contract_of, done, seqembed, sequences, write_sequences
 
 

@@ -12,10 +12,10 @@ import pytest
 from events_testing import KINDS, events_model, transactions, write_events, write_nested
 
 from seqembed.data.batching import pad
-from seqembed.data.listing import resolve_inputs
-from seqembed.data.reader import read_blocks
+from seqembed.data.files.listing import resolve_inputs
+from seqembed.data.parquet.reader import read_blocks
 from seqembed.data.sequences import concatenate
-from seqembed.runner.encoder import Encoder
+from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.output.directory import OutputDirectory
 from seqembed_testing import done, embeddings, seqembed, with_contract
 

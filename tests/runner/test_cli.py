@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from seqembed.data.errors import SeqembedError
-from seqembed.runner import cli
+from seqembed.runner.cli import group as cli
 from seqembed_testing import Tiny, done, seqembed, sequences, write_sequences
 
 
@@ -24,7 +24,7 @@ def test_errors_end_with_their_exit_code(monkeypatch: pytest.MonkeyPatch, error:
     def fail(path: str) -> None:
         raise error
 
-    monkeypatch.setattr("seqembed.runner.commands.inspect.describe", fail)
+    monkeypatch.setattr("seqembed.runner.cli.inspect.describe", fail)
     result = seqembed("inspect", "x")
     assert result.exit_code == code
     assert ("bug" in result.output) == isinstance(error, RuntimeError)

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from column_types import columns
 
-from seqembed.runner.encoder import Encoder
+from seqembed.runner.bundle.encoder import Encoder
 from seqembed_testing import Tiny, done, events_bundle, seqembed, with_contract
 
 INF = float("inf")

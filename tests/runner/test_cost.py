@@ -15,7 +15,7 @@ from counting import CountingFilesystem
 from pyarrow import fs
 
 from seqembed.data.contract import ModelContract
-from seqembed.runner.encoder import Encoder
+from seqembed.runner.bundle.encoder import Encoder
 from seqembed_testing import Tiny, done
 
 NUM_FILES, NUM_SEQUENCES, NUM_STEPS = 3, 4_000, 150  # of each file; steps on the mean
@@ -104,7 +104,9 @@ def test_every_byte_of_the_data_is_read_once(tiny: Tiny, tmp_path: Path, monkeyp
         (tmp_path / "in" / f"{place}.parquet").unlink()
     path = tmp_path / "in" / "0.parquet"
     handler = CountingFilesystem()
-    monkeypatch.setattr("seqembed.data.listing.filesystem_and_path", lambda given: (fs.PyFileSystem(handler), given))
+    monkeypatch.setattr(
+        "seqembed.data.files.listing.filesystem_and_path", lambda given: (fs.PyFileSystem(handler), given)
+    )
     done("run", tmp_path / "in", "--model", tiny.bundle, "--out", tmp_path / "out")
     size = path.stat().st_size
     reads = sorted(handler.reads)

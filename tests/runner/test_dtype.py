@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from seqembed.runner.seal import sealed
+from seqembed.runner.bundle.seal import sealed
 from seqembed_testing import Tiny, contract_of, done, embeddings, seqembed, sequences, write_sequences
 
 

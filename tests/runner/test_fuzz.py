@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from seqembed.runner.encoder import Encoder
+from seqembed.runner.bundle.encoder import Encoder
 from seqembed_testing import Tiny, events_bundle, sequences, with_contract, write_events, write_sequences
 
 NUM_CASES = int(os.environ.get("SEQEMBED_FUZZ", "300"))

@@ -10,8 +10,8 @@ import pytest
 
 from nursery import Nursery, check_finished, contents
 from seqembed.data.errors import BadFileError
+from seqembed.data.files.listing import find_inputs
 from seqembed.data.host import host_fault
-from seqembed.data.listing import find_inputs
 from seqembed_testing import Tiny, done, sequences, write_sequences
 
 LIMIT = "resource.setrlimit(resource.RLIMIT_{0}, ({1}, {1}))"

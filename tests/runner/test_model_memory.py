@@ -10,8 +10,8 @@ import pytest
 from onnx import helper, numpy_helper
 
 from seqembed.data.errors import BundleError
-from seqembed.runner.encoder import Encoder
-from seqembed.runner.memory import memory_limited
+from seqembed.runner.bundle.encoder import Encoder
+from seqembed.runner.bundle.memory import memory_limited
 from seqembed_testing import Tiny, resealed, seqembed
 
 GIB = 1 << 30

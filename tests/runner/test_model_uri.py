@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from seqembed.data.errors import BundleError
-from seqembed.runner.bundle_file import read_bundle
+from seqembed.runner.bundle.bundle_file import read_bundle
 from seqembed_testing import Tiny, done, embeddings, seqembed
 
 

@@ -13,10 +13,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from seqembed.data.contract import CONTRACT_KEY, ModelContract
 from seqembed.data.errors import BundleError
-from seqembed.runner import onnx_check
-from seqembed.runner.encoder import Encoder
-from seqembed.runner.onnx_check import CheckedModel, check_model
-from seqembed.runner.seal import sealed
+from seqembed.runner.bundle import onnx_check
+from seqembed.runner.bundle.encoder import Encoder
+from seqembed.runner.bundle.onnx_check import CheckedModel, check_model
+from seqembed.runner.bundle.seal import sealed
 from seqembed_testing import Tiny, contract_of, resealed, seqembed
 
 Change = Callable[[onnx.ModelProto], None]

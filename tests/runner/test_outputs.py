@@ -13,8 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from seqembed.data.contract import ModelContract
 from seqembed.data.errors import BundleError
-from seqembed.runner.encoder import Encoder
-from seqembed.runner.seal import sealed
+from seqembed.runner.bundle.encoder import Encoder
+from seqembed.runner.bundle.seal import sealed
 from seqembed_testing import Tiny, contract_of, done, seqembed, sequences, write_sequences
 
 DECLARED = [{"name": "negative", "dtype": "float32", "width": 6}, {"name": "norm", "dtype": "float32", "width": None}]

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from pyarrow import fs
 
 from seqembed.data.batching import pad
-from seqembed.data.detect import detect_schema
-from seqembed.data.listing import resolve_inputs
-from seqembed.data.reader import read_blocks
-from seqembed.runner.encoder import Encoder
+from seqembed.data.files.listing import resolve_inputs
+from seqembed.data.parquet.reader import read_blocks
+from seqembed.data.schema.detect import detect_schema
+from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.output.directory import OutputDirectory
 from seqembed_testing import (
     Tiny,
@@ -154,7 +154,9 @@ def test_an_input_is_opened_once_for_its_checks_and_once_for_its_rows(
         else:
             write_events(path, 20, seed=1, prefix=path.stem)
     handler = CountingFilesystem()
-    monkeypatch.setattr("seqembed.data.listing.filesystem_and_path", lambda given: (fs.PyFileSystem(handler), given))
+    monkeypatch.setattr(
+        "seqembed.data.files.listing.filesystem_and_path", lambda given: (fs.PyFileSystem(handler), given)
+    )
     words = ("run", tmp_path / "in", "--model", bundle, "--out", tmp_path / "out")
     done(*words)
     inputs = [str(path) for path in paths]

@@ -6,7 +6,7 @@ from click.testing import CliRunner
 
 from seqembed.data.errors import OutputError, UsageError
 from seqembed.data.synthetic.catalog import GENERATORS, SAMPLE_NAMES
-from seqembed.runner.commands.sample import sample
+from seqembed.runner.cli.sample import sample
 
 
 def run(*arguments):

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 from seqembed.data.contract import CONTRACT_KEY, ModelContract
 from seqembed.data.errors import BundleError
-from seqembed.runner.encoder import Encoder
+from seqembed.runner.bundle.encoder import Encoder
 from seqembed_testing import Tiny, contract_of, resealed, seqembed
 
 

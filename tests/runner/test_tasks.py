@@ -13,7 +13,7 @@ from engines_testing import InAnotherProcess
 
 from nursery import contents
 from seqembed.data.contract import ModelContract
-from seqembed.data.decode import decode_nested
+from seqembed.data.decode.nested import decode_nested
 from seqembed.data.errors import (
     BadFileError,
     BadRowError,
@@ -24,8 +24,8 @@ from seqembed.data.errors import (
     UsageError,
 )
 from seqembed.data.sequences import SequenceBlock
-from seqembed.runner.bundle_file import bundle_sha256, read_bundle
-from seqembed.runner.encoder import Encoder
+from seqembed.runner.bundle.bundle_file import bundle_sha256, read_bundle
+from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.engines.engine import Engine
 from seqembed.runner.engines.local import LocalEngine
 from seqembed.runner.engines.make import make_part

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import fs
 
-from seqembed.data.inputs import InputFile
+from seqembed.data.files.inputs import InputFile
 
 
 class _CountedFile:

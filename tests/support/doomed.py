@@ -21,8 +21,8 @@ from typing import Any
 import pandas  # noqa: F401 - pyarrow imports it at its first conversion, which would cost every child a second
 
 import seqembed.data.lock
-import seqembed.runner.commands.run  # noqa: F401
-from seqembed.data.inputs import InputFile
+import seqembed.runner.cli.run  # noqa: F401
+from seqembed.data.files.inputs import InputFile
 from seqembed.runner.cli import main
 from seqembed.runner.output.directory import OutputDirectory
 from seqembed.runner.output.staging import Staging

@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from seqembed.data.contract import ModelContract, TrainingData
-from seqembed.data.detect import detect_schema
+from seqembed.data.files.listing import resolve_inputs
 from seqembed.data.layout import RunLayout
-from seqembed.data.learn import learn_vocabularies
-from seqembed.data.listing import resolve_inputs
 from seqembed.data.sample_rows import write_sequences
+from seqembed.data.schema.detect import detect_schema
 from seqembed.data.sequences import LengthPolicy
 from seqembed.data.survey import survey
+from seqembed.trainer.input.learn import learn_vocabularies
 from seqembed_testing import done
 
 KINDS = {
@@ -84,8 +84,8 @@ def untrained_run(root: Path, data: Path, layout: str, policy: LengthPolicy | No
         policy: What happens to long sequences.
         options: Of `ModelConfig`.
     """
-    from seqembed.trainer.config import ModelConfig
-    from seqembed.trainer.model import build_encoder
+    from seqembed.trainer.config.training import ModelConfig
+    from seqembed.trainer.model.encoder import build_encoder
 
     files, policy = resolve_inputs([str(data)]), policy or LengthPolicy()
     schema, _ = learn_vocabularies(files, detect_schema(files, layout=layout, time_column="time"))

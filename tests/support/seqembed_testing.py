@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 from click.testing import CliRunner, Result
 
 from seqembed.data.contract import CONTRACT_KEY
+from seqembed.runner.bundle.encoder import Encoder
+from seqembed.runner.bundle.seal import sealed
 from seqembed.runner.cli import main
-from seqembed.runner.encoder import Encoder
-from seqembed.runner.seal import sealed
 
 
 def seqembed(*words: object) -> Result:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from seqembed.data.profile import SequenceProfile
-from seqembed.trainer.config import TrainJob
+from seqembed.trainer.config.training import TrainJob
 from seqembed.trainer.job import train
-from seqembed.trainer.losses import Batch
+from seqembed.trainer.model.losses import Batch
 from seqembed_testing import sequences, write_sequences
 
 # Small enough to train in a second, with everything in it that can go wrong: empty rows and missing values.

@@ -7,10 +7,10 @@ import pytest
 
 from seqembed.data.layout import RunLayout
 from seqembed.data.profile import SequenceProfile
-from seqembed.trainer.automatic import choose_frame, choose_overlap, configure, num_steps
-from seqembed.trainer.config import TrainJob
-from seqembed.trainer.scale import Changes
-from seqembed.trainer.trajectory import Alignment
+from seqembed.trainer.config.automatic import choose_frame, choose_overlap, configure, num_steps
+from seqembed.trainer.config.training import TrainJob
+from seqembed.trainer.input.scale import Changes
+from seqembed.trainer.model.trajectory import Alignment
 from seqembed_testing import done, seqembed
 
 SMOOTH = Changes(np.ones(2, np.float32), 0.4)

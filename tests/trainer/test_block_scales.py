@@ -9,10 +9,10 @@ import pytest
 
 from seqembed.data.contract import ModelContract
 from seqembed.data.sequences import SequenceBlock
-from seqembed.trainer.blocks import embedding_blocks
-from seqembed.trainer.config import DECODERS, ModelConfig
-from seqembed.trainer.network import build_network, embed, with_scaled_blocks
-from seqembed.trainer.steps import seed_everything
+from seqembed.trainer.config.training import DECODERS, ModelConfig
+from seqembed.trainer.fit.steps import seed_everything
+from seqembed.trainer.model.blocks import embedding_blocks
+from seqembed.trainer.model.network import build_network, embed, with_scaled_blocks
 from seqembed_testing import done
 
 FORMS = [

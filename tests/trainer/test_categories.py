@@ -10,17 +10,23 @@ import pyarrow.parquet as pq
 import pytest
 
 from seqembed.data.contract import ModelContract
-from seqembed.data.detect import detect_schema
+from seqembed.data.files.listing import resolve_inputs
 from seqembed.data.layout import RunLayout
-from seqembed.data.learn import learn_vocabularies
-from seqembed.data.listing import resolve_inputs
 from seqembed.data.profile import SequenceProfile
-from seqembed.data.schema import CategoricalField, SequenceSchema
+from seqembed.data.schema.detect import detect_schema
+from seqembed.data.schema.schema import CategoricalField, SequenceSchema
+from seqembed.data.schema.vocabulary import FIRST_ID, MISSING_ID, UNKNOWN_ID, Vocabulary
 from seqembed.data.sequences import LengthPolicy
-from seqembed.data.vocabulary import FIRST_ID, MISSING_ID, UNKNOWN_ID, Vocabulary
-from seqembed.trainer.automatic import configure
-from seqembed.trainer.backend import keras, tf
-from seqembed.trainer.categories import (
+from seqembed.trainer.config.automatic import configure
+from seqembed.trainer.config.training import DECODERS, ModelConfig, TrainingConfig, TrainJob
+from seqembed.trainer.fit.progress import Progress
+from seqembed.trainer.fit.steps import Steps, seed_everything
+from seqembed.trainer.input.learn import learn_vocabularies
+from seqembed.trainer.input.scale import Changes
+from seqembed.trainer.input.source import SequenceSource
+from seqembed.trainer.job import train
+from seqembed.trainer.model.backend import keras, tf
+from seqembed.trainer.model.categories import (
     MAX_CLASSES,
     MAX_WIDTH,
     answers,
@@ -29,18 +35,12 @@ from seqembed.trainer.categories import (
     summary_width,
     width_of,
 )
-from seqembed.trainer.config import DECODERS, ModelConfig, TrainingConfig, TrainJob
-from seqembed.trainer.job import train
-from seqembed.trainer.losses import Batch
-from seqembed.trainer.model import build_encoder
-from seqembed.trainer.network import build_network, inputs_of
-from seqembed.trainer.objective import Objective
-from seqembed.trainer.pictures import generate
-from seqembed.trainer.progress import Progress
-from seqembed.trainer.scale import Changes
-from seqembed.trainer.source import SequenceSource
-from seqembed.trainer.steps import Steps, seed_everything
-from seqembed.trainer.trajectory import Alignment
+from seqembed.trainer.model.encoder import build_encoder
+from seqembed.trainer.model.losses import Batch
+from seqembed.trainer.model.network import build_network, inputs_of
+from seqembed.trainer.model.objective import Objective
+from seqembed.trainer.model.trajectory import Alignment
+from seqembed.trainer.plots.pictures import generate
 from seqembed_testing import seqembed
 
 FORMS = [

@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from seqembed.data.layout import RunLayout
-from seqembed.trainer.options import MOST_USED, SECTIONS
-from seqembed.trainer.progress import BarProgress, NotesAlone, PlainProgress, make_progress
+from seqembed.trainer.config.options import MOST_USED, SECTIONS
+from seqembed.trainer.fit.progress import BarProgress, NotesAlone, PlainProgress, make_progress
 from seqembed_testing import done, seqembed
 
 SMALL = ["--features", "x,y", "--units", 4, "--forward-only", "--embedding-dim", 3, "--epochs", 1]

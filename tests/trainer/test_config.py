@@ -3,7 +3,7 @@
 import pytest
 
 from seqembed.data.errors import UsageError
-from seqembed.trainer.config import DataConfig, ModelConfig, TrainingConfig, TrainJob
+from seqembed.trainer.config.training import DataConfig, ModelConfig, TrainingConfig, TrainJob
 
 
 @pytest.mark.parametrize(

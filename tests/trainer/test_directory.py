@@ -13,10 +13,10 @@ import pytest
 from seqembed.data.errors import BundleError, OutputError, QualityGateError
 from seqembed.data.layout import CONFIG_HEADER, PLOT_NAMES, RunLayout
 from seqembed.data.lock import LOCK, hold_lock
-from seqembed.trainer.config import TrainJob
-from seqembed.trainer.directory import RunDirectory
+from seqembed.trainer.config.training import TrainJob
+from seqembed.trainer.fit.progress import Progress
 from seqembed.trainer.job import train
-from seqembed.trainer.progress import Progress
+from seqembed.trainer.output.directory import RunDirectory
 from seqembed_testing import seqembed
 
 ROOT = Path(__file__).parents[2]

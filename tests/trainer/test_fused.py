@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from seqembed.trainer.backend import keras, tf
-from seqembed.trainer.fused import fused
+from seqembed.trainer.model.backend import keras, tf
+from seqembed.trainer.model.fused import fused
 
 TOLERANCE = 2e-6
 

@@ -10,14 +10,14 @@ import pytest
 
 from seqembed.data.embedding_blocks import EmbeddingBlock
 from seqembed.data.layout import RunLayout
-from seqembed.trainer.backend import keras
-from seqembed.trainer.checkpoint import TrainingState
-from seqembed.trainer.config import ModelConfig, TrainJob
-from seqembed.trainer.health import Health, advice, examine, is_cheap
+from seqembed.trainer.config.training import ModelConfig, TrainJob
+from seqembed.trainer.fit.checkpoint import TrainingState
+from seqembed.trainer.fit.health import Health, advice, examine, is_cheap
+from seqembed.trainer.fit.progress import Progress
 from seqembed.trainer.job import train
+from seqembed.trainer.model.backend import keras
+from seqembed.trainer.output.summary import TrainSummary
 from seqembed.trainer.prepare import Prepared
-from seqembed.trainer.progress import Progress
-from seqembed.trainer.summary import TrainSummary
 
 RECONSTRUCT = ModelConfig(objective="reconstruct", units=4, pooling="last", bidirectional=False)
 BLOCKS = (EmbeddingBlock("values", 4, 1.0, 1.0), EmbeddingBlock("statistics", 2, 1.0, 1.0))

@@ -8,20 +8,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from seqembed.data.detect import detect_schema
+from seqembed.data.files.listing import resolve_inputs
 from seqembed.data.layout import RunLayout
-from seqembed.data.listing import resolve_inputs
-from seqembed.runner.encoder import Encoder
-from seqembed.trainer.backend import keras, tf
-from seqembed.trainer.config import DECODERS, LOSSES, ModelConfig, TrainingConfig
-from seqembed.trainer.feeds import monitored_fraction
-from seqembed.trainer.intake import take_in
+from seqembed.data.schema.detect import detect_schema
+from seqembed.runner.bundle.encoder import Encoder
+from seqembed.trainer.config.training import DECODERS, LOSSES, ModelConfig, TrainingConfig
+from seqembed.trainer.fit.progress import Progress
+from seqembed.trainer.fit.steps import Steps, seed_everything
+from seqembed.trainer.input.feeds import monitored_fraction
+from seqembed.trainer.input.intake import take_in
 from seqembed.trainer.job import train
-from seqembed.trainer.losses import Batch
-from seqembed.trainer.network import build_network
-from seqembed.trainer.objective import Objective
-from seqembed.trainer.progress import Progress
-from seqembed.trainer.steps import Steps, seed_everything
+from seqembed.trainer.model.backend import keras, tf
+from seqembed.trainer.model.losses import Batch
+from seqembed.trainer.model.network import build_network
+from seqembed.trainer.model.objective import Objective
 from seqembed_testing import done, sequences, write_sequences
 
 # Each decoder once, with the losses, cells and frames dealt out over them, and no decoder at all.
@@ -204,7 +204,7 @@ def test_only_some_of_many_held_out_sequences_are_scored_during_training(hybrid,
     wide = replace(many, survey=replace(intake.survey, profile=profile))
     assert monitored_fraction(long, schema, wide) == pytest.approx(0.5 * 1_000 / 1_000_000), "no more than is kept"
 
-    monkeypatch.setattr("seqembed.trainer.feeds._MIN_MONITORED", 20)
+    monkeypatch.setattr("seqembed.trainer.input.feeds._MIN_MONITORED", 20)
     notes = []
     progress = Progress()
     progress.note = notes.append

@@ -9,20 +9,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from seqembed.data.contract import ModelContract
-from seqembed.data.detect import detect_schema
 from seqembed.data.errors import BadRowError, InputError
+from seqembed.data.files.listing import resolve_inputs
 from seqembed.data.layout import RunLayout
-from seqembed.data.listing import resolve_inputs
 from seqembed.data.sample_rows import read_sequences
-from seqembed.trainer.backend import keras
-from seqembed.trainer.checkpoint import Checkpoints
-from seqembed.trainer.columns import find_columns
-from seqembed.trainer.config import TrainJob
-from seqembed.trainer.fit import Fit
-from seqembed.trainer.intake import take_in
+from seqembed.data.schema.detect import detect_schema
+from seqembed.trainer.config.training import TrainJob
+from seqembed.trainer.fit.checkpoint import Checkpoints
+from seqembed.trainer.fit.fit import Fit
+from seqembed.trainer.fit.progress import PlainProgress, Progress
+from seqembed.trainer.input.columns import find_columns
+from seqembed.trainer.input.intake import take_in
 from seqembed.trainer.job import train
+from seqembed.trainer.model.backend import keras
 from seqembed.trainer.prepare import prepare
-from seqembed.trainer.progress import PlainProgress, Progress
 from seqembed_testing import sequences, write_sequences
 
 INFINITE = float("inf")

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from seqembed.trainer.backend import tf
-from seqembed.trainer.config import LOSSES, ModelConfig
-from seqembed.trainer.losses import TEMPERATURE, Batch, contrast_sums, masked_sums
-from seqembed.trainer.objective import Objective
+from seqembed.trainer.config.training import LOSSES, ModelConfig
+from seqembed.trainer.model.backend import tf
+from seqembed.trainer.model.losses import TEMPERATURE, Batch, contrast_sums, masked_sums
+from seqembed.trainer.model.objective import Objective
 
 
 def plain(loss, target, score):

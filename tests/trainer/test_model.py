@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.sequences import SequenceBlock
-from seqembed.trainer.backend import keras
-from seqembed.trainer.config import POOLINGS, ModelConfig
-from seqembed.trainer.model import (
+from seqembed.trainer.config.training import POOLINGS, ModelConfig
+from seqembed.trainer.input.scale import changes_of
+from seqembed.trainer.model.backend import keras
+from seqembed.trainer.model.encoder import (
     build_encoder,
     differences,
     fold,
@@ -19,7 +20,6 @@ from seqembed.trainer.model import (
     standardised,
     with_next_steps,
 )
-from seqembed.trainer.scale import changes_of
 
 
 def build(profile, **changes):

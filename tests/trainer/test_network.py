@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from seqembed.data.errors import UsageError
-from seqembed.trainer.backend import keras, tf
-from seqembed.trainer.config import DECODERS, LOSSES, ModelConfig, TrainingConfig
-from seqembed.trainer.network import build_network
-from seqembed.trainer.objective import Objective
-from seqembed.trainer.steps import Steps, seed_everything
+from seqembed.trainer.config.training import DECODERS, LOSSES, ModelConfig, TrainingConfig
+from seqembed.trainer.fit.steps import Steps, seed_everything
+from seqembed.trainer.model.backend import keras, tf
+from seqembed.trainer.model.network import build_network
+from seqembed.trainer.model.objective import Objective
 
 HEADED = [*itertools.product(DECODERS, ("reconstruct", "composite")), ("repeat", "predict")]
 CASES = [(decoder, task, loss) for (decoder, task), loss in itertools.product(HEADED, LOSSES)]

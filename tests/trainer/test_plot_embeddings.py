@@ -8,14 +8,14 @@ from matplotlib import image
 from matplotlib.collections import PathCollection
 from matplotlib.colors import to_rgb
 
-from seqembed.trainer.plot_embeddings import (
+from seqembed.trainer.plots.plot_embeddings import (
     MAX_LABELS,
     NO_LABEL,
     draw_embeddings,
     plot_embeddings,
     principal_components,
 )
-from seqembed.trainer.plot_style import BLUE, COLOURS, DPI, ORANGE, SMALL
+from seqembed.trainer.plots.plot_style import BLUE, COLOURS, DPI, ORANGE, SMALL
 
 KINDS = ["falling", "rising", "steep", "flat"]
 

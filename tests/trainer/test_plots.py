@@ -8,18 +8,18 @@ from matplotlib import image
 from matplotlib.colors import to_rgb
 
 from seqembed.data.errors import OutputError
-from seqembed.trainer.backend import keras
-from seqembed.trainer.model_graph import model_graph
-from seqembed.trainer.model_picture import BOX_HEIGHT, BOX_WIDTH, arrange
-from seqembed.trainer.pictures import chosen_rows
-from seqembed.trainer.plot_style import ORANGE, PALE_BLUE, plain
-from seqembed.trainer.plots import (
+from seqembed.trainer.model.backend import keras
+from seqembed.trainer.plots.figures import (
     draw_losses,
     draw_reconstructions,
     plot_losses,
     plot_model,
     plot_reconstructions,
 )
+from seqembed.trainer.plots.model_graph import model_graph
+from seqembed.trainer.plots.model_picture import BOX_HEIGHT, BOX_WIDTH, arrange
+from seqembed.trainer.plots.pictures import chosen_rows
+from seqembed.trainer.plots.plot_style import ORANGE, PALE_BLUE, plain
 
 ops, layers = keras.ops, keras.layers
 

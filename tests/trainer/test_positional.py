@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from seqembed.trainer.backend import keras
-from seqembed.trainer.config import ModelConfig
-from seqembed.trainer.network import build_network
+from seqembed.trainer.config.training import ModelConfig
+from seqembed.trainer.model.backend import keras
+from seqembed.trainer.model.network import build_network
 
 
 @pytest.fixture

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqembed.data.detect import detect_schema
 from seqembed.data.errors import InputError
-from seqembed.data.listing import resolve_inputs
+from seqembed.data.files.listing import resolve_inputs
+from seqembed.data.schema.detect import detect_schema
 from seqembed.data.sequences import LengthPolicy, SequenceBlock
-from seqembed.trainer import source as source_module
-from seqembed.trainer.config import ModelConfig
-from seqembed.trainer.feed import Feed
-from seqembed.trainer.source import SequenceSource, in_validation, interleaved
-from seqembed.trainer.views import ViewMaker
+from seqembed.trainer.config.training import ModelConfig
+from seqembed.trainer.input import source as source_module
+from seqembed.trainer.input.feed import Feed
+from seqembed.trainer.input.source import SequenceSource, in_validation, interleaved
+from seqembed.trainer.input.views import ViewMaker
 
 LENGTHS = [7, 0, 1, 3, 2, 9, 4, 4, 1, 6, 5, 8, 2, 3, 0, 7, 9, 1, 5, 6]
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from seqembed.data.profile import ProfileAccumulator
 from seqembed.data.sequences import SequenceBlock
-from seqembed.trainer.config import ModelConfig
-from seqembed.trainer.model import build_encoder, mean_frames
-from seqembed.trainer.trajectory import Alignment, measure_alignment, middle_frames, num_points, trajectory
+from seqembed.trainer.config.training import ModelConfig
+from seqembed.trainer.model.encoder import build_encoder, mean_frames
+from seqembed.trainer.model.trajectory import Alignment, measure_alignment, middle_frames, num_points, trajectory
 
 
 def block_of(sequences):

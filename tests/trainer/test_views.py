@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seqembed.data.sequences import SequenceBlock
-from seqembed.trainer.views import ViewConfig, ViewMaker
+from seqembed.trainer.input.views import ViewConfig, ViewMaker
 
 CENTRE = np.zeros(2, np.float32)
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from seqembed.data.contract import ModelContract
-from seqembed.data.schema import CategoricalField, Feature
+from seqembed.data.schema.schema import CategoricalField, Feature
+from seqembed.data.schema.vocabulary import Vocabulary
 from seqembed.data.sequences import SequenceBlock
-from seqembed.data.vocabulary import Vocabulary
-from seqembed.exporter.draws import as_block
-from seqembed.runner.encoder import Encoder
+from seqembed.exporter.checks.draws import as_block
+from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.evaluate import bag
 from seqembed.runner.evaluate.bag import BagOfCategories
 from seqembed_testing import Tiny

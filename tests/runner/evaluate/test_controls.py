@@ -7,8 +7,8 @@ import pytest
 
 from seqembed.data.embedding_blocks import EmbeddingBlock
 from seqembed.data.sequences import SequenceBlock
-from seqembed.exporter.draws import as_block
-from seqembed.runner.encoder import Encoder
+from seqembed.exporter.checks.draws import as_block
+from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.evaluate import controls
 from seqembed.runner.evaluate.controls import MeanAndSpread, RawValues, Untrained, standardised
 from seqembed_testing import Tiny

@@ -1,0 +1,76 @@
+"""Golden sequences: a few, drawn from the profile, whose embeddings every host must reproduce before it writes."""
+
+import numpy as np
+
+from seqembed.data.batching import SequenceBatch, pad
+from seqembed.data.contract import EmbeddingProfile, GoldenSequence
+from seqembed.data.outputs import EMBEDDING
+from seqembed.data.profile import QUANTILES, SequenceProfile
+from seqembed.data.sequences import SequenceBlock
+from seqembed.exporter.checks.draws import draw_sequences
+from seqembed.exporter.checks.precision import embed_as_at_night
+from seqembed.exporter.checks.reference import KerasReference
+from seqembed.runner.bundle.encoder import Encoder
+
+_MAX_GOLDEN_STEPS = 64  # the contract is JSON: it stays small
+_GOLDEN_QUANTILES = (0.25, 0.5, 0.75, 1.0)
+_CANDIDATES = 8
+
+
+def golden_sequences(
+    reference: KerasReference, encoder: Encoder, profile: SequenceProfile, *, seed: int
+) -> tuple[GoldenSequence, ...]:
+    """Draw sequences of one step, of the quartiles and of the longest (at most 64 steps), and embed them.
+
+    No row of the training data is copied: the file that is deployed may go where the data may not. Where values were
+    missing in training, one sequence has missing values too. Of several draws each, the one that rounding moves least
+    is taken, so that another processor gets the same embedding.
+
+    Args:
+        reference: The Keras encoder.
+        encoder: The exported encoder.
+        profile: What the sequences are drawn from.
+        seed: Of the draw.
+    """
+    random = np.random.default_rng(seed)
+    quartiles = [profile.length_quantiles[QUANTILES.index(quantile)] for quantile in _GOLDEN_QUANTILES]
+    lengths = np.clip([1, *quartiles], 1, _MAX_GOLDEN_STEPS).astype(np.int64)
+    num_golden = len(lengths)
+    lengths = np.tile(lengths, _CANDIDATES)
+    missing = (np.arange(len(lengths)) % num_golden == num_golden - 2) & (max(profile.missing_rate, default=0) > 0)
+    vocabularies, nowhere = encoder.contract.schema.vocabularies, np.zeros(len(lengths), bool)
+    block = draw_sequences(profile, lengths, random, missing=missing, extreme=nowhere, vocabularies=vocabularies)
+    if missing.any():
+        block.values[block.offsets[:-1][missing], np.argmax(profile.missing_rate)] = np.nan  # whatever the draw was
+    noise = reference.rounding_noise(block, reference.run(block), random)
+    best = noise.reshape(_CANDIDATES, num_golden).argmin(axis=0) * num_golden + np.arange(num_golden)
+    batches = [pad(block, np.array([row])) for row in best]
+    return tuple(_golden(encoder, batch) for batch in batches)
+
+
+def _golden(encoder: Encoder, batch: SequenceBatch) -> GoldenSequence:
+    """Return the one sequence of a batch with all that the encoder makes of it."""
+    outputs = {name: array[0] for name, array in encoder.run(batch.values, batch.lengths, batch.categories).items()}
+    return GoldenSequence(
+        values=batch.values[0],
+        embedding=outputs.pop(EMBEDDING),
+        categories=batch.categories[0] if encoder.contract.schema.vocabularies else None,
+        others={name: np.asarray(value) for name, value in outputs.items()},
+    )
+
+
+def embedding_profile(encoder: Encoder, real: SequenceBlock) -> EmbeddingProfile | None:
+    """Describe where the embeddings of real sequences lie; None where there are none.
+
+    Args:
+        encoder: The exported encoder.
+        real: Training sequences.
+    """
+    if not real.num_sequences:
+        return None
+    embeddings = embed_as_at_night(encoder, real).astype(np.float64)
+    return EmbeddingProfile(
+        mean=tuple(embeddings.mean(axis=0).tolist()),
+        std=tuple(embeddings.std(axis=0).tolist()),
+        num_sequences=len(embeddings),
+    )

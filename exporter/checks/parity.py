@@ -1,0 +1,237 @@
+"""The gate every bundle passes: ONNX Runtime and Keras agree, whatever the length, the neighbours and the padding."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqembed.data.batching import SequenceBatch, pad
+from seqembed.data.contract import MAX_TOLERANCE, Parity
+from seqembed.data.errors import QualityGateError
+from seqembed.data.outputs import EMBEDDING
+from seqembed.data.profile import SequenceProfile
+from seqembed.data.schema.vocabulary import Vocabulary
+from seqembed.data.sequences import SequenceBlock
+from seqembed.exporter.checks.draws import draw_sequences, join, spread_lengths, with_masked_steps
+from seqembed.exporter.checks.reference import KerasReference
+from seqembed.exporter.keras.model import EncoderModel
+from seqembed.runner.bundle.encoder import Encoder
+
+_MAX_SEQUENCES = 300  # of each kind, real and random
+_STEPS_BEYOND = (1, 8, 64)  # beyond the longest training row: an encoder may read longer ones in a run
+_MAX_MASKED = 40  # of both kinds; each in five ways
+_MAX_STEPS = 25_000  # of each kind; four ways of batching make 2e5 steps for ONNX Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """One way of putting the same sequences before ONNX Runtime.
+
+    Attributes:
+        batch_size: Sequences in a batch.
+        extra_steps: Padding beyond the longest.
+        garbage: What stands in the padding of the values.
+        garbage_id: What stands in the padding of the categories.
+    """
+
+    batch_size: int
+    extra_steps: int
+    garbage: float
+    garbage_id: int
+
+
+BATCHINGS = (
+    Batching(1, 0, 0.0, 0),
+    Batching(3, 2, 1e6, -1),
+    Batching(32, 7, np.nan, np.iinfo(np.int32).max),
+    Batching(32, 1, np.inf, np.iinfo(np.int32).min),
+)
+
+
+def measure_parity(
+    reference: KerasReference,
+    encoder: Encoder,
+    real: SequenceBlock,
+    profile: SequenceProfile,
+    *,
+    tolerance: float,
+    seed: int,
+    masked_steps: Sequence[NDArray[np.float32]] = (),
+) -> Parity:
+    """Compare the two on real and random sequences.
+
+    Args:
+        reference: The Keras encoder.
+        encoder: What the exporter made of it, run as it will be in a job.
+        real: Training sequences, each of at least one step. All that are compared must agree; of the random ones, those
+            whose embedding float32 determines to a tenth of the tolerance.
+        profile: What random ones are drawn from.
+        tolerance: Most allowed of |Keras - ONNX Runtime| / max(1, |Keras|).
+        seed: Of the random sequences and of who shares a batch with whom.
+        masked_steps: The raw steps that Masking layers of the model skip; some sequences of either kind are compared
+            once more with such steps in them.
+
+    Raises:
+        QualityGateError: They differ by more, or an embedding is not finite; the message names the worst case.
+    """
+    random, model = np.random.default_rng(seed), reference.model
+    real = _affordable(real, random)
+    longest = max(1, int(real.lengths.max(initial=0)), profile.max_length)
+    drawn = _draw(profile, longest, encoder.contract.schema.vocabularies, random)
+    masked = [_with_masked_steps(join([real, drawn]), masked_steps, random)] if masked_steps else []
+    block = join([real, drawn, *masked])
+    expected = reference.run(block)
+    for output, array in expected.items():
+        _refuse_not_finite(output, array[: real.num_sequences], model.source)
+    noise = reference.rounding_noise(block, expected, random)
+    determined = noise <= tolerance / 10
+    determined[: real.num_sequences] = True  # rows of the data are held to the tolerance whatever they are
+    comparable = np.flatnonzero(determined)
+    worst, worst_absolute, alone = _Worst(), 0.0, 0.0
+    for batching in BATCHINGS:
+        for batch in _batches(block, comparable, batching, random):
+            found = encoder.run(batch.values, batch.lengths, batch.categories)
+            for output, array in expected.items():
+                wanted = array[batch.rows]
+                absolute = np.abs(found[output] - wanted)
+                worst_absolute = max(worst_absolute, float(np.nan_to_num(absolute, nan=np.inf).max()))
+                worst = worst.or_worse(batch, batching, output, wanted, found[output])
+        alone = worst.difference if batching is BATCHINGS[0] else alone
+    if not worst.difference <= tolerance:
+        kind = _kind(worst.row, real.num_sequences, drawn.num_sequences)
+        raise QualityGateError(
+            f"{model.source}: ONNX Runtime and Keras differ by {worst.difference:.2e} at "
+            f"{worst.output}[{worst.dimension}] (Keras {worst.wanted:.8g}, ONNX Runtime {worst.found:.8g}) for {kind} "
+            f"of {worst.length} steps in a batch of {worst.batching.batch_size}, padded with "
+            f"{worst.batching.garbage:g}; allowed {tolerance:.0e}. Nothing was written. "
+            f"{_remedy(model, worst.difference, alone, float(noise[worst.row]), tolerance)}"
+        )
+    return Parity(
+        max_abs_difference=worst_absolute,
+        max_difference=worst.difference,
+        tolerance=tolerance,
+        num_sequences=len(comparable),
+        num_real=real.num_sequences,
+    )
+
+
+def _kind(row: int, num_real: int, num_drawn: int) -> str:
+    if row < num_real:
+        return "a row of the data"
+    return "a random sequence" if row < num_real + num_drawn else "a sequence with steps that Masking skips"
+
+
+def _remedy(model: EncoderModel, difference: float, alone: float, noise: float, tolerance: float) -> str:
+    if not noise <= tolerance / 10:
+        return (
+            f"Keras itself moves by {noise:.0e} when the last bits of its weights change: the model amplifies "
+            "rounding, as relu cells can. Train it with tanh or a smaller learning rate"
+            f"{', or allow it with --tolerance' if difference < MAX_TOLERANCE else ''}."
+        )
+    if difference < MAX_TOLERANCE:
+        return "If so much is of no account to you, allow it with --tolerance."
+    if alone <= tolerance:
+        return "Alone it is equal: the model looks beyond a sequence's end, by an operation over the time axis."
+    return "They differ even without padding: the conversion is at fault. Report it with the model's layers."
+
+
+@dataclass(frozen=True, slots=True)
+class _Worst:
+    """The largest difference so far, and where it was; NaN counts as infinite."""
+
+    difference: float = 0.0
+    row: int = 0
+    length: int = 0
+    output: str = EMBEDDING
+    dimension: int = 0
+    wanted: float = 0.0
+    found: float = 0.0
+    batching: Batching = BATCHINGS[0]
+
+    def or_worse(
+        self,
+        batch: SequenceBatch,
+        batching: Batching,
+        output: str,
+        wanted: NDArray[np.float32],
+        found: NDArray[np.float32],
+    ) -> "_Worst":
+        wanted, found = wanted.reshape(len(wanted), -1), found.reshape(len(found), -1)
+        relative = np.nan_to_num(np.abs(found - wanted) / np.maximum(1.0, np.abs(wanted)), nan=np.inf)
+        row, dimension = np.unravel_index(int(relative.argmax()), relative.shape)
+        difference = float(relative[row, dimension])
+        if difference <= self.difference:
+            return self
+        return _Worst(
+            difference=difference,
+            row=int(batch.rows[row]),
+            length=int(batch.lengths[row]),
+            output=output,
+            dimension=int(dimension),
+            wanted=float(wanted[row, dimension]),
+            found=float(found[row, dimension]),
+            batching=batching,
+        )
+
+
+def _affordable(
+    block: SequenceBlock,
+    random: np.random.Generator,
+    max_sequences: int = _MAX_SEQUENCES,
+    max_steps: int = _MAX_STEPS,
+) -> SequenceBlock:
+    """Return the shortest, the longest and as many others as the budget of sequences and steps allows."""
+    if not block.num_sequences:
+        return block
+    order = random.permutation(block.num_sequences)
+    extremes = np.array([block.lengths.argmin(), block.lengths.argmax()])
+    order = np.concatenate([np.unique(extremes), order[~np.isin(order, extremes)]])[:max_sequences]
+    affordable = np.searchsorted(np.cumsum(block.lengths[order]), max_steps, side="right")
+    return block.take(order[: max(2, int(affordable))])
+
+
+def _draw(
+    profile: SequenceProfile, max_length: int, vocabularies: Sequence[Vocabulary], random: np.random.Generator
+) -> SequenceBlock:
+    """Draw sequences of all lengths, or a spread, and some longer; a quarter has missing values, a tenth is extreme."""
+    lengths = spread_lengths(max_length)
+    times = int(min(_MAX_SEQUENCES // len(lengths), max(1, _MAX_STEPS // lengths.sum())))
+    lengths = np.tile(lengths, times)
+    if lengths.sum() > _MAX_STEPS:  # very long sequences: fewer of them, the longest always
+        lengths = spread_lengths(max_length, num_lengths=8)
+    lengths = np.concatenate([lengths, max_length + np.array(_STEPS_BEYOND)])
+    missing, extreme = random.random(len(lengths)) < 0.25, random.random(len(lengths)) < 0.1
+    return draw_sequences(profile, lengths, random, missing=missing, extreme=extreme, vocabularies=vocabularies)
+
+
+def _with_masked_steps(
+    block: SequenceBlock, masked_steps: Sequence[NDArray[np.float32]], random: np.random.Generator
+) -> SequenceBlock:
+    """Return some sequences of `block`, of all lengths, with steps in them that the model skips."""
+    return with_masked_steps(_affordable(block, random, _MAX_MASKED, _MAX_STEPS // 5), masked_steps, random)
+
+
+def _refuse_not_finite(output: str, expected: NDArray[np.float32], source: str) -> None:
+    num_finite = int(np.isfinite(expected).reshape(len(expected), -1).all(axis=1).sum())
+    if num_finite < len(expected):
+        raise QualityGateError(
+            f"{source}: Keras returns NaN or infinite {output}s for {len(expected) - num_finite} of {len(expected)} "
+            "rows of the data. Nothing was written. Train again with a smaller learning rate or tanh instead of relu; "
+            "a model that takes lengths must impute missing values itself, and of a row whose steps Masking all skips "
+            "there is no mean."
+        )
+
+
+def _batches(
+    block: SequenceBlock, rows: NDArray[np.int64], batching: Batching, random: np.random.Generator
+) -> Iterator[SequenceBatch]:
+    order = random.permutation(rows)
+    for start in range(0, len(order), batching.batch_size):
+        chosen = order[start : start + batching.batch_size]
+        time = int(block.lengths[chosen].max()) + batching.extra_steps
+        batch = pad(block, chosen, time)
+        padding = np.arange(time) >= batch.lengths[:, None]  # (batch, time)
+        batch.values[padding] = batching.garbage
+        batch.categories[padding] = batching.garbage_id
+        yield batch

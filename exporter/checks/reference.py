@@ -1,0 +1,112 @@
+"""What the embedding of a sequence is: what Keras makes of it alone, with no neighbour and no padding."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqembed.data.batching import pad
+from seqembed.data.errors import BundleError
+from seqembed.data.sequences import SequenceBlock
+from seqembed.exporter.keras.libraries import tf
+from seqembed.exporter.keras.model import EncoderModel
+
+_BATCH_SIZE = 64
+_MAX_STEPS = 8192
+_TRIALS = 2
+_NODE = re.compile(r"\{\{node ([^}]+)\}\}")  # how TensorFlow says where an error happened
+
+
+class KerasReference:
+    """Embeds sequences by Keras, through one traced function.
+
+    Args:
+        model: The encoder.
+    """
+
+    def __init__(self, model: EncoderModel) -> None:
+        self.model = model
+        self._call = tf.function(
+            lambda *tensors: model.call(dict(zip(model.interface, tensors, strict=True))),
+            input_signature=model.signature,
+        )
+
+    def run(self, block: SequenceBlock) -> dict[str, NDArray[np.float32]]:
+        """Return what the model makes of every sequence of `block`.
+
+        Sequences of one length make a batch, so that nothing is ever padded. Missing values are filled in for a model
+        that takes no lengths, as the exported graph does.
+
+        Args:
+            block: Sequences of at least one step.
+
+        Returns:
+            Each output of the model by name: float32 (sequences, width) or (sequences).
+
+        Raises:
+            BundleError: Keras fails on a sequence of some length.
+        """
+        arrays = {output.name: np.empty(output.shape(block.num_sequences), np.float32) for output in self.model.outputs}
+        for length in np.unique(block.lengths):
+            rows = np.flatnonzero(block.lengths == length)
+            size = max(1, min(_BATCH_SIZE, _MAX_STEPS // int(length)))
+            for start in range(0, len(rows), size):
+                batch = pad(block, rows[start : start + size])
+                inputs = {"values": batch.values, "categories": batch.categories, "lengths": batch.lengths}
+                if not self.model.handles_padding:
+                    inputs["values"] = np.where(np.isnan(batch.values), self.model.fill, batch.values)
+                found = self._one_batch([inputs[name] for name in self.model.interface], int(length))
+                for name, array in found.items():
+                    arrays[name][batch.rows] = array
+        return arrays
+
+    def _one_batch(self, inputs: list[NDArray[Any]], length: int) -> dict[str, NDArray[np.float32]]:
+        try:
+            found = {name: tensor.numpy() for name, tensor in self._call(*inputs).items()}
+        except tf.errors.OpError as error:
+            node = _NODE.search(str(error))
+            raise BundleError(
+                f"{self.model.source}: Keras fails on a sequence of {length} step{'s' if length > 1 else ''}"
+                f"{f', in {node[1]!r}' if node else ''}: {str(error).splitlines()[0]}. An encoder takes sequences of "
+                "any length from 1 on: where an operation over the time axis leaves no step, pad its result to the "
+                "length of the input with keras.ops.pad."
+            ) from error
+        return found
+
+    def rounding_noise(
+        self, block: SequenceBlock, outputs: Mapping[str, NDArray[np.float32]], random: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """Return how far each output moves, over max(1, |itself|), when each weight moves to a float32 beside it.
+
+        A relu cell has no bound: fed values far from the training data, it can blow up until the last bit of a weight
+        moves the embedding visibly. Keras then differs from itself from one machine to the next. Weights are moved and
+        not inputs, whose last bit is worth much where a feature's mean is large beside its spread.
+
+        Args:
+            block: Sequences of at least one step.
+            outputs: By `run`.
+            random: Says which weights go up and which go down, in each of a few trials.
+
+        Returns:
+            float32 (sequences), the largest over trials, outputs and dimensions; infinite where one is not finite.
+        """
+        variables = self.model.keras_model.trainable_variables
+        weights = [variable.numpy() for variable in variables]
+        noise = np.zeros(block.num_sequences, np.float32)
+        for _ in range(_TRIALS):
+            try:
+                for variable, weight in zip(variables, weights, strict=True):
+                    up_or_down = np.where(random.random(weight.shape) < 0.5, np.inf, -np.inf)
+                    variable.assign(np.nextafter(weight, up_or_down.astype(weight.dtype)))
+                nudged = self.run(block)
+            finally:
+                for variable, weight in zip(variables, weights, strict=True):
+                    variable.assign(weight)
+            for name, array in outputs.items():
+                with np.errstate(invalid="ignore", over="ignore"):  # inf - inf is NaN, and NaN counts as infinite
+                    moved = np.abs(nudged[name] - array) / np.maximum(1.0, np.abs(array))
+                moved = np.nan_to_num(moved, nan=np.inf).reshape(block.num_sequences, -1)
+                noise = np.maximum(noise, moved.max(axis=1))
+        return noise

@@ -1,0 +1,227 @@
+"""A Keras encoder, ours or someone else's, behind one way of calling it."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqembed.data.errors import BundleError
+from seqembed.data.outputs import EMBEDDING, ModelOutput
+from seqembed.exporter.keras.archive import read_config
+from seqembed.exporter.keras.layers import refuse_unsupported
+from seqembed.exporter.keras.libraries import keras, tf
+from seqembed.runner.bundle.memory import memory_limited
+
+_CATEGORIES = "categories"
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderModel:
+    """A loaded encoder.
+
+    Attributes:
+        keras_model: The model as Keras loaded it.
+        source: Its file, for messages.
+        num_features: Numbers a step; 0 where the model takes categories alone.
+        embedding_dim: Width of the output.
+        values_input: Name of the input layer that takes (batch, time, features), None where there is none.
+        lengths_input: Name of the input layer that takes (batch), None where there is none.
+        categories_input: Name of the input layer that takes (batch, time, fields), None where there is none.
+        num_fields: Categories a step.
+        frame: Consecutive steps that the recurrent layers read as one.
+        fill: float32 (features), replaces missing values and of padding before a model that takes no
+            lengths, and so cannot tell them from data.
+    """
+
+    keras_model: Any
+    source: str
+    num_features: int
+    embedding_dim: int
+    values_input: str | None
+    lengths_input: str | None = None
+    categories_input: str | None = None
+    num_fields: int = 0
+    frame: int = 1
+    fill: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+
+    @property
+    def handles_padding(self) -> bool:
+        """Whether the model itself distinguishes steps from padding and values from missing ones."""
+        return self.lengths_input is not None
+
+    @property
+    def interface(self) -> dict[str, tuple[str, tuple[int | str, ...]]]:
+        """Type and shape of each input of the exported graph, by name, in order; an axis with a name is open."""
+        inputs: dict[str, tuple[str, tuple[int | str, ...]]] = {}
+        if self.num_features:
+            inputs["values"] = ("float32", ("batch", "time", self.num_features))
+        if self.num_fields:
+            inputs["categories"] = ("int32", ("batch", "time", self.num_fields))
+        return {**inputs, "lengths": ("int32", ("batch",))}
+
+    @property
+    def signature(self) -> list[Any]:
+        """`interface` as TensorFlow says it."""
+        return [
+            tf.TensorSpec([None if isinstance(axis, str) else axis for axis in shape], kind, name=name)
+            for name, (kind, shape) in self.interface.items()
+        ]
+
+    @property
+    def outputs(self) -> tuple[ModelOutput, ...]:
+        """What the exported graph returns, in order."""
+        return (ModelOutput(EMBEDDING, width=self.embedding_dim),)
+
+    def call(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Call the model, symbolically or not, as at inference.
+
+        Args:
+            inputs: Those of `interface`; a model that takes no lengths does not use them.
+
+        Returns:
+            A float32 tensor for each of `outputs`, by name.
+        """
+        own = {"values": self.values_input, "categories": self.categories_input, "lengths": self.lengths_input}
+        kinds = {tensor.name: tensor.dtype for tensor in self.keras_model.inputs}
+        own_inputs = {}
+        for name, tensor in inputs.items():
+            layer = own[name]
+            if layer is not None:
+                own_inputs[layer] = keras.ops.cast(tensor, kinds[layer])
+        outputs = self.keras_model(_arrange(self.keras_model, own_inputs), training=False)
+        tensors = keras.tree.flatten(outputs)  # from a dict or list of one
+        return {output.name: tensor for output, tensor in zip(self.outputs, tensors, strict=True)}
+
+
+def _arrange(model: Any, tensors: Mapping[str, Any]) -> Any:
+    """Return `tensors`, by the names of their input layers, in the structure the model was built with."""
+    if len(tensors) == 1:
+        return next(iter(tensors.values()))
+    layers = model.get_config()["input_layers"]
+    if isinstance(layers, Mapping):
+        return {key: tensors[layer[0]] for key, layer in layers.items()}
+    return [tensors[layer[0]] for layer in layers]
+
+
+def load_encoder(path: Path, frame: int = 1) -> EncoderModel:
+    """Load an encoder from a ``.keras`` file.
+
+    Args:
+        path: The file.
+        frame: Consecutive steps that its recurrent layers read as one, as the contract of its training says.
+
+    Raises:
+        BundleError: The file is missing or damaged, holds an unsupported layer, or the model's inputs and outputs are
+            not those of an encoder.
+    """
+    config = read_config(path)
+    refuse_unsupported(config, str(path), frame)
+    tf.zeros(()).numpy()  # starts TensorFlow's threads, whose stacks are not the model's
+    # What Keras itself needs, and several times the weights: no small file holds a layer of a billion units.
+    allowed = (2 << 30) + (32 << 20) * (os.cpu_count() or 1) + 8 * path.stat().st_size
+    try:
+        with memory_limited(allowed):
+            model = keras.models.load_model(path, compile=False)
+            outputs = list(model.outputs)
+    except Exception as error:  # a malformed configuration can make Keras raise anything
+        raise BundleError(
+            f"{path}: Keras cannot load this model ({type(error).__name__}: {_first_lines(error)}). Build it on "
+            "keras.Input((None, features)) if it was never called, and save it again with model.save('name.keras')."
+        ) from error
+    _hold_constants_as_arrays(model)
+    values, categories, lengths = _inputs(model, path)
+    if len(outputs) != 1 or len(outputs[0].shape) != 2 or outputs[0].shape[1] is None:
+        raise BundleError(
+            f"{path}: the model returns {_shapes(outputs)}; an encoder returns one (batch, embedding_dim) tensor. "
+            "Export the encoder alone, without its decoder."
+        )
+    _refuse_other_precision(model, path)
+    return EncoderModel(
+        keras_model=model,
+        source=str(path),
+        num_features=0 if values is None else values.shape[2],
+        embedding_dim=outputs[0].shape[1],
+        values_input=None if values is None else values.name,
+        lengths_input=None if lengths is None else lengths.name,
+        categories_input=None if categories is None else categories.name,
+        num_fields=0 if categories is None else categories.shape[2],
+        frame=frame,
+    )
+
+
+def _refuse_other_precision(model: Any, path: Path) -> None:
+    for layer in _flat_layers(model):
+        if isinstance(layer, keras.Model):
+            continue  # its layers are named themselves
+        kinds = {getattr(layer, "compute_dtype", "float32"), getattr(layer, "variable_dtype", "float32")}
+        kinds |= {getattr(tensor, "dtype", "float32") for tensor in keras.tree.flatten(getattr(layer, "output", None))}
+        other = sorted(kind for kind in kinds if "float" in str(kind) and kind != "float32")
+        if other:
+            raise BundleError(
+                f"{path}: layer {layer.name!r} computes in {other[0]}; only float32 can be exported. Rebuild the model "
+                "after keras.config.set_dtype_policy('float32'), with inputs and casts of dtype 'float32', and cast "
+                "its weights: new.set_weights([weight.astype('float32') for weight in old.get_weights()])."
+            )
+
+
+def _flat_layers(model: Any) -> Iterator[Any]:
+    """Yield layers and plain operations, those of nested models included."""
+    for operation in getattr(model, "operations", None) or model.layers:
+        yield operation
+        if isinstance(operation, keras.Model):
+            yield from _flat_layers(operation)
+
+
+def _hold_constants_as_arrays(model: Any) -> None:
+    """Make numpy arrays of the tensors that a functional model's operations were called with.
+
+    A traced function captures eager tensors, which would become required inputs of the ONNX graph; of an array it makes
+    a constant.
+    """
+
+    def as_array(value: Any) -> Any:
+        return value.numpy() if isinstance(value, tf.Tensor) else value
+
+    for operation in _flat_layers(model):
+        for node in operation._inbound_nodes:
+            arguments = node.arguments
+            arguments.args = keras.tree.map_structure(as_array, arguments.args)
+            arguments.kwargs = keras.tree.map_structure(as_array, arguments.kwargs)
+
+
+def _inputs(model: Any, path: Path) -> tuple[Any, Any, Any]:
+    """Return the symbolic values, categories and lengths inputs of a model, each None where there is none.
+
+    Raises:
+        BundleError: The inputs are not those of an encoder.
+    """
+    steps = [tensor for tensor in model.inputs if len(tensor.shape) == 3]
+    categories = [tensor for tensor in steps if tensor.name == _CATEGORIES and "int" in tensor.dtype]
+    values = [tensor for tensor in steps if all(tensor is not other for other in categories)]
+    lengths = [tensor for tensor in model.inputs if len(tensor.shape) == 1]
+    if not steps or max(len(values), len(lengths)) > 1 or len(steps) + len(lengths) != len(model.inputs):
+        raise BundleError(
+            f"{path}: the model takes {_shapes(model.inputs)}; an encoder takes one (batch, time, features) tensor, "
+            f"at most one of integers named {_CATEGORIES!r}, (batch, time, fields), and at most one of lengths, "
+            "(batch)."
+        )
+    for tensor in steps:
+        _, time, width = tensor.shape
+        if time is not None or width is None:
+            raise BundleError(
+                f"{path}: the model takes {_shapes([tensor])}; the number of steps must be open and that of features "
+                "fixed. Rebuild the model on keras.Input((None, features)) and set its weights."
+            )
+    return next(iter(values), None), next(iter(categories), None), next(iter(lengths), None)
+
+
+def _first_lines(error: Exception) -> str:
+    return " ".join(str(error).split())[:500]
+
+
+def _shapes(tensors: list[Any]) -> str:
+    return ", ".join(f"{tensor.name} {tuple(tensor.shape)}" for tensor in tensors) or "nothing"

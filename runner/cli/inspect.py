@@ -1,0 +1,42 @@
+"""`seqembed inspect`: what a path holds, in plain words."""
+
+import click
+
+from seqembed.data.schema.detect import LAYOUT_CHOICES
+from seqembed.runner.inspect.describe import describe
+from seqembed.runner.inspect.describe_data import DataOptions
+
+_DEFAULTS = DataOptions()
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  seqembed inspect encoder.onnx
+  seqembed inspect s3://models/encoder.onnx
+  seqembed inspect run/
+  seqembed inspect vectors/
+  seqembed inspect history.parquet
+  seqembed inspect events/ --id customer --time at
+"""
+)
+@click.argument("path")
+@click.option("--id", default=_DEFAULTS.id, show_default=True, metavar="COLUMN", help="Data: names a sequence.")
+@click.option(
+    "--layout",
+    default=_DEFAULTS.layout,
+    show_default=True,
+    type=click.Choice(LAYOUT_CHOICES),
+    help="Data: whether a row is a sequence (nested) or one step (events).",
+)
+@click.option("--time", default=_DEFAULTS.time, metavar="COLUMN", help="Data: orders the steps of a sequence.")
+@click.option("--label", default=_DEFAULTS.label, metavar="COLUMN", help="Data: a column that is no feature.")
+def inspect(path: str, **options: str) -> None:
+    """Describe what PATH holds: a model, a run directory, an output directory or Parquet data.
+
+    PATH may be a URI, and of data a glob. Of data, footers and the start of one file are read, and of events in several
+    files the ids: which columns `seqembed train` would take, and what it would refuse.
+    """
+    given = {name: value for name, value in options.items() if value != getattr(_DEFAULTS, name)}
+    for line in describe(path, **given):
+        click.echo(line)

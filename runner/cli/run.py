@@ -1,0 +1,147 @@
+"""`seqembed run`: embed Parquet into Parquet."""
+
+import logging
+import sys
+
+import click
+
+from seqembed.data.arrow_start import settle_without_pandas
+from seqembed.data.files.secrets import without_secrets
+from seqembed.data.signals import stopped_by_signals
+from seqembed.runner.cli.names import Names
+from seqembed.runner.job.plan import RunPlan
+from seqembed.runner.job.run import Job, plan_job, run_job
+from seqembed.runner.options import ON_BAD_FILE, ON_BAD_ROW, PROGRESS_STYLES, VECTOR_TYPES, RunOptions, usable_cores
+from seqembed.runner.report import RunReport, peak_rss_bytes
+
+_DEFAULTS = RunOptions()
+_MAX_REASONS = 5
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  seqembed run tonight/ --model encoder.onnx --out vectors/
+  seqembed run 'in/day=*/part-*.parquet' --model encoder.onnx --out vectors/ --keep label
+  seqembed run events.parquet --model encoder.onnx --out try/ --limit 1000
+  seqembed run s3://lake/tonight/ --model encoder.onnx --out s3://lake/vectors/
+  seqembed run tonight/ --model encoder.onnx --out vectors/ --dry-run
+"""
+)
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("--model", required=True, metavar="FILE", help="Bundle made by `seqembed export`.")
+@click.option("--out", required=True, metavar="DIR", help="Output directory: one part for each input file.")
+@click.option("--keep", type=Names(), default=_DEFAULTS.keep, help="Columns to carry to the output.")
+@click.option(
+    "--threads", type=int, default=None, help=f"Threads that embed.  [default: all cores, here {usable_cores()}]"
+)
+@click.option("--limit", type=int, default=None, metavar="N", help="Embed the first N sequences only.")
+@click.option(
+    "--on-bad-row",
+    type=click.Choice(ON_BAD_ROW),
+    default=_DEFAULTS.on_bad_row,
+    show_default=True,
+    help="A row that is no sequence: fail, keep it with a null vector and the reason, or put it aside in _quarantine/.",
+)
+@click.option(
+    "--max-bad-fraction",
+    type=float,
+    default=_DEFAULTS.max_bad_fraction,
+    show_default=True,
+    metavar="X",
+    help="Largest share of bad rows in a part; above it the part fails.",
+)
+@click.option(
+    "--on-bad-file",
+    type=click.Choice(ON_BAD_FILE),
+    default=_DEFAULTS.on_bad_file,
+    show_default=True,
+    help="A file that cannot be read: fail, or skip it and say so.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(VECTOR_TYPES),
+    default=_DEFAULTS.dtype,
+    show_default=True,
+    help="Of the vectors in the output; float16 halves their size and keeps three digits.",
+)
+@click.option("--prune", is_flag=True, help="Remove parts whose input is gone or lies beyond --limit.")
+@click.option("--overwrite", is_flag=True, help="Replace parts of another model or other options, once all are made.")
+@click.option("--dry-run", is_flag=True, help="Say which parts would be made, and do nothing.")
+@click.option("--progress", type=click.Choice(PROGRESS_STYLES), default=_DEFAULTS.progress, show_default=True)
+def run(inputs: tuple[str, ...], model: str, out: str, threads: int | None, **rest: object) -> None:
+    """Embed the sequences of INPUT: Parquet files, directories (hive partitions too) or globs.
+
+    Every input file becomes one Parquet file under its relative path in the output directory, rows in input order, one
+    row per sequence: id, kept columns, embedding (null where a sequence has no steps). Parts that are finished are
+    skipped. Nothing is visible half-written; _SUCCESS is written last.
+    """
+    settle_without_pandas()
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
+    options = RunOptions(threads=usable_cores() if threads is None else threads, **rest)  # type: ignore[arg-type]
+    job = Job(inputs, model, out, options)
+    if options.dry_run:
+        _print_plan(*plan_job(job), job)
+        return
+    with stopped_by_signals():
+        report = run_job(job, sys.stderr)
+    _print_summary(report, without_secrets(out))
+
+
+def _print_plan(plan: RunPlan, num_rows: int, job: Job) -> None:
+    from rich.console import Console  # here: a job that runs needs neither
+    from rich.table import Table
+
+    table = Table("would", "part")
+    for part in plan.parts:
+        table.add_row(part.action, part.name)
+    for names, why in ((plan.orphans, "its input is gone"), (plan.beyond, "beyond --limit")):
+        for name in names:
+            table.add_row(f"{'prune' if job.options.prune else 'leave'} ({why})", name)
+    for name, reason in plan.skipped_files:
+        table.add_row("pass over", f"{name}: {reason}")
+    for note in plan.notes:
+        click.secho(note, fg="yellow")
+    Console().print(table)
+    most = "" if job.options.limit is None else "at most "
+    click.echo(
+        f"{most}{len(plan.to_make)} of {len(plan.parts)} parts would be made in {without_secrets(job.out)}, "
+        f"from {num_rows:,} rows of input"
+    )
+
+
+def _print_summary(report: RunReport, out: str) -> None:
+    counts, skipped = report.counts, len(report.parts) - report.num_made
+    click.echo(
+        f"{counts.rows_in:,} rows in = {counts.rows_embedded:,} embedded + {counts.rows_null:,} null + "
+        f"{counts.rows_quarantined:,} quarantined"
+    )
+    if counts.rows_truncated:
+        click.echo(f"{counts.rows_truncated:,} sequences were longer than the model takes and were truncated")
+    for field in report.unknown_shares:
+        known = f"{field.name}: {field.share:.1%} of the steps hold values unknown to the model"
+        if field.drifted:
+            click.secho(f"WARNING {known}, in training {field.trained:.1%}: train again on newer data", fg="yellow")
+        else:
+            click.echo(f"{known} (in training {field.trained:.1%})")
+    for reason, count in sorted(report.bad_rows.items(), key=lambda found: -found[1])[:_MAX_REASONS]:
+        click.secho(f"BAD ROWS {count:,}: {reason}", fg="yellow")
+    if report.quarantined:
+        more = f" and {len(report.quarantined) - 1:,} more files there" if len(report.quarantined) > 1 else ""
+        click.secho(f"quarantined rows, with reasons: {out}/{report.quarantined[0]}{more}", fg="yellow")
+    if report.shared_ids is not None:
+        click.echo(f"{report.shared_ids} stand in more than one row; each row has a vector of its own")
+    for note in report.notes:
+        click.secho(note, fg="yellow")
+    for _, reason in report.skipped_files:
+        click.secho(f"SKIPPED FILE {reason}", fg="yellow")
+    for names, why in ((report.orphans, "its input is gone"), (report.beyond, "it lies beyond --limit")):
+        for name in names:
+            click.echo(f"{name}: {why}; the part was {'removed' if name in report.pruned else 'left as it is'}")
+    made = f"{report.num_made} parts made" + (f", {skipped} up to date" if skipped else "")
+    if report.num_made:
+        made += (
+            f"; {report.seconds:.1f} s, {report.rows_per_second:,.0f} rows/s, padding {report.padding_share:.1%}, "
+            f"peak memory {peak_rss_bytes() / 2**20:,.0f} MiB"
+        )
+    click.echo(f"{made}: {out}")

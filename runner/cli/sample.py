@@ -1,0 +1,48 @@
+"""``seqembed sample``: data to try things out on, and to measure with."""
+
+import click
+
+from seqembed.data.schema.schema import LAYOUTS, Layout
+from seqembed.data.synthetic.catalog import SAMPLE_NAMES, SampleOptions, write_sample
+
+
+@click.command(short_help="Write sample data as Parquet.")
+@click.argument("name", type=click.Choice(SAMPLE_NAMES), metavar="NAME")
+@click.option("--out", required=True, metavar="PATH", help="A file where it ends in .parquet, else a directory.")
+@click.option("--rows", type=click.IntRange(min=1), help="Sequences; of japanese-vowels, the first of each file.")
+@click.option("--seed", type=click.IntRange(min=0), help="The same seed gives the same bytes. Default 0.")
+@click.option("--layout", type=click.Choice(LAYOUTS), help="One row per sequence, or one row per step. Default nested.")
+@click.option("--files", type=click.IntRange(min=1), help="Spread over so many files of a directory. Default 1.")
+def sample(name: str, out: str, rows: int | None, seed: int | None, layout: Layout | None, files: int | None) -> None:
+    """Write sample data NAME as Parquet.
+
+    \b
+    japanese-vowels  640 recorded utterances of nine speakers, 12 features, 7 to 29 steps.
+                     A directory gets train.parquet (270) and test.parquet (370);
+                     a single file gets all of them and a column `split`.
+    moving-ones      1,000 rows of 0 to 10 steps, 8 features: a one that moves by one feature per step.
+    ramps            400 short rising lines of four kinds with a little noise, 1 feature.
+    telemetry        10,000 windows of 5 to 100 steps from six devices, 8 features;
+                     ask for millions: memory stays the same.
+    transactions     6,000 customers with 20 to 200 payments each: time, category, type, amount.
+                     Six kinds of customers in the column `label`; `order` and `timing` differ
+                     from `plain` in the order of payments and of gaps between them alone.
+
+    All but japanese-vowels are generated, and take --seed, --layout and --files. In the events layout a
+    sequence without steps has no rows. Files that this command did not write are never replaced.
+
+    \b
+    Examples:
+      seqembed sample japanese-vowels --out vowels
+      seqembed sample moving-ones --out ones.parquet --rows 5000 --seed 7
+      seqembed sample telemetry --out sensors --rows 1000000 --files 8
+      seqembed sample telemetry --out events.parquet --layout events
+      seqembed sample transactions --out payments --layout events --files 2
+    """  # noqa: D301 - click takes the backspace character itself for "leave these lines as they are"
+    options = SampleOptions(rows=rows, seed=seed, layout=layout, files=files)
+    written = write_sample(name, out, options)
+    files_text = "1 file" if written.num_files == 1 else f"{written.num_files} files"
+    click.echo(
+        f"Wrote {written.path}: {written.num_sequences:,} sequences, {written.num_steps:,} steps, "
+        f"{written.num_bytes:,} bytes in {files_text}."
+    )

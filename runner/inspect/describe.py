@@ -1,0 +1,148 @@
+"""What a path holds, in plain words: which kind of thing it is, and what a model says of itself."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pyarrow import fs
+
+from seqembed.data.errors import InputError
+from seqembed.data.files.inputs import PARQUET_SUFFIXES, is_local
+from seqembed.data.files.listing import is_glob, resolve_location
+from seqembed.data.files.secrets import without_secrets
+from seqembed.data.files.table_formats import what_else
+from seqembed.data.layout import RunLayout
+from seqembed.data.schema.schema import SequenceSchema
+from seqembed.runner.bundle.bundle_file import bundle_sha256, read_bundle
+from seqembed.runner.bundle.encoder import Encoder
+from seqembed.runner.inspect.describe_contract import describe_contract
+from seqembed.runner.inspect.describe_data import DataOptions, describe_data
+from seqembed.runner.inspect.describe_output import describe_output
+from seqembed.runner.inspect.describe_run import describe_run, is_unfinished
+
+Kind = Literal["bundle", "run", "output", "data"]
+_MAGIC = b"PAR1"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Description:
+    """What a path or URI holds.
+
+    Attributes:
+        source: The path or URI, without credentials.
+        kind: A model ``bundle``, a ``run`` directory, an ``output`` directory, or Parquet ``data``.
+        lines: What there is to say of it.
+    """
+
+    source: str
+    kind: Kind
+    lines: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        """Return the text, which is what one wants to see."""
+        return f"Description({self.source!r}, kind={self.kind!r})\n" + "\n".join(self.lines)
+
+
+def describe(given: str, **data_options: str) -> Iterator[str]:
+    """Yield lines that say what a path or URI holds: a bundle, a run, an output directory or Parquet data.
+
+    Args:
+        given: Path or URI; of Parquet data a glob, too.
+        data_options: Fields of `DataOptions`: how to read Parquet data as sequences.
+
+    Raises:
+        InputError: There is nothing, or nothing that seqembed reads or writes.
+        BundleError: A model, a contract or the history of a run is damaged.
+    """
+    _, lines = _kind_and_lines(given, DataOptions(**data_options))
+    yield from lines
+
+
+def description(given: str, options: DataOptions) -> Description:
+    """Return what `describe` yields, with the kind of thing it is.
+
+    Raises:
+        InputError, BundleError: See `describe`.
+    """
+    kind, lines = _kind_and_lines(given, options)
+    return Description(without_secrets(given), kind, tuple(lines))
+
+
+def _kind_and_lines(given: str, options: DataOptions) -> tuple[Kind, Iterator[str]]:
+    filesystem, path = resolve_location(given)
+    shown = without_secrets(given)
+    if not path.strip("/") and not is_local(filesystem):
+        raise InputError(f"{shown}: names no bucket. Give a URI such as s3://BUCKET/DIRECTORY.")
+    try:
+        kind = filesystem.get_file_info(path).type
+    except OSError as error:
+        raise InputError(f"{shown}: cannot be looked at ({error}).") from error
+    if kind == fs.FileType.NotFound:
+        if is_glob(path):
+            return "data", describe_data(given, options)
+        raise InputError(f"{shown}: no such file or directory.")
+    if kind == fs.FileType.Unknown:
+        raise InputError(f"{shown}: {what_else(path)}. Give a file, a directory or a glob.")
+    if kind == fs.FileType.File:
+        is_data = _is_parquet(filesystem, path)
+        return ("data", describe_data(given, options)) if is_data else ("bundle", _bundle(given))
+    if is_local(filesystem):
+        layout = RunLayout(Path(path))
+        if layout.contract.exists() or is_unfinished(layout):
+            return "run", describe_run(layout)
+    lines = describe_output(given)
+    return ("data", describe_data(given, options)) if lines is None else ("output", lines)
+
+
+def _is_parquet(filesystem: fs.FileSystem, path: str) -> bool:
+    """Say whether a file begins as Parquet does, or is named like it; an empty file is recognised by its name."""
+    if path.lower().endswith(PARQUET_SUFFIXES):
+        return True
+    try:
+        with filesystem.open_input_file(path) as source:
+            return bool(source.read(4) == _MAGIC)
+    except OSError:
+        return False  # whoever reads it as a model says why it cannot be read
+
+
+def _bundle(given: str) -> Iterator[str]:
+    content = read_bundle(given)
+    encoder = Encoder.from_bytes(content, source=given)
+    contract = encoder.contract
+    yield f"{encoder.source}: a seqembed model, {len(content):,} bytes, sha256 {bundle_sha256(content)[:16]}…"
+    yield ""
+    yield from _inputs(contract.schema)
+    for output in contract.outputs:
+        yield f"Output  {output}"
+    yield ""
+    yield from describe_contract(contract)
+    if contract.parity is not None:
+        parity = contract.parity
+        yield (
+            f"Checked against Keras on {parity.num_sequences:,} sequences ({parity.num_real:,} real): largest "
+            f"difference {parity.max_difference:.2g}, allowed {parity.tolerance:.0e}"
+        )
+    if contract.quantisation is not None:
+        measured = contract.quantisation
+        yield (
+            f"int8 against fp32 on {measured.num_sequences:,} rows: mean cosine {measured.mean_cosine:.5f} (least "
+            f"{measured.min_cosine:.5f}, centred {measured.mean_centred_cosine:.5f}), nearest neighbour kept "
+            f"{measured.neighbour_agreement:.1%}; in a batch against alone: mean cosine "
+            f"{measured.mean_cosine_alone:.5f}, least {measured.min_cosine_alone:.5f}; beside an outlier "
+            f"{measured.mean_cosine_beside_outlier:.5f}"
+        )
+    if contract.golden:
+        yield f"Golden sequences: {len(contract.golden)}; on this host they differ by {encoder.replay_golden():.2g}"
+
+
+def _inputs(schema: SequenceSchema) -> Iterator[str]:
+    inputs = []
+    if schema.features:
+        inputs.append(("values", "float32 (batch, time, features), raw units, NaN where missing"))
+    if schema.categorical:
+        inputs.append(("categories", "int32 (batch, time, fields), ids: 0 unknown, 1 missing, values from 2"))
+    inputs.append(("lengths", "int32 (batch); what stands beyond a sequence's length has no influence"))
+    width = max(len(name) for name, _ in inputs)
+    for index, (name, kind) in enumerate(inputs):
+        yield f"{'' if index else 'Input':<8}{name:<{width}} {kind}"

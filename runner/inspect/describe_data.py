@@ -1,0 +1,153 @@
+"""Parquet data in plain words: what `seqembed train` would make of it, from footers and the start of one file."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from shlex import quote
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from seqembed.data.decode.ids import same_as_previous
+from seqembed.data.errors import InputError, UsageError
+from seqembed.data.files.inputs import InputFile
+from seqembed.data.files.listing import resolve_inputs
+from seqembed.data.files.secrets import without_secrets
+from seqembed.data.parquet.peek import first_with_rows, peek
+from seqembed.data.schema.check import require_column
+from seqembed.data.schema.detect import LAYOUT_CHOICES, detect_schema
+from seqembed.data.schema.hints import codes_at_start, hint_at_codes
+from seqembed.data.schema.schema import SequenceSchema
+from seqembed.data.schema.selection import grouped_names, select
+from seqembed.runner.inspect.obstacles import obstacle
+
+_LOOKED_AT = 20  # slices of the start of a file, each of a thousand rows at most
+
+
+@dataclass(frozen=True, slots=True)
+class DataOptions:
+    """How to read Parquet data as sequences, where its columns do not say.
+
+    Attributes:
+        id: Column that names a sequence.
+        layout: ``auto``, ``nested`` or ``events``.
+        time: Column that orders the steps.
+        label: Column that is no feature.
+
+    Raises:
+        UsageError: There is no such layout.
+    """
+
+    id: str = "id"
+    layout: str = "auto"
+    time: str | None = None
+    label: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.layout not in LAYOUT_CHOICES:
+            raise UsageError(f"--layout must be one of {', '.join(LAYOUT_CHOICES)}; was {self.layout!r}.")
+
+
+def describe_data(given: str, options: DataOptions) -> Iterator[str]:
+    """Yield lines that say which sequences Parquet data holds, and whether they can be trained on.
+
+    Args:
+        given: A file, a directory or a URI.
+        options: How to read it.
+
+    Raises:
+        InputError: There is no Parquet file, or one cannot be read.
+    """
+    try:
+        files = resolve_inputs([given])
+    except InputError as error:
+        shown = without_secrets(given)
+        raise InputError(
+            f"{shown}: neither a model, nor a run directory, nor an output directory of seqembed, nor Parquet data "
+            f"({error})"
+        ) from error
+    example = first_with_rows(files)
+    parquet = example.open()
+    num_rows = sum(file.open().metadata.num_rows for file in files)
+    what = "1 file" if len(files) == 1 else f"{len(files):,} files"
+    yield f"{without_secrets(given)}: Parquet data, {what}, {num_rows:,} rows"
+    yield ""
+    yield from _types(parquet.schema_arrow)
+    yield ""
+    try:
+        require_column(example, parquet.schema_arrow, options.id, "id")
+        schema = detect_schema(
+            files,
+            id_column=options.id,
+            layout=options.layout,
+            time_column=options.time,
+            exclude=() if options.label is None else (options.label,),
+        )
+    except (InputError, UsageError) as error:
+        yield f"Not readable as sequences yet: {error}"
+        return
+    where = "one row per sequence" if schema.layout == "nested" else "one row per event, those of an id together"
+    yield f"Layout: {schema.layout} ({where}); id column '{schema.id}'"
+    yield from select(parquet.schema_arrow, schema, label=options.label).lines(max_names=None)
+    yield from _lengths(example, schema)
+    yield from hint_at_codes(schema, codes_at_start(example, schema, _LOOKED_AT))
+    keys = dict.fromkeys(key for file in files for key in file.partitions)
+    if keys:
+        yield f"Keys of the directories, one value per file: {', '.join(keys)}"
+    if (reason := obstacle(files, example, schema, _LOOKED_AT)) is not None:
+        yield f"Not ready for training: {reason}"
+        return
+    yield f"Next: seqembed train {quote(without_secrets(given))} --out RUN_DIR{_flags(options)}"
+
+
+def _types(arrow_schema: pa.Schema) -> Iterator[str]:
+    """Yield the columns by type, in the order in which the types come."""
+    yield f"{len(arrow_schema.names):,} columns:"
+    for kind in dict.fromkeys(str(field.type) for field in arrow_schema):
+        names = [field.name for field in arrow_schema if str(field.type) == kind]
+        yield from (f"  {line}" for line in grouped_names(kind, names))
+
+
+def _lengths(file: InputFile, schema: SequenceSchema) -> Iterator[str]:
+    """Yield how long the sequences at the start of a file are; nothing where it has no rows."""
+    if schema.layout == "nested":
+        column = (*schema.feature_columns, schema.time or schema.id)[0]
+        lengths = _concatenated(
+            pc.fill_null(pc.list_value_length(batch.column(0)), 0).to_numpy(zero_copy_only=False)
+            for batch in islice(peek(file, [column.split(".")[0]]), _LOOKED_AT)
+        )
+        looked_at = f"first {len(lengths):,} rows"
+    else:
+        starts = []
+        num_events = 0
+        last: pa.Array | None = None
+        for batch in islice(peek(file, [schema.id]), _LOOKED_AT):
+            ids = batch.column(0)
+            joined = ids if last is None else pa.concat_arrays([last, ids])
+            changes = np.flatnonzero(~same_as_previous(joined)) + 1 - (0 if last is None else 1)
+            starts.append(changes + num_events)
+            num_events += len(ids)
+            last = ids[-1:]
+        bounds = np.concatenate([[0], *starts, [num_events]])
+        lengths = np.diff(bounds)
+        looked_at = f"first {num_events:,} events, of {len(lengths):,} sequences"
+    if len(lengths) and lengths.any():
+        low, middle, high = (int(x) for x in np.quantile(lengths, [0, 0.5, 1], method="nearest"))
+        yield f"Steps per sequence: shortest {low:,}, median {middle:,}, longest {high:,} ({looked_at})"
+
+
+def _concatenated(parts: Iterator[NDArray[np.int64]]) -> NDArray[np.int64]:
+    found = list(parts)
+    return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
+
+
+def _flags(options: DataOptions) -> str:
+    given: Sequence[tuple[str, str | None]] = (
+        ("--id", None if options.id == "id" else options.id),
+        ("--layout", None if options.layout == "auto" else options.layout),
+        ("--time", options.time),
+        ("--label", options.label),
+    )
+    return "".join(f" {flag} {quote(value)}" for flag, value in given if value is not None)

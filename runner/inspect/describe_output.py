@@ -1,0 +1,127 @@
+"""An output directory in plain words: what is finished, and what the same run would do now."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from pyarrow.fs import FileType
+
+from seqembed.data.errors import InputError, OutputError, UsageError
+from seqembed.data.files.inputs import PARQUET_SUFFIXES
+from seqembed.runner.job.plan import InputStates, plan_run
+from seqembed.runner.options import RunOptions
+from seqembed.runner.output.directory import RECORD, SUCCESS, OutputDirectory
+from seqembed.runner.output.parts import PartCounts, PartFooter
+
+_MOST_PARTS = 50
+
+
+def describe_output(given: str) -> Iterator[str] | None:
+    """Return lines that say what an output directory holds, or which others lie below; None where no run wrote there.
+
+    Parts alone do not make an output directory: they may be those of several, side by side with their inputs. Nor does
+    a success marker alone, which Spark writes, too.
+
+    Raises:
+        OutputError: The directory may not be read.
+    """
+    output = OutputDirectory(given)
+    ledger = output.read_ledger()
+    if output.has_record or (output.is_marked and (ledger.parts or _is_readable(output.read_success() or {}))):
+        return _lines(output, ledger.parts)
+    if not ledger.parts:
+        return None
+    below = _outputs_below(output, ledger.parts)
+    return _overview(output, below, ledger.others) if below else _lines(output, ledger.parts)
+
+
+def _outputs_below(output: OutputDirectory, names: Iterable[str]) -> list[str]:
+    """Return the directories, relative, that hold what a run leaves beside its parts."""
+    directories = sorted({str(parent) for name in names for parent in PurePosixPath(name).parents} - {"."})
+    marks = [f"{output.path}/{directory}/{mark}" for directory in directories for mark in (RECORD, SUCCESS)]
+    kinds = [info.type for info in output.filesystem.get_file_info(marks)]
+    found = [FileType.File in kinds[2 * index : 2 * index + 2] for index in range(len(directories))]
+    return [directory for directory, is_output in zip(directories, found, strict=True) if is_output]
+
+
+def _overview(output: OutputDirectory, below: Sequence[str], others: Collection[str]) -> Iterator[str]:
+    num, given = len(below), output.given.rstrip("/")
+    what = "1 output directory of seqembed lies" if num == 1 else f"{num:,} output directories of seqembed lie"
+    yield f"{output.given}: no output directory itself; {what} below it:"
+    yield from (f"  {given}/{directory}" for directory in below[:_MOST_PARTS])
+    if num > _MOST_PARTS:
+        yield f"  … and {num - _MOST_PARTS:,} more"
+    data = sorted(name for name in others if name.lower().endswith(PARQUET_SUFFIXES))
+    if data:
+        yield f"Other Parquet files below it: {len(data):,}, such as {data[0]}"
+    yield f"Next: seqembed inspect {given}/{below[0]}"
+
+
+def _lines(output: OutputDirectory, footers: Mapping[str, PartFooter]) -> Iterator[str]:
+    record = output.read_record()
+    totals = sum((footer.counts for footer in footers.values()), PartCounts())
+    success = output.read_success()
+    yield f"{output.given}: a seqembed output directory; finished parts: {len(footers):,}"
+    yield (
+        f"{totals.rows_in:,} rows in = {totals.rows_embedded:,} embedded + {totals.rows_null:,} null + "
+        f"{totals.rows_quarantined:,} quarantined; {totals.rows_truncated:,} truncated"
+    )
+    for model in sorted({footer.key.model_sha256 for footer in footers.values()}):
+        yield f"Model sha256 {model[:16]}…"
+    if success is not None and _is_readable(success):
+        yield f"Last complete run: {success['rows_made']:,} rows made in {success['seconds']} s by {success['model']}"
+    else:
+        what = "A damaged _SUCCESS" if output.is_marked else "No _SUCCESS"
+        yield f"{what}: the last run counts as not finished. Run it again; finished parts are skipped."
+    if record is not None or output.has_record:
+        yield ""
+        yield from _rerun(output, record or {})
+
+
+def _is_readable(success: Mapping[str, Any]) -> bool:
+    """Say whether a success marker holds what a run writes; it lies in the user's directory."""
+    rows, seconds, model = (success.get(name) for name in ("rows_made", "seconds", "model"))
+    return isinstance(rows, int) and isinstance(seconds, int | float) and isinstance(model, str)
+
+
+def _rerun(output: OutputDirectory, record: Mapping[str, Any]) -> Iterator[str]:
+    """Yield which parts are complete, outdated, missing or orphaned, and so what the same run would do now."""
+    # Nothing is refused here: what another model or other options made counts as outdated.
+    lenient = {"on_bad_file": "skip", "overwrite": True, "prune": True}
+    try:
+        options = RunOptions(**{**record["options"], "keep": tuple(record["options"]["keep"]), **lenient})
+        inputs, model_sha256 = record["inputs"], record["model_sha256"]
+        names = [*inputs, *options.keep, model_sha256]
+        if not isinstance(inputs, list) or not all(isinstance(name, str) for name in names):
+            raise TypeError("names are text")
+    except (KeyError, TypeError, ValueError, UsageError):
+        yield "What the last run was asked for (_RUN) is damaged or of another version; the next run writes it anew."
+        return
+    try:
+        plan = plan_run(InputStates.find(inputs), output, model_sha256, options)
+    except InputError as error:
+        yield f"The inputs of the last run cannot be found: {error}"
+        return
+    except OutputError as error:
+        yield f"A rerun would be refused: {error}"
+        return
+    states = {"skip": "complete", "make": "missing", "remake": "outdated", "replace": "outdated"}
+    counts = Counter(states[part.action] for part in plan.parts)
+    yield (
+        f"Compared with its inputs now: {counts['complete']:,} complete, {counts['outdated']:,} outdated, "
+        f"{counts['missing']:,} missing, {len(plan.orphans):,} orphaned"
+    )
+    named = [(states[part.action], part.name) for part in plan.parts if part.action != "skip"]
+    named += [("orphaned (its input is gone)", name) for name in plan.orphans]
+    named += [("beyond --limit", name) for name in plan.beyond]
+    named += [("unreadable input", reason) for _, reason in plan.skipped_files]
+    for state, name in named[:_MOST_PARTS]:
+        yield f"  {state}: {name}"
+    if len(named) > _MOST_PARTS:
+        yield f"  … and {len(named) - _MOST_PARTS:,} more"
+    if plan.to_make:
+        num = len(plan.to_make)
+        yield f"A rerun would make {num:,} {'part' if num == 1 else 'parts'} and skip {counts['complete']:,}."
+    else:
+        yield "A rerun would make nothing."

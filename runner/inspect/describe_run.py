@@ -1,0 +1,76 @@
+"""A run directory in plain words, however damaged it is."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from seqembed.data.contract import RETRAIN, ModelContract
+from seqembed.data.errors import BundleError
+from seqembed.data.layout import CONFIG_HEADER, RunLayout
+from seqembed.runner.bundle.contract_check import check_contract
+from seqembed.runner.inspect.describe_contract import describe_contract
+
+
+def is_unfinished(layout: RunLayout) -> bool:
+    """Say whether a training began here and did not finish: it writes its configuration first, its contract last."""
+    try:
+        with layout.config.open("rb") as config:
+            return config.read(len(CONFIG_HEADER)) == CONFIG_HEADER.encode() and not layout.contract.exists()
+    except OSError:
+        return False
+
+
+def describe_run(layout: RunLayout) -> Iterator[str]:
+    """Yield lines that say what a run directory holds.
+
+    Raises:
+        BundleError: The contract or the history is damaged.
+    """
+    if not layout.contract.exists():
+        yield f"{layout.root}: a seqembed run directory; its training has not finished"
+        yield "Next: the same `seqembed train` with --resume"
+        return
+    contract = ModelContract.from_json(_text(layout.contract), str(layout.contract))
+    check_contract(contract, str(layout.contract), RETRAIN)
+    yield f"{layout.root}: a seqembed run directory"
+    yield ""
+    yield from describe_contract(contract)
+    yield from _training(layout.history)
+    yield f"Next: seqembed export {layout.root} --out encoder.onnx"
+
+
+def _training(path: Path) -> list[str]:
+    """Return a line about the training and its losses, and one more if it learned nothing.
+
+    Raises:
+        BundleError: The history is damaged.
+    """
+    try:
+        history: dict[str, Any] = json.loads(_text(path))
+        best, baseline = history["best_val_loss"], history["baseline"]["loss"]
+        lines = [
+            f"Training: {history['num_steps']:,} batches; best validation loss {_number(best)}, answering with the "
+            f"mean of each feature {_number(baseline)}"
+        ]
+        if (problem := history["health"]["problem"]) is not None:
+            lines.append(f"WARNING: the training ended with a problem, {problem!r}: see `health` in {path}")
+        return lines
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise BundleError(
+            f"{path}: the history of the run is damaged ({type(error).__name__}). The model may be intact: "
+            "`seqembed export` checks it. Or train again."
+        ) from error
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{path}: damaged, not UTF-8 text ({error.reason}). Train again.") from error
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror}). Train again.") from error
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4g}"

@@ -1,0 +1,66 @@
+"""Units of the inputs: mean and standard deviation of each feature, and how much it changes from step to step."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqembed.data.profile import SequenceProfile
+from seqembed.data.sequences import SequenceBlock
+
+MAX_DEVIATIONS = 10.0
+MIN_SPREAD = 0.1  # of the data's standard deviation: sequences that hardly vary are not scaled up to noise
+_MIN_STD = 1e-30  # its inverse still fits into float32
+
+
+def moments(profile: SequenceProfile) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return mean and standard deviation to standardise with, each float32 (features), raw units.
+
+    A constant feature gets a deviation of 1: it standardises to 0, or to its difference from the mean once it changes.
+    """
+    mean = np.asarray(profile.mean, dtype=np.float32)
+    std = np.asarray(profile.std, dtype=np.float64)
+    return mean, np.where(std > _MIN_STD, std, 1.0).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """How standardised values change from step to step.
+
+    Attributes:
+        std: float32 (features), root mean square of the differences; 1 for a constant feature.
+        persistence: Correlation of consecutive differences, over all features: −0.5 for pure noise, towards 1 for
+            smooth signals.
+    """
+
+    std: NDArray[np.float32]
+    persistence: float
+
+
+def standardised_steps(block: SequenceBlock, profile: SequenceProfile) -> NDArray[np.float64]:
+    """Standardise like `seqembed.trainer.model.encoder.standardised`, float64 (steps, features); NaN stays."""
+    mean, std = moments(profile)
+    scaled: NDArray[np.float64] = np.clip((block.values - mean) / std, -MAX_DEVIATIONS, MAX_DEVIATIONS).astype(
+        np.float64
+    )
+    return scaled
+
+
+def changes_of(block: SequenceBlock, profile: SequenceProfile) -> Changes:
+    """Measure the differences from step to step.
+
+    Args:
+        block: Some of the training sequences, raw units.
+        profile: Statistics of all training sequences.
+    """
+    changes = np.diff(standardised_steps(block, profile), axis=0, prepend=np.nan)
+    changes[block.offsets[:-1][block.lengths > 0]] = np.nan  # a first step has no difference
+    known = ~np.isnan(changes)
+    filled = np.where(known, changes, 0.0)
+    squares = (filled**2).sum(axis=0)
+    spread = np.sqrt(squares / np.maximum(known.sum(axis=0), 1))
+    spread = np.where(spread > 0, spread, 1.0)
+    unit = filled / spread
+    total = (unit**2).sum()
+    persistence = float((unit[1:] * unit[:-1]).sum() / total) if total else 0.0
+    return Changes(spread.astype(np.float32), persistence)

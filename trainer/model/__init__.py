@@ -1,0 +1,1 @@
+"""The networks: encoder, decoders and prediction head as stock Keras models, with their losses."""

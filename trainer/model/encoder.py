@@ -1,0 +1,355 @@
+"""The encoder as a stock Keras model: {values, categories, lengths} → embedding.
+
+Standardisation, imputation and the mask are part of the model, so that serving cannot drift from training. Only layers
+and operations that Keras ships are used: any Keras 3 loads ``encoder.keras`` without seqembed.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqembed.data.profile import SequenceProfile
+from seqembed.data.schema.schema import CategoricalField
+from seqembed.trainer.config.training import ModelConfig
+from seqembed.trainer.input.scale import MAX_DEVIATIONS, MIN_SPREAD, moments
+from seqembed.trainer.model.backend import keras
+from seqembed.trainer.model.blocks import scaled_by
+from seqembed.trainer.model.categories import embedded, summaries
+from seqembed.trainer.model.trajectory import trajectory
+
+ops, layers = keras.ops, keras.layers
+
+_MAX_STATISTIC = 5.0
+_NOISE = 0.1
+# ONNX Runtime iterates over the last axis of a tensor, up to twenty times slower where that axis has one or two
+# features. With so few, time is the last axis until the recurrent layers. One feature: serving is a sixth faster at 150
+# steps. Six
+# features: no faster, and the transpose costs a fortieth.
+_FEW_FEATURES = 2
+_HUGE = 1e30  # above every activation: after subtracting it, padding never wins a maximum
+
+
+def valid_steps(values: Any, lengths: Any) -> Any:
+    """Return the mask of real steps, bool (batch, time), of values or categories (batch, time, …) and lengths."""
+    positions = ops.cumsum(ops.ones_like(values[:1, :, 0], dtype="int32"), axis=1)  # (1, time), from 1
+    return ops.less_equal(positions, ops.expand_dims(lengths, 1))
+
+
+def known_values(values: Any, mask: Any, time_axis: int = 1) -> Any:
+    """Return which values are present, bool like `values`: within the length, and not missing.
+
+    Args:
+        values: float32 (batch, time, features), or (batch, features, time).
+        mask: bool (batch, time), true at real steps.
+        time_axis: Which axis of `values` is the time, 1 or 2.
+    """
+    return ops.logical_and(ops.expand_dims(mask, 3 - time_axis), ops.logical_not(ops.isnan(values)))
+
+
+def standardised(values: Any, known: Any, profile: SequenceProfile, name: str, time_axis: int = 1) -> Any:
+    """Standardise; what is not `known` becomes 0, which is the mean. Layout and `time_axis` as for `known_values`.
+
+    Values are clipped at `MAX_DEVIATIONS` standard deviations, so that one outlier cannot dominate all other values.
+    Keras's Normalization would square the deviation, which float32 cannot hold below 1e-19 or above 1e19.
+    """
+    mean, std = (_along_features(numbers, time_axis) for numbers in moments(profile))
+    centred = layers.Rescaling(1.0, (-mean).tolist(), name=f"{name}_mean")(values)
+    scaled = layers.Rescaling((1 / std).tolist(), name=f"{name}_spread")(centred)
+    return ops.where(known, ops.clip(scaled, -MAX_DEVIATIONS, MAX_DEVIATIONS), 0.0)
+
+
+def _along_features(numbers: NDArray[np.float32], time_axis: int) -> NDArray[np.float32]:
+    """Return numbers (features) in a shape that broadcasts over the features of a layout."""
+    return numbers if time_axis == 1 else numbers[:, None]
+
+
+def raw_values(scores: Any, profile: SequenceProfile, loss: str, name: str) -> Any:
+    """Turn scores (…, features) into raw units; with binary cross-entropy, logits into probabilities."""
+    if loss == "binary_crossentropy":
+        return layers.Activation("sigmoid", name=name)(scores)
+    mean, std = moments(profile)
+    return layers.Rescaling(std.tolist(), mean.tolist(), name=name)(scores)
+
+
+def recurrent_layer(config: ModelConfig, name: str, units: int | None = None, **options: Any) -> Any:
+    """Return one forward recurrent layer of the configured cell and activation."""
+    kind = layers.LSTM if config.cell == "lstm" else layers.GRU
+    return kind(units or config.units, activation=config.activation, name=name, **options)
+
+
+def network_inputs(num_features: int, num_fields: int) -> dict[str, Any]:
+    """Return the symbolic inputs of an encoder by name, ``values`` and ``categories`` only where needed."""
+    inputs = {"lengths": keras.Input((), name="lengths", dtype="int32")}
+    if num_fields:
+        inputs["categories"] = keras.Input((None, num_fields), name="categories", dtype="int32")
+    if num_features:
+        inputs["values"] = keras.Input((None, num_features), name="values", dtype="float32")
+    return dict(reversed(inputs.items()))
+
+
+def build_encoder(
+    config: ModelConfig,
+    profile: SequenceProfile,
+    difference_std: NDArray[np.float32] | None = None,
+    fields: Sequence[CategoricalField] = (),
+    scales: NDArray[np.float32] | None = None,
+) -> Any:
+    """Build the encoder.
+
+    Args:
+        config: The architecture.
+        profile: Statistics of the training sequences, to standardise with.
+        difference_std: float32 (features), spread of the differences from step to step of standardised values; None
+            takes them as they are.
+        fields: Categorical fields in model order.
+        scales: float32 (embedding_dim), factors of the embedding's dimensions; None is 1.
+
+    Returns:
+        A Keras model to the embedding, float32 (batch, embedding_dim). Its inputs are ``lengths`` int32 (batch) and,
+        where there are any, ``values`` float32 (batch, time, features), raw units, NaN allowed, and ``categories``
+        int32 (batch, time, fields), ids. Padding has no influence. `blocks.py` lists what the embedding
+        holds.
+    """
+    inputs = network_inputs(len(profile.mean), len(fields))
+    lengths = inputs["lengths"]
+    mask = valid_steps(inputs.get("values", inputs.get("categories")), lengths)  # (batch, time)
+    frames = _frames(config, mask, lengths)
+    channels: list[Any] = []
+    branches: list[Any] = []
+    statistics: list[Any] = []
+    trajectories: list[Any] = []
+    if "values" in inputs:
+        values, time_axis = inputs["values"], 1
+        if len(profile.mean) <= _FEW_FEATURES:
+            values, time_axis = _other_layout(values), 2
+        # Recurrent layers get the lengths and ignore the padding, and zeroing it costs a tenth of such a layer.
+        zeroed = config.normalization == "sequence" or config.channels != "values" or frames.size + frames.overlap > 1
+        present = known_values(values, mask, time_axis) if zeroed else ops.logical_not(ops.isnan(values))
+        steps = standardised(values, present, profile, "standardise", time_axis)
+        known = ops.cast(present, "float32")
+        read = steps
+        if config.normalization == "sequence":
+            read, statistics = normalize_sequences(steps, known, time_axis)
+        read = _other_layout(read) if time_axis == 2 else read
+        if config.trajectory:
+            size = config.trajectory_frame
+            num_frames = _num_frames(lengths, size)[:, None]
+            trajectories.append(trajectory(mean_frames(read, size), num_frames, config.trajectory))
+        channels.append(_noisy(config, read, "noise"))
+    if "categories" in inputs:
+        channels.append(embedded(inputs["categories"], mask, fields, "embed"))
+        if config.normalization == "sequence":
+            statistics.append(mean_step(channels[-1], lengths))
+            statistics += summaries(inputs["categories"], mask, fields, "summary")
+    if config.channels != "differences":
+        read = channels[0] if len(channels) == 1 else layers.Concatenate(name="numbers_and_categories")(channels)
+        branches.append(_branch(config, read, frames, "encoder"))
+    if config.channels != "values":
+        changes = differences(steps, known, difference_std, time_axis)
+        changes = _noisy(config, _other_layout(changes) if time_axis == 2 else changes, "noise_of_differences")
+        branches.append(_branch(config, changes, frames, "encoder_differences"))
+    if (
+        config.embedding_dim is not None
+    ):  # a dense layer mixes the blocks: a trajectory shall count as one of its points
+        trajectories = [ops.multiply(points, 1 / math.sqrt(config.trajectory or 1)) for points in trajectories]
+    blocks = [*branches, *statistics, *trajectories]
+    embedding = blocks[0] if len(blocks) == 1 else layers.Concatenate(name="joined")(blocks)
+    if config.embedding_dim is not None:
+        embedding = layers.Dense(config.embedding_dim, name="embedding")(embedding)  # (batch, embedding_dim)
+    return keras.Model(inputs, scaled_by(embedding, scales, "block_scales"), name="encoder")
+
+
+def mean_step(steps: Any, lengths: Any) -> Any:
+    """Return the mean over time of (batch, time, width), whose padding is 0: (batch, width), 0 without steps."""
+    count = ops.cast(ops.maximum(ops.expand_dims(lengths, 1), 1), "float32")  # (batch, 1)
+    return ops.divide(ops.sum(steps, axis=1), count)
+
+
+def _other_layout(values: Any) -> Any:
+    """Swap the axes of time and features."""
+    return ops.transpose(values, (0, 2, 1))
+
+
+def _noisy(config: ModelConfig, steps: Any, name: str) -> Any:
+    """Add noise to steps (batch, time, features) while training on views, and at no other time.
+
+    The noise is added to the normalised inputs of the recurrent layers, so it is equally strong for sequences of small
+    and large amplitude, and for values and differences. Recurrent layers ignore it in the padding, except for the zeros
+    that pad the last frame.
+    """
+    return layers.GaussianNoise(_NOISE, name=name)(steps) if config.contrasts else steps
+
+
+def normalize_sequences(steps: Any, known: Any, time_axis: int = 1) -> tuple[Any, list[Any]]:
+    """Standardise each feature of each sequence by its own mean and spread.
+
+    Source: instance normalisation, Ulyanov et al. (2016), here over the known values in time.
+
+    Args:
+        steps: float32 (batch, time, features), standardised; 0 where not known.
+        known: float32 (batch, time, features), 1 where a value is there, 0 in the padding and where one is missing.
+        time_axis: Which axis of both is the time, 1 or 2.
+
+    Returns:
+        The scaled steps, 0 where not known, and the per-sequence statistics: mean and spread, each float32
+        (batch, features). They are clipped at `_MAX_STATISTIC`, so that none dominates the embedding.
+    """
+    count = ops.maximum(ops.sum(known, axis=time_axis), 1.0)  # (batch, features)
+    mean = ops.divide(ops.sum(steps, axis=time_axis), count)
+    centred = ops.multiply(ops.subtract(steps, ops.expand_dims(mean, time_axis)), known)
+    spread = ops.sqrt(ops.divide(ops.sum(ops.square(centred), axis=time_axis), count))
+    scaled = ops.divide(centred, ops.expand_dims(ops.add(spread, MIN_SPREAD), time_axis))
+    return scaled, [ops.clip(mean, -_MAX_STATISTIC, _MAX_STATISTIC), ops.clip(spread, 0.0, _MAX_STATISTIC)]
+
+
+def differences(steps: Any, known: Any, difference_std: NDArray[np.float32] | None, time_axis: int = 1) -> Any:
+    """Return the difference of each step from the one before; 0 at the first step and where either value is missing.
+
+    Args:
+        steps: float32 (batch, time, features), standardised.
+        known: float32 (batch, time, features), 1 where a value is there, 0 in the padding and where one is missing.
+        difference_std: float32 (features), the unit of the differences; None is 1.
+        time_axis: Which axis of steps and known is the time, 1 or 2.
+    """
+    before = (slice(None),) * time_axis
+    earlier, later = (*before, slice(None, -1)), (*before, slice(1, None))
+    both = ops.multiply(known[later], known[earlier])
+    changes = ops.multiply(ops.subtract(steps[later], steps[earlier]), both)
+    if difference_std is not None:
+        scale = _along_features(np.float32(1) / difference_std, time_axis).tolist()
+        changes = layers.Rescaling(scale, name="standardise_differences")(changes)
+    first = [(1, 0) if axis == time_axis else (0, 0) for axis in range(3)]
+    return ops.pad(ops.clip(changes, -MAX_DEVIATIONS, MAX_DEVIATIONS), first)
+
+
+@dataclass(frozen=True, slots=True)
+class _Frames:
+    """Sizes and masks of the frames that recurrent layers read.
+
+    Attributes:
+        size: Steps from one frame to the next.
+        overlap: Further steps, from the following frames, that each frame also holds.
+        length: int32 (batch, 1), number of frames with a real step.
+        mask: bool (batch, frames), which frames have a real step.
+        count: float32 (batch, 1), `length`, but at least 1.
+        below: float32 (batch, frames, 1), added before a maximum: 0 in real frames, very negative in the padding.
+        any: float32 (batch, 1), 0 for a sequence without steps, else 1.
+    """
+
+    size: int
+    overlap: int
+    length: Any
+    mask: Any
+    count: Any
+    below: Any
+    any: Any
+
+
+def _frames(config: ModelConfig, mask: Any, lengths: Any) -> _Frames:
+    size = config.frame or 1
+    if size > 1:
+        mask = mask[:, ::size]  # a frame is real where its first step is
+        lengths = _num_frames(lengths, size)
+    real = ops.expand_dims(ops.cast(mask, "float32"), -1)
+    length = ops.expand_dims(lengths, 1)
+    count = ops.cast(length, "float32")
+    return _Frames(
+        size=size,
+        overlap=config.overlap or 0,
+        length=length,
+        mask=mask,
+        count=ops.maximum(count, 1.0),
+        below=ops.multiply(ops.subtract(real, 1.0), _HUGE),
+        any=ops.minimum(count, 1.0),
+    )
+
+
+def _num_frames(lengths: Any, size: int) -> Any:
+    """Return the number of frames of `size` steps with a real step, int32 like `lengths`."""
+    return lengths if size == 1 else ops.floor_divide(ops.add(lengths, size - 1), size)
+
+
+def _branch(config: ModelConfig, steps: Any, frames: _Frames, name: str) -> Any:
+    """Return one vector per sequence, (batch, width): recurrent layers over frames of `steps`, then pooling."""
+    if frames.size > 1:
+        steps = fold(steps, frames.size, f"complete_frames_of_{name}")  # (batch, frames, size × features)
+    if frames.overlap:
+        steps = with_next_steps(steps, frames.size, frames.overlap)  # (batch, frames, (size + overlap) × features)
+    for index in range(config.layers):
+        steps, states = _recurrent(config, f"{name}_{config.cell}_{index + 1}", steps, frames.mask)
+    return _pool(config, steps, states, frames, name)
+
+
+def fold(steps: Any, frame: int, name: str = "complete_frames") -> Any:
+    """Concatenate the features of `frame` consecutive steps.
+
+    Args:
+        steps: float32 (batch, time, features).
+        frame: Steps per frame; zeros pad the last one.
+        name: Name of the padding layer.
+
+    Returns:
+        float32 (batch, ceil(time / frame), frame × features).
+    """
+    return ops.concatenate(_steps_of_frames(steps, frame, name), axis=-1)
+
+
+def with_next_steps(frames: Any, size: int, overlap: int) -> Any:
+    """Append to each frame the `overlap` steps that follow it; zeros beyond the last frame.
+
+    A pattern that begins in one frame and ends in the next is then seen completely by one of them.
+
+    Args:
+        frames: float32 (batch, frames, size × features), from `fold`.
+        size: Steps per frame.
+        overlap: Further steps.
+
+    Returns:
+        float32 (batch, frames, (size + overlap) × features).
+    """
+    features, num_following = frames.shape[-1] // size, -(-overlap // size)
+    padded = ops.pad(frames, [(0, 0), (0, num_following), (0, 0)])
+    after = [padded[:, index : (index - num_following) or None] for index in range(1, num_following + 1)]
+    after[-1] = after[-1][:, :, : (overlap - (num_following - 1) * size) * features]
+    return ops.concatenate([frames, *after], axis=-1)
+
+
+def mean_frames(steps: Any, frame: int) -> Any:
+    """Return the mean of each frame, float32 (batch, ceil(time / frame), features); zeros pad the last frame."""
+    if frame == 1:
+        return steps
+    by_position = _steps_of_frames(steps, frame, "trajectory_frames")
+    return ops.multiply(sum(by_position[1:], start=by_position[0]), 1 / frame)
+
+
+def _steps_of_frames(steps: Any, frame: int, name: str) -> list[Any]:
+    """Return the first step of every frame, the second of every frame, …: (batch, ceil(time / frame), features)."""
+    padded = layers.ZeroPadding1D((0, frame - 1), name=name)(steps)
+    # Each slice ends so that all have ceil(time / frame) steps; a reshape would need the time, which is unknown here.
+    return [padded[:, index : (index - (frame - 1)) or None : frame] for index in range(frame)]
+
+
+def _recurrent(config: ModelConfig, name: str, steps: Any, mask: Any) -> tuple[Any, list[Any]]:
+    """Return the outputs, zero in the padding, (batch, time, units × directions), and each direction's final state."""
+    layer = recurrent_layer(config, name, return_sequences=True, return_state=True, zero_output_for_mask=True)
+    if not config.bidirectional:
+        outputs, *states = layer(steps, mask=mask)
+        return outputs, states[:1]
+    outputs, *states = layers.Bidirectional(layer, name=f"{name}_both_ways")(steps, mask=mask)
+    return outputs, [states[0], states[len(states) // 2]]  # the hidden states; an LSTM's cell states stay inside
+
+
+def _pool(config: ModelConfig, steps: Any, states: list[Any], frames: _Frames, name: str) -> Any:
+    """Return one vector per sequence, (batch, width); a sequence without steps gets zeros from mean and max."""
+    pooled, pooling = [], config.pooling
+    if pooling in ("last", "concat"):
+        pooled += states
+    if pooling in ("mean", "concat"):
+        pooled.append(ops.divide(ops.sum(steps, axis=1), frames.count))
+    if pooling in ("max", "concat"):
+        pooled.append(ops.multiply(ops.max(ops.add(steps, frames.below), axis=1), frames.any))
+    return pooled[0] if len(pooled) == 1 else layers.Concatenate(name=f"{name}_pooled")(pooled)
