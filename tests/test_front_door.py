@@ -26,7 +26,9 @@ from seqembed.runner.evaluate.config import EvaluateConfig
 from seqembed.runner.inspect.describe_data import DataOptions
 from seqembed.runner.options import RunOptions
 from seqembed.trainer.api import TrainKeywords
-from seqembed.trainer.config.training import DataConfig, ModelConfig, TrainingConfig
+from seqembed.trainer.config.data import DataConfig
+from seqembed.trainer.config.model import ModelConfig
+from seqembed.trainer.config.training import TrainingConfig
 from seqembed_testing import Tiny, done, sequences, write_sequences
 
 ROOT = Path(__file__).parents[1]

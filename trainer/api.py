@@ -11,7 +11,10 @@ from rich.console import Console
 from seqembed.data.errors import UsageError
 from seqembed.data.keywords import Inputs, PathOrUri, checked_options, in_python, several, shows_options
 from seqembed.data.sequences import Truncate
-from seqembed.trainer.config.training import DataConfig, ModelConfig, TrainingConfig, TrainJob
+from seqembed.trainer.config.data import DataConfig
+from seqembed.trainer.config.job import TrainJob
+from seqembed.trainer.config.model import ModelConfig
+from seqembed.trainer.config.training import TrainingConfig
 from seqembed.trainer.fit.progress import PROGRESSES, make_progress
 from seqembed.trainer.input.columns import find_columns
 from seqembed.trainer.output.directory import RunDirectory
@@ -21,7 +24,7 @@ logger = logging.getLogger("seqembed")
 
 
 class TrainKeywords(TypedDict, total=False):
-    """Options of a training; `seqembed.trainer.config.training` documents them and their defaults.
+    """Options of a training; `data`, `model` and `training` in `seqembed.trainer.config` document them.
 
     None means that an option is chosen from the data, where the configuration allows it.
     """
@@ -85,7 +88,7 @@ def train(
         resume: Continue the training in `out`.
         overwrite: Replace the run in `out` once the new one is complete.
         progress: ``auto`` is a ``bar`` on a terminal, else ``plain`` lines to the logger ``seqembed``; or ``none``.
-        options: See `seqembed train --help` and `seqembed.trainer.config.training`.
+        options: See `seqembed train --help-all` and `data`, `model` and `training` in `seqembed.trainer.config`.
 
     Returns:
         Paths of the run directory, and the results of the training.

@@ -8,8 +8,8 @@ from click.core import ParameterSource
 
 from seqembed.data.signals import stopped_by_signals
 from seqembed.trainer.api import start
+from seqembed.trainer.config.job import TrainJob
 from seqembed.trainer.config.options import PARAMETERS, SectionedCommand
-from seqembed.trainer.config.training import TrainJob
 
 
 @click.command(

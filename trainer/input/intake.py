@@ -14,7 +14,9 @@ from seqembed.data.schema.hints import FewValues, hint_at_codes, integer_feature
 from seqembed.data.schema.schema import SequenceSchema
 from seqembed.data.sequences import SequenceBlock
 from seqembed.data.survey import Survey, survey
-from seqembed.trainer.config.training import TrainJob
+from seqembed.trainer.config.automatic import has_events
+from seqembed.trainer.config.job import TrainJob
+from seqembed.trainer.config.model import min_length
 from seqembed.trainer.input.source import in_validation
 
 _VALIDATION_FRACTION = 0.1
@@ -89,6 +91,7 @@ def take_in(files: Sequence[InputFile], schema: SequenceSchema, job: TrainJob) -
     """
     keep = (job.data.label,) if job.data.label is not None else ()
     wanted = job.training.validation_fraction
+    contrasts = job.model.objective_for(events=has_events(schema)) != "reconstruct"
     whole_numbers = integer_features(first_with_rows(files).open().schema_arrow, schema)
     for fraction in (_VALIDATION_FRACTION if wanted is None else wanted, 0.0):
         sides = _Sides(job, schema, fraction, FewValues(whole_numbers))
@@ -98,10 +101,10 @@ def take_in(files: Sequence[InputFile], schema: SequenceSchema, job: TrainJob) -
         if sides.num_training + sides.num_validation < 2:
             raise InputError(
                 f"{', '.join(job.data.inputs)}: {sides.num_training + sides.num_validation} of {found.num_total:,} "
-                f"sequences have at least {job.model.min_length} step(s); training needs two or more. Add data."
+                f"sequences have at least {min_length(job.model.task)} step(s); training needs two or more. Add data."
             )
         few = wanted is None and sides.num_training + sides.num_validation < _FEW
-        if sides.num_training and not (few and job.model.contrasts and job.training.patience is None):
+        if sides.num_training and not (few and contrasts and job.training.patience is None):
             break  # else all ids of a tiny data set fell on the other side, or all are needed: hold none out
     codes = sides.few_values.codes()
     return Intake(found, sides.num_training, sides.num_validation, sides.num_too_short, fraction, codes)
@@ -112,7 +115,7 @@ class _Sides:
 
     def __init__(self, job: TrainJob, schema: SequenceSchema, fraction: float, few_values: FewValues) -> None:
         self.few_values = few_values
-        self._min_length = job.model.min_length
+        self._min_length = min_length(job.model.task)
         self._binary = job.model.loss == "binary_crossentropy"
         self._schema, self._fraction = schema, fraction
         self.num_training = self.num_validation = self.num_too_short = 0

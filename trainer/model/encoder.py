@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.schema.schema import CategoricalField
-from seqembed.trainer.config.training import ModelConfig
+from seqembed.trainer.config.resolved import ResolvedModel
 from seqembed.trainer.input.scale import MAX_DEVIATIONS, MIN_SPREAD, moments
 from seqembed.trainer.model.backend import keras
 from seqembed.trainer.model.blocks import scaled_by
@@ -75,10 +75,10 @@ def raw_values(scores: Any, profile: SequenceProfile, loss: str, name: str) -> A
     return layers.Rescaling(std.tolist(), mean.tolist(), name=name)(scores)
 
 
-def recurrent_layer(config: ModelConfig, name: str, units: int | None = None, **options: Any) -> Any:
+def recurrent_layer(config: ResolvedModel, name: str, units: int, **options: Any) -> Any:
     """Return one forward recurrent layer of the configured cell and activation."""
     kind = layers.LSTM if config.cell == "lstm" else layers.GRU
-    return kind(units or config.units, activation=config.activation, name=name, **options)
+    return kind(units, activation=config.activation, name=name, **options)
 
 
 def network_inputs(num_features: int, num_fields: int) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def network_inputs(num_features: int, num_fields: int) -> dict[str, Any]:
 
 
 def build_encoder(
-    config: ModelConfig,
+    config: ResolvedModel,
     profile: SequenceProfile,
     difference_std: NDArray[np.float32] | None = None,
     fields: Sequence[CategoricalField] = (),
@@ -152,13 +152,11 @@ def build_encoder(
         changes = differences(steps, known, difference_std, time_axis)
         changes = _noisy(config, _other_layout(changes) if time_axis == 2 else changes, "noise_of_differences")
         branches.append(_branch(config, changes, frames, "encoder_differences"))
-    if (
-        config.embedding_dim is not None
-    ):  # a dense layer mixes the blocks: a trajectory shall count as one of its points
-        trajectories = [ops.multiply(points, 1 / math.sqrt(config.trajectory or 1)) for points in trajectories]
+    if config.embedding_dim:  # a dense layer mixes the blocks: a trajectory shall count as one of its points
+        trajectories = [ops.multiply(points, 1 / math.sqrt(config.trajectory)) for points in trajectories]
     blocks = [*branches, *statistics, *trajectories]
     embedding = blocks[0] if len(blocks) == 1 else layers.Concatenate(name="joined")(blocks)
-    if config.embedding_dim is not None:
+    if config.embedding_dim:
         embedding = layers.Dense(config.embedding_dim, name="embedding")(embedding)  # (batch, embedding_dim)
     return keras.Model(inputs, scaled_by(embedding, scales, "block_scales"), name="encoder")
 
@@ -174,7 +172,7 @@ def _other_layout(values: Any) -> Any:
     return ops.transpose(values, (0, 2, 1))
 
 
-def _noisy(config: ModelConfig, steps: Any, name: str) -> Any:
+def _noisy(config: ResolvedModel, steps: Any, name: str) -> Any:
     """Add noise to steps (batch, time, features) while training on views, and at no other time.
 
     The noise is added to the normalised inputs of the recurrent layers, so it is equally strong for sequences of small
@@ -249,8 +247,8 @@ class _Frames:
     any: Any
 
 
-def _frames(config: ModelConfig, mask: Any, lengths: Any) -> _Frames:
-    size = config.frame or 1
+def _frames(config: ResolvedModel, mask: Any, lengths: Any) -> _Frames:
+    size = config.frame
     if size > 1:
         mask = mask[:, ::size]  # a frame is real where its first step is
         lengths = _num_frames(lengths, size)
@@ -259,7 +257,7 @@ def _frames(config: ModelConfig, mask: Any, lengths: Any) -> _Frames:
     count = ops.cast(length, "float32")
     return _Frames(
         size=size,
-        overlap=config.overlap or 0,
+        overlap=config.overlap,
         length=length,
         mask=mask,
         count=ops.maximum(count, 1.0),
@@ -273,7 +271,7 @@ def _num_frames(lengths: Any, size: int) -> Any:
     return lengths if size == 1 else ops.floor_divide(ops.add(lengths, size - 1), size)
 
 
-def _branch(config: ModelConfig, steps: Any, frames: _Frames, name: str) -> Any:
+def _branch(config: ResolvedModel, steps: Any, frames: _Frames, name: str) -> Any:
     """Return one vector per sequence, (batch, width): recurrent layers over frames of `steps`, then pooling."""
     if frames.size > 1:
         steps = fold(steps, frames.size, f"complete_frames_of_{name}")  # (batch, frames, size × features)
@@ -333,9 +331,11 @@ def _steps_of_frames(steps: Any, frame: int, name: str) -> list[Any]:
     return [padded[:, index : (index - (frame - 1)) or None : frame] for index in range(frame)]
 
 
-def _recurrent(config: ModelConfig, name: str, steps: Any, mask: Any) -> tuple[Any, list[Any]]:
+def _recurrent(config: ResolvedModel, name: str, steps: Any, mask: Any) -> tuple[Any, list[Any]]:
     """Return the outputs, zero in the padding, (batch, time, units × directions), and each direction's final state."""
-    layer = recurrent_layer(config, name, return_sequences=True, return_state=True, zero_output_for_mask=True)
+    layer = recurrent_layer(
+        config, name, config.units, return_sequences=True, return_state=True, zero_output_for_mask=True
+    )
     if not config.bidirectional:
         outputs, *states = layer(steps, mask=mask)
         return outputs, states[:1]
@@ -343,7 +343,7 @@ def _recurrent(config: ModelConfig, name: str, steps: Any, mask: Any) -> tuple[A
     return outputs, [states[0], states[len(states) // 2]]  # the hidden states; an LSTM's cell states stay inside
 
 
-def _pool(config: ModelConfig, steps: Any, states: list[Any], frames: _Frames, name: str) -> Any:
+def _pool(config: ResolvedModel, steps: Any, states: list[Any], frames: _Frames, name: str) -> Any:
     """Return one vector per sequence, (batch, width); a sequence without steps gets zeros from mean and max."""
     pooled, pooling = [], config.pooling
     if pooling in ("last", "concat"):

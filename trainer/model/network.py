@@ -12,7 +12,7 @@ from seqembed.data.embedding_blocks import EmbeddingBlock, block_scales
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.schema.schema import CategoricalField
 from seqembed.data.sequences import SequenceBlock
-from seqembed.trainer.config.training import ModelConfig
+from seqembed.trainer.config.resolved import ResolvedModel
 from seqembed.trainer.input.source import MAX_BATCH_STEPS
 from seqembed.trainer.model.backend import keras
 from seqembed.trainer.model.blocks import embedding_blocks, unscaled
@@ -68,7 +68,7 @@ class Network:
 
 
 def build_network(
-    config: ModelConfig,
+    config: ResolvedModel,
     profile: SequenceProfile,
     fixed_length: int,
     difference_std: NDArray[np.float32] | None = None,
@@ -159,7 +159,7 @@ def inputs_of(model: Any, batch: Any) -> dict[str, Any]:
     return {name: getattr(batch, name) for name in model.input}
 
 
-def _raw(scores: dict[str, Any], config: ModelConfig, profile: SequenceProfile, name: str) -> dict[str, Any]:
+def _raw(scores: dict[str, Any], config: ResolvedModel, profile: SequenceProfile, name: str) -> dict[str, Any]:
     """Return numbers in raw units (the output without a dot in its name), and probabilities of classes."""
     return {
         output: raw_values(score, profile, config.loss, name)
@@ -173,14 +173,14 @@ def _masked(steps: Any, mask: Any) -> Any:
     return ops.where(ops.expand_dims(mask, -1), steps, 0.0)
 
 
-def _raw_decoder(graph: DecoderGraph, config: ModelConfig, profile: SequenceProfile, *, as_dict: bool) -> Any:
+def _raw_decoder(graph: DecoderGraph, config: ResolvedModel, profile: SequenceProfile, *, as_dict: bool) -> Any:
     raw = _raw(graph.scores, config, profile, "raw_units")
     masked = {name: _masked(steps, graph.inputs["mask"]) for name, steps in raw.items()}
     return keras.Model(graph.inputs, masked if as_dict else masked["reconstruction"], name="decoder")
 
 
 def _reconstruct(
-    config: ModelConfig,
+    config: ResolvedModel,
     profile: SequenceProfile,
     graph: DecoderGraph,
     inputs: dict[str, Any],
@@ -238,7 +238,7 @@ def _projection(embedding: Any, name: str) -> Any:
 
 
 def _prediction_head(
-    config: ModelConfig, embedding_dim: int, num_features: int, fields: Sequence[CategoricalField]
+    config: ResolvedModel, embedding_dim: int, num_features: int, fields: Sequence[CategoricalField]
 ) -> Any:
     """Return a model from the embedding to scores of the next step, (batch, features); with fields a dict by name."""
     embedding = keras.Input((embedding_dim,), name="embedding", dtype="float32")

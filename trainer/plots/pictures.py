@@ -15,7 +15,7 @@ from seqembed.data.profile import SequenceProfile
 from seqembed.data.schema.schema import SequenceSchema
 from seqembed.data.schema.vocabulary import MISSING_ID
 from seqembed.data.sequences import SequenceBlock
-from seqembed.trainer.config.training import ModelConfig
+from seqembed.trainer.config.resolved import ResolvedModel
 from seqembed.trainer.input.scale import moments
 from seqembed.trainer.model.categories import answers
 from seqembed.trainer.model.network import Network, embed, embed_batch
@@ -30,7 +30,7 @@ _MAX_SHOWN_STEPS = 120
 def draw(
     layout: RunLayout,
     network: Network,
-    config: ModelConfig,
+    config: ResolvedModel,
     schema: SequenceSchema,
     profile: SequenceProfile,
     sample: SequenceBlock,
@@ -79,7 +79,7 @@ def draw(
 
 def reconstructions(
     network: Network,
-    config: ModelConfig,
+    config: ResolvedModel,
     profile: SequenceProfile,
     sample: SequenceBlock,
     label: str | None = None,
@@ -141,7 +141,7 @@ def _of_different_lengths(rows: NDArray[np.int64], lengths: NDArray[np.int64], w
 
 def generate(
     network: Network,
-    config: ModelConfig,
+    config: ResolvedModel,
     profile: SequenceProfile,
     batch: SequenceBatch,
     *,
