@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Literal, TypedDict, Unpack, overload
 
+from seqembed.data.display.progress import ProgressStyle
 from seqembed.data.keywords import Inputs, PathOrUri, checked_options, in_python, path_or_none, several, shows_options
 from seqembed.runner.evaluate.config import EvaluateConfig
 from seqembed.runner.evaluate.report import Evaluation
@@ -12,7 +13,7 @@ from seqembed.runner.inspect.describe import Description, description
 from seqembed.runner.inspect.describe_data import DataOptions
 from seqembed.runner.job.plan import RunPlan
 from seqembed.runner.job.run import Job, plan_job, run_job
-from seqembed.runner.options import OnBadFile, OnBadRow, ProgressStyle, RunOptions, VectorType
+from seqembed.runner.options import OnBadFile, OnBadRow, RunOptions, VectorType
 from seqembed.runner.report import RunReport
 
 

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from seqembed.data.display.progress import PROGRESS_STYLES, ProgressStyle
 from seqembed.data.errors import UsageError
 
 OnBadRow = Literal["fail", "null", "quarantine"]
@@ -14,8 +15,6 @@ OnBadFile = Literal["fail", "skip"]
 ON_BAD_FILE: tuple[OnBadFile, ...] = ("fail", "skip")
 VectorType = Literal["float32", "float16"]
 VECTOR_TYPES: tuple[VectorType, ...] = ("float32", "float16")
-ProgressStyle = Literal["auto", "bar", "plain", "none"]
-PROGRESS_STYLES: tuple[ProgressStyle, ...] = ("auto", "bar", "plain", "none")
 
 # How sequences are put into windows and batches may change a vector's last bits, so it is fixed, part of a part's key,
 # and no option; how many sequences make a batch, the model's contract says. Fewer steps a call than 32 for each of

@@ -8,6 +8,7 @@ from typing import TypedDict, Unpack
 
 from rich.console import Console
 
+from seqembed.data.display.progress import PROGRESS_STYLES, ProgressStyle
 from seqembed.data.errors import UsageError
 from seqembed.data.keywords import Inputs, PathOrUri, checked_options, in_python, several, shows_options
 from seqembed.data.sequences import Truncate
@@ -15,7 +16,7 @@ from seqembed.trainer.config.data import DataConfig
 from seqembed.trainer.config.job import TrainJob
 from seqembed.trainer.config.model import ModelConfig
 from seqembed.trainer.config.training import TrainingConfig
-from seqembed.trainer.fit.progress import PROGRESSES, make_progress
+from seqembed.trainer.fit.progress import make_progress
 from seqembed.trainer.input.columns import find_columns
 from seqembed.trainer.output.directory import RunDirectory
 from seqembed.trainer.output.summary import TrainSummary
@@ -77,7 +78,7 @@ def train(
     out: PathOrUri,
     resume: bool = False,
     overwrite: bool = False,
-    progress: str = "auto",
+    progress: ProgressStyle = "auto",
     **options: Unpack[TrainKeywords],
 ) -> TrainSummary:
     """Train a sequence autoencoder on Parquet and write a run directory, like `seqembed train`.
@@ -103,7 +104,7 @@ def train(
 
 
 def start(
-    job: TrainJob, out: Path, echo: Callable[[str], object], *, resume: bool, overwrite: bool, progress: str
+    job: TrainJob, out: Path, echo: Callable[[str], object], *, resume: bool, overwrite: bool, progress: ProgressStyle
 ) -> TrainSummary:
     """Train; TensorFlow is imported only after options and data have been checked.
 
@@ -121,8 +122,8 @@ def start(
     """
     if resume and overwrite:
         raise UsageError("--resume continues the run that --overwrite would replace. Pass only one of them.")
-    if progress not in PROGRESSES:
-        raise UsageError(f"--progress must be one of {', '.join(PROGRESSES)}; was {progress!r}.")
+    if progress not in PROGRESS_STYLES:
+        raise UsageError(f"--progress must be one of {', '.join(PROGRESS_STYLES)}; was {progress!r}.")
     if find_spec("tensorflow") is None:  # fail before the data is read; the import itself comes afterwards
         raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
     directory = RunDirectory(out, resume=resume, overwrite=overwrite)

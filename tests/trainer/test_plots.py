@@ -7,6 +7,7 @@ import pytest
 from matplotlib import image
 from matplotlib.colors import to_rgb
 
+from seqembed.data.display.pictures import ORANGE, PALE_BLUE, plain
 from seqembed.data.errors import OutputError
 from seqembed.trainer.model.backend import keras
 from seqembed.trainer.plots.figures import (
@@ -19,7 +20,6 @@ from seqembed.trainer.plots.figures import (
 from seqembed.trainer.plots.model_graph import model_graph
 from seqembed.trainer.plots.model_picture import BOX_HEIGHT, BOX_WIDTH, arrange
 from seqembed.trainer.plots.pictures import chosen_rows
-from seqembed.trainer.plots.plot_style import ORANGE, PALE_BLUE, plain
 
 ops, layers = keras.ops, keras.layers
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
+from seqembed.data.display.progress import PROGRESS_STYLES
 from seqembed.data.sequences import TRUNCATES
 from seqembed.trainer.config import model as choices
 from seqembed.trainer.config.data import LAYOUT_CHOICES, DataConfig
 from seqembed.trainer.config.model import ModelConfig
 from seqembed.trainer.config.training import TrainingConfig
-from seqembed.trainer.fit.progress import PROGRESSES
 
 _DEFAULTS = {
     field.name: field.default
@@ -277,7 +277,7 @@ SECTIONS: dict[str, list[click.Option]] = {
         ),
         click.Option(
             ["--progress"],
-            type=click.Choice(PROGRESSES),
+            type=click.Choice(PROGRESS_STYLES),
             default="auto",
             show_default=True,
             help="A bar, plain lines, or none (notes about the data are still shown); auto: a bar on a terminal.",

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any
 
+from seqembed.data.display.progress import duration
 from seqembed.data.layout import RunLayout
-from seqembed.trainer.fit.progress import LINE_WIDTH, duration
+from seqembed.trainer.fit.progress import LINE_WIDTH
 
 _CLEARLY_LOWER = 0.95  # of the final loss
 _WELL = 0.1  # of the mean's loss

@@ -11,9 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from seqembed.trainer.plots.model_picture import plot_model
-from seqembed.trainer.plots.plot_embeddings import plot_embeddings
-from seqembed.trainer.plots.plot_style import (
+from seqembed.data.display.pictures import (
     FAMILIES,
     GREY,
     INK,
@@ -26,6 +24,8 @@ from seqembed.trainer.plots.plot_style import (
     save,
     tidy,
 )
+from seqembed.trainer.plots.model_picture import plot_model
+from seqembed.trainer.plots.plot_embeddings import plot_embeddings
 
 __all__ = ["plot_embeddings", "plot_losses", "plot_model", "plot_reconstructions"]
 

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path as Curve
 
+from seqembed.data.display.pictures import GREY, INK, LARGE, SMALL, new_figure, plain, save
 from seqembed.trainer.plots.model_graph import INPUT, LayerBox, ModelGraph, model_graph
-from seqembed.trainer.plots.plot_style import GREY, INK, LARGE, SMALL, new_figure, plain, save
 
 BOX_WIDTH, BOX_HEIGHT = 3.1, 0.92  # inches, as are all positions in the picture
 MAX_NAME = 37  # characters that fit into a box

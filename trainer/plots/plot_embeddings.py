@@ -11,8 +11,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from seqembed.trainer.plots.plot_names import MAX_NAMES, name_points
-from seqembed.trainer.plots.plot_style import (
+from seqembed.data.display.pictures import (
     BLUE,
     COLOURS,
     FAMILIES,
@@ -27,6 +26,7 @@ from seqembed.trainer.plots.plot_style import (
     save,
     tidy,
 )
+from seqembed.trainer.plots.plot_names import MAX_NAMES, name_points
 
 MAX_ASPECT = 20.0  # of the wider span of a map to the narrower, up to which both axes have one scale
 MAX_LABELS = 20  # more cannot be distinguished by colour and shape
