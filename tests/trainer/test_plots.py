@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from matplotlib import image
 from matplotlib.colors import to_rgb
+from model_testing import resolved
 
 from seqembed.data.display.pictures import ORANGE, PALE_BLUE, plain
 from seqembed.data.errors import OutputError
 from seqembed.trainer.model.backend import keras
+from seqembed.trainer.model.network import build_network
 from seqembed.trainer.plots.figures import (
     draw_losses,
     draw_reconstructions,
@@ -246,6 +248,24 @@ def test_the_graph_shows_the_used_output_and_the_time_axis():
     assert boxes["scaled"].shape == "batch × 1 feature × time"
     assert (boxes["lstm"].shape, boxes["lstm"].units) == ("batch × 2 features", "2 units")
     assert boxes["scaled"].units == ""
+
+
+def test_landmarks_and_heads_are_drawn(profile):
+    config = resolved(units=3, frame=2, overlap=4, trajectory=9, normalization="sequence")
+    network = build_network(config, profile, fixed_length=6)
+    graph = model_graph(network.encoder, network.landmarks)
+    boxes = {box.name: box for box in graph.boxes}
+    assert boxes["frames_of_encoder"].kind == "2 steps and the next 4"
+    assert boxes["frames_of_encoder"].shape == f"batch × time × {6 * len(profile.mean)} features"
+    assert ("frames_of_encoder", "encoder_lstm_1_both_ways") in graph.edges
+    assert {("trajectory", "joined"), ("sequence_mean", "joined"), ("sequence_spread", "joined")} <= set(graph.edges)
+    assert len(boxes) == len(network.encoder.layers) + 5
+    assert model_graph(network.decoder, network.landmarks) == model_graph(network.decoder), "landmarks of the encoder"
+    (head,) = network.heads.values()
+    assert [box.name for box in model_graph(head).boxes if box.is_output] == [
+        "projection_1_direction",
+        "projection_2_direction",
+    ]
 
 
 def test_the_graph_of_a_loaded_model_is_the_same(models, tmp_path):

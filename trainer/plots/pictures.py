@@ -62,8 +62,9 @@ def draw(
         with replacing(layout.plots / "losses.png") as path:
             figures.plot_losses(history, path, baseline, measured_in, kept_epoch)
     models = {"encoder": network.encoder, **({"decoder": network.decoder} if network.decoder is not None else {})}
+    models |= network.heads
     with replacing(layout.plots / "model.png") as path:
-        figures.plot_model(models, path)
+        figures.plot_model(models, path, network.landmarks)
     if network.decoder is not None:
         originals, written, titles = reconstructions(network, config, profile, sample, label)
         rows = _rows(schema)
