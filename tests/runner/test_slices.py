@@ -32,7 +32,7 @@ def test_a_week_of_nights_with_a_late_rerun_of_an_old_day(tiny: Tiny, tmp_path: 
     before: dict[str, bytes] = {}
     for day in range(7):
         said = done("run", night(lake, day), *options).output
-        assert "1 parts made;" in said
+        assert "1 part made;" in said
         assert "gone" not in said
         now = parts(out)
         assert len(now) == day + 1

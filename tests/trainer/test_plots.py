@@ -210,6 +210,21 @@ def test_reconstructions_of_a_single_step_are_drawn(png):
     assert min(pixels(png, PALE_BLUE), pixels(png, ORANGE)) > 5
 
 
+def test_categories_are_drawn_by_name(png):
+    names = {1: "unknown", **{index: f"shop {index}" for index in range(2, 30)}}
+    original = np.column_stack([np.arange(6.0), [2, 2, 3, np.nan, 3, 1]]).astype(np.float32)
+    figure = draw_reconstructions([original], [original], ["amount", "shop"], ["one"], {1: names})
+    numbers, shops = figure.axes
+    assert [label.get_text() for label in shops.get_yticklabels()] == ["unknown", "shop 2", "shop 3"]
+    drawn = shops.get_lines()[0]
+    np.testing.assert_array_equal(drawn.get_ydata(), [1, 1, 2, np.nan, 2, 0])
+    assert drawn.get_linestyle() == "None" and numbers.get_lines()[0].get_linestyle() == "-"
+    many = np.array([[n] for n in [*range(2, 20), 5, 5, 7]], np.float32)
+    (crowded,) = draw_reconstructions([many], [many], ["shop"], ["one"], {0: names}).axes
+    texts = [label.get_text() for label in crowded.get_yticklabels()]
+    assert len(texts) == 9 and texts[-1] == "others" and {"shop 5", "shop 7"} <= set(texts)
+
+
 def test_reconstructions_of_unequal_number_are_refused(png):
     with pytest.raises(ValueError, match="1, 1 and 2"):
         plot_reconstructions(waves(3), waves(3), ["a"], png, ["x", "y"])

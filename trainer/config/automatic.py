@@ -10,6 +10,7 @@ cut at the edge of a frame.
 from dataclasses import dataclass, replace
 
 from seqembed.data.errors import UsageError
+from seqembed.data.plurals import counted
 from seqembed.data.profile import QUANTILES, SequenceProfile
 from seqembed.data.schema.schema import SequenceSchema
 from seqembed.trainer.config.job import TrainJob
@@ -252,14 +253,15 @@ def _notes(job: ResolvedJob, found: Findings) -> list[str]:
     how = f"{model.objective}: {what}; "
     if training.in_steps:
         passes = training.length * training.batch_size / max(found.num_training, 1)
-        how += f"{training.length:,} batches of {training.batch_size} sequences ({passes:,.1f} passes over the data)"
+        batches, sequences = counted(training.length, "batch", "batches"), counted(training.batch_size, "sequence")
+        how += f"{batches} of {sequences} ({passes:,.1f} passes over the data)"
     else:
-        how += f"at most {training.length:,} passes in batches of {training.batch_size}"
+        how += f"at most {counted(training.length, 'pass', 'passes')} in batches of {training.batch_size}"
     lines.append(how)
     frame, overlap = model.frame, model.overlap
     if frame + overlap > 1:
-        what = f"frames of {frame} {'steps' if frame > 1 else 'step'}"
-        after = f", each with the {overlap} {'steps' if overlap > 1 else 'step'} after it" if overlap else ""
+        what = f"frames of {counted(frame, 'step')}"
+        after = f", each with the {counted(overlap, 'step')} after it" if overlap else ""
         num_frames = -(-found.median // frame)
-        lines.append(f"{what}: a sequence of median length ({found.median} steps) has {num_frames}{after}")
+        lines.append(f"{what}: a sequence of median length ({counted(found.median, 'step')}) has {num_frames}{after}")
     return lines

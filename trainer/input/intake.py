@@ -10,6 +10,7 @@ from seqembed.data.decode.ids import id_text, quoted_id
 from seqembed.data.errors import InputError
 from seqembed.data.files.inputs import InputFile
 from seqembed.data.parquet.peek import first_with_rows
+from seqembed.data.plurals import counted
 from seqembed.data.schema.hints import FewValues, hint_at_codes, integer_features
 from seqembed.data.schema.schema import SequenceSchema
 from seqembed.data.sequences import SequenceBlock
@@ -52,21 +53,21 @@ class Intake:
             merged: As `seqembed.trainer.input.columns.TrainingColumns.merged`.
         """
         profile = self.survey.profile
-        fields = (
-            f"{schema.num_fields} categorical {'field' if schema.num_fields == 1 else 'fields'}, "
-            if schema.categorical
-            else ""
-        )
+        fields = f"{counted(schema.num_fields, 'categorical field')}, " if schema.categorical else ""
         lines = [
-            f"{self.num_training:,} training sequences, {self.num_validation:,} for validation; "
-            f"{schema.num_features} features, {fields}up to {self.survey.max_length} steps"
+            f"{counted(self.num_training, 'training sequence')}, {self.num_validation:,} for validation; "
+            f"{counted(schema.num_features, 'feature')}, {fields}up to {counted(self.survey.max_length, 'step')}"
         ]
         if self.num_too_short:
-            lines.append(f"{self.num_too_short:,} sequences have too few steps to learn from (empty ones included)")
+            has = "has" if self.num_too_short == 1 else "have"
+            too_short = counted(self.num_too_short, "sequence")
+            lines.append(f"{too_short} {has} too few steps to learn from (empty ones included)")
         if self.survey.shared_ids is not None:
             lines.append(f"{self.survey.shared_ids} occur in more than one row; each row is a separate sequence")
         if self.survey.num_truncated:
-            lines.append(f"{self.survey.num_truncated:,} sequences are longer than --max-length and are truncated")
+            verb = "is" if self.survey.num_truncated == 1 else "are"
+            longer = counted(self.survey.num_truncated, "sequence")
+            lines.append(f"{longer} {verb} longer than --max-length and {verb} truncated")
         if not self.num_validation:
             lines.append("no sequences are held out: the training loss is monitored")
         described = zip(schema.feature_names, profile.std, profile.missing_rate, strict=True)
