@@ -25,8 +25,12 @@ FOLDERS = {package.removeprefix("seqembed.") for package in MAY_IMPORT}
 HANDBOOK = sorted(
     path for path in ROOT.rglob("README.md") if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
 )
-# The only files of data that name a library beyond numpy and pyarrow; a run imports neither library.
-OF_DISPLAY = {"data/display/progress.py": {"rich"}, "data/display/pictures.py": {"matplotlib"}}
+# The only files of data that name a library beyond numpy and pyarrow.
+BEYOND = {
+    "data/display/progress.py": {"rich"},
+    "data/display/pictures.py": {"matplotlib"},
+    "data/config_file.py": {"click"},
+}
 ONE_FILE = {"tf2onnx": "exporter/onnx/convert.py", "onnxruntime": "runner/bundle/encoder.py"}
 
 
@@ -62,7 +66,7 @@ def test_imports_go_one_way(package: str) -> None:
         assert own <= MAY_IMPORT[package], path
         assert not names & FOLDERS, f"{path}: the import name is seqembed"
         if package == "seqembed.data":
-            extra = OF_DISPLAY.get(str(path.relative_to(ROOT)), set())
+            extra = BEYOND.get(str(path.relative_to(ROOT)), set())
             assert names <= {"seqembed.data", "numpy", "pyarrow"} | extra | set(sys.stdlib_module_names), path
         if package == "seqembed.runner":
             extra = OF_EVALUATE if folder(package) / "evaluate" in path.parents else set()

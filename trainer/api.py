@@ -10,7 +10,16 @@ from rich.console import Console
 
 from seqembed.data.display.progress import PROGRESS_STYLES, ProgressStyle
 from seqembed.data.errors import UsageError
-from seqembed.data.keywords import Inputs, PathOrUri, checked_options, in_python, several, shows_options
+from seqembed.data.keywords import (
+    Inputs,
+    PathOrUri,
+    checked_options,
+    in_python,
+    missing,
+    several,
+    shows_options,
+    takes_config,
+)
 from seqembed.data.sequences import Truncate
 from seqembed.trainer.config.data import DataConfig
 from seqembed.trainer.config.job import TrainJob
@@ -72,10 +81,12 @@ class TrainKeywords(TypedDict, total=False):
 
 @shows_options(DataConfig, ModelConfig, TrainingConfig)
 @in_python("train", "train")
+@takes_config("trainer.command:train", {"epochs": "steps", "steps": "epochs"})
 def train(
-    inputs: Inputs,
+    inputs: Inputs | None = None,
     *,
-    out: PathOrUri,
+    out: PathOrUri | None = None,
+    config: PathOrUri | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: ProgressStyle = "auto",
@@ -86,6 +97,7 @@ def train(
     Args:
         inputs: One or several files, directories or globs.
         out: Run directory.
+        config: TOML file with any of these options, as with ``--config``; what is passed here wins.
         resume: Continue the training in `out`.
         overwrite: Replace the run in `out` once the new one is complete.
         progress: ``auto`` is a ``bar`` on a terminal, else ``plain`` lines to the logger ``seqembed``; or ``none``.
@@ -97,8 +109,10 @@ def train(
     Raises:
         UsageError: Options contradict each other, or the extra ``train`` is not installed.
         InputError, OutputError, QualityGateError, BundleError: See `seqembed.trainer.job.train`.
-        TypeError: There is no such option.
+        TypeError: There is no such option, or `inputs` or `out` is missing.
     """
+    if inputs is None or out is None:
+        raise missing(train, inputs=inputs, out=out)
     job = TrainJob.from_options({"inputs": several(inputs), **checked_options(train, options)})
     return start(job, Path(out), logger.info, resume=resume, overwrite=overwrite, progress=progress)
 
