@@ -23,7 +23,10 @@ MAY_IMPORT = {
 }
 FOLDERS = {package.removeprefix("seqembed.") for package in MAY_IMPORT}
 HANDBOOK = sorted(
-    path for path in ROOT.rglob("README.md") if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
+    path
+    for name in ("README.md", "recipes.md")
+    for path in ROOT.rglob(name)
+    if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
 )
 ONE_FILE = {"tf2onnx": "exporter/onnx/convert.py", "onnxruntime": "runner/bundle/encoder.py"}
 
