@@ -10,7 +10,7 @@ from seqembed.exporter.report import ExportReport
 
 
 class ExportKeywords(TypedDict, total=False):
-    """Options of an export; what they mean and their defaults stand in `seqembed.exporter.config.ExportConfig`."""
+    """Options of `export`; `seqembed.exporter.config.ExportConfig` documents them and holds their defaults."""
 
     tolerance: float
     opset: int
@@ -25,7 +25,7 @@ class ExportKeywords(TypedDict, total=False):
 @shows_options(ExportConfig)
 @in_python("export", "train")
 def export(source: PathOrUri, *, out: PathOrUri, **options: Unpack[ExportKeywords]) -> ExportReport:
-    """Turn a trained encoder into one ONNX file, checked against Keras, as `seqembed export` does.
+    """Export a trained encoder to one ONNX file, checked against Keras, as `seqembed export` does.
 
     Args:
         source: Run directory, or a ``.keras`` file trained elsewhere, which needs `data`.
@@ -33,12 +33,12 @@ def export(source: PathOrUri, *, out: PathOrUri, **options: Unpack[ExportKeyword
         options: See `seqembed export --help` and `seqembed.exporter.config.ExportConfig`.
 
     Returns:
-        What was written and how it was checked.
+        The file that was written and the results of its checks.
 
     Raises:
         UsageError: An option is out of range, or the extra ``train`` is not installed.
         InputError, BundleError, QualityGateError, OutputError: See `seqembed.exporter.job.export_encoder`.
-        TypeError: There is no such option.
+        TypeError: An option does not exist.
     """
     config = ExportConfig(Path(source), Path(out), **checked_options(export, options))
     from seqembed.exporter.job import export_encoder

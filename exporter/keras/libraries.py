@@ -1,8 +1,7 @@
-"""TensorFlow and Keras, imported here alone, and without their messages on the user's terminal.
+"""Import TensorFlow and Keras without their messages on the terminal; the only module that imports them.
 
-TensorFlow writes about CUDA drivers to the process's standard error while it is imported, from C++, before any
-logging level is read. A nightly log or a person at a terminal can do nothing with those lines. The other modules of
-this package say ``from seqembed.exporter.keras.libraries import keras, tf``.
+During its import TensorFlow's C++ code writes about CUDA drivers to standard error before it reads any logging level;
+those lines are useless in a log. Other modules use ``from seqembed.exporter.keras.libraries import keras, tf``.
 """
 
 import os
@@ -15,12 +14,12 @@ from seqembed.data.errors import UsageError
 
 @contextmanager
 def silent_stderr() -> Iterator[None]:
-    """Send file descriptor 2 to nowhere while the block runs; Python exceptions still reach the caller."""
+    """Redirect file descriptor 2 to the null device while the block runs; exceptions still reach the caller."""
     if sys.stderr is not None:
         sys.stderr.flush()
     try:
         saved = os.dup(2)
-    except OSError:  # the process was started without a standard error: there is nothing to keep clean
+    except OSError:  # the process has no standard error
         yield
         return
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -35,14 +34,14 @@ def silent_stderr() -> Iterator[None]:
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Import quietly inside the block, on the TensorFlow backend of Keras.
+    """Silence imports inside the block, and select the TensorFlow backend of Keras.
 
     Raises:
         UsageError: A library of the ``train`` extra is not installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    # Keras would write its settings into the user's home, and read from there another precision than that of a model.
+    # Otherwise Keras writes settings to the user's home, and reads from there a default precision unlike the model's.
     os.environ["KERAS_HOME"] = os.path.join(os.devnull, "keras")
     try:
         with silent_stderr():

@@ -16,7 +16,7 @@ from seqembed.data.sequences import SequenceBlock
 from seqembed.exporter.bundle import assemble
 from seqembed.exporter.checks.draws import as_block
 from seqembed.exporter.checks.fidelity import compare_vectors
-from seqembed.exporter.checks.precision import embed_as_at_night
+from seqembed.exporter.checks.precision import embed_in_job_batches
 from seqembed.exporter.keras.libraries import keras, onnx
 from seqembed.exporter.onnx import quantise as module
 from seqembed.exporter.onnx.quantise import quantise, quantised_weights, refuse_unquantisable
@@ -100,7 +100,7 @@ def pair(
 
 
 def test_vectors_stay_what_they_were(pair: Pair) -> None:
-    vectors, reference = embed_as_at_night(pair.int8, pair.rows), embed_as_at_night(pair.fp32, pair.rows)
+    vectors, reference = embed_in_job_batches(pair.int8, pair.rows), embed_in_job_batches(pair.fp32, pair.rows)
     assert 1e-5 < np.abs(vectors - reference).max()  # it is not the fp32 graph that ran
     found = compare_vectors(vectors, reference)
     assert found.mean_cosine >= 0.999
@@ -110,7 +110,7 @@ def test_vectors_stay_what_they_were(pair: Pair) -> None:
 def test_neighbours_hardly_move_a_vector(pair: Pair) -> None:
     singles = [pad(pair.rows, np.array([row])) for row in range(pair.rows.num_sequences)]
     alone = np.concatenate([pair.int8.embed(one.values, one.lengths, one.categories) for one in singles])
-    assert compare_vectors(alone, embed_as_at_night(pair.int8, pair.rows)).mean_cosine >= 0.999
+    assert compare_vectors(alone, embed_in_job_batches(pair.int8, pair.rows)).mean_cosine >= 0.999
 
 
 def embed_with(encoder: Encoder, rows: SequenceBlock, garbage: float, extra: int = 0) -> Any:
@@ -169,7 +169,7 @@ def test_without_the_wiping_padding_moves_the_vectors(
 ) -> None:
     """The trainer leaves the padding as it is where no layer but recurrent ones would see it."""
     made = exported(encoder_of())
-    monkeypatch.setattr(module, "_is_wiped", lambda *_: True)
+    monkeypatch.setattr(module, "_is_zero_padded", lambda *_: True)
     careless = in_int8(made, quantise(made.graph))
     assert np.abs(embed_with(careless, rows, 1e6) - embed_with(careless, rows, 0.0)).max() > 1e-3
 
@@ -202,8 +202,8 @@ def test_any_opset(
 ) -> None:
     made = exported(encoder_of(), opset=opset)
     int8 = in_int8(made, quantise(made.graph))
-    vectors = embed_as_at_night(int8, rows)
-    assert compare_vectors(vectors, embed_as_at_night(made.encoder, rows)).mean_cosine >= 0.999
+    vectors = embed_in_job_batches(int8, rows)
+    assert compare_vectors(vectors, embed_in_job_batches(made.encoder, rows)).mean_cosine >= 0.999
 
 
 def test_states_that_are_handed_on_and_other_layers_between(exported: Callable[..., Any], rows: SequenceBlock) -> None:
@@ -217,7 +217,7 @@ def test_states_that_are_handed_on_and_other_layers_between(exported: Callable[.
     assert check(made, graph, 3).op_counts["Where"] >= 3
     int8 = in_int8(made, graph)
     assert (
-        compare_vectors(embed_as_at_night(int8, rows), embed_as_at_night(made.encoder, rows)).mean_centred_cosine > 0.99
+        compare_vectors(embed_in_job_batches(int8, rows), embed_in_job_batches(made.encoder, rows)).mean_centred_cosine > 0.99
     )
     for garbage in GARBAGE:
         np.testing.assert_array_equal(embed_with(int8, rows, garbage), embed_with(int8, rows, 7.0))
