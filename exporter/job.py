@@ -24,7 +24,7 @@ _SEED = 20240229  # fixed, so that exporting twice gives the same contract
 # cache sooner. Measured on two cores with ONNX Runtime 1.32: 48 instead of 24 cost 4 % at two directions of 128 units,
 # 24 instead of 48 cost 16 % at one of 64, and 64, 96 or 128 gained nothing there.
 _BATCH_SIZES = ((96, 48), (128, 32))
-_LEAST_BATCH_SIZE = 24
+_MIN_BATCH_SIZE = 24
 
 
 def export_encoder(config: ExportConfig) -> ExportReport:
@@ -80,7 +80,7 @@ def export_encoder(config: ExportConfig) -> ExportReport:
 
 
 def _batch_size(recurrent_width: int) -> int:
-    return next((size for width, size in _BATCH_SIZES if recurrent_width <= width), _LEAST_BATCH_SIZE)
+    return next((size for width, size in _BATCH_SIZES if recurrent_width <= width), _MIN_BATCH_SIZE)
 
 
 def _checked_contract(

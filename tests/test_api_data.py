@@ -231,13 +231,13 @@ def test_arrays_that_do_not_fit_are_refused(tiny: Tiny, models: dict[str, Path])
     for wrong, said in (
         ([np.zeros((3, 2)), np.zeros((3, 4))], r"the list: item 1 has shape \(3, 4\); expected \(time, 2\).*x, y"),
         ([np.zeros(3)], r"item 0 has shape \(3,\)"),
-        ([["a", "b"]], "item 0 holds no numbers"),
-        ([pd.DataFrame({"y": [1.0], "x": [2.0]})], "item 0 is a DataFrame, a table by itself;.*embed_batches"),
+        ([["a", "b"]], "item 0 is not numeric"),
+        ([pd.DataFrame({"y": [1.0], "x": [2.0]})], "item 0 is a DataFrame, a table;.*embed_batches"),
     ):
         with pytest.raises(seqembed.InputError, match=said):
             encoder.embed(wrong)
     with pytest.raises(
-        seqembed.InputError, match="arrays hold numbers alone; the model also reads merchant, kind, time"
+        seqembed.InputError, match="arrays have only numbers; the model also reads merchant, kind, time"
     ):
         seqembed.load(models["nested"]).embed([np.zeros((3, 1))])
     with pytest.raises(seqembed.InputError, match="arrays have no column 'label' to keep"):

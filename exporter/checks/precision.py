@@ -21,7 +21,7 @@ from seqembed.data.sequences import SequenceBlock
 from seqembed.exporter.checks.draws import as_block, join
 from seqembed.exporter.checks.fidelity import Fidelity, compare_outputs, cosines, minimum_of
 from seqembed.runner.bundle.encoder import Encoder
-from seqembed.runner.bundle.golden import distance_of_vectors, expected_outputs, padded, usual_length
+from seqembed.runner.bundle.golden import distance_of_vectors, expected_outputs, padded, usual_norm
 from seqembed.runner.engines.pipeline import batches_of_window
 
 MIN_COSINE = 0.999
@@ -172,7 +172,7 @@ def _golden_tolerance(
 def _max_distance(found: Mapping[str, NDArray[np.float32]], expected: Mapping[str, NDArray[np.float32]]) -> float:
     """Return the maximum distance of the first sequences of `found` over all outputs, relative to the usual norm."""
     distances = [
-        distance_of_vectors(found[name][: len(array)], array, usual_length(array)).max()
+        distance_of_vectors(found[name][: len(array)], array, usual_norm(array)).max()
         for name, array in expected.items()
     ]
     return float(np.max(distances))

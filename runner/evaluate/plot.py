@@ -1,4 +1,4 @@
-"""The table as a picture: accuracy of each set of vectors, by each classifier."""
+"""Plot the accuracy of embeddings and controls by classifier."""
 
 import warnings
 from pathlib import Path
@@ -12,7 +12,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from seqembed.runner.evaluate.bag import BAG
 from seqembed.runner.evaluate.report import METRICS, TRAINED, UNTRAINED, Evaluation, Metric, Row
 
-# Okabe & Ito (2008), "Color universal design": distinguished by colour-blind readers; the controls stay quiet.
+# Okabe & Ito (2008), "Color universal design": distinguishable by colour-blind readers; controls are grey.
 _COLOURS = {
     TRAINED: "#0072B2",
     UNTRAINED: "#E69F00",
@@ -23,13 +23,13 @@ _COLOURS = {
 _INK, _GREY, _PALE = "#222222", "#6A6A6A", "#E4E4E4"
 _SMALL, _NORMAL, _LARGE = 9, 10.5, 13  # points
 WIDTH, HEIGHT, DPI = 10.0, 4.6, 120  # inches, inches, dots per inch
-_GROUP = 0.84  # share of the room between two groups that their bars take
-_LONGEST_LABEL = 40
-_BACKING = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # no grid line through a number
+_GROUP = 0.84  # width of a group of bars, as a share of the distance between groups
+_MAX_LABEL_CHARACTERS = 40
+_BACKGROUND = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # hides grid lines behind numbers
 
 
 def draw(evaluation: Evaluation, path: Path) -> None:
-    """Draw bars with their values on them, whiskers over the untrained seeds, and save as PNG.
+    """Draw bars with their values, with error bars over the untrained seeds, and save them as PNG.
 
     Raises:
         OSError: `path` cannot be written.
@@ -42,11 +42,11 @@ def draw(evaluation: Evaluation, path: Path) -> None:
     rows = [row for row in evaluation.rows if row.scores]
     _bars(accuracy, rows, ("svm", "logistic", "nearest"), 100)
     _bars(clusters, rows, ("clusters",), 1)
-    _tidy(accuracy, f"accuracy on {evaluation.test.used:,} test rows, %", (0, 112), np.arange(0, 101, 20))
+    _format_axes(accuracy, f"accuracy on {evaluation.test.used:,} test rows, %", (0, 112), np.arange(0, 101, 20))
     lowest = min((value for row in rows for value in row.values("clusters")), default=0.0)
-    _tidy(clusters, "adjusted Rand index", (min(0.0, lowest * 1.3), 1.12), np.arange(0, 1.01, 0.2))
+    _format_axes(clusters, "adjusted Rand index", (min(0.0, lowest * 1.3), 1.12), np.arange(0, 1.01, 0.2))
     _chance(accuracy, evaluation)
-    title = f"What the vectors say about {_plain(evaluation.label)}: {evaluation.train.classes} classes"
+    title = f"Accuracy of the embeddings for {_plain(evaluation.label)}: {evaluation.train.classes} classes"
     figure.suptitle(title, fontsize=_LARGE, color=_INK, x=0.015, ha="left")
     handles, labels = accuracy.get_legend_handles_labels()
     spacing = {"columnspacing": 1.3, "handlelength": 1.4, "handletextpad": 0.5}
@@ -54,7 +54,7 @@ def draw(evaluation: Evaluation, path: Path) -> None:
         handles, labels, loc="outside lower left", ncols=len(labels), frameon=False, fontsize=_SMALL, **spacing
     )
     with warnings.catch_warnings():
-        # A label in a script the font lacks shows as boxes: no reason to fail.
+        # Characters missing from the font are drawn as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(path, dpi=DPI, format="png")
 
@@ -71,13 +71,13 @@ def _bars(axes: Axes, rows: list[Row], metrics: tuple[Metric, ...], factor: int)
         for middle, mean, error in zip(middles, means, errors, strict=True):
             text = "–" if np.isnan(mean) else f"{mean:.1f}" if factor > 1 else f"{mean:.2f}"
             top = max(0.0, np.nan_to_num(mean)) + error + 0.012 * factor
-            axes.text(middle, top, text, ha="center", va="bottom", fontsize=_SMALL, color=_INK, bbox=_BACKING)
+            axes.text(middle, top, text, ha="center", va="bottom", fontsize=_SMALL, color=_INK, bbox=_BACKGROUND)
     axes.set_xticks(
         np.arange(len(metrics)), ["k-means" if metric == "clusters" else METRICS[metric] for metric in metrics]
     )
 
 
-def _tidy(axes: Axes, title: str, limits: tuple[float, float], ticks: np.ndarray) -> None:
+def _format_axes(axes: Axes, title: str, limits: tuple[float, float], ticks: np.ndarray) -> None:
     axes.set_title(title, fontsize=_NORMAL, color=_INK, loc="left")
     axes.set_ylim(*limits)
     axes.set_yticks(ticks)
@@ -101,6 +101,6 @@ def _name(row: Row) -> str:
 
 
 def _plain(label: str) -> str:
-    """Return a user's label as matplotlib shows it: no formulas, not endlessly long."""
-    short = label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 1] + "…"
+    """Return a user's label for matplotlib, without mathtext and shortened."""
+    short = label if len(label) <= _MAX_LABEL_CHARACTERS else label[: _MAX_LABEL_CHARACTERS - 1] + "…"
     return short.replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""What an evaluation is doing: a bar on a terminal, a plain line for each stage in a log."""
+"""Show the progress of an evaluation: a bar on a terminal, or a log line per stage."""
 
 import logging
 from collections.abc import Iterator
@@ -14,10 +14,10 @@ logger = logging.getLogger("seqembed")
 
 
 class Stages(Protocol):
-    """Somebody who wants to know what is being done."""
+    """Receives the stages of an evaluation."""
 
     def begin(self, name: str) -> None:
-        """Hear that the stage before is done and this one begins."""
+        """End the previous stage and begin this one."""
 
 
 @contextmanager
@@ -39,7 +39,7 @@ class _Lines:
         self._stage = 0
 
     def begin(self, name: str) -> None:
-        """Say so in a line."""
+        """Log the stage."""
         self._stage += 1
         if not self._silent:
             logger.info("%d of %d: %s", self._stage, self._num_stages, name)
@@ -51,6 +51,6 @@ class _Bar:
         self._begun = False
 
     def begin(self, name: str) -> None:
-        """Move the bar."""
+        """Advance the bar."""
         self._progress.update(self._task, advance=int(self._begun), description=name)
         self._begun = True

@@ -136,8 +136,8 @@ class OutputDirectory:
         Raises:
             OutputError: The directory cannot be read or written.
         """
-        is_whole = all(self.storage.size(file.staged) == file.num_bytes for file in part.files)
-        if part.footer is None or part.name in self._taken or not is_whole:
+        is_integer_in = all(self.storage.size(file.staged) == file.num_bytes for file in part.files)
+        if part.footer is None or part.name in self._taken or not is_integer_in:
             self._discard(part)
             return False
         self._taken.add(part.name)

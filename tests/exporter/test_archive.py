@@ -81,7 +81,7 @@ NONSENSE: dict[str, Callable[[Members], None]] = {
 @pytest.mark.parametrize("name", NONSENSE)
 def test_nonsense_is_refused_without_a_traceback(saved: Path, tmp_path: Path, name: str) -> None:
     path = rewritten(saved, tmp_path / "model.keras", NONSENSE[name])
-    with pytest.raises(BundleError, match="model.keras: .*(model.save|no Keras 3 model file|Rebuild)"):
+    with pytest.raises(BundleError, match="model.keras: .*(model.save|not a Keras 3 model file|Rebuild)"):
         load_encoder(path)
 
 
@@ -107,7 +107,7 @@ def test_a_size_that_is_not_true_is_refused(saved: Path, tmp_path: Path) -> None
     size = (65 << 20).to_bytes(4, "little")
     assert content.count(size) >= 1
     path.write_bytes(content.replace(size, (100).to_bytes(4, "little")))
-    with pytest.raises(BundleError, match="no Keras 3 model file"):
+    with pytest.raises(BundleError, match="not a Keras 3 model file"):
         load_encoder(path)
 
 
@@ -123,7 +123,7 @@ def test_an_encrypted_archive_is_refused(saved: Path, tmp_path: Path) -> None:
             content[place + flags] |= 1
             place = content.find(signature, place + 1)
     (tmp_path / "model.keras").write_bytes(content)
-    with pytest.raises(BundleError, match="no Keras 3 model file .*encrypted"):
+    with pytest.raises(BundleError, match="not a Keras 3 model file .*encrypted"):
         load_encoder(tmp_path / "model.keras")
 
 
@@ -131,7 +131,7 @@ def test_an_encrypted_archive_is_refused(saved: Path, tmp_path: Path) -> None:
 def test_a_damaged_archive_is_refused(saved: Path, tmp_path: Path, place: float) -> None:
     content = bytearray(saved.read_bytes())
     (tmp_path / "cut.keras").write_bytes(content[: int(len(content) * place)])
-    with pytest.raises(BundleError, match="no Keras 3 model file"):
+    with pytest.raises(BundleError, match="not a Keras 3 model file"):
         load_encoder(tmp_path / "cut.keras")
 
 

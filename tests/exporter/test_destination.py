@@ -104,7 +104,7 @@ def test_what_is_no_bundle_is_not_replaced(tiny: Tiny, tmp_path: Path, write: Ca
     result = seqembed("export", tiny.run, "--out", out)
     assert result.exit_code == 6, result.output
     said = " ".join(result.output.split())
-    assert f"{out}: something else than a bundle of seqembed stands there" in said
+    assert f"{out}: a file that is not a seqembed bundle exists there" in said
     assert before is None or out.read_bytes() == before
 
 

@@ -140,7 +140,7 @@ def test_a_training_that_did_not_finish(run: RunLayout, tmp_path: Path, missing:
     (tmp_path / "checkpoints").mkdir()
     result = seqembed("export", tmp_path, "--out", tmp_path / "x.onnx")
     assert result.exit_code == BundleError.exit_code
-    assert f"lacks {missing}; its training did not finish" in result.output.replace("\n", " ")
+    assert f"lacks {missing}; training did not finish" in result.output.replace("\n", " ")
 
 
 def test_a_directory_that_is_not_there_or_no_run(tmp_path: Path) -> None:
@@ -177,8 +177,8 @@ def test_a_damaged_run(run: RunLayout, tmp_path: Path, damage: str) -> None:
         (["--tolerance", "0"], "--tolerance must be a positive number"),
         (["--tolerance", "nan"], "--tolerance must be a positive number"),
         (["--tolerance", "0.002"], "--tolerance must be a positive number of at most 0.001"),
-        (["--data", "x.parquet"], "--data goes with a .keras file"),
-        (["--features", "a,b"], "--features goes with a .keras file"),
+        (["--data", "x.parquet"], "--data applies to a .keras file"),
+        (["--features", "a,b"], "--features applies to a .keras file"),
     ],
 )
 def test_options_out_of_place(run: RunLayout, tmp_path: Path, options: list[str], message: str) -> None:
@@ -243,7 +243,7 @@ def test_a_missing_value_is_the_mean_of_the_data(theirs: Path, data: Path, tmp_p
     ("options", "code", "message"),
     [
         ([], 2, "--data INPUT.parquet"),
-        (["--data", "DATA", "--id", "key"], 4, "takes 2 features a step, --data has 3 (a, b, c)"),
+        (["--data", "DATA", "--id", "key"], 4, "takes 2 features per step, --data has 3 (a, b, c)"),
         (["--data", "DATA", "--id", "nope", "--features", "a,b"], 3, "nope"),
         (["--data", "nowhere.parquet", "--features", "a,b"], 3, "nowhere.parquet"),
     ],

@@ -180,7 +180,7 @@ def test_the_contract_says_the_frame_and_no_name_of_a_layer_does(
     run.contract.write_text(json.dumps(value | {"frame": 0}), encoding="utf-8")
     refused = seqembed("export", run.root, "--out", tmp_path / "none.onnx")
     assert (refused.exit_code, "frame: found 0, expected an integer" in refused.output) == (4, True)
-    with pytest.raises(BundleError, match="is of class ZeroPadding1D, .* is exported by its run directory"):
+    with pytest.raises(BundleError, match="is of class ZeroPadding1D, .* pass its run directory"):
         load_encoder(run.encoder)
 
 

@@ -216,9 +216,8 @@ def test_states_that_are_handed_on_and_other_layers_between(exported: Callable[.
     graph = quantise(made.graph)
     assert check(made, graph, 3).op_counts["Where"] >= 3
     int8 = in_int8(made, graph)
-    assert (
-        compare_vectors(embed_in_job_batches(int8, rows), embed_in_job_batches(made.encoder, rows)).mean_centred_cosine > 0.99
-    )
+    found, expected = embed_in_job_batches(int8, rows), embed_in_job_batches(made.encoder, rows)
+    assert compare_vectors(found, expected).mean_centred_cosine > 0.99
     for garbage in GARBAGE:
         np.testing.assert_array_equal(embed_with(int8, rows, garbage), embed_with(int8, rows, 7.0))
 

@@ -115,7 +115,7 @@ def test_inspect_tells_fields_and_times(models: dict[str, Path]) -> None:
         "2 categorical fields in this order:",
         "merchant  string, 9 values, most frequent: 'shop ",
         "missing 2",
-        "Time features of 'time' (instants, day and week in UTC):",
+        "Time features of 'time' (instants; day and week in UTC):",
         "time.week_sin",
         "sine of the time of week, from Monday 00:00",
         "Golden sequences: 5",

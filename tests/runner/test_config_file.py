@@ -43,10 +43,10 @@ def test_a_table_wins_over_the_top_level_and_the_command_line_over_both(tiny: Ti
 @pytest.mark.parametrize(
     ("command", "text", "message"),
     [
-        ("run", "limt = 3", r"'limt' is no option of `seqembed run`. Did you mean 'limit'?"),
-        ("run", "limt = 3\n[run]\nlimit = 3", r"'limt' is no option of `seqembed run`. Did you mean 'limit'?"),
+        ("run", "limt = 3", r"'limt' is not an option of `seqembed run`. Did you mean 'limit'?"),
+        ("run", "limt = 3\n[run]\nlimit = 3", r"'limt' is not an option of `seqembed run`. Did you mean 'limit'?"),
         ("run", "[run]\nlimt = 3", r"'[run] limt' is no option"),
-        ("run", "[rum]\nlimit = 3", r"'[rum]' is no command of seqembed, so no table. Did you mean 'run'?"),
+        ("run", "[rum]\nlimit = 3", r"'[rum]' is not a command of seqembed. Did you mean 'run'?"),
         ("run", "run = 5", r"run is an integer (5); expected a table [run] with options of `seqembed run`"),
         ("run", "train = 5", r"train is an integer (5); expected a table [train]"),
         ("run", "[[run]]\nlimit = 3", r"run is a list"),
@@ -61,7 +61,7 @@ def test_a_table_wins_over_the_top_level_and_the_command_line_over_both(tiny: Ti
         ("run", "inputs = [1]", r"inputs is a list ([1]); expected text, or a list of them"),
         ("run", "out = 2026-11-26", r"out is a date or time"),
         ("run", "dtype = 'float64'", r"dtype: 'float64' is not one of"),
-        ("run", "inputs = ['a']\ninput = ['b']", r"gives the option INPUT a second time"),
+        ("run", "inputs = ['a']\ninput = ['b']", r"sets the option INPUT a second time"),
         ("run", "config = 'd.toml'", r"'config' is no option"),
         ("train", "units = '4'", r"units is text ('4'); expected an integer"),
         ("train", "frame = 2.5", r"frame: 2.5 is neither 'auto' nor a positive number"),

@@ -21,7 +21,7 @@ def test_pipes_devices_and_no_bucket_are_input_errors(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        ("encoder.keras", "a Keras model (.keras), no bundle yet. Make one with `seqembed export"),
+        ("encoder.keras", "a Keras model (.keras), not a bundle. Make one with `seqembed export"),
         ("contract.json", "the contract of a run directory"),
         ("config.toml", "a text file"),
         (b'{"a": 1}', "a JSON file"),
@@ -62,7 +62,7 @@ def test_a_directory_of_outputs_and_inputs_is_no_output(tiny: Tiny, tmp_path: Pa
     for name in ("one", "two"):
         done("run", data, "--model", tiny.bundle, "--out", tmp_path / "deep" / name)
     said = done("inspect", tmp_path).output
-    assert "2 output directories of seqembed lie below it" in said and "_SUCCESS" not in said, said
+    assert "2 output directories of seqembed below it" in said and "_SUCCESS" not in said, said
     assert f"  {tmp_path}/deep/two" in said and "Other Parquet files below it: 1, such as in.parquet" in said
     assert "finished parts: 1" in done("inspect", tmp_path / "deep" / "one").output
 
@@ -86,7 +86,7 @@ def test_no_training_is_offered_that_would_be_refused(tmp_path: Path) -> None:
         write_events(tmp_path / "days" / f"day={day}" / "e.parquet", 20, seed=day)
     said = done("inspect", tmp_path / "days").output
     assert "Not ready for training" in said and "20 of 20 ids (100.0%) have events in more than one of 2 files" in said
-    assert "Next:" not in said and "Keys of the directories, one value per file: day" in said, said
+    assert "Next:" not in said and "Partition keys of the path, one value per file: day" in said, said
     columns = sequences(40, seed=0, shortest=4)
     table = {"id": columns["id"], "x": columns["x"], "y": columns["y"], "tags": [["a", "b", "c"]] * 40}
     pq.write_table(pa.table(table), tmp_path / "in.parquet")

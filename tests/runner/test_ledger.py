@@ -107,7 +107,7 @@ def test_a_vanished_input_is_reported_and_pruned_on_request(tiny: Tiny, tmp_path
     new = contents(out)
     (tmp_path / "in" / "b.parquet").unlink()
     for _ in range(2):
-        assert "b.parquet: its input is gone; the part was left as it is" in done(*words).output
+        assert "b.parquet: its input no longer exists; the part was kept" in done(*words).output
         assert contents(out) == new
         assert json.loads((out / "_SUCCESS").read_text())["orphans"] == ["b.parquet"]
     before = state(out)
@@ -115,7 +115,7 @@ def test_a_vanished_input_is_reported_and_pruned_on_request(tiny: Tiny, tmp_path
     assert state(out) == before
     assert "would" in done(*words, "--prune", "--dry-run").output
     assert state(out) == before
-    assert "b.parquet: its input is gone; the part was removed" in done(*words, "--prune").output
+    assert "b.parquet: its input no longer exists; the part was removed" in done(*words, "--prune").output
     assert list(contents(out)) == ["_quarantine/a.parquet", "a.parquet"]
     totals = json.loads((out / "_SUCCESS").read_text())
     assert (totals["rows_in"], totals["orphans"], totals["pruned"]) == (20, [], ["b.parquet"])
@@ -289,14 +289,14 @@ def test_parts_beyond_the_limit_are_told_and_pruned_on_request(tiny: Tiny, tmp_p
     for _ in range(2):
         result = done(*words).output
         assert "70 rows in = " in result
-        assert "c.parquet: it lies beyond --limit; the part was left as it is" in result
+        assert "c.parquet: it is beyond --limit; the part was kept" in result
         assert json.loads((out / "_SUCCESS").read_text())["beyond_limit"] == ["c.parquet"]
     assert "beyond --limit: c.parquet" in done("inspect", out).output
     before = state(out)
     assert "leave (beyond --limit)" in done(*words, "--dry-run").output
     done(*words)
     assert state(out) == before
-    assert "c.parquet: it lies beyond --limit; the part was removed" in done(*words, "--prune").output
+    assert "c.parquet: it is beyond --limit; the part was removed" in done(*words, "--prune").output
     assert [pq.read_metadata(path).num_rows for path in sorted(out.glob("*.parquet"))] == [65, 5]
     assert json.loads((out / "_SUCCESS").read_text())["beyond_limit"] == []
 
@@ -313,7 +313,7 @@ def test_a_limit_leaves_no_part_of_another_maker_behind(tiny: Tiny, tmp_path: Pa
         assert (refused.exit_code, f"{remedy} to " in refused.output) == (6, True), refused.output
     assert state(out) == before
     result = done(*words, "--limit", 40, "--overwrite", "--prune").output
-    assert "c.parquet: it lies beyond --limit; the part was removed" in result
+    assert "c.parquet: it is beyond --limit; the part was removed" in result
     assert [pq.read_metadata(path).num_rows for path in sorted(out.glob("*.parquet"))] == [30, 10]
 
 
@@ -339,7 +339,7 @@ def test_a_damaged_marker_marks_nothing(tiny: Tiny, tmp_path: Path, text: str) -
     done(*words)
     (out / "_SUCCESS").write_bytes(text.encode(errors="surrogatepass"))
     said = done("inspect", out).output
-    assert "A damaged _SUCCESS: the last run counts as not finished" in said
+    assert "A damaged _SUCCESS: the last run did not finish" in said
     assert "0 parts made, 1 up to date" in done(*words).output
     assert json.loads((out / "_SUCCESS").read_text())["rows_in"] == 20
     (out / "_RUN").write_bytes(text.encode(errors="surrogatepass"))
@@ -369,7 +369,7 @@ def test_inspect_tells_the_state_of_each_part_and_what_a_rerun_would_make(tiny: 
     (tmp_path / "in" / "d.parquet").unlink()
     said = done("inspect", out).output
     assert "1 complete, 1 outdated, 1 missing, 1 orphaned" in said
-    for line in ("outdated: b.parquet", "missing: c.parquet", "orphaned (its input is gone): d.parquet"):
+    for line in ("outdated: b.parquet", "missing: c.parquet", "orphaned (its input no longer exists): d.parquet"):
         assert f"  {line}\n" in said
     assert "A rerun would make 2 parts and skip 1." in said
     assert "2 parts made, 1 up to date" in done(*words).output

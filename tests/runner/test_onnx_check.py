@@ -115,10 +115,10 @@ def unknown_operator(model: onnx.ModelProto) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (external_initializer, "a tensor whose data lie in another file"),
-        (external_entries_only, "a tensor whose data lie in another file"),
-        (external_attribute, "a tensor whose data lie in another file"),
-        (external_sparse, "a tensor whose data lie in another file"),
+        (external_initializer, "a tensor stored in another file"),
+        (external_entries_only, "a tensor stored in another file"),
+        (external_attribute, "a tensor stored in another file"),
+        (external_sparse, "a tensor stored in another file"),
         (external_in_a_nested_graph, "a graph within a node"),
         (nested_graphs_in_a_list, "a graph within a node"),
         (custom_domain, "the operator evil.example.Anything"),

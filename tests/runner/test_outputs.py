@@ -125,7 +125,7 @@ def golden_of(bundle: Path, **outputs: Any) -> list[dict[str, Any]]:
         ([], "unexpected inputs or outputs ['negative', 'norm']"),
         ([DECLARED[0], DECLARED[1] | {"width": 3}], "'norm' is"),
         ([DECLARED[0], DECLARED[1] | {"dtype": "float64"}], "dtype of output 'norm'"),
-        ([DECLARED[0], DECLARED[1], DECLARED[1]], "names, each once"),
+        ([DECLARED[0], DECLARED[1], DECLARED[1]], "unique names"),
         ([DECLARED[0], DECLARED[1] | {"width": 0}], "width of output 'norm'"),
         ([*DECLARED, {"name": "more", "dtype": "float32", "width": 2}], "outputs: found"),
     ],

@@ -126,7 +126,7 @@ def test_a_second_run_changes_no_byte_and_a_changed_input_is_made_again(tiny: Ti
     assert (tmp_path / "out" / "a.parquet").stat().st_mtime_ns == before[tmp_path / "out" / "a.parquet"][1]
     assert pq.read_metadata(tmp_path / "out" / "b.parquet").num_rows == 31
     one.unlink()
-    assert "a.parquet: its input is gone" in done(*command).output
+    assert "a.parquet: its input no longer exists" in done(*command).output
 
 
 def test_parts_of_other_options_are_not_mixed(tiny: Tiny, tmp_path: Path) -> None:

@@ -224,9 +224,9 @@ def test_the_ledger_holds_in_a_bucket(store: Store, tiny: Tiny) -> None:
     assert "out/_quarantine/b.parquet" in store.objects("out")
     assert store.parts("out")["b.parquet"].num_rows == 19
     store.filesystem.delete_file(f"{store.bucket}/in/b.parquet")
-    assert "b.parquet: its input is gone; the part was left" in done(*command).output
+    assert "b.parquet: its input no longer exists; the part was kept" in done(*command).output
     assert "1 orphaned" in done("inspect", store / "out").output
-    assert "b.parquet: its input is gone; the part was removed" in done(*command, "--prune").output
+    assert "b.parquet: its input no longer exists; the part was removed" in done(*command, "--prune").output
     now = store.objects("out")
     assert sorted(now) == ["out/_RUN", "out/_SUCCESS", "out/a.parquet", "out/c.parquet"]
     assert (now["out/a.parquet"], now["out/c.parquet"]) == (before["out/a.parquet"], before["out/c.parquet"])

@@ -97,11 +97,11 @@ def test_orphans_are_looked_for_below_the_inputs_given_alone(tiny: Tiny, tmp_pat
     (days[0] / "part-1.parquet").unlink()
     (days[1] / "part-0.parquet").unlink()
     said = done("run", days[0], *options, "--prune").output
-    assert f"{days[0].name}/part-1.parquet: its input is gone; the part was removed" in said
+    assert f"{days[0].name}/part-1.parquet: its input no longer exists; the part was removed" in said
     assert f"{days[1].name}/" not in said
     assert list(parts(out)) == [f"{day.name}/part-0.parquet" for day in days]
     said = done("run", lake, *options).output
-    assert f"{days[1].name}/part-0.parquet: its input is gone; the part was left as it is" in said
+    assert f"{days[1].name}/part-0.parquet: its input no longer exists; the part was kept" in said
     done("run", lake / "day=*" / "*.parquet", *options, "--prune")
     assert list(parts(out)) == [f"{day.name}/part-0.parquet" for day in (days[0], days[2])]
 
@@ -155,7 +155,7 @@ def test_a_file_that_became_a_directory_and_back(tiny: Tiny, tmp_path: Path) -> 
     (data / "a.parquet").unlink()
     write(data / "a.parquet" / "part-0.parquet", sequences(20, seed=3))
     said = done(*words).output
-    assert "a.parquet: its input is gone; the part was removed" in said
+    assert "a.parquet: its input no longer exists; the part was removed" in said
     assert list(parts(out)) == ["a.parquet/part-0.parquet", "b.parquet"]
     assert "0 parts made, 2 up to date" in done(*words).output
     (data / "a.parquet" / "part-0.parquet").unlink()
@@ -187,7 +187,7 @@ def test_ids_that_nested_rows_share_are_counted_and_each_row_has_its_vector(tiny
     write(tmp_path / "in" / "1.parquet", columns)
     write(tmp_path / "in" / "2.parquet", sequences(5, seed=2) | {"id": ["a", "b", "c", "d", "e"]})
     said = done("run", tmp_path / "in", "--model", tiny.bundle, "--out", tmp_path / "out").output
-    assert "1 of 23 ids (4.3%) stand in more than one row; each row has a vector of its own" in said
+    assert "1 of 23 ids (4.3%) are in more than one row; each row has its own vector" in said
     assert json.loads((tmp_path / "out" / "_SUCCESS").read_text())["shared_ids"]["num_shared"] == 1
     assert "25 rows in = " in said
     assert len(embeddings([tmp_path / "out" / "1.parquet"])) == 19

@@ -31,7 +31,7 @@ def test_a_run_is_done_whatever_its_streams_take(
     assert ended.code == 0, ended.output
     check_finished(tmp_path / "out", contents(tmp_path / "whole"))
     if (fault, descriptor) == (FULL, 1):
-        assert "standard output could not be written (No space left on device); the result stands" in ended.output
+        assert "standard output could not be written (No space left on device); the result is complete" in ended.output
     refused = nursery.run("run", tmp_path / "none", *words[2:], tmp_path / "other", prepare=fault.format(descriptor))
     assert refused.code == 3, refused.output
 

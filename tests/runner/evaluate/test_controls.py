@@ -75,7 +75,7 @@ def test_raw_values_are_bounded(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> 
     raw.vectors(block([5, 5, 5]))
     assert raw.absent is None
     raw.vectors(block([5]))
-    assert "too large: 10 numbers a sequence" in str(raw.absent)
+    assert "too large: 10 numbers per sequence" in str(raw.absent)
 
 
 def test_an_untrained_encoder_gives_vectors_of_its_own_and_times_itself(tiny: Tiny) -> None:

@@ -61,7 +61,7 @@ def row(found: dict, name: str) -> dict:
 
 def test_a_user_sees_the_table_and_a_verdict(evaluate: Callable, tmp_path: Path) -> None:
     words = evaluate(labelled(80, 1), labelled(60, 2))
-    result = done(*words, "--json", tmp_path / "new" / "worth.json", "--plot", tmp_path / "worth.png")
+    result = done(*words, "--json", tmp_path / "new" / "scores.json", "--plot", tmp_path / "scores.png")
     for text in (
         "trained encoder",
         "untrained encoder",
@@ -74,8 +74,8 @@ def test_a_user_sees_the_table_and_a_verdict(evaluate: Callable, tmp_path: Path)
         assert text in result.stdout
     assert "raw values: sequences differ in length" in result.stdout
     assert "without steps" in result.stdout
-    assert image.imread(tmp_path / "worth.png").shape[:2] == (HEIGHT * DPI, WIDTH * DPI)
-    found = json.loads((tmp_path / "new" / "worth.json").read_text())
+    assert image.imread(tmp_path / "scores.png").shape[:2] == (HEIGHT * DPI, WIDTH * DPI)
+    found = json.loads((tmp_path / "new" / "scores.json").read_text())
     assert found["verdict"]["text"] in result.stdout
     assert row(found, "mean and spread")["mean"]["svm"] > 0.9
 
@@ -121,7 +121,7 @@ def test_raw_values_stand_beside_sequences_of_one_length(evaluate: Callable) -> 
 
 def test_large_splits_are_thinned_and_it_is_said(evaluate: Callable) -> None:
     words = evaluate(labelled(80, 1, shortest=1), labelled(60, 2, shortest=1), "--max-rows", 30)
-    assert "30 rows, 3 classes; drawn class by class from 80 (--max-rows)" in done(*words).stdout
+    assert "30 rows, 3 classes; stratified sample of 80 (--max-rows)" in done(*words).stdout
 
 
 def test_events_and_several_inputs(evaluate: Callable, tiny: Tiny, tmp_path: Path) -> None:
@@ -188,9 +188,9 @@ def test_recorded_data_end_to_end(tmp_path: Path) -> None:
     ("change", "code", "message"),
     [
         ({"label": [1] * 40}, 3, "all 38 rows with a label and a vector have label = '1'; expected two classes"),
-        ({"label": [None] * 40}, 3, "none of 40 rows can be judged (38 without 'label', 2 without steps"),
+        ({"label": [None] * 40}, 3, "none of 40 rows can be used (38 without 'label', 2 without steps"),
         ({"label": [[1]] * 40}, 3, "train.parquet: column 'label' is list<element: int64>; expected text"),
-        ({"label": [0.5] * 40}, 3, "Cut the numbers into classes first"),
+        ({"label": [0.5] * 40}, 3, "Bin the numbers first"),
         ({"other": [1] * 40}, 3, "train.parquet: no column 'label', expected as the label. The file has: id, x, y"),
         ({"id": None, "label": [1] * 40}, 3, "no column 'id', expected as the id column. The file has:"),
     ],
@@ -217,8 +217,8 @@ def test_ids_are_no_classes(evaluate: Callable, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (["--label", "id"], 2, "names the sequences"),
-        (["--label", "x"], 2, "reads that column as a feature"),
+        (["--label", "id"], 2, "that is the id column"),
+        (["--label", "x"], 2, "that column is a feature of the model"),
         (["--label", "embedding"], 2, "Rename yours"),
         (["--plot", "worth.jpg"], 2, "ends in .png"),
         (["--untrained-seeds", 0], 2, "at least 1"),

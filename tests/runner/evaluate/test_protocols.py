@@ -12,8 +12,8 @@ from seqembed.runner.evaluate.protocols import (
     PENALTIES,
     Task,
     cluster_agreement,
-    judge,
     nearest_accuracy,
+    score_vectors,
     svm_accuracy,
 )
 from seqembed.runner.evaluate.subset import stratified_rows
@@ -34,7 +34,7 @@ def task(train: np.ndarray, test: np.ndarray) -> Task:
 @pytest.mark.parametrize("num_train", [9, 90])
 def test_separable_classes_are_told_apart_by_every_protocol(num_train: int) -> None:
     (train, classes), (test, expected) = blobs(num_train, 0.2), blobs(60, 0.2, seed=1)
-    scores = judge(train, test, task(classes, expected))
+    scores = score_vectors(train, test, task(classes, expected))
     assert [found.accuracy for found in (scores.svm, scores.logistic, scores.nearest)] == [1, 1, 1]
     assert scores.svm.balanced == 1
     assert scores.clusters == 1
@@ -44,7 +44,7 @@ def test_separable_classes_are_told_apart_by_every_protocol(num_train: int) -> N
 def test_shuffled_labels_score_near_chance() -> None:
     (train, classes), (test, expected) = blobs(150, 0.5), blobs(300, 0.5, seed=1)
     random = np.random.default_rng(2)
-    scores = judge(train, test, task(random.permutation(classes), random.permutation(expected)))
+    scores = score_vectors(train, test, task(random.permutation(classes), random.permutation(expected)))
     for found in (scores.svm, scores.logistic, scores.nearest):
         assert found.accuracy == pytest.approx(1 / 3, abs=0.12)
     assert scores.clusters == pytest.approx(0, abs=0.05)
@@ -74,7 +74,7 @@ def test_the_search_finds_what_scikit_learn_finds() -> None:
 def test_a_class_that_training_lacks_is_always_wrong() -> None:
     (train, classes), (test, expected) = blobs(60, 0.5), blobs(60, 0.5, seed=1)
     expected[:30] = 7
-    scores = judge(train, test, task(classes, expected))
+    scores = score_vectors(train, test, task(classes, expected))
     assert scores.svm.accuracy == 0.5
     assert not scores.nearest.right[:30].any()
     assert scores.svm.balanced == pytest.approx(3 / 4)  # three classes right, the fourth wrong
@@ -114,7 +114,7 @@ def test_odd_vectors_do_not_stop_the_protocols() -> None:
     classes[1:] = 0  # class 1 would be held out whole
     classes[1] = 1
     same = np.ones((60, 3))
-    scores = judge(same, same, task(classes, classes))
+    scores = score_vectors(same, same, task(classes, classes))
     assert scores.svm.accuracy == pytest.approx(59 / 60)
     assert scores.svm.penalty in PENALTIES
     assert cluster_agreement(same, task(classes, np.zeros(60, dtype=np.int64))) is None

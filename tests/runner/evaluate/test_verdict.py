@@ -33,7 +33,7 @@ def test_a_clear_difference_is_a_gain_or_a_loss() -> None:
 def test_a_difference_within_the_noise_is_no_gain(trained: int) -> None:
     found = verdict(row("trained", right(trained)), row("untrained", right(140), right(160), right(150)), [])
     assert found.outcome == "noise"
-    assert "lies within the noise" in found.text
+    assert "is within the noise" in found.text
 
 
 def test_one_more_right_row_is_no_gain() -> None:
