@@ -103,16 +103,16 @@ def refuse_mixture(
         # Which parts after the first hold sequences within the limit is not known in advance.
         may_stay = name not in names or (options.limit is not None and name != names[0])
         if name in names and not options.overwrite:
-            remedy = "--overwrite to replace the old parts once the new ones are complete"
+            remedy = "pass --overwrite to replace the old parts once the new ones are complete"
         elif name not in names and name not in orphans:
             remedy = "run each input into it again; or embed all inputs in one run, with --overwrite"
         elif may_stay and not options.prune:
-            remedy = "--prune to remove the parts whose input no longer exists or is beyond --limit"
+            remedy = "pass --prune to remove the parts whose input no longer exists or is beyond --limit"
         else:
             continue
         raise OutputError(
             f"{output.given}: {name} was made by {_differences(footer, maker, options)}. Their vectors must not be "
-            f"mixed: choose another --out, or pass {remedy}."
+            f"mixed: choose another --out, or {remedy}."
         )
 
 

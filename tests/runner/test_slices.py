@@ -115,7 +115,7 @@ def test_another_model_is_refused_in_a_slice_too(tiny: Tiny, tmp_path: Path) -> 
         refused = seqembed("run", two, "--model", other, "--out", out, *option)
         assert refused.exit_code == 6
         assert "another model (sha256" in refused.output
-        assert "give another --out, or run each input into it again; or embed all inputs in one run" in refused.output
+        assert "choose another --out, or run each input into it again; or embed all inputs in one run" in refused.output
     done("run", lake, "--model", other, "--out", out, "--overwrite")
     assert len(parts(out)) == 2
 

@@ -169,9 +169,7 @@ def test_the_first_whole_attempt_is_published_and_others_are_removed(
         if finished:
             make_parts(plan, engine, output, reference, RunOptions(on_bad_row="quarantine", threads=1), outcome)
         else:
-            with pytest.raises(
-                OutputError, match="a.parquet: no worker's file of this part is complete where it was staged"
-            ):
+            with pytest.raises(OutputError, match="a.parquet: no complete staged file of this part was found"):
                 make_parts(plan, engine, output, reference, RunOptions(on_bad_row="quarantine", threads=1), outcome)
         assert not [path for path in (out / "_temporary").rglob("*") if path.is_file()]
     assert parts(out) == (parts(tmp_path / "undisturbed") if finished else {})
@@ -222,7 +220,7 @@ def test_faults_of_the_host_and_of_the_bundle_are_raised(tiny: Tiny, tmp_path: P
     with pytest.raises(OutputError, match="cannot write to the output directory"):
         make_part(task)
     other = with_contract(tiny.bundle, tmp_path / "other.onnx", architecture={"name": "other"})
-    with pytest.raises(SeqembedError, match="the bundle changed while the run went on"):
+    with pytest.raises(SeqembedError, match="the bundle changed during the run"):
         make_part(replace(task, bundle=replace(task.bundle, path=str(other))))
 
 
