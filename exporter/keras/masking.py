@@ -46,7 +46,7 @@ _SELECTING = (
     "ZerosLike",
 )
 _ROUNDED = "rounding would decide which steps are skipped"
-_SELECTED = "the skipped steps of the data cannot be determined, so the export cannot be checked on them"
+_SELECTED = "which steps of the data are skipped cannot be determined, so the export cannot be checked on them"
 _UNCHANGED = ("Identity", "EnsureShape")
 _COUNTED = (tf.int32, tf.int64, tf.float32)  # types that can hold any number of steps
 
@@ -198,19 +198,19 @@ def raw_mask_value(layer: Any, inputs: Any, source: str) -> NDArray[np.float32]:
                 # TensorFlow merges two consecutive factors or terms into one, which rounds only once.
                 kind = _KINDS.get(operator)
                 if kind in done:
-                    raise _mask_error(layer, source, f"two scalings computed ({operator})", _ROUNDED)
+                    raise _mask_error(layer, source, f"the result of two scalings ({operator})", _ROUNDED)
                 done |= {kind} - {None}
                 value = value if constant is None else _UNDONE[operator](value, constant)
                 tensor = operands[0]
             elif operator in _SELECTING:
-                raise _mask_error(layer, source, f"is not the model's input as it came ({operator})", _SELECTED)
+                raise _mask_error(layer, source, f"a tensor other than the model's input ({operator})", _SELECTED)
             else:
-                raise _mask_error(layer, source, f"other layers computed ({operator})", _ROUNDED)
+                raise _mask_error(layer, source, f"the result of other layers ({operator})", _ROUNDED)
     return np.asarray(value, np.float32).reshape(-1)
 
 
 def _mask_error(layer: Any, source: str, what: str, reason: str) -> BundleError:
     return BundleError(
-        f"{source}: layer {layer.name!r} compares with its mask_value what {what}; {reason}. Put Masking directly "
+        f"{source}: layer {layer.name!r} compares its mask_value with {what}; {reason}. Put Masking directly "
         "after the model's float32 input, or after one Normalization or Rescaling, and set the weights again."
     )

@@ -190,7 +190,7 @@ def pipe(path: Path) -> Path:
         (hdf5, "a Keras model in the older HDF5 format; export takes"),
         (hdf5_under_another_name, "a Keras model in the older HDF5 format; export takes"),
         (saved_model, "a TensorFlow SavedModel; export takes"),
-        (text, "a file, whose name does not end in .keras"),
+        (text, "the name of the file does not end in .keras"),
         (json_file, "a JSON file; export takes"),
         (onnx_model, "a model in the ONNX format, as export writes it; export takes"),
         (parquet, "Parquet data; export takes"),

@@ -232,11 +232,11 @@ def test_missing_values_are_filled_before_the_mask(exported: Callable[..., Any],
 REFUSED = {
     "of what a layer computed": (
         lambda: stack(layers.Dense(3), layers.Masking(name="late"), layers.LSTM(4)),
-        "layer 'late' compares with its mask_value what other layers computed .*rounding .*directly after the model's",
+        "layer 'late' compares its mask_value with the result of other layers .*rounding .*directly after the model's",
     ),
     "of two scalings": (
         lambda: stack(layers.Rescaling(0.3), layers.Rescaling(0.7), layers.Masking(name="late"), layers.LSTM(4)),
-        "layer 'late' compares with its mask_value what two scalings computed .*rounding .*after one Normalization",
+        "layer 'late' compares its mask_value with the result of two scalings .*rounding .*after one Normalization",
     ),
     "of a scaling behind a normalization": (
         lambda: stack(
@@ -245,25 +245,25 @@ REFUSED = {
             layers.Masking(name="late"),
             layers.LSTM(4),
         ),
-        "layer 'late' compares with its mask_value what two scalings computed",
+        "layer 'late' compares its mask_value with the result of two scalings",
     ),
     "of some features": (
         lambda: functional(lambda x: layers.LSTM(4)(layers.Masking(name="late")(x[:, :, :2]))),
-        "layer 'late' compares .* what is not the model's input as it came .StridedSlice.; which steps",
+        "layer 'late' compares .* a tensor other than the model's input .StridedSlice.; which steps",
     ),
     "of filled values": (
         lambda: functional(lambda x: layers.LSTM(4)(layers.Masking(name="late")(ops.where(ops.isnan(x), 0.0, x)))),
-        "layer 'late' compares .* what is not the model's input as it came .SelectV2.; which steps",
+        "layer 'late' compares .* a tensor other than the model's input .SelectV2.; which steps",
     ),
     "of integers": (
         lambda: keras.Sequential(
             [keras.Input((None, 3), dtype="int32"), layers.Masking(name="late"), layers.Dense(3), layers.LSTM(4)]
         ),
-        "layer 'late' compares .* what is not the model's input as it came .Cast.; which steps .*float32",
+        "layer 'late' compares .* a tensor other than the model's input .Cast.; which steps .*float32",
     ),
     "zeros in a last output": (
-        lambda: stack(layers.Masking(), layers.LSTM(4, zero_output_for_mask=True, name="odd")),
-        "layer 'odd' has zero_output_for_mask=True .*Rebuild it with zero_output_for_mask=False",
+        lambda: stack(layers.Masking(), layers.LSTM(4, zero_output_for_mask=True, name="last")),
+        "layer 'last' has zero_output_for_mask=True .*Rebuild it with zero_output_for_mask=False",
     ),
 }
 

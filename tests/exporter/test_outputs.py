@@ -75,7 +75,7 @@ def test_parity_is_that_of_every_output(
     if wrong is None:
         assert parity() < 1e-5
     else:
-        with pytest.raises(QualityGateError, match=f"ONNX Runtime and Keras differ by .* at {wrong}"):
+        with pytest.raises(QualityGateError, match=f"ONNX Runtime and Keras differ by .* in {wrong}"):
             parity()
 
 

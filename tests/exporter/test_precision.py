@@ -165,18 +165,18 @@ def data_of_one_scale(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_too_few_rows_to_tell(bundle: tuple[Path, str], rows: Any) -> None:
     encoder = Encoder.open(bundle[0])
-    with pytest.raises(QualityGateError, match="model: 19 rows of the data are too few"):
+    with pytest.raises(QualityGateError, match="model: 19 rows of data are too few"):
         measure_quantisation(encoder, encoder, rows.take(np.arange(19)), encoder.contract.golden, source="model")
 
 
 class Answers:
     """An encoder that gives what it was told, by the first value of each sequence."""
 
-    def __init__(self, encoder: Encoder, vectors: np.ndarray, alone: float = 0.0, wild: float = 0.0) -> None:
-        self.contract, self._vectors, self._alone, self._wild = encoder.contract, vectors, alone, wild
+    def __init__(self, encoder: Encoder, vectors: np.ndarray, alone: float = 0.0, outlier: float = 0.0) -> None:
+        self.contract, self._vectors, self._alone, self._outlier = encoder.contract, vectors, alone, outlier
 
     def run(self, values: np.ndarray, lengths: np.ndarray, categories: Any = None) -> dict[str, np.ndarray]:
-        noise = self._alone if len(lengths) == 1 else self._wild if np.abs(values).max() > 100 else 0.0
+        noise = self._alone if len(lengths) == 1 else self._outlier if np.abs(values).max() > 100 else 0.0
         return {"embedding": self._vectors[values[:, 0, 0].astype(int) % 60] + np.float32(noise)}
 
 
@@ -187,12 +187,16 @@ SAME = r"mean cosine 1\.0\d* .* kept for 100\.0%.* alone "
     ("spoil", "noise", "measured"),
     [
         (lambda v: np.where(np.arange(len(v))[:, None] % 9 == 0, -v, v), {}, r"mean cosine 0\.7\d* .* kept for"),
-        (lambda v: v[::-1] + 1000, {}, r"mean cosine 1\.0\d* .* kept for [1-9]?\d\.\d%.* alone 1\.0\d* .* off 1\.0"),
-        (lambda v: v, {"alone": 2}, SAME + r"0\.\d* .* off 1\.0"),
-        (lambda v: v, {"wild": 2}, SAME + r"1\.0\d* .* off 0\."),
+        (
+            lambda v: v[::-1] + 1000,
+            {},
+            r"mean cosine 1\.0\d* .* kept for [1-9]?\d\.\d%.* alone 1\.0\d* .* deviations 1\.0",
+        ),
+        (lambda v: v, {"alone": 2}, SAME + r"0\.\d* .* deviations 1\.0"),
+        (lambda v: v, {"outlier": 2}, SAME + r"1\.0\d* .* deviations 0\."),
         (lambda v: np.full_like(v, np.nan), {}, r"mean cosine -1\.0\d* .* kept for 0\.0%"),
     ],
-    ids=["some turned", "a common mean hides all", "neighbours matter", "a wild row matters", "no number"],
+    ids=["some turned", "a common mean hides all", "other rows matter", "an outlier matters", "no number"],
 )
 def test_each_question_alone_closes_the_gate(
     bundle: tuple[Path, str], spoil: Callable[[Any], Any], noise: dict, measured: str

@@ -52,7 +52,7 @@ def test_a_loop_is_refused(graph: Any) -> None:
         [helper.make_tensor_value_info("still_on", TensorProto.BOOL, [])],
     )
     graph.graph.node.append(helper.make_node("Loop", ["", ""], [], body=body))
-    with pytest.raises(BundleError, match="holds Loop; an encoder must have none"):
+    with pytest.raises(BundleError, match="contains Loop; an encoder must have none"):
         check(graph)
 
 
