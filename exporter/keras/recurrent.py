@@ -86,7 +86,7 @@ def recurrent_spec(layer: Any, source: str) -> RecurrentSpec:
     """
     directions = _directions(layer, source)
     first = directions[0]
-    parts = [_arrays(direction) for direction in directions]
+    weights = [_arrays(direction) for direction in directions]
     functions = [function for direction in directions for function in _activations(direction, source)]
     backwards = len(directions) == 1 and first.go_backwards
     return RecurrentSpec(
@@ -98,9 +98,9 @@ def recurrent_spec(layer: Any, source: str) -> RecurrentSpec:
         alphas=tuple(alpha for _, alpha, _ in functions if alpha is not None),
         betas=tuple(beta for _, _, beta in functions if beta is not None),
         linear_before_reset=bool(getattr(first, "reset_after", False)),
-        kernel=np.stack([part[0] for part in parts]),
-        recurrent_kernel=np.stack([part[1] for part in parts]),
-        bias=np.stack([part[2] for part in parts]),
+        kernel=np.stack([arrays[0] for arrays in weights]),
+        recurrent_kernel=np.stack([arrays[1] for arrays in weights]),
+        bias=np.stack([arrays[2] for arrays in weights]),
         flip_output=backwards,
         return_sequences=first.return_sequences,
         return_state=first.return_state,

@@ -27,7 +27,7 @@ _GRAPH_NODES, _GRAPH_TENSORS, _GRAPH_SPARSE_TENSORS = 1, 5, 15
 _NODE_TYPE, _NODE_ATTRIBUTES, _NODE_DOMAIN = 4, 5, 7
 _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS, _ATTRIBUTE_SPARSE_TENSORS = (5, 10), (6, 11), (22, 23)
 _TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 13, 14
-_SPARSE_PARTS = (1, 2)
+_SPARSE_TENSOR_FIELDS = (1, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ def _check_attribute(attribute: memoryview, source: str) -> None:
 
 def _check_sparse_tensor(tensor: memoryview, source: str) -> None:
     for number, value in fields(tensor):
-        if number in _SPARSE_PARTS:
+        if number in _SPARSE_TENSOR_FIELDS:
             _check_tensor(message(value), source)
 
 

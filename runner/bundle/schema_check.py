@@ -75,12 +75,12 @@ class _Check:
             self._components(column, [feature.component for feature in group])
 
     def _components(self, column: str, components: list[str | int | None]) -> None:
-        whole = components == [None]
+        is_column = components == [None]
         vector = all(is_integer_in(component, 0, _MAX_FEATURES) for component in components) and components == list(
             range(len(components))
         )
         struct = all(_is_name(component) for component in components) and len(set(components)) == len(components)
-        if not (whole or (self._schema.layout == "nested" and (vector or struct))):
+        if not (is_column or (self._schema.layout == "nested" and (vector or struct))):
             self._refuse(
                 f"components of column '{column}'",
                 components[:10],

@@ -81,8 +81,8 @@ def unseal(contract: str, model: bytes, source: str) -> dict[str, Any]:
 def _digest(contract: Mapping[str, Any], model: bytes) -> str:
     plain = json.dumps(contract, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     found = hashlib.sha256(plain.encode("ascii"))
-    parts = [(number, message(value)) for number, value in fields(memoryview(model)) if number in _SEALED]
-    for number, part in sorted(parts, key=lambda each: each[0]):
-        found.update(bytes([number]) + len(part).to_bytes(8, "little"))
-        found.update(part)
+    sealed_fields = [(number, message(value)) for number, value in fields(memoryview(model)) if number in _SEALED]
+    for number, content in sorted(sealed_fields, key=lambda each: each[0]):
+        found.update(bytes([number]) + len(content).to_bytes(8, "little"))
+        found.update(content)
     return found.hexdigest()

@@ -107,11 +107,11 @@ def _checked(ctx: click.Context, path: Path, where: str, key: _Key, value: Any) 
     if value is True and isinstance(option, click.Option) and isinstance(option.flag_value, str):
         return option.flag_value  # an option with an optional value, as --json
     is_list = option.multiple if isinstance(option, click.Option) else option.nargs != 1
-    parts = (value if isinstance(value, list) else [value]) if is_list else [value]
+    items = (value if isinstance(value, list) else [value]) if is_list else [value]
     expected = _expected(option.type)
-    if expected is not None and not all(isinstance(part, expected[0]) and not isinstance(part, bool) for part in parts):
+    if expected is not None and not all(isinstance(item, expected[0]) and not isinstance(item, bool) for item in items):
         _refuse_type(path, where, value, f"{expected[1]}, or a list of them" if is_list else expected[1])
-    given = parts if is_list else value
+    given = items if is_list else value
     try:
         option.type_cast_value(ctx, given)
     except click.BadParameter as error:

@@ -138,8 +138,8 @@ def _lengths(file: InputFile, schema: SequenceSchema) -> Iterator[str]:
         yield f"Steps per sequence: shortest {low:,}, median {middle:,}, longest {high:,} ({looked_at})"
 
 
-def _concatenated(parts: Iterator[NDArray[np.int64]]) -> NDArray[np.int64]:
-    found = list(parts)
+def _concatenated(arrays: Iterator[NDArray[np.int64]]) -> NDArray[np.int64]:
+    found = list(arrays)
     return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
 
 

@@ -190,8 +190,12 @@ def test_options_that_do_not_apply(run: RunLayout, tmp_path: Path, options: list
 def external_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a model not trained by seqembed."""
     path = tmp_path_factory.mktemp("external_model") / "model.keras"
-    parts = [layers.Masking(), layers.GRU(5, reset_after=False, return_sequences=True), layers.GlobalAveragePooling1D()]
-    keras.Sequential([keras.Input((None, 2)), *parts, layers.Dense(3)]).save(path)
+    model_layers = [
+        layers.Masking(),
+        layers.GRU(5, reset_after=False, return_sequences=True),
+        layers.GlobalAveragePooling1D(),
+    ]
+    keras.Sequential([keras.Input((None, 2)), *model_layers, layers.Dense(3)]).save(path)
     return path
 
 

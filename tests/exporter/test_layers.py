@@ -21,8 +21,8 @@ from seqembed.exporter.keras.model import load_encoder
 layers, ops = keras.layers, keras.ops
 
 
-def stack(*parts: Any) -> Any:
-    return keras.Sequential([keras.Input((None, 3)), *parts])
+def stack(*model_layers: Any) -> Any:
+    return keras.Sequential([keras.Input((None, 3)), *model_layers])
 
 
 def functional(function: Callable[[Any], Any]) -> Any:
