@@ -54,7 +54,7 @@ def test_the_summary_reports_size_and_accuracy_of_int8(
         assert words in said
     done("export", run.root, "--out", tmp_path / "fp32.onnx")
     fp32 = (tmp_path / "fp32.onnx").stat().st_size
-    assert out.stat().st_size < fp32 - 2 * 4 * 48 * 48 * 2  # a good part of three bytes in four of R
+    assert out.stat().st_size < fp32 - 2 * 4 * 48 * 48 * 2  # most of three bytes in four of R
     shown = re.search(r"(\d+) KiB in fp32", said)
     assert shown is not None and abs(int(shown[1]) - fp32 / 2**10) < 2  # the contract of either is a little longer
     found = Encoder.open(tmp_path / "fp32.onnx").contract
@@ -148,8 +148,8 @@ def test_a_model_unsuited_to_int8_is_refused_and_an_older_bundle_is_kept(
     result = seqembed(*words, "--precision", "int8")
     assert result.exit_code == QualityGateError.exit_code, result.output
     said = " ".join(result.output.split())
-    for part in ("on 50 rows", "mean cosine", "(at least 0.999)", "(at least 95%)", "Nothing was written", "fp32"):
-        assert part in said
+    for text in ("on 50 rows", "mean cosine", "(at least 0.999)", "(at least 95%)", "Nothing was written", "fp32"):
+        assert text in said
     assert out.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["encoder.onnx"]
     assert seqembed(*words).exit_code == 0  # fp32 succeeds
