@@ -155,8 +155,8 @@ def main() -> None:
     """Embed variable-length sequences as fixed-length vectors, from Parquet to Parquet.
 
     \b
-    seqembed train history.parquet --out run/            now and then, with TensorFlow
-    seqembed export run/ --out encoder.onnx              one file, equal to Keras or refused
+    seqembed train history.parquet --out run/            occasionally, with TensorFlow
+    seqembed export run/ --out encoder.onnx              one file, checked against Keras
     seqembed run new/ --model encoder.onnx --out vectors/       on a schedule, without TensorFlow
 
     Exit codes: 0 done, 1 bug, 2 usage, 3 input data, 4 model or contract, 5 parity or quality gate, 6 output,

@@ -21,11 +21,11 @@ _MAX_REASONS = 5
 @click.command(
     epilog="""\b
 Examples:
-  seqembed run tonight/ --model encoder.onnx --out vectors/
+  seqembed run new/ --model encoder.onnx --out vectors/
   seqembed run 'in/day=*/part-*.parquet' --model encoder.onnx --out vectors/ --keep label
   seqembed run events.parquet --model encoder.onnx --out try/ --limit 1000
-  seqembed run s3://lake/tonight/ --model encoder.onnx --out s3://lake/vectors/
-  seqembed run tonight/ --model encoder.onnx --out vectors/ --dry-run
+  seqembed run s3://lake/day=2026-11-26/ --model encoder.onnx --out s3://lake/vectors/
+  seqembed run new/ --model encoder.onnx --out vectors/ --dry-run
 """
 )
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")

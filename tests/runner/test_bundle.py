@@ -46,7 +46,7 @@ def drop_features(value: dict) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (spoil_golden, "golden sequences come out differently"),
+        (spoil_golden, "golden sequences get other vectors"),
         (spoil_version, "contract format 99"),
         (spoil_shape, "embeddings mean: found 6 numbers, expected 7"),
         (spoil_outputs, "the first output is embedding float32 (batch, 7), expected embedding float32 (batch, 6)"),

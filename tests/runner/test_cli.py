@@ -44,7 +44,7 @@ def test_options_are_read_from_a_file_and_the_command_line_takes_precedence(tiny
     assert "20 rows in" in done("run", data, "--config", flat, "--limit", 50, "--out", tmp_path / "two").output
 
 
-@pytest.mark.parametrize(("text", "message"), [("limt = 3", "'limt' is no option"), ("limit = ", "not valid TOML")])
+@pytest.mark.parametrize(("text", "message"), [("limt = 3", "'limt' is not an option"), ("limit = ", "not valid TOML")])
 def test_a_wrong_configuration_file_is_a_usage_error(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "c.toml").write_text(text)
     result = seqembed("run", "x", "--config", tmp_path / "c.toml")

@@ -45,7 +45,7 @@ def test_precedence_of_the_command_line_tables_and_the_top_level(tiny: Tiny, tmp
     [
         ("run", "limt = 3", r"'limt' is not an option of `seqembed run`. Did you mean 'limit'?"),
         ("run", "limt = 3\n[run]\nlimit = 3", r"'limt' is not an option of `seqembed run`. Did you mean 'limit'?"),
-        ("run", "[run]\nlimt = 3", r"'[run] limt' is no option"),
+        ("run", "[run]\nlimt = 3", r"'[run] limt' is not an option"),
         ("run", "[rum]\nlimit = 3", r"'[rum]' is not a command of seqembed. Did you mean 'run'?"),
         ("run", "run = 5", r"run is an integer (5); expected a table [run] with options of `seqembed run`"),
         ("run", "train = 5", r"train is an integer (5); expected a table [train]"),
@@ -62,7 +62,7 @@ def test_precedence_of_the_command_line_tables_and_the_top_level(tiny: Tiny, tmp
         ("run", "out = 2026-11-26", r"out is a date or time"),
         ("run", "dtype = 'float64'", r"dtype: 'float64' is not one of"),
         ("run", "inputs = ['a']\ninput = ['b']", r"sets the option INPUT a second time"),
-        ("run", "config = 'd.toml'", r"'config' is no option"),
+        ("run", "config = 'd.toml'", r"'config' is not an option"),
         ("train", "units = '4'", r"units is text ('4'); expected an integer"),
         ("train", "frame = 2.5", r"frame: 2.5 is neither 'auto' nor a positive number"),
         ("train", "features = 3", r"features: 3 is not a list of names"),

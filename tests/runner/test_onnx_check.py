@@ -126,7 +126,7 @@ def unknown_operator(model: onnx.ModelProto) -> None:
         (own_function, "functions of its own"),
         (training_info, "training information"),
         (old_opset, "operator set 12; expected 13 or newer"),
-        (no_opset, "operator set not named"),
+        (no_opset, "operator set missing"),
         (future_opset, "not a model ONNX Runtime can load"),
         (two_contracts, "2 contracts"),
         (unknown_operator, "not a model ONNX Runtime can load"),

@@ -120,7 +120,7 @@ def test_a_bundle_without_a_digest_must_be_exported_again(tiny: Tiny, tmp_path: 
 
     result = seqembed("inspect", edited(tiny.bundle, tmp_path / "m.onnx", older))
     assert result.exit_code == 4, result.output
-    assert f"format {version} and no digest; expected format 2 with one" in result.output
+    assert f"format {version} and no digest; expected format 2 with a digest" in result.output
     assert "Export the model again" in result.output
 
 

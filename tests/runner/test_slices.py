@@ -133,7 +133,7 @@ def test_hive_keys_above_the_input_are_not_columns_and_those_below_must_not_cont
     tiny: Tiny, tmp_path: Path
 ) -> None:
     columns = sequences(6, seed=1) | {"device": ["seven"] * 6}
-    data = write(tmp_path / "device=PATH" / "tonight" / "p.parquet", columns)
+    data = write(tmp_path / "device=PATH" / "today" / "p.parquet", columns)
     options = ("--model", tiny.bundle, "--keep", "device", "--out")
     done("run", data.parent, *options, tmp_path / "above")
     assert set(pq.read_table(tmp_path / "above" / "p.parquet")["device"].to_pylist()) == {"seven"}

@@ -64,7 +64,7 @@ def test_neither_order_nor_times_change_it(contract: ModelContract) -> None:
 def test_rare_ids_of_a_large_vocabulary_count_as_one(contract: ModelContract, monkeypatch: pytest.MonkeyPatch) -> None:
     block = sequences([20])
     complete = BagOfCategories(contract).vectors(block)
-    monkeypatch.setattr(bag, "MOST_IDS", 3)
+    monkeypatch.setattr(bag, "MAX_IDS", 3)
     cut = BagOfCategories(contract).vectors(block)
     assert cut.shape == (1, 4 + 4 + 2 + 1)
     np.testing.assert_allclose(cut[:, 4:7], complete[:, 4:7])

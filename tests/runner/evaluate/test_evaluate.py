@@ -221,7 +221,7 @@ def test_ids_are_not_classes(evaluate: Callable, monkeypatch: pytest.MonkeyPatch
     [
         (["--label", "id"], 2, "that is the id column"),
         (["--label", "x"], 2, "that column is a feature of the model"),
-        (["--label", "embedding"], 2, "Rename yours"),
+        (["--label", "embedding"], 2, "Rename the input column"),
         (["--plot", "worth.jpg"], 2, "ends in .png"),
         (["--untrained-seeds", 0], 2, "at least 1"),
         (["--max-rows", 3], 2, "at least 10"),

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from seqembed.runner.evaluate.report import Encoding, Evaluation, Row, SplitCounts, Verdict
 from seqembed.runner.evaluate.scores import Accuracy, Scores
-from seqembed.runner.evaluate.table import MOST_CLASSES, class_table
+from seqembed.runner.evaluate.table import MAX_CLASSES, class_table
 
 
 def accuracy(*shares: float) -> Accuracy:
@@ -76,7 +76,7 @@ def test_seeds_are_averaged(evaluation: Evaluation) -> None:
     assert [line[2] for line in shown(replace(evaluation, rows=rows))[1:]] == ["75.0%", "0.0%", "25.0%"]
 
 
-@pytest.mark.parametrize("number", [2, MOST_CLASSES + 1])
+@pytest.mark.parametrize("number", [2, MAX_CLASSES + 1])
 def test_two_classes_or_very_many_are_not_listed(evaluation: Evaluation, number: int) -> None:
     recalls = (0.5,) * number
     rows = (row("trained encoder", recalls, recalls),)
