@@ -10,7 +10,7 @@ from seqembed.exporter.report import ExportReport
 
 
 class ExportKeywords(TypedDict, total=False):
-    """Options of an export; what they mean and their defaults stand in `seqembed.exporter.config.ExportConfig`."""
+    """Options of `export`; `seqembed.exporter.config.ExportConfig` documents them and holds their defaults."""
 
     tolerance: float
     opset: int
@@ -32,7 +32,7 @@ def export(
     config: PathOrUri | None = None,
     **options: Unpack[ExportKeywords],
 ) -> ExportReport:
-    """Turn a trained encoder into one ONNX file, checked against Keras, as `seqembed export` does.
+    """Export a trained encoder to one ONNX file, checked against Keras, as `seqembed export` does.
 
     Args:
         source: Run directory, or a ``.keras`` file trained elsewhere, which needs `data`.
@@ -41,12 +41,12 @@ def export(
         options: See `seqembed export --help` and `seqembed.exporter.config.ExportConfig`.
 
     Returns:
-        What was written and how it was checked.
+        The file that was written and the results of its checks.
 
     Raises:
         UsageError: An option is out of range, or the extra ``train`` is not installed.
         InputError, BundleError, QualityGateError, OutputError: See `seqembed.exporter.job.export_encoder`.
-        TypeError: There is no such option, or `source` or `out` is missing.
+        TypeError: An option does not exist, or `source` or `out` is missing.
     """
     if source is None or out is None:
         raise missing(export, source=source, out=out)

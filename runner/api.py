@@ -28,7 +28,7 @@ from seqembed.runner.report import RunReport
 
 
 class RunKeywords(TypedDict, total=False):
-    """Options of a run; what they mean and their defaults stand in `seqembed.runner.options.RunOptions`."""
+    """Options of `run`; `seqembed.runner.options.RunOptions` documents them and holds their defaults."""
 
     keep: Sequence[str]
     threads: int
@@ -97,18 +97,18 @@ def run(
     dry_run: bool = False,
     **options: Any,
 ) -> RunReport | RunPlan:
-    """Embed Parquet into Parquet, as `seqembed run` does: finished parts are skipped, nothing is visible half-written.
+    """Embed Parquet files, as `seqembed run` does; finished output files are skipped, unfinished ones never visible.
 
     Args:
-        inputs: Files, directories, globs or URIs; one or several.
+        inputs: One or more files, directories, globs or URIs.
         model: Path or URI of the bundle.
         out: Output directory or URI.
         config: TOML file with any of these options, as with ``--config``; what is passed here wins.
-        dry_run: Say what would be done, and do nothing.
+        dry_run: Return the plan without running it.
         options: See `seqembed run --help` and `seqembed.runner.options.RunOptions`.
 
     Returns:
-        What was done; with `dry_run` the plan, whose ``to_make`` are the parts that would be made.
+        A report of the run; with `dry_run` the plan, whose ``to_make`` lists the parts to be written.
 
     Raises:
         UsageError, InputError, BundleError, OutputError: See `seqembed.runner.job.run.run_job`.
@@ -124,14 +124,14 @@ def run(
 @shows_options(DataOptions)
 @in_python("inspect")
 def inspect(path: PathOrUri, **options: Unpack[InspectKeywords]) -> Description:
-    """Describe what a path or URI holds, as `seqembed inspect` does.
+    """Describe a path or URI, as `seqembed inspect` does.
 
     Args:
         path: A bundle, a run directory, an output directory or Parquet data.
         options: How to read Parquet data, see `seqembed.runner.inspect.describe_data.DataOptions`.
 
     Returns:
-        Kind and lines; shown, it is the text that the command prints.
+        Kind and lines; its repr contains the text that the command prints.
 
     Raises:
         InputError, BundleError, OutputError: See `seqembed.runner.inspect.describe.describe`.
@@ -154,20 +154,20 @@ def evaluate(
     plot: PathOrUri | None = None,
     **options: Unpack[EvaluateKeywords],
 ) -> Evaluation:
-    """Measure what the vectors are worth on labelled data, as `seqembed evaluate` does.
+    """Evaluate embeddings on labelled data, as `seqembed evaluate` does.
 
     Args:
         model: Path or URI of the bundle.
-        train: Labelled Parquet to learn from; one input or several.
-        test: Labelled Parquet to be judged on.
+        train: Labelled Parquet to train classifiers on; one or more inputs.
+        test: Labelled Parquet to test them on.
         label: Column with the class.
         config: TOML file with any of these options, as with ``--config``; what is passed here wins.
-        json: File to write the figures to.
-        plot: PNG file to draw.
+        json: JSON file for the results.
+        plot: PNG file for a plot.
         options: See `seqembed evaluate --help` and `seqembed.runner.evaluate.config.EvaluateConfig`.
 
     Returns:
-        The figures of every set of vectors, and the verdict.
+        The scores of the embeddings and of the controls, and a verdict.
 
     Raises:
         UsageError: An option is out of range, or the extra ``evaluate`` is not installed.

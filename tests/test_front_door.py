@@ -1,4 +1,4 @@
-"""`import seqembed`: what it offers, what it imports, its functions beside the commands, the examples in the docs."""
+"""`import seqembed`: exports, lazy imports, agreement of functions and commands, and examples in the docs."""
 
 import ast
 import inspect
@@ -44,7 +44,7 @@ KEYWORDS: list[tuple[type, tuple[type, ...]]] = [
     (EvaluateKeywords, (EvaluateConfig,)),
     (InspectKeywords, (DataOptions,)),
 ]
-# Parameters of the functions that are no keywords of the rest, by configuration class.
+# Parameters of the functions that are not configuration keywords, by configuration class.
 NAMED = {"inputs", "source", "out", "model", "train", "test", "label", "json_path", "plot_path", "dry_run"}
 
 
@@ -53,14 +53,14 @@ def imported_by(code: str) -> set[str]:
     return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
 
 
-def test_the_import_brings_nothing_and_every_name_no_training_library() -> None:
+def test_imports_are_lazy_and_need_no_training_library() -> None:
     assert not imported_by("import seqembed") & HEAVY
     found = imported_by("from seqembed import *; load, run, train, export, evaluate, TrainSummary, Evaluation")
     assert "onnxruntime" in found
     assert not found & {"tensorflow", "keras", "tf2onnx", "onnx", "matplotlib", "sklearn", "pandas"}
 
 
-def test_all_is_what_is_exported() -> None:
+def test_all_lists_the_exports() -> None:
     tree = ast.parse(FRONT_DOOR.read_text(encoding="utf-8"))
     imported = {
         alias.name
@@ -200,7 +200,7 @@ def test_a_function_without_its_extra_says_which_to_install(call: str, library: 
     )
 
 
-def test_errors_speak_of_keywords(tiny: Tiny, tmp_path: Path) -> None:
+def test_errors_name_keywords(tiny: Tiny, tmp_path: Path) -> None:
     for call, said in (
         (lambda: seqembed.load(tiny.bundle, threads=0), r"^threads must be at least 1, was 0"),
         (lambda: seqembed.load(tmp_path / "none.onnx"), r"none\.onnx"),
@@ -240,18 +240,18 @@ def test_functions_do_what_the_commands_do(tiny: Tiny, tmp_path: Path, capfd: py
     assert is_dataclass(report)
     assert (report.counts.rows_in, report.num_made) == (90, 1)
     done("run", data.parent, "--model", tiny.bundle, "--out", tmp_path / "command", "--keep", "label")
-    parts = [tmp_path / place / "in.parquet" for place in ("python", "command")]
+    parts = [tmp_path / name / "in.parquet" for name in ("python", "command")]
     assert parts[0].read_bytes() == parts[1].read_bytes()
     again = seqembed.run(data.parent, model=tiny.bundle, out=tmp_path / "python", keep=["label"])
     assert again.num_made == 0
     shown = seqembed.inspect(tiny.bundle)
     assert shown.kind == "bundle"
     assert "\n".join(shown.lines) == done("inspect", tiny.bundle).output.rstrip("\n")
-    kinds = {place: seqembed.inspect(place).kind for place in (tiny.run, tmp_path / "python", data)}
+    kinds = {path: seqembed.inspect(path).kind for path in (tiny.run, tmp_path / "python", data)}
     assert list(kinds.values()) == ["run", "output", "data"]
 
 
-def test_training_exporting_and_judging(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_training_exporting_and_evaluating(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     data = write_sequences(tmp_path / "in.parquet", sequences(60, seed=5, shortest=3))
     options: dict[str, Any] = {"units": 4, "embedding_dim": 3, "features": ["x", "y"], "progress": "none", "seed": 7}
     summary = seqembed.train(data, out=tmp_path / "run", steps=3, bidirectional=False, **options)
@@ -276,13 +276,13 @@ def test_training_exporting_and_judging(tmp_path: Path, capfd: pytest.CaptureFix
 
 
 def data_copy(data: Path) -> Path:
-    """Write the rows again elsewhere: no file may be in both splits."""
+    """Copy the rows to another file, since no file may be in both splits."""
     table = pq.read_table(data)
     pq.write_table(table, data.with_name("test.parquet"), compression="zstd")
     return data.with_name("test.parquet")
 
 
-def test_results_show_what_they_hold(tiny: Tiny, tmp_path: Path) -> None:
+def test_reprs_of_results(tiny: Tiny, tmp_path: Path) -> None:
     encoder = seqembed.load(tiny.bundle)
     shown = "layout='nested', id='id', features=[x, y], embedding_dim=6, precision='fp32'"
     assert repr(encoder) == f"SequenceEncoder('{tiny.bundle}', {shown})"
@@ -302,7 +302,7 @@ def test_results_show_what_they_hold(tiny: Tiny, tmp_path: Path) -> None:
 
 
 def examples(document: Path, heading: str) -> str:
-    """Return the Python of a document, or below one of its headings, in order."""
+    """Return the Python examples of a document or below one of its headings, in order."""
     text = document.read_text(encoding="utf-8")
     if heading:
         text = re.split(r"\n## ", text.split(f"\n{heading}\n")[1])[0]

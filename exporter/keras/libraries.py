@@ -9,7 +9,7 @@ from seqembed.data.errors import UsageError
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Import as in `quietly`.
+    """Silence imports inside the block, as in `quietly`.
 
     Raises:
         UsageError: A library of the ``train`` extra is not installed.

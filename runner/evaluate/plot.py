@@ -1,4 +1,4 @@
-"""The table as a picture: accuracy of each set of vectors, by each classifier."""
+"""Plot the accuracy of embeddings and controls by classifier."""
 
 from pathlib import Path
 
@@ -31,13 +31,13 @@ _COLOURS = {
     BAG: PALE_BLUE,
 }
 WIDTH, HEIGHT = 10.0, 4.6  # inches
-_GROUP = 0.84  # share of the room between two groups that their bars take
-_MAX_LABEL = 40
-_BACKING = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # no grid line through a number
+_GROUP = 0.84  # width of a group of bars, as a share of the distance between groups
+_MAX_LABEL_CHARACTERS = 40
+_BACKGROUND = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # hides grid lines behind numbers
 
 
 def draw(evaluation: Evaluation, path: Path) -> None:
-    """Draw bars with their values on them, whiskers over the untrained seeds, and save as PNG.
+    """Draw bars with their values, with error bars over the untrained seeds, and save them as PNG.
 
     Raises:
         OutputError: `path` cannot be written.
@@ -47,12 +47,12 @@ def draw(evaluation: Evaluation, path: Path) -> None:
     rows = [row for row in evaluation.rows if row.scores]
     _bars(accuracy, rows, ("svm", "logistic", "nearest"), 100)
     _bars(clusters, rows, ("clusters",), 1)
-    _tidy(accuracy, f"accuracy on {evaluation.test.used:,} test rows, %", (0, 112), np.arange(0, 101, 20))
+    _format_axes(accuracy, f"accuracy on {evaluation.test.used:,} test rows, %", (0, 112), np.arange(0, 101, 20))
     lowest = min((value for row in rows for value in row.values("clusters")), default=0.0)
-    _tidy(clusters, "adjusted Rand index", (min(0.0, lowest * 1.3), 1.12), np.arange(0, 1.01, 0.2))
+    _format_axes(clusters, "adjusted Rand index", (min(0.0, lowest * 1.3), 1.12), np.arange(0, 1.01, 0.2))
     _chance(accuracy, evaluation)
-    what = plain(evaluation.label, _MAX_LABEL)
-    headline(figure, f"What the vectors say about {what}: {evaluation.train.classes} classes")
+    what = plain(evaluation.label, _MAX_LABEL_CHARACTERS)
+    headline(figure, f"Accuracy of the embeddings for {what}: {evaluation.train.classes} classes")
     handles, labels = accuracy.get_legend_handles_labels()
     spacing = {"columnspacing": 1.3, "handlelength": 1.4, "handletextpad": 0.5}
     figure.legend(
@@ -73,13 +73,13 @@ def _bars(axes: Axes, rows: list[Row], metrics: tuple[Metric, ...], factor: int)
         for middle, mean, error in zip(middles, means, errors, strict=True):
             text = "–" if np.isnan(mean) else f"{mean:.1f}" if factor > 1 else f"{mean:.2f}"
             top = max(0.0, np.nan_to_num(mean)) + error + 0.012 * factor
-            axes.text(middle, top, text, ha="center", va="bottom", fontsize=SMALL, color=INK, bbox=_BACKING)
+            axes.text(middle, top, text, ha="center", va="bottom", fontsize=SMALL, color=INK, bbox=_BACKGROUND)
     axes.set_xticks(
         np.arange(len(metrics)), ["k-means" if metric == "clusters" else METRICS[metric] for metric in metrics]
     )
 
 
-def _tidy(axes: Axes, title: str, limits: tuple[float, float], ticks: np.ndarray) -> None:
+def _format_axes(axes: Axes, title: str, limits: tuple[float, float], ticks: np.ndarray) -> None:
     tidy(axes, title=title, bars=True)
     axes.set_ylim(*limits)
     axes.set_yticks(ticks)

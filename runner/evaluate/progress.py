@@ -1,4 +1,4 @@
-"""The stages of an evaluation: a bar on a terminal, a plain line for each stage in a log."""
+"""Show the progress of an evaluation: a bar on a terminal, or a log line per stage."""
 
 import logging
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ logger = logging.getLogger("seqembed")
 
 
 class Stages(Protocol):
-    """Receives the stages as they begin."""
+    """Receives the stages of an evaluation."""
 
     def begin(self, name: str) -> None:
-        """Report that the stage before is done and this one begins."""
+        """End the previous stage and begin this one."""
 
 
 @contextmanager
@@ -36,7 +36,7 @@ class _Lines:
         self._stage = 0
 
     def begin(self, name: str) -> None:
-        """Log a line."""
+        """Log the stage."""
         self._stage += 1
         if not self._silent:
             logger.info("%d of %d: %s", self._stage, self._num_stages, name)
@@ -49,6 +49,6 @@ class _Shown:
         bar.begin("", num_stages)
 
     def begin(self, name: str) -> None:
-        """Move the bar."""
+        """Advance the bar."""
         self._bar.update(advance=int(self._begun), description=name)
         self._begun = True

@@ -1,4 +1,4 @@
-"""The windows of a source with their vectors, and what becomes of rows that are no sequence, in memory."""
+"""Embed a source in windows, and apply the option for bad rows in memory."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -21,7 +21,7 @@ def embedded_windows(source: Source, pipeline: Pipeline, on_bad_row: OnBadRowInM
     """Yield the sequences of a source with their vectors, in order.
 
     Raises:
-        BadRowError: A row is no sequence, or the model returns no finite vector for it, and `on_bad_row` is ``fail``.
+        BadRowError: A row is not a sequence, or its vector is not finite, and `on_bad_row` is ``fail``.
         InputError: The source cannot be read.
         BundleError: The model fails on these values.
     """
@@ -52,7 +52,7 @@ def refuse_unknown(on_bad_row: str) -> None:
     """Check the option.
 
     Raises:
-        UsageError: There is no such way with bad rows in memory.
+        UsageError: The value is not supported for data in memory.
     """
     if on_bad_row not in ON_BAD_ROW_IN_MEMORY:
         raise UsageError(
