@@ -13,16 +13,19 @@ from seqembed.data.files.listing import resolve_inputs
 from seqembed.data.layout import RunLayout
 from seqembed.data.schema.detect import detect_schema
 from seqembed.runner.bundle.encoder import Encoder
+from seqembed.trainer.config.automatic import Findings, resolve
 from seqembed.trainer.config.model import DECODERS, LOSSES
 from seqembed.trainer.fit.progress import Progress
 from seqembed.trainer.fit.steps import Steps, seed_everything
 from seqembed.trainer.input.feeds import monitored_fraction
 from seqembed.trainer.input.intake import take_in
+from seqembed.trainer.input.scale import Changes
 from seqembed.trainer.job import train
 from seqembed.trainer.model.backend import keras, tf
 from seqembed.trainer.model.losses import Batch
 from seqembed.trainer.model.network import build_network
 from seqembed.trainer.model.objective import Objective
+from seqembed.trainer.model.trajectory import Alignment
 from seqembed_testing import done, sequences, write_sequences
 
 # Each decoder once, with the losses, cells and frames dealt out over them, and no decoder at all.
@@ -196,14 +199,19 @@ def test_only_some_of_many_held_out_sequences_are_scored_during_training(hybrid,
     schema = detect_schema(files, features=("x", "y"))
     few = hybrid(inputs=[str(data)], validation_fraction=0.5, steps=20, batch_size=8)
     intake = take_in(files, schema, few)
-    assert monitored_fraction(few, schema, intake) == 0.5, "all of a few hundred"
+
+    def monitored(given, intake):
+        found = Findings(intake.survey.profile, Changes(np.ones(2, np.float32), 0.0), Alignment(0.0), 300, 0.5, schema)
+        return monitored_fraction(resolve(given, found).job, schema, intake)
+
+    assert monitored(few, intake) == 0.5, "all of a few hundred"
     many = replace(intake, num_validation=1_000_000)
     long = hybrid(inputs=[str(data)], steps=4_000, batch_size=64)
-    assert monitored_fraction(long, schema, many) == pytest.approx(0.5 * 6_400 / 1_000_000)
-    assert monitored_fraction(hybrid(inputs=[str(data)], epochs=3), schema, many) == 0.5, "a pass learns from many more"
+    assert monitored(long, many) == pytest.approx(0.5 * 6_400 / 1_000_000)
+    assert monitored(hybrid(inputs=[str(data)], epochs=3), many) == 0.5, "a pass learns from many more"
     profile = replace(intake.survey.profile, num_steps=10_000 * intake.survey.profile.num_sequences)
     wide = replace(many, survey=replace(intake.survey, profile=profile))
-    assert monitored_fraction(long, schema, wide) == pytest.approx(0.5 * 1_000 / 1_000_000), "no more than is kept"
+    assert monitored(long, wide) == pytest.approx(0.5 * 1_000 / 1_000_000), "no more than is kept"
 
     monkeypatch.setattr("seqembed.trainer.input.feeds._MIN_MONITORED", 20)
     notes = []

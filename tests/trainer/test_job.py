@@ -73,7 +73,8 @@ def test_history_records_epochs_baseline_and_totals(finished):
 def test_config_repeats_the_run_and_another_seed_does_not(finished, tmp_path):
     job, run = finished
     options = tomllib.loads(RunLayout(run).config.read_text())
-    chosen = {"frame": 1, "patience": 9, "learning_rate": 0.005, "validation_fraction": 0.1}
+    chosen = {"frame": 1, "patience": 9, "learning_rate": 0.005, "validation_fraction": 0.1, "channels": "values"}
+    chosen |= {"normalization": "dataset", "overlap": 0, "trajectory": 0, "decoder_units": 64, "decoder_layers": 1}
     assert options == {**job.to_options(), **chosen}
     expected = weights(run)
     for seed, name in ((0, "same"), (1, "other")):
