@@ -28,7 +28,7 @@ MAX_BATCH_STEPS = 16_384
 FIRST_WINDOW_SEQUENCES = 2_048
 MAX_WINDOW_SEQUENCES = 16_384
 MAX_WINDOW_VALUES = 1 << 22
-_RESULT_FORMAT = 3  # 2: windows are bounded by what is written, too; 3: parts name their input
+_RESULT_FORMAT = 4  # 2: windows are bounded by what is written, too; 3: parts name their input; 4: hold statistics
 
 
 def usable_cores() -> int:
