@@ -135,11 +135,19 @@ class Counter:
             bins = np.minimum(ids[:, self._fields], self._last_bins) + self._first_bins
             self._totals["categories"] += np.bincount(bins.ravel(), minlength=self._num_categories)
 
-    def update_embeddings(self, vectors: NDArray[np.float32]) -> None:
-        """Add embeddings, finite float32 (sequences, embedding_dim); without a projection nothing is counted."""
-        if self._projection is None:
+    def update_embeddings(self, vectors: NDArray[np.float32], hashes: NDArray[np.uint64] | None = None) -> None:
+        """Add embeddings; without a projection nothing is counted.
+
+        Args:
+            vectors: Finite float32 (sequences, embedding_dim).
+            hashes: Of their ids, uint64 (sequences), which say whose are counted. None counts all.
+        """
+        grid, totals = self.statistics.definition.vectors, self._totals
+        if self._projection is None or grid is None:
             return
-        totals = self._totals
+        if hashes is not None and grid.stride > 1:
+            # Other bits of the hash than those that say which steps are counted.
+            vectors = vectors[(hashes >> np.uint64(32)) % np.uint64(grid.stride) == 0]
         totals["vectors"] += len(vectors)
         for steps, outside in self._projection(vectors):
             totals["vectors_clipped"] += outside

@@ -72,10 +72,12 @@ class VectorGrid:
     Attributes:
         dimensions: Of the projection.
         unit: Raw units of the embedding that the projected numbers are measured in.
+        stride: A run counts the embedding of one sequence in this many.
     """
 
     dimensions: int
     unit: float
+    stride: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,11 @@ class Definition:
             stride=_whole(value["stride"], 1, MAX_STRIDE),
             vectors=None
             if vectors is None
-            else VectorGrid(_whole(vectors["dimensions"], 1, MAX_DIMENSIONS), _scale(vectors["unit"])),
+            else VectorGrid(
+                _whole(vectors["dimensions"], 1, MAX_DIMENSIONS),
+                _scale(vectors["unit"]),
+                _whole(vectors["stride"], 1, MAX_STRIDE),
+            ),
         )
         if max(len(made.features), len(made.fields)) > MAX_COUNTED:
             raise ValueError(f"more than {MAX_COUNTED} features or fields are counted")

@@ -42,6 +42,9 @@ class PartCounter:
         """
         if self._counter is None:
             return
-        self._counter.update(window.block, hash_ids(window.block.ids) if hashes is None else hashes)
-        is_embedded = window.has_embedding
-        self._counter.update_embeddings(window.embeddings if is_embedded.all() else window.embeddings[is_embedded])
+        hashes = hash_ids(window.block.ids) if hashes is None else hashes
+        self._counter.update(window.block, hashes)
+        vectors, is_embedded = window.embeddings, window.has_embedding
+        if not is_embedded.all():
+            vectors, hashes = vectors[is_embedded], hashes[is_embedded]
+        self._counter.update_embeddings(vectors, hashes)

@@ -190,6 +190,20 @@ def test_embeddings_have_the_mean_and_covariance_of_their_projection() -> None:
     assert vector_grid([0.0, 0.0]).unit == 1.0
 
 
+def test_of_wide_embeddings_a_run_counts_some_by_their_id() -> None:
+    random = np.random.default_rng(0)
+    vectors, hashes = random.normal(size=(4_000, 600)).astype(np.float32), hashes_of(4_000)
+    grid = vector_grid(vectors.std(axis=0).tolist())
+    definition = replace(DEFINITION, vectors=grid)
+    found, shuffled = (Counter(definition, schema(), Projection([0.0] * 600, grid)) for _ in range(2))
+    found.update_embeddings(vectors, hashes)
+    assert grid.stride == 5
+    assert found.statistics.number("vectors") == pytest.approx(4_000 / 5, rel=0.15)
+    rows = random.permutation(4_000)
+    shuffled.update_embeddings(vectors[rows], hashes[rows])
+    assert shuffled.statistics == found.statistics
+
+
 def test_what_is_wide_or_has_many_values_is_counted_in_part_and_stays_small() -> None:
     wide = replace(schema(num_features=1_000), categorical=())
     sequences = replace(block(60, seed=5, num_features=1_000), categories=np.zeros((0, 0), np.int32))
@@ -246,6 +260,7 @@ def test_different_definitions_do_not_add_up() -> None:
         ("definition.features.0.name", 3),
         ("definition.fields.0.num_bins", 10**9),
         ("definition.vectors.dimensions", 10**6),
+        ("definition.vectors.stride", 0),
         ("totals.sums", [1]),
         ("totals.bins.3", 1.5),
         ("totals.bins.3", -1),
