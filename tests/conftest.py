@@ -1,5 +1,8 @@
 """What every test shares: one tiny model, trained and exported once a session by the real commands."""
 
+import fcntl
+import os
+
 import pytest
 from hypothesis import settings
 
@@ -12,10 +15,16 @@ settings.load_profile("seqembed")
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    """Train and export once."""
-    root = tmp_path_factory.mktemp("tiny")
-    data = write_sequences(root / "train.parquet", sequences(120, seed=0))
-    layers = ["--cell", "gru", "--units", 8, "--embedding-dim", 6, "--pooling", "concat", "--bidirectional"]
-    done("train", data, "--out", root / "run", "--epochs", 2, "--features", "x,y", *layers)
-    done("export", root / "run", "--out", root / "encoder.onnx")
-    return Tiny(data, root / "run", root / "encoder.onnx")
+    """Train and export once, in the first of the processes of a test run that needs it."""
+    directory = tmp_path_factory.getbasetemp()
+    directory = (directory.parent if "PYTEST_XDIST_WORKER" in os.environ else directory) / "tiny"
+    directory.mkdir(exist_ok=True)
+    made = Tiny(directory / "train.parquet", directory / "run", directory / "encoder.onnx")
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.bundle.exists():  # an export writes its file last, and completely or not at all
+            write_sequences(made.data, sequences(120, seed=0))
+            layers = ["--cell", "gru", "--units", 8, "--embedding-dim", 6, "--pooling", "concat", "--bidirectional"]
+            done("train", made.data, "--out", made.run, "--epochs", 2, "--features", "x,y", *layers)
+            done("export", made.run, "--out", made.bundle)
+    return made

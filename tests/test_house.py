@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from options_table import documented, options_table
 from seqembed.runner.cli import main
 from seqembed_testing import Tiny, seqembed
 
@@ -23,7 +24,10 @@ MAY_IMPORT = {
 }
 FOLDERS = {package.removeprefix("seqembed.") for package in MAY_IMPORT}
 HANDBOOK = sorted(
-    path for path in ROOT.rglob("README.md") if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
+    path
+    for name in ("README.md", "recipes.md")
+    for path in ROOT.rglob(name)
+    if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
 )
 ONE_FILE = {"tf2onnx": "exporter/onnx/convert.py", "onnxruntime": "runner/bundle/encoder.py"}
 
@@ -159,3 +163,8 @@ def test_the_top_level_holds_the_house_and_nothing_else() -> None:
     top = {line.split("/")[0] for line in listed.splitlines() if not line.startswith(".")}
     house = {"pyproject.toml", "README.md", "CHANGELOG.md", "uv.lock", "LICENSE"}
     assert top <= house | FOLDERS | {"tests"}
+
+
+def test_the_handbook_lists_every_training_option_with_its_default() -> None:
+    _, table, _ = documented()
+    assert table.strip() == options_table().strip(), "run: python tests/support/options_table.py"

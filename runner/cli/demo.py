@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from seqembed.runner.demo import DemoLayout, DemoResult, run_demo
+from seqembed.runner.demo import NUM_DIMENSIONS, DemoLayout, DemoResult, run_demo
 
 
 @click.command(
@@ -51,9 +51,9 @@ def demo(ctx: click.Context, out: Path, seed: int) -> None:
 def _print_accuracy(result: DemoResult) -> None:
     table = Table(f"speaker of the nearest training utterance, {result.num_test} test utterances", "right")
     table.columns[1].justify = "right"
-    table.add_row("trained encoder", f"{result.trained:.1%}")
-    table.add_row("the same encoder, never trained", f"{result.untrained:.1%}")
-    table.add_row("mean of each feature", f"{result.mean_vector:.1%}")
+    table.add_row(f"trained encoder, {NUM_DIMENSIONS} numbers per utterance", f"{result.trained:.1%}")
+    table.add_row(f"the same encoder, never trained, {NUM_DIMENSIONS} numbers", f"{result.untrained:.1%}")
+    table.add_row("mean of each feature, 12 numbers", f"{result.mean_vector:.1%}")
     table.add_row("guessing (chance)", f"{result.chance:.1%}")
     Console().print(table)
 

@@ -15,7 +15,7 @@ from seqembed.data.sequences import SequenceBlock
 from seqembed.exporter.bundle import assemble
 from seqembed.exporter.checks.draws import as_block, with_masked_steps
 from seqembed.exporter.checks.parity import measure_parity
-from seqembed.exporter.keras.libraries import keras
+from seqembed.exporter.keras.libraries import keras, tf
 from seqembed.exporter.onnx.quantise import quantise
 from seqembed.exporter.onnx.structure import check_structure
 from seqembed.runner.bundle.encoder import Encoder
@@ -112,8 +112,10 @@ FORMS = {
 
 def alone(model: Any, block: SequenceBlock) -> np.ndarray:
     """Embed each sequence by Keras, with no neighbour and no padding."""
+    # One traced function: called directly, a recurrent layer of Keras takes a second for each dozen sequences.
+    call = tf.function(model, input_signature=[tf.TensorSpec((1, None, 3), tf.float32)])
     values = np.split(block.values, block.offsets[1:-1])
-    return np.concatenate([ops.convert_to_numpy(model(sequence[None])) for sequence in values])
+    return np.concatenate([ops.convert_to_numpy(call(sequence[None])) for sequence in values])
 
 
 # Keras says that pooling by the largest forgets the mask, which is what is compared here.
