@@ -98,7 +98,16 @@ class Definition:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        return asdict(self)
+        vectors = self.vectors
+        return {
+            "features": [
+                {"name": one.name, "center": one.center, "scale": one.scale, "edges": list(one.edges)}
+                for one in self.features
+            ],
+            "fields": [{"name": one.name, "num_bins": one.num_bins} for one in self.fields],
+            "stride": self.stride,
+            "vectors": None if vectors is None else asdict(vectors),
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Definition":

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from seqembed.data.statistics.definition import LENGTH_EDGES, NUM_BINS, STEPS_PER_SCALE, Definition, VectorGrid, finite
 
 _MAX_TOTAL: Final = 1 << 60
+_SIGNED: Final = ("sums", "vector_sums", "vector_products")
 _SINGLE: Final = ("sequences", "empty", "steps", "counted_steps", "vectors", "vectors_clipped")
 
 
@@ -165,22 +166,39 @@ class Statistics:
         Raises:
             KeyError, TypeError, ValueError, AttributeError: `value` is no statistics.
         """
-        made = cls.empty(Definition.from_json(value["definition"]))
-        for name, where in layout_of(made.definition).items():
+        definition = _definition(value["definition"])
+        numbers: list[Any] = []
+        for name, where in layout_of(definition).items():
             found = value["totals"][name]
-            numbers = [found] if name in _SINGLE else list(found)
-            if len(numbers) != where.stop - where.start or not all(map(_is_total, numbers)):
+            block = [found] if name in _SINGLE else list(found)
+            if len(block) != where.stop - where.start:
                 raise ValueError(f"'{name}' of the statistics is not {where.stop - where.start} integers")
-            made.totals[where] = numbers
-        for name, extremes, none in (("lowest", made.lowest, math.inf), ("highest", made.highest, -math.inf)):
-            numbers = [none if number is None else finite(number) for number in value[name]]
-            if len(numbers) != len(extremes):
-                raise ValueError(f"'{name}' of the statistics is not {len(extremes)} numbers")
-            extremes[:] = numbers
-        signed = {"sums", "vector_sums", "vector_products"}
-        if any((made.block(name) < 0).any() for name in layout_of(made.definition).keys() - signed):
+            numbers += block
+        totals, num = np.array(numbers), 1 + len(definition.features)
+        if totals.dtype != np.int64 or max(totals.max(), -int(totals.min())) > _MAX_TOTAL:
+            raise ValueError(f"totals of the statistics are not integers of at most {_MAX_TOTAL}")
+        if any((totals[where] < 0).any() for name, where in layout_of(definition).items() if name not in _SIGNED):
             raise ValueError("a count of the statistics is negative")
-        return made
+        lowest, highest = _extremes(value["lowest"], math.inf), _extremes(value["highest"], -math.inf)
+        if (len(lowest), len(highest)) != (num, num):
+            raise ValueError(f"extremes of the statistics are not {num} numbers each")
+        return cls(definition, totals, lowest, highest)
+
+
+# The definition parsed last: thousands of footers hold the same one, and comparing costs a tenth of parsing.
+_parsed: list[tuple[Any, Definition]] = []
+
+
+def _definition(value: Any) -> Definition:
+    if _parsed and _parsed[0][0] == value:
+        return _parsed[0][1]
+    definition = Definition.from_json(value)
+    _parsed[:] = [(value, definition)]
+    return definition
+
+
+def _extremes(numbers: Sequence[Any], none: float) -> NDArray[np.float64]:
+    return np.array([none if number is None else finite(number) for number in numbers], dtype=np.float64)
 
 
 def merged(parts: Iterable[Statistics | None]) -> Statistics | None:
@@ -197,10 +215,6 @@ def _ratio(total: NDArray[np.int64], count: NDArray[np.int64] | int) -> NDArray[
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio: NDArray[np.float64] = np.true_divide(total, count)
     return ratio
-
-
-def _is_total(value: Any) -> bool:
-    return type(value) is int and abs(value) < _MAX_TOTAL
 
 
 def _number(value: float) -> float | None:
