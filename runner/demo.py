@@ -84,8 +84,8 @@ def run_demo(layout: DemoLayout, seed: int, command: Command) -> DemoResult:
     common = ["--label", _LABEL, "--seed", str(seed), *again]
     command(["sample", "japanese-vowels", "--out", str(layout.data)])
     train, control = str(layout.data / "train.parquet"), layout.control
-    # Without --embedding-dim the vectors have 720 numbers, and an untrained encoder does as well. Half the default number
-    # of batches, to be quick: more gain nothing on these data.
+    # Without --embedding-dim the vectors have 720 numbers, and an untrained encoder does as well. Half the default
+    # number of batches, to be quick: more gain nothing on these data.
     common += ["--embedding-dim", str(NUM_DIMENSIONS)]
     command(["train", train, "--out", str(layout.run.root), "--steps", "1000", *common])
     _embed(layout, layout.data, again, command)
