@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict, Unpack
 
-from seqembed.data.keywords import PathOrUri, checked_options, in_python, shows_options
+from seqembed.data.keywords import PathOrUri, checked_options, in_python, missing, shows_options, takes_config
 from seqembed.exporter.config import ExportConfig
 from seqembed.exporter.report import ExportReport
 
@@ -24,12 +24,20 @@ class ExportKeywords(TypedDict, total=False):
 
 @shows_options(ExportConfig)
 @in_python("export", "train")
-def export(source: PathOrUri, *, out: PathOrUri, **options: Unpack[ExportKeywords]) -> ExportReport:
+@takes_config("exporter.command:export")
+def export(
+    source: PathOrUri | None = None,
+    *,
+    out: PathOrUri | None = None,
+    config: PathOrUri | None = None,
+    **options: Unpack[ExportKeywords],
+) -> ExportReport:
     """Export a trained encoder to one ONNX file, checked against Keras, as `seqembed export` does.
 
     Args:
         source: Run directory, or a ``.keras`` file trained elsewhere, which needs `data`.
         out: ONNX file to write.
+        config: TOML file with any of these options, as with ``--config``; what is passed here wins.
         options: See `seqembed export --help` and `seqembed.exporter.config.ExportConfig`.
 
     Returns:
@@ -38,9 +46,11 @@ def export(source: PathOrUri, *, out: PathOrUri, **options: Unpack[ExportKeyword
     Raises:
         UsageError: An option is out of range, or the extra ``train`` is not installed.
         InputError, BundleError, QualityGateError, OutputError: See `seqembed.exporter.job.export_encoder`.
-        TypeError: An option does not exist.
+        TypeError: An option does not exist, or `source` or `out` is missing.
     """
-    config = ExportConfig(Path(source), Path(out), **checked_options(export, options))
+    if source is None or out is None:
+        raise missing(export, source=source, out=out)
+    chosen = ExportConfig(Path(source), Path(out), **checked_options(export, options))
     from seqembed.exporter.job import export_encoder
 
-    return export_encoder(config)
+    return export_encoder(chosen)

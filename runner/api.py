@@ -5,14 +5,25 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Literal, TypedDict, Unpack, overload
 
-from seqembed.data.keywords import Inputs, PathOrUri, checked_options, in_python, path_or_none, several, shows_options
+from seqembed.data.display.progress import ProgressStyle
+from seqembed.data.keywords import (
+    Inputs,
+    PathOrUri,
+    checked_options,
+    in_python,
+    missing,
+    path_or_none,
+    several,
+    shows_options,
+    takes_config,
+)
 from seqembed.runner.evaluate.config import EvaluateConfig
 from seqembed.runner.evaluate.report import Evaluation
 from seqembed.runner.inspect.describe import Description, description
 from seqembed.runner.inspect.describe_data import DataOptions
 from seqembed.runner.job.plan import RunPlan
 from seqembed.runner.job.run import Job, plan_job, run_job
-from seqembed.runner.options import OnBadFile, OnBadRow, ProgressStyle, RunOptions, VectorType
+from seqembed.runner.options import OnBadFile, OnBadRow, RunOptions, VectorType
 from seqembed.runner.report import RunReport
 
 
@@ -52,16 +63,23 @@ class EvaluateKeywords(TypedDict, total=False):
 
 @overload
 def run(
-    inputs: Inputs, *, model: PathOrUri, out: PathOrUri, dry_run: Literal[True], **options: Unpack[RunKeywords]
+    inputs: Inputs | None = None,
+    *,
+    model: PathOrUri | None = None,
+    out: PathOrUri | None = None,
+    config: PathOrUri | None = None,
+    dry_run: Literal[True],
+    **options: Unpack[RunKeywords],
 ) -> RunPlan: ...
 
 
 @overload
 def run(
-    inputs: Inputs,
+    inputs: Inputs | None = None,
     *,
-    model: PathOrUri,
-    out: PathOrUri,
+    model: PathOrUri | None = None,
+    out: PathOrUri | None = None,
+    config: PathOrUri | None = None,
     dry_run: Literal[False] = False,
     **options: Unpack[RunKeywords],
 ) -> RunReport: ...
@@ -69,8 +87,15 @@ def run(
 
 @shows_options(RunOptions)
 @in_python("run")
+@takes_config("runner.cli.run:run")
 def run(
-    inputs: Inputs, *, model: PathOrUri, out: PathOrUri, dry_run: bool = False, **options: Any
+    inputs: Inputs | None = None,
+    *,
+    model: PathOrUri | None = None,
+    out: PathOrUri | None = None,
+    config: PathOrUri | None = None,
+    dry_run: bool = False,
+    **options: Any,
 ) -> RunReport | RunPlan:
     """Embed Parquet files, as `seqembed run` does; finished output files are skipped, unfinished ones never visible.
 
@@ -78,6 +103,7 @@ def run(
         inputs: One or more files, directories, globs or URIs.
         model: Path or URI of the bundle.
         out: Output directory or URI.
+        config: TOML file with any of these options, as with ``--config``; what is passed here wins.
         dry_run: Return the plan without running it.
         options: See `seqembed run --help` and `seqembed.runner.options.RunOptions`.
 
@@ -86,8 +112,10 @@ def run(
 
     Raises:
         UsageError, InputError, BundleError, OutputError: See `seqembed.runner.job.run.run_job`.
-        TypeError: There is no such option.
+        TypeError: There is no such option, or `inputs`, `model` or `out` is missing.
     """
+    if inputs is None or model is None or out is None:
+        raise missing(run, inputs=inputs, model=model, out=out)
     chosen = RunOptions(dry_run=dry_run, **checked_options(run, options))
     job = Job(several(inputs), os.fspath(model), os.fspath(out), chosen)
     return plan_job(job)[0] if dry_run else run_job(job, sys.stderr)
@@ -114,12 +142,14 @@ def inspect(path: PathOrUri, **options: Unpack[InspectKeywords]) -> Description:
 
 @shows_options(EvaluateConfig, leave_out=("json_path", "plot_path"))
 @in_python("evaluate", "evaluate")
+@takes_config("runner.evaluate.command:evaluate")
 def evaluate(
-    model: PathOrUri,
+    model: PathOrUri | None = None,
     *,
-    train: Inputs,
-    test: Inputs,
-    label: str,
+    train: Inputs | None = None,
+    test: Inputs | None = None,
+    label: str | None = None,
+    config: PathOrUri | None = None,
     json: PathOrUri | None = None,
     plot: PathOrUri | None = None,
     **options: Unpack[EvaluateKeywords],
@@ -131,6 +161,7 @@ def evaluate(
         train: Labelled Parquet to train classifiers on; one or more inputs.
         test: Labelled Parquet to test them on.
         label: Column with the class.
+        config: TOML file with any of these options, as with ``--config``; what is passed here wins.
         json: JSON file for the results.
         plot: PNG file for a plot.
         options: See `seqembed evaluate --help` and `seqembed.runner.evaluate.config.EvaluateConfig`.
@@ -141,9 +172,11 @@ def evaluate(
     Raises:
         UsageError: An option is out of range, or the extra ``evaluate`` is not installed.
         InputError, BundleError, OutputError: See `seqembed.runner.evaluate.job.evaluate`.
-        TypeError: There is no such option.
+        TypeError: There is no such option, or `model`, `train`, `test` or `label` is missing.
     """
-    config = EvaluateConfig(
+    if model is None or train is None or test is None or label is None:
+        raise missing(evaluate, model=model, train=train, test=test, label=label)
+    chosen = EvaluateConfig(
         str(model),
         several(train),
         several(test),
@@ -157,7 +190,7 @@ def evaluate(
     from seqembed.runner.evaluate.job import evaluate as run_evaluation
     from seqembed.runner.evaluate.output import Outputs
 
-    outputs = Outputs(config)
-    evaluation = run_evaluation(config, Console(stderr=True))
+    outputs = Outputs(chosen)
+    evaluation = run_evaluation(chosen, Console(stderr=True))
     outputs.write(evaluation)
     return evaluation

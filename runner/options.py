@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from seqembed.data.display.progress import PROGRESS_STYLES, ProgressStyle
 from seqembed.data.errors import UsageError
 
 OnBadRow = Literal["fail", "null", "quarantine"]
@@ -14,8 +15,6 @@ OnBadFile = Literal["fail", "skip"]
 ON_BAD_FILE: tuple[OnBadFile, ...] = ("fail", "skip")
 VectorType = Literal["float32", "float16"]
 VECTOR_TYPES: tuple[VectorType, ...] = ("float32", "float16")
-ProgressStyle = Literal["auto", "bar", "plain", "none"]
-PROGRESS_STYLES: tuple[ProgressStyle, ...] = ("auto", "bar", "plain", "none")
 
 # The division into windows and batches may change the last bits of a vector, so it is fixed instead of an option, and
 # included in the key of an output file; the number of sequences per batch is in the model's contract. Below about 32

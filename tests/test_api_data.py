@@ -54,6 +54,14 @@ def same_vectors(found: pa.Table, expected: pa.Table) -> None:
     assert found_vectors.equals(expected_vectors)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float64", "int8", "bool"])
+def test_arrays_of_every_number_type_are_read_as_float32(tiny: Tiny, dtype: str) -> None:
+    arrays = [np.arange(2 * length).reshape(length, 2).astype(dtype) for length in (3, 0, 5)]
+    encoder = seqembed.load(tiny.bundle)
+    expected = encoder.embed([array.astype(np.float32) for array in arrays])
+    np.testing.assert_array_equal(encoder.embed(arrays), expected)
+
+
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_numbers_nested(tiny: Tiny, tmp_path: Path, library: str) -> None:
     columns = sequences(5_000, seed=3)  # more than one window

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import seqembed
+from seqembed.data.config_file import COMMANDS
 from seqembed.exporter.api import ExportKeywords
 from seqembed.exporter.config import ExportConfig
 from seqembed.runner.api import EvaluateKeywords, InspectKeywords, RunKeywords
@@ -26,7 +28,9 @@ from seqembed.runner.evaluate.config import EvaluateConfig
 from seqembed.runner.inspect.describe_data import DataOptions
 from seqembed.runner.options import RunOptions
 from seqembed.trainer.api import TrainKeywords
-from seqembed.trainer.config.training import DataConfig, ModelConfig, TrainingConfig
+from seqembed.trainer.config.data import DataConfig
+from seqembed.trainer.config.model import ModelConfig
+from seqembed.trainer.config.training import TrainingConfig
 from seqembed_testing import Tiny, done, sequences, write_sequences
 
 ROOT = Path(__file__).parents[1]
@@ -88,14 +92,48 @@ def test_a_function_takes_the_options_of_its_command_with_the_same_defaults(name
         (option.name or "").removesuffix("_path"): option for option in command.params if option.name != "config"
     }
     parameters = inspect.signature(getattr(seqembed, name)).parameters
-    assert set(parameters) == set(options)
+    assert set(parameters) - {"config"} == set(options) and ("config" in parameters) == (name != "inspect")
     given = command.make_context(name, [], resilient_parsing=True).params
     for key, parameter in parameters.items():
+        if key == "config":
+            continue
         option = options[key]
         if option.required:
-            assert parameter.default is inspect.Parameter.empty, key
+            # A configuration file may hold it instead, except for inspect.
+            assert parameter.default is (inspect.Parameter.empty if name == "inspect" else None), key
         elif key != "threads":  # all cores, in either case
             assert plain(parameter.default) == plain(given[option.name or ""]), key
+
+
+def test_functions_take_a_configuration_file_and_what_is_passed_wins(tiny: Tiny, tmp_path: Path) -> None:
+    assert tuple(COMMANDS) == tuple(main.list_commands(click.Context(main)))
+    data = write_sequences(tmp_path / "in.parquet", sequences(20, seed=1))
+    config = tmp_path / "c.toml"
+    config.write_text(
+        f"model = '{tiny.bundle}'\n[run]\ninput = '{data}'\nout = '{tmp_path / 'out'}'\nkeep = ['label']\nlimit = 7\n"
+        f"progress = 'none'\n[train]\nunits = 3\n[export]\nopset = 15\n"
+    )
+    assert seqembed.run(config=config).counts.rows_in == 7
+    assert seqembed.run(config=config, out=tmp_path / "two", limit=None).counts.rows_in == 20
+    assert "label" in pq.read_schema(next((tmp_path / "two").glob("*.parquet"))).names
+    with pytest.raises(TypeError, match=r"run\(\) needs inputs and out\. Pass it, or a config"):
+        seqembed.run(model=tiny.bundle)
+    config.write_text("[run]\nlimt = 3\n")
+    with pytest.raises(seqembed.UsageError, match="'\\[run\\] limt' is no option .* Did you mean 'limit'"):
+        seqembed.run(data, model=tiny.bundle, out=tmp_path / "three", config=config)
+    with pytest.raises(seqembed.UsageError, match="none.toml: cannot be read"):
+        seqembed.run(data, model=tiny.bundle, out=tmp_path / "three", config=tmp_path / "none.toml")
+
+
+def test_the_configuration_of_a_run_trains_it_again_and_exports(tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny.run / "config.toml"
+    summary = seqembed.train(config=config, out=tmp_path / "again", steps=1, progress="none")
+    assert summary.history["num_steps"] == 1, "the file's epochs give way"
+    again = tomllib.loads((tmp_path / "again" / "config.toml").read_text())
+    before = tomllib.loads(config.read_text())
+    assert {name for name in again.keys() | before.keys() if again.get(name) != before.get(name)} == {"epochs", "steps"}
+    (tmp_path / "c.toml").write_text(f"source = '{tmp_path / 'again'}'\nout = '{tmp_path / 'm.onnx'}'\nopset = 15\n")
+    assert seqembed.export(config=tmp_path / "c.toml").structure.opset == 15
 
 
 @pytest.mark.parametrize(("keywords", "configurations"), KEYWORDS)

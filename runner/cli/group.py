@@ -1,6 +1,6 @@
 """The command group `seqembed`; subcommands are imported lazily, so that help and runs start fast.
 
-Options of every subcommand can be read from a TOML file: `seqembed.runner.cli.config_file`.
+Options of every subcommand can be read from a TOML file: `seqembed.data.config_file`.
 """
 
 import io
@@ -13,12 +13,12 @@ from typing import Any
 
 import click
 
+from seqembed.data.config_file import add_config_option, missing_parameters
 from seqembed.data.errors import OutputError, SeqembedError
 from seqembed.data.extras import missing_extra
 from seqembed.data.files.secrets import scrub
 from seqembed.data.host import host_fault
 from seqembed.data.signals import TERMINATED
-from seqembed.runner.cli.config_file import add_config_option, missing_parameters
 from seqembed.runner.cli.streams import lost_output, settle_streams
 
 # Name → location of the click command, its one-line help, and the extra it needs.

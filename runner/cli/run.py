@@ -6,12 +6,14 @@ import sys
 import click
 
 from seqembed.data.arrow_start import settle_without_pandas
+from seqembed.data.display.progress import PROGRESS_STYLES
 from seqembed.data.files.secrets import without_secrets
+from seqembed.data.plurals import counted
 from seqembed.data.signals import stopped_by_signals
 from seqembed.runner.cli.names import Names
 from seqembed.runner.job.plan import RunPlan
 from seqembed.runner.job.run import Job, plan_job, run_job
-from seqembed.runner.options import ON_BAD_FILE, ON_BAD_ROW, PROGRESS_STYLES, VECTOR_TYPES, RunOptions, usable_cores
+from seqembed.runner.options import ON_BAD_FILE, ON_BAD_ROW, VECTOR_TYPES, RunOptions, usable_cores
 from seqembed.runner.report import RunReport, peak_rss_bytes
 
 _DEFAULTS = RunOptions()
@@ -105,8 +107,8 @@ def _print_plan(plan: RunPlan, num_rows: int, job: Job) -> None:
     Console().print(table)
     most = "" if job.options.limit is None else "at most "
     click.echo(
-        f"{most}{len(plan.to_make)} of {len(plan.parts)} parts would be made in {without_secrets(job.out)}, "
-        f"from {num_rows:,} rows of input"
+        f"{most}{len(plan.to_make)} of {counted(len(plan.parts), 'part')} would be made in {without_secrets(job.out)}, "
+        f"from {counted(num_rows, 'row')} of input"
     )
 
 
@@ -117,7 +119,9 @@ def _print_summary(report: RunReport, out: str) -> None:
         f"{counts.rows_quarantined:,} quarantined"
     )
     if counts.rows_truncated:
-        click.echo(f"{counts.rows_truncated:,} sequences were longer than the model takes and were truncated")
+        was = "was" if counts.rows_truncated == 1 else "were"
+        longer = counted(counts.rows_truncated, "sequence")
+        click.echo(f"{longer} {was} longer than the model takes and {was} truncated")
     for field in report.unknown_shares:
         known = f"{field.name}: {field.share:.1%} of the steps hold values unknown to the model"
         if field.drifted:
@@ -127,7 +131,7 @@ def _print_summary(report: RunReport, out: str) -> None:
     for reason, count in sorted(report.bad_rows.items(), key=lambda found: -found[1])[:_MAX_REASONS]:
         click.secho(f"BAD ROWS {count:,}: {reason}", fg="yellow")
     if report.quarantined:
-        more = f" and {len(report.quarantined) - 1:,} more files there" if len(report.quarantined) > 1 else ""
+        more = f" and {counted(len(report.quarantined) - 1, 'more file')} there" if len(report.quarantined) > 1 else ""
         click.secho(f"quarantined rows, with reasons: {out}/{report.quarantined[0]}{more}", fg="yellow")
     if report.shared_ids is not None:
         click.echo(f"{report.shared_ids} are in more than one row; each row has its own vector")
@@ -138,7 +142,7 @@ def _print_summary(report: RunReport, out: str) -> None:
     for names, why in ((report.orphans, "its input no longer exists"), (report.beyond, "it is beyond --limit")):
         for name in names:
             click.echo(f"{name}: {why}; the part was {'removed' if name in report.pruned else 'kept'}")
-    made = f"{report.num_made} parts made" + (f", {skipped} up to date" if skipped else "")
+    made = f"{counted(report.num_made, 'part')} made" + (f", {skipped} up to date" if skipped else "")
     if report.num_made:
         made += (
             f"; {report.seconds:.1f} s, {report.rows_per_second:,.0f} rows/s, padding {report.padding_share:.1%}, "

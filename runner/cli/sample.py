@@ -2,6 +2,7 @@
 
 import click
 
+from seqembed.data.plurals import counted
 from seqembed.data.schema.schema import LAYOUTS, Layout
 from seqembed.data.synthetic.catalog import SAMPLE_NAMES, SampleOptions, write_sample
 
@@ -41,8 +42,7 @@ def sample(name: str, out: str, rows: int | None, seed: int | None, layout: Layo
     """  # noqa: D301 - the backspace character tells click not to rewrap these lines
     options = SampleOptions(rows=rows, seed=seed, layout=layout, files=files)
     written = write_sample(name, out, options)
-    files_text = "1 file" if written.num_files == 1 else f"{written.num_files} files"
     click.echo(
-        f"Wrote {written.path}: {written.num_sequences:,} sequences, {written.num_steps:,} steps, "
-        f"{written.num_bytes:,} bytes in {files_text}."
+        f"Wrote {written.path}: {counted(written.num_sequences, 'sequence')}, {counted(written.num_steps, 'step')}, "
+        f"{written.num_bytes:,} bytes in {counted(written.num_files, 'file')}."
     )

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
+from seqembed.data.display.progress import PROGRESS_STYLES
 from seqembed.runner.evaluate.config import STDOUT, EvaluateConfig
-from seqembed.runner.options import PROGRESS_STYLES, usable_cores
+from seqembed.runner.options import usable_cores
 
 if TYPE_CHECKING:
     from seqembed.runner.evaluate.report import Evaluation

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from seqembed.data.display.progress import PROGRESS_STYLES, ProgressStyle
 from seqembed.data.errors import UsageError
-from seqembed.runner.options import PROGRESS_STYLES, ProgressStyle, usable_cores
+from seqembed.runner.options import usable_cores
 
 _MIN_ROWS = 10
 _PLOT_SUFFIX = ".png"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from seqembed.data.contract import ModelContract
+from seqembed.data.plurals import counted
 from seqembed.data.profile import QUANTILES, SequenceProfile
 from seqembed.data.schema.schema import SequenceSchema
 from seqembed.runner.inspect.describe_categories import describe_fields, describe_times
@@ -24,15 +25,15 @@ def describe_contract(contract: ModelContract) -> Iterator[str]:
         "Length: any"
         if limit is None
         else (
-            f"Length: at most {limit:,} steps; longer sequences keep the "
+            f"Length: at most {counted(limit, 'step')}; longer sequences keep the "
             f"{'newest' if policy.truncate == 'tail' else 'oldest'}"
         )
     )
     yield f"Precision: {contract.precision}; {contract.batch_size} sequences per batch, more if they are short"
     yield ""
     yield (
-        f"Trained on {profile.num_sequences:,} sequences ({profile.num_steps:,} steps) of "
-        f"{contract.training.num_files:,} files, fingerprint {contract.training.fingerprint[:16]}…"
+        f"Trained on {counted(profile.num_sequences, 'sequence')} ({counted(profile.num_steps, 'step')}) of "
+        f"{counted(contract.training.num_files, 'file')}, fingerprint {contract.training.fingerprint[:16]}…"
     )
     lengths = dict(zip(QUANTILES, profile.length_quantiles, strict=True))
     yield f"Lengths: shortest {lengths[0.0]}, median {lengths[0.5]}, 95 % up to {lengths[0.95]}, longest {lengths[1.0]}"
@@ -46,7 +47,7 @@ def describe_contract(contract: ModelContract) -> Iterator[str]:
 def _features(schema: SequenceSchema, profile: SequenceProfile) -> Iterator[str]:
     if not schema.features:
         return
-    yield f"{schema.num_features} features in this order:"
+    yield f"{counted(schema.num_features, 'feature')} in this order:"
     width = max(len(name) for name in schema.feature_names[:_MAX_FEATURES])
     moments = zip(schema.features, profile.mean, profile.std, profile.missing_rate, strict=True)
     for index, (feature, mean, std, missing) in enumerate(moments):

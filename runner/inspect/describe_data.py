@@ -16,6 +16,7 @@ from seqembed.data.files.inputs import InputFile
 from seqembed.data.files.listing import resolve_inputs
 from seqembed.data.files.secrets import without_secrets
 from seqembed.data.parquet.peek import first_with_rows, peek
+from seqembed.data.plurals import counted
 from seqembed.data.schema.check import require_column
 from seqembed.data.schema.detect import LAYOUT_CHOICES, detect_schema
 from seqembed.data.schema.hints import codes_at_start, hint_at_codes
@@ -71,8 +72,7 @@ def describe_data(given: str, options: DataOptions) -> Iterator[str]:
     example = first_with_rows(files)
     parquet = example.open()
     num_rows = sum(file.open().metadata.num_rows for file in files)
-    what = "1 file" if len(files) == 1 else f"{len(files):,} files"
-    yield f"{without_secrets(given)}: Parquet data, {what}, {num_rows:,} rows"
+    yield f"{without_secrets(given)}: Parquet data, {counted(len(files), 'file')}, {counted(num_rows, 'row')}"
     yield ""
     yield from _types(parquet.schema_arrow)
     yield ""
@@ -104,7 +104,7 @@ def describe_data(given: str, options: DataOptions) -> Iterator[str]:
 
 def _types(arrow_schema: pa.Schema) -> Iterator[str]:
     """Yield the columns grouped by type, in order of first occurrence."""
-    yield f"{len(arrow_schema.names):,} columns:"
+    yield f"{counted(len(arrow_schema.names), 'column')}:"
     for kind in dict.fromkeys(str(field.type) for field in arrow_schema):
         names = [field.name for field in arrow_schema if str(field.type) == kind]
         yield from (f"  {line}" for line in grouped_names(kind, names))
@@ -118,7 +118,7 @@ def _lengths(file: InputFile, schema: SequenceSchema) -> Iterator[str]:
             pc.fill_null(pc.list_value_length(batch.column(0)), 0).to_numpy(zero_copy_only=False)
             for batch in islice(peek(file, [column.split(".")[0]]), _NUM_SLICES)
         )
-        looked_at = f"first {len(lengths):,} rows"
+        looked_at = f"first {counted(len(lengths), 'row')}"
     else:
         starts = []
         num_events = 0
@@ -132,7 +132,7 @@ def _lengths(file: InputFile, schema: SequenceSchema) -> Iterator[str]:
             last = ids[-1:]
         bounds = np.concatenate([[0], *starts, [num_events]])
         lengths = np.diff(bounds)
-        looked_at = f"first {num_events:,} events, of {len(lengths):,} sequences"
+        looked_at = f"first {counted(num_events, 'event')}, of {counted(len(lengths), 'sequence')}"
     if len(lengths) and lengths.any():
         low, middle, high = (int(x) for x in np.quantile(lengths, [0, 0.5, 1], method="nearest"))
         yield f"Steps per sequence: shortest {low:,}, median {middle:,}, longest {high:,} ({looked_at})"

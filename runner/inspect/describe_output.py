@@ -9,6 +9,7 @@ from pyarrow.fs import FileType
 
 from seqembed.data.errors import InputError, OutputError, UsageError
 from seqembed.data.files.inputs import PARQUET_SUFFIXES
+from seqembed.data.plurals import counted
 from seqembed.runner.job.plan import InputStates, plan_run
 from seqembed.runner.options import RunOptions
 from seqembed.runner.output.directory import RECORD, SUCCESS, OutputDirectory
@@ -71,7 +72,8 @@ def _lines(output: OutputDirectory, footers: Mapping[str, PartFooter]) -> Iterat
     for model in sorted({footer.key.model_sha256 for footer in footers.values()}):
         yield f"Model sha256 {model[:16]}…"
     if success is not None and _is_readable(success):
-        yield f"Last complete run: {success['rows_made']:,} rows made in {success['seconds']} s by {success['model']}"
+        made = counted(success["rows_made"], "row")
+        yield f"Last complete run: {made} made in {success['seconds']} s by {success['model']}"
     else:
         what = "A damaged _SUCCESS" if output.is_marked else "No _SUCCESS"
         yield f"{what}: the last run did not finish. Run it again; finished parts are skipped."

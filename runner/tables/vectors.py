@@ -6,8 +6,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from seqembed.data.decode.ids import quoted_id
-from seqembed.data.errors import BadRowError, UsageError
+from seqembed.data.bad_rows import bad_row_error
+from seqembed.data.errors import UsageError
 from seqembed.data.sequences import SequenceBlock
 from seqembed.data.source import Source
 from seqembed.runner.engines.finite import refuse_not_finite
@@ -45,10 +45,7 @@ def _good(blocks: Iterator[SequenceBlock], name: str) -> Iterator[SequenceBlock]
 
 def _refuse_first(block: SequenceBlock, name: str) -> None:
     if block.bad:
-        _, bad = block.bad[0]
-        raise BadRowError(
-            f"{name}: row {bad.row} (id {quoted_id(bad.id)}): {bad.reason}. Fix the row, or pass on_bad_row='null'."
-        )
+        raise bad_row_error(name, block.bad[0][1], "Fix the row, or pass on_bad_row='null'.")
 
 
 def refuse_unknown(on_bad_row: str) -> None:

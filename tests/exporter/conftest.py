@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from model_testing import resolved
 
 from seqembed.data.contract import ModelContract, TrainingData
 from seqembed.data.layout import RunLayout
@@ -22,7 +23,6 @@ from seqembed.exporter.keras.model import EncoderModel, load_encoder
 from seqembed.exporter.onnx.convert import convert
 from seqembed.exporter.onnx.structure import GraphStructure, check_structure
 from seqembed.runner.bundle.encoder import Encoder
-from seqembed.trainer.config.training import ModelConfig
 from seqembed.trainer.model.encoder import build_encoder
 
 NUM_FEATURES = 3
@@ -103,7 +103,7 @@ def encoder_of(profile: SequenceProfile) -> Callable[..., Any]:
 
     def build(**options: Any) -> Any:
         small = {"units": 7, "embedding_dim": 5, "channels": "values", "normalization": "dataset", **options}
-        return randomised(build_encoder(ModelConfig(**small), profile))
+        return randomised(build_encoder(resolved(**small), profile))
 
     return build
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from model_testing import resolved
 
 from seqembed.data.batching import pad
 from seqembed.data.errors import BundleError, QualityGateError
@@ -22,7 +23,6 @@ from seqembed.exporter.checks.parity import measure_parity
 from seqembed.exporter.keras.libraries import keras, onnx
 from seqembed.exporter.onnx.structure import check_structure
 from seqembed.runner.bundle.encoder import Encoder
-from seqembed.trainer.config.training import ModelConfig
 from seqembed.trainer.model.encoder import build_encoder
 
 TOLERANCE = 1e-5
@@ -60,7 +60,7 @@ def made(request: pytest.FixtureRequest, exported: Callable[..., Any], randomise
     num_features, options = request.param
     profile = profile_of(random_block(list(range(1, 13)), num_features, seed=3))
     plain = {"units": 6, "channels": "values", "normalization": "dataset", "embedding_dim": None}
-    config = ModelConfig(**plain | options)
+    config = resolved(**plain | options)
     model = build_encoder(config, profile, None, FIELDS)
     return exported(randomise(model), fields=FIELDS, profile=profile, frame=config.frame or 1)
 
@@ -205,7 +205,7 @@ def test_each_field_needs_a_table_as_long_as_its_vocabulary(made: Any, num_ids: 
 @pytest.mark.parametrize("opset", [13, 18])
 def test_any_opset(exported: Callable[..., Any], randomise: Callable[..., Any], opset: int) -> None:
     profile = profile_of(random_block([5, 6], 2, seed=3))
-    model = randomise(build_encoder(ModelConfig(units=4, embedding_dim=3), profile, None, FIELDS))
+    model = randomise(build_encoder(resolved(units=4, embedding_dim=3), profile, None, FIELDS))
     assert parity_of(exported(model, opset=opset, fields=FIELDS, profile=profile)).max_difference <= TOLERANCE
 
 

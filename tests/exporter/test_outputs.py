@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from model_testing import resolved
 from numpy.typing import NDArray
 
 from seqembed.data.errors import QualityGateError
@@ -21,7 +22,6 @@ from seqembed.exporter.checks.reference import KerasReference
 from seqembed.exporter.keras.libraries import onnx
 from seqembed.exporter.onnx.quantise import quantise
 from seqembed.runner.bundle.encoder import Encoder
-from seqembed.trainer.config.training import ModelConfig
 from seqembed.trainer.model.encoder import build_encoder
 
 
@@ -35,7 +35,7 @@ class WithNorm(KerasReference):
 
 @pytest.fixture(scope="module")
 def made(exported: Callable[..., Any], randomise: Callable[..., Any], profile: SequenceProfile) -> Any:
-    config = ModelConfig(units=16, embedding_dim=12, channels="values", normalization="dataset")
+    config = resolved(units=16, embedding_dim=12, channels="values", normalization="dataset")
     return exported(randomise(build_encoder(config, profile), scale=0.1))
 
 

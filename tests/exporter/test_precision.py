@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from model_testing import resolved
 
 from seqembed.data.contract import ModelContract
 from seqembed.data.errors import BundleError, QualityGateError
@@ -22,7 +23,6 @@ from seqembed.exporter.checks.precision import measure_quantisation
 from seqembed.exporter.keras.libraries import keras, onnx
 from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.bundle.seal import sealed
-from seqembed.trainer.config.training import ModelConfig
 from seqembed.trainer.model.encoder import build_encoder
 from seqembed_testing import contract_of, done, resealed, seqembed
 
@@ -35,7 +35,7 @@ def run(
 ) -> RunLayout:
     """Return a finished run directory of an encoder that does not set padding to zero by itself."""
     keras.utils.set_random_seed(0)
-    config = ModelConfig(units=48, channels="values", normalization="dataset")
+    config = resolved(units=48, channels="values", normalization="dataset")
     return write_run(tmp_path_factory.mktemp("runs") / "run", build_encoder(config, profile))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from model_testing import resolved
 
 from seqembed.data.batching import pad
 from seqembed.data.errors import BundleError, UsageError
@@ -22,7 +23,6 @@ from seqembed.exporter.onnx import quantise as module
 from seqembed.exporter.onnx.quantise import quantise, quantised_weights, refuse_unquantisable
 from seqembed.exporter.onnx.structure import check_structure
 from seqembed.runner.bundle.encoder import Encoder
-from seqembed.trainer.config.training import ModelConfig
 from seqembed.trainer.model.encoder import build_encoder
 
 layers = keras.layers
@@ -84,9 +84,7 @@ def pair(
     accumulator = ProfileAccumulator(rows.values.shape[1])
     accumulator.update(rows)
     profile = accumulator.finish()
-    config = ModelConfig(
-        **{"units": 16, "embedding_dim": 12, "channels": "values", "normalization": "dataset", **options}
-    )
+    config = resolved(**{"units": 16, "embedding_dim": 12, "channels": "values", "normalization": "dataset", **options})
     made = exported(
         randomise(build_encoder(config, profile, None, fields), scale=0.1),
         fields=fields,

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from model_testing import resolved
 
 from seqembed.data.errors import BundleError
 from seqembed.data.sequences import SequenceBlock
@@ -14,7 +15,6 @@ from seqembed.exporter.keras.libraries import keras
 from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.bundle.seal import sealed
 from seqembed.runner.evaluate.untrained import UnknownWeightsError, untrained_bundle
-from seqembed.trainer.config.training import ModelConfig
 from seqembed.trainer.model.encoder import build_encoder
 from seqembed_testing import Tiny
 
@@ -78,7 +78,7 @@ def test_the_result_does_not_depend_on_the_training(
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_weights_are_initialised_as_by_keras(cell: str, profile: Any, exported: Callable) -> None:
     fresh = bundle_of(
-        exported(build_encoder(ModelConfig(cell=cell, units=48, embedding_dim=40, channels="values"), profile))
+        exported(build_encoder(resolved(cell=cell, units=48, embedding_dim=40, channels="values"), profile))
     )
     expected, found = numbers(fresh), numbers(untrained_bundle(fresh, seed=0))
     node = cell.upper()

@@ -101,7 +101,7 @@ def test_skipped_parts_count_in_the_totals(models: dict[str, Path], tmp_path: Pa
     others["id"] = [f"other {name}" for name in others["id"]]
     write_events(tmp_path / "in" / "b.parquet", others)
     said = done("run", tmp_path / "in", "--model", models["events"], "--out", tmp_path / "out").output
-    assert "1 parts made, 1 up to date" in said
+    assert "1 part made, 1 up to date" in said
     assert "WARNING" not in said  # the rows of this run have no unknown values
     after = json.loads((tmp_path / "out" / "_SUCCESS").read_text())
     assert after["unknown_steps"] == before["unknown_steps"]

@@ -37,7 +37,7 @@ def test_options_are_read_from_a_file_and_the_command_line_takes_precedence(tiny
         f"[train]\nunits = 3\n[run]\ninputs = ['{data}']\nmodel = '{tiny.bundle}'\nout = '{tmp_path / 'out'}'\n"
         "limit = 7\ndry-run = true\n"
     )
-    assert "1 of 1 parts would be made" in done("run", "--config", config).output
+    assert "1 of 1 part would be made" in done("run", "--config", config).output
     flat = tmp_path / "flat.toml"
     flat.write_text(f"model = '{tiny.bundle}'\nout = '{tmp_path / 'out'}'\nlimit = 7\n")
     assert "7 rows in" in done("run", data, "--config", flat).output

@@ -90,7 +90,7 @@ def test_a_file_rewritten_with_the_same_size_and_time_is_embedded_again(
         old_stat.st_mtime_ns,
         old_stat.st_ino,
     )
-    assert "1 parts made" in done(*words).output
+    assert "1 part made" in done(*words).output
     rows = pq.read_table(tmp_path / "out" / "in.parquet")["embedding"].to_pylist()
     before = pq.read_table(pa.BufferReader(old))["embedding"].to_pylist()
     assert rows[0] != before[0]

@@ -90,7 +90,7 @@ def test_a_part_that_differs_from_its_footer_is_made_again(words: tuple, tmp_pat
     done("run", tmp_path / "in", *words)
     new = contents(tmp_path / "out")
     rewritten(tmp_path / "out" / "a.parquet", change)
-    assert "1 parts made" in done("run", tmp_path / "in", *words).output
+    assert "1 part made" in done("run", tmp_path / "in", *words).output
     check_finished(tmp_path / "out", new)
 
 
@@ -127,7 +127,7 @@ def test_parts_with_invalid_footers_are_made_again(words: tuple, tmp_path: Path)
         with pytest.raises(ValueError, match="."):
             PartFooter.from_json(invalid)
         done("inspect", tmp_path / "out")
-        assert "1 parts made" in done("run", tmp_path / "in", *words).output, name
+        assert "1 part made" in done("run", tmp_path / "in", *words).output, name
         check_finished(tmp_path / "out", new)
 
 

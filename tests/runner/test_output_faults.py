@@ -214,7 +214,7 @@ def test_a_part_with_a_damaged_footer_is_made_again(words: tuple, new: dict[str,
     part = new["a.parquet"]
     for text in (b"", part[:100], part[:-40] + b"\xff" * 32 + part[-8:], b"PAR1" + b"\0" * 8):
         (out / "a.parquet").write_bytes(text)
-        assert "1 parts made, 1 up to date" in done(*words, out).output
+        assert "1 part made, 1 up to date" in done(*words, out).output
         check_finished(out, new)
 
 

@@ -122,7 +122,7 @@ def test_a_second_run_changes_no_byte_and_a_changed_input_is_made_again(tiny: Ti
     assert "0 parts made, 2 up to date" in done(*command).output
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files} == before
     write_sequences(two, sequences(31, seed=5))
-    assert "1 parts made, 1 up to date" in done(*command).output
+    assert "1 part made, 1 up to date" in done(*command).output
     assert (tmp_path / "out" / "a.parquet").stat().st_mtime_ns == before[tmp_path / "out" / "a.parquet"][1]
     assert pq.read_metadata(tmp_path / "out" / "b.parquet").num_rows == 31
     one.unlink()
@@ -171,7 +171,7 @@ def test_an_input_is_opened_once_for_its_checks_and_once_for_its_rows(
     else:
         write_events(paths[0], 21, seed=1, prefix="00")
     handler.opened.clear()
-    assert "1 parts made" in done(*words).output
+    assert "1 part made" in done(*words).output
     assert handler.opened.count(inputs[0]) == 2
     times = 1 if layout == "nested" else 2
     assert sorted(handler.opened) == sorted([inputs[0]] * 2 + inputs[1:] * times)
@@ -182,7 +182,7 @@ def test_dry_run_says_what_it_would_do_and_writes_nothing(tiny: Tiny, tmp_path: 
     result = done("run", data, "--model", tiny.bundle, "--out", tmp_path / "out", "--dry-run")
     assert "make" in result.output
     assert "in.parquet" in result.output
-    assert "1 of 1 parts would be made" in result.output
+    assert "1 of 1 part would be made" in result.output
     assert not (tmp_path / "out").exists()
 
 

@@ -220,7 +220,7 @@ def test_the_ledger_holds_in_a_bucket(store: Store, tiny: Tiny) -> None:
     assert store.objects("out") == before
     store.put("in/b.parquet", seed=0, x=[[float("inf")]] + [[1.0]] * 19, y=[[1.0]] * 20)
     assert "1 outdated" in done("inspect", store / "out").output
-    assert "1 parts made, 2 up to date" in done(*command).output
+    assert "1 part made, 2 up to date" in done(*command).output
     assert "out/_quarantine/b.parquet" in store.objects("out")
     assert store.parts("out")["b.parquet"].num_rows == 19
     store.filesystem.delete_file(f"{store.bucket}/in/b.parquet")

@@ -32,7 +32,7 @@ def test_a_week_of_daily_runs_with_a_late_rerun_of_an_old_day(tiny: Tiny, tmp_pa
     before: dict[str, bytes] = {}
     for day in range(7):
         said = done("run", write_day(lake, day), *options).output
-        assert "1 parts made;" in said
+        assert "1 part made;" in said
         assert "gone" not in said
         now = parts(out)
         assert len(now) == day + 1

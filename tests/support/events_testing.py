@@ -84,14 +84,16 @@ def untrained_run(root: Path, data: Path, layout: str, policy: LengthPolicy | No
         policy: What happens to long sequences.
         options: Of `ModelConfig`.
     """
-    from seqembed.trainer.config.training import ModelConfig
+
+    from model_testing import resolved
+
     from seqembed.trainer.model.encoder import build_encoder
 
     files, policy = resolve_inputs([str(data)]), policy or LengthPolicy()
     schema, _ = learn_vocabularies(files, detect_schema(files, layout=layout, time_column="time"))
     found = survey(files, schema, policy, seed=0)
     small = {"units": 5, "embedding_dim": 4, "channels": "values", "normalization": "dataset", **options}
-    config = ModelConfig(**small)
+    config = resolved(**small)
     encoder = build_encoder(config, found.profile, None, schema.categorical)
     run = RunLayout(root)
     root.mkdir(parents=True)

@@ -4,9 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
+from model_testing import resolved
 
 from seqembed.data.errors import UsageError
-from seqembed.trainer.config.training import DECODERS, LOSSES, ModelConfig, TrainingConfig
+from seqembed.trainer.config.model import DECODERS, LOSSES
 from seqembed.trainer.fit.steps import Steps, seed_everything
 from seqembed.trainer.model.backend import keras, tf
 from seqembed.trainer.model.network import build_network
@@ -29,7 +30,7 @@ LEARNED = [
 
 def build(profile, **changes):
     seed_everything(1)
-    config = ModelConfig(**{"units": 6, "embedding_dim": 5, "objective": "reconstruct", **changes})
+    config = resolved(**{"units": 6, "embedding_dim": 5, "objective": "reconstruct", **changes})
     return config, build_network(config, profile, fixed_length=6)
 
 
@@ -78,7 +79,7 @@ def test_saving_keeps_outputs(profile, batch, tmp_path, decoder, task, loss):
 def test_five_sequences_can_be_overfitted(profile, batch, decoder, task, loss):
     config, network = build(profile, decoder=decoder, task=task, loss=loss)
     objective = Objective(config, profile)
-    steps = Steps(network, objective, TrainingConfig(learning_rate=0.03), profile, 120)
+    steps = Steps(network, objective, profile, 120, learning_rate=0.03, clip_norm=1.0)
     tensors = type(batch)(*map(tf.constant, rounded(batch)))
     losses = [objective.report(steps.learn(tensors))["loss"] for _ in range(60)]
     assert losses[-1] < 0.6 * losses[0]
@@ -168,8 +169,8 @@ def test_the_prediction_layer_has_decoder_units(profile):
 @pytest.mark.parametrize(("decoder", "length"), [("dense", 1366), ("reshape", 4097)])
 def test_too_large_fixed_lengths_are_refused_with_a_remedy(profile, decoder, length):
     with pytest.raises(UsageError, match=r"--max-length, or choose --decoder repeat"):
-        build_network(ModelConfig(decoder=decoder), profile, length)
-    build_network(ModelConfig(units=2, task="predict"), profile, length)
+        build_network(resolved(decoder=decoder), profile, length)
+    build_network(resolved(units=2, task="predict"), profile, length)
 
 
 def test_outputs_are_in_raw_units(profile, batch):

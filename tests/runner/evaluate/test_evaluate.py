@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from matplotlib import image
 
-from seqembed.runner.evaluate.plot import DPI, HEIGHT, WIDTH
+from seqembed.data.display.pictures import DPI
+from seqembed.runner.evaluate.plot import HEIGHT, WIDTH
 from seqembed_testing import (
     Tiny,
     done,

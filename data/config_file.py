@@ -1,4 +1,4 @@
-"""Read options from a TOML file (``--config``), from its top level or from a table named after the command.
+"""Read options from a TOML file, for `--config` and `config=`: its top level, or a table named after the command.
 
 The table overrides the top level, and the command line overrides both. Unknown keys are errors, so that a misspelt
 option is not ignored for months. Only tables of other commands are skipped.
@@ -15,6 +15,8 @@ from typing import Any, NoReturn
 import click
 
 from seqembed.data.errors import UsageError
+
+COMMANDS = ("train", "export", "run", "evaluate", "inspect", "sample", "demo")  # which tables a file may have
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,35 @@ def add_config_option(command: click.Command, commands: Collection[str]) -> None
 
 
 def _read(ctx: click.Context, parameter: click.Parameter, path: Path | None, *, commands: Collection[str]) -> None:
-    if path is None:
-        return
+    if path is not None:
+        ctx.default_map = {**(ctx.default_map or {}), **_settings_of(ctx, path, commands)}
+
+
+def keywords_in_file(command: click.Command, path: Path) -> dict[str, Any]:
+    """Return the options of a file as the keywords and values of the command's Python function.
+
+    Args:
+        command: What the file configures.
+        path: The TOML file.
+
+    Raises:
+        UsageError: The file cannot be read, or holds what the command cannot use.
+    """
+    ctx = click.Context(command, info_name=command.name)
+    options = {option.name or "": option for option in command.params}
+    return {
+        _keyword(options[name]): options[name].type_cast_value(ctx, value)
+        for name, value in _settings_of(ctx, path, COMMANDS).items()
+    }
+
+
+def _keyword(option: click.Parameter) -> str:
+    """Return the name of an option or argument in Python: ``json`` for ``--json``, ``inputs`` for INPUT."""
+    return option.name or "" if isinstance(option, click.Argument) else _spelling(max(option.opts, key=len))
+
+
+def _settings_of(ctx: click.Context, path: Path, commands: Collection[str]) -> dict[str, Any]:
+    """Return the values of a file by the names of the options, each checked."""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows add a byte order mark
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -70,7 +99,7 @@ def _read(ctx: click.Context, parameter: click.Parameter, path: Path | None, *, 
     settings = _settings(ctx, path, "", top, keys, commands)
     if name not in top:
         settings |= _settings(ctx, path, f"[{name}] ", document.get(name, {}), keys, commands)
-    ctx.default_map = {**(ctx.default_map or {}), **settings}
+    return settings
 
 
 def _settings(
