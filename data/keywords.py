@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields
 from difflib import get_close_matches
+from functools import wraps
+from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from seqembed.data.errors import SeqembedError
 from seqembed.data.extras import missing_extra
@@ -81,6 +83,42 @@ def _parameter(field: Field[Any]) -> inspect.Parameter:
     default = field.default if field.default_factory is MISSING else field.default_factory()
     default = inspect.Parameter.empty if default is MISSING else default
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=field.type)
+
+
+def takes_config(command: str, instead: Mapping[str, str] | None = None) -> Callable[[_Function], _Function]:
+    """Let a function with a parameter ``config`` take options from that TOML file, as ``--config`` does.
+
+    What is passed to the function wins over the file. The function itself is called without ``config``.
+
+    Args:
+        command: Where the click command lives that the file configures, as ``trainer.command:train``.
+        instead: Keywords that, if passed, also override another one of the file.
+    """
+
+    def decorate(function: _Function) -> _Function:
+        first = next(iter(inspect.signature(function).parameters))
+
+        @wraps(function)
+        def with_file(*args: Any, config: PathOrUri | None = None, **keywords: Any) -> Any:
+            if config is None:
+                return function(*args, **keywords)
+            from seqembed.data.config_file import keywords_in_file
+
+            module, name = command.split(":")
+            filed = keywords_in_file(getattr(import_module(f"seqembed.{module}"), name), Path(config))
+            passed = {*keywords, *([first] if args else [])}
+            passed |= {other for keyword, other in (instead or {}).items() if keyword in passed}
+            return function(*args, **{key: value for key, value in filed.items() if key not in passed}, **keywords)
+
+        return cast(_Function, with_file)
+
+    return decorate
+
+
+def missing(function: Callable[..., Any], **values: Any) -> TypeError:
+    """Return the error for a call that neither passes what is None here nor names a ``config`` that holds it."""
+    names = [name for name, value in values.items() if value is None]
+    return TypeError(f"{function.__name__}() needs {' and '.join(names)}. Pass it, or a config that holds it.")
 
 
 def checked_options(function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:

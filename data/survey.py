@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from seqembed.data.bad_rows import bad_row_error
 from seqembed.data.decode.arrow import as_lists, locate
 from seqembed.data.decode.hashing import hash_ids
-from seqembed.data.decode.ids import id_text, quoted_id
+from seqembed.data.decode.ids import id_text
 from seqembed.data.decode.nested import RAGGED
-from seqembed.data.errors import BadRowError
 from seqembed.data.files.census import IdCensus, SharedIds
 from seqembed.data.files.inputs import InputFile
 from seqembed.data.parquet.reader import read_blocks
@@ -127,7 +127,7 @@ def refuse_bad_row(bad: BadRow, file: InputFile, schema: SequenceSchema) -> NoRe
         example = _example(schema, bad.raw)
         remedy = f"If a column does not hold one value per step, pass --features without it{example}. Else "
         remedy += "fix or remove the row."
-    raise BadRowError(f"{file.name}: row {bad.row} (id {quoted_id(bad.id)}): {bad.reason}. {remedy}")
+    raise bad_row_error(file.name, bad, remedy)
 
 
 def _example(schema: SequenceSchema, row: pa.RecordBatch) -> str:

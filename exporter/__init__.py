@@ -1,1 +1,1 @@
-"""seqembed."""
+"""Export a trained encoder to ONNX."""

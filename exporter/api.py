@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict, Unpack
 
-from seqembed.data.keywords import PathOrUri, checked_options, in_python, shows_options
+from seqembed.data.keywords import PathOrUri, checked_options, in_python, missing, shows_options, takes_config
 from seqembed.exporter.config import ExportConfig
 from seqembed.exporter.report import ExportReport
 
 
 class ExportKeywords(TypedDict, total=False):
-    """Options of an export; what they mean and their defaults stand in `seqembed.exporter.config.ExportConfig`."""
+    """Options of `export`; `seqembed.exporter.config.ExportConfig` documents them and holds their defaults."""
 
     tolerance: float
     opset: int
@@ -24,23 +24,33 @@ class ExportKeywords(TypedDict, total=False):
 
 @shows_options(ExportConfig)
 @in_python("export", "train")
-def export(source: PathOrUri, *, out: PathOrUri, **options: Unpack[ExportKeywords]) -> ExportReport:
-    """Turn a trained encoder into one ONNX file, checked against Keras, as `seqembed export` does.
+@takes_config("exporter.command:export")
+def export(
+    source: PathOrUri | None = None,
+    *,
+    out: PathOrUri | None = None,
+    config: PathOrUri | None = None,
+    **options: Unpack[ExportKeywords],
+) -> ExportReport:
+    """Export a trained encoder to one ONNX file, checked against Keras, as `seqembed export` does.
 
     Args:
         source: Run directory, or a ``.keras`` file trained elsewhere, which needs `data`.
         out: ONNX file to write.
+        config: TOML file with any of these options, as with ``--config``; what is passed here wins.
         options: See `seqembed export --help` and `seqembed.exporter.config.ExportConfig`.
 
     Returns:
-        What was written and how it was checked.
+        The file that was written and the results of its checks.
 
     Raises:
         UsageError: An option is out of range, or the extra ``train`` is not installed.
         InputError, BundleError, QualityGateError, OutputError: See `seqembed.exporter.job.export_encoder`.
-        TypeError: There is no such option.
+        TypeError: An option does not exist, or `source` or `out` is missing.
     """
-    config = ExportConfig(Path(source), Path(out), **checked_options(export, options))
+    if source is None or out is None:
+        raise missing(export, source=source, out=out)
+    chosen = ExportConfig(Path(source), Path(out), **checked_options(export, options))
     from seqembed.exporter.job import export_encoder
 
-    return export_encoder(config)
+    return export_encoder(chosen)

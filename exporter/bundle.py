@@ -1,4 +1,4 @@
-"""The file that is deployed: an ONNX graph with its contract inside, published completely or not at all."""
+"""Write the file that is deployed: an ONNX graph with its contract in the metadata, replaced atomically."""
 
 import os
 import platform
@@ -18,17 +18,17 @@ from seqembed.runner.bundle.seal import sealed
 _LIBRARIES = ("seqembed", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy")
 _DESCRIPTION = (
     "Sequence encoder made by seqembed. values: float32 (batch, time, features) in raw units, NaN where missing; "
-    "lengths: int32 (batch), steps of each sequence; embedding: float32 (batch, embedding_dim). What stands beyond a "
-    f"sequence's length has no influence. The metadata entry {CONTRACT_KEY} names the features in order, as JSON."
+    "lengths: int32 (batch), steps of each sequence; embedding: float32 (batch, embedding_dim). Padding beyond a "
+    f"sequence's length has no effect. The metadata entry {CONTRACT_KEY} names the features in order, as JSON."
 )
 _DESCRIPTION_OF_CATEGORIES = (
-    " categories: int32 (batch, time, fields), ids by the vocabularies in that entry, whose part 'preprocessing' says "
-    "how ids and time features are made."
+    " categories: int32 (batch, time, fields), ids from the vocabularies in that entry; its section 'preprocessing' "
+    "describes how ids and time features are computed."
 )
 
 
 def library_versions() -> dict[str, str]:
-    """Return the version of Python and of every library that has a part in a bundle."""
+    """Return the versions of Python and of every library that a bundle depends on."""
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in _LIBRARIES}}
 
 
@@ -37,7 +37,7 @@ def assemble(graph: Any, contract: ModelContract) -> bytes:
 
     Args:
         graph: ONNX ModelProto; not changed.
-        contract: Goes into its metadata, sealed with a digest over itself and the graph.
+        contract: Stored in its metadata, with a digest over contract and graph.
     """
     model = onnx.ModelProto()
     model.CopyFrom(graph)
@@ -51,13 +51,13 @@ def assemble(graph: Any, contract: ModelContract) -> bytes:
 
 
 def write_bundle(bundle: bytes, path: Path) -> None:
-    """Write a bundle, test it as it lies on the disk, and publish it by one rename.
+    """Write a bundle to a temporary file, replay its golden sequences from there, and rename it.
 
-    Missing parent directories are made. On any failure nothing is left behind, and an older file stays.
+    Missing parent directories are created. On failure the temporary file is removed and an existing file is unchanged.
 
     Raises:
-        OutputError: The file cannot be written there.
-        BundleError: What was written does not reproduce the golden sequences.
+        OutputError: The file cannot be written.
+        BundleError: The written file does not reproduce the golden sequences.
     """
     with _output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,8 +87,8 @@ def _output_errors(path: Path) -> Iterator[None]:
 
 
 def _sync_directory(directory: Path) -> None:
-    """Make the new name itself survive a power cut."""
-    if os.name == "nt":  # a directory cannot be opened there
+    """Flush the directory entry, so that the rename survives a power failure."""
+    if os.name == "nt":  # Windows cannot open directories
         return
     handle = os.open(directory, os.O_RDONLY)
     try:

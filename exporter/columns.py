@@ -1,4 +1,4 @@
-"""The columns of the data given for a lone model, found before TensorFlow is loaded."""
+"""Detect the feature columns in ``--data`` for a single ``.keras`` file, before TensorFlow is imported."""
 
 from seqembed.data.files.inputs import InputFile
 from seqembed.data.files.listing import resolve_inputs
@@ -10,7 +10,7 @@ from seqembed.exporter.config import ExportConfig
 
 
 def find_columns(config: ExportConfig) -> tuple[tuple[InputFile, ...], SequenceSchema]:
-    """Return the files of ``--data`` and the columns in them that are the model's features.
+    """Return the files of ``--data`` and the schema of the model's features in them.
 
     Raises:
         InputError: An input or a column is missing or of a wrong type, or the layout is ambiguous.
@@ -30,7 +30,7 @@ def find_columns(config: ExportConfig) -> tuple[tuple[InputFile, ...], SequenceS
 
 
 def column_lines(config: ExportConfig) -> list[str]:
-    """Return which columns of ``--data`` are taken, and why the others are not; nothing for a run directory.
+    """Return lines that list the columns of ``--data`` in use and why others are not; empty for a run directory.
 
     Raises:
         InputError, UsageError: See `find_columns`.

@@ -1,4 +1,4 @@
-"""`seqembed export`: options in, one report out. TensorFlow is imported only when the command runs."""
+"""The command `seqembed export`; TensorFlow is imported only when it runs."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -23,7 +23,7 @@ _DEFAULTS = {field.name: field.default for field in fields(ExportConfig)}
     "--tolerance",
     default=_DEFAULTS["tolerance"],
     show_default=True,
-    help=f"Most ONNX Runtime may differ from Keras, over max(1, |Keras|); {MAX_TOLERANCE:g} or less.",
+    help=f"Maximum of |ONNX Runtime - Keras| / max(1, |Keras|); {MAX_TOLERANCE:g} or less.",
 )
 @click.option("--opset", default=_DEFAULTS["opset"], show_default=True, help="ONNX operator set, 13 to 18.")
 @click.option(
@@ -31,17 +31,17 @@ _DEFAULTS = {field.name: field.default for field in fields(ExportConfig)}
     default=_DEFAULTS["precision"],
     show_default=True,
     type=click.Choice(PRECISIONS),
-    help="int8: LSTM weights in bytes, up to twice as fast and slightly off; refused unless vectors stay as they were.",
+    help="int8: quantised LSTM weights, up to twice as fast; written only if vectors stay close to fp32.",
 )
 @click.option(
-    "--data", multiple=True, metavar="INPUT", help="Parquet rows for a .keras file trained elsewhere; may be repeated."
+    "--data", multiple=True, metavar="INPUT", help="Parquet data for a .keras file trained elsewhere; may be repeated."
 )
 @click.option(
     "--id",
     default=_DEFAULTS["id"],
     metavar="COLUMN",
     show_default=True,
-    help="With --data: column that names a sequence.",
+    help="With --data: column with the id of a sequence.",
 )
 @click.option(
     "--features",
@@ -58,25 +58,25 @@ _DEFAULTS = {field.name: field.default for field in fields(ExportConfig)}
     help="With --data: nested (a row is a sequence) or events (a row is one step).",
 )
 @click.option(
-    "--time", default=_DEFAULTS["time"], metavar="COLUMN", help="With --data in events: column that orders the steps."
+    "--time", default=_DEFAULTS["time"], metavar="COLUMN", help="With --data, events layout: column to order steps by."
 )
 def export(**options: Any) -> None:
-    """Turn a trained encoder into one ONNX file, checked against Keras.
+    """Export a trained encoder to one ONNX file, checked against Keras.
 
-    SOURCE is a directory made by `seqembed train`, or a .keras file trained elsewhere (one (batch, time, features)
-    input, one (batch, embedding) output), which then needs --data. The file is written only if ONNX Runtime returns
-    what Keras does, on real and random sequences, whatever their neighbours and padding.
+    SOURCE is a directory written by `seqembed train`, or a .keras file trained elsewhere (one (batch, time, features)
+    input, one (batch, embedding) output), which needs --data. The file is written only if ONNX Runtime and Keras
+    agree on real and random sequences, independent of batch and padding.
 
-    With --precision int8 the file is written only if, on real rows, its vectors also have a mean cosine of 0.999 or
-    more with the fp32 ones and keep 95 % of the nearest neighbours. A vector then depends slightly on the rows it
-    shares a batch with; a rerun of the same input still gives the same bytes. LSTM only.
+    With --precision int8 the file is written only if, on real rows, its vectors also have a mean cosine of at least
+    0.999 with the fp32 vectors and keep 95 % of the nearest neighbours. An int8 vector depends slightly on the other
+    rows of its batch; running the same input again still gives the same bytes. LSTM only.
 
     \b
     Examples:
       seqembed export run/ --out encoder.onnx
       seqembed export run/ --out encoder.onnx --precision int8
       seqembed export theirs.keras --data history.parquet --features f0,f1,f2 --out encoder.onnx
-    """  # noqa: D301 - click wants the backspace character itself
+    """  # noqa: D301 - click needs the backspace character itself
     config = ExportConfig(**options)
     for line in column_lines(config):
         click.echo(line, err=True)
@@ -86,17 +86,17 @@ def export(**options: Any) -> None:
 
 
 def summary(report: ExportReport) -> str:
-    """Return what an export made, in a few lines."""
+    """Return a summary of an export in a few lines."""
     contract, parity, structure = report.contract, report.parity, report.structure
     names = ("LSTM", "GRU", "DynamicQuantizeLSTM")
     recurrent = ", ".join(f"{structure.op_counts[name]} {name}" for name in names if name in structure.op_counts)
     return "\n".join(
         [
             f"{report.path}  {_size(report.num_bytes)}, in {report.seconds:.1f} s",
-            f"  takes    {_inputs(contract.schema)}",
-            f"  gives    embedding (batch, {contract.embedding_dim})",
+            f"  inputs   {_inputs(contract.schema)}",
+            f"  output   embedding (batch, {contract.embedding_dim})",
             f"  graph    {structure.num_nodes} nodes, of them {recurrent or 'none recurrent'}; opset {structure.opset}",
-            f"  parity   {parity.max_difference:.1e} at most from Keras (allowed {parity.tolerance:.0e}) on "
+            f"  parity   maximum difference from Keras {parity.max_difference:.1e} (allowed {parity.tolerance:.0e}) on "
             f"{parity.num_sequences} sequences, {parity.num_real} of them real",
             *_int8(report),
             f"  golden   {len(contract.golden)} sequences that every host must reproduce before it writes",
@@ -110,9 +110,9 @@ def _int8(report: ExportReport) -> list[str]:
     if measured is None:
         return []
     return [
-        f"  int8     mean cosine {measured.mean_cosine:.5f} to fp32, least {measured.min_cosine:.5f}; nearest "
+        f"  int8     mean cosine {measured.mean_cosine:.5f} to fp32, minimum {measured.min_cosine:.5f}; nearest "
         f"neighbour kept for {measured.neighbour_agreement:.1%} of {measured.num_sequences} rows",
-        f"           in a batch against alone: mean cosine {measured.mean_cosine_alone:.5f}, least "
+        f"           in a batch against alone: mean cosine {measured.mean_cosine_alone:.5f}, minimum "
         f"{measured.min_cosine_alone:.5f}; beside an outlier {measured.mean_cosine_beside_outlier:.5f}",
         f"           {_size(report.num_bytes)}, {_size(report.num_bytes_fp32)} in fp32",
     ]

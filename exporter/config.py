@@ -1,4 +1,4 @@
-"""What can be asked of an export; click reads its defaults from here."""
+"""Options of an export and their defaults, which the command line reads from here."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,24 +13,24 @@ KERAS_SUFFIX = ".keras"
 
 @dataclass(frozen=True, slots=True)
 class ExportConfig:
-    """An export.
+    """Options of an export.
 
     Attributes:
-        source: Run directory, or a ``.keras`` file that someone else trained.
-        out: The ONNX file to write; what stands there is replaced at once or not at all.
-        tolerance: Most allowed of |Keras - ONNX Runtime| / max(1, |Keras|), at most
+        source: Run directory, or a ``.keras`` file trained elsewhere.
+        out: The ONNX file to write; an existing bundle is replaced atomically.
+        tolerance: Maximum of |Keras - ONNX Runtime| / max(1, |Keras|), at most
             `seqembed.data.contract.MAX_TOLERANCE`.
         opset: ONNX operator set.
-        precision: ``fp32``, or ``int8``: LSTM weights in bytes, refused unless the vectors stay what they were.
-        data: Parquet inputs with rows for a ``.keras`` file; a run directory has its own.
-        id: Column that names a sequence, in `data`.
-        features: Feature columns in model order, in `data`; empty takes every numeric sequence column.
+        precision: ``fp32``, or ``int8``: quantised LSTM weights, written only if the vectors stay close to fp32.
+        data: Parquet inputs for a ``.keras`` file; a run directory has its own sample.
+        id: Column of `data` with the id of a sequence.
+        features: Feature columns of `data` in model order; empty for every numeric sequence column.
         layout: ``auto``, ``nested`` or ``events``.
         time: Events only: column that orders the steps of an id.
 
     Raises:
-        UsageError: A value is out of range, or an option does not go with `source`.
-        BundleError: `source` is a file of another kind, or options for a file are given and there is none.
+        UsageError: A value is out of range, or an option does not apply to `source`.
+        BundleError: `source` does not exist or is a file of another kind.
     """
 
     source: Path
@@ -45,11 +45,11 @@ class ExportConfig:
     time: str | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.tolerance <= MAX_TOLERANCE:  # NaN is neither
+        if not 0 < self.tolerance <= MAX_TOLERANCE:  # false for NaN
             raise UsageError(
                 f"--tolerance must be a positive number of at most {MAX_TOLERANCE:g}, was {self.tolerance}. The "
-                "default is 1e-5; a model that differs by more from Keras is another model: train it with tanh instead "
-                "of relu, or with a smaller learning rate."
+                "default is 1e-5; if the exported model differs from Keras by more, train with tanh instead of relu, "
+                "or with a smaller learning rate."
             )
         if self.precision not in PRECISIONS:
             raise UsageError(f"--precision must be {' or '.join(PRECISIONS)}, was {self.precision}.")
@@ -65,18 +65,18 @@ class ExportConfig:
                 )
             if given:
                 raise UsageError(
-                    f"--{given[0]} goes with a {KERAS_SUFFIX} file; {self.source} is a run directory, which knows its "
-                    "own data. Leave the option out."
+                    f"--{given[0]} applies to a {KERAS_SUFFIX} file; {self.source} is a run directory, which has its "
+                    "own data. Omit the option."
                 )
         elif not self.source.exists():
             raise BundleError(f"{self.source}: there is no such file. Check the name.")
         elif not self.data:
             raise UsageError(
-                f"{self.source}: a {KERAS_SUFFIX} file says nothing about the data it was trained on. Name some with "
+                f"{self.source}: a {KERAS_SUFFIX} file does not describe the data it was trained on. Pass some with "
                 "--data INPUT.parquet: the export is checked on it, and its columns become the contract."
             )
 
     @property
     def is_run_directory(self) -> bool:
-        """Whether `source` is a run directory and not a single model file."""
+        """Whether `source` is a run directory, as opposed to a single model file."""
         return self.source.suffix != KERAS_SUFFIX or self.source.is_dir()

@@ -1,4 +1,4 @@
-"""Where a bundle may go: over an older bundle, and over nothing else that somebody may still need."""
+"""Check the path of the new bundle: only an older bundle may be replaced."""
 
 import os
 from pathlib import Path
@@ -12,11 +12,11 @@ from seqembed.runner.bundle.onnx_check import check_model
 
 
 def refuse_destination(config: ExportConfig) -> None:
-    """Check where the new bundle will lie before any work is done.
+    """Check the path of the new bundle before any work is done.
 
     Raises:
-        UsageError: It is the source, or a file of the run directory that is exported, links followed.
-        OutputError: Something stands there that is no bundle.
+        UsageError: It is the source or a file of the run directory being exported, possibly through a link.
+        OutputError: Another kind of file exists there.
     """
     out = os.path.realpath(config.out)
     root = os.path.realpath(config.source)
@@ -29,28 +29,28 @@ def refuse_destination(config: ExportConfig) -> None:
         taken = out == root or _is_same(out, Path(root))
     if taken:
         what = "a file of the run directory that is exported" if config.is_run_directory else "the model to export"
-        raise UsageError(f"--out {config.out}: that is {what}; the bundle would replace it. Give another --out.")
+        raise UsageError(f"--out {config.out}: that is {what}; the bundle would replace it. Choose another --out.")
     refuse_other_file(config.out)
 
 
 def refuse_other_file(path: Path) -> None:
-    """Check that nothing stands at `path`, or a bundle of any version.
+    """Check that `path` does not exist or is a bundle of any version.
 
     Raises:
-        OutputError: Something else stands there, or the name is not UTF-8.
+        OutputError: Another kind of file exists there, or the name is not UTF-8.
     """
     refuse_output_name(path)
-    if not os.path.exists(path):  # a link that leads nowhere holds nothing
+    if not os.path.exists(path):  # also a dangling link, which has no content to lose
         return
     try:
         check_model(read_bundle(path), str(path))
     except BundleError as error:
         raise OutputError(
-            f"{path}: something else than a bundle of seqembed stands there, and would be replaced. Move it away, or "
-            f"give another --out. ({error})"
+            f"{path}: a file that is not a seqembed bundle exists there and would be replaced. Move it away, or "
+            f"choose another --out. ({error})"
         ) from error
 
 
 def _is_same(out: str, path: Path) -> bool:
-    """Return whether two names, hard links included, are of one file."""
+    """Return whether two paths are the same file, hard links included."""
     return os.path.isfile(out) and path.is_file() and os.path.samefile(out, path)

@@ -1,4 +1,4 @@
-"""An export: load, convert, check the structure, measure parity, complete the contract, write."""
+"""Run an export: load, convert, check the structure, measure parity, complete the contract, write."""
 
 import time
 from dataclasses import replace
@@ -20,23 +20,23 @@ from seqembed.exporter.report import ExportReport
 from seqembed.exporter.source import ExportSource, open_source
 from seqembed.runner.bundle.encoder import Encoder
 
-_SEED = 20240229  # of every random draw: exporting twice gives the same contract
-# Units of the recurrent layer, all directions together, up to which so many sequences a call are embedded fastest: a
-# wide state leaves the cache sooner. Measured on two cores with ONNX Runtime 1.32: 48 instead of 24 cost 4 % at two
-# directions of 128 units, 24 instead of 48 cost 16 % at one of 64, and 64, 96 or 128 gained nothing there.
+_SEED = 20240229  # fixed, so that exporting twice gives the same contract
+# (units of the recurrent layer over all directions, fastest batch size up to that width): a wide state leaves the
+# cache sooner. Measured on two cores with ONNX Runtime 1.32: 48 instead of 24 cost 4 % at two directions of 128 units,
+# 24 instead of 48 cost 16 % at one of 64, and 64, 96 or 128 gained nothing there.
 _BATCH_SIZES = ((96, 48), (128, 32))
-_LEAST_BATCH_SIZE = 24
+_MIN_BATCH_SIZE = 24
 
 
 def export_encoder(config: ExportConfig) -> ExportReport:
-    """Turn a trained encoder into one checked ONNX file.
+    """Export a trained encoder to one checked ONNX file.
 
     Raises:
-        UsageError: The opset is not supported, or int8 is asked for and the encoder cannot be quantised.
-        InputError: The data given for a lone model cannot be read.
-        BundleError: The source is incomplete or holds an unsupported layer, or its graph is not of the right form.
-        QualityGateError: ONNX Runtime and Keras differ, or int8 and fp32; nothing was written.
-        OutputError: The file cannot be written, or another than a bundle stands there.
+        UsageError: The opset is not supported, or the encoder cannot be quantised to int8.
+        InputError: The data given for a ``.keras`` file cannot be read.
+        BundleError: The source is incomplete or has an unsupported layer, or the graph has an unexpected structure.
+        QualityGateError: ONNX Runtime differs from Keras, or int8 from fp32; nothing was written.
+        OutputError: The file cannot be written, or a file that is not a bundle exists there.
     """
     start = time.monotonic()
     check_opset(config.opset)
@@ -67,7 +67,7 @@ def export_encoder(config: ExportConfig) -> ExportReport:
         structure = checked(graph, "int8")
     contract, parity = _checked_contract(converted, graph, source, config)
     bundle = assemble(graph, contract)
-    refuse_destination(config)  # once more: the export took its time
+    refuse_destination(config)  # again: it may have changed since the export began
     write_bundle(bundle, config.out)
     return ExportReport(
         path=config.out,
@@ -81,15 +81,15 @@ def export_encoder(config: ExportConfig) -> ExportReport:
 
 
 def _batch_size(recurrent_width: int) -> int:
-    return next((size for width, size in _BATCH_SIZES if recurrent_width <= width), _LEAST_BATCH_SIZE)
+    return next((size for width, size in _BATCH_SIZES if recurrent_width <= width), _MIN_BATCH_SIZE)
 
 
 def _checked_contract(
     converted: Conversion, graph: Any, source: ExportSource, config: ExportConfig
 ) -> tuple[ModelContract, Parity]:
-    """Measure the fp32 graph against Keras, and `graph`, if it is another, against that; return the complete contract.
+    """Compare the fp32 graph with Keras, and an int8 `graph` with the fp32 one; return the complete contract.
 
-    Both run by the runner's encoder.
+    Both graphs run in the runner's encoder.
     """
     contract = replace(source.contract, versions={**source.contract.versions, **library_versions()})
     profile = contract.training.profile

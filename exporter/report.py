@@ -1,4 +1,4 @@
-"""What an export made, without the libraries that it was made with."""
+"""The result of an export; importing it needs no TensorFlow."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ExportReport:
-    """What an export made.
+    """The result of an export.
 
     Attributes:
         path: The bundle.
         num_bytes: Its size.
-        num_bytes_fp32: What its size is, or would be, in fp32.
-        contract: What it carries.
+        num_bytes_fp32: Its size in fp32.
+        contract: The contract it contains.
         structure: Nodes of its graph.
-        parity: How far ONNX Runtime was from Keras, in fp32.
-        seconds: From loading to the renamed file.
+        parity: Measured difference between ONNX Runtime and Keras, in fp32.
+        seconds: Duration of the export.
     """
 
     path: Path
@@ -33,7 +33,7 @@ class ExportReport:
     seconds: float
 
     def __repr__(self) -> str:
-        """Return what was written and how it was checked; `contract` holds the rest."""
+        """Return path, size and parity; `contract` has the rest."""
         return (
             f"ExportReport({str(self.path)!r}, num_bytes={self.num_bytes}, embedding_dim="
             f"{self.contract.embedding_dim}, precision={self.contract.precision!r}, "

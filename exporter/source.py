@@ -1,4 +1,4 @@
-"""What is exported: an encoder with its contract and rows to try it on, from a run directory or from a lone model."""
+"""Load an encoder, its contract and sample rows, from a run directory or from a single ``.keras`` file."""
 
 import os
 from dataclasses import dataclass, replace
@@ -28,11 +28,11 @@ _SURVEY_SEED = 0
 
 @dataclass(frozen=True, slots=True)
 class ExportSource:
-    """Everything an export starts from.
+    """The inputs of an export.
 
     Attributes:
         model: The Keras encoder.
-        contract: The contract without what the exporter measures.
+        contract: The contract, without the measurements of the exporter.
         rows: Sequences of the data, each of at least one step.
     """
 
@@ -42,11 +42,11 @@ class ExportSource:
 
 
 def open_source(config: ExportConfig) -> ExportSource:
-    """Load what `config.source` names.
+    """Load `config.source`.
 
     Raises:
-        BundleError: The run directory or model is incomplete, damaged, not exportable, or its name is not UTF-8.
-        InputError: The data given for a lone model cannot be read.
+        BundleError: The run directory or model is incomplete, damaged or not exportable, or its name is not UTF-8.
+        InputError: The data given for a ``.keras`` file cannot be read.
     """
     if not is_utf8(os.path.abspath(config.source)):
         raise BundleError(f"{printable(str(config.source))}: the name is not UTF-8. Rename the file or directory.")
@@ -57,12 +57,12 @@ def _open_run(layout: RunLayout) -> ExportSource:
     if not layout.root.is_dir():
         raise BundleError(
             f"{layout.root}: there is no such run directory. Train one with `seqembed train INPUT --out "
-            f"{layout.root}`, or name a .keras file."
+            f"{layout.root}`, or pass a .keras file."
         )
     missing = [path.name for path in (layout.encoder, layout.contract, layout.sample) if not path.is_file()]
     if missing:
         unfinished = layout.checkpoints.exists() or layout.config.exists()
-        remedy = "its training did not finish: go on with `seqembed train … --resume`" if unfinished else "it is no run"
+        remedy = "training did not finish: continue with `seqembed train … --resume`" if unfinished else "it is no run"
         raise BundleError(f"{layout.root}: the run directory lacks {', '.join(missing)}; {remedy}.")
     try:
         contract = ModelContract.from_json(layout.contract.read_text(encoding="utf-8"), str(layout.contract))
@@ -75,14 +75,14 @@ def _open_run(layout: RunLayout) -> ExportSource:
     if (rows.values.shape[1], rows.categories.shape[1]) != (model.num_features, model.num_fields):
         raise BundleError(
             f"{layout.sample}: {rows.values.shape[1]} features and {rows.categories.shape[1]} categorical fields; the "
-            f"encoder takes {model.num_features} and {model.num_fields}. The files are not of one training: train "
+            f"encoder takes {model.num_features} and {model.num_fields}. The files are from different trainings: train "
             "again."
         )
     if model.embedding_dim != contract.embedding_dim or not model.handles_padding:
         raise BundleError(
             f"{layout.encoder}: the encoder returns {model.embedding_dim} numbers from {len(model.keras_model.inputs)} "
-            f"input(s); the run's contract says {contract.embedding_dim} from values and lengths. The files are not of "
-            "one training: train again."
+            f"input(s); the run's contract says {contract.embedding_dim} from values and lengths. The files are from "
+            "different trainings: train again."
         )
     return ExportSource(model, contract, _with_steps(rows))
 
@@ -91,8 +91,8 @@ def _open_model(config: ExportConfig) -> ExportSource:
     model = load_encoder(config.source)
     if model.num_fields:
         raise BundleError(
-            f"{config.source}: the model takes categories as ids, and a {KERAS_SUFFIX} file does not say which id "
-            "stands for which value. Export the run directory it was trained in, whose contract holds the vocabularies."
+            f"{config.source}: the model takes categories as ids, and a {KERAS_SUFFIX} file does not contain the "
+            "values of the ids. Export the run directory it was trained in, whose contract has the vocabularies."
         )
     files, schema = find_columns(config)
     refuse_ids_in_several_files(files, schema)
@@ -100,7 +100,7 @@ def _open_model(config: ExportConfig) -> ExportSource:
     found = survey(files, schema, LengthPolicy(), seed=_SURVEY_SEED)
     if not found.profile.num_sequences:
         raise InputError(
-            f"{', '.join(config.data)}: every sequence is empty. Name data with steps to check the export on."
+            f"{', '.join(config.data)}: every sequence is empty. Pass data with steps to check the export on."
         )
     definition = define(schema, found.profile, found.sample, frame=1)
     statistics = measure(files, schema, LengthPolicy(), definition)
@@ -112,7 +112,7 @@ def _open_model(config: ExportConfig) -> ExportSource:
         training=TrainingData(combined_fingerprint(files), len(files), found.profile, statistics),
         versions={},
     )
-    # Missing values and padding become the mean, a value the model knows; in raw units, as the model was trained.
+    # Missing values and padding are filled with the mean, in raw units, as the model was trained: a typical value.
     fill = np.array(found.profile.mean, np.float32)
     return ExportSource(replace(model, fill=fill), contract, _with_steps(found.sample))
 
@@ -121,19 +121,19 @@ def _check_widths(model: EncoderModel, schema: SequenceSchema, where: str) -> No
     if model.num_fields != schema.num_fields:
         names = ", ".join(field.name for field in schema.categorical) or "none"
         raise BundleError(
-            f"{model.source}: the model takes {model.num_fields} categories a step, {where} has {schema.num_fields} "
-            f"({names}). The files are not of one training: train again."
+            f"{model.source}: the model takes {model.num_fields} categories per step, {where} has {schema.num_fields} "
+            f"({names}). The files are from different trainings: train again."
         )
     if model.num_features != schema.num_features:
         names = ", ".join(schema.feature_names[:8]) + (", …" if schema.num_features > 8 else "")
         raise BundleError(
-            f"{model.source}: the model takes {model.num_features} features a step, {where} has {schema.num_features} "
-            f"({names}). Name the model's features, in its order, with --features."
+            f"{model.source}: the model takes {model.num_features} features per step, {where} has "
+            f"{schema.num_features} ({names}). List the model's features, in its order, with --features."
         )
 
 
 def _describe(model: EncoderModel, profile: SequenceProfile) -> dict[str, Any]:
-    """Return the architecture in plain values, for people."""
+    """Return a human-readable description of the architecture."""
     layers = [f"{type(layer).__name__} {layer.name}" for layer in model.keras_model.layers]
     return {
         "made_by": "a Keras model trained elsewhere",

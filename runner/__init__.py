@@ -1,4 +1,4 @@
-"""Turn Parquet sequences into Parquet embeddings with one ONNX file, on hosts without a training library.
+"""Embed Parquet sequences with one ONNX file, on hosts without a training library.
 
-Imports go one way: data ← runner ← exporter. One file here names onnxruntime: bundle/encoder.py.
+Imports go one way: data ← runner ← exporter. Only bundle/encoder.py imports onnxruntime.
 """

@@ -5,19 +5,30 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Literal, TypedDict, Unpack, overload
 
-from seqembed.data.keywords import Inputs, PathOrUri, checked_options, in_python, path_or_none, several, shows_options
+from seqembed.data.display.progress import ProgressStyle
+from seqembed.data.keywords import (
+    Inputs,
+    PathOrUri,
+    checked_options,
+    in_python,
+    missing,
+    path_or_none,
+    several,
+    shows_options,
+    takes_config,
+)
 from seqembed.runner.evaluate.config import EvaluateConfig
 from seqembed.runner.evaluate.report import Evaluation
 from seqembed.runner.inspect.describe import Description, description
 from seqembed.runner.inspect.describe_data import DataOptions
 from seqembed.runner.job.plan import RunPlan
 from seqembed.runner.job.run import Job, plan_job, run_job
-from seqembed.runner.options import OnBadFile, OnBadRow, ProgressStyle, RunOptions, VectorType
+from seqembed.runner.options import OnBadFile, OnBadRow, RunOptions, VectorType
 from seqembed.runner.report import RunReport
 
 
 class RunKeywords(TypedDict, total=False):
-    """Options of a run; what they mean and their defaults stand in `seqembed.runner.options.RunOptions`."""
+    """Options of `run`; `seqembed.runner.options.RunOptions` documents them and holds their defaults."""
 
     keep: Sequence[str]
     threads: int
@@ -52,16 +63,23 @@ class EvaluateKeywords(TypedDict, total=False):
 
 @overload
 def run(
-    inputs: Inputs, *, model: PathOrUri, out: PathOrUri, dry_run: Literal[True], **options: Unpack[RunKeywords]
+    inputs: Inputs | None = None,
+    *,
+    model: PathOrUri | None = None,
+    out: PathOrUri | None = None,
+    config: PathOrUri | None = None,
+    dry_run: Literal[True],
+    **options: Unpack[RunKeywords],
 ) -> RunPlan: ...
 
 
 @overload
 def run(
-    inputs: Inputs,
+    inputs: Inputs | None = None,
     *,
-    model: PathOrUri,
-    out: PathOrUri,
+    model: PathOrUri | None = None,
+    out: PathOrUri | None = None,
+    config: PathOrUri | None = None,
     dry_run: Literal[False] = False,
     **options: Unpack[RunKeywords],
 ) -> RunReport: ...
@@ -69,25 +87,35 @@ def run(
 
 @shows_options(RunOptions)
 @in_python("run")
+@takes_config("runner.cli.run:run")
 def run(
-    inputs: Inputs, *, model: PathOrUri, out: PathOrUri, dry_run: bool = False, **options: Any
+    inputs: Inputs | None = None,
+    *,
+    model: PathOrUri | None = None,
+    out: PathOrUri | None = None,
+    config: PathOrUri | None = None,
+    dry_run: bool = False,
+    **options: Any,
 ) -> RunReport | RunPlan:
-    """Embed Parquet into Parquet, as `seqembed run` does: finished parts are skipped, nothing is visible half-written.
+    """Embed Parquet files, as `seqembed run` does; finished output files are skipped, unfinished ones never visible.
 
     Args:
-        inputs: Files, directories, globs or URIs; one or several.
+        inputs: One or more files, directories, globs or URIs.
         model: Path or URI of the bundle.
         out: Output directory or URI.
-        dry_run: Say what would be done, and do nothing.
+        config: TOML file with any of these options, as with ``--config``; what is passed here wins.
+        dry_run: Return the plan without running it.
         options: See `seqembed run --help` and `seqembed.runner.options.RunOptions`.
 
     Returns:
-        What was done; with `dry_run` the plan, whose ``to_make`` are the parts that would be made.
+        A report of the run; with `dry_run` the plan, whose ``to_make`` lists the parts to be written.
 
     Raises:
         UsageError, InputError, BundleError, OutputError: See `seqembed.runner.job.run.run_job`.
-        TypeError: There is no such option.
+        TypeError: There is no such option, or `inputs`, `model` or `out` is missing.
     """
+    if inputs is None or model is None or out is None:
+        raise missing(run, inputs=inputs, model=model, out=out)
     chosen = RunOptions(dry_run=dry_run, **checked_options(run, options))
     job = Job(several(inputs), os.fspath(model), os.fspath(out), chosen)
     return plan_job(job)[0] if dry_run else run_job(job, sys.stderr)
@@ -96,14 +124,14 @@ def run(
 @shows_options(DataOptions)
 @in_python("inspect")
 def inspect(path: PathOrUri, **options: Unpack[InspectKeywords]) -> Description:
-    """Describe what a path or URI holds, as `seqembed inspect` does.
+    """Describe a path or URI, as `seqembed inspect` does.
 
     Args:
         path: A bundle, a run directory, an output directory or Parquet data.
         options: How to read Parquet data, see `seqembed.runner.inspect.describe_data.DataOptions`.
 
     Returns:
-        Kind and lines; shown, it is the text that the command prints.
+        Kind and lines; its repr contains the text that the command prints.
 
     Raises:
         InputError, BundleError, OutputError: See `seqembed.runner.inspect.describe.describe`.
@@ -114,36 +142,41 @@ def inspect(path: PathOrUri, **options: Unpack[InspectKeywords]) -> Description:
 
 @shows_options(EvaluateConfig, leave_out=("json_path", "plot_path"))
 @in_python("evaluate", "evaluate")
+@takes_config("runner.evaluate.command:evaluate")
 def evaluate(
-    model: PathOrUri,
+    model: PathOrUri | None = None,
     *,
-    train: Inputs,
-    test: Inputs,
-    label: str,
+    train: Inputs | None = None,
+    test: Inputs | None = None,
+    label: str | None = None,
+    config: PathOrUri | None = None,
     json: PathOrUri | None = None,
     plot: PathOrUri | None = None,
     **options: Unpack[EvaluateKeywords],
 ) -> Evaluation:
-    """Measure what the vectors are worth on labelled data, as `seqembed evaluate` does.
+    """Evaluate embeddings on labelled data, as `seqembed evaluate` does.
 
     Args:
         model: Path or URI of the bundle.
-        train: Labelled Parquet to learn from; one input or several.
-        test: Labelled Parquet to be judged on.
+        train: Labelled Parquet to train classifiers on; one or more inputs.
+        test: Labelled Parquet to test them on.
         label: Column with the class.
-        json: File to write the figures to.
-        plot: PNG file to draw.
+        config: TOML file with any of these options, as with ``--config``; what is passed here wins.
+        json: JSON file for the results.
+        plot: PNG file for a plot.
         options: See `seqembed evaluate --help` and `seqembed.runner.evaluate.config.EvaluateConfig`.
 
     Returns:
-        The figures of every set of vectors, and the verdict.
+        The scores of the embeddings and of the controls, and a verdict.
 
     Raises:
         UsageError: An option is out of range, or the extra ``evaluate`` is not installed.
         InputError, BundleError, OutputError: See `seqembed.runner.evaluate.job.evaluate`.
-        TypeError: There is no such option.
+        TypeError: There is no such option, or `model`, `train`, `test` or `label` is missing.
     """
-    config = EvaluateConfig(
+    if model is None or train is None or test is None or label is None:
+        raise missing(evaluate, model=model, train=train, test=test, label=label)
+    chosen = EvaluateConfig(
         str(model),
         several(train),
         several(test),
@@ -157,7 +190,7 @@ def evaluate(
     from seqembed.runner.evaluate.job import evaluate as run_evaluation
     from seqembed.runner.evaluate.output import Outputs
 
-    outputs = Outputs(config)
-    evaluation = run_evaluation(config, Console(stderr=True))
+    outputs = Outputs(chosen)
+    evaluation = run_evaluation(chosen, Console(stderr=True))
     outputs.write(evaluation)
     return evaluation

@@ -1,4 +1,4 @@
-"""The main job on the shipped recorded data: train, export, run, and see what the vectors are worth."""
+"""Train, export, run and evaluate on the recorded data that is installed with the package."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ NUM_DIMENSIONS = 16
 
 @dataclass(frozen=True, slots=True)
 class DemoLayout:
-    """Where the demo puts things.
+    """Paths of the demo.
 
     Attributes:
         root: The directory given as ``--out``.
@@ -30,7 +30,7 @@ class DemoLayout:
 
     @property
     def data(self) -> Path:
-        """The recorded utterances, train.parquet and test.parquet."""
+        """Directory of the recorded utterances, train.parquet and test.parquet."""
         return self.root / "data"
 
     @property
@@ -50,19 +50,19 @@ class DemoLayout:
 
     @property
     def control(self) -> "DemoLayout":
-        """The same, for an encoder that was never trained."""
+        """The same paths for an untrained encoder."""
         return DemoLayout(self.root / "untrained")
 
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """What the demo found.
+    """Results of the demo.
 
     Attributes:
-        num_test: Test utterances embedded.
-        trained, untrained, mean_vector: Share of test utterances whose nearest training utterance (Euclidean) is of
-            the same speaker: by the trained encoder, by one that was never trained, by the mean of each feature.
-        chance: The same by guessing one of the speakers.
+        num_test: Number of test utterances.
+        trained, untrained, mean_vector: Share of test utterances whose nearest training utterance (Euclidean) is by
+            the same speaker: with the trained encoder, an untrained one, and the mean of each feature.
+        chance: The same share when guessing the speaker.
     """
 
     num_test: int
@@ -73,19 +73,19 @@ class DemoResult:
 
 
 def run_demo(layout: DemoLayout, seed: int, command: Command) -> DemoResult:
-    """Run the commands a user would type, each through `command`, and measure.
+    """Run the commands a user would type, each through `command`, and evaluate the vectors.
 
     Args:
-        layout: Where things go.
-        seed: Of training.
+        layout: Paths to write to.
+        seed: Seed of the training.
         command: Runs one seqembed command line.
     """
     again = ["--overwrite"] if layout.root.exists() else []
     common = ["--label", _LABEL, "--seed", str(seed), *again]
     command(["sample", "japanese-vowels", "--out", str(layout.data)])
     train, control = str(layout.data / "train.parquet"), layout.control
-    # Without --embedding-dim the vectors have 720 numbers, and an encoder that was never trained does as well. Half the
-    # batches of the default: more buy nothing on so easy a set, and nobody likes to wait for a demo.
+    # Without --embedding-dim the vectors have 720 numbers, and an untrained encoder does as well. Half the default
+    # number of batches, to be quick: more gain nothing on these data.
     common += ["--embedding-dim", str(NUM_DIMENSIONS)]
     command(["train", train, "--out", str(layout.run.root), "--steps", "1000", *common])
     _embed(layout, layout.data, again, command)

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from seqembed.data.display.progress import PROGRESS_STYLES, ProgressStyle
 from seqembed.data.errors import UsageError
 
 OnBadRow = Literal["fail", "null", "quarantine"]
@@ -14,43 +15,41 @@ OnBadFile = Literal["fail", "skip"]
 ON_BAD_FILE: tuple[OnBadFile, ...] = ("fail", "skip")
 VectorType = Literal["float32", "float16"]
 VECTOR_TYPES: tuple[VectorType, ...] = ("float32", "float16")
-ProgressStyle = Literal["auto", "bar", "plain", "none"]
-PROGRESS_STYLES: tuple[ProgressStyle, ...] = ("auto", "bar", "plain", "none")
 
-# How sequences are put into windows and batches may change a vector's last bits, so it is fixed, part of a part's key,
-# and no option; how many sequences make a batch, the model's contract says. Fewer steps a call than 32 for each of
-# them, and the call's fixed cost shows. The bounds in steps and values, read or written, bound memory, and keep arrays
-# below the 32 MiB from which on the C library maps and clears new pages for each. The first window is small, so
-# that the cores have work while the next one is decoded.
+# The division into windows and batches may change the last bits of a vector, so it is fixed instead of an option, and
+# included in the key of an output file; the number of sequences per batch is in the model's contract. Below about 32
+# steps per sequence the fixed cost of a call dominates. The bounds in steps and values, read or written, bound memory,
+# and keep arrays below 32 MiB, from where on the C library maps and clears new pages for each. The first window is
+# small, so that the cores have work while the next one is decoded.
 MOST_BATCH_SIZES = 4
 FULL_BATCH_STEPS_A_SEQUENCE = 32
 MAX_BATCH_STEPS = 16_384
 FIRST_WINDOW_SEQUENCES = 2_048
 MAX_WINDOW_SEQUENCES = 16_384
 MAX_WINDOW_VALUES = 1 << 22
-_RESULT_FORMAT = 4  # 2: windows are bounded by what is written, too; 3: parts name their input; 4: hold statistics
+_RESULT_FORMAT = 4  # 2: written values bound windows too; 3: output files name their input; 4: and hold statistics
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may run on."""
+    """Return the number of cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What `seqembed run` was asked for.
+    """Options of `seqembed run`.
 
     Attributes:
-        keep: Columns carried from input to output.
+        keep: Columns to copy from input to output.
         threads: Threads that embed; the result does not depend on it.
-        limit: Most sequences in all; None embeds all.
-        overwrite: Replace parts that another model or other options made.
-        prune: Remove parts whose input is gone.
-        on_bad_row: ``fail``, keep the row with a ``null`` vector and the reason, or put it aside (``quarantine``).
-        max_bad_fraction: Largest share of bad rows a part may have, where they do not fail it.
-        on_bad_file: ``fail``, or ``skip`` files that cannot be read and say so.
-        dtype: Of the numbers of the vectors in the output; float16 halves its size and keeps three digits.
-        dry_run: Say what would be done, and do nothing.
+        limit: Maximum number of sequences in total; None embeds all.
+        overwrite: Replace parts written by another model or with other options.
+        prune: Remove parts whose input no longer exists.
+        on_bad_row: ``fail``, write a ``null`` vector and the reason, or move the row to ``quarantine``.
+        max_bad_fraction: Maximum share of bad rows per part, unless bad rows fail the run anyway.
+        on_bad_file: ``fail``, or ``skip`` files that cannot be read and report them.
+        dtype: Type of the numbers of the output vectors; float16 halves their size and keeps three digits.
+        dry_run: Report what would be done, without doing it.
         progress: ``auto`` shows a bar on a terminal and plain lines elsewhere.
     """
 
@@ -67,7 +66,7 @@ class RunOptions:
     progress: ProgressStyle = "auto"
 
     def __post_init__(self) -> None:
-        """Check values: click has looked at those of a command line, and nobody at those of a Python call.
+        """Check the values; click checks those of the command line only.
 
         Raises:
             UsageError: A value is out of range.
@@ -88,10 +87,10 @@ class RunOptions:
             raise UsageError(f"--max-bad-fraction must be in [0, 1], was {self.max_bad_fraction}.")
         if "error" in self.keep and self.on_bad_row == "null":
             raise UsageError(
-                "--keep error would stand beside the reasons of --on-bad-row null. Rename the input column."
+                "--keep error conflicts with the column of reasons of --on-bad-row null. Rename the input column."
             )
         if "embedding" in self.keep:
-            raise UsageError("--keep embedding would stand beside the vector of that name. Rename the input column.")
+            raise UsageError("--keep embedding conflicts with the vector column of that name. Rename the input column.")
 
     def result_values(self) -> dict[str, Any]:
         """Return the options that change the result, by name."""

@@ -1,4 +1,4 @@
-"""What a run did: the totals that ``_SUCCESS`` keeps and the summary that people read."""
+"""The report of a run: totals for ``_SUCCESS`` and for the summary."""
 
 import resource
 import sys
@@ -20,12 +20,12 @@ _MOST_UNKNOWN_ABOVE_TRAINING = 0.10
 
 @dataclass(frozen=True, slots=True)
 class UnknownShare:
-    """How many steps of a categorical field hold a value that the model does not know.
+    """Share of the steps of a categorical field whose value is not in the vocabulary.
 
     Attributes:
         name: The field.
-        share: Of the steps of this run.
-        trained: Of the steps of the training.
+        share: Share of the steps of this run.
+        trained: Share of the steps of the training data.
     """
 
     name: str
@@ -34,33 +34,33 @@ class UnknownShare:
 
     @property
     def drifted(self) -> bool:
-        """Whether so many are unknown that the model reads another field than it learned."""
+        """Whether the share is so high that the field no longer resembles the training data."""
         return self.share > self.trained + _MOST_UNKNOWN_ABOVE_TRAINING
 
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """Totals of a run over all parts of the output, made now or before.
+    """Totals of a run over all parts of the output, new and skipped.
 
     Attributes:
         parts: Every part with its counts, in input order.
-        orphans: Finished parts whose input is gone.
+        orphans: Finished parts whose input no longer exists.
         beyond: Finished parts beyond the limit.
-        pruned: Of both, those that were removed.
+        pruned: Those of both that were removed.
         skipped_files: Input files that could not be read, with the reason.
-        notes: What else a user should know of the inputs.
-        shared_ids: Ids that several rows of this run share; None where no id is.
-        bad_rows: How many rows of this run were bad for which reason.
-        quarantined: Names of the quarantine files that this run wrote, below the output directory.
+        notes: Remarks on the inputs for the user.
+        shared_ids: Ids shared by several rows of this run, or None.
+        bad_rows: Number of bad rows of this run by reason.
+        quarantined: Paths of the quarantine files of this run, relative to the output directory.
         num_made: Parts made by this run; the others were up to date.
         counts: Sum over all parts.
         made: Sum over the parts made by this run.
         seconds: Wall time of the run.
-        golden_difference: Largest difference of the golden sequences on this host; None where nothing had to be made.
-        trained_unknown: Share of the training steps whose category was not in the vocabulary, by field; empty where
-            nothing had to be made.
-        statistics: Of the good rows of all parts, made now or before; None without parts, or where the model's contract
-            defines none.
+        golden_difference: Maximum difference of the golden sequences on this host; None if there was nothing to make.
+        trained_unknown: Share of the training steps whose category was not in the vocabulary, by field; empty if there
+            was nothing to make.
+        statistics: Statistics of the valid rows of all parts, made now or before; None without parts, or if the model's
+            contract defines none.
     """
 
     parts: tuple[tuple[Part, PartCounts], ...]
@@ -81,7 +81,7 @@ class RunReport:
     statistics: Statistics | None = None
 
     def __repr__(self) -> str:
-        """Return the totals; the parts may be thousands."""
+        """Return the totals, without the parts, which may be thousands."""
         counts = self.counts
         return (
             f"RunReport(rows_in={counts.rows_in}, rows_embedded={counts.rows_embedded}, rows_null={counts.rows_null}, "
@@ -91,7 +91,7 @@ class RunReport:
 
     @property
     def unknown_shares(self) -> tuple["UnknownShare", ...]:
-        """The fields of this run's rows that hold unknown categories, in model order."""
+        """Fields with unknown categories in this run's rows, in model order."""
         steps = max(1, self.made.steps)
         shares = [
             (name, self.made.unknown_steps.get(name, 0) / steps, share) for name, share in self.trained_unknown.items()
@@ -100,23 +100,23 @@ class RunReport:
 
     @property
     def rows_per_second(self) -> float:
-        """Rows of this run over its wall time."""
+        """Rows of this run per second of wall time."""
         return self.made.rows_in / self.seconds if self.seconds else 0.0
 
     @property
     def padding_share(self) -> float:
-        """Share of the computed steps that was padding."""
+        """Share of padding in the computed steps."""
         padded = self.made.padded_steps
         return 1 - self.made.steps / padded if padded else 0.0
 
     def _unknown(self) -> dict[str, dict[str, float]]:
-        """Return the share of unknown categories of each field over all parts; nothing for a model without fields."""
+        """Return the share of unknown categories of each field over all parts; empty for a model without fields."""
         steps = max(1, self.counts.steps)
         shares = {name: round(found / steps, 6) for name, found in self.counts.unknown_steps.items()}
         return {"unknown": shares} if shares else {}
 
     def to_json(self, inputs: Sequence[str], model: str, model_sha256: str, options: RunOptions) -> dict[str, Any]:
-        """Return what ``_SUCCESS`` holds."""
+        """Return the content of ``_SUCCESS``."""
         return {
             "seqembed": metadata.version("seqembed"),
             "inputs": list(inputs),
@@ -146,10 +146,10 @@ class RunReport:
 
 
 def peak_rss_bytes() -> int:
-    """Return the most memory this process has held, in bytes.
+    """Return the peak memory of this process in bytes.
 
-    Linux hands `ru_maxrss` on from the process that started this one: a job of a large scheduler would show the
-    scheduler's memory (getrusage(2); kernel, fs/exec.c, exec_mmap). So there it is read from /proc (proc(5), VmHWM).
+    On Linux `ru_maxrss` is inherited from the parent process, so that it may be the memory of a scheduler
+    (getrusage(2); kernel, fs/exec.c, exec_mmap). So there it is read from /proc (proc(5), VmHWM).
     """
     status = Path("/proc/self/status")
     if status.exists():

@@ -1,4 +1,4 @@
-"""What every test shares: one tiny model, trained and exported once a session by the real commands."""
+"""Fixtures of all tests: one tiny model, trained and exported once per session by the real commands."""
 
 import fcntl
 import os
@@ -8,7 +8,7 @@ from hypothesis import settings
 
 from seqembed_testing import Tiny, done, sequences, write_sequences
 
-# The machines that run these tests are shared and noisy: a slow example is not a failure.
+# Tests run on shared, noisy machines: a slow example is not a failure.
 settings.register_profile("seqembed", deadline=None)
 settings.load_profile("seqembed")
 

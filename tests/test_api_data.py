@@ -1,4 +1,4 @@
-"""Tables in memory, of any library and layout, get the very vectors that `seqembed run` writes for a file of them."""
+"""Tables in memory, of any library and layout, get the same vectors as files in `seqembed run`."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ from failing_model import LENGTH, failing
 import seqembed
 from seqembed_testing import Tiny, done, events_bundle, sequences, write_events, write_sequences
 
-# Columns in Python lists, and the file they stand in → the table in a library.
+# Columns as Python lists, and their file → the table in a library.
 LIBRARIES: dict[str, Callable[[dict[str, list[Any]], Path], Any]] = {
     "pyarrow": lambda columns, path: pq.read_table(path),
     "pandas": lambda columns, path: pd.DataFrame(columns),
@@ -28,13 +28,13 @@ LIBRARIES: dict[str, Callable[[dict[str, list[Any]], Path], Any]] = {
 
 
 def written(data: Path, model: Path, out: Path, *options: object) -> pa.Table:
-    """Return the part that `seqembed run` writes."""
+    """Return the part written by `seqembed run`."""
     done("run", data, "--model", model, "--out", out, "--progress", "none", *options)
     return pq.read_table(out / data.name).combine_chunks()
 
 
 def flat(columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    """Return nested columns as events; those that are no lists are repeated."""
+    """Return nested columns as events; values that are not lists are repeated."""
     first = next(values for values in columns.values() if values and isinstance(values[0], list))
     lengths = [len(steps) for steps in first]
     return {
@@ -49,9 +49,17 @@ def same_vectors(found: pa.Table, expected: pa.Table) -> None:
     """Compare ids, and vectors to the last bit; the types of ids are those of each library."""
     assert found.column_names == expected.column_names
     assert found["id"].to_pylist() == expected["id"].to_pylist()
-    ours, theirs = (table["embedding"].combine_chunks() for table in (found, expected))
-    assert ours.type == theirs.type
-    assert ours.equals(theirs)
+    found_vectors, expected_vectors = (table["embedding"].combine_chunks() for table in (found, expected))
+    assert found_vectors.type == expected_vectors.type
+    assert found_vectors.equals(expected_vectors)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64", "int8", "bool"])
+def test_arrays_of_every_number_type_are_read_as_float32(tiny: Tiny, dtype: str) -> None:
+    arrays = [np.arange(2 * length).reshape(length, 2).astype(dtype) for length in (3, 0, 5)]
+    encoder = seqembed.load(tiny.bundle)
+    expected = encoder.embed([array.astype(np.float32) for array in arrays])
+    np.testing.assert_array_equal(encoder.embed(arrays), expected)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -116,12 +124,12 @@ def test_categories_of_pandas_and_polars(models: dict[str, Path], tmp_path: Path
 
 
 @pytest.mark.parametrize("layout", ["nested", "events"])
-def test_batches_give_the_same_rows_however_they_are_cut(models: dict[str, Path], tmp_path: Path, layout: str) -> None:
+def test_rows_do_not_depend_on_the_division_into_batches(models: dict[str, Path], tmp_path: Path, layout: str) -> None:
     rows = transactions(3_000, seed=7)
     write = write_nested if layout == "nested" else write_transactions
     table = pq.read_table(write(tmp_path / "in.parquet", rows)).combine_chunks()
     encoder = seqembed.load(models[layout])
-    whole = encoder.embed_table(table, keep=["kind"]).combine_chunks()
+    complete = encoder.embed_table(table, keep=["kind"]).combine_chunks()
     pieces, first = [], 0
     for size in np.random.default_rng(0).integers(0, 400, 1_000).tolist():
         pieces.append(table.slice(first, size))
@@ -131,7 +139,7 @@ def test_batches_give_the_same_rows_however_they_are_cut(models: dict[str, Path]
     for given in (batches, pieces, pa.RecordBatchReader.from_batches(table.schema, table.to_batches(37)), [table]):
         found = list(encoder.embed_batches(given, keep=["kind"]))
         assert len(found) > 1
-        assert pa.Table.from_batches(found).combine_chunks().equals(whole)
+        assert pa.Table.from_batches(found).combine_chunks().equals(complete)
 
 
 def test_batches_are_read_no_further_than_needed(tiny: Tiny) -> None:
@@ -146,7 +154,7 @@ def test_batches_are_read_no_further_than_needed(tiny: Tiny) -> None:
 
     found = seqembed.load(tiny.bundle).embed_batches(batches())
     assert next(found).num_rows
-    assert read < 100  # some windows ahead, of 16,384 rows at most
+    assert read < 100  # some windows ahead, of at most 16,384 rows
     assert sum(batch.num_rows for batch in found) > 190_000
     assert read == 200
 
@@ -184,7 +192,7 @@ def test_bad_rows_are_those_of_run(tiny: Tiny, tmp_path: Path) -> None:
     encoder = seqembed.load(tiny.bundle)
     found = encoder.embed_table(table, on_bad_row="null").combine_chunks()
     assert found.equals(expected)
-    assert [place for place, reason in enumerate(found["error"].to_pylist()) if reason] == [3, 7, 11, 12]
+    assert [index for index, reason in enumerate(found["error"].to_pylist()) if reason] == [3, 7, 11, 12]
     vectors = encoder.embed(table, on_bad_row="null")
     assert np.flatnonzero(np.isnan(vectors).any(axis=1)).tolist() == [3, 7, 11, 12]
     with pytest.raises(seqembed.BadRowError, match=r"^the table: row 3 \(id 's3'\): ±inf.*pass on_bad_row='null'"):
@@ -231,20 +239,20 @@ def test_arrays_that_do_not_fit_are_refused(tiny: Tiny, models: dict[str, Path])
     for wrong, said in (
         ([np.zeros((3, 2)), np.zeros((3, 4))], r"the list: item 1 has shape \(3, 4\); expected \(time, 2\).*x, y"),
         ([np.zeros(3)], r"item 0 has shape \(3,\)"),
-        ([["a", "b"]], "item 0 holds no numbers"),
-        ([pd.DataFrame({"y": [1.0], "x": [2.0]})], "item 0 is a DataFrame, a table by itself;.*embed_batches"),
+        ([["a", "b"]], "item 0 is not numeric"),
+        ([pd.DataFrame({"y": [1.0], "x": [2.0]})], "item 0 is a DataFrame, a table;.*embed_batches"),
     ):
         with pytest.raises(seqembed.InputError, match=said):
             encoder.embed(wrong)
     with pytest.raises(
-        seqembed.InputError, match="arrays hold numbers alone; the model also reads merchant, kind, time"
+        seqembed.InputError, match="arrays have only numbers; the model also reads merchant, kind, time"
     ):
         seqembed.load(models["nested"]).embed([np.zeros((3, 1))])
     with pytest.raises(seqembed.InputError, match="arrays have no column 'label' to keep"):
         encoder.embed_table([np.zeros((3, 2))], keep=["label"])
 
 
-def test_tables_that_do_not_fit_are_refused_in_the_words_of_run(tiny: Tiny) -> None:
+def test_tables_that_do_not_fit_are_refused_with_the_messages_of_run(tiny: Tiny) -> None:
     encoder, columns = seqembed.load(tiny.bundle), sequences(4, seed=1, shortest=1)
     without_y = {name: values for name, values in columns.items() if name != "y"}
     for data, keep, said in (

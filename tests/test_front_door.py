@@ -1,4 +1,4 @@
-"""`import seqembed`: what it offers, what it imports, its functions beside the commands, the examples in the docs."""
+"""`import seqembed`: exports, lazy imports, agreement of functions and commands, and examples in the docs."""
 
 import ast
 import inspect
@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import seqembed
+from seqembed.data.config_file import COMMANDS
 from seqembed.exporter.api import ExportKeywords
 from seqembed.exporter.config import ExportConfig
 from seqembed.runner.api import EvaluateKeywords, InspectKeywords, RunKeywords
@@ -26,7 +28,9 @@ from seqembed.runner.evaluate.config import EvaluateConfig
 from seqembed.runner.inspect.describe_data import DataOptions
 from seqembed.runner.options import RunOptions
 from seqembed.trainer.api import TrainKeywords
-from seqembed.trainer.config.training import DataConfig, ModelConfig, TrainingConfig
+from seqembed.trainer.config.data import DataConfig
+from seqembed.trainer.config.model import ModelConfig
+from seqembed.trainer.config.training import TrainingConfig
 from seqembed_testing import Tiny, done, sequences, write_sequences
 
 ROOT = Path(__file__).parents[1]
@@ -40,7 +44,7 @@ KEYWORDS: list[tuple[type, tuple[type, ...]]] = [
     (EvaluateKeywords, (EvaluateConfig,)),
     (InspectKeywords, (DataOptions,)),
 ]
-# Parameters of the functions that are no keywords of the rest, by configuration class.
+# Parameters of the functions that are not configuration keywords, by configuration class.
 NAMED = {"inputs", "source", "out", "model", "train", "test", "label", "json_path", "plot_path", "dry_run"}
 
 
@@ -49,14 +53,14 @@ def imported_by(code: str) -> set[str]:
     return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
 
 
-def test_the_import_brings_nothing_and_every_name_no_training_library() -> None:
+def test_imports_are_lazy_and_need_no_training_library() -> None:
     assert not imported_by("import seqembed") & HEAVY
     found = imported_by("from seqembed import *; load, run, train, export, evaluate, TrainSummary, Evaluation")
     assert "onnxruntime" in found
     assert not found & {"tensorflow", "keras", "tf2onnx", "onnx", "matplotlib", "sklearn", "pandas"}
 
 
-def test_all_is_what_is_exported() -> None:
+def test_all_lists_the_exports() -> None:
     tree = ast.parse(FRONT_DOOR.read_text(encoding="utf-8"))
     imported = {
         alias.name
@@ -88,14 +92,48 @@ def test_a_function_takes_the_options_of_its_command_with_the_same_defaults(name
         (option.name or "").removesuffix("_path"): option for option in command.params if option.name != "config"
     }
     parameters = inspect.signature(getattr(seqembed, name)).parameters
-    assert set(parameters) == set(options)
+    assert set(parameters) - {"config"} == set(options) and ("config" in parameters) == (name != "inspect")
     given = command.make_context(name, [], resilient_parsing=True).params
     for key, parameter in parameters.items():
+        if key == "config":
+            continue
         option = options[key]
         if option.required:
-            assert parameter.default is inspect.Parameter.empty, key
+            # A configuration file may hold it instead, except for inspect.
+            assert parameter.default is (inspect.Parameter.empty if name == "inspect" else None), key
         elif key != "threads":  # all cores, in either case
             assert plain(parameter.default) == plain(given[option.name or ""]), key
+
+
+def test_functions_take_a_configuration_file_and_what_is_passed_wins(tiny: Tiny, tmp_path: Path) -> None:
+    assert tuple(COMMANDS) == tuple(main.list_commands(click.Context(main)))
+    data = write_sequences(tmp_path / "in.parquet", sequences(20, seed=1))
+    config = tmp_path / "c.toml"
+    config.write_text(
+        f"model = '{tiny.bundle}'\n[run]\ninput = '{data}'\nout = '{tmp_path / 'out'}'\nkeep = ['label']\nlimit = 7\n"
+        f"progress = 'none'\n[train]\nunits = 3\n[export]\nopset = 15\n"
+    )
+    assert seqembed.run(config=config).counts.rows_in == 7
+    assert seqembed.run(config=config, out=tmp_path / "two", limit=None).counts.rows_in == 20
+    assert "label" in pq.read_schema(next((tmp_path / "two").glob("*.parquet"))).names
+    with pytest.raises(TypeError, match=r"run\(\) needs inputs and out\. Pass it, or a config"):
+        seqembed.run(model=tiny.bundle)
+    config.write_text("[run]\nlimt = 3\n")
+    with pytest.raises(seqembed.UsageError, match="'\\[run\\] limt' is no option .* Did you mean 'limit'"):
+        seqembed.run(data, model=tiny.bundle, out=tmp_path / "three", config=config)
+    with pytest.raises(seqembed.UsageError, match="none.toml: cannot be read"):
+        seqembed.run(data, model=tiny.bundle, out=tmp_path / "three", config=tmp_path / "none.toml")
+
+
+def test_the_configuration_of_a_run_trains_it_again_and_exports(tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny.run / "config.toml"
+    summary = seqembed.train(config=config, out=tmp_path / "again", steps=1, progress="none")
+    assert summary.history["num_steps"] == 1, "the file's epochs give way"
+    again = tomllib.loads((tmp_path / "again" / "config.toml").read_text())
+    before = tomllib.loads(config.read_text())
+    assert {name for name in again.keys() | before.keys() if again.get(name) != before.get(name)} == {"epochs", "steps"}
+    (tmp_path / "c.toml").write_text(f"source = '{tmp_path / 'again'}'\nout = '{tmp_path / 'm.onnx'}'\nopset = 15\n")
+    assert seqembed.export(config=tmp_path / "c.toml").structure.opset == 15
 
 
 @pytest.mark.parametrize(("keywords", "configurations"), KEYWORDS)
@@ -162,7 +200,7 @@ def test_a_function_without_its_extra_says_which_to_install(call: str, library: 
     )
 
 
-def test_errors_speak_of_keywords(tiny: Tiny, tmp_path: Path) -> None:
+def test_errors_name_keywords(tiny: Tiny, tmp_path: Path) -> None:
     for call, said in (
         (lambda: seqembed.load(tiny.bundle, threads=0), r"^threads must be at least 1, was 0"),
         (lambda: seqembed.load(tmp_path / "none.onnx"), r"none\.onnx"),
@@ -202,18 +240,18 @@ def test_functions_do_what_the_commands_do(tiny: Tiny, tmp_path: Path, capfd: py
     assert is_dataclass(report)
     assert (report.counts.rows_in, report.num_made) == (90, 1)
     done("run", data.parent, "--model", tiny.bundle, "--out", tmp_path / "command", "--keep", "label")
-    parts = [tmp_path / place / "in.parquet" for place in ("python", "command")]
+    parts = [tmp_path / name / "in.parquet" for name in ("python", "command")]
     assert parts[0].read_bytes() == parts[1].read_bytes()
     again = seqembed.run(data.parent, model=tiny.bundle, out=tmp_path / "python", keep=["label"])
     assert again.num_made == 0
     shown = seqembed.inspect(tiny.bundle)
     assert shown.kind == "bundle"
     assert "\n".join(shown.lines) == done("inspect", tiny.bundle).output.rstrip("\n")
-    kinds = {place: seqembed.inspect(place).kind for place in (tiny.run, tmp_path / "python", data)}
+    kinds = {path: seqembed.inspect(path).kind for path in (tiny.run, tmp_path / "python", data)}
     assert list(kinds.values()) == ["run", "output", "data"]
 
 
-def test_training_exporting_and_judging(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_training_exporting_and_evaluating(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     data = write_sequences(tmp_path / "in.parquet", sequences(60, seed=5, shortest=3))
     options: dict[str, Any] = {"units": 4, "embedding_dim": 3, "features": ["x", "y"], "progress": "none", "seed": 7}
     summary = seqembed.train(data, out=tmp_path / "run", steps=3, bidirectional=False, **options)
@@ -238,13 +276,13 @@ def test_training_exporting_and_judging(tmp_path: Path, capfd: pytest.CaptureFix
 
 
 def data_copy(data: Path) -> Path:
-    """Write the rows again elsewhere: no file may be in both splits."""
+    """Copy the rows to another file, since no file may be in both splits."""
     table = pq.read_table(data)
     pq.write_table(table, data.with_name("test.parquet"), compression="zstd")
     return data.with_name("test.parquet")
 
 
-def test_results_show_what_they_hold(tiny: Tiny, tmp_path: Path) -> None:
+def test_reprs_of_results(tiny: Tiny, tmp_path: Path) -> None:
     encoder = seqembed.load(tiny.bundle)
     shown = "layout='nested', id='id', features=[x, y], embedding_dim=6, precision='fp32'"
     assert repr(encoder) == f"SequenceEncoder('{tiny.bundle}', {shown})"
@@ -264,7 +302,7 @@ def test_results_show_what_they_hold(tiny: Tiny, tmp_path: Path) -> None:
 
 
 def examples(document: Path, heading: str) -> str:
-    """Return the Python of a document, or below one of its headings, in order."""
+    """Return the Python examples of a document or below one of its headings, in order."""
     text = document.read_text(encoding="utf-8")
     if heading:
         text = re.split(r"\n## ", text.split(f"\n{heading}\n")[1])[0]

@@ -1,6 +1,6 @@
-"""What an installation brings: one import name, the command, and nothing that hides a user's own `data` or `runner`.
+"""An installation adds one import name and the command, and hides no `data` or `runner` of the user.
 
-The wheel is built from the sdist, in a copy of the tree, with the setuptools that TensorFlow brings: offline.
+The wheel is built from the sdist in a copy of the tree, offline, with the setuptools that TensorFlow depends on.
 """
 
 import os
@@ -24,7 +24,7 @@ LOADERS = "MINE = 'the one in the project'\n"
 
 
 def done(*words: object, **options: object) -> str:
-    """Run a program that must succeed; return what it printed."""
+    """Run a program that must succeed; return its output."""
     ended = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False, **options)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout
@@ -46,7 +46,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def python(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install the wheel into a fresh environment, which finds the libraries of this one; return its interpreter."""
+    """Install the wheel into a new environment that uses the libraries of this one; return its interpreter."""
     root = tmp_path_factory.mktemp("fresh") / "env"
     done(UV, "venv", "--offline", "--python", sys.executable, root)
     python = root / "bin" / "python"
@@ -67,7 +67,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_wheel_and_sdist_hold_one_top_level_name(built: Path) -> None:
+def test_wheel_and_sdist_have_one_top_level_name(built: Path) -> None:
     (wheel,), (sdist,) = built.glob("*.whl"), built.glob("*.tar.gz")
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"seqembed"}
@@ -88,7 +88,7 @@ def test_no_other_name_is_importable(installed: str, request: pytest.FixtureRequ
 
 
 def test_no_module_is_imported_under_two_names(tmp_path: Path) -> None:
-    """Trainer and exporter would bring TensorFlow: their imports are read by the house rules."""
+    """Trainer and exporter would import TensorFlow: test_house.py checks their imports."""
     code = (
         "import importlib, pkgutil, sys, seqembed.data, seqembed.runner\n"
         "for package in (seqembed.data, seqembed.runner):\n"

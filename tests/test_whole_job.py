@@ -1,4 +1,4 @@
-"""The whole main job on the shipped recordings, as a user would do it: every vector is what Keras says."""
+"""Sample, train, export and run on the recorded data by the commands: every vector equals Keras."""
 
 import re
 from pathlib import Path
@@ -27,13 +27,13 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def recordings(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Read ids, padded values and lengths with nothing of ours."""
+    """Read ids, padded values and lengths without seqembed."""
     rows = pq.read_table(path).to_pylist()
-    names = [f"c{place:02}" for place in range(1, 13)]
+    names = [f"c{index:02}" for index in range(1, 13)]
     lengths = np.array([len(row["c01"]) for row in rows], np.int32)
     values = np.zeros((len(rows), lengths.max(), 12), np.float32)
-    for place, row in enumerate(rows):
-        values[place, : lengths[place]] = np.array([row[name] for name in names], np.float32).T
+    for index, row in enumerate(rows):
+        values[index, : lengths[index]] = np.array([row[name] for name in names], np.float32).T
     return [row["id"] for row in rows], values, lengths
 
 
@@ -44,11 +44,11 @@ def vectors(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize(("part", "num_rows"), [("train.parquet", 270), ("test.parquet", 370)])
-def test_the_vectors_are_those_of_keras(job: Path, part: str, num_rows: int) -> None:
+def test_the_vectors_equal_keras(job: Path, part: str, num_rows: int) -> None:
     import keras
 
     ids, values, lengths = recordings(job / "data" / part)
-    encoder = keras.models.load_model(job / "run" / "encoder.keras")  # stock Keras, no class of ours
+    encoder = keras.models.load_model(job / "run" / "encoder.keras")  # stock Keras, without custom classes
     expected = np.asarray(encoder({"values": values, "lengths": lengths}))
     found_ids, found, _ = vectors(job / "vectors" / part)
     assert found_ids == ids
@@ -56,7 +56,7 @@ def test_the_vectors_are_those_of_keras(job: Path, part: str, num_rows: int) -> 
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
-def test_the_vectors_tell_speakers_apart(job: Path) -> None:
+def test_the_vectors_distinguish_speakers(job: Path) -> None:
     _, train, train_speakers = vectors(job / "vectors" / "train.parquet")
     _, test, test_speakers = vectors(job / "vectors" / "test.parquet")
     assert nearest_neighbour_accuracy(train, train_speakers, test, test_speakers) > 0.8
@@ -80,7 +80,7 @@ def test_the_file_needs_nothing_else(job: Path) -> None:
     assert [node.name for node in session.get_outputs()] == ["embedding"]
 
 
-def test_the_run_directory_holds_what_the_design_says(job: Path) -> None:
+def test_the_run_directory_is_as_documented(job: Path) -> None:
     names = {path.relative_to(job / "run").as_posix() for path in (job / "run").rglob("*") if path.is_file()}
     expected = {"encoder.keras", "decoder.keras", "autoencoder.keras", "config.toml", "history.json", "contract.json"}
     plots = {f"plots/{name}.png" for name in ("losses", "model", "reconstructions", "embeddings")}

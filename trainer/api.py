@@ -8,11 +8,24 @@ from typing import TypedDict, Unpack
 
 from rich.console import Console
 
+from seqembed.data.display.progress import PROGRESS_STYLES, ProgressStyle
 from seqembed.data.errors import UsageError
-from seqembed.data.keywords import Inputs, PathOrUri, checked_options, in_python, several, shows_options
+from seqembed.data.keywords import (
+    Inputs,
+    PathOrUri,
+    checked_options,
+    in_python,
+    missing,
+    several,
+    shows_options,
+    takes_config,
+)
 from seqembed.data.sequences import Truncate
-from seqembed.trainer.config.training import DataConfig, ModelConfig, TrainingConfig, TrainJob
-from seqembed.trainer.fit.progress import PROGRESSES, make_progress
+from seqembed.trainer.config.data import DataConfig
+from seqembed.trainer.config.job import TrainJob
+from seqembed.trainer.config.model import ModelConfig
+from seqembed.trainer.config.training import TrainingConfig
+from seqembed.trainer.fit.progress import make_progress
 from seqembed.trainer.input.columns import find_columns
 from seqembed.trainer.output.directory import RunDirectory
 from seqembed.trainer.output.summary import TrainSummary
@@ -21,7 +34,7 @@ logger = logging.getLogger("seqembed")
 
 
 class TrainKeywords(TypedDict, total=False):
-    """Options of a training; `seqembed.trainer.config.training` documents them and their defaults.
+    """Options of a training; `data`, `model` and `training` in `seqembed.trainer.config` document them.
 
     None means that an option is chosen from the data, where the configuration allows it.
     """
@@ -68,13 +81,15 @@ class TrainKeywords(TypedDict, total=False):
 
 @shows_options(DataConfig, ModelConfig, TrainingConfig)
 @in_python("train", "train")
+@takes_config("trainer.command:train", {"epochs": "steps", "steps": "epochs"})
 def train(
-    inputs: Inputs,
+    inputs: Inputs | None = None,
     *,
-    out: PathOrUri,
+    out: PathOrUri | None = None,
+    config: PathOrUri | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    progress: str = "auto",
+    progress: ProgressStyle = "auto",
     **options: Unpack[TrainKeywords],
 ) -> TrainSummary:
     """Train a sequence autoencoder on Parquet and write a run directory, like `seqembed train`.
@@ -82,10 +97,11 @@ def train(
     Args:
         inputs: One or several files, directories or globs.
         out: Run directory.
+        config: TOML file with any of these options, as with ``--config``; what is passed here wins.
         resume: Continue the training in `out`.
         overwrite: Replace the run in `out` once the new one is complete.
         progress: ``auto`` is a ``bar`` on a terminal, else ``plain`` lines to the logger ``seqembed``; or ``none``.
-        options: See `seqembed train --help` and `seqembed.trainer.config.training`.
+        options: See `seqembed train --help-all` and `data`, `model` and `training` in `seqembed.trainer.config`.
 
     Returns:
         Paths of the run directory, and the results of the training.
@@ -93,14 +109,16 @@ def train(
     Raises:
         UsageError: Options contradict each other, or the extra ``train`` is not installed.
         InputError, OutputError, QualityGateError, BundleError: See `seqembed.trainer.job.train`.
-        TypeError: There is no such option.
+        TypeError: There is no such option, or `inputs` or `out` is missing.
     """
+    if inputs is None or out is None:
+        raise missing(train, inputs=inputs, out=out)
     job = TrainJob.from_options({"inputs": several(inputs), **checked_options(train, options)})
     return start(job, Path(out), logger.info, resume=resume, overwrite=overwrite, progress=progress)
 
 
 def start(
-    job: TrainJob, out: Path, echo: Callable[[str], object], *, resume: bool, overwrite: bool, progress: str
+    job: TrainJob, out: Path, echo: Callable[[str], object], *, resume: bool, overwrite: bool, progress: ProgressStyle
 ) -> TrainSummary:
     """Train; TensorFlow is imported only after options and data have been checked.
 
@@ -118,8 +136,8 @@ def start(
     """
     if resume and overwrite:
         raise UsageError("--resume continues the run that --overwrite would replace. Pass only one of them.")
-    if progress not in PROGRESSES:
-        raise UsageError(f"--progress must be one of {', '.join(PROGRESSES)}; was {progress!r}.")
+    if progress not in PROGRESS_STYLES:
+        raise UsageError(f"--progress must be one of {', '.join(PROGRESS_STYLES)}; was {progress!r}.")
     if find_spec("tensorflow") is None:  # fail before the data is read; the import itself comes afterwards
         raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
     directory = RunDirectory(out, resume=resume, overwrite=overwrite)

@@ -6,10 +6,11 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from seqembed.data.display.progress import ProgressStyle
 from seqembed.data.signals import stopped_by_signals
 from seqembed.trainer.api import start
+from seqembed.trainer.config.job import TrainJob
 from seqembed.trainer.config.options import PARAMETERS, SectionedCommand
-from seqembed.trainer.config.training import TrainJob
 
 
 @click.command(
@@ -25,7 +26,7 @@ Examples:
   seqembed train history.parquet --out run --resume
 """,
 )
-def train(out: Path, resume: bool, overwrite: bool, progress: str, **options: Any) -> None:
+def train(out: Path, resume: bool, overwrite: bool, progress: ProgressStyle, **options: Any) -> None:
     """Train a sequence autoencoder on Parquet and write a run directory.
 
     INPUT is a Parquet file, a directory (hive partitions too) or a glob; several may be given.

@@ -6,7 +6,7 @@ from typing import Any
 
 from seqembed.data.errors import OutputError
 from seqembed.data.layout import RunLayout
-from seqembed.trainer.config.training import TrainJob
+from seqembed.trainer.config.job import TrainJob
 from seqembed.trainer.fit.checkpoint import Checkpoints
 from seqembed.trainer.fit.fit import Fit
 from seqembed.trainer.fit.health import Health, advice

@@ -11,8 +11,9 @@ from seqembed.data.profile import SequenceProfile
 from seqembed.data.schema.schema import SequenceSchema
 from seqembed.data.sequences import SequenceBlock
 from seqembed.data.statistics.statistics import Statistics
-from seqembed.trainer.config.automatic import configure, has_events
-from seqembed.trainer.config.training import TrainJob
+from seqembed.trainer.config.automatic import Findings, resolve
+from seqembed.trainer.config.job import TrainJob
+from seqembed.trainer.config.resolved import ResolvedJob
 from seqembed.trainer.fit.progress import Progress
 from seqembed.trainer.input.columns import TrainingColumns
 from seqembed.trainer.input.intake import Intake, count, take_in
@@ -27,7 +28,7 @@ class Prepared:
     """The starting point of a training.
 
     Attributes:
-        job: Options, all of them set.
+        job: The options in force.
         files: Parquet files.
         schema: Which columns make a sequence.
         intake: Statistics, sample and number of the training sequences.
@@ -36,7 +37,7 @@ class Prepared:
         fingerprint: Combined fingerprint of all files.
     """
 
-    job: TrainJob
+    job: ResolvedJob
     files: tuple[InputFile, ...]
     schema: SequenceSchema
     intake: Intake
@@ -67,7 +68,7 @@ class Prepared:
             **self.job.to_options(),
             "data": self.fingerprint,
             "feature_names": list(self.schema.feature_names),
-            "measured in": "epochs" if self.job.training.steps is None else "steps",
+            "measured in": self.job.training.measured_in,
             **({"category_names": categories} if categories else {}),
         }
 
@@ -94,17 +95,16 @@ def prepare(job: TrainJob, columns: TrainingColumns, progress: Progress) -> Prep
     schema, lines = columns.learn(job)
     for line in lines:
         progress.note(line)
-    if has_events(schema):
-        job = job.for_events()
     intake = take_in(columns.files, schema, job)
     for line in intake.notes(schema, columns.merged):
         progress.note(line)
     profile, sample = intake.survey.profile, intake.survey.sample
     changes = changes_of(sample, profile)
     alignment = measure_alignment(sample, profile, PROBE_POINTS, frame=1)
-    configured = configure(job, profile, changes, alignment, intake.num_training, intake.validation_fraction, schema)
-    for line in configured.notes:
+    found = Findings(profile, changes, alignment, intake.num_training, intake.validation_fraction, schema)
+    resolved = resolve(job, found)
+    for line in resolved.notes:
         progress.note(line)
-    statistics = count(columns.files, schema, job, intake, configured.job.model.frame or 1)
+    statistics = count(columns.files, schema, job, intake, resolved.job.model.frame)
     fingerprint = combined_fingerprint(columns.files)
-    return Prepared(configured.job, columns.files, schema, intake, changes, statistics, fingerprint)
+    return Prepared(resolved.job, columns.files, schema, intake, changes, statistics, fingerprint)

@@ -1,11 +1,11 @@
-"""Variable-length sequences to fixed-length vectors: the commands of `seqembed` as functions, and tables in memory.
+"""Embed variable-length sequences as fixed-length vectors: `seqembed` commands as functions, and tables in memory.
 
     encoder = seqembed.load("encoder.onnx")
     vectors = encoder.embed(pandas.read_parquet("history.parquet"))  # float32 (rows, embedding_dim)
 
 The folders of the repository are the subpackages `seqembed.data`, `seqembed.runner`, `seqembed.trainer` and
-`seqembed.exporter`. This file is imported by every command and imports none of them: a name is looked up when it is
-first used, and TensorFlow only when `train` or `export` is called.
+`seqembed.exporter`. They are imported lazily, when a name is first used; TensorFlow is imported only when `train` or
+`export` is called.
 """
 
 from importlib import import_module
@@ -79,10 +79,10 @@ _MODULES = {
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
-if not TYPE_CHECKING:  # else every name would be one of this module's to a type checker
+if not TYPE_CHECKING:  # else a type checker would accept every name
 
     def __getattr__(name: str) -> Any:
-        """Import what is asked for."""
+        """Import a public name on first use."""
         if name == "__version__":
             value = import_module("importlib.metadata").version("seqembed")
         elif name in _MODULE_OF:
@@ -94,5 +94,5 @@ if not TYPE_CHECKING:  # else every name would be one of this module's to a type
 
 
 def __dir__() -> list[str]:
-    """Return what can be used."""
+    """Return the public names."""
     return sorted({*__all__, *globals()})

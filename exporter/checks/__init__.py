@@ -1,1 +1,1 @@
-"""The gates of an export: parity with Keras, the int8 gate and the golden sequences."""
+"""Checks of an exported graph: parity with Keras, accuracy of int8, and golden sequences."""

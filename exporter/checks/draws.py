@@ -1,4 +1,4 @@
-"""Random sequences that look like the training data, drawn from its profile: no recorded row is among them."""
+"""Draw random sequences from the profile of the training data, so that no row of the data is copied."""
 
 from collections.abc import Sequence
 
@@ -11,12 +11,12 @@ from seqembed.data.schema.vocabulary import MISSING_ID, UNKNOWN_ID, Vocabulary
 from seqembed.data.sequences import SequenceBlock
 
 _ALL_LENGTHS_UP_TO = 64
-_EXTREME = 8.0  # standard deviations' worth of scale
+_EXTREME = 8.0  # factor on the standard deviation of extreme sequences
 _WAYS_TO_MASK = 5
 
 
 def spread_lengths(max_length: int, num_lengths: int = _ALL_LENGTHS_UP_TO) -> NDArray[np.int64]:
-    """Return int64 lengths from 1 to `max_length`: every one while they are few, else an even spread of their logs."""
+    """Return int64 lengths from 1 to `max_length`: all if there are few, else evenly spaced on a log scale."""
     if max_length <= num_lengths:
         return np.arange(1, max_length + 1)
     return np.unique(np.round(np.geomspace(1, max_length, num_lengths)).astype(np.int64))
@@ -31,17 +31,17 @@ def draw_sequences(
     extreme: NDArray[np.bool_],
     vocabularies: Sequence[Vocabulary] = (),
 ) -> SequenceBlock:
-    """Draw one normal sequence a length, with the mean and spread each feature had in training.
+    """Draw one normally distributed sequence per length, with the mean and deviation of each feature in training.
 
-    Of each step's categories half come as often as in training, a quarter are any id, and a quarter are unknown,
-    missing or the rarest value: the ends of the table that is looked up.
+    Half of the categories follow the frequencies in training, a quarter are uniform over the ids, and a quarter are
+    unknown, missing or the rarest value: the ends of the lookup table.
 
     Args:
         profile: Statistics of the training sequences.
         lengths: int64 (sequences), each at least 1.
         random: Source of randomness.
-        missing: bool (sequences): some values of these are NaN, at the training data's rate or a fifth of them.
-        extreme: bool (sequences): these spread eight times as far.
+        missing: bool (sequences): sequences with NaN values, at the training data's rate or a fifth of the values.
+        extreme: bool (sequences): sequences with eight times the deviation.
         vocabularies: Of the categorical fields, in model order.
     """
     num_steps, num_features = int(lengths.sum()), len(profile.mean)
@@ -60,20 +60,18 @@ def draw_sequences(
 def with_masked_steps(
     block: SequenceBlock, masked_steps: Sequence[NDArray[np.float32]], random: np.random.Generator
 ) -> SequenceBlock:
-    """Return sequences with steps that a Masking layer skips in them: each sequence in five ways.
+    """Return each sequence five times, with different steps replaced by a step that a Masking layer skips.
 
-    At the first step or steps, at the last, at some in between, at a random half, and at all of them.
+    Replaced are the first steps, the last, some in between, a random half, and all of them.
 
     Args:
         block: Sequences of at least one step.
-        masked_steps: The raw steps that are skipped, each float32 (features); each stands in for a share of the rows.
+        masked_steps: The raw steps that are skipped, each float32 (features); each is used for a share of the rows.
         random: Source of randomness.
     """
     lengths = np.tile(block.lengths, _WAYS_TO_MASK)
     owner = np.repeat(np.arange(len(lengths)), lengths)  # (steps), the sequence of each
-    step = np.arange(len(owner)) - np.repeat(
-        np.cumsum(lengths) - lengths, lengths
-    )  # (steps), its index in its sequence
+    step = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)  # (steps), index in its sequence
     way, length = owner // block.num_sequences, lengths[owner]
     third = (length + 2) // 3
     at_start, at_end = step < third, step >= length - third
@@ -99,7 +97,7 @@ def _draw_ids(vocabulary: Vocabulary, num_steps: int, random: np.random.Generato
 def as_block(
     values: NDArray[np.float32], lengths: NDArray[np.int64], categories: NDArray[np.int32] | None = None
 ) -> SequenceBlock:
-    """Return sequences that lie end to end, numbered from 0.
+    """Return a block of sequences whose steps are stored consecutively, with ids from 0.
 
     Args:
         values: float32 (steps, features).
@@ -113,7 +111,7 @@ def as_block(
 
 
 def join(blocks: Sequence[SequenceBlock]) -> SequenceBlock:
-    """Put blocks behind each other, whatever their ids."""
+    """Concatenate blocks, with new ids."""
     return as_block(
         np.concatenate([block.values for block in blocks]),
         np.concatenate([block.lengths for block in blocks]),

@@ -9,7 +9,7 @@ from seqembed.data.contract import EmbeddingProfile, ModelContract
 from seqembed.data.sequences import SequenceBlock
 from seqembed.data.statistics.counter import Counter
 from seqembed.data.statistics.projection import vector_grid
-from seqembed.exporter.checks.precision import embed_as_at_night
+from seqembed.exporter.checks.precision import embed_in_job_batches
 from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.engines.count import counter_of
 
@@ -24,7 +24,7 @@ def with_embeddings(contract: ModelContract, encoder: Encoder, real: SequenceBlo
     """
     if not real.num_sequences:
         return contract
-    vectors = embed_as_at_night(encoder, real)
+    vectors = embed_in_job_batches(encoder, real)
     profile, training = embedding_profile(vectors), contract.training
     contract = replace(contract, embeddings=profile)
     if training.statistics is None:

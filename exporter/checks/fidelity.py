@@ -1,4 +1,4 @@
-"""How far vectors are from reference vectors of the same rows: by direction, and by who is nearest to whom."""
+"""Compare vectors with reference vectors of the same rows: by cosine and by nearest neighbours."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -6,19 +6,19 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-# Where two rows are almost equally near, rounding may swap them, so a row's nearest need not be the reference's own: it
-# must be one of five, out of hundreds.
+# Rounding may swap rows that are almost equally near, so the nearest row need only be among the reference's five
+# nearest, out of hundreds.
 NUM_NEIGHBOURS = 5
-_TIE = 1e-6  # of the distance: rows that are equal, but for rounding, are equally near
+_TIE = 1e-6  # relative: distances that differ by less, as by rounding, are equal
 
 
 @dataclass(frozen=True, slots=True)
 class Fidelity:
-    """How far vectors are from reference vectors of the same rows.
+    """Agreement of vectors with reference vectors of the same rows.
 
     Attributes:
         mean_cosine, min_cosine: Over the rows.
-        mean_centred_cosine: Mean over the rows after the reference's mean is taken from both.
+        mean_centred_cosine: Mean over the rows after subtracting the reference's mean from both.
         neighbour_agreement: Share of rows whose nearest other row is among the five nearest by the reference.
     """
 
@@ -41,11 +41,11 @@ def compare_vectors(vectors: NDArray[np.float32], reference: NDArray[np.float32]
 
 
 def compare_outputs(found: NDArray[np.float32], reference: NDArray[np.float32]) -> Fidelity:
-    """Compare an output of two models on the same rows, at least two of them.
+    """Compare an output of two models on the same rows, at least two.
 
     Args:
-        found: float32 (rows, width), compared as vectors; or (rows), single numbers, which have no neighbours.
-        reference: The same of the reference.
+        found: float32 (rows, width), compared as vectors; or (rows), numbers, compared without neighbours.
+        reference: The same output of the reference model.
     """
     if reference.ndim == 2:
         return compare_vectors(found, reference)
@@ -55,10 +55,10 @@ def compare_outputs(found: NDArray[np.float32], reference: NDArray[np.float32]) 
 
 
 def cosines(found: NDArray[np.floating], reference: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return how far an output points where the reference does, float64 (rows), or (1) for single numbers.
+    """Return the cosine of an output with the reference, float64 (rows), or (1) for an output of one number per row.
 
-    Single numbers make one vector over the rows. Its cosine would not see that all are too large, so it is the cosine
-    that vectors of one length have at their distance: 1 - d²/2, where d is the distance over the reference's length.
+    The numbers of all rows are compared as one vector. Its cosine would not detect a common factor, so the value is
+    1 - d²/2, with d the distance divided by the reference's norm: the cosine of unit vectors at distance d.
     """
     if reference.ndim == 2:
         return cosine_of_rows(found, reference)
@@ -70,30 +70,30 @@ def cosines(found: NDArray[np.floating], reference: NDArray[np.floating]) -> NDA
     return bounded
 
 
-def worst_of(every: Sequence[Fidelity]) -> Fidelity:
-    """Return the least of each figure."""
+def minimum_of(every: Sequence[Fidelity]) -> Fidelity:
+    """Return the minimum of each measure."""
     return Fidelity(*(min(getattr(one, field.name) for one in every) for field in fields(Fidelity)))
 
 
 def cosine_of_rows(one: NDArray[np.floating], other: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the cosine of each row with its counterpart, float64 (rows).
+    """Return the row-wise cosine, float64 (rows).
 
-    It is 1 where both are 0, and -1 where one is no number.
+    It is 1 where both rows are 0, and -1 where one has NaN.
     """
     one, other = one.astype(np.float64), other.astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
         cosines = np.sum(one * other, axis=1) / lengths
-    cosines[(one == other).all(axis=1)] = 1.0  # rows of zeros included
+    cosines[(one == other).all(axis=1)] = 1.0  # includes rows of zeros
     bounded: NDArray[np.float64] = np.clip(np.nan_to_num(cosines, nan=-1.0), -1.0, 1.0)
     return bounded
 
 
 def neighbour_agreement(vectors: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
-    """Return the share of rows whose nearest other row by `vectors` is as near by `reference` as its fifth nearest.
+    """Return the share of rows whose nearest other row by `vectors` is among the five nearest by `reference`.
 
-    By Euclidean distance. Rows that are equally near by the reference count alike, so that data with many equal rows
-    are not taken for a loss. A vector that is no number agrees with nothing.
+    By Euclidean distance. Rows as near as the fifth nearest count too, so that data with many equal rows do not lower
+    the share. A vector with NaN never agrees.
     """
     rank = min(NUM_NEIGHBOURS, len(reference) - 1) - 1
     expected = _distances(reference)
@@ -107,7 +107,7 @@ def neighbour_agreement(vectors: NDArray[np.float32], reference: NDArray[np.floa
 
 
 def _distances(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return Euclidean distances, float64 (rows, rows), infinite from a row to itself."""
+    """Return Euclidean distances, float64 (rows, rows), with an infinite diagonal."""
     centred = (vectors - vectors.mean(axis=0, dtype=np.float64)).astype(np.float64)
     squares = (centred**2).sum(axis=1)
     distances: NDArray[np.float64] = np.sqrt(

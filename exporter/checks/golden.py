@@ -1,4 +1,4 @@
-"""Golden sequences: a few, drawn from the profile, whose embeddings every host must reproduce before it writes."""
+"""Choose golden sequences: a few random ones whose embeddings every host must reproduce before it writes."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from seqembed.exporter.checks.draws import draw_sequences
 from seqembed.exporter.checks.reference import KerasReference
 from seqembed.runner.bundle.encoder import Encoder
 
-_MAX_GOLDEN_STEPS = 64  # the contract is JSON: it stays small
+_MAX_GOLDEN_STEPS = 64  # keeps the contract, which is JSON, small
 _GOLDEN_QUANTILES = (0.25, 0.5, 0.75, 1.0)
 _CANDIDATES = 8
 
@@ -18,17 +18,17 @@ _CANDIDATES = 8
 def golden_sequences(
     reference: KerasReference, encoder: Encoder, profile: SequenceProfile, *, seed: int
 ) -> tuple[GoldenSequence, ...]:
-    """Draw sequences of one step, of the quartiles and of the longest (at most 64 steps), and embed them.
+    """Draw sequences with one step and with the quartiles and maximum of the lengths (at most 64), and embed them.
 
-    No row of the training data is copied: the file that is deployed may go where the data may not. Where values were
-    missing in training, one sequence has missing values too. Of several draws each, the one that rounding moves least
-    is taken, so that another processor gets the same embedding.
+    No row of the training data is copied, since the deployed file may be used where the data must not be. If values
+    were missing in training, one sequence has missing values too. Of several draws per length the one least sensitive
+    to rounding is used, so that another processor gets the same embedding.
 
     Args:
         reference: The Keras encoder.
         encoder: The exported encoder.
-        profile: What the sequences are drawn from.
-        seed: Of the draw.
+        profile: Statistics to draw sequences from.
+        seed: Seed of the random numbers.
     """
     random = np.random.default_rng(seed)
     quartiles = [profile.length_quantiles[QUANTILES.index(quantile)] for quantile in _GOLDEN_QUANTILES]
@@ -39,7 +39,7 @@ def golden_sequences(
     vocabularies, nowhere = encoder.contract.schema.vocabularies, np.zeros(len(lengths), bool)
     block = draw_sequences(profile, lengths, random, missing=missing, extreme=nowhere, vocabularies=vocabularies)
     if missing.any():
-        block.values[block.offsets[:-1][missing], np.argmax(profile.missing_rate)] = np.nan  # whatever the draw was
+        block.values[block.offsets[:-1][missing], np.argmax(profile.missing_rate)] = np.nan  # at least one
     noise = reference.rounding_noise(block, reference.run(block), random)
     best = noise.reshape(_CANDIDATES, num_golden).argmin(axis=0) * num_golden + np.arange(num_golden)
     batches = [pad(block, np.array([row])) for row in best]
@@ -47,7 +47,7 @@ def golden_sequences(
 
 
 def _golden(encoder: Encoder, batch: SequenceBatch) -> GoldenSequence:
-    """Return the one sequence of a batch with all that the encoder makes of it."""
+    """Return the only sequence of a batch with all outputs of the encoder."""
     outputs = {name: array[0] for name, array in encoder.run(batch.values, batch.lengths, batch.categories).items()}
     return GoldenSequence(
         values=batch.values[0],

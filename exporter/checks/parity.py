@@ -1,4 +1,4 @@
-"""The gate every bundle passes: ONNX Runtime and Keras agree, whatever the length, the neighbours and the padding."""
+"""Check that ONNX Runtime and Keras agree for all lengths, batch sizes and paddings."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,20 +19,20 @@ from seqembed.exporter.keras.model import EncoderModel
 from seqembed.runner.bundle.encoder import Encoder
 
 _MAX_SEQUENCES = 300  # of each kind, real and random
-_STEPS_BEYOND = (1, 8, 64)  # beyond the longest training row: an encoder may read longer ones in a run
-_MAX_MASKED = 40  # of both kinds; each in five ways
-_MAX_STEPS = 25_000  # of each kind; four ways of batching make 2e5 steps for ONNX Runtime
+_STEPS_BEYOND = (1, 8, 64)  # beyond the longest training row, since a run may contain longer ones
+_MAX_MASKED = 40  # of both kinds together; each is used five times
+_MAX_STEPS = 25_000  # of each kind; with four ways of batching 2e5 steps for ONNX Runtime
 
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """One way of putting the same sequences before ONNX Runtime.
+    """How sequences are batched and padded for ONNX Runtime.
 
     Attributes:
-        batch_size: Sequences in a batch.
-        extra_steps: Padding beyond the longest.
-        garbage: What stands in the padding of the values.
-        garbage_id: What stands in the padding of the categories.
+        batch_size: Sequences per batch.
+        extra_steps: Steps of padding beyond the longest sequence.
+        garbage: Padding of the values.
+        garbage_id: Padding of the categories.
     """
 
     batch_size: int
@@ -59,21 +59,22 @@ def measure_parity(
     seed: int,
     masked_steps: Sequence[NDArray[np.float32]] = (),
 ) -> Parity:
-    """Compare the two on real and random sequences.
+    """Compare ONNX Runtime with Keras on real and random sequences.
 
     Args:
         reference: The Keras encoder.
-        encoder: What the exporter made of it, run as it will be in a job.
+        encoder: The exported encoder, run as in a job.
         real: Training sequences, each of at least one step. All that are compared must agree; of the random ones, those
-            whose embedding float32 determines to a tenth of the tolerance.
-        profile: What random ones are drawn from.
-        tolerance: Most allowed of |Keras - ONNX Runtime| / max(1, |Keras|).
-        seed: Of the random sequences and of who shares a batch with whom.
+            whose embedding is determined by float32 arithmetic to a tenth of the tolerance.
+        profile: Statistics to draw random sequences from.
+        tolerance: Maximum of |Keras - ONNX Runtime| / max(1, |Keras|).
+        seed: Seed of the random sequences and of the order in batches.
         masked_steps: The raw steps that Masking layers of the model skip; some sequences of either kind are compared
-            once more with such steps in them.
+            again with such steps in them.
 
     Raises:
-        QualityGateError: They differ by more, or an embedding is not finite; the message names the worst case.
+        QualityGateError: They differ by more than `tolerance`, or an embedding is not finite; the message names the
+            worst case.
     """
     random, model = np.random.default_rng(seed), reference.model
     real = _affordable(real, random)
@@ -86,24 +87,24 @@ def measure_parity(
         _refuse_not_finite(output, array[: real.num_sequences], model.source)
     noise = reference.rounding_noise(block, expected, random)
     determined = noise <= tolerance / 10
-    determined[: real.num_sequences] = True  # rows of the data are held to the tolerance whatever they are
+    determined[: real.num_sequences] = True  # real rows must always be within the tolerance
     comparable = np.flatnonzero(determined)
     worst, worst_absolute, alone = _Worst(), 0.0, 0.0
     for batching in BATCHINGS:
         for batch in _batches(block, comparable, batching, random):
             found = encoder.run(batch.values, batch.lengths, batch.categories)
             for output, array in expected.items():
-                wanted = array[batch.rows]
-                absolute = np.abs(found[output] - wanted)
+                in_keras = array[batch.rows]
+                absolute = np.abs(found[output] - in_keras)
                 worst_absolute = max(worst_absolute, float(np.nan_to_num(absolute, nan=np.inf).max()))
-                worst = worst.or_worse(batch, batching, output, wanted, found[output])
+                worst = worst.updated_with(batch, batching, output, in_keras, found[output])
         alone = worst.difference if batching is BATCHINGS[0] else alone
     if not worst.difference <= tolerance:
         kind = _kind(worst.row, real.num_sequences, drawn.num_sequences)
         raise QualityGateError(
-            f"{model.source}: ONNX Runtime and Keras differ by {worst.difference:.2e} at "
-            f"{worst.output}[{worst.dimension}] (Keras {worst.wanted:.8g}, ONNX Runtime {worst.found:.8g}) for {kind} "
-            f"of {worst.length} steps in a batch of {worst.batching.batch_size}, padded with "
+            f"{model.source}: ONNX Runtime and Keras differ by {worst.difference:.2e} in "
+            f"{worst.output}[{worst.dimension}] (Keras {worst.expected:.8g}, ONNX Runtime {worst.found:.8g}) for "
+            f"{kind} of {worst.length} steps in a batch of {worst.batching.batch_size}, padded with "
             f"{worst.batching.garbage:g}; allowed {tolerance:.0e}. Nothing was written. "
             f"{_remedy(model, worst.difference, alone, float(noise[worst.row]), tolerance)}"
         )
@@ -119,46 +120,46 @@ def measure_parity(
 def _kind(row: int, num_real: int, num_drawn: int) -> str:
     if row < num_real:
         return "a row of the data"
-    return "a random sequence" if row < num_real + num_drawn else "a sequence with steps that Masking skips"
+    return "a random sequence" if row < num_real + num_drawn else "a sequence with masked steps"
 
 
 def _remedy(model: EncoderModel, difference: float, alone: float, noise: float, tolerance: float) -> str:
     if not noise <= tolerance / 10:
         return (
-            f"Keras itself moves by {noise:.0e} when the last bits of its weights change: the model amplifies "
+            f"Keras's own output changes by {noise:.0e} when the last bits of its weights change: the model amplifies "
             "rounding, as relu cells can. Train it with tanh or a smaller learning rate"
             f"{', or allow it with --tolerance' if difference < MAX_TOLERANCE else ''}."
         )
     if difference < MAX_TOLERANCE:
-        return "If so much is of no account to you, allow it with --tolerance."
+        return "If this is accurate enough for you, allow it with --tolerance."
     if alone <= tolerance:
-        return "Alone it is equal: the model looks beyond a sequence's end, by an operation over the time axis."
-    return "They differ even without padding: the conversion is at fault. Report it with the model's layers."
+        return "Alone it is equal: an operation over the time axis reads beyond the end of a sequence."
+    return "They differ even without padding: this is a bug of the conversion. Report it with the model's layers."
 
 
 @dataclass(frozen=True, slots=True)
 class _Worst:
-    """The largest difference so far, and where it was; NaN counts as infinite."""
+    """The largest difference so far and its position; NaN counts as infinite."""
 
     difference: float = 0.0
     row: int = 0
     length: int = 0
     output: str = EMBEDDING
     dimension: int = 0
-    wanted: float = 0.0
+    expected: float = 0.0
     found: float = 0.0
     batching: Batching = BATCHINGS[0]
 
-    def or_worse(
+    def updated_with(
         self,
         batch: SequenceBatch,
         batching: Batching,
         output: str,
-        wanted: NDArray[np.float32],
+        expected: NDArray[np.float32],
         found: NDArray[np.float32],
     ) -> "_Worst":
-        wanted, found = wanted.reshape(len(wanted), -1), found.reshape(len(found), -1)
-        relative = np.nan_to_num(np.abs(found - wanted) / np.maximum(1.0, np.abs(wanted)), nan=np.inf)
+        expected, found = expected.reshape(len(expected), -1), found.reshape(len(found), -1)
+        relative = np.nan_to_num(np.abs(found - expected) / np.maximum(1.0, np.abs(expected)), nan=np.inf)
         row, dimension = np.unravel_index(int(relative.argmax()), relative.shape)
         difference = float(relative[row, dimension])
         if difference <= self.difference:
@@ -169,7 +170,7 @@ class _Worst:
             length=int(batch.lengths[row]),
             output=output,
             dimension=int(dimension),
-            wanted=float(wanted[row, dimension]),
+            expected=float(expected[row, dimension]),
             found=float(found[row, dimension]),
             batching=batching,
         )
@@ -181,7 +182,7 @@ def _affordable(
     max_sequences: int = _MAX_SEQUENCES,
     max_steps: int = _MAX_STEPS,
 ) -> SequenceBlock:
-    """Return the shortest, the longest and as many others as the budget of sequences and steps allows."""
+    """Return the shortest, the longest and as many other sequences as the limits of sequences and steps allow."""
     if not block.num_sequences:
         return block
     order = random.permutation(block.num_sequences)
@@ -194,11 +195,11 @@ def _affordable(
 def _draw(
     profile: SequenceProfile, max_length: int, vocabularies: Sequence[Vocabulary], random: np.random.Generator
 ) -> SequenceBlock:
-    """Draw sequences of all lengths, or a spread, and some longer; a quarter has missing values, a tenth is extreme."""
+    """Draw sequences of all or many lengths, and longer ones; a quarter has missing values, a tenth is extreme."""
     lengths = spread_lengths(max_length)
     times = int(min(_MAX_SEQUENCES // len(lengths), max(1, _MAX_STEPS // lengths.sum())))
     lengths = np.tile(lengths, times)
-    if lengths.sum() > _MAX_STEPS:  # very long sequences: fewer of them, the longest always
+    if lengths.sum() > _MAX_STEPS:  # fewer of very long sequences, but always the longest
         lengths = spread_lengths(max_length, num_lengths=8)
     lengths = np.concatenate([lengths, max_length + np.array(_STEPS_BEYOND)])
     missing, extreme = random.random(len(lengths)) < 0.25, random.random(len(lengths)) < 0.1
@@ -208,7 +209,7 @@ def _draw(
 def _with_masked_steps(
     block: SequenceBlock, masked_steps: Sequence[NDArray[np.float32]], random: np.random.Generator
 ) -> SequenceBlock:
-    """Return some sequences of `block`, of all lengths, with steps in them that the model skips."""
+    """Return some sequences of `block`, of all lengths, with masked steps in them."""
     return with_masked_steps(_affordable(block, random, _MAX_MASKED, _MAX_STEPS // 5), masked_steps, random)
 
 
@@ -218,8 +219,8 @@ def _refuse_not_finite(output: str, expected: NDArray[np.float32], source: str) 
         raise QualityGateError(
             f"{source}: Keras returns NaN or infinite {output}s for {len(expected) - num_finite} of {len(expected)} "
             "rows of the data. Nothing was written. Train again with a smaller learning rate or tanh instead of relu; "
-            "a model that takes lengths must impute missing values itself, and of a row whose steps Masking all skips "
-            "there is no mean."
+            "a model that takes lengths must impute missing values itself, and a row whose steps are all masked has no "
+            "mean."
         )
 
 

@@ -1,4 +1,4 @@
-"""What the embedding of a sequence is: what Keras makes of it alone, with no neighbour and no padding."""
+"""Reference embeddings: Keras applied to each sequence without padding."""
 
 import re
 from collections.abc import Mapping
@@ -16,11 +16,11 @@ from seqembed.exporter.keras.model import EncoderModel
 _BATCH_SIZE = 64
 _MAX_STEPS = 8192
 _TRIALS = 2
-_NODE = re.compile(r"\{\{node ([^}]+)\}\}")  # how TensorFlow says where an error happened
+_NODE = re.compile(r"\{\{node ([^}]+)\}\}")  # how TensorFlow names the failing node
 
 
 class KerasReference:
-    """Embeds sequences by Keras, through one traced function.
+    """Embeds sequences with Keras, through one traced function.
 
     Args:
         model: The encoder.
@@ -34,10 +34,10 @@ class KerasReference:
         )
 
     def run(self, block: SequenceBlock) -> dict[str, NDArray[np.float32]]:
-        """Return what the model makes of every sequence of `block`.
+        """Return the outputs of the model for every sequence of `block`.
 
-        Sequences of one length make a batch, so that nothing is ever padded. Missing values are filled in for a model
-        that takes no lengths, as the exported graph does.
+        Batches have sequences of one length, so there is no padding. For a model without a lengths input missing values
+        are filled, as in the exported graph.
 
         Args:
             block: Sequences of at least one step.
@@ -69,8 +69,8 @@ class KerasReference:
             node = _NODE.search(str(error))
             raise BundleError(
                 f"{self.model.source}: Keras fails on a sequence of {length} step{'s' if length > 1 else ''}"
-                f"{f', in {node[1]!r}' if node else ''}: {str(error).splitlines()[0]}. An encoder takes sequences of "
-                "any length from 1 on: where an operation over the time axis leaves no step, pad its result to the "
+                f"{f', in {node[1]!r}' if node else ''}: {str(error).splitlines()[0]}. An encoder must accept any "
+                "length from 1 on: if an operation over the time axis returns fewer steps, pad its result to the "
                 "length of the input with keras.ops.pad."
             ) from error
         return found
@@ -78,19 +78,19 @@ class KerasReference:
     def rounding_noise(
         self, block: SequenceBlock, outputs: Mapping[str, NDArray[np.float32]], random: np.random.Generator
     ) -> NDArray[np.float32]:
-        """Return how far each output moves, over max(1, |itself|), when each weight moves to a float32 beside it.
+        """Return the change of each output, over max(1, |output|), when each weight changes by its last bit.
 
-        A relu cell has no bound: fed values far from the training data, it can blow up until the last bit of a weight
-        moves the embedding visibly. Keras then differs from itself from one machine to the next. Weights are moved and
-        not inputs, whose last bit is worth much where a feature's mean is large beside its spread.
+        A relu cell is unbounded: for values far from the training data it can amplify the last bit of a weight until
+        the embedding differs, and Keras then differs between machines. Weights are changed rather than inputs, whose
+        last bit is large where a feature's mean is large compared with its deviation.
 
         Args:
             block: Sequences of at least one step.
-            outputs: By `run`.
-            random: Says which weights go up and which go down, in each of a few trials.
+            outputs: Outputs of `run`.
+            random: Chooses which weights go up and which go down, in each of a few trials.
 
         Returns:
-            float32 (sequences), the largest over trials, outputs and dimensions; infinite where one is not finite.
+            float32 (sequences), the maximum over trials, outputs and dimensions; infinite where one is not finite.
         """
         variables = self.model.keras_model.trainable_variables
         weights = [variable.numpy() for variable in variables]
@@ -105,7 +105,7 @@ class KerasReference:
                 for variable, weight in zip(variables, weights, strict=True):
                     variable.assign(weight)
             for name, array in outputs.items():
-                with np.errstate(invalid="ignore", over="ignore"):  # inf - inf is NaN, and NaN counts as infinite
+                with np.errstate(invalid="ignore", over="ignore"):  # inf - inf is NaN, which counts as infinite
                     moved = np.abs(nudged[name] - array) / np.maximum(1.0, np.abs(array))
                 moved = np.nan_to_num(moved, nan=np.inf).reshape(block.num_sequences, -1)
                 noise = np.maximum(noise, moved.max(axis=1))

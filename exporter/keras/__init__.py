@@ -1,1 +1,1 @@
-"""Keras models: what can be exported, and how their layers are prepared for the conversion."""
+"""Load Keras models, check that they can be exported, and prepare their layers for the conversion."""

@@ -1,7 +1,7 @@
-"""Which Keras layers can be exported, decided from a saved model's configuration before anything is loaded.
+"""Check from a saved model's configuration, before Keras loads it, that every layer can be exported.
 
-A layer belongs here when what it makes of a sequence does not depend on the padding behind it, or can be given the
-lengths. Loading first would fail on custom layers with a message about registration instead of one about export.
+A layer is supported if its result does not depend on the padding after a sequence, or if it can use the lengths.
+Loading first would fail on custom layers with a message about registration instead of one about export.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,12 +33,12 @@ def refuse_unsupported(config: Mapping[str, Any], source: str, frame: int = 1) -
     """Check every layer of a model's configuration, nested models included.
 
     Args:
-        config: What `read_config` returned.
-        source: Where it came from, for the message.
-        frame: Steps that recurrent layers read as one; where they do, the last frame is filled up with zeros.
+        config: The configuration, as returned by `read_config`.
+        source: File of the model, for messages.
+        frame: Steps that recurrent layers read as one; if more than 1, the last frame is padded with zeros.
 
     Raises:
-        BundleError: A layer is not of the supported kinds; the message names it and lists those that are.
+        BundleError: A layer is not supported; the message names it and lists the supported ones.
     """
     try:
         _refuse_unsupported(config, source, frame)
@@ -52,8 +52,8 @@ def refuse_unsupported(config: Mapping[str, Any], source: str, frame: int = 1) -
 def _refuse_unsupported(config: Mapping[str, Any], source: str, frame: int) -> None:
     if config.get("class_name") not in _CONTAINERS:
         raise BundleError(
-            f"{source}: the model is of class {config.get('class_name')!r}; only Sequential and functional models say "
-            "what they are made of. Rebuild it as one of these."
+            f"{source}: the model is of class {config.get('class_name')!r}; only Sequential and functional models "
+            "list their layers. Rebuild it as one of these."
         )
     for layer in _flat_layers(config):
         kind = layer.get("class_name")
@@ -66,12 +66,16 @@ def _refuse_unsupported(config: Mapping[str, Any], source: str, frame: int) -> N
         raise BundleError(
             f"{source}: layer {_name(layer)!r} is of class {kind}, which cannot be exported. Supported layers: "
             f"{', '.join(sorted(SUPPORTED))}, and plain keras.ops. Rebuild the encoder from these"
-            + ("; one of `seqembed train` is exported by its run directory." if kind == "ZeroPadding1D" else ".")
+            + (
+                "; to export an encoder of `seqembed train`, pass its run directory."
+                if kind == "ZeroPadding1D"
+                else "."
+            )
         )
 
 
 def _pads_the_end(layer: Mapping[str, Any]) -> bool:
-    """Whether a ZeroPadding1D puts nothing before the first step, so that each step stays where it is."""
+    """Return whether a ZeroPadding1D pads only after the last step, so that the index of each step stays the same."""
     padding = layer["config"]["padding"]
     return isinstance(padding, Sequence) and len(padding) == 2 and padding[0] == 0
 

@@ -1,9 +1,9 @@
-"""Steps that a Keras model skips: a mask, carried over to recurrent nodes that know nothing but lengths.
+"""Translate Keras masks, by which a model skips steps, to recurrent ONNX nodes, which only take lengths.
 
-A native LSTM or GRU reads the first ``sequence_lens`` steps of a sequence, whatever they hold. So the steps a mask
-keeps are moved to the front, in their order, and their number becomes ``sequence_lens``: the state is carried over the
-skipped steps as in Keras, which leaves it as it is there. Where the outputs of every step are read, they are spread
-back: Keras repeats the last output at a skipped step, and gives 0 before the first one.
+A native LSTM or GRU reads the first ``sequence_lens`` steps of a sequence. So the unmasked steps are moved to the
+front, in order, and their number becomes ``sequence_lens``: the state passes over skipped steps unchanged, as in Keras.
+Where the outputs of all steps are used, they are scattered back to the original steps: Keras repeats the last output
+at a skipped step, and returns 0 before the first unmasked one.
 """
 
 from typing import Any
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from seqembed.data.errors import BundleError
 from seqembed.exporter.keras.libraries import tf
 
-# Arithmetic of single numbers, which IEEE 754 rounds alike everywhere, so that equality with a mask value means the
-# same in TensorFlow and in ONNX Runtime. By operator: how an input with this result is found, from (result, constant).
+# Elementwise arithmetic, which IEEE 754 rounds identically everywhere, so that equality with a mask value means the
+# same in TensorFlow and in ONNX Runtime. By operator: the inverse, from (result, constant) to the input.
 _UNDONE = {
     "AddV2": np.subtract,
     "Sub": np.add,
@@ -23,7 +23,7 @@ _UNDONE = {
     "RealDiv": np.multiply,
 }
 _KINDS = {"AddV2": "term", "Sub": "term", "Mul": "factor", "RealDiv": "factor"}
-# Operators that choose among values, or cast them, and round nothing on the way to float32.
+# Operators that select or cast values without rounding float32.
 _SELECTING = (
     "Cast",
     "ConcatV2",
@@ -46,21 +46,21 @@ _SELECTING = (
     "ZerosLike",
 )
 _ROUNDED = "rounding would decide which steps are skipped"
-_SELECTED = "which steps of the data are skipped cannot be worked out, nor the export checked on them"
+_SELECTED = "which steps of the data are skipped cannot be determined, so the export cannot be checked on them"
 _UNCHANGED = ("Identity", "EnsureShape")
-_COUNTED = (tf.int32, tf.int64, tf.float32)  # types that hold every number of steps
+_COUNTED = (tf.int32, tf.int64, tf.float32)  # types that can hold any number of steps
 
 
 def is_padding(mask: Any, lengths: Any, frame: int = 1) -> bool:
-    """Return whether a mask is known to keep every step within the length, so that the lengths say all of it.
+    """Return whether a mask is certain to keep exactly the steps within the length, so that lengths alone suffice.
 
-    Only two forms are recognised: all steps, and steps counted from 1 by a cumulative sum of ones, up to the length.
-    Whatever else a mask may be, following it is right, if slower.
+    Two forms are recognised: a constant True, and a cumulative sum of ones compared with the length. Any other mask is
+    applied step by step, which is also correct, but slower.
 
     Args:
         mask: Symbolic bool (batch, time).
         lengths: Symbolic int32 (batch), the graph input.
-        frame: Steps that recurrent layers read as one, and of which the first decides.
+        frame: Steps that recurrent layers read as one; the mask of the first applies to all.
     """
     mask = _unwrapped(mask)
     if frame > 1:
@@ -93,19 +93,19 @@ def _is_column(tensor: Any, lengths: Any) -> bool:
 
 
 def _is_ones(tensor: Any) -> bool:
-    """Return whether a tensor is 1, or true, everywhere."""
+    """Return whether a tensor is 1 or True everywhere."""
     if tensor.op.type == "Fill":
         return bool(tf.get_static_value(tensor.op.inputs[1]) == 1)
     return bool(tensor.op.type == "OnesLike")
 
 
 def _is_slice(tensor: Any, strides: list[int], new_axes: int) -> bool:
-    """Return whether a tensor is a slice from the first entry to the last of each axis.
+    """Return whether a tensor is a slice over the full range of each axis.
 
     Args:
         tensor: Symbolic, (batch, …).
-        strides: By axis.
-        new_axes: Bits of the axes that the slice adds.
+        strides: Step of each axis.
+        new_axes: Bit mask of the axes that the slice adds.
     """
     if tensor.op.type != "StridedSlice":
         return False
@@ -117,7 +117,7 @@ def _is_slice(tensor: Any, strides: list[int], new_axes: int) -> bool:
 
 
 def _unwrapped(tensor: Any) -> Any:
-    """Return what a tensor comes from, without operations that leave every number as it is."""
+    """Return the tensor below operations that do not change any number."""
     while tensor.op.type in _UNCHANGED or (
         tensor.op.type == "Cast" and {tensor.dtype, tensor.op.inputs[0].dtype} <= {*_COUNTED}
     ):
@@ -126,19 +126,19 @@ def _unwrapped(tensor: Any) -> Any:
 
 
 class KeptSteps:
-    """The steps of a batch that a mask keeps, and the way there and back.
+    """The unmasked steps of a batch: moves them to the front, and their outputs back.
 
     Args:
         kept: Symbolic bool (batch, time); False beyond the lengths.
 
     Attributes:
-        lengths: Symbolic int32 (batch), how many are kept.
+        lengths: Symbolic int32 (batch), number of kept steps.
     """
 
     def __init__(self, kept: Any) -> None:
         self._kept = kept
         counted = tf.cast(kept, tf.int32)
-        self._before = tf.cumsum(counted, axis=1, exclusive=True)  # (batch, time), how many are kept before each
+        self._before = tf.cumsum(counted, axis=1, exclusive=True)  # (batch, time), number of kept steps before each
         self.lengths = tf.reduce_sum(counted, axis=1)
 
     def first(self, sequences: Any) -> Any:
@@ -146,17 +146,18 @@ class KeptSteps:
         time = tf.shape(self._kept)[1]
         positions = tf.expand_dims(tf.range(time), 0)  # (1, time)
         ranks = tf.where(self._kept, positions, positions + time)
-        # Of distinct integers, the negated ones in falling order are the ranks in rising order.
+        # top_k sorts descending, so the keys are negated; they are distinct integers.
         order = tf.math.top_k(-ranks, k=time).indices
         return tf.gather(sequences, order, batch_dims=1)
 
     def spread(self, steps: Any, *, reverse: bool, zero_where_skipped: bool) -> Any:
-        """Return the outputs of one direction at every step, from those at the kept ones.
+        """Return the outputs of one direction at every step, from its outputs at the kept steps.
 
         Args:
             steps: float32 (batch, time, units), the outputs at kept steps first.
-            reverse: The direction runs from the last step to the first, so that it repeats the output of a later step.
-            zero_where_skipped: Skipped steps get 0 and not the output before.
+            reverse: The direction runs from the last step to the first, so a skipped step repeats the output of a later
+                one.
+            zero_where_skipped: Skipped steps get 0 instead of the previous output.
         """
         indices = self._before if reverse else self._before + tf.cast(self._kept, tf.int32) - 1
         reached = tf.logical_and(indices >= 0, indices < tf.expand_dims(self.lengths, 1))
@@ -165,20 +166,20 @@ class KeptSteps:
         return tf.where(tf.expand_dims(known, 2), outputs, 0.0)
 
     def where_any(self, states: Any, otherwise: Any) -> Any:
-        """Return `states`, (..., batch, units), of sequences with a kept step, and `otherwise` of those without."""
+        """Return `states`, (..., batch, units), for sequences with a kept step, and `otherwise` for those without."""
         return tf.where(tf.expand_dims(self.lengths > 0, 1), states, otherwise)
 
 
 def raw_mask_value(layer: Any, inputs: Any, source: str) -> NDArray[np.float32]:
-    """Return the step of raw values that a Masking layer skips.
+    """Return the raw values of the step that a Masking layer skips.
 
     Args:
         layer: The ``keras.layers.Masking``.
-        inputs: What it reads, symbolic float32 (batch, time, features).
+        inputs: Its input, symbolic float32 (batch, time, features).
         source: File of the model, for messages.
 
     Returns:
-        float32 (features) of the model's input.
+        float32 (features), in units of the model's input.
 
     Raises:
         BundleError: The layer reads numbers that other layers computed, whose last bits differ between TensorFlow and
@@ -187,29 +188,29 @@ def raw_mask_value(layer: Any, inputs: Any, source: str) -> NDArray[np.float32]:
     """
     value: Any = np.broadcast_to(np.asarray(layer.mask_value, np.float32), (inputs.shape[2],))
     tensor, done = inputs, set()
-    with np.errstate(all="ignore"):  # a feature scaled by 0 has no such value
+    with np.errstate(all="ignore"):  # a feature scaled by 0 has no raw value
         while tensor.op.type != "Placeholder":
             operator, operands = tensor.op.type, tensor.op.inputs
             constant = tf.get_static_value(operands[1]) if operator in _UNDONE else None
             if operator == "SelectV2" and operands[1].op.type == "Placeholder":  # missing values and padding, filled
                 tensor = operands[1]
             elif operator in _UNCHANGED or constant is not None:
-                # Where two factors or two terms follow each other, TensorFlow makes one of them, rounded once.
+                # TensorFlow merges two consecutive factors or terms into one, which rounds only once.
                 kind = _KINDS.get(operator)
                 if kind in done:
-                    raise _refusal(layer, source, f"two scalings computed ({operator})", _ROUNDED)
+                    raise _mask_error(layer, source, f"the result of two scalings ({operator})", _ROUNDED)
                 done |= {kind} - {None}
                 value = value if constant is None else _UNDONE[operator](value, constant)
                 tensor = operands[0]
             elif operator in _SELECTING:
-                raise _refusal(layer, source, f"is not the model's input as it came ({operator})", _SELECTED)
+                raise _mask_error(layer, source, f"a tensor other than the model's input ({operator})", _SELECTED)
             else:
-                raise _refusal(layer, source, f"other layers computed ({operator})", _ROUNDED)
+                raise _mask_error(layer, source, f"the result of other layers ({operator})", _ROUNDED)
     return np.asarray(value, np.float32).reshape(-1)
 
 
-def _refusal(layer: Any, source: str, what: str, reason: str) -> BundleError:
+def _mask_error(layer: Any, source: str, what: str, reason: str) -> BundleError:
     return BundleError(
-        f"{source}: layer {layer.name!r} compares with its mask_value what {what}; {reason}. Put Masking directly "
-        "behind the model's input of float32, or behind one Normalization or Rescaling, and set the weights again."
+        f"{source}: layer {layer.name!r} compares its mask_value with {what}; {reason}. Put Masking directly "
+        "after the model's float32 input, or after one Normalization or Rescaling, and set the weights again."
     )

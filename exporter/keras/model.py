@@ -1,4 +1,4 @@
-"""A Keras encoder, ours or someone else's, behind one way of calling it."""
+"""Load a Keras encoder, trained by seqembed or elsewhere, behind one interface."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -26,15 +26,15 @@ class EncoderModel:
     Attributes:
         keras_model: The model as Keras loaded it.
         source: Its file, for messages.
-        num_features: Numbers a step; 0 where the model takes categories alone.
+        num_features: Numbers per step; 0 if the model only takes categories.
         embedding_dim: Width of the output.
-        values_input: Name of the input layer that takes (batch, time, features), None where there is none.
-        lengths_input: Name of the input layer that takes (batch), None where there is none.
-        categories_input: Name of the input layer that takes (batch, time, fields), None where there is none.
-        num_fields: Categories a step.
+        values_input: Name of the input layer for (batch, time, features), or None.
+        lengths_input: Name of the input layer for (batch), or None.
+        categories_input: Name of the input layer for (batch, time, fields), or None.
+        num_fields: Categories per step.
         frame: Consecutive steps that the recurrent layers read as one.
-        fill: float32 (features), replaces missing values and of padding before a model that takes no
-            lengths, and so cannot tell them from data.
+        fill: float32 (features), replaces missing values and padding for a model without a lengths input, which cannot
+            distinguish them from data.
     """
 
     keras_model: Any
@@ -55,7 +55,7 @@ class EncoderModel:
 
     @property
     def interface(self) -> dict[str, tuple[str, tuple[int | str, ...]]]:
-        """Type and shape of each input of the exported graph, by name, in order; an axis with a name is open."""
+        """Type and shape of each input of the exported graph, by name, in order; named axes are dynamic."""
         inputs: dict[str, tuple[str, tuple[int | str, ...]]] = {}
         if self.num_features:
             inputs["values"] = ("float32", ("batch", "time", self.num_features))
@@ -65,7 +65,7 @@ class EncoderModel:
 
     @property
     def signature(self) -> list[Any]:
-        """`interface` as TensorFlow says it."""
+        """`interface` as TensorFlow tensor specs."""
         return [
             tf.TensorSpec([None if isinstance(axis, str) else axis for axis in shape], kind, name=name)
             for name, (kind, shape) in self.interface.items()
@@ -73,14 +73,14 @@ class EncoderModel:
 
     @property
     def outputs(self) -> tuple[ModelOutput, ...]:
-        """What the exported graph returns, in order."""
+        """Outputs of the exported graph, in order."""
         return (ModelOutput(EMBEDDING, width=self.embedding_dim),)
 
     def call(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Call the model, symbolically or not, as at inference.
+        """Call the model in inference mode, on symbolic or eager tensors.
 
         Args:
-            inputs: Those of `interface`; a model that takes no lengths does not use them.
+            inputs: The inputs of `interface`; lengths are ignored by a model without a lengths input.
 
         Returns:
             A float32 tensor for each of `outputs`, by name.
@@ -93,12 +93,12 @@ class EncoderModel:
             if layer is not None:
                 own_inputs[layer] = keras.ops.cast(tensor, kinds[layer])
         outputs = self.keras_model(_arrange(self.keras_model, own_inputs), training=False)
-        tensors = keras.tree.flatten(outputs)  # from a dict or list of one
+        tensors = keras.tree.flatten(outputs)  # may be a dict or list with one tensor
         return {output.name: tensor for output, tensor in zip(self.outputs, tensors, strict=True)}
 
 
 def _arrange(model: Any, tensors: Mapping[str, Any]) -> Any:
-    """Return `tensors`, by the names of their input layers, in the structure the model was built with."""
+    """Return `tensors`, keyed by input layer, in the nested structure of the model's inputs."""
     if len(tensors) == 1:
         return next(iter(tensors.values()))
     layers = model.get_config()["input_layers"]
@@ -112,27 +112,27 @@ def load_encoder(path: Path, frame: int = 1) -> EncoderModel:
 
     Args:
         path: The file.
-        frame: Consecutive steps that its recurrent layers read as one, as the contract of its training says.
+        frame: Consecutive steps that its recurrent layers read as one, from the contract of its training.
 
     Raises:
-        BundleError: The file is missing or damaged, holds an unsupported layer, or the model's inputs and outputs are
+        BundleError: The file is missing or damaged, has an unsupported layer, or the model's inputs and outputs are
             not those of an encoder.
     """
     config = read_config(path)
     refuse_unsupported(config, str(path), frame)
-    tf.zeros(()).numpy()  # starts TensorFlow's threads, whose stacks are not the model's
-    # What Keras itself needs, and several times the weights: no small file holds a layer of a billion units.
+    tf.zeros(()).numpy()  # starts TensorFlow's threads first, so that their stacks do not count towards the model
+    # Enough for Keras itself and several times the weights: a small file cannot contain a layer of a billion units.
     allowed = (2 << 30) + (32 << 20) * (os.cpu_count() or 1) + 8 * path.stat().st_size
     try:
         with memory_limited(allowed):
             model = keras.models.load_model(path, compile=False)
             outputs = list(model.outputs)
-    except Exception as error:  # a malformed configuration can make Keras raise anything
+    except Exception as error:  # Keras may raise anything for a malformed configuration
         raise BundleError(
-            f"{path}: Keras cannot load this model ({type(error).__name__}: {_first_lines(error)}). Build it on "
-            "keras.Input((None, features)) if it was never called, and save it again with model.save('name.keras')."
+            f"{path}: Keras cannot load this model ({type(error).__name__}: {_first_lines(error)}). If it was never "
+            "called, build it on keras.Input((None, features)); then save it again with model.save('name.keras')."
         ) from error
-    _hold_constants_as_arrays(model)
+    _constants_to_arrays(model)
     values, categories, lengths = _inputs(model, path)
     if len(outputs) != 1 or len(outputs[0].shape) != 2 or outputs[0].shape[1] is None:
         raise BundleError(
@@ -156,7 +156,7 @@ def load_encoder(path: Path, frame: int = 1) -> EncoderModel:
 def _refuse_other_precision(model: Any, path: Path) -> None:
     for layer in _flat_layers(model):
         if isinstance(layer, keras.Model):
-            continue  # its layers are named themselves
+            continue  # its layers are checked individually
         kinds = {getattr(layer, "compute_dtype", "float32"), getattr(layer, "variable_dtype", "float32")}
         kinds |= {getattr(tensor, "dtype", "float32") for tensor in keras.tree.flatten(getattr(layer, "output", None))}
         other = sorted(kind for kind in kinds if "float" in str(kind) and kind != "float32")
@@ -169,18 +169,18 @@ def _refuse_other_precision(model: Any, path: Path) -> None:
 
 
 def _flat_layers(model: Any) -> Iterator[Any]:
-    """Yield layers and plain operations, those of nested models included."""
+    """Yield layers and operations, including those of nested models."""
     for operation in getattr(model, "operations", None) or model.layers:
         yield operation
         if isinstance(operation, keras.Model):
             yield from _flat_layers(operation)
 
 
-def _hold_constants_as_arrays(model: Any) -> None:
-    """Make numpy arrays of the tensors that a functional model's operations were called with.
+def _constants_to_arrays(model: Any) -> None:
+    """Convert eager tensors among the arguments of a functional model's operations to numpy arrays.
 
-    A traced function captures eager tensors, which would become required inputs of the ONNX graph; of an array it makes
-    a constant.
+    A traced function captures eager tensors, which become required inputs of the ONNX graph; an array becomes a
+    constant.
     """
 
     def as_array(value: Any) -> Any:
@@ -194,7 +194,7 @@ def _hold_constants_as_arrays(model: Any) -> None:
 
 
 def _inputs(model: Any, path: Path) -> tuple[Any, Any, Any]:
-    """Return the symbolic values, categories and lengths inputs of a model, each None where there is none.
+    """Return the symbolic values, categories and lengths inputs of a model, each None if there is none.
 
     Raises:
         BundleError: The inputs are not those of an encoder.
@@ -213,7 +213,7 @@ def _inputs(model: Any, path: Path) -> tuple[Any, Any, Any]:
         _, time, width = tensor.shape
         if time is not None or width is None:
             raise BundleError(
-                f"{path}: the model takes {_shapes([tensor])}; the number of steps must be open and that of features "
+                f"{path}: the model takes {_shapes([tensor])}; the number of steps must be None and that of features "
                 "fixed. Rebuild the model on keras.Input((None, features)) and set its weights."
             )
     return next(iter(values), None), next(iter(categories), None), next(iter(lengths), None)

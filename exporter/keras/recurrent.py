@@ -1,4 +1,4 @@
-"""The weights and options of a Keras recurrent layer, in the shape and order ONNX defines for its LSTM and GRU.
+"""Convert weights and options of a Keras recurrent layer to the shapes and gate order of ONNX LSTM and GRU.
 
 Gate order: Keras LSTM i, f, c, o → ONNX i, o, f, c; both GRUs are z, r, h. Keras GRU with ``reset_after=True`` is the
 ONNX one with ``linear_before_reset=1``. Source: the ONNX operator specification, LSTM-14 and GRU-14.
@@ -32,17 +32,17 @@ class RecurrentSpec:
     Attributes:
         layer: Name of the Keras layer.
         operator: ``LSTM`` or ``GRU``.
-        direction: As ONNX calls it.
+        direction: ``forward``, ``reverse`` or ``bidirectional``.
         units: Width of the state of one direction.
         activations: ONNX names, those of the forward direction first.
-        alphas, betas: Parameters of the activations that take some, in their order.
-        linear_before_reset: GRU only: the reset gate acts after the matrix product.
+        alphas, betas: Parameters of the activations that have them, in order.
+        linear_before_reset: GRU only: the reset gate is applied after the matrix product.
         kernel: float32 (directions, gates * units, features).
         recurrent_kernel: float32 (directions, gates * units, units).
         bias: float32 (directions, 2 * gates * units).
-        flip_output: The sequence of outputs runs from the last valid step to the first.
+        flip_output: Outputs are ordered from the last valid step to the first.
         return_sequences, return_state, merge_mode: As in Keras; `merge_mode` is None for a single direction.
-        zero_output_for_mask: As in Keras: where a mask skips a step, its output is 0 and not the one before.
+        zero_output_for_mask: As in Keras: the output of a masked step is 0 instead of the previous output.
     """
 
     layer: str
@@ -64,12 +64,12 @@ class RecurrentSpec:
 
     @property
     def num_directions(self) -> int:
-        """2 where bidirectional."""
+        """1, or 2 if bidirectional."""
         return len(self.kernel)
 
     @property
     def num_states(self) -> int:
-        """Tensors a direction's state is made of: h and c for an LSTM, h for a GRU."""
+        """State tensors per direction: h and c for an LSTM, h for a GRU."""
         return 2 if self.operator == "LSTM" else 1
 
 
@@ -81,12 +81,12 @@ def recurrent_spec(layer: Any, source: str) -> RecurrentSpec:
         source: File of its model, for messages.
 
     Raises:
-        BundleError: The layer keeps state between batches, uses an activation ONNX does not know, or joins two
-            directions that are no mirror of each other.
+        BundleError: The layer is stateful, has an activation without ONNX equivalent, or combines two directions that
+            do not mirror each other.
     """
     directions = _directions(layer, source)
     first = directions[0]
-    parts = [_arrays(direction) for direction in directions]
+    weights = [_arrays(direction) for direction in directions]
     functions = [function for direction in directions for function in _activations(direction, source)]
     backwards = len(directions) == 1 and first.go_backwards
     return RecurrentSpec(
@@ -98,9 +98,9 @@ def recurrent_spec(layer: Any, source: str) -> RecurrentSpec:
         alphas=tuple(alpha for _, alpha, _ in functions if alpha is not None),
         betas=tuple(beta for _, _, beta in functions if beta is not None),
         linear_before_reset=bool(getattr(first, "reset_after", False)),
-        kernel=np.stack([part[0] for part in parts]),
-        recurrent_kernel=np.stack([part[1] for part in parts]),
-        bias=np.stack([part[2] for part in parts]),
+        kernel=np.stack([arrays[0] for arrays in weights]),
+        recurrent_kernel=np.stack([arrays[1] for arrays in weights]),
+        bias=np.stack([arrays[2] for arrays in weights]),
         flip_output=backwards,
         return_sequences=first.return_sequences,
         return_state=first.return_state,
@@ -110,10 +110,10 @@ def recurrent_spec(layer: Any, source: str) -> RecurrentSpec:
 
 
 def _directions(layer: Any, source: str) -> list[Any]:
-    """Return the one or two plain recurrent layers of a layer, checked.
+    """Return the LSTM or GRU layers of a layer, one per direction, checked.
 
     Raises:
-        BundleError: They cannot be one ONNX node.
+        BundleError: They cannot be expressed as one ONNX node.
     """
     bidirectional = isinstance(layer, keras.layers.Bidirectional)
     directions = [layer.forward_layer, layer.backward_layer] if bidirectional else [layer]
@@ -125,7 +125,7 @@ def _directions(layer: Any, source: str) -> list[Any]:
             )
         if direction.stateful:
             raise BundleError(
-                f"{source}: layer {layer.name!r} is stateful: an embedding would depend on the batch before it. "
+                f"{source}: layer {layer.name!r} is stateful: an embedding would depend on the previous batch. "
                 "Rebuild the layer with stateful=False."
             )
     if bidirectional:
@@ -135,8 +135,8 @@ def _directions(layer: Any, source: str) -> list[Any]:
         ]
         if same[0] != same[1] or forward.go_backwards or not backward.go_backwards:
             raise BundleError(
-                f"{source}: layer {layer.name!r} joins {_describe(forward)} with {_describe(backward)}; one ONNX node "
-                "needs the same cell and units in both directions, the first running forward. Rebuild it as two layers."
+                f"{source}: layer {layer.name!r} combines {_describe(forward)} and {_describe(backward)}; an ONNX node "
+                "needs the same cell and units in both directions, the first one forward. Rebuild it as two layers."
             )
     return directions
 
@@ -170,7 +170,7 @@ def _activations(layer: Any, source: str) -> list[tuple[str, float | None, float
     """Return the ONNX activations of one direction: f, g, h for an LSTM, f, g for a GRU.
 
     Raises:
-        BundleError: One has no ONNX counterpart.
+        BundleError: One has no ONNX equivalent.
     """
     roles = {"recurrent_activation": layer.recurrent_activation, "activation": layer.activation}
     found = {}
@@ -178,8 +178,8 @@ def _activations(layer: Any, source: str) -> list[tuple[str, float | None, float
         name = keras.activations.serialize(function)
         if not isinstance(name, str) or name not in _ACTIVATIONS:
             raise BundleError(
-                f"{source}: layer {layer.name!r} has {role}={name!r}; the exporter knows {', '.join(_ACTIVATIONS)}. "
-                "Train it with one of these."
+                f"{source}: layer {layer.name!r} has {role}={name!r}; the exporter supports {', '.join(_ACTIVATIONS)}. "
+                "Train with one of these."
             )
         found[role] = _ACTIVATIONS[name]
     gate, state = found["recurrent_activation"], found["activation"]

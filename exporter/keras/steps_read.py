@@ -1,7 +1,7 @@
-"""How many steps the recurrent layers of a model read: no fewer than the sequence has, since the lengths say how many.
+"""Check that each recurrent layer of a model reads as many steps as the sequence has.
 
-A native LSTM or GRU is given the lengths of the sequences. Where an operation before it leaves fewer steps than that,
-ONNX Runtime fails at every batch, with words that name neither the layer nor the operation.
+A native LSTM or GRU gets the lengths of the sequences. If an operation before it returns fewer steps, ONNX Runtime
+fails for every batch, with a message that names neither the layer nor the operation.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,13 +19,13 @@ _STEPS = 32
 
 
 def refuse_fewer_steps(model: EncoderModel) -> None:
-    """Call a model on one sequence, and check how many steps each recurrent layer reads of it.
+    """Call a model on one sequence, and check how many steps each recurrent layer reads.
 
     Args:
         model: The encoder; not changed.
 
     Raises:
-        BundleError: A layer reads fewer than there are, or Keras fails.
+        BundleError: A layer reads fewer steps than the sequence has, or Keras fails.
     """
     inputs = {
         "values": np.zeros((1, _STEPS, model.num_features), np.float32),
@@ -44,23 +44,23 @@ def refuse_fewer_steps(model: EncoderModel) -> None:
         except tf.errors.OpError as error:
             raise BundleError(
                 f"{model.source}: Keras fails on a sequence of {_STEPS} steps ({str(error).splitlines()[0]}). "
-                "An encoder takes sequences of any length from 1 on: where an operation over the time axis leaves no "
-                "step, pad its result to the length of the input with keras.ops.pad, and set the weights again."
+                "An encoder must accept any length from 1 on: if an operation over the time axis returns fewer "
+                "steps, pad its result to the length of the input with keras.ops.pad, and set the weights again."
             ) from error
     expected = -(-_STEPS // model.frame)
     for (layer, _), num_steps in zip(steps_read, counts, strict=True):
         if num_steps < expected:
             raise BundleError(
                 f"{model.source}: layer {layer!r} reads {int(num_steps)} steps of a sequence of {_STEPS}, expected "
-                f"{expected}: a recurrent layer must read as many as the lengths say. Where an operation before it "
-                "leaves some out, as x[:, 1:] - x[:, :-1] does, pad its result to the length of the input with "
-                "keras.ops.pad instead of slicing, and set the weights again."
+                f"{expected}: a recurrent layer must read as many steps as the input has. If an operation before it "
+                "returns fewer, as x[:, 1:] - x[:, :-1] does, pad its result to the length of the input with "
+                "keras.ops.pad, and set the weights again."
             )
 
 
 @contextmanager
 def _observed(model: Any) -> Iterator[list[tuple[str, Any]]]:
-    """Note each call of a recurrent layer while the block runs: its name, and symbolically how many steps it reads."""
+    """Record each call of a recurrent layer while the block runs: its name and its symbolic number of steps."""
     kinds = keras.layers.LSTM | keras.layers.GRU | keras.layers.Bidirectional
     steps_read: list[tuple[str, Any]] = []
     observed: list[Any] = []

@@ -1,9 +1,9 @@
-"""Layers of a loaded Keras model, replaced while it is traced by calls that tf2onnx can carry over.
+"""Replace layers of a Keras model, while it is traced, by calls that tf2onnx can convert.
 
-A masked Keras LSTM or GRU is a while loop in TensorFlow, and would be a Loop in ONNX. Here each one becomes a single
-opaque op that knows its inputs and its `RecurrentSpec`; after the conversion ``seqembed.exporter.onnx.lower`` puts the
-native node instead. Where the model has a Masking layer, the mask that Keras hands on is followed
-(`seqembed.exporter.keras.masking`); what is padding is known from the lengths. The model itself is left as it was.
+A masked Keras LSTM or GRU is a while loop in TensorFlow, and would become a Loop in ONNX. Here each one becomes a
+single opaque op with its inputs and the index of its `RecurrentSpec`; after the conversion
+``seqembed.exporter.onnx.lower`` replaces it by the native node. Masks that Keras propagates from Masking layers are
+applied (`seqembed.exporter.keras.masking`); padding follows from the lengths. The model is restored afterwards.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,19 +24,19 @@ OPAQUE_NAME = "seqembed_recurrent_"
 
 
 class Tracing:
-    """What the replaced layers share during one trace.
+    """State shared by the replaced layers during one trace.
 
     Args:
         source: File of the model, for messages.
 
     Attributes:
         lengths: Symbolic int32 (batch), the graph input; set by `start`, which the traced function calls first.
-        lengths_read: Symbolic int32 (batch), what recurrent layers read of it, steps or frames of steps; set likewise.
+        lengths_read: Symbolic int32 (batch), lengths as recurrent layers read them, in steps or frames; set by `start`.
         specs: One per recurrent layer, in the order of the calls; its index is the number in the op's name.
-        num_masked: How many of them skip steps by a mask.
+        num_masked: How many of them skip masked steps.
         masked_steps: The raw steps that Masking layers skip, each float32 (features).
-        refusal: What a replaced layer raised, if one did: Keras and TensorFlow write their own tracebacks into the
-            message of an error that passes through them.
+        error: First error of a replaced layer, unchanged: Keras and TensorFlow add their tracebacks to the message of
+            an error that passes through them.
     """
 
     def __init__(self, source: str) -> None:
@@ -47,7 +47,7 @@ class Tracing:
         self.num_masked = 0
         self._frame = 1
         self.masked_steps: list[NDArray[np.float32]] = []
-        self.refusal: BundleError | None = None
+        self.error: BundleError | None = None
 
     def start(self, lengths: Any, frame: int) -> None:
         """Begin a trace.
@@ -57,37 +57,37 @@ class Tracing:
             frame: Steps that recurrent layers read as one.
         """
         self.lengths, self._frame = lengths, frame
-        # Positive integers, so that ONNX's division, which cuts off, is the one that is meant.
+        # All are positive, so ONNX's truncating division is a floor division.
         self.lengths_read = tf.truncatediv(lengths + (frame - 1), frame) if frame > 1 else lengths
         self.specs.clear()
         self.masked_steps.clear()
         self.num_masked = 0
 
-    def keeping_refusal(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """Return `call`, whose refusal becomes `refusal` too."""
+    def recording_error(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """Return `call`, with its first error also stored in `error`."""
 
         @wraps(call)
         def kept(*args: Any, **kwargs: Any) -> Any:
             try:
                 return call(*args, **kwargs)
             except BundleError as error:
-                self.refusal = self.refusal or error
+                self.error = self.error or error
                 raise
 
         return kept
 
     def valid_steps(self, sequences: Any) -> Any:
-        """Return bool (batch, time, 1): which steps of `sequences`, (batch, time, features), lie within the length."""
+        """Return bool (batch, time, 1): which steps of `sequences`, (batch, time, features), are within the length."""
         positions = tf.cumsum(tf.ones_like(sequences[:, :, 0], dtype=tf.int32), axis=1)
         return tf.expand_dims(positions <= tf.expand_dims(self.lengths, 1), 2)
 
     def recurrent(self, layer: Any) -> Callable[..., Any]:
-        """Return a stand-in for the `call` of an LSTM, GRU or Bidirectional layer."""
+        """Return a replacement for the `call` of an LSTM, GRU or Bidirectional layer."""
         spec = recurrent_spec(layer, self.source)
 
         def call(sequences: Any, initial_state: Any = None, mask: Any = None, training: Any = None) -> Any:
             initial = _stack_states(spec, initial_state)
-            if not self._knows(mask):
+            if not self._is_determined(mask):
                 return self._masked(spec, sequences, initial, mask)
             steps, states = self._opaque(spec, sequences, self.lengths_read, initial)
             return _keras_outputs(spec, steps, states[0], states)
@@ -95,20 +95,20 @@ class Tracing:
         return call
 
     def _masked(self, spec: RecurrentSpec, sequences: Any, initial: list[Any], mask: Any) -> Any:
-        """Return what the Keras layer returns where `mask`, bool (batch, time), skips steps."""
+        """Return the output of the Keras layer under `mask`, bool (batch, time)."""
         if self.lengths_read is not self.lengths:
             raise BundleError(
-                f"{self.source}: layer {spec.layer!r} skips steps by a mask and reads frames of steps; one of the two "
-                "cannot be exported. Rebuild the model without Masking, or without frames."
+                f"{self.source}: layer {spec.layer!r} skips masked steps and reads frames of steps; the two cannot be "
+                "exported together. Rebuild the model without Masking, or without frames."
             )
         if spec.zero_output_for_mask and not spec.return_sequences:
             raise BundleError(
                 f"{self.source}: layer {spec.layer!r} has zero_output_for_mask=True and returns its last output only, "
-                "which has no counterpart in ONNX. Rebuild it with zero_output_for_mask=False and set its weights."
+                "which has no equivalent in ONNX. Rebuild it with zero_output_for_mask=False and set its weights."
             )
         self.num_masked += 1
         kept = KeptSteps(self._kept(sequences, mask))
-        # Keras's own order of outputs is restored below, over all steps and not over the kept ones.
+        # The order of Keras's outputs is restored below, over all steps instead of the kept ones.
         steps, states = self._opaque(replace(spec, flip_output=False), kept.first(sequences), kept.lengths, initial)
         last = kept.where_any(states[0], 0.0)
         states = [kept.where_any(state, first) for state, first in zip(states, initial or [0.0] * 2, strict=False)]
@@ -123,19 +123,19 @@ class Tracing:
             steps = tf.reverse_sequence(steps, self.lengths, seq_axis=1)
         return _keras_outputs(spec, steps, last, states)
 
-    def _knows(self, mask: Any) -> bool:
-        """Return whether the lengths say all that `mask`, bool (batch, time) or None, says."""
+    def _is_determined(self, mask: Any) -> bool:
+        """Return whether `mask`, bool (batch, time) or None, is determined by the lengths."""
         return mask is None or is_padding(mask, self.lengths, self._frame)
 
     def _kept(self, sequences: Any, mask: Any) -> Any:
-        """Return bool (batch, time): the steps of `sequences` within the length that `mask` does not skip."""
+        """Return bool (batch, time): the unmasked steps of `sequences` within the length."""
         return tf.logical_and(tf.cast(mask, tf.bool), tf.squeeze(self.valid_steps(sequences), 2))
 
     def _opaque(self, spec: RecurrentSpec, sequences: Any, lengths: Any, initial: list[Any]) -> tuple[Any, list[Any]]:
         """Return the steps, (batch, time, directions * units), and the states, each (directions, batch, units)."""
         inputs = [sequences, lengths, *initial]
         outputs = tf.numpy_function(
-            _never_run, inputs, [tf.float32] * (1 + spec.num_states), name=f"{OPAQUE_NAME}{len(self.specs)}"
+            _not_runnable, inputs, [tf.float32] * (1 + spec.num_states), name=f"{OPAQUE_NAME}{len(self.specs)}"
         )
         self.specs.append(spec)
         # set_shape does not survive into the converted graph, ensure_shape does.
@@ -143,13 +143,13 @@ class Tracing:
         return steps, [tf.ensure_shape(state, [spec.num_directions, None, spec.units]) for state in outputs[1:]]
 
     def average_pooling(self, layer: Any) -> Callable[..., Any]:
-        """Return a stand-in for `GlobalAveragePooling1D.call`: the mean over the valid steps."""
+        """Return a replacement for `GlobalAveragePooling1D.call`: the mean over the valid steps."""
 
         def call(inputs: Any, mask: Any = None) -> Any:
-            if not self._knows(mask):
+            if not self._is_determined(mask):
                 kept = tf.expand_dims(self._kept(inputs, mask), 2)
                 total = tf.reduce_sum(tf.where(kept, inputs, 0.0), axis=1, keepdims=bool(layer.keepdims))
-                # As in Keras, a sequence without a kept step has no mean: 0 / 0 is NaN.
+                # As in Keras, the mean of a sequence without unmasked steps is 0 / 0, NaN.
                 return total / tf.reduce_sum(tf.cast(kept, tf.float32), axis=1, keepdims=bool(layer.keepdims))
             total = tf.reduce_sum(tf.where(self.valid_steps(inputs), inputs, 0.0), axis=1)
             pooled = total / tf.cast(tf.expand_dims(tf.maximum(self.lengths, 1), 1), tf.float32)
@@ -158,7 +158,7 @@ class Tracing:
         return call
 
     def max_pooling(self, layer: Any) -> Callable[..., Any]:
-        """Return a stand-in for `GlobalMaxPooling1D.call`: the largest over the valid steps, masked ones included."""
+        """Return a replacement for `GlobalMaxPooling1D.call`: the maximum over valid steps, also masked ones."""
 
         def call(inputs: Any) -> Any:
             lowest = np.finfo(np.float32).min
@@ -169,7 +169,7 @@ class Tracing:
         return call
 
     def masking(self, layer: Any) -> Callable[..., Any]:
-        """Return a stand-in for `Masking.call`: 0 at the steps it skips. Keras itself hands the mask on."""
+        """Return a replacement for `Masking.call`: 0 at masked steps. Keras itself propagates the mask."""
 
         def call(inputs: Any) -> Any:
             self.masked_steps.append(raw_mask_value(layer, inputs, self.source))
@@ -179,12 +179,12 @@ class Tracing:
         return call
 
 
-def _never_run(*_: Any) -> Any:
-    raise AssertionError("the opaque op exists to be converted, not to be run")
+def _not_runnable(*_: Any) -> Any:
+    raise AssertionError("the opaque op is only converted, never run")
 
 
 def _stack_states(spec: RecurrentSpec, initial_state: Any) -> list[Any]:
-    """Return one tensor (directions, batch, units) a kind of state, from Keras's list, direction by direction."""
+    """Return a tensor (directions, batch, units) per kind of state, from Keras's list, ordered by direction."""
     if initial_state is None:
         return []
     states = tf.nest.flatten(initial_state)
@@ -192,7 +192,7 @@ def _stack_states(spec: RecurrentSpec, initial_state: Any) -> list[Any]:
 
 
 def _keras_outputs(spec: RecurrentSpec, steps: Any, last: Any, states: list[Any]) -> Any:
-    """Return what the Keras layer returns: outputs, then the states if asked for, direction by direction."""
+    """Return the outputs in Keras's order: sequences or last output, then the states if requested, by direction."""
     directions = range(spec.num_directions)
     joined = steps if spec.return_sequences else tf.concat([last[direction] for direction in directions], axis=-1)
     if spec.num_directions == 1 or spec.merge_mode == "concat":
@@ -200,7 +200,7 @@ def _keras_outputs(spec: RecurrentSpec, steps: Any, last: Any, states: list[Any]
     else:
         outputs = _merge(spec.merge_mode, joined[..., : spec.units], joined[..., spec.units :])
     if spec.return_state and spec.num_directions == 1:
-        outputs += [tf.squeeze(state, 0) for state in states]  # one node, where taking the first makes two
+        outputs += [tf.squeeze(state, 0) for state in states]  # one node; state[0] would be two
     elif spec.return_state:
         outputs += [state[direction] for direction in directions for state in states]
     return outputs[0] if len(outputs) == 1 else tuple(outputs)
@@ -215,15 +215,15 @@ def _merge(merge_mode: str | None, forward: Any, backward: Any) -> list[Any]:
 
 
 def _embedding(layer: Any, source: str) -> Callable[..., Any]:
-    """Return a stand-in for `Embedding.call`: one lookup in a table, which ONNX calls Gather.
+    """Return a replacement for `Embedding.call`: one table lookup, an ONNX Gather.
 
-    Gather counts a negative id from the end of its table, as Keras does; here it is sent beyond the table instead,
-    where ONNX Runtime raises. An id that no vocabulary gives must not quietly get the vector of another.
+    Gather counts a negative id from the end of the table, as Keras does; here it is mapped beyond the table, where ONNX
+    Runtime raises an error. An invalid id must not silently get the vector of another.
     """
     if layer.mask_zero:
         raise BundleError(
-            f"{source}: layer {layer.name!r} has mask_zero=True; the lengths tell the padding here, and id 0 is a "
-            "value like any other. Rebuild it with mask_zero=False and set its weights."
+            f"{source}: layer {layer.name!r} has mask_zero=True; the lengths already define the padding, and id 0 "
+            "is a value like any other. Rebuild it with mask_zero=False and set its weights."
         )
     num_ids = layer.input_dim
 
@@ -235,17 +235,17 @@ def _embedding(layer: Any, source: str) -> Callable[..., Any]:
 
 
 def _normalization(layer: Any) -> Callable[..., Any]:
-    """Return a stand-in for `Normalization.call` with numpy constants.
+    """Return a replacement for `Normalization.call` with numpy constants.
 
-    The layer's own mean and variance are eager tensors; the traced function would capture them, and they would become
-    required inputs of the ONNX graph.
+    The layer's own mean and variance are eager tensors, which a traced function captures; they would become required
+    inputs of the ONNX graph.
     """
     mean = np.asarray(layer.mean, np.float32)
     spread = np.maximum(np.sqrt(np.asarray(layer.variance, np.float32)), np.float32(keras.config.epsilon()))
     return lambda inputs: inputs * spread + mean if layer.invert else (inputs - mean) / spread
 
 
-def _stand_in(layer: Any, tracing: Tracing) -> Callable[..., Any] | None:
+def _replacement(layer: Any, tracing: Tracing) -> Callable[..., Any] | None:
     layers = keras.layers
     if isinstance(layer, layers.LSTM | layers.GRU | layers.Bidirectional):
         return tracing.recurrent(layer)
@@ -264,7 +264,7 @@ def _stand_in(layer: Any, tracing: Tracing) -> Callable[..., Any] | None:
 
 
 def flat_layers(model: Any) -> Iterator[Any]:
-    """Yield the layers of a model, and those of the models in it."""
+    """Yield the layers of a model, including those of nested models."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             yield from flat_layers(layer)
@@ -281,18 +281,18 @@ def substituted(model: Any, source: str) -> Iterator[Tracing]:
         source: Its file, for messages.
 
     Raises:
-        BundleError: A layer has an option that has no counterpart in ONNX.
+        BundleError: A layer has an option without equivalent in ONNX.
     """
     tracing = Tracing(source)
     replaced: list[Any] = []
     regularized: list[tuple[Any, Any]] = []
     try:
         for layer in flat_layers(model):
-            call = _stand_in(layer, tracing)
+            call = _replacement(layer, tracing)
             if call is not None and layer not in replaced:
-                layer.call = tracing.keeping_refusal(call)
+                layer.call = tracing.recording_error(call)
                 replaced.append(layer)
-            if layer.activity_regularizer is not None:  # a loss of the training, of which the graph knows nothing
+            if layer.activity_regularizer is not None:  # a training loss, which is not part of the graph
                 regularized.append((layer, layer.activity_regularizer))
                 layer.activity_regularizer = None
         yield tracing

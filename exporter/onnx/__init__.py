@@ -1,1 +1,1 @@
-"""ONNX graphs: the conversion, what is made simpler or smaller afterwards, and what the result must look like."""
+"""Convert a Keras model to an ONNX graph, simplify or quantise the graph, and check its structure."""

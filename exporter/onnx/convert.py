@@ -1,4 +1,4 @@
-"""From a Keras model to an ONNX graph: the one file that names tf2onnx."""
+"""Convert a Keras model to an ONNX graph; the only module that imports tf2onnx."""
 
 import logging
 from collections.abc import Iterator
@@ -20,15 +20,15 @@ from seqembed.exporter.onnx.simplify import simplify
 with importing():
     import tf2onnx
 
-# 13 is the first opset with axes as inputs, as the graph is built here; tf2onnx 1.17 knows none above 18.
+# Opset 13 is the first with axes as inputs, which this package uses; 18 is the last that tf2onnx 1.17 supports.
 OPSETS = range(13, 19)
-# What tf2onnx and TensorFlow's optimizer raise at graphs they do not know.
+# Raised by tf2onnx and TensorFlow's graph optimizer for graphs they do not support.
 _UNCONVERTED = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, IndexError, tf.errors.OpError)
-_REMEDY = "Rebuild that part of the model from the layers that `seqembed export` names as supported."
+_REMEDY = "Rebuild it from the layers that `seqembed export` lists as supported."
 
 
 def check_opset(opset: int) -> None:
-    """Refuse an opset the conversion does not support.
+    """Check that the conversion supports an opset.
 
     Raises:
         UsageError: It is outside `OPSETS`.
@@ -43,9 +43,9 @@ class Conversion:
 
     Attributes:
         graph: The ONNX model, with the inputs of `EncoderModel.interface` and its `outputs`.
-        num_recurrent: How many recurrent nodes it must have.
-        num_masked: How many of them skip steps by a mask.
-        masked_steps: The raw steps that the model's Masking layers skip, each float32 (features).
+        num_recurrent: Expected number of recurrent nodes.
+        num_masked: How many of them skip masked steps.
+        masked_steps: Raw steps that the model's Masking layers skip, each float32 (features).
     """
 
     graph: Any
@@ -92,8 +92,8 @@ def convert(model: EncoderModel, opset: int) -> Conversion:
                     extra_opset=[onnx.helper.make_opsetid(OPAQUE_DOMAIN, 1)],
                 )
             except (BundleError, *_UNCONVERTED) as error:
-                if tracing.refusal is not None:
-                    raise tracing.refusal from None
+                if tracing.error is not None:
+                    raise tracing.error from None
                 if isinstance(error, BundleError):
                     raise
                 errors.append(f"{type(error).__name__}: {error}")
@@ -102,8 +102,8 @@ def convert(model: EncoderModel, opset: int) -> Conversion:
     captured = [tensor.name for tensor in proto.graph.input if tensor.name not in model.interface]
     if captured:
         raise BundleError(
-            f"{model.source}: {captured[0]!r} reads a tensor that is no part of the model. Give the operation a numpy "
-            "array, or make it a weight of a layer."
+            f"{model.source}: {captured[0]!r} reads a tensor from outside the model. Pass the operation a numpy "
+            "array, or make the tensor a weight of a layer."
         )
     refuse_fewer_steps(model)
     Lowering(proto, tracing.specs).run()
@@ -113,7 +113,7 @@ def convert(model: EncoderModel, opset: int) -> Conversion:
 
 
 def _keep_opaque(context: Any, node: Any, name: str, _: Any) -> None:
-    """Carry an opaque op through tf2onnx as a node of our own domain."""
+    """Convert an opaque op to a node of a custom domain, which `lower.py` replaces."""
     inputs, outputs, shapes, dtypes = node.input[:], node.output[:], node.output_shapes, node.output_dtypes
     spec = int(name.rsplit(OPAQUE_NAME, 1)[1])
     context.remove_node(name)
@@ -130,12 +130,12 @@ def _keep_opaque(context: Any, node: Any, name: str, _: Any) -> None:
 
 
 def _as_where(context: Any, node: Any, name: str, _: Any) -> None:
-    """Make a SelectV2 a Where; tf2onnx's own rule multiplies with the mask, and NaN * 0 is NaN."""
+    """Convert SelectV2 to Where; tf2onnx's own rule multiplies by the mask, and NaN * 0 is NaN."""
     node.type = "Where"
 
 
 def _as_one_minus_erf(context: Any, node: Any, name: str, _: Any) -> None:
-    """Make an Erfc, as in gelu, 1 - Erf: ONNX has no other; the difference is one of the last bits of 1."""
+    """Convert Erfc (used by gelu) to 1 - Erf, since ONNX has no Erfc; they differ by a rounding error of 1."""
     inputs, outputs, shapes, dtypes = node.input[:], node.output[:], node.output_shapes, node.output_dtypes
     context.remove_node(name)
     erf = context.make_node("Erf", inputs, name=f"{name}/erf", shapes=shapes, dtypes=dtypes)
@@ -165,7 +165,7 @@ class _Collector(logging.Handler):
 
 @contextmanager
 def _collected_errors() -> Iterator[list[str]]:
-    """Keep tf2onnx's log off the terminal, and gather its errors: it logs what it could not convert and goes on."""
+    """Collect the errors tf2onnx logs, off the terminal: it logs what it cannot convert and continues."""
     logger, collector = logging.getLogger("tf2onnx"), _Collector()
     propagate, level = logger.propagate, logger.level
     logger.addHandler(collector)

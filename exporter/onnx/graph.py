@@ -1,4 +1,4 @@
-"""ONNX graphs as lists of nodes: what reads what, and how a changed list replaces the old one."""
+"""Helpers that edit the nodes and constants of an ONNX graph."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from seqembed.exporter.keras.libraries import onnx
 
-_ALL_OUTPUTS = ("TopK",)  # operators of which no output is optional
+_ALL_OUTPUTS = ("TopK",)  # operators without optional outputs
 
 
-def put_nodes(model: Any, nodes: Sequence[Any]) -> None:
-    """Make `nodes`, in topological order, the graph's own, without those that no output needs.
+def replace_nodes(model: Any, nodes: Sequence[Any]) -> None:
+    """Replace the nodes of a graph by `nodes`, in topological order, without those that no output needs.
 
-    Initializers, shapes of inner tensors and operator sets that nothing uses any more go with them.
+    Initializers, shapes of inner tensors and operator sets that are no longer used are removed too.
     """
     graph = model.graph
     kept = _live(nodes, {output.name for output in graph.output})
@@ -26,25 +26,25 @@ def put_nodes(model: Any, nodes: Sequence[Any]) -> None:
     del graph.initializer[:]
     graph.initializer.extend(initializers)
     del graph.value_info[:]
-    domains = {"", *(node.domain for node in kept)}  # tf2onnx declares others, used or not
+    domains = {"", *(node.domain for node in kept)}  # tf2onnx also declares unused ones
     opsets = [opset for opset in model.opset_import if opset.domain in domains]
     del model.opset_import[:]
     model.opset_import.extend(opsets)
 
 
 def constants(model: Any) -> dict[str, NDArray[Any]]:
-    """Return the arrays of a graph by name."""
+    """Return the initializers of a graph as arrays, by name."""
     return {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
 
 
 def add_constant(model: Any, name: str, array: NDArray[Any]) -> str:
-    """Put an array into a graph; return its name."""
+    """Add an array to the initializers of a graph; return its name."""
     model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
     return name
 
 
 def _live(nodes: Sequence[Any], results: set[str]) -> list[Any]:
-    """Return the nodes `results` need, in order; outputs that nothing reads lose their names, and are not computed."""
+    """Return the nodes that `results` need, in order; unread outputs lose their names, so they are not computed."""
     read = Counter(name for node in nodes for name in node.input)
     read.update(results)
     kept = []
@@ -63,5 +63,5 @@ def _live(nodes: Sequence[Any], results: set[str]) -> list[Any]:
 
 
 def integers(values: Sequence[int]) -> NDArray[np.int64]:
-    """Return axes, shapes or permutations as ONNX takes them, int64."""
+    """Return axes, shapes or permutations as int64, the type ONNX requires."""
     return np.array(values, dtype=np.int64)

@@ -1,6 +1,6 @@
-"""The last step of the conversion: each opaque recurrent op of the ONNX graph becomes one native LSTM or GRU node.
+"""Replace each opaque recurrent op of a converted ONNX graph by one native LSTM or GRU node.
 
-This happens after tf2onnx's own optimizer, which moves transposes about and has no notion of ``sequence_lens``.
+This happens after tf2onnx's own optimizer, which moves transposes and does not support ``sequence_lens``.
 """
 
 from typing import Any
@@ -9,18 +9,18 @@ import numpy as np
 
 from seqembed.exporter.keras.libraries import onnx
 from seqembed.exporter.keras.recurrent import RecurrentSpec
-from seqembed.exporter.onnx.graph import add_constant, put_nodes
+from seqembed.exporter.onnx.graph import add_constant, replace_nodes
 
 OPAQUE_DOMAIN = "seqembed"
 OPAQUE_TYPE = "Recurrent"
 
 
 class Lowering:
-    """Rewrites one graph, whose nodes stand in topological order.
+    """Rewrites one graph, whose nodes are in topological order.
 
     Args:
-        model: ONNX model with opaque nodes; changed in place.
-        specs: What each opaque node is, by its ``spec`` attribute.
+        model: ONNX model with opaque nodes; modified in place.
+        specs: The recurrent layers, indexed by the ``spec`` attribute of the opaque nodes.
     """
 
     def __init__(self, model: Any, specs: list[RecurrentSpec]) -> None:
@@ -30,7 +30,7 @@ class Lowering:
         self._time_major: dict[str, str] = {}  # (batch, time, width) tensor → the same as (time, batch, width)
 
     def run(self) -> None:
-        """Replace every opaque node, and drop what nothing reads."""
+        """Replace every opaque node, and remove unused nodes."""
         graph = self._model.graph
         for node in graph.node:
             if node.domain == OPAQUE_DOMAIN:
@@ -38,7 +38,7 @@ class Lowering:
                 self._lower(node, self._specs[spec], f"{OPAQUE_TYPE.lower()}_{spec}")
             else:
                 self._nodes.append(node)
-        put_nodes(self._model, self._nodes)
+        replace_nodes(self._model, self._nodes)
 
     def _lower(self, node: Any, spec: RecurrentSpec, name: str) -> None:
         sequences, lengths, *initial = node.input
@@ -59,12 +59,12 @@ class Lowering:
         rows = native_steps
         if spec.flip_output:
             rows = self._flip(native_steps, lengths, name)
-        # (time, directions, batch, units) → (time, batch, directions * units), for a recurrent layer that comes next
+        # (time, directions, batch, units) → (time, batch, directions * units), for a following recurrent layer
         shape = self._constant(f"{name}/width", np.array([0, 0, width], np.int64))
         self._add("Transpose", [rows], [f"{name}/time_batch"], f"{name}/time_batch", perm=[0, 2, 1, 3])
         self._add("Reshape", [f"{name}/time_batch", shape], [f"{name}/time_major"], f"{name}/time_major")
         self._time_major[steps] = f"{name}/time_major"
-        # … and (batch, time, directions * units), for everything else; what nobody reads is dropped in the end
+        # … and (batch, time, directions * units), for other readers; whichever is unused is removed at the end
         self._add("Transpose", [rows], [f"{name}/batch_time"], f"{name}/batch_time", perm=[2, 0, 1, 3])
         self._add("Reshape", [f"{name}/batch_time", shape], [steps], f"{name}/steps")
 
@@ -75,7 +75,7 @@ class Lowering:
         return self._time_major[sequences]
 
     def _flip(self, rows: str, lengths: str, name: str) -> str:
-        """Reverse each sequence within its length: Keras's backward layer returns the last step first."""
+        """Reverse each sequence within its length, since Keras's backward layer returns the last step first."""
         axis = self._constant(f"{name}/direction_axis", np.array([1], np.int64))
         self._add("Squeeze", [rows, axis], [f"{name}/one"], f"{name}/one")  # (time, batch, units)
         self._add("Cast", [lengths], [f"{name}/lengths64"], f"{name}/lengths64", to=onnx.TensorProto.INT64)

@@ -1,4 +1,4 @@
-"""What an exported graph must look like: native recurrent nodes that know the lengths, and nothing that loops."""
+"""Check the structure of an exported graph: native recurrent nodes with lengths as input, and no control flow."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,19 +14,17 @@ _RECURRENT = {"fp32": ("LSTM", "GRU"), "int8": (QUANTISED_LSTM,)}  # by precisio
 _CONTROL_FLOW = ("Loop", "Scan", "If")
 _TRANSPARENT = ("Cast", "Identity")
 _SEQUENCE_LENS = 4  # index among the inputs of LSTM, GRU and DynamicQuantizeLSTM
-_HINT = (
-    "This is a fault of the exporter or of an unusual model; nothing was written. Report it with the model's layers."
-)
+_HINT = "This is a bug of the exporter or an unusual model; nothing was written. Report it with the model's layers."
 
 
 @dataclass(frozen=True, slots=True)
 class GraphStructure:
-    """What the check found.
+    """Summary of a checked graph.
 
     Attributes:
         op_counts: Operator → number of nodes.
         opset: ONNX operator set.
-        recurrent_width: Units of the widest recurrent node, all its directions together; 0 where there is none.
+        recurrent_width: Units of the widest recurrent node, summed over its directions; 0 if there is none.
     """
 
     op_counts: Mapping[str, int]
@@ -57,22 +55,22 @@ def check_structure(
     num_ids: Sequence[int] = (),
     precision: str = "fp32",
 ) -> GraphStructure:
-    """Check an ONNX model against the form every bundle has (DESIGN §4).
+    """Check that an ONNX model has the structure of a bundle (DESIGN §4).
 
     Args:
         model: ONNX ModelProto.
-        num_features: Width of ``values``; 0 where the graph takes none.
-        outputs: What the graph returns, in order.
+        num_features: Width of ``values``; 0 if the graph has no such input.
+        outputs: Expected outputs, in order.
         num_recurrent: Recurrent layers of the Keras model; a bidirectional one counts once.
-        opset: ONNX operator set the model must declare.
-        source: What was converted, for messages.
-        num_masked: Recurrent layers that skip steps by a mask.
+        opset: Expected ONNX operator set.
+        source: The converted model, for messages.
+        num_masked: Recurrent layers that skip masked steps.
         frame: Consecutive steps that the recurrent layers read as one.
-        num_ids: Ids of each categorical field, in order: rows of the table that it is looked up in.
-        precision: ``fp32``: standard operators alone; ``int8``: every recurrent node is a DynamicQuantizeLSTM.
+        num_ids: Number of ids of each categorical field, in order: rows of its lookup table.
+        precision: ``fp32``: standard operators only; ``int8``: every recurrent node is a DynamicQuantizeLSTM.
 
     Raises:
-        BundleError: The model is not valid ONNX or not of that form; the message says what was found.
+        BundleError: The model is not valid ONNX or has another structure.
     """
     graph = model.graph
     counts = Counter(node.op_type for node in graph.node)
@@ -101,8 +99,8 @@ def _check_operators(model: Any, counts: Mapping[str, int], opset: int, source: 
     loops = [operator for operator in _CONTROL_FLOW if operator in counts]
     if loops:
         raise BundleError(
-            f"{source}: the converted graph holds {', '.join(loops)}; an encoder must have none: they are slow, and "
-            f"mean that a layer was not converted natively. {_HINT}"
+            f"{source}: the converted graph contains {', '.join(loops)}; an encoder must have none: they are slow, and "
+            f"show that a layer was not converted natively. {_HINT}"
         )
     others = {(node.domain, node.op_type) for node in model.graph.node if node.domain not in ("", "ai.onnx")}
     allowed = {(QUANTISED_LSTM_DOMAIN, QUANTISED_LSTM)} if precision == "int8" else set()
@@ -143,13 +141,13 @@ def _check_recurrent(
             )
     if found_masked != num_masked:
         raise BundleError(
-            f"{source}: {found_masked} recurrent nodes of the converted graph skip the steps of a mask, expected "
+            f"{source}: {found_masked} recurrent nodes of the converted graph skip masked steps, expected "
             f"{num_masked}: skipped steps would change the embedding. {_HINT}"
         )
 
 
 def _counts_kept_steps(makers: Mapping[str, Any], name: str) -> bool:
-    """Return whether a tensor is a sum over steps that depends on the lengths, as that of the steps a mask keeps."""
+    """Return whether a tensor is a sum over steps that depends on the lengths, as is the number of unmasked steps."""
     if name not in makers or makers[name].op_type != "ReduceSum":
         return False
     seen: set[str] = set()
@@ -163,7 +161,7 @@ def _counts_kept_steps(makers: Mapping[str, Any], name: str) -> bool:
 
 
 def _origin(graph: Any, makers: Mapping[str, Any], name: str) -> tuple[str, list[tuple[str, int]]]:
-    """Return the tensor that `name` comes from, and the sums and divisions by constants on the way, in their order."""
+    """Return the tensor `name` is computed from, and the additions and divisions by constants in between, in order."""
     constants = {tensor.name: tensor for tensor in graph.initializer}
     constants |= {n.output[0]: n.attribute[0].t for n in graph.node if n.op_type == "Constant"}
     steps: list[tuple[str, int]] = []
@@ -179,15 +177,15 @@ def _origin(graph: Any, makers: Mapping[str, Any], name: str) -> tuple[str, list
 
 
 def _check_lookups(graph: Any, num_ids: Sequence[int], source: str) -> None:
-    """Check that every field is looked up in tables of learned numbers, one or more, as long as its vocabulary."""
+    """Check that every field has one or more lookup tables of weights, with as many rows as its vocabulary has ids."""
     tables = {tensor.name: tensor.dims for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT}
     gathers = [node for node in graph.node if node.op_type == "Gather" and len(tables.get(node.input[0], ())) == 2]
     found = [int(tables[node.input[0]][0]) for node in gathers]
     if Counter(num_ids) - Counter(found) or set(found) - set(num_ids):
         raise BundleError(
             f"{source}: the converted graph looks categories up in tables of {found or 'no'} rows, expected one or "
-            f"more for each field, of {list(num_ids)}: the model and the vocabularies are not of one training, or a "
-            f"field was lost. {_HINT}"
+            f"more for each field, of {list(num_ids)}: the model and the vocabularies are from different trainings, or "
+            f"a field was lost. {_HINT}"
         )
 
 

@@ -1,1 +1,1 @@
-"""The bundle: its file, its checks and its encoder. A model file is checked before it is used."""
+"""Read and check bundles, and run their encoder."""

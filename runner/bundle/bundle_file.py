@@ -1,4 +1,4 @@
-"""Read the file of a bundle, from a path or from any URI that pyarrow.fs opens."""
+"""Read a bundle file from a path or any URI that pyarrow.fs supports."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ from seqembed.data.files.inputs import filesystem_and_path
 from seqembed.data.files.secrets import scrub, without_secrets
 from seqembed.runner.bundle.onnx_check import MAX_MODEL_BYTES, refuse_size
 
-_REMEDY = "Give a file made by `seqembed export`."
+_REMEDY = "Pass a file made by `seqembed export`."
 
 
 def read_bundle(given: str | os.PathLike[str]) -> bytes:
@@ -34,7 +34,7 @@ def read_bundle(given: str | os.PathLike[str]) -> bytes:
         return (
             _read_local(path, shown) if isinstance(filesystem, fs.LocalFileSystem) else _read(filesystem, path, shown)
         )
-    except (OSError, ValueError, pa.ArrowException) as error:  # a path with a zero character is a ValueError
+    except (OSError, ValueError, pa.ArrowException) as error:  # a path with a null character raises ValueError
         lines = (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()
         raise BundleError(f"{shown}: cannot read the model ({scrub(lines[0])}). {_REMEDY}") from error
 

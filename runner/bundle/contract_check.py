@@ -1,7 +1,6 @@
-"""Hold a contract against itself before anything trusts it: a bundle is input from outside.
+"""Check that the fields of a contract are consistent, since a bundle is untrusted input.
 
-`ModelContract.from_json` builds it; what is checked here is that its fields agree with each other and are of a sane
-size.
+`ModelContract.from_json` parses it; here fields are checked against each other and against limits of size.
 """
 
 import math
@@ -23,7 +22,7 @@ from seqembed.data.outputs import OUTPUT_DTYPES
 from seqembed.data.profile import QUANTILES
 from seqembed.data.sequences import TRUNCATES
 from seqembed.data.statistics.definition import MAX_CATEGORY_BINS, MAX_DIMENSIONS, counted_names
-from seqembed.runner.bundle.schema_check import check_contract_schema, is_whole
+from seqembed.runner.bundle.schema_check import check_contract_schema, is_integer_in
 
 _MAX_EMBEDDING_DIM = 1 << 16
 _MAX_GOLDEN_VALUES = 1 << 24
@@ -32,15 +31,15 @@ _MAX_FRAME = 1 << 12
 
 
 def check_contract(contract: ModelContract, source: str, remedy: str = REEXPORT) -> None:
-    """Refuse a contract whose fields do not agree.
+    """Check that the fields of a contract are consistent.
 
     Args:
-        contract: As read from a bundle or a run directory.
-        source: Where it came from, for messages.
-        remedy: What to do about a damaged one: `seqembed.data.contract.REEXPORT` or `RETRAIN`.
+        contract: The contract of a bundle or run directory.
+        source: Its file, for messages.
+        remedy: How to fix a damaged one: `seqembed.data.contract.REEXPORT` or `RETRAIN`.
 
     Raises:
-        BundleError: Names the field, what was found and what was expected.
+        BundleError: They are not; the message names the field, the value found and the expected one.
     """
     _Check(contract, source, remedy).all()
 
@@ -53,16 +52,16 @@ class _Check:
         contract = self._contract
         check_contract_schema(contract.schema, self._refuse)
         self._length_policy()
-        if not is_whole(contract.embedding_dim, 1, _MAX_EMBEDDING_DIM):
+        if not is_integer_in(contract.embedding_dim, 1, _MAX_EMBEDDING_DIM):
             self._refuse("embedding_dim", contract.embedding_dim, f"an integer in 1…{_MAX_EMBEDDING_DIM:,}")
         self._outputs()
-        if not is_whole(contract.frame, 1, _MAX_FRAME):
+        if not is_integer_in(contract.frame, 1, _MAX_FRAME):
             self._refuse("frame", contract.frame, f"an integer in 1…{_MAX_FRAME:,}")
         self._profiles()
         self._statistics()
         self._parity()
         self._quantisation()
-        self._plain_parts()
+        self._other_fields()
         self._blocks()
         steps = sum(len(sequence.values) for sequence in contract.golden)
         if steps * (contract.schema.num_features + contract.schema.num_fields) > _MAX_GOLDEN_VALUES:
@@ -72,7 +71,7 @@ class _Check:
 
     def _length_policy(self) -> None:
         policy = self._contract.length_policy
-        if policy.max_length is not None and not is_whole(policy.max_length, 1, np.iinfo(np.int32).max):
+        if policy.max_length is not None and not is_integer_in(policy.max_length, 1, np.iinfo(np.int32).max):
             self._refuse("max_length", policy.max_length, "a positive integer, or null")
         if policy.truncate not in TRUNCATES:
             self._refuse("truncate", policy.truncate, " or ".join(TRUNCATES))
@@ -81,10 +80,10 @@ class _Check:
         names = [output.name for output in self._contract.outputs]
         for output in self._contract.other_outputs:
             if not isinstance(output.name, str) or not output.name or names.count(output.name) > 1:
-                self._refuse("outputs", output.name, "names, each once")
+                self._refuse("outputs", output.name, "unique names")
             if output.dtype not in OUTPUT_DTYPES:
                 self._refuse(f"dtype of output '{output.name}'", output.dtype, " or ".join(OUTPUT_DTYPES))
-            if output.width is not None and not is_whole(output.width, 1, _MAX_EMBEDDING_DIM):
+            if output.width is not None and not is_integer_in(output.width, 1, _MAX_EMBEDDING_DIM):
                 self._refuse(
                     f"width of output '{output.name}'",
                     output.width,
@@ -99,9 +98,10 @@ class _Check:
         quantiles = profile.length_quantiles
         self._numbers("length_quantiles", quantiles, len(QUANTILES))
         for name in ("num_sequences", "num_empty", "num_steps"):
-            if not is_whole(getattr(profile, name), 0, 1 << 62):
+            if not is_integer_in(getattr(profile, name), 0, 1 << 62):
                 self._refuse(f"training {name}", getattr(profile, name), "an integer")
-        if not isinstance(contract.training.fingerprint, str) or not is_whole(contract.training.num_files, 0, 1 << 62):
+        training = contract.training
+        if not isinstance(training.fingerprint, str) or not is_integer_in(training.num_files, 0, 1 << 62):
             self._refuse("training data", contract.training.num_files, "a fingerprint and a number of files")
         if contract.embeddings is not None:
             self._numbers("embeddings mean", contract.embeddings.mean, contract.embedding_dim)
@@ -134,7 +134,7 @@ class _Check:
         self._numbers("parity", (parity.max_abs_difference, parity.max_difference, parity.tolerance), 3)
         if not 0 < parity.tolerance <= MAX_TOLERANCE:
             self._refuse("tolerance", parity.tolerance, f"a number in (0, {MAX_TOLERANCE:g}]")
-        if not (is_whole(parity.num_sequences, 0, 1 << 62) and is_whole(parity.num_real, 0, 1 << 62)):
+        if not (is_integer_in(parity.num_sequences, 0, 1 << 62) and is_integer_in(parity.num_real, 0, 1 << 62)):
             self._refuse("parity", (parity.num_sequences, parity.num_real), "numbers of sequences")
 
     def _quantisation(self) -> None:
@@ -155,29 +155,29 @@ class _Check:
             self._refuse("neighbour_agreement", measured.neighbour_agreement, "a share in [0, 1]")
         if not 0 < measured.golden_tolerance <= MAX_GOLDEN_TOLERANCE:
             self._refuse("golden_tolerance", measured.golden_tolerance, f"a number in (0, {MAX_GOLDEN_TOLERANCE:g}]")
-        if not is_whole(measured.num_sequences, 0, 1 << 62):
+        if not is_integer_in(measured.num_sequences, 0, 1 << 62):
             self._refuse("quantisation", measured.num_sequences, "a number of sequences")
 
-    def _plain_parts(self) -> None:
+    def _other_fields(self) -> None:
         contract = self._contract
         texts = isinstance(contract.versions, dict) and all(isinstance(v, str) for v in contract.versions.values())
         if not texts:
             self._refuse("versions", contract.versions, "library names with versions")
         if not isinstance(contract.architecture, dict):
             self._refuse("architecture", contract.architecture, "names with values")
-        if not is_whole(contract.batch_size, 1, _MAX_BATCH_SIZE):
+        if not is_integer_in(contract.batch_size, 1, _MAX_BATCH_SIZE):
             self._refuse("batch_size", contract.batch_size, f"an integer in 1…{_MAX_BATCH_SIZE:,}")
 
     def _blocks(self) -> None:
         blocks, dim = self._contract.blocks, self._contract.embedding_dim
         for block in blocks:
-            if not isinstance(block.name, str) or not is_whole(block.width, 1, dim):
+            if not isinstance(block.name, str) or not is_integer_in(block.width, 1, dim):
                 self._refuse("blocks", (block.name, block.width), f"a name and a width in 1…{dim:,}")
             self._numbers("blocks", (block.variance, block.max_scale), 2)
             if not (block.variance > 0 and block.max_scale > 0):
                 self._refuse("blocks", (block.variance, block.max_scale), "numbers above 0")
         if blocks and sum(block.width for block in blocks) != dim:
-            self._refuse("blocks", sum(block.width for block in blocks), f"{dim:,} numbers in all")
+            self._refuse("blocks", sum(block.width for block in blocks), f"{dim:,} numbers in total")
 
     def _golden(self, name: str, golden: GoldenSequence) -> None:
         width = self._contract.schema.num_features
@@ -203,9 +203,9 @@ class _Check:
         shape = (len(golden.values), len(vocabularies))
         if ids is None or ids.shape != shape:
             self._refuse(name, "none" if ids is None else f"shape {ids.shape}", f"{shape}")
-        most = np.array([vocabulary.num_ids for vocabulary in vocabularies])
-        if (ids < 0).any() or (ids >= most).any():
-            self._refuse(name, f"ids in {ids.min()}…{ids.max()}", f"ids below {most.tolist()}")
+        num_ids = np.array([vocabulary.num_ids for vocabulary in vocabularies])
+        if (ids < 0).any() or (ids >= num_ids).any():
+            self._refuse(name, f"ids in {ids.min()}…{ids.max()}", f"ids below {num_ids.tolist()}")
 
     def _numbers(self, name: str, values: Sequence[Any], width: int) -> None:
         if len(values) != width:

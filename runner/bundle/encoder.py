@@ -1,15 +1,15 @@
-"""The encoder of a bundle, run by ONNX Runtime: the only file that names onnxruntime.
+"""Run the encoder of a bundle with ONNX Runtime; the only module that imports onnxruntime.
 
-A job and the exporter's parity check use the same class, so that what is tested is what runs.
+Runs and the exporter's parity check use the same class, so that the tested code is the code in use.
 """
 
 import os
 from collections.abc import Sequence
 from typing import Self
 
-# Official builds report to Microsoft unless this is set before the library is loaded: they write a device id and a
-# database into the user's cache directory and send events over HTTPS. `disable_telemetry_events` comes too late for
-# all three (onnxruntime/Privacy.md).
+# Official builds send telemetry to Microsoft unless this is set before the library is loaded: they write a device id
+# and a database into the user's cache directory and send events over HTTPS. `disable_telemetry_events` comes too late
+# for all three (onnxruntime/Privacy.md).
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import numpy as np
@@ -28,16 +28,16 @@ from seqembed.runner.bundle.golden import (
     distance_of_vectors,
     expected_outputs,
     padded,
-    usual_length,
+    usual_norm,
 )
 from seqembed.runner.bundle.memory import memory_limited
 from seqembed.runner.bundle.onnx_check import CheckedModel, check_model
 from seqembed.runner.bundle.seal import unseal
 
-# A session computes on the thread that calls it: several callers beat one call spread over threads by up to 2×, since
-# an LSTM's small matrix products do not pay for a barrier each.
+# A session computes on the calling thread: several calling threads are up to 2× faster than one call spread over
+# threads, since an LSTM's small matrix products are too short for a barrier each.
 _THREADS_A_CALL = 1
-_FATAL_ONLY = 4  # what fails is raised, and so said once
+_FATAL_ONLY = 4  # errors are raised, so they need no log line
 _GOLDEN_TOLERANCE = 1e-5
 _TRIED_BATCH, _TRIED_STEPS = 2, 32
 
@@ -46,8 +46,8 @@ class Encoder:
     """Embeds padded batches; safe to call from several threads at once.
 
     Attributes:
-        contract: What the model was trained on and how it was checked.
-        source: Where the model came from, for messages.
+        contract: The contract of the bundle.
+        source: File of the bundle, for messages.
     """
 
     def __init__(self, session: onnxruntime.InferenceSession, contract: ModelContract, source: str) -> None:
@@ -61,7 +61,7 @@ class Encoder:
         """Load a bundle from a path or URI.
 
         Raises:
-            BundleError: The file is missing, no ONNX model, or carries no seqembed contract.
+            BundleError: The file is missing, not an ONNX model, or has no seqembed contract.
         """
         return cls.from_bytes(read_bundle(path), source=str(path))
 
@@ -70,7 +70,7 @@ class Encoder:
         """Load a bundle from memory.
 
         Raises:
-            BundleError: The bytes are no ONNX model, ask for more than an encoder may, or carry no seqembed contract.
+            BundleError: The bytes are not an ONNX model, the model is not allowed, or it has no seqembed contract.
         """
         source = without_secrets(source)
         checked = check_model(model, source)
@@ -81,14 +81,14 @@ class Encoder:
         options.intra_op_num_threads = _THREADS_A_CALL
         options.inter_op_num_threads = 1
         options.log_severity_level = _FATAL_ONLY
-        # The arena spares one call to malloc, and its page faults, for each of some hundred small outputs. Patterns
-        # would keep a plan and a block of memory for every shape ever seen; batches are bounded in steps.
+        # The arena saves a malloc call and page faults for each of about a hundred small outputs. Memory patterns would
+        # keep a plan and a block of memory for every shape seen; batches are bounded in steps.
         options.enable_cpu_mem_arena = True
         options.enable_mem_pattern = False
         with memory_limited(_allowed_memory(model, contract)):
             try:
                 session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-            except Exception as error:  # ONNX Runtime raises classes of its own that share no public base
+            except Exception as error:  # the exceptions of ONNX Runtime have no public base class
                 raise BundleError(f"{source}: not a model ONNX Runtime can load ({_first_line(error)}).") from error
             _check_interface(session, contract, source)
             _try(session, contract, source)
@@ -103,9 +103,9 @@ class Encoder:
         """Return the embedding of each sequence; `run` returns all outputs.
 
         Args:
-            values: As for `run`.
-            lengths: As for `run`.
-            categories: As for `run`.
+            values: See `run`.
+            lengths: See `run`.
+            categories: See `run`.
 
         Returns:
             float32 (batch, embedding_dim).
@@ -121,24 +121,23 @@ class Encoder:
         lengths: NDArray[np.int32],
         categories: NDArray[np.int32] | None = None,
     ) -> dict[str, NDArray[np.float32]]:
-        """Return what the model makes of each sequence; what stands beyond a sequence's length has no influence.
+        """Return the outputs of the model for each sequence; padding beyond a sequence's length has no effect.
 
-        With fp32 weights its neighbours in the batch have none either. With int8 they have a little: the operator takes
-        one scale for the numbers of a whole batch; the contract's `Quantisation` says how much that was at export.
+        With fp32 weights, other sequences of the batch have no effect either. With int8 they have a small one, since
+        the operator uses one scale per batch; the contract's `Quantisation` has its size at export.
 
         Args:
-            values: float32 (batch, time, features), raw units, NaN where missing; not looked at by a model without
-                features.
+            values: float32 (batch, time, features), raw units, NaN where missing; ignored by a model without features.
             lengths: int32 (batch), each in 1…time.
-            categories: int32 (batch, time, fields), ids by the vocabularies of the contract; None where the model has
-                no fields.
+            categories: int32 (batch, time, fields), ids from the vocabularies of the contract; None for a model without
+                categorical fields.
 
         Returns:
-            The outputs that the contract declares, by name, in its order: each float32 (batch, width) or (batch).
+            The outputs listed in the contract, by name, in its order: each float32 (batch, width) or (batch).
 
         Raises:
-            BundleError: The model fails on these values, or returns another shape.
-            ValueError: The model reads categories and none are given.
+            BundleError: The model fails on these values, or returns an unexpected shape.
+            ValueError: The model needs categories and none are given.
         """
         return self._run(self.contract.outputs, values, lengths, categories)
 
@@ -155,11 +154,11 @@ class Encoder:
             inputs["values"] = values
         if schema.categorical:
             if categories is None:
-                raise ValueError(f"{self.source} reads categories, {len(schema.categorical)} a step; none are given")
+                raise ValueError(f"{self.source} needs categories, {len(schema.categorical)} per step; none are given")
             inputs["categories"] = categories
         try:
             arrays = self._session.run([output.name for output in outputs], inputs)
-        except Exception as error:  # as above: no public base
+        except Exception as error:  # no public base class, as above
             raise_host_fault(error)
             shapes = ", ".join(f"{name} {array.shape}" for name, array in inputs.items())
             raise BundleError(
@@ -174,33 +173,34 @@ class Encoder:
         return {output.name: array for output, array in zip(outputs, arrays, strict=True)}
 
     def replay_golden(self) -> float:
-        """Embed the contract's golden sequences on this host and hold them against what the exporter saw.
+        """Embed the contract's golden sequences on this host and compare them with the exporter's results.
 
-        Each is embedded alone and once more in one padded batch.
+        Each is embedded alone, and again in one padded batch.
 
         Returns:
-            The largest difference of any output: with fp32 weights that of any number, over max(1, |expected|); with
-            int8 that of a whole vector, as a share of the usual length of these vectors.
+            The maximum difference over all outputs: with fp32 weights per number, over max(1, |expected|); with int8
+                per
+            vector, relative to the usual norm.
 
         Raises:
-            BundleError: This host computes other vectors than the exporter did.
+            BundleError: The vectors differ from the exporter's.
         """
         golden = self.contract.golden
         if not golden:
-            raise BundleError(f"{self.source}: the contract holds no golden sequences. Export the model again.")
+            raise BundleError(f"{self.source}: the contract has no golden sequences. Export the model again.")
         tolerance = self._golden_tolerance()
         found = [*(self.run_golden((one,)) for one in golden), self.run_golden(golden)]
         differences = [
             self._golden_difference(np.concatenate([outputs[name] for outputs in found]), expected)
             for name, expected in expected_outputs(golden).items()
         ]
-        worst = float(np.max(differences))  # NaN where one of them is
+        worst = float(np.max(differences))  # NaN if one of them is
         if not worst <= tolerance:
             exporter = self.contract.versions.get("onnxruntime", "unknown")
             raise BundleError(
-                f"{self.source}: the golden sequences come out differently on this host: difference {worst:.3g}, "
-                f"allowed {tolerance:.3g}. The file was changed, or onnxruntime {onnxruntime.__version__} computes "
-                f"otherwise than the exporter's {exporter}. Export again, or install that version."
+                f"{self.source}: the golden sequences get other vectors on this host: difference {worst:.3g}, allowed "
+                f"{tolerance:.3g}. The file was changed, or onnxruntime {onnxruntime.__version__} computes "
+                f"differently from the exporter's {exporter}. Export again, or install that version."
             )
         return worst
 
@@ -216,7 +216,7 @@ class Encoder:
         twice = np.concatenate([expected, expected])
         if self.contract.quantisation is None:
             return float(difference_of_numbers(found, twice).max())
-        return float(distance_of_vectors(found, twice, usual_length(expected)).max())
+        return float(distance_of_vectors(found, twice, usual_norm(expected)).max())
 
     def _golden_tolerance(self) -> float:
         if self.contract.quantisation is not None:
@@ -242,10 +242,10 @@ def _check_precision(contract: ModelContract, checked: CheckedModel, source: str
 
 
 def _allowed_memory(model: bytes, contract: ModelContract) -> int:
-    """Return the bytes that a model may take for itself and for a few steps.
+    """Return the memory in bytes allowed for loading a model and running a few steps.
 
     ONNX Runtime holds the weights up to three times while it loads them. 512 MiB are for the library itself, whose
-    threads reserve 64 MiB each; 64 numbers for each that goes in or comes out are several times what layers make of it.
+    threads reserve 64 MiB each; 64 numbers per input and output number are several times what the layers need.
     """
     schema = contract.schema
     width = schema.num_features + schema.num_fields + sum(output.num_values for output in contract.outputs)
@@ -253,10 +253,10 @@ def _allowed_memory(model: bytes, contract: ModelContract) -> int:
 
 
 def _try(session: onnxruntime.InferenceSession, contract: ModelContract, source: str) -> None:
-    """Embed a few steps: what a graph asks for that is not of the size of its input shows here.
+    """Embed a few steps, to detect a graph that allocates memory out of proportion to its input.
 
     Raises:
-        BundleError: The model fails on them, for lack of memory as a rule.
+        BundleError: The model fails on them, usually for lack of memory.
     """
     schema = contract.schema
     inputs: dict[str, NDArray[np.generic]] = {"lengths": np.array([_TRIED_STEPS, 1], np.int32)}
@@ -266,10 +266,10 @@ def _try(session: onnxruntime.InferenceSession, contract: ModelContract, source:
         inputs["categories"] = np.zeros((_TRIED_BATCH, _TRIED_STEPS, schema.num_fields), np.int32)
     try:
         session.run([output.name for output in contract.outputs], inputs)
-    except Exception as error:  # as above: no public base
+    except Exception as error:  # no public base class, as above
         raise BundleError(
-            f"{source}: the model fails on {_TRIED_BATCH} sequences of up to {_TRIED_STEPS} steps, or takes more "
-            f"memory than its weights and these steps account for ({_first_line(error)}). Export the model again."
+            f"{source}: the model fails on {_TRIED_BATCH} sequences of up to {_TRIED_STEPS} steps, or needs more "
+            f"memory than its weights and these steps explain ({_first_line(error)}). Export the model again."
         ) from error
 
 

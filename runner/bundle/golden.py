@@ -1,8 +1,8 @@
-"""Golden sequences as a batch, and how far what a host makes of them is from what the exporter saw.
+"""Compare the vectors of golden sequences on this host with those of the exporter.
 
-An fp32 encoder is held to each number of each vector. An int8 one cannot be: its vectors move with their neighbours in
-the batch, and where another processor rounds the last bit of a number the other way, that number may become the next
-of 256 levels. Whole vectors are compared there, whose distances are steady where single numbers are not.
+For fp32 every number of each vector is compared. Numbers of int8 vectors are not stable: they depend on the other
+sequences of the batch, and where another processor rounds the last bit differently, a number may become the next of
+256 levels. There the distance of complete vectors is compared, which is stable.
 """
 
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from seqembed.data.contract import GoldenSequence
 from seqembed.data.schema.schema import SequenceSchema
 
-_LEAST_LENGTH = 1e-30
+_MIN_NORM = 1e-30
 
 
 def padded(
     golden: Sequence[GoldenSequence], schema: SequenceSchema
 ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:
-    """Return golden sequences as one batch: values, lengths and categories, as `Encoder.embed` takes them."""
+    """Return golden sequences as one padded batch: values, lengths and categories, the arguments of `Encoder.embed`."""
     lengths = np.array([len(sequence.values) for sequence in golden], dtype=np.int32)
     time = int(lengths.max())
     values = np.zeros((len(golden), time, schema.num_features), dtype=np.float32)
@@ -32,19 +32,19 @@ def padded(
 
 
 def expected_outputs(golden: Sequence[GoldenSequence]) -> dict[str, NDArray[np.float32]]:
-    """Return what the exporter saw, by output: float32 (sequences, width), or (sequences) for single numbers."""
+    """Return the exporter's results by output: float32 (sequences, width), or (sequences) for single numbers."""
     return {name: np.stack([sequence.outputs[name] for sequence in golden]) for name in golden[0].outputs}
 
 
 def difference_of_numbers(found: NDArray[np.float32], expected: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return how far the worst number of each vector is off, over max(1, |expected|).
+    """Return the maximum difference of the numbers of each vector, over max(1, |expected|).
 
     Args:
         found: float32 (sequences, width), or (sequences).
-        expected: The same.
+        expected: The same shape.
 
     Returns:
-        float64 (sequences); NaN where `found` is no number.
+            float64 (sequences); NaN where `found` has NaN.
     """
     wanted = expected.astype(np.float64)
     difference: NDArray[np.float64] = np.abs(found - wanted) / np.maximum(1.0, np.abs(wanted))
@@ -55,12 +55,12 @@ def difference_of_numbers(found: NDArray[np.float32], expected: NDArray[np.float
 def distance_of_vectors(
     found: NDArray[np.float32], expected: NDArray[np.float32], length: float
 ) -> NDArray[np.float64]:
-    """Return how far each vector is from the one expected, as a share of `length`.
+    """Return the distance of each vector from the expected one, divided by `length`.
 
     Args:
         found: float32 (sequences, width), or (sequences).
         expected: The same.
-        length: As by `usual_length`.
+        length: Result of `usual_norm`.
 
     Returns:
         float64 (sequences); NaN where `found` is no number.
@@ -69,13 +69,13 @@ def distance_of_vectors(
     return distances / length
 
 
-def usual_length(expected: NDArray[np.float32]) -> float:
-    """Return the root mean square length of golden vectors; their lengths differ less than their numbers.
+def usual_norm(expected: NDArray[np.float32]) -> float:
+    """Return the root mean square norm of golden vectors; norms vary less than single numbers.
 
     Args:
         expected: float32 (sequences, width), or (sequences).
     """
-    return max(float(np.sqrt(np.mean(_lengths(expected.astype(np.float64)) ** 2))), _LEAST_LENGTH)
+    return max(float(np.sqrt(np.mean(_lengths(expected.astype(np.float64)) ** 2))), _MIN_NORM)
 
 
 def _lengths(vectors: NDArray[np.float64]) -> NDArray[np.float64]:

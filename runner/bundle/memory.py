@@ -1,4 +1,4 @@
-"""Bound the memory of a piece of code: a model may ask for gigabytes before it has seen a row."""
+"""Limit the memory of a block of code: a model may allocate gigabytes before it reads a row."""
 
 import os
 import sys
@@ -8,18 +8,18 @@ from contextlib import contextmanager
 from types import ModuleType
 
 _STATISTICS = "/proc/self/statm"
-_ONE_AT_A_TIME = threading.Lock()  # the second of two would take the limit of the first for that of the process
+_ONE_AT_A_TIME = threading.Lock()  # else the second of two blocks would later restore the limit of the first
 
 
 @contextmanager
 def memory_limited(num_bytes: int) -> Iterator[None]:
-    """Let the process grow by at most `num_bytes` while the block runs; a larger request fails instead.
+    """Let the process grow by at most `num_bytes` while the block runs; larger allocations fail.
 
-    The limit is that of the address space (RLIMIT_AS), which holds for native code too, and for every thread. It is not
-    set where the system does not offer it (Windows, macOS), nor where a lower one holds already.
+    The address space is limited (RLIMIT_AS), which also applies to native code and to every thread. No limit is set
+    where the system does not support it (Windows, macOS) or a lower one exists.
 
     Args:
-        num_bytes: Beyond what the process has now.
+        num_bytes: Bytes in addition to the current size of the process.
     """
     if not sys.platform.startswith("linux"):
         yield

@@ -1,7 +1,7 @@
-"""Look over a bundle's bytes before ONNX Runtime sees one of them: a model file is input from outside.
+"""Check the bytes of a model file before ONNX Runtime reads them, since it is untrusted input.
 
-What is refused: files too large for protobuf, tensors that lie in other files, operators that are not ONNX's own,
-functions, nested graphs, training information, and operator sets older than those we export.
+Not allowed are files too large for protobuf, tensors in other files, operators outside standard ONNX, functions, nested
+graphs, training information, and operator sets older than the exporter's.
 """
 
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from seqembed.data.errors import BundleError
 from seqembed.runner.bundle.other_kinds import other_kind
 from seqembed.runner.bundle.protobuf import MalformedError, fields, message, text
 
-MAX_MODEL_BYTES: Final = (1 << 31) - 1  # protobuf's own limit
+MAX_MODEL_BYTES: Final = (1 << 31) - 1  # the limit of protobuf
 MAX_CONTRACT_BYTES: Final = 64 << 20
-MIN_OPSET: Final = 13  # the oldest the exporter writes; ONNX Runtime itself refuses those it does not know yet
+MIN_OPSET: Final = 13  # the oldest the exporter writes; ONNX Runtime itself refuses those that are too new for it
 _ONNX_DOMAINS: Final = frozenset({"", "ai.onnx"})
-# What dynamic quantisation writes; everything else of a quantised model is in the standard set.
+# The operator of dynamic quantisation; the rest of a quantised model is standard ONNX.
 _QUANTISED: Final = frozenset({("com.microsoft", "DynamicQuantizeLSTM")})
 
 # Field numbers of onnx.proto.
@@ -27,12 +27,12 @@ _GRAPH_NODES, _GRAPH_TENSORS, _GRAPH_SPARSE_TENSORS = 1, 5, 15
 _NODE_TYPE, _NODE_ATTRIBUTES, _NODE_DOMAIN = 4, 5, 7
 _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS, _ATTRIBUTE_SPARSE_TENSORS = (5, 10), (6, 11), (22, 23)
 _TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 13, 14
-_SPARSE_PARTS = (1, 2)
+_SPARSE_TENSOR_FIELDS = (1, 2)
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedModel:
-    """What a model file that passed the check holds.
+    """Content of a model file that passed the check.
 
     Attributes:
         contract: The text of its contract.
@@ -44,14 +44,14 @@ class CheckedModel:
 
 
 def check_model(model: bytes, source: str) -> CheckedModel:
-    """Refuse a model file that asks for more than an encoder may.
+    """Check a model file.
 
     Args:
         model: The file's bytes.
-        source: Where they came from, for messages.
+        source: Their file, for messages.
 
     Raises:
-        BundleError: The bytes are no ONNX model, ask for files or operators from elsewhere, or carry no contract.
+        BundleError: The bytes are not an ONNX model, need other files or operators, or have no contract.
     """
     if len(model) > MAX_MODEL_BYTES:
         refuse_size(source, len(model))
@@ -61,18 +61,18 @@ def check_model(model: bytes, source: str) -> CheckedModel:
         if (kind := other_kind(model)) is not None:
             raise BundleError(f"{source}: not a model: this is {kind}.") from error
         raise BundleError(
-            f"{source}: not a model: its bytes are no ONNX protobuf ({error}). Copy the file again, or export again."
+            f"{source}: not a model: not an ONNX protobuf ({error}). Copy the file again, or export again."
         ) from error
 
 
 def refuse_size(source: str, size: int) -> NoReturn:
-    """Refuse a file that is larger than any model can be.
+    """Raise the error for a file that is larger than any model can be.
 
     Raises:
         BundleError: Always.
     """
     raise BundleError(
-        f"{source}: {size:,} bytes; a model has at most {MAX_MODEL_BYTES:,}. Give a file made by `seqembed export`."
+        f"{source}: {size:,} bytes; a model has at most {MAX_MODEL_BYTES:,}. Pass a file made by `seqembed export`."
     )
 
 
@@ -103,7 +103,7 @@ def _check_opset(opsets: dict[str, int], source: str) -> None:
     found = max((version for domain, version in opsets.items() if domain in _ONNX_DOMAINS), default=0)
     if found < MIN_OPSET:
         raise BundleError(
-            f"{source}: operator set {found or 'not named'}; expected {MIN_OPSET} or newer. Export the model again."
+            f"{source}: operator set {found or 'missing'}; expected {MIN_OPSET} or newer. Export the model again."
         )
 
 
@@ -146,7 +146,7 @@ def _check_node(node: memoryview, source: str) -> tuple[str, str]:
         elif number == _NODE_ATTRIBUTES:
             _check_attribute(message(value), source)
     if domain not in _ONNX_DOMAINS and (domain, operator) not in _QUANTISED:
-        _refuse(source, f"the operator {domain}.{operator}", "an encoder has ONNX's own operators only")
+        _refuse(source, f"the operator {domain}.{operator}", "an encoder has standard ONNX operators only")
     return domain, operator
 
 
@@ -162,18 +162,18 @@ def _check_attribute(attribute: memoryview, source: str) -> None:
 
 def _check_sparse_tensor(tensor: memoryview, source: str) -> None:
     for number, value in fields(tensor):
-        if number in _SPARSE_PARTS:
+        if number in _SPARSE_TENSOR_FIELDS:
             _check_tensor(message(value), source)
 
 
 def _check_tensor(tensor: memoryview, source: str) -> None:
     for number, value in fields(tensor):
         if number == _TENSOR_EXTERNAL_DATA or (number == _TENSOR_DATA_LOCATION and value != 0):
-            _refuse(source, "a tensor whose data lie in another file", "a bundle is one file")
+            _refuse(source, "a tensor stored in another file", "a bundle is one file")
 
 
 def _refuse(source: str, found: str, expected: str = "an encoder has none") -> NoReturn:
-    raise BundleError(f"{source}: the model holds {found}; {expected}. Make it with `seqembed export`.")
+    raise BundleError(f"{source}: the model contains {found}; {expected}. Make it with `seqembed export`.")
 
 
 def _opset(entry: memoryview) -> tuple[str, int]:

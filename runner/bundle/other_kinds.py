@@ -1,4 +1,4 @@
-"""What a file is that was given for a model and is none: by its first bytes, with the command that takes it."""
+"""Recognise files that are not models by their first bytes, and name the command for them."""
 
 import io
 import json
@@ -9,25 +9,25 @@ _MAGICS = {
     b"PAR1": "a Parquet file, which is data. `seqembed inspect` shows what is in it",
     b"\x1f\x8b": "a gzip archive. Unpack it",
     b"\x28\xb5\x2f\xfd": "a zstd archive. Unpack it",
-    b"\x80": "as it seems a pickle, which seqembed does not read. Give a file made by `seqembed export`",
+    b"\x80": "probably a pickle, which seqembed does not read. Pass a file made by `seqembed export`",
 }
 _KERAS_MEMBERS = frozenset({"metadata.json", "config.json"})
 _CONTRACT_KEYS = frozenset({"format_version", "length_policy", "training"})
-_LOOKED_AT = 1 << 16
+_HEAD_BYTES = 1 << 16
 
 
 def other_kind(content: bytes | memoryview) -> str | None:
-    """Return what a file is and the remedy, to stand after "is"; None where its bytes do not say.
+    """Return the kind of a file and a remedy, to follow "this is"; None if it is not recognised.
 
     Args:
-        content: The whole file.
+        content: The complete file.
     """
-    head = bytes(content[:_LOOKED_AT])
+    head = bytes(content[:_HEAD_BYTES])
     if not head:
         return "an empty file. Copy it again, or export again"
     if head.startswith(_HDF5):
         return (
-            "a model or weights in HDF5 (.h5), no bundle. Load it with the Keras that wrote it, save it with "
+            "a model or weights in HDF5 (.h5), not a bundle. Load it with the Keras that wrote it, save it with "
             "model.save('name.keras'), then `seqembed export name.keras --data INPUT --out encoder.onnx`"
         )
     if head.startswith(_ZIP):
@@ -37,7 +37,7 @@ def other_kind(content: bytes | memoryview) -> str | None:
     for magic, kind in _MAGICS.items():
         if head.startswith(magic):
             return kind
-    return "a text file. Give a file made by `seqembed export`" if _is_text(head) else None
+    return "a text file. Pass a file made by `seqembed export`" if _is_text(head) else None
 
 
 def _archive(content: bytes | memoryview) -> str:
@@ -48,8 +48,8 @@ def _archive(content: bytes | memoryview) -> str:
         return "a damaged zip archive. Copy it again"
     if _KERAS_MEMBERS <= names:
         return (
-            "a Keras model (.keras), no bundle yet. Make one with `seqembed export RUN_DIR --out encoder.onnx`, or, of "
-            "a model trained elsewhere, with `seqembed export MODEL.keras --data INPUT --out encoder.onnx`"
+            "a Keras model (.keras), not a bundle. Make one with `seqembed export RUN_DIR --out encoder.onnx`, or, "
+            "from a model trained elsewhere, with `seqembed export MODEL.keras --data INPUT --out encoder.onnx`"
         )
     return "a zip archive. Unpack it"
 
@@ -58,13 +58,13 @@ def _json(content: bytes | memoryview) -> str | None:
     try:
         value = json.loads(bytes(content))
     except (ValueError, RecursionError):
-        return "a text file. Give a file made by `seqembed export`" if _is_text(bytes(content[:_LOOKED_AT])) else None
+        return "a text file. Pass a file made by `seqembed export`" if _is_text(bytes(content[:_HEAD_BYTES])) else None
     if isinstance(value, dict) and value.keys() >= _CONTRACT_KEYS:
         return (
-            "the contract of a run directory (contract.json). Give the directory: `seqembed inspect RUN_DIR` describes "
-            "it, `seqembed export RUN_DIR --out encoder.onnx` makes a bundle of it"
+            "the contract of a run directory (contract.json). Pass the directory: `seqembed inspect RUN_DIR` describes "
+            "it, `seqembed export RUN_DIR --out encoder.onnx` makes a bundle from it"
         )
-    return "a JSON file. Give a file made by `seqembed export`"
+    return "a JSON file. Pass a file made by `seqembed export`"
 
 
 def _is_text(head: bytes) -> bool:

@@ -1,7 +1,7 @@
-"""Read protobuf messages without the protobuf library: the runner looks over a model's bytes, and installs no more.
+"""Read protobuf messages, to check model files without installing the protobuf library.
 
-The reader walks the wire format (https://protobuf.dev/programming-guides/encoding), allocates nothing that a length in
-the file claims, and nests no deeper than whoever calls it.
+The reader parses the wire format (https://protobuf.dev/programming-guides/encoding), allocates nothing according to
+lengths in the file, and does not recurse.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ Field = tuple[int, int | memoryview]
 
 
 class MalformedError(Exception):
-    """Bytes that are no protobuf message."""
+    """The bytes are not a protobuf message."""
 
 
 def message(value: int | memoryview) -> memoryview:
@@ -29,7 +29,7 @@ def text(value: int | memoryview | None) -> str:
 
     Raises:
         MalformedError: It holds a number.
-        UnicodeDecodeError: It is no UTF-8.
+        UnicodeDecodeError: It is not UTF-8.
     """
     return "" if value is None else str(message(value), "utf-8")
 
@@ -38,7 +38,7 @@ def fields(message: memoryview) -> Iterator[Field]:
     """Yield (field number, value) of one message: an int for varints, a view without a copy for everything else.
 
     Raises:
-        MalformedError: The bytes are no message.
+        MalformedError: The bytes are not a message.
     """
     position = 0
     while position < len(message):
@@ -57,21 +57,21 @@ def fields(message: memoryview) -> Iterator[Field]:
         else:
             raise MalformedError(f"wire type {wire_type}")
         if length > len(message) - position:
-            raise MalformedError("a field reaches beyond its message")
+            raise MalformedError("a field extends beyond its message")
         yield number, message[position : position + length]
         position += length
 
 
 def varint(message: memoryview, position: int) -> tuple[int, int]:
-    """Return an unsigned varint of at most ten bytes, and where it ends.
+    """Return an unsigned varint of at most ten bytes, and the position after it.
 
     Raises:
-        MalformedError: It has more bytes, or is cut short.
+        MalformedError: It has more bytes, or is truncated.
     """
     value = 0
     for shift in range(0, 70, 7):
         if position >= len(message):
-            raise MalformedError("cut short")
+            raise MalformedError("truncated")
         byte = message[position]
         position += 1
         value |= (byte & 0x7F) << shift

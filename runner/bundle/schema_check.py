@@ -1,4 +1,4 @@
-"""Hold the columns, features and vocabularies of a contract against each other before anything trusts them."""
+"""Check that the columns, features and vocabularies of a contract are consistent."""
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
@@ -14,17 +14,17 @@ _KINDS: dict[str, type] = dict(zip(get_args(ValueKind), (str, int, bool), strict
 Refuse = Callable[[str, object, str], NoReturn]  # what, found, expected
 
 
-def is_whole(value: object, least: int, most: int) -> bool:
-    """Whether `value` is an integer in least…most; True and False are none."""
-    return type(value) is int and least <= value <= most
+def is_integer_in(value: object, minimum: int, maximum: int) -> bool:
+    """Return whether `value` is an integer, not a boolean, in minimum…maximum."""
+    return type(value) is int and minimum <= value <= maximum
 
 
 def check_contract_schema(schema: SequenceSchema, refuse: Refuse) -> None:
-    """Refuse a schema whose fields do not agree.
+    """Check that the fields of a schema are consistent.
 
     Args:
-        schema: As read from a bundle.
-        refuse: Raises; it is given the field, what was found and what was expected.
+        schema: The schema of a bundle.
+        refuse: Raises an error from the name of the field, the value found and the expected one.
     """
     _Check(schema, refuse).all()
 
@@ -53,7 +53,7 @@ class _Check:
     def _names(self) -> None:
         entries: list[Feature | CategoricalField] = [*self._schema.features, *self._schema.categorical]
         if not 1 <= len(entries) <= _MAX_FEATURES:
-            self._refuse("features", len(entries), f"1…{_MAX_FEATURES:,} of them, categorical fields included")
+            self._refuse("features", len(entries), f"1…{_MAX_FEATURES:,}, including categorical fields")
         for entry in entries:
             if not (_is_name(entry.name) and _is_name(entry.column)):
                 self._refuse("feature", entry, "a name and a column")
@@ -70,17 +70,17 @@ class _Check:
     def _numbers(self, features: Sequence[Feature]) -> None:
         columns = [column for column, _ in groupby(features, key=lambda feature: feature.column)]
         if len(set(columns)) < len(columns):
-            self._refuse("features", columns, "the features of a column to stand together")
+            self._refuse("features", columns, "the features of a column to be adjacent")
         for column, group in groupby(features, key=lambda feature: feature.column):
             self._components(column, [feature.component for feature in group])
 
     def _components(self, column: str, components: list[str | int | None]) -> None:
-        whole = components == [None]
-        vector = all(is_whole(component, 0, _MAX_FEATURES) for component in components) and components == list(
+        is_column = components == [None]
+        vector = all(is_integer_in(component, 0, _MAX_FEATURES) for component in components) and components == list(
             range(len(components))
         )
         struct = all(_is_name(component) for component in components) and len(set(components)) == len(components)
-        if not (whole or (self._schema.layout == "nested" and (vector or struct))):
+        if not (is_column or (self._schema.layout == "nested" and (vector or struct))):
             self._refuse(
                 f"components of column '{column}'",
                 components[:10],
@@ -112,15 +112,15 @@ class _Check:
             self._refuse(f"component of {name}", field.component, "a field of structs in the nested layout, or null")
         if vocabulary is None:
             self._refuse(f"vocabulary of {name}", None, "the values that were learned")
-        if vocabulary.kind not in tuple(_KINDS):  # a tuple takes what cannot be hashed, too
+        if vocabulary.kind not in tuple(_KINDS):  # a tuple, since the kind may not be hashable
             self._refuse(f"kind of {name}", vocabulary.kind, ", ".join(_KINDS))
-        strange = [value for value in vocabulary.values if type(value) is not _KINDS[vocabulary.kind]]
-        if strange:
-            self._refuse(f"vocabulary of {name}", repr(strange[0]), f"values of the kind {vocabulary.kind}")
+        mismatched = [value for value in vocabulary.values if type(value) is not _KINDS[vocabulary.kind]]
+        if mismatched:
+            self._refuse(f"vocabulary of {name}", repr(mismatched[0]), f"values of the kind {vocabulary.kind}")
         if len(set(vocabulary.values)) < len(vocabulary.values):
             self._refuse(f"vocabulary of {name}", "a value twice", "every value once")
         counts = [*vocabulary.counts, vocabulary.num_unknown, vocabulary.num_missing]
-        if len(vocabulary.counts) != len(vocabulary.values) or not all(is_whole(n, 0, 1 << 62) for n in counts):
+        if len(vocabulary.counts) != len(vocabulary.values) or not all(is_integer_in(n, 0, 1 << 62) for n in counts):
             self._refuse(f"counts of {name}", counts[:10], "an integer for each value, unknown and missing")
 
 

@@ -1,14 +1,13 @@
-"""The seal of a bundle: a digest over its contract and its graph, so that an edited file is refused before it is used.
+"""Compute and verify the digest over contract and graph of a bundle, so that an edited file is refused.
 
-Golden sequences notice a changed weight, and nothing of a contract in which two features are swapped or a tolerance is
-raised. The digest notices both. It protects against accidents and well-meant edits, not against someone who computes it
-anew.
+Golden sequences detect a changed weight, but not swapped features or a raised tolerance in the contract. The digest
+detects both. It protects against accidents and well-meant edits, not against someone who recomputes it.
 
-It is a sha256, in hexadecimal digits, over
+It is the hexadecimal sha256 of
 
-* the contract as JSON without the field ``digest``: keys sorted, no spaces, everything beyond ASCII escaped;
-* then, of the ModelProto, each graph and behind them each operator set: the field number as one byte, the length of the
-  serialized field as eight bytes, little-endian, and the field.
+* the contract as JSON without the field ``digest``: sorted keys, no spaces, non-ASCII characters escaped;
+* then each graph and each operator set of the ModelProto: the field number as one byte, the length of the serialized
+  field as eight bytes, little-endian, and the field.
 """
 
 import hashlib
@@ -28,8 +27,8 @@ def seal(contract: str, model: bytes) -> str:
     """Return a contract with the digest over itself and a model.
 
     Args:
-        contract: JSON, as by `ModelContract.to_json`; a digest that it has is replaced.
-        model: Serialized ModelProto; its metadata does not count.
+        contract: JSON of `ModelContract.to_json`; an existing digest is replaced.
+        model: Serialized ModelProto; its metadata is not included.
     """
     value = json.loads(contract)
     value.pop(DIGEST, None)
@@ -37,11 +36,11 @@ def seal(contract: str, model: bytes) -> str:
 
 
 def sealed(model: Any, contract: str) -> bytes:
-    """Return the bytes of a bundle: an ONNX model that carries a contract under a fresh seal.
+    """Return the bytes of a bundle: an ONNX model with a contract and its digest in the metadata.
 
     Args:
         model: ONNX ModelProto; its metadata entry for the contract is set.
-        contract: JSON; a digest that it has is replaced.
+        contract: JSON; an existing digest is replaced.
     """
     other = {entry.key: entry.value for entry in model.metadata_props if entry.key != CONTRACT_KEY}
     del model.metadata_props[:]
@@ -51,30 +50,30 @@ def sealed(model: Any, contract: str) -> bytes:
 
 
 def unseal(contract: str, model: bytes, source: str) -> dict[str, Any]:
-    """Return the fields of a bundle's contract, without the digest, once that is what it should be.
+    """Verify the digest of a bundle, and return the fields of its contract without it.
 
     Args:
         contract: JSON.
         model: Serialized ModelProto that passed `check_model`.
-        source: Where they came from, for messages.
+        source: Their file, for messages.
 
     Raises:
-        BundleError: The text is no contract, or there is no digest, or the contract or the graph was changed.
+        BundleError: The text is not a contract, it has no digest, or contract or graph were changed.
     """
     value = load_contract(contract, source)
     digest = value.pop(DIGEST, None)
     if digest is None or value["format_version"] != FORMAT_VERSION:
         raise BundleError(
             f"{source}: the contract has format {value['format_version']} and {'no' if digest is None else 'a'} digest;"
-            f" expected format {FORMAT_VERSION} with one, which shows that neither the contract nor the graph was "
-            "changed. Export the model again."
+            f" expected format {FORMAT_VERSION} with a digest, which verifies the contract and the graph. Export the "
+            "model again."
         )
     found = _digest(value, model)
     if digest != found:
         raise BundleError(
-            f"{source}: the contract or the graph was changed after the export: they have the digest {found[:16]}…, "
-            f"and the contract says {str(digest)[:16]}…. Copy the file again, or export the model again; what a "
-            "contract says is changed by training or exporting with other options."
+            f"{source}: the contract or the graph was changed after the export: their digest is {found[:16]}…, "
+            f"expected {str(digest)[:16]}…. Copy the file again, or export the model again; to change the contract, "
+            "train or export with other options."
         )
     return value
 
@@ -82,8 +81,8 @@ def unseal(contract: str, model: bytes, source: str) -> dict[str, Any]:
 def _digest(contract: Mapping[str, Any], model: bytes) -> str:
     plain = json.dumps(contract, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     found = hashlib.sha256(plain.encode("ascii"))
-    parts = [(number, message(value)) for number, value in fields(memoryview(model)) if number in _SEALED]
-    for number, part in sorted(parts, key=lambda each: each[0]):
-        found.update(bytes([number]) + len(part).to_bytes(8, "little"))
-        found.update(part)
+    sealed_fields = [(number, message(value)) for number, value in fields(memoryview(model)) if number in _SEALED]
+    for number, content in sorted(sealed_fields, key=lambda each: each[0]):
+        found.update(bytes([number]) + len(content).to_bytes(8, "little"))
+        found.update(content)
     return found.hexdigest()

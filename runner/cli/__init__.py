@@ -1,4 +1,4 @@
-"""The command line: the command group, standard streams, configuration files, and the commands without TensorFlow."""
+"""The command line: command group, standard streams, configuration files, and commands without TensorFlow."""
 
 from seqembed.runner.cli.group import main
 

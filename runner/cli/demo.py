@@ -1,4 +1,4 @@
-"""`seqembed demo`: the main job on real recorded data."""
+"""The command `seqembed demo`."""
 
 import shlex
 import time
@@ -29,10 +29,10 @@ Examples:
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the training.")
 @click.pass_context
 def demo(ctx: click.Context, out: Path, seed: int) -> None:
-    """Train, export and run on 640 recorded utterances of nine speakers, and show what the vectors are worth.
+    """Train, export and run on 640 recorded utterances of nine speakers, and evaluate the vectors.
 
-    The data is JapaneseVowels (UCI, CC BY 4.0), shipped with seqembed. Every command is printed before it runs, so that
-    you can repeat it on your own data.
+    The data is JapaneseVowels (UCI, CC BY 4.0), installed with seqembed. Every command is printed before it runs, so
+    that you can repeat it on your own data.
     """
     group, layout, start = ctx.find_root().command, DemoLayout(out), time.perf_counter()
 
@@ -44,7 +44,7 @@ def demo(ctx: click.Context, out: Path, seed: int) -> None:
     click.echo()
     _print_accuracy(result)
     _print_files(layout)
-    click.echo(f"Done in {time.perf_counter() - start:.0f} s. The map of the utterances, coloured by speaker:")
+    click.echo(f"Done in {time.perf_counter() - start:.0f} s. Plot of the embeddings, coloured by speaker:")
     click.echo(f"  {layout.run.plots / 'embeddings.png'}")
 
 
@@ -52,7 +52,7 @@ def _print_accuracy(result: DemoResult) -> None:
     table = Table(f"speaker of the nearest training utterance, {result.num_test} test utterances", "right")
     table.columns[1].justify = "right"
     table.add_row(f"trained encoder, {NUM_DIMENSIONS} numbers per utterance", f"{result.trained:.1%}")
-    table.add_row(f"the same encoder, never trained, {NUM_DIMENSIONS} numbers", f"{result.untrained:.1%}")
+    table.add_row(f"the same encoder, untrained, {NUM_DIMENSIONS} numbers", f"{result.untrained:.1%}")
     table.add_row("mean of each feature, 12 numbers", f"{result.mean_vector:.1%}")
     table.add_row("guessing (chance)", f"{result.chance:.1%}")
     Console().print(table)

@@ -1,6 +1,6 @@
-"""The command group `seqembed`: a subcommand is imported when called, so that help and a job start fast.
+"""The command group `seqembed`; subcommands are imported lazily, so that help and runs start fast.
 
-Options of every subcommand may stand in a TOML file: `seqembed.runner.cli.config_file`.
+Options of every subcommand can be read from a TOML file: `seqembed.data.config_file`.
 """
 
 import io
@@ -13,29 +13,29 @@ from typing import Any
 
 import click
 
+from seqembed.data.config_file import add_config_option, missing_parameters
 from seqembed.data.errors import OutputError, SeqembedError
 from seqembed.data.extras import missing_extra
 from seqembed.data.files.secrets import scrub
 from seqembed.data.host import host_fault
 from seqembed.data.signals import TERMINATED
-from seqembed.runner.cli.config_file import add_config_option, missing_parameters
 from seqembed.runner.cli.streams import lost_output, settle_streams
 
-# Name → where its click command lives, its one-line help, and the extra that brings what it imports.
+# Name → location of the click command, its one-line help, and the extra it needs.
 _COMMANDS = {
     "train": ("trainer.command:train", "Train a sequence autoencoder on Parquet.", "train"),
-    "export": ("exporter.command:export", "Turn a trained encoder into one checked ONNX file.", "train"),
-    "run": ("runner.cli.run:run", "Embed Parquet sequences into Parquet vectors.", None),
+    "export": ("exporter.command:export", "Export a trained encoder to one checked ONNX file.", "train"),
+    "run": ("runner.cli.run:run", "Embed Parquet sequences and write Parquet vectors.", None),
     "evaluate": (
         "runner.evaluate.command:evaluate",
-        "Measure what the vectors are worth on your own labels.",
+        "Evaluate embeddings on your own labels.",
         "evaluate",
     ),
     "inspect": ("runner.cli.inspect:inspect", "Describe a model, a run, an output directory or data.", None),
     "sample": ("runner.cli.sample:sample", "Write sample data.", None),
     "demo": ("runner.cli.demo:demo", "Train, export and run on real recorded data.", "train"),
 }
-# Commands whose result is what they print: it is lost where that cannot be written.
+# Commands whose result is their standard output; they fail if it cannot be written.
 _PRINTED_RESULTS = frozenset({"inspect"})
 _INTERRUPTED = 130
 _WORDS = "seqembed.words"
@@ -43,18 +43,19 @@ _BUG = 1
 
 
 class CommandGroup(click.Group):
-    """Imports a subcommand when it is asked for, and turns errors into exit codes."""
+    """Imports subcommands lazily, and maps errors to exit codes."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return names in the order one uses them."""
+        """Return names in the usual order of use."""
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the subcommand; without what it needs, say which extra to install."""
+        """Import the subcommand; if a library is missing, name the extra to install."""
         if cmd_name not in _COMMANDS:
             return None
         if cmd_name == "run":
-            # Numpy starts a pool of threads for matrix products, which spin for a tenth of a second; a job has none.
+            # NumPy starts a thread pool for matrix products, which spins for a tenth of a second; a run has no such
+            # products.
             os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         target, _, _ = _COMMANDS[cmd_name]
         module, name = target.split(":")
@@ -68,13 +69,13 @@ class CommandGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the subcommand, and remember its words for messages."""
+        """Resolve the subcommand, and store its arguments for messages."""
         name, command, words = super().resolve_command(ctx, args)
         ctx.meta[_WORDS] = list(words)
         return name, command, words
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the subcommand; if required options are missing, name all of them."""
+        """Run the subcommand; if required options are missing, list all of them."""
         try:
             return super().invoke(ctx)
         except click.MissingParameter as error:
@@ -93,7 +94,7 @@ class CommandGroup(click.Group):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> Any:
-        """Run, and end the process with the exit code that belongs to what happened."""
+        """Run the command, and end the process with its exit code."""
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
         settle_streams()
@@ -128,7 +129,7 @@ class CommandGroup(click.Group):
             click.echo("This is a bug in seqembed. Please report it with the lines above.", err=True)
             sys.exit(_BUG)
         if (lost := lost_output()) is not None:
-            click.echo(f"standard output could not be written ({lost.strerror}); the result stands", err=True)
+            click.echo(f"standard output could not be written ({lost.strerror}); the result is complete", err=True)
             if _command(args) in _PRINTED_RESULTS:
                 sys.exit(OutputError.exit_code)
         sys.exit(code if isinstance(code, int) else 0)
@@ -151,13 +152,13 @@ def _extra_of(command: str | None) -> str | None:
 )
 @click.version_option(metadata.version("seqembed"), prog_name="seqembed")
 def main() -> None:
-    """Turn variable-length sequences into fixed-length vectors, from Parquet to Parquet.
+    """Embed variable-length sequences as fixed-length vectors, from Parquet to Parquet.
 
     \b
-    seqembed train history.parquet --out run/            now and then, with TensorFlow
-    seqembed export run/ --out encoder.onnx              one file, equal to Keras or refused
+    seqembed train history.parquet --out run/            occasionally, with TensorFlow
+    seqembed export run/ --out encoder.onnx              one file, checked against Keras
     seqembed run new/ --model encoder.onnx --out vectors/       on a schedule, without TensorFlow
 
     Exit codes: 0 done, 1 bug, 2 usage, 3 input data, 4 model or contract, 5 parity or quality gate, 6 output,
     130 interrupted, 143 terminated.
-    """  # noqa: D301 - \b is the character that click takes for "leave these lines as they are"
+    """  # noqa: D301 - \b tells click not to rewrap these lines

@@ -1,4 +1,4 @@
-"""`seqembed inspect`: what a path holds, in plain words."""
+"""The command `seqembed inspect`."""
 
 import click
 
@@ -21,7 +21,7 @@ Examples:
 """
 )
 @click.argument("path")
-@click.option("--id", default=_DEFAULTS.id, show_default=True, metavar="COLUMN", help="Data: names a sequence.")
+@click.option("--id", default=_DEFAULTS.id, show_default=True, metavar="COLUMN", help="Data: the id column.")
 @click.option(
     "--layout",
     default=_DEFAULTS.layout,
@@ -29,13 +29,13 @@ Examples:
     type=click.Choice(LAYOUT_CHOICES),
     help="Data: whether a row is a sequence (nested) or one step (events).",
 )
-@click.option("--time", default=_DEFAULTS.time, metavar="COLUMN", help="Data: orders the steps of a sequence.")
-@click.option("--label", default=_DEFAULTS.label, metavar="COLUMN", help="Data: a column that is no feature.")
+@click.option("--time", default=_DEFAULTS.time, metavar="COLUMN", help="Data: the column to order steps by.")
+@click.option("--label", default=_DEFAULTS.label, metavar="COLUMN", help="Data: a column that is not a feature.")
 def inspect(path: str, **options: str) -> None:
-    """Describe what PATH holds: a model, a run directory, an output directory or Parquet data.
+    """Describe PATH: a model, a run directory, an output directory or Parquet data.
 
-    PATH may be a URI, and of data a glob. Of data, footers and the start of one file are read, and of events in several
-    files the ids: which columns `seqembed train` would take, and what it would refuse.
+    PATH may be a URI, and for data a glob. For data, the output lists the columns that `seqembed train` would use and
+    what it would refuse. It reads footers, the start of one file, and the ids of events in several files.
     """
     given = {name: value for name, value in options.items() if value != getattr(_DEFAULTS, name)}
     for line in describe(path, **given):

@@ -1,4 +1,4 @@
-"""Column names as an option takes them."""
+"""Option type for lists of column names."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import click
 
 
 class Names(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
-    """Names with commas between; in a configuration file a list, whose names may hold commas."""
+    """Comma-separated names; in a configuration file also a list, whose names may contain commas."""
 
     name = "A,B,C"
 

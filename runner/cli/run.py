@@ -1,4 +1,4 @@
-"""`seqembed run`: embed Parquet into Parquet."""
+"""The command `seqembed run`."""
 
 import logging
 import sys
@@ -6,12 +6,14 @@ import sys
 import click
 
 from seqembed.data.arrow_start import settle_without_pandas
+from seqembed.data.display.progress import PROGRESS_STYLES
 from seqembed.data.files.secrets import without_secrets
+from seqembed.data.plurals import counted
 from seqembed.data.signals import stopped_by_signals
 from seqembed.runner.cli.names import Names
 from seqembed.runner.job.plan import RunPlan
 from seqembed.runner.job.run import Job, plan_job, run_job
-from seqembed.runner.options import ON_BAD_FILE, ON_BAD_ROW, PROGRESS_STYLES, VECTOR_TYPES, RunOptions, usable_cores
+from seqembed.runner.options import ON_BAD_FILE, ON_BAD_ROW, VECTOR_TYPES, RunOptions, usable_cores
 from seqembed.runner.report import RunReport, peak_rss_bytes
 
 _DEFAULTS = RunOptions()
@@ -21,17 +23,17 @@ _MAX_REASONS = 5
 @click.command(
     epilog="""\b
 Examples:
-  seqembed run tonight/ --model encoder.onnx --out vectors/
+  seqembed run new/ --model encoder.onnx --out vectors/
   seqembed run 'in/day=*/part-*.parquet' --model encoder.onnx --out vectors/ --keep label
   seqembed run events.parquet --model encoder.onnx --out try/ --limit 1000
-  seqembed run s3://lake/tonight/ --model encoder.onnx --out s3://lake/vectors/
-  seqembed run tonight/ --model encoder.onnx --out vectors/ --dry-run
+  seqembed run s3://lake/day=2026-11-26/ --model encoder.onnx --out s3://lake/vectors/
+  seqembed run new/ --model encoder.onnx --out vectors/ --dry-run
 """
 )
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("--model", required=True, metavar="FILE", help="Bundle made by `seqembed export`.")
-@click.option("--out", required=True, metavar="DIR", help="Output directory: one part for each input file.")
-@click.option("--keep", type=Names(), default=_DEFAULTS.keep, help="Columns to carry to the output.")
+@click.option("--out", required=True, metavar="DIR", help="Output directory: one part per input file.")
+@click.option("--keep", type=Names(), default=_DEFAULTS.keep, help="Columns to copy to the output.")
 @click.option(
     "--threads", type=int, default=None, help=f"Threads that embed.  [default: all cores, here {usable_cores()}]"
 )
@@ -41,7 +43,7 @@ Examples:
     type=click.Choice(ON_BAD_ROW),
     default=_DEFAULTS.on_bad_row,
     show_default=True,
-    help="A row that is no sequence: fail, keep it with a null vector and the reason, or put it aside in _quarantine/.",
+    help="For an invalid row: fail, write a null vector and the reason, or move the row to _quarantine/.",
 )
 @click.option(
     "--max-bad-fraction",
@@ -49,32 +51,32 @@ Examples:
     default=_DEFAULTS.max_bad_fraction,
     show_default=True,
     metavar="X",
-    help="Largest share of bad rows in a part; above it the part fails.",
+    help="Maximum share of bad rows in a part; above it the run fails.",
 )
 @click.option(
     "--on-bad-file",
     type=click.Choice(ON_BAD_FILE),
     default=_DEFAULTS.on_bad_file,
     show_default=True,
-    help="A file that cannot be read: fail, or skip it and say so.",
+    help="For an unreadable file: fail, or skip and report it.",
 )
 @click.option(
     "--dtype",
     type=click.Choice(VECTOR_TYPES),
     default=_DEFAULTS.dtype,
     show_default=True,
-    help="Of the vectors in the output; float16 halves their size and keeps three digits.",
+    help="Number type of the vectors; float16 halves their size and keeps three digits.",
 )
-@click.option("--prune", is_flag=True, help="Remove parts whose input is gone or lies beyond --limit.")
+@click.option("--prune", is_flag=True, help="Remove parts whose input no longer exists or is beyond --limit.")
 @click.option("--overwrite", is_flag=True, help="Replace parts of another model or other options, once all are made.")
-@click.option("--dry-run", is_flag=True, help="Say which parts would be made, and do nothing.")
+@click.option("--dry-run", is_flag=True, help="List the parts that would be made, without making them.")
 @click.option("--progress", type=click.Choice(PROGRESS_STYLES), default=_DEFAULTS.progress, show_default=True)
 def run(inputs: tuple[str, ...], model: str, out: str, threads: int | None, **rest: object) -> None:
     """Embed the sequences of INPUT: Parquet files, directories (hive partitions too) or globs.
 
-    Every input file becomes one Parquet file under its relative path in the output directory, rows in input order, one
-    row per sequence: id, kept columns, embedding (null where a sequence has no steps). Parts that are finished are
-    skipped. Nothing is visible half-written; _SUCCESS is written last.
+    For every input file one part, a Parquet file with the same relative path, is written to the output directory. It
+    has one row per sequence in input order: id, kept columns, embedding (null for a sequence without steps). Finished
+    parts are skipped. Unfinished parts are never visible; _SUCCESS is written last.
     """
     settle_without_pandas()
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
@@ -95,18 +97,18 @@ def _print_plan(plan: RunPlan, num_rows: int, job: Job) -> None:
     table = Table("would", "part")
     for part in plan.parts:
         table.add_row(part.action, part.name)
-    for names, why in ((plan.orphans, "its input is gone"), (plan.beyond, "beyond --limit")):
+    for names, why in ((plan.orphans, "its input no longer exists"), (plan.beyond, "beyond --limit")):
         for name in names:
             table.add_row(f"{'prune' if job.options.prune else 'leave'} ({why})", name)
     for name, reason in plan.skipped_files:
-        table.add_row("pass over", f"{name}: {reason}")
+        table.add_row("skip", f"{name}: {reason}")
     for note in plan.notes:
         click.secho(note, fg="yellow")
     Console().print(table)
     most = "" if job.options.limit is None else "at most "
     click.echo(
-        f"{most}{len(plan.to_make)} of {len(plan.parts)} parts would be made in {without_secrets(job.out)}, "
-        f"from {num_rows:,} rows of input"
+        f"{most}{len(plan.to_make)} of {counted(len(plan.parts), 'part')} would be made in {without_secrets(job.out)}, "
+        f"from {counted(num_rows, 'row')} of input"
     )
 
 
@@ -117,7 +119,9 @@ def _print_summary(report: RunReport, out: str) -> None:
         f"{counts.rows_quarantined:,} quarantined"
     )
     if counts.rows_truncated:
-        click.echo(f"{counts.rows_truncated:,} sequences were longer than the model takes and were truncated")
+        was = "was" if counts.rows_truncated == 1 else "were"
+        longer = counted(counts.rows_truncated, "sequence")
+        click.echo(f"{longer} {was} longer than the model takes and {was} truncated")
     for field in report.unknown_shares:
         known = f"{field.name}: {field.share:.1%} of the steps hold values unknown to the model"
         if field.drifted:
@@ -127,18 +131,18 @@ def _print_summary(report: RunReport, out: str) -> None:
     for reason, count in sorted(report.bad_rows.items(), key=lambda found: -found[1])[:_MAX_REASONS]:
         click.secho(f"BAD ROWS {count:,}: {reason}", fg="yellow")
     if report.quarantined:
-        more = f" and {len(report.quarantined) - 1:,} more files there" if len(report.quarantined) > 1 else ""
+        more = f" and {counted(len(report.quarantined) - 1, 'more file')} there" if len(report.quarantined) > 1 else ""
         click.secho(f"quarantined rows, with reasons: {out}/{report.quarantined[0]}{more}", fg="yellow")
     if report.shared_ids is not None:
-        click.echo(f"{report.shared_ids} stand in more than one row; each row has a vector of its own")
+        click.echo(f"{report.shared_ids} are in more than one row; each row has its own vector")
     for note in report.notes:
         click.secho(note, fg="yellow")
     for _, reason in report.skipped_files:
         click.secho(f"SKIPPED FILE {reason}", fg="yellow")
-    for names, why in ((report.orphans, "its input is gone"), (report.beyond, "it lies beyond --limit")):
+    for names, why in ((report.orphans, "its input no longer exists"), (report.beyond, "it is beyond --limit")):
         for name in names:
-            click.echo(f"{name}: {why}; the part was {'removed' if name in report.pruned else 'left as it is'}")
-    made = f"{report.num_made} parts made" + (f", {skipped} up to date" if skipped else "")
+            click.echo(f"{name}: {why}; the part was {'removed' if name in report.pruned else 'kept'}")
+    made = f"{counted(report.num_made, 'part')} made" + (f", {skipped} up to date" if skipped else "")
     if report.num_made:
         made += (
             f"; {report.seconds:.1f} s, {report.rows_per_second:,.0f} rows/s, padding {report.padding_share:.1%}, "

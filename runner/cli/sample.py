@@ -1,18 +1,19 @@
-"""``seqembed sample``: data to try things out on, and to measure with."""
+"""The command `seqembed sample`: write sample data."""
 
 import click
 
+from seqembed.data.plurals import counted
 from seqembed.data.schema.schema import LAYOUTS, Layout
 from seqembed.data.synthetic.catalog import SAMPLE_NAMES, SampleOptions, write_sample
 
 
 @click.command(short_help="Write sample data as Parquet.")
 @click.argument("name", type=click.Choice(SAMPLE_NAMES), metavar="NAME")
-@click.option("--out", required=True, metavar="PATH", help="A file where it ends in .parquet, else a directory.")
-@click.option("--rows", type=click.IntRange(min=1), help="Sequences; of japanese-vowels, the first of each file.")
+@click.option("--out", required=True, metavar="PATH", help="A file if it ends in .parquet, else a directory.")
+@click.option("--rows", type=click.IntRange(min=1), help="Sequences; for japanese-vowels, the first of each file.")
 @click.option("--seed", type=click.IntRange(min=0), help="The same seed gives the same bytes. Default 0.")
 @click.option("--layout", type=click.Choice(LAYOUTS), help="One row per sequence, or one row per step. Default nested.")
-@click.option("--files", type=click.IntRange(min=1), help="Spread over so many files of a directory. Default 1.")
+@click.option("--files", type=click.IntRange(min=1), help="Number of files to write to a directory. Default 1.")
 def sample(name: str, out: str, rows: int | None, seed: int | None, layout: Layout | None, files: int | None) -> None:
     """Write sample data NAME as Parquet.
 
@@ -38,11 +39,10 @@ def sample(name: str, out: str, rows: int | None, seed: int | None, layout: Layo
       seqembed sample telemetry --out sensors --rows 1000000 --files 8
       seqembed sample telemetry --out events.parquet --layout events
       seqembed sample transactions --out payments --layout events --files 2
-    """  # noqa: D301 - click takes the backspace character itself for "leave these lines as they are"
+    """  # noqa: D301 - the backspace character tells click not to rewrap these lines
     options = SampleOptions(rows=rows, seed=seed, layout=layout, files=files)
     written = write_sample(name, out, options)
-    files_text = "1 file" if written.num_files == 1 else f"{written.num_files} files"
     click.echo(
-        f"Wrote {written.path}: {written.num_sequences:,} sequences, {written.num_steps:,} steps, "
-        f"{written.num_bytes:,} bytes in {files_text}."
+        f"Wrote {written.path}: {counted(written.num_sequences, 'sequence')}, {counted(written.num_steps, 'step')}, "
+        f"{written.num_bytes:,} bytes in {counted(written.num_files, 'file')}."
     )

@@ -1,7 +1,7 @@
-"""Standard streams that never decide how a command ends: what they cannot take is dropped, and the job goes on.
+"""Make standard streams safe: write errors are dropped, so that they do not end a command.
 
-A closed or full standard output would otherwise end a finished job with an error, and a closed one would hand its
-descriptor to the next file that is opened, so that a stray message lands in a part.
+Otherwise a closed or full standard output would end a finished run with an error, and the descriptor of a closed one
+would be reused by the next opened file, so that messages could be written into a part.
 """
 
 import codecs
@@ -12,16 +12,16 @@ import select
 import sys
 from typing import Any, TextIO
 
-# What terminals without Unicode show for the characters that messages use; everything else is escaped.
+# Replacements for characters of messages on terminals without Unicode; all others are escaped.
 _PLAIN = {"…": "...", "·": "-", "×": "x", "→": "->", "±": "+/-", "≤": "<=", "–": "-", "—": "-"}
 _ERRORS = "seqembed.plain"
 
 
 class _Lenient(io.RawIOBase):
-    """Writes to a descriptor, and drops what that cannot take.
+    """Writes to a descriptor, and drops data that cannot be written.
 
     Attributes:
-        failure: The first error of a write, None where there was none.
+        failure: The first write error, or None.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -43,7 +43,7 @@ class _Lenient(io.RawIOBase):
         while True:
             try:
                 return os.write(self._descriptor, content)
-            except BlockingIOError:  # a pipe that its other end made non-blocking, and that is full
+            except BlockingIOError:  # a full pipe that the other end made non-blocking
                 select.select([], [self._descriptor], [])
             except OSError as error:
                 self.failure = self.failure or error
@@ -51,9 +51,9 @@ class _Lenient(io.RawIOBase):
 
 
 def settle_streams() -> None:
-    """Give this process standard streams that take everything; those that something replaced stay.
+    """Replace the standard streams by ones that drop write errors, except streams replaced by others.
 
-    Descriptors 0, 1 and 2 that are closed are opened on the null device.
+    Closed descriptors 0, 1 and 2 are opened on the null device.
     """
     _fill_closed()
     codecs.register_error(_ERRORS, _plainly)
@@ -64,7 +64,7 @@ def settle_streams() -> None:
 
 
 def lost_output() -> OSError | None:
-    """Return why standard output could not be written, None where it was, or where its reader had enough."""
+    """Return the write error of standard output; None if there was none, or the reader closed the pipe."""
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     failure = raw.failure if isinstance(raw, _Lenient) else None
     return None if failure is None or failure.errno == errno.EPIPE else failure
@@ -75,7 +75,7 @@ def _fill_closed() -> None:
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest descriptor that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor, this one
 
 
 def _lenient(stream: TextIO | None, descriptor: int) -> TextIO:
@@ -92,7 +92,7 @@ def _lenient(stream: TextIO | None, descriptor: int) -> TextIO:
 
 
 def _plainly(error: UnicodeError) -> tuple[str, int]:
-    """Return what stands for characters that a terminal's encoding lacks."""
+    """Return replacements for characters that are not in a terminal's encoding."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     text = error.object[error.start : error.end]

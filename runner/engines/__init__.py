@@ -1,1 +1,1 @@
-"""Where sequences become vectors and parts: decoding, embedding and writing overlap (pipeline.py, make.py)."""
+"""Embed sequences and write parts; decoding, embedding and writing overlap (pipeline.py, make.py)."""

@@ -1,4 +1,4 @@
-"""The seam between a run, which plans, accounts and publishes, and whatever makes its parts."""
+"""The interface between a run, which plans, accounts and publishes, and the engine that makes its parts."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
@@ -10,24 +10,24 @@ from seqembed.runner.output.staging import StagedPart
 
 
 class Engine(ABC):
-    """Makes parts, here or elsewhere; use as a context manager."""
+    """Makes parts, in this process or elsewhere; use as a context manager."""
 
     @abstractmethod
     def map(self, tasks: Iterable[PartTask]) -> Iterator[StagedPart]:
-        """Yield a report of each task, in any order; a task may be attempted, and reported, several times.
+        """Yield reports of the tasks, in any order; a task may be attempted and reported several times.
 
-        Every attempt goes through `seqembed.runner.engines.make.make_part`, under a number of its own. The run
-        publishes the first attempt of a part whose files are complete. Reports that name a fault are final: another
-        attempt would end in the same way.
+        Every attempt calls `seqembed.runner.engines.make.make_part` with its own number. The run publishes the first
+        attempt of a part whose files are complete. A report with a fault is final, since another attempt would fail in
+        the same way.
 
         Raises:
-            OutputError, HostError: A worker could neither stage a part nor find a fault in its input.
+            OutputError, HostError: A worker could not stage a part, for a reason other than its input.
             BundleError: A worker could not open the bundle.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of workers; tasks that were not reported are given up."""
+        """Stop the workers; tasks without report are cancelled."""
 
     def __enter__(self) -> Self:
         """Return the engine."""

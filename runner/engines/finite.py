@@ -1,4 +1,4 @@
-"""Vectors that are not finite: a model that returns one has failed on that row, and it must not pass for a result."""
+"""Treat rows whose vector is not finite as bad rows."""
 
 from dataclasses import replace
 
@@ -13,15 +13,15 @@ REASON = "the model returned a vector that is not finite (NaN or ±inf)"
 
 
 def refuse_not_finite(window: EmbeddedWindow, source: Source, first_row: int) -> EmbeddedWindow:
-    """Return a window whose sequences without a finite vector are bad rows.
+    """Return a window in which sequences without a finite vector are bad rows.
 
     Args:
-        window: As it was embedded.
-        source: Where its sequences come from; asked once more for the rows that become bad.
-        first_row: Number of the row of the source that the window begins at.
+        window: The embedded window.
+        source: Source of its sequences, from which the rows that become bad are read again.
+        first_row: Row of the source at which the window begins.
 
     Raises:
-        InputError: The source cannot be read any more.
+        InputError: The source can no longer be read.
     """
     num_sequences = window.block.num_sequences
     is_finite = [np.isfinite(array).reshape(num_sequences, -1).all(axis=1) for array in window.outputs.values()]

@@ -1,4 +1,4 @@
-"""Parts made in this process, one after another; inside each, decoding, embedding and writing overlap."""
+"""Make parts in this process, one after another; within each, decoding, embedding and writing overlap."""
 
 from collections.abc import Iterable, Iterator
 
@@ -12,15 +12,15 @@ from seqembed.runner.progress import ProgressView
 
 
 class LocalEngine(Engine):
-    """One session of the bundle, shared by threads."""
+    """Makes parts with one encoder, shared by threads."""
 
     def __init__(self, encoder: Encoder, threads: int, progress: ProgressView | None = None) -> None:
-        """Start `threads` workers that embed with `encoder`; `progress` sees rows go by."""
+        """Start `threads` workers that embed with `encoder`; `progress` is notified of finished rows."""
         self._pipeline = Pipeline(encoder, threads)
         self._progress = progress
 
     def map(self, tasks: Iterable[PartTask]) -> Iterator[StagedPart]:
-        """Yield a report of each task, in the order of the tasks, each before the next one begins.
+        """Yield a report of each task, in order, each before the next task begins.
 
         Raises:
             OutputError: The output cannot be written.
@@ -30,5 +30,5 @@ class LocalEngine(Engine):
             yield make_part(task, self._pipeline, progress=self._progress)
 
     def close(self) -> None:
-        """Stop the workers, without what is still queued."""
+        """Stop the workers and drop queued batches."""
         self._pipeline.close()

@@ -1,7 +1,7 @@
-"""Make one part: read, embed, stage, account for every row, and notice an input that changed meanwhile.
+"""Make one part: read, embed, stage, account for every row, and detect an input that changed during reading.
 
-What is here runs on any host that is sent a `PartTask`. It knows sources of sequences, not files, and it publishes
-nothing.
+This code runs on any host that receives a `PartTask`. It reads sources of sequences, independent of files, and
+publishes nothing.
 """
 
 import functools
@@ -26,7 +26,7 @@ from seqembed.runner.output.staging import StagedFile, StagedPart, quarantine_na
 from seqembed.runner.output.writer import PartWriter
 from seqembed.runner.progress import ProgressView
 
-# Faults of what was given, not of the host: another attempt would end in the same way, so they are reported.
+# Errors of input or model, not of the host: they are reported, since another attempt would fail in the same way.
 _FAULTS = (InputError, UsageError, BundleError)
 
 
@@ -36,16 +36,16 @@ def make_part(
     source: Source | None = None,
     progress: ProgressView | None = None,
 ) -> StagedPart:
-    """Embed the sequences of one input and stage their part, and quarantined rows beside it.
+    """Embed the sequences of one input, and stage their part and a quarantine file.
 
     Args:
-        task: What to make.
-        pipeline: What embeds; None opens the bundle that the task names, once in this process.
-        source: The sequences; None reads those of the file that the task names.
-        progress: Sees rows go by.
+        task: The task.
+        pipeline: The pipeline to embed with; None opens the task's bundle, once in this process.
+        source: The sequences; None reads the task's file.
+        progress: Notified of finished rows.
 
     Returns:
-        The report; where the input or the model is at fault, it says so and names no files.
+        The report; if input or model caused an error, with this error and without files.
 
     Raises:
         OutputError: The output cannot be written.
@@ -59,7 +59,7 @@ def make_part(
         made = _PartMaker(task, pipeline, source, progress).make()
     except _FAULTS as error:
         fault: SeqembedError = error
-        if isinstance(error, InputError):  # what looks like a bad row or file may be one that is being rewritten
+        if isinstance(error, InputError):  # the file may be changing, which can look like a bad row or file
             fault = _change(task, source) or error
         return StagedPart(task.name, task.attempt, fault=fault, seconds=time.perf_counter() - start)
     files, footer, reasons, ids = made
@@ -73,7 +73,7 @@ def _shared_pipeline(bundle: BundleReference, threads: int) -> Pipeline:
 
 
 class _PartMaker:
-    """One attempt, and what it has counted so far."""
+    """One attempt at a part, with its counts so far."""
 
     def __init__(self, task: PartTask, pipeline: Pipeline, source: Source, progress: ProgressView | None) -> None:
         self._task, self._pipeline, self._source, self._progress = task, pipeline, source, progress
@@ -83,12 +83,12 @@ class _PartMaker:
         self._counter = PartCounter(self._contract)
 
     def make(self) -> tuple[tuple[StagedFile, ...], PartFooter, Counter[str], IdCensus | None]:
-        """Stage the part; return its files, its footer, how many rows were bad for which reason, and its ids.
+        """Stage the part; return its files, its footer, the number of bad rows by reason, and its ids.
 
         Raises:
-            BadRowError: A row is no sequence and the options say ``fail``, or too many are.
+            BadRowError: A row is not a sequence and the option is ``fail``, or too many rows are bad.
             BadFileError: The source cannot be read.
-            ChangedInputError: It is not the one that was planned any more.
+            ChangedInputError: The source changed since the run was planned.
             OutputError: The output cannot be written.
         """
         task, source = self._task, self._source
@@ -99,7 +99,7 @@ class _PartMaker:
             blocks = _good_rows(blocks, source.name)
         with ExitStack() as stack:
             writer = stack.enter_context(task.staging.stage(task.name, task.attempt, schema, vectors))
-            # Closed before a fault is looked into: nothing reads the source beside that.
+            # Closed before an error is examined, so that no other thread reads the source.
             windows = stack.enter_context(closing(self._pipeline.embed(blocks)))
             quarantine: PartWriter | None = None
             for embedded in windows:
@@ -117,13 +117,13 @@ class _PartMaker:
         return files, footer, self._reasons, self._ids
 
     def _put_aside(self, window: EmbeddedWindow, quarantine: PartWriter | None, stack: ExitStack) -> PartWriter | None:
-        """Refuse or count the bad rows of a window, and write those to be quarantined.
+        """Count the bad rows of a window, and write those to be quarantined.
 
         Returns:
-            What they are written with, opened at the first of them.
+            The writer of the quarantine file, opened for the first row.
 
         Raises:
-            BadRowError: There is one, and the options say ``fail``.
+            BadRowError: There is one, and the option is ``fail``.
         """
         task, bad = self._task, [row for _, row in window.block.bad]
         if bad and self._on_bad_row == "fail":
@@ -146,13 +146,13 @@ class _PartMaker:
             self._ids.add_rows(hashes)
         self._counter.add(window, hashes)
         if self._progress is not None:
-            # Under a limit the bar counts sequences: nobody knows how many events those have.
+            # With a limit progress counts sequences, since their number of events is unknown.
             block = window.block
             rows = block.num_rows if self._task.limit is None else block.num_sequences
             self._progress.advance(rows, len(block.values), window.padded_steps)
 
     def _footer(self, columns: tuple[str, ...]) -> PartFooter:
-        """Return what the part says of itself, once all rows are accounted for and the source is still the same."""
+        """Check that all rows are accounted for and the source is unchanged; return the part's metadata."""
         task = self._task
         refuse_too_many(self._source.name, self._num_bad, self._counts.rows_in, task.options.max_bad_fraction)
         self._counts.check(task.name)
@@ -165,7 +165,7 @@ class _PartMaker:
 
 
 def _change(task: PartTask, source: Source) -> ChangedInputError | None:
-    """Return the error for a source that is not the one that was planned any more; None where it is."""
+    """Return the error for a source that changed since the run was planned, or None."""
     if source.fingerprint() == task.fingerprint:
         return None
     return ChangedInputError(

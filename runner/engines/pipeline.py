@@ -1,7 +1,7 @@
-"""Embed a stream of sequences on this machine: decoding, embedding and writing overlap.
+"""Embed a stream of sequences on this host; decoding, embedding and writing overlap.
 
-One thread decodes Parquet into windows, N threads embed batches of like length, and the caller gets finished windows in
-input order. Numpy, pyarrow and ONNX Runtime all let go of the GIL where the time goes.
+One thread decodes Parquet into windows, N threads embed batches of similar length, and the caller gets finished
+windows in input order. NumPy, pyarrow and ONNX Runtime release the GIL in the expensive operations.
 """
 
 import queue
@@ -29,25 +29,25 @@ from seqembed.runner.options import (
     MOST_BATCH_SIZES,
 )
 
-# Windows decoded ahead, and windows being embedded: enough that neither side waits for the other, even while the oldest
-# one is written, and no more memory.
+# Windows decoded ahead, and windows being embedded: just enough that neither side waits for the other, even while the
+# oldest one is written.
 _DECODED_AHEAD = 2
 _IN_FLIGHT = 3
-# Batches a worker takes at once, as long as each gets several such tasks of a window: a task costs some 20 µs itself.
+# Maximum batches per task of a worker, if each then gets several tasks per window: a task costs about 20 µs itself.
 _MOST_BATCHES_A_TASK = 4
 _LEAST_TASKS_A_WORKER = 8
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedWindow:
-    """A window with its vectors.
+    """A window of sequences with their vectors.
 
     Attributes:
         block: The sequences, in input order.
-        outputs: What the contract declares, by name: float32 (sequences, width) or (sequences); zero where there is no
-            step to embed.
+        outputs: Outputs of the contract, by name: float32 (sequences, width) or (sequences); zero for sequences without
+            steps.
         has_embedding: bool (sequences).
-        padded_steps: Steps computed, padding included.
+        padded_steps: Steps computed, including padding.
     """
 
     block: SequenceBlock
@@ -66,9 +66,8 @@ class _PendingWindow:
     """A window that is being embedded.
 
     Attributes:
-        batches: How it is cut.
-        vectors: Of each output, float32 (sequences with a step, width), in the order of the batches; filled by
-            `futures`.
+        batches: Its batches.
+        vectors: Each output, float32 (sequences with steps, width), in the order of the batches; filled by `futures`.
     """
 
     batches: BatchedBlock
@@ -76,7 +75,7 @@ class _PendingWindow:
     futures: list[Future[None]]
 
     def finished(self) -> EmbeddedWindow:
-        """Wait for the vectors; what went wrong is raised."""
+        """Wait for the vectors; raises errors of the workers."""
         for future in self.futures:
             future.result()
         num_sequences = self.batches.block.num_sequences
@@ -92,11 +91,11 @@ class _PendingWindow:
 
 
 def batches_of_window(block: SequenceBlock, batch_size: int) -> BatchedBlock:
-    """Cut a window into batches.
+    """Divide a window into batches.
 
     Args:
         block: The window.
-        batch_size: As the model's contract says.
+        batch_size: Sequences per batch, from the model's contract.
     """
     full_steps = FULL_BATCH_STEPS_A_SEQUENCE * batch_size
     return BatchedBlock.cut(block, batch_size, MAX_BATCH_STEPS, multiple=MOST_BATCH_SIZES, full_steps=full_steps)
@@ -106,7 +105,7 @@ class Pipeline:
     """Threads that share one encoder; use as a context manager, or close it.
 
     Attributes:
-        contract: Of the encoder.
+        contract: Contract of the encoder.
     """
 
     def __init__(self, encoder: Encoder, threads: int) -> None:
@@ -127,14 +126,14 @@ class Pipeline:
         self.close()
 
     def close(self) -> None:
-        """Stop the workers, without what is still queued."""
+        """Stop the workers and drop queued batches."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def embed(self, blocks: Iterator[SequenceBlock]) -> Generator[EmbeddedWindow, None, None]:
         """Yield the sequences of `blocks` with their embeddings, in order, window by window.
 
-        How windows and batches are cut depends on the sequences alone, so equal input gives equal bytes on any number
-        of threads. Closed early, it stops reading `blocks`.
+        Windows and batches depend on the sequences only, so equal input gives equal bytes with any number of threads.
+        If the generator is closed early, it stops reading `blocks`.
         """
         contract = self.contract
         max_steps = max(1, MAX_WINDOW_VALUES // (contract.schema.num_features + contract.schema.num_fields))
@@ -181,7 +180,7 @@ class Pipeline:
 
 
 class read_ahead(Iterator[SequenceBlock]):  # noqa: N801 - used like a function
-    """Run an iterator on a thread of its own, at most `depth` items ahead; what it raises is raised here."""
+    """Run an iterator on a separate thread, at most `depth` items ahead; its exceptions are raised here."""
 
     _END = object()
 
@@ -198,7 +197,7 @@ class read_ahead(Iterator[SequenceBlock]):  # noqa: N801 - used like a function
                 self._put(item)
                 if self._stop.is_set():
                     return
-        except BaseException as error:  # handed to the reader's caller, which raises it
+        except BaseException as error:  # raised by `__next__`
             self._put(error)
         self._put(self._END)
 
@@ -210,16 +209,16 @@ class read_ahead(Iterator[SequenceBlock]):  # noqa: N801 - used like a function
                 continue
 
     def __next__(self) -> SequenceBlock:
-        """Return the next item, or raise what the source raised."""
+        """Return the next item, or raise the exception of the source."""
         item = self._queue.get()
         if item is self._END:
             raise StopIteration
         if isinstance(item, BaseException):
             raise item
-        assert isinstance(item, SequenceBlock)  # noqa: S101 - tells the type checker what the queue holds
+        assert isinstance(item, SequenceBlock)  # noqa: S101 - for the type checker
         return item
 
     def close(self) -> None:
-        """Stop reading; what was read ahead is dropped."""
+        """Stop reading and drop items read ahead."""
         self._stop.set()
         self._thread.join()

@@ -1,4 +1,4 @@
-"""From windows with their vectors to rows of a part, and to what is counted of them."""
+"""Convert windows of vectors to rows of a part, and count them."""
 
 import numpy as np
 import pyarrow as pa
@@ -21,23 +21,23 @@ def output_schema(columns: pa.Schema, name: str, contract: ModelContract, option
 
     Vectors, such as ``embedding``, are lists of fixed size.
 
-    Ids and kept columns have the plain types that they are read in (`seqembed.data.decode.arrow.plain_type`).
+    Ids and kept columns have the plain types of `seqembed.data.decode.arrow.plain_type`.
 
     Args:
-        columns: Those of the input.
+        columns: Columns of the input.
         name: The input, for messages.
-        contract: Of the model.
-        options: Which columns are kept, the type of the vectors, and what becomes of bad rows.
+        contract: Contract of the model.
+        options: Options of the run: columns to keep, type of the vectors, and treatment of bad rows.
 
     Raises:
-        InputError: The id or a kept column is called like one of the columns that are added.
+        InputError: The id or a kept column has the name of an added column.
     """
     added = [output.name for output in contract.outputs] + (["error"] if options.on_bad_row == "null" else [])
     for column in (contract.schema.id, *options.keep):
         if column in added:
             raise InputError(
                 f"{name}: column '{column}' is the {'id' if column == contract.schema.id else 'kept'} column; the "
-                f"output has a column '{column}' of its own"
+                f"output adds a column '{column}'"
                 + (" with --on-bad-row null" if column == "error" else "")
                 + ". Rename the column"
                 + (" in the training data too, and train again." if column == contract.schema.id else ".")
@@ -67,7 +67,7 @@ def rows_of(window: EmbeddedWindow, name: str, schema: pa.Schema, on_bad_row: On
         window: Sequences with their vectors.
         name: The input, for messages.
         schema: Columns of the part, by `output_schema`.
-        on_bad_row: Whether bad rows are left out (``quarantine``) or stand there with a reason (``null``).
+        on_bad_row: Whether bad rows are omitted (``quarantine``) or included with a reason (``null``).
 
     Raises:
         UsageError: A number is beyond what float16 holds.
@@ -94,8 +94,8 @@ def _column(values: NDArray[np.float32], kind: pa.DataType, missing: pa.Array | 
 
     Args:
         values: float32 (sequences, width) or (sequences).
-        kind: Of the column.
-        missing: Arrow booleans (sequences); None where nothing is missing.
+        kind: Type of the column.
+        missing: Arrow booleans (sequences); None if nothing is missing.
         name: The input, for messages.
 
     Raises:
@@ -103,7 +103,7 @@ def _column(values: NDArray[np.float32], kind: pa.DataType, missing: pa.Array | 
     """
     number = kind.value_type if pa.types.is_fixed_size_list(kind) else kind
     array = _halves(values, name) if number == pa.float16() else values
-    # Not by pa.array, which imports numpy.ma to ask whether it is a masked array: a twentieth of a small job.
+    # Not pa.array, which imports numpy.ma to check for masked arrays: a twentieth of a small run.
     numbers = pa.Array.from_buffers(number, array.size, [None, pa.py_buffer(array)])
     if pa.types.is_fixed_size_list(kind):
         return pa.FixedSizeListArray.from_arrays(numbers, type=kind, mask=missing)
@@ -111,7 +111,7 @@ def _column(values: NDArray[np.float32], kind: pa.DataType, missing: pa.Array | 
 
 
 def counts_of(window: EmbeddedWindow, contract: ModelContract, on_bad_row: OnBadRow) -> PartCounts:
-    """Return what a part's footer counts of a window."""
+    """Return the counts of a window for the part's footer."""
     num_bad, embedded = len(window.block.bad), int(window.has_embedding.sum())
     quarantined = num_bad if on_bad_row == "quarantine" else 0
     return PartCounts(

@@ -1,4 +1,4 @@
-"""What a worker is asked for: one part, said in a small value that can be sent to any process or host."""
+"""The task of a worker: one part, described by a small value that can be sent to any process or host."""
 
 import functools
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ from seqembed.runner.output.staging import Staging
 
 @dataclass(frozen=True, slots=True)
 class BundleReference:
-    """A bundle that a worker opens by itself.
+    """Path and hash of a bundle, by which a worker opens it.
 
     Attributes:
-        path: Absolute path, or URI, as `seqembed.runner.bundle.bundle_file.read_bundle` takes it; may hold credentials.
-        sha256: Of its bytes.
+        path: Absolute path, or URI, for `seqembed.runner.bundle.bundle_file.read_bundle`; may contain credentials.
+        sha256: sha256 of its bytes.
     """
 
     path: str
@@ -31,7 +31,7 @@ class BundleReference:
 
     @classmethod
     def of(cls, given: str, content: bytes) -> Self:
-        """Refer to a bundle that was read from `given`; the reference means the same in any directory."""
+        """Return a reference to a bundle read from `given`, valid in any working directory."""
         return cls(given if is_uri(given) else str(Path(given).absolute()), bundle_sha256(content))
 
     def __repr__(self) -> str:
@@ -39,16 +39,16 @@ class BundleReference:
         return f"BundleReference({without_secrets(self.path)!r}, {self.sha256!r})"
 
     def open(self) -> Encoder:
-        """Open the bundle on this host, and have its golden sequences come out as they should.
+        """Open the bundle on this host, and verify its golden sequences.
 
         Raises:
-            BundleError: It cannot be read, is another one than the run began with, or computes other vectors here.
+            BundleError: It cannot be read, changed since the run began, or its golden sequences get other vectors here.
         """
         content = read_bundle(self.path)
         found = bundle_sha256(content)
         if found != self.sha256:
             raise BundleError(
-                f"{without_secrets(self.path)}: the bundle changed while the run went on: sha256 {found[:12]}…, "
+                f"{without_secrets(self.path)}: the bundle changed during the run: sha256 {found[:12]}…, "
                 f"expected {self.sha256[:12]}…. Run again."
             )
         encoder = Encoder.from_bytes(content, source=self.path)
@@ -58,20 +58,20 @@ class BundleReference:
 
 @dataclass(frozen=True, slots=True)
 class PartTask:
-    """One attempt at a part; picklable, some kilobytes, with all that a worker needs.
+    """One attempt at a part, with everything that a worker needs; picklable, some kilobytes.
 
     Attributes:
-        name: Of the part, below the output directory.
+        name: Path of the part, relative to the output directory.
         file: The input.
-        fingerprint: Of the input, when the run was planned.
-        content: What the input held then, wherever it lay.
-        key: What the part will be made of.
-        staging: Where to write.
+        fingerprint: Fingerprint of the input when the run was planned.
+        content: Fingerprint of its content then, independent of its path.
+        key: Hashes of everything that determines the part.
+        staging: Temporary files of the run.
         bundle: The model.
-        options: What the run was asked for.
-        limit: Most sequences; None embeds all.
-        row_groups: Of the input, those to embed; None embeds all.
-        attempt: Which one, from 1.
+        options: Options of the run.
+        limit: Maximum number of sequences; None embeds all.
+        row_groups: Row groups of the input to embed; None embeds all.
+        attempt: Number of the attempt, from 1.
     """
 
     name: str
@@ -87,13 +87,13 @@ class PartTask:
     attempt: int = 1
 
     def source(self, contract: ModelContract) -> ParquetSource:
-        """Return the sequences to embed, as the model reads them."""
+        """Return the source of the sequences to embed."""
         return ParquetSource(self.file, contract.schema, contract.length_policy, self.options.keep, self.row_groups)
 
 
 @functools.lru_cache(maxsize=1)
 def shared_encoder(bundle: BundleReference) -> Encoder:
-    """Return the encoder of a bundle, opened once for all tasks that this process is sent one after another.
+    """Return the encoder of a bundle, opened once in this process for consecutive tasks.
 
     Raises:
         BundleError: See `BundleReference.open`.

@@ -1,1 +1,1 @@
-"""What the vectors of a bundle are worth on a user's own labels, and what training bought. No TensorFlow here."""
+"""Evaluate embeddings on labelled data and compare them with those of an untrained encoder; needs no TensorFlow."""

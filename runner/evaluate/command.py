@@ -1,4 +1,4 @@
-"""`seqembed evaluate`: options in, a table, a file or a picture out. scikit-learn is imported when the command runs."""
+"""The command `seqembed evaluate`; scikit-learn is imported only when it runs."""
 
 import logging
 from dataclasses import fields
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
+from seqembed.data.display.progress import PROGRESS_STYLES
 from seqembed.runner.evaluate.config import STDOUT, EvaluateConfig
-from seqembed.runner.options import PROGRESS_STYLES, usable_cores
+from seqembed.runner.options import usable_cores
 
 if TYPE_CHECKING:
     from seqembed.runner.evaluate.report import Evaluation
@@ -22,13 +23,13 @@ _DEFAULTS = {field.name: field.default for field in fields(EvaluateConfig)}
 Examples:
   seqembed evaluate --model encoder.onnx --train train.parquet --test test.parquet --label speaker
   seqembed evaluate --model encoder.onnx --train 'day=0*/' --train old/ --test 'day=1*/' --label churned
-  seqembed evaluate --model encoder.onnx --train a.parquet --test b.parquet --label kind --plot worth.png
+  seqembed evaluate --model encoder.onnx --train a.parquet --test b.parquet --label kind --plot scores.png
   seqembed evaluate --model encoder.onnx --train a.parquet --test b.parquet --label kind --json | jq .verdict
 """
 )
 @click.option("--model", required=True, metavar="FILE", help="Bundle made by `seqembed export`.")
-@click.option("--train", required=True, multiple=True, metavar="INPUT", help="Labelled Parquet to learn from.")
-@click.option("--test", required=True, multiple=True, metavar="INPUT", help="Labelled Parquet to be judged on.")
+@click.option("--train", required=True, multiple=True, metavar="INPUT", help="Labelled Parquet to train on.")
+@click.option("--test", required=True, multiple=True, metavar="INPUT", help="Labelled Parquet to test on.")
 @click.option("--label", required=True, metavar="COLUMN", help="Column with the class: text, integers, booleans.")
 @click.option(
     "--untrained-seeds",
@@ -36,7 +37,7 @@ Examples:
     default=_DEFAULTS["untrained_seeds"],
     show_default=True,
     metavar="N",
-    help="Untrained encoders to compare with.",
+    help="Number of untrained encoders to compare with.",
 )
 @click.option(
     "--max-rows",
@@ -44,9 +45,9 @@ Examples:
     default=_DEFAULTS["max_rows"],
     show_default=True,
     metavar="N",
-    help="Most rows of each split that are judged; more are thinned out class by class, and the output says so.",
+    help="Maximum rows of each split; a larger split is sampled, stratified by class, and the output says so.",
 )
-@click.option("--seed", type=int, default=_DEFAULTS["seed"], show_default=True, help="Of every random draw.")
+@click.option("--seed", type=int, default=_DEFAULTS["seed"], show_default=True, help="Seed of all random numbers.")
 @click.option(
     "--threads",
     type=int,
@@ -61,22 +62,22 @@ Examples:
     flag_value=STDOUT,
     default=None,
     metavar="[PATH]",
-    help="Write the figures as JSON to PATH; without a PATH to standard output, and nothing else there.",
+    help="Write the results as JSON to PATH; without PATH, to standard output, and nothing else there.",
 )
 @click.option(
-    "--plot", "plot_path", type=click.Path(dir_okay=False, path_type=Path), metavar="PNG", help="Picture to draw."
+    "--plot", "plot_path", type=click.Path(dir_okay=False, path_type=Path), metavar="PNG", help="File for a plot."
 )
 @click.option("--progress", type=click.Choice(PROGRESS_STYLES), default=_DEFAULTS["progress"], show_default=True)
 def evaluate(threads: int | None, **options: Any) -> None:
-    """Measure what the vectors are worth on your own labels, and what training bought.
+    """Evaluate embeddings on your own labels, and compare them with an untrained encoder.
 
-    Both splits are embedded as `seqembed run` does. The vectors are judged by TS2Vec's protocol (an RBF SVM on frozen
-    vectors), a logistic regression, the nearest neighbour, and k-means; beside them, always, the same encoder
-    untrained, the raw values where all sequences are of one length, the mean and spread of each feature, and, for a
-    model that reads categories, how often each occurs. Up to 20 classes are also listed one by one.
+    Both splits are embedded as by `seqembed run`. Embeddings are scored by TS2Vec's protocol (an RBF SVM on frozen
+    vectors), logistic regression, nearest neighbour, and k-means. They are compared with the same encoder untrained,
+    the raw values if all sequences have the same length, mean and spread of each feature, and, for a model with
+    categories, their frequencies. Up to 20 classes are also listed individually.
 
     --train and --test take a file, a directory or a glob, and may be repeated. Rows without a label or without steps
-    are left out and counted.
+    are excluded and counted.
     """
     config = EvaluateConfig(threads=usable_cores() if threads is None else threads, **options)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)

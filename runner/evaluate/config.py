@@ -1,31 +1,32 @@
-"""What can be asked of an evaluation; click reads its defaults from here."""
+"""Options of an evaluation and their defaults, which the command line reads from here."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from seqembed.data.display.progress import PROGRESS_STYLES, ProgressStyle
 from seqembed.data.errors import UsageError
-from seqembed.runner.options import PROGRESS_STYLES, ProgressStyle, usable_cores
+from seqembed.runner.options import usable_cores
 
-_LEAST_ROWS = 10
+_MIN_ROWS = 10
 _PLOT_SUFFIX = ".png"
 STDOUT = "-"
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluateConfig:
-    """An evaluation.
+    """Options of an evaluation.
 
     Attributes:
         model: The bundle.
-        train: Parquet inputs the protocols learn from.
-        test: Parquet inputs they are judged on.
+        train: Parquet inputs to train classifiers on.
+        test: Parquet inputs to test them on.
         label: Column with the class of a sequence, or hive key of the path.
-        untrained_seeds: How many untrained encoders stand beside the trained one.
-        max_rows: Most sequences of each split that the protocols see; a larger split is thinned, class by class.
-        seed: Of every random draw.
+        untrained_seeds: Number of untrained encoders to compare with.
+        max_rows: Maximum sequences of each split; a larger split is sampled, stratified by class.
+        seed: Seed of all random numbers.
         threads: Threads that embed and that search for C.
-        json_path: File for the figures, ``-`` for standard output, None for neither.
-        plot_path: PNG file, or None.
+        json_path: JSON file for the results, ``-`` for standard output, or None.
+        plot_path: PNG file for a plot, or None.
         progress: ``auto`` shows a bar on a terminal and plain lines elsewhere.
 
     Raises:
@@ -49,13 +50,15 @@ class EvaluateConfig:
             raise UsageError(f"--progress must be one of {', '.join(PROGRESS_STYLES)}; was {self.progress!r}.")
         if self.untrained_seeds < 1:
             raise UsageError(f"--untrained-seeds must be at least 1, was {self.untrained_seeds}. The default is 3.")
-        if self.max_rows < _LEAST_ROWS:
-            raise UsageError(f"--max-rows must be at least {_LEAST_ROWS}, was {self.max_rows}. The default is 10,000.")
+        if self.max_rows < _MIN_ROWS:
+            raise UsageError(f"--max-rows must be at least {_MIN_ROWS}, was {self.max_rows}. The default is 10,000.")
         if self.seed < 0:
             raise UsageError(f"--seed must be 0 or more, was {self.seed}.")
         if self.threads < 1:
             raise UsageError(f"--threads must be at least 1, was {self.threads}.")
         if self.plot_path is not None and self.plot_path.suffix.lower() != _PLOT_SUFFIX:
-            raise UsageError(f"--plot {self.plot_path}: pictures are PNG. Give a name that ends in {_PLOT_SUFFIX}.")
+            raise UsageError(
+                f"--plot {self.plot_path}: plots are PNG files. Choose a name that ends in {_PLOT_SUFFIX}."
+            )
         if self.label in ("embedding", "error"):
-            raise UsageError(f"--label {self.label}: the vectors' own table has a column of that name. Rename yours.")
+            raise UsageError(f"--label {self.label}: the output has a column of that name. Rename the input column.")

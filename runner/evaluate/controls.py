@@ -1,6 +1,6 @@
-"""What the trained vectors are compared with: other vectors of the same sequences.
+"""Controls: simpler vectors of the same sequences, to compare embeddings with.
 
-All are gathered in one pass over the input, and hold vectors alone, never the sequences.
+All are computed in one pass over the input, and keep only vectors, not sequences.
 """
 
 import time
@@ -16,40 +16,40 @@ from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.engines.pipeline import Pipeline
 from seqembed.runner.evaluate.untrained import UnknownWeightsError, untrained_bundle
 
-Vectors = tuple[NDArray[np.floating], NDArray[np.floating]]  # of the training and of the test rows
-MAX_RAW_VALUES = 1 << 25  # of both splits together: 128 MiB here, twice that while an SVM holds them
+Vectors = tuple[NDArray[np.floating], NDArray[np.floating]]  # training and test rows
+MAX_RAW_VALUES = 1 << 25  # of both splits together: 128 MiB here, and twice that in an SVM
 _MAX_RAW_WIDTH = 1 << 15
 
 
 class Control(Protocol):
-    """Vectors for comparison, one per sequence.
+    """A control: computes one vector per sequence.
 
     Attributes:
-        name: Row of the table.
-        absent: Why there are none, or None.
+        name: Name of its row in the table.
+        absent: Why it has no vectors, or None if it has.
     """
 
     name: str
     absent: str | None
 
     def vectors(self, block: SequenceBlock) -> NDArray[np.floating]:
-        """Return (sequences, width) for sequences of at least one step, or set `absent` and return no columns."""
+        """Return vectors (sequences, width) of sequences with steps, or set `absent` and return no columns."""
 
     def finish(self, train: NDArray[np.floating], test: NDArray[np.floating]) -> Vectors:
-        """Return the vectors of all rows as they are judged, brought to scale by the training rows if need be."""
+        """Return the vectors of all rows in the scale in which they are scored."""
 
 
 class Untrained:
-    """The encoder of a bundle with freshly drawn weights.
+    """The encoder of a bundle with new random weights.
 
     Attributes:
-        seconds, num_rows: Time spent embedding, and how many sequences.
+        seconds, num_rows: Time spent embedding, and number of sequences.
     """
 
     name = "untrained encoder"
 
     def __init__(self, bundle: bytes, contract: ModelContract, seed: int, threads: int) -> None:
-        """Draw the weights; a bundle whose weights cannot be drawn again leaves a reason."""
+        """Initialise the weights; set `absent` if the weights of this bundle cannot be initialised."""
         self.absent: str | None = None
         self.seed = seed
         self.seconds, self.num_rows = 0.0, 0
@@ -62,7 +62,7 @@ class Untrained:
         try:
             self._encoder = Encoder.from_bytes(untrained_bundle(bundle, seed), source="the untrained encoder")
         except UnknownWeightsError as error:
-            self.absent = f"its weights cannot be drawn again: {error}"
+            self.absent = f"its weights cannot be initialised again: {error}"
 
     def vectors(self, block: SequenceBlock) -> NDArray[np.floating]:
         """Return float32 (sequences, embedding_dim)."""
@@ -79,7 +79,7 @@ class Untrained:
         return found
 
     def finish(self, train: NDArray[np.floating], test: NDArray[np.floating]) -> Vectors:
-        """Return both with their blocks scaled as the trainer scales those of the trained encoder."""
+        """Return both with embedding blocks scaled as by the trainer."""
         if not self._blocks:
             return train, test
         weights = block_scales(train, self._blocks)
@@ -87,12 +87,12 @@ class Untrained:
 
 
 class RawValues:
-    """The values themselves, step by step, where every sequence has the same length; missing values become the mean."""
+    """The flattened values, if all sequences have the same length; missing values are filled with the mean."""
 
     name = "raw values"
 
     def __init__(self, contract: ModelContract) -> None:
-        """Standardise with the moments the model was trained on."""
+        """Standardise by the moments of the training data of the model."""
         self.absent: str | None = None
         self._scale = Standardisation(contract)
         self._length: int | None = None
@@ -108,30 +108,30 @@ class RawValues:
             self.absent = "sequences differ in length"
         width = self._length * block.values.shape[1]
         if self.absent is None and (width > _MAX_RAW_WIDTH or self._num_values > MAX_RAW_VALUES):
-            self.absent = f"too large: {width:,} numbers a sequence; at most {_MAX_RAW_WIDTH:,} are compared, "
-            self.absent += f"and {MAX_RAW_VALUES:,} in all"
+            self.absent = f"too large: {width:,} numbers per sequence; at most {_MAX_RAW_WIDTH:,} are compared, "
+            self.absent += f"and {MAX_RAW_VALUES:,} in total"
         if self.absent is not None:
             return np.zeros((block.num_sequences, 0))
         steps = self._scale(block.values)
         return np.nan_to_num(steps, copy=False, nan=0.0).reshape(block.num_sequences, width)
 
     def finish(self, train: NDArray[np.floating], test: NDArray[np.floating]) -> Vectors:
-        """Return both as they are: in standard units of their feature, which keeps its shape over time."""
+        """Return both unchanged: each feature is already standardised over all steps, which keeps its shape."""
         return train, test
 
 
 class MeanAndSpread:
-    """Mean, standard deviation and share of missing values of each feature over a sequence, and its length."""
+    """Mean, standard deviation and share of missing values per feature of a sequence, and its length."""
 
     name = "mean and spread"
     absent: str | None = None
 
     def __init__(self, contract: ModelContract) -> None:
-        """Work in units of the moments the model was trained on, so that large values lose no digits."""
+        """Standardise by the moments of the training data, so that large values keep their precision."""
         self._scale = Standardisation(contract)
 
     def vectors(self, block: SequenceBlock) -> NDArray[np.floating]:
-        """Return float64 (sequences, 3 * features + 1); a feature without any value counts as its mean."""
+        """Return float64 (sequences, 3 * features + 1); a feature without values gets its mean."""
         means, spreads, missing = moments(self._scale(block.values).astype(np.float64), block)
         return np.concatenate([means, spreads, missing, block.lengths[:, None]], axis=1)
 
@@ -146,8 +146,8 @@ def moments(
     """Return mean, standard deviation and share of missing values of each sequence, each float64 (sequences, features).
 
     Args:
-        steps: float64 (steps, features); NaN is missing. A sequence with nothing else has mean and deviation 0.
-        block: The sequences they belong to, each of at least one step.
+        steps: float64 (steps, features), NaN where missing. Mean and deviation of a sequence without values are 0.
+        block: Their sequences, each of at least one step.
     """
     starts = block.offsets[:-1]
     known = ~np.isnan(steps)
@@ -160,7 +160,7 @@ def moments(
 
 
 class Standardisation:
-    """From raw units to those of the training data: mean 0 and standard deviation 1 of each feature."""
+    """Standardise features to mean 0 and standard deviation 1 over the training data."""
 
     def __init__(self, contract: ModelContract) -> None:
         profile = contract.training.profile
@@ -177,7 +177,7 @@ class Standardisation:
 
 
 def standardised(train: NDArray[np.floating], test: NDArray[np.floating]) -> Vectors:
-    """Return both as float64 with the columns standardised by the training rows; columns constant there are dropped."""
+    """Return both as float64, columns standardised by the training rows; columns constant there are dropped."""
     train, test = train.astype(np.float64), test.astype(np.float64)
     mean, std = train.mean(axis=0), train.std(axis=0)
     varies = std > np.abs(mean) * 1e-12

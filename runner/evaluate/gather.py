@@ -1,4 +1,4 @@
-"""Read the sequences of both splits once more, and let every control make vectors of the chosen ones."""
+"""Compute the controls of selected sequences, in one more pass over both splits."""
 
 from collections.abc import Sequence
 
@@ -12,22 +12,22 @@ from seqembed.data.parquet.reader import read_blocks
 from seqembed.runner.evaluate.controls import Control, Vectors
 from seqembed.runner.evaluate.split import Split
 
-Pieces = list[list[NDArray[np.floating]]]  # a list for each control
+Pieces = list[list[NDArray[np.floating]]]  # one list per control
 
 
 def gather(
     controls: Sequence[Control], contract: ModelContract, splits: Sequence[Split], rows: Sequence[NDArray[np.int64]]
 ) -> list[Vectors]:
-    """Return the vectors of each control for the chosen rows of the training and the test split.
+    """Return the vectors of each control for selected rows of the training and the test split.
 
     Args:
-        controls: Those that turn out `absent` give empty vectors.
-        contract: How the files are read: the model's own schema and length policy.
+        controls: The controls; one that becomes `absent` returns empty vectors.
+        contract: Contract of the model, with the schema and the length policy for reading.
         splits: Training and test.
-        rows: For each split int64 (n), indices among all its rows, rising; each has steps.
+        rows: For each split int64 (n), ascending indices among all its rows; each has steps.
 
     Raises:
-        ChangedInputError: A file is not the one that was embedded any more.
+        ChangedInputError: A file was changed after it was embedded.
     """
     train, test = (_pieces(controls, contract, split, chosen) for split, chosen in zip(splits, rows, strict=True))
     gathered: list[Vectors] = []
@@ -52,6 +52,8 @@ def _pieces(controls: Sequence[Control], contract: ModelContract, split: Split, 
                 for control, pieces in zip(controls, found, strict=True):
                     pieces.append(control.vectors(chosen))
         if stop - start != counts.rows_in or fingerprint(part.file) != part.fingerprint:
-            raise ChangedInputError(f"{part.file.name}: the file changed meanwhile. Run again once it is complete.")
+            raise ChangedInputError(
+                f"{part.file.name}: the file changed during the evaluation. Run again once it is complete."
+            )
         start = stop
     return found

@@ -1,4 +1,4 @@
-"""An evaluation: embed both splits, gather the controls in one more pass, judge them all on the same rows."""
+"""Run an evaluation: embed both splits, compute the controls, and score all of them on the same rows."""
 
 import tempfile
 from collections.abc import Sequence
@@ -25,22 +25,22 @@ from seqembed.runner.evaluate.controls import Control, MeanAndSpread, RawValues,
 from seqembed.runner.evaluate.gather import gather
 from seqembed.runner.evaluate.labels import check_label
 from seqembed.runner.evaluate.progress import Stages, show_stages
-from seqembed.runner.evaluate.protocols import Task, judge
+from seqembed.runner.evaluate.protocols import Task, score_vectors
 from seqembed.runner.evaluate.report import TRAINED, UNTRAINED, Encoding, Evaluation, Row, SplitCounts
 from seqembed.runner.evaluate.split import Split, embed_split, read_vectors
 from seqembed.runner.evaluate.subset import stratified_rows
 from seqembed.runner.evaluate.verdict import verdict
 
-_MAX_CLASSES = 1_000  # an SVM fits one machine for each pair of classes
+_MAX_CLASSES = 1_000  # an SVM fits one classifier per pair of classes
 
 
 def evaluate(config: EvaluateConfig, console: Console) -> Evaluation:
-    """Measure what the vectors of a bundle are worth on labelled data.
+    """Evaluate the embeddings of a bundle on labelled data.
 
     Raises:
-        UsageError: The label is no label, or a file is in both splits.
-        InputError: An input cannot be read, lacks the label, or has fewer than two classes to learn.
-        BundleError: The model cannot be trusted, or returns numbers that are not finite.
+        UsageError: The column cannot be a label, or a file is in both splits.
+        InputError: An input cannot be read, lacks the label, or has fewer than two classes.
+        BundleError: The model fails a check, or returns numbers that are not finite.
     """
     bundle = read_bundle(config.model)
     contract = Encoder.from_bytes(bundle, source=config.model).contract
@@ -53,14 +53,14 @@ def evaluate(config: EvaluateConfig, console: Console) -> Evaluation:
 
 
 def _check_inputs(config: EvaluateConfig, contract: ModelContract) -> list[str]:
-    """Refuse splits that share files or whose events lie scattered; return what a user should know of the files."""
+    """Check that splits share no files and no id is in several files; return notes on the files for the user."""
     found = find_inputs(config.train), find_inputs(config.test)
     train, test = (split.files for split in found)
     both = {(file.filesystem.type_name, file.path) for file in train}
     for file in test:
         if (file.filesystem.type_name, file.path) in both:
             raise UsageError(
-                f"{file.path}: in --train and in --test. Accuracy on rows that were learnt says nothing: split them."
+                f"{file.path}: in --train and in --test. Accuracy on training rows is meaningless: split the data."
             )
     check_label([*train, *test], config.label, contract.schema)
     for file in (*train, *test):  # before the first split is embedded
@@ -71,7 +71,7 @@ def _check_inputs(config: EvaluateConfig, contract: ModelContract) -> list[str]:
 
 
 class _Evaluator:
-    """Two embedded splits, the rows chosen from them, and the steps from there."""
+    """Scores two embedded splits on selected rows."""
 
     def __init__(
         self, config: EvaluateConfig, bundle: bytes, contract: ModelContract, train: Split, test: Split
@@ -85,7 +85,7 @@ class _Evaluator:
         self._task = Task(classes[0], classes[1], config.seed, config.threads)
 
     def run(self, console: Console) -> Evaluation:
-        """Gather, judge and put together."""
+        """Compute the controls, score everything and assemble the results."""
         config = self._config
         seeds = range(config.seed, config.seed + config.untrained_seeds)
         untrained = [Untrained(self._bundle, self._contract, seed, config.threads) for seed in seeds]
@@ -96,17 +96,17 @@ class _Evaluator:
             read_vectors(split, rows, config.model) for split, rows in zip(self._splits, self._rows, strict=True)
         )
         with show_stages(config.progress, 2 + len(untrained) + len(plain), console) as stages:
-            stages.begin("reading the controls")
+            stages.begin("computing the controls")
             gathered = gather([*untrained, *plain], self._contract, self._splits, self._rows)
             of_untrained, of_plain = gathered[: len(untrained)], gathered[len(untrained) :]
-            rows = [self._judged(TRAINED, [(trained[0], trained[1])], [None], stages)]
+            rows = [self._scored(TRAINED, [(trained[0], trained[1])], [None], stages)]
             reasons = [control.absent for control in untrained]
-            rows.append(self._judged(UNTRAINED, of_untrained, reasons, stages, tuple(seeds)))
+            rows.append(self._scored(UNTRAINED, of_untrained, reasons, stages, tuple(seeds)))
             for control, vectors in zip(plain, of_plain, strict=True):
-                rows.append(self._judged(control.name, [vectors], [control.absent], stages))
+                rows.append(self._scored(control.name, [vectors], [control.absent], stages))
         return self._evaluation(rows, untrained)
 
-    def _judged(
+    def _scored(
         self,
         name: str,
         draws: Sequence[Vectors],
@@ -114,16 +114,16 @@ class _Evaluator:
         stages: Stages,
         seeds: tuple[int, ...] = (),
     ) -> Row:
-        """Judge one or several draws of the same kind of vectors."""
+        """Score one kind of vectors, for one or several seeds."""
         absent = next((reason for reason in reasons if reason is not None), None)
         width = 0 if absent is not None else draws[0][0].shape[1]
         if absent is None and width == 0:
-            absent = "the same for every training sequence"
+            absent = "equal for all training sequences"
         scores = []
         for index, (train, test) in enumerate(draws):
-            stages.begin(f"judging: {name}" + (f", seed {seeds[index]}" if seeds else ""))
+            stages.begin(f"scoring: {name}" + (f", seed {seeds[index]}" if seeds else ""))
             if absent is None:
-                scores.append(judge(train.astype(np.float64), test.astype(np.float64), self._task))
+                scores.append(score_vectors(train.astype(np.float64), test.astype(np.float64), self._task))
         return Row(name, width, tuple(scores), absent, seeds if absent is None else ())
 
     def _evaluation(self, rows: list[Row], untrained: Sequence[Untrained]) -> Evaluation:
@@ -158,10 +158,10 @@ class _Evaluator:
 
 
 def _classes(train: Split, test: Split, config: EvaluateConfig) -> tuple[list[str], list[NDArray[np.int64]]]:
-    """Return the names of all classes, sorted, and the class of each usable row of both splits by its index there.
+    """Return the sorted names of all classes, and for both splits the class index of each usable row.
 
     Raises:
-        InputError: The training rows have fewer than two classes, or more than can be learnt.
+        InputError: The training rows have fewer than two classes, or too many.
     """
     names = sorted(pc.unique(pa.concat_arrays([train.labels, test.labels])).to_pylist())
     codes = [pc.index_in(split.labels, pa.array(names)).to_numpy().astype(np.int64) for split in (train, test)]
@@ -169,12 +169,12 @@ def _classes(train: Split, test: Split, config: EvaluateConfig) -> tuple[list[st
     if num_classes < 2:
         raise InputError(
             f"--train: all {len(codes[0]):,} rows with a label and a vector have {config.label} = "
-            f"{names[codes[0][0]]!r}; expected two classes or more. Give training rows of every class."
+            f"{names[codes[0][0]]!r}; expected two classes or more. Pass training rows of every class."
         )
     if num_classes > _MAX_CLASSES:
         raise InputError(
-            f"--train: column '{config.label}' has {num_classes:,} classes; at most {_MAX_CLASSES:,} can be "
-            "distinguished here. Is it an id? Name a column with fewer classes."
+            f"--train: column '{config.label}' has {num_classes:,} classes; at most {_MAX_CLASSES:,} are "
+            "supported. Is it an id? Choose a column with fewer classes."
         )
     return names, codes
 

@@ -1,4 +1,4 @@
-"""Which columns can be labels, and how a label is read: as text, so that 3, 3.0 and "3" are one class."""
+"""Check label columns, and read labels as text, so that 3, 3.0 and "3" are one class."""
 
 from collections.abc import Sequence
 
@@ -13,16 +13,16 @@ from seqembed.data.schema.schema import SequenceSchema
 
 
 def check_label(files: Sequence[InputFile], label: str, schema: SequenceSchema) -> None:
-    """Hold every file's label column against what a class can be, before anything is embedded.
+    """Check the label column of every file before anything is embedded.
 
     Raises:
-        UsageError: The label is a column the model reads.
+        UsageError: The label is a column that the model reads.
         InputError: A file lacks the column, or it is not text, integers or booleans.
     """
     if label == schema.id:
-        raise UsageError(f"--label {label}: that column names the sequences. Name the column with their classes.")
+        raise UsageError(f"--label {label}: that is the id column. Choose the column with the classes.")
     if label in schema.feature_columns:
-        raise UsageError(f"--label {label}: the model reads that column as a feature, so its vectors know the answer.")
+        raise UsageError(f"--label {label}: that column is a feature of the model, so the vectors contain the label.")
     for file in files:
         if label not in file.partitions:
             _check_file(file, label)
@@ -32,13 +32,13 @@ def _check_file(file: InputFile, label: str) -> None:
     schema = file.open().schema_arrow
     indices = schema.get_all_field_indices(label)
     if not indices:
-        there = ", ".join(schema.names[:20]) + (", …" if len(schema.names) > 20 else "")
+        present = ", ".join(schema.names[:20]) + (", …" if len(schema.names) > 20 else "")
         raise InputError(
-            f"{file.name}: no column '{label}', expected as the label. The file has: {there}. "
-            "Name the right one with --label."
+            f"{file.name}: no column '{label}', expected as the label. The file has: {present}. "
+            "Choose the right one with --label."
         )
     if len(indices) > 1:
-        raise InputError(f"{file.name}: {len(indices)} columns are called '{label}'. Rename all but one.")
+        raise InputError(f"{file.name}: {len(indices)} columns are named '{label}'. Rename all but one.")
     kind = schema.field(indices[0]).type
     plain = kind.value_type if pa.types.is_dictionary(kind) else kind
     if not _is_class(plain):
@@ -54,28 +54,28 @@ def _is_class(kind: pa.DataType) -> bool:
 
 
 def label_texts(column: pa.Array, label: str, source: str) -> pa.Array:
-    """Return labels as strings, null where there is none.
+    """Return labels as strings, null where missing.
 
-    Integers in a float column are taken, since libraries make floats of integers with nulls among them.
+    Integers in a float column are accepted, since some libraries convert integers with nulls to floats.
 
     Args:
         column: Text, integers, booleans or floats, (rows).
         label: Name of the column, for messages.
-        source: Where the column came from, for messages.
+        source: File of the column, for messages.
 
     Raises:
-        InputError: A float is not whole.
+        InputError: A float is not an integer.
     """
     if not pa.types.is_floating(column.type):
         return column.cast(pa.string())
     values = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
     known = ~np.isnan(values)
-    whole = np.abs(values) < 2**53
-    np.equal(values, np.rint(values), out=whole, where=known & whole)
-    odd = np.flatnonzero(known & ~whole)
-    if len(odd):
+    is_integer = np.abs(values) < 2**53
+    np.equal(values, np.rint(values), out=is_integer, where=known & is_integer)
+    invalid = np.flatnonzero(known & ~is_integer)
+    if len(invalid):
         raise InputError(
-            f"{source}: column '{label}' holds {values[odd[0]]}; a class is text or an integer. Cut the numbers "
-            "into classes first: seqembed evaluates classification."
+            f"{source}: column '{label}' holds {values[invalid[0]]}; a class is text or an integer. Bin the numbers "
+            "first: seqembed evaluates classification."
         )
     return pc.cast(pa.array(np.where(known, values, 0).astype(np.int64), mask=~known), pa.string())

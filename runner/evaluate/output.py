@@ -1,4 +1,4 @@
-"""The files an evaluation leaves: JSON, and a picture. Paths that cannot be written are found before the work."""
+"""Write the results of an evaluation as JSON and as a plot; paths are checked before the work begins."""
 
 import json
 import os
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 def json_text(evaluation: "Evaluation") -> str:
-    """Return the figures as JSON."""
+    """Return the results as JSON."""
     return json.dumps(evaluation.to_json(), indent=1, allow_nan=False)
 
 
 class Outputs:
-    """What is to be written; making one checks the paths, and loads the library that draws if one is needed."""
+    """The files to write; the constructor checks their paths, and imports matplotlib if needed."""
 
     def __init__(self, config: EvaluateConfig) -> None:
-        """Check.
+        """Check the paths.
 
         Raises:
             OutputError: A path cannot be written.
@@ -39,7 +39,7 @@ class Outputs:
                 _check(path)
 
     def write(self, evaluation: "Evaluation") -> None:
-        """Write what was asked for.
+        """Write the requested files.
 
         Raises:
             OutputError: A path can no longer be written.
@@ -53,14 +53,14 @@ class Outputs:
 
 
 def _check(path: Path) -> None:
-    def look() -> None:
+    def check() -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError(21, "it is a directory")
         if not os.access(path if path.exists() else path.parent, os.W_OK):
             raise PermissionError(13, "no permission")
 
-    _write(path, look)
+    _write(path, check)
 
 
 def _write(path: Path, work: Callable[[], Any]) -> None:
@@ -68,5 +68,5 @@ def _write(path: Path, work: Callable[[], Any]) -> None:
         work()
     except OSError as error:
         raise OutputError(
-            f"{path}: cannot be written ({error.strerror or error}). Give another path, or free or unlock this one."
+            f"{path}: cannot be written ({error.strerror or error}). Choose another path, or free or unlock this one."
         ) from error

@@ -1,62 +1,64 @@
-"""The table as a picture: accuracy of each set of vectors, by each classifier."""
+"""Plot the accuracy of embeddings and controls by classifier."""
 
-import warnings
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from seqembed.data.display.pictures import (
+    AMBER,
+    BLUE,
+    INK,
+    LIGHT_GREY,
+    MIDDLE_GREY,
+    NORMAL,
+    PALE_BLUE,
+    SMALL,
+    headline,
+    new_figure,
+    plain,
+    save,
+    tidy,
+)
 from seqembed.runner.evaluate.bag import BAG
 from seqembed.runner.evaluate.report import METRICS, TRAINED, UNTRAINED, Evaluation, Metric, Row
 
-# Okabe & Ito (2008), "Color universal design": distinguished by colour-blind readers; the controls stay quiet.
 _COLOURS = {
-    TRAINED: "#0072B2",
-    UNTRAINED: "#E69F00",
-    "raw values": "#8C8C8C",
-    "mean and spread": "#BDBDBD",
-    BAG: "#56B4E9",
+    TRAINED: BLUE,
+    UNTRAINED: AMBER,
+    "raw values": MIDDLE_GREY,
+    "mean and spread": LIGHT_GREY,
+    BAG: PALE_BLUE,
 }
-_INK, _GREY, _PALE = "#222222", "#6A6A6A", "#E4E4E4"
-_SMALL, _NORMAL, _LARGE = 9, 10.5, 13  # points
-WIDTH, HEIGHT, DPI = 10.0, 4.6, 120  # inches, inches, dots per inch
-_GROUP = 0.84  # share of the room between two groups that their bars take
-_LONGEST_LABEL = 40
-_BACKING = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # no grid line through a number
+WIDTH, HEIGHT = 10.0, 4.6  # inches
+_GROUP = 0.84  # width of a group of bars, as a share of the distance between groups
+_MAX_LABEL_CHARACTERS = 40
+_BACKGROUND = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # hides grid lines behind numbers
 
 
 def draw(evaluation: Evaluation, path: Path) -> None:
-    """Draw bars with their values on them, whiskers over the untrained seeds, and save as PNG.
+    """Draw bars with their values, with error bars over the untrained seeds, and save them as PNG.
 
     Raises:
-        OSError: `path` cannot be written.
+        OutputError: `path` cannot be written.
     """
-    figure = Figure(
-        figsize=(WIDTH, HEIGHT), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.14, h_pad=0.1), facecolor="white"
-    )
-    FigureCanvasAgg(figure)
+    figure = new_figure(WIDTH, HEIGHT)
     accuracy, clusters = figure.subplots(1, 2, width_ratios=[3, 1.15])
     rows = [row for row in evaluation.rows if row.scores]
     _bars(accuracy, rows, ("svm", "logistic", "nearest"), 100)
     _bars(clusters, rows, ("clusters",), 1)
-    _tidy(accuracy, f"accuracy on {evaluation.test.used:,} test rows, %", (0, 112), np.arange(0, 101, 20))
+    _format_axes(accuracy, f"accuracy on {evaluation.test.used:,} test rows, %", (0, 112), np.arange(0, 101, 20))
     lowest = min((value for row in rows for value in row.values("clusters")), default=0.0)
-    _tidy(clusters, "adjusted Rand index", (min(0.0, lowest * 1.3), 1.12), np.arange(0, 1.01, 0.2))
+    _format_axes(clusters, "adjusted Rand index", (min(0.0, lowest * 1.3), 1.12), np.arange(0, 1.01, 0.2))
     _chance(accuracy, evaluation)
-    title = f"What the vectors say about {_plain(evaluation.label)}: {evaluation.train.classes} classes"
-    figure.suptitle(title, fontsize=_LARGE, color=_INK, x=0.015, ha="left")
+    what = plain(evaluation.label, _MAX_LABEL_CHARACTERS)
+    headline(figure, f"Accuracy of the embeddings for {what}: {evaluation.train.classes} classes")
     handles, labels = accuracy.get_legend_handles_labels()
     spacing = {"columnspacing": 1.3, "handlelength": 1.4, "handletextpad": 0.5}
     figure.legend(
-        handles, labels, loc="outside lower left", ncols=len(labels), frameon=False, fontsize=_SMALL, **spacing
+        handles, labels, loc="outside lower left", ncols=len(labels), frameon=False, fontsize=SMALL, **spacing
     )
-    with warnings.catch_warnings():
-        # A label in a script the font lacks shows as boxes: no reason to fail.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(path, dpi=DPI, format="png")
+    save(figure, path)
 
 
 def _bars(axes: Axes, rows: list[Row], metrics: tuple[Metric, ...], factor: int) -> None:
@@ -67,40 +69,28 @@ def _bars(axes: Axes, rows: list[Row], metrics: tuple[Metric, ...], factor: int)
         axes.bar(middles, np.nan_to_num(means), width * 0.92, color=_COLOURS[row.name], label=_name(row))
         errors = np.array([(row.standard_error(metric) or 0.0) * factor for metric in metrics])
         if errors.any():
-            axes.errorbar(middles, means, errors, fmt="none", ecolor=_INK, elinewidth=1.1, capsize=3)
+            axes.errorbar(middles, means, errors, fmt="none", ecolor=INK, elinewidth=1.1, capsize=3)
         for middle, mean, error in zip(middles, means, errors, strict=True):
             text = "–" if np.isnan(mean) else f"{mean:.1f}" if factor > 1 else f"{mean:.2f}"
             top = max(0.0, np.nan_to_num(mean)) + error + 0.012 * factor
-            axes.text(middle, top, text, ha="center", va="bottom", fontsize=_SMALL, color=_INK, bbox=_BACKING)
+            axes.text(middle, top, text, ha="center", va="bottom", fontsize=SMALL, color=INK, bbox=_BACKGROUND)
     axes.set_xticks(
         np.arange(len(metrics)), ["k-means" if metric == "clusters" else METRICS[metric] for metric in metrics]
     )
 
 
-def _tidy(axes: Axes, title: str, limits: tuple[float, float], ticks: np.ndarray) -> None:
-    axes.set_title(title, fontsize=_NORMAL, color=_INK, loc="left")
+def _format_axes(axes: Axes, title: str, limits: tuple[float, float], ticks: np.ndarray) -> None:
+    tidy(axes, title=title, bars=True)
     axes.set_ylim(*limits)
     axes.set_yticks(ticks)
-    axes.grid(axis="y", color=_PALE, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=_SMALL, colors=_GREY, length=0)
-    axes.tick_params(axis="x", labelsize=_NORMAL, colors=_INK)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side == "bottom")
-        spine.set_color(_PALE)
+    axes.tick_params(axis="x", labelsize=NORMAL, colors=INK)
 
 
 def _chance(axes: Axes, evaluation: Evaluation) -> None:
     level = max(evaluation.chance, evaluation.majority) * 100
     what = "chance" if evaluation.chance >= evaluation.majority else "always the most frequent class"
-    axes.axhline(level, color=_INK, linewidth=1.0, linestyle=(0, (4, 3)), label=f"{what}: {level:.1f} %")
+    axes.axhline(level, color=INK, linewidth=1.0, linestyle=(0, (4, 3)), label=f"{what}: {level:.1f} %")
 
 
 def _name(row: Row) -> str:
     return f"{row.name} (mean ± s.e. of {len(row.scores)})" if len(row.scores) > 1 else row.name
-
-
-def _plain(label: str) -> str:
-    """Return a user's label as matplotlib shows it: no formulas, not endlessly long."""
-    short = label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 1] + "…"
-    return short.replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""What an evaluation is doing: a bar on a terminal, a plain line for each stage in a log."""
+"""Show the progress of an evaluation: a bar on a terminal, or a log line per stage."""
 
 import logging
 from collections.abc import Iterator
@@ -6,31 +6,28 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from seqembed.runner.options import ProgressStyle
+from seqembed.data.display.progress import BAR, COUNT, ELAPSED, Bar, ProgressStyle, style_on
 
 logger = logging.getLogger("seqembed")
 
 
 class Stages(Protocol):
-    """Somebody who wants to know what is being done."""
+    """Receives the stages of an evaluation."""
 
     def begin(self, name: str) -> None:
-        """Hear that the stage before is done and this one begins."""
+        """End the previous stage and begin this one."""
 
 
 @contextmanager
 def show_stages(style: ProgressStyle, num_stages: int, console: Console) -> Iterator[Stages]:
     """Show `num_stages` stages in the given style."""
-    if style == "auto":
-        style = "bar" if console.is_terminal else "plain"
+    style = style_on(console.is_terminal, style)
     if style != "bar":
         yield _Lines(num_stages, silent=style == "none")
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        yield _Bar(progress, progress.add_task("", total=num_stages))
+    with Bar(console, "{task.description}", BAR, COUNT, ELAPSED) as bar:
+        yield _Shown(bar, num_stages)
 
 
 class _Lines:
@@ -39,18 +36,19 @@ class _Lines:
         self._stage = 0
 
     def begin(self, name: str) -> None:
-        """Say so in a line."""
+        """Log the stage."""
         self._stage += 1
         if not self._silent:
             logger.info("%d of %d: %s", self._stage, self._num_stages, name)
 
 
-class _Bar:
-    def __init__(self, progress: Progress, task: TaskID) -> None:
-        self._progress, self._task = progress, task
+class _Shown:
+    def __init__(self, bar: Bar, num_stages: int) -> None:
+        self._bar = bar
         self._begun = False
+        bar.begin("", num_stages)
 
     def begin(self, name: str) -> None:
-        """Move the bar."""
-        self._progress.update(self._task, advance=int(self._begun), description=name)
+        """Advance the bar."""
+        self._bar.update(advance=int(self._begun), description=name)
         self._begun = True

@@ -1,4 +1,4 @@
-"""What an evaluation found, and its JSON."""
+"""The results of an evaluation, and their JSON."""
 
 import math
 from collections.abc import Sequence
@@ -21,14 +21,14 @@ TRAINED, UNTRAINED = "trained encoder", "untrained encoder"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One set of vectors, judged.
+    """Scores of the trained embeddings or of a control.
 
     Attributes:
-        name: What the vectors are.
-        width: Numbers a vector.
-        scores: One, or one for each seed; empty where `absent`.
-        absent: Why there are no scores.
-        seeds: Of the weights, where there are several draws.
+        name: Name of the vectors.
+        width: Numbers per vector.
+        scores: One, or one per seed; empty if `absent` is set.
+        absent: Why there are no scores, or None.
+        seeds: Seeds of the weights, if there are several.
     """
 
     name: str
@@ -38,29 +38,29 @@ class Row:
     seeds: tuple[int, ...] = ()
 
     def values(self, metric: Metric) -> list[float]:
-        """Return the figure of each draw: accuracy 0…1, or the adjusted Rand index; empty where there is none."""
+        """Return the score of each seed: accuracy 0…1, or the adjusted Rand index; empty if there is none."""
         found = [getattr(scores, metric) for scores in self.scores]
         return [value.accuracy if isinstance(value, Accuracy) else value for value in found if value is not None]
 
     def mean(self, metric: Metric) -> float | None:
-        """Return the mean over the draws."""
+        """Return the mean over the seeds."""
         values = self.values(metric)
         return float(np.mean(values)) if values else None
 
     def standard_error(self, metric: Metric) -> float | None:
-        """Return the standard error of the mean over the draws; None with fewer than two."""
+        """Return the standard error of the mean over the seeds; None with fewer than two."""
         values = self.values(metric)
         return float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
 
     def f1(self, classifier: Classifier) -> NDArray[np.float64] | None:
-        """Return `Accuracy.f1` of each test class, mean over the draws, float64 (classes)."""
+        """Return `Accuracy.f1` of each test class, averaged over the seeds, float64 (classes)."""
         if not self.scores:
             return None
         found: NDArray[np.float64] = np.mean([getattr(scores, classifier).f1 for scores in self.scores], axis=0)
         return found
 
     def to_json(self, classes: Sequence[str]) -> dict[str, Any]:
-        """Return plain values; `classes` names those of the test rows."""
+        """Return JSON values; `classes` are the names of the test classes."""
         value: dict[str, Any] = {"name": self.name, "width": self.width, "absent": self.absent}
         if self.seeds:
             value["seeds"] = list(self.seeds)
@@ -75,11 +75,11 @@ class SplitCounts:
     """Rows of a split.
 
     Attributes:
-        rows: In the input.
-        unlabelled, empty, bad: Dropped: no label, no steps, no sequence.
-        used: Judged; fewer than are left only above ``--max-rows``.
-        truncated: Cut to the model's longest length.
-        classes: Among the used.
+        rows: Rows of the input.
+        unlabelled, empty, bad: Rows without label, without steps, or that are not a sequence; they are excluded.
+        used: Rows that were scored; all others, or a sample of ``--max-rows``.
+        truncated: Sequences truncated to the model's maximum length.
+        classes: Classes among the used rows.
     """
 
     rows: int
@@ -98,13 +98,13 @@ class SplitCounts:
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """What embedding cost.
+    """Duration of embedding.
 
     Attributes:
-        rows: Of both splits.
-        seconds: Of the runner on both, start-up, Parquet in and out included.
-        encoder_rows_per_second: Of the graph alone, without Parquet; None where it was not timed.
-        threads: That embedded.
+        rows: Rows of both splits.
+        seconds: Duration of the run on both, with start-up and Parquet input and output.
+        encoder_rows_per_second: Rate of the encoder alone, without Parquet; None if not measured.
+        threads: Number of threads.
     """
 
     rows: int
@@ -120,14 +120,14 @@ class Encoding:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What training bought, by SVM accuracy; each figure 0…1, None without an untrained control.
+    """The effect of training on SVM accuracy; each number in 0…1, or None without untrained control.
 
     Attributes:
         outcome: ``gain`` or ``loss`` beyond two standard errors, ``noise`` within, ``unknown`` without a control.
-        difference: Trained minus the mean of the untrained.
-        standard_error: Of the difference: test rows in pairs, and the luck of a single draw of weights.
-        test_standard_error: Of the trained accuracy on so many test rows.
-        text: The same in a plain sentence or two.
+        difference: Trained accuracy minus the mean of the untrained ones.
+        standard_error: Of the difference, from paired test rows and from the variation over seeds.
+        test_standard_error: Of the trained accuracy, from the number of test rows.
+        text: The same in one or two sentences.
     """
 
     outcome: Literal["gain", "loss", "noise", "unknown"]
@@ -139,23 +139,23 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All of it.
+    """The results of an evaluation.
 
     Attributes:
         model: Path of the bundle.
-        model_sha256: Of its bytes.
+        model_sha256: sha256 of the bundle.
         label: Column with the classes.
-        seed: Of every draw.
+        seed: Seed of all random numbers.
         train, test: Rows of the splits.
-        unseen_rows: Test rows of classes that no training row has; they count as wrong.
+        unseen_rows: Test rows of classes without training rows; they count as wrong.
         unseen_labels: Those classes.
         chance: 1 / training classes.
-        majority: Accuracy of always naming the most frequent training class.
+        majority: Accuracy of always predicting the most frequent training class.
         majority_label: That class.
-        encoding: What embedding cost.
-        classes: Of the test rows, in the order of every `Accuracy.recalls`.
-        rows: The table, the trained encoder first.
-        verdict: What training bought.
+        encoding: Duration of embedding.
+        classes: Classes of the test rows, in the order of `Accuracy.recalls`.
+        rows: Rows of the table, the trained encoder first.
+        verdict: The effect of training.
     """
 
     model: str
@@ -175,7 +175,7 @@ class Evaluation:
     verdict: Verdict
 
     def __repr__(self) -> str:
-        """Return accuracy and verdict; `rows` holds the table."""
+        """Return accuracy and verdict; `rows` has the table."""
         accuracy = self.rows[0].mean("svm")
         shown = "" if accuracy is None else f"svm={accuracy:.4f}, "
         return (
@@ -184,7 +184,7 @@ class Evaluation:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values; accuracies are shares, 0…1."""
+        """Return JSON values; accuracies are shares, 0…1."""
         return {
             "format_version": FORMAT_VERSION,
             "seqembed": metadata.version("seqembed"),
@@ -211,7 +211,7 @@ def _scores_json(scores: Scores, classes: Sequence[str]) -> dict[str, Any]:
         value[name] = {"accuracy": found.accuracy, "balanced_accuracy": found.balanced}
         for figure, by_class in (("recall", found.recalls), ("precision", found.precisions), ("f1", found.f1)):
             value[name][figure] = dict(zip(classes, by_class.tolist(), strict=True))
-    # JSON has no infinity: a C that was not searched is null.
+    # JSON has no infinity, so a C that was not searched is null.
     penalty = scores.svm.penalty
     value["svm"]["C"] = penalty if penalty is not None and math.isfinite(penalty) else None
     value["clusters"] = {"adjusted_rand": scores.clusters}

@@ -1,23 +1,23 @@
-"""What the protocols find, without the library that they need to find it."""
+"""Scores of the protocols; importing them needs no scikit-learn."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_SEARCH_ROWS = 5_000  # the search holds their distances: 200 MB, and as much again for each thread
+MAX_SEARCH_ROWS = 5_000  # their distance matrix takes 200 MB, and as much again per thread
 
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """How a classifier did on the test rows.
+    """Scores of a classifier on the test rows.
 
     Attributes:
-        accuracy: Share that is right, 0…1.
-        balanced: Mean over the test classes of the share of each that is right, 0…1.
-        recalls: float64 (test classes), share of each test class that is right, 0…1, in rising order of the classes.
-        precisions: float64 (test classes), share of what was taken for each that is right, 0…1; 0 where nothing was.
-        right: bool (m), row by row.
+        accuracy: Accuracy, 0…1.
+        balanced: Balanced accuracy, 0…1: the mean recall of the test classes.
+        recalls: float64 (test classes), recall of each test class, 0…1, by ascending class.
+        precisions: float64 (test classes), precision of each test class, 0…1; 0 if it was never predicted.
+        right: bool (m), whether each row is predicted correctly.
         penalty: The SVM's C; None for other classifiers.
     """
 
@@ -30,7 +30,7 @@ class Accuracy:
 
     @property
     def f1(self) -> NDArray[np.float64]:
-        """Harmonic mean of recall and precision, float64 (test classes), 0…1: no class gains by being named often."""
+        """F1, the harmonic mean of recall and precision, float64 (test classes), 0…1."""
         total = self.recalls + self.precisions
         found: NDArray[np.float64] = 2 * self.recalls * self.precisions / np.where(total > 0, total, 1.0)
         return found
@@ -38,11 +38,12 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What one set of vectors is worth.
+    """Scores of one set of vectors.
 
     Attributes:
         svm, logistic, nearest: The classifiers.
-        clusters: Adjusted Rand index of k-means on the test vectors, at most 1, 0 by chance; None for a single class.
+        clusters: Adjusted Rand index of k-means on the test vectors, at most 1, near 0 by chance; None for a single
+            class.
     """
 
     svm: Accuracy

@@ -1,4 +1,4 @@
-"""Embed one split through the real runner, and read back which rows can be judged, their labels and their vectors."""
+"""Embed a split by a normal run, and read labels and vectors of its usable rows."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,16 +22,16 @@ from seqembed.runner.report import RunReport
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Embedded rows of one split; those without label or vector are left out and counted.
+    """Embedded rows of one split; those without label or vector are excluded and counted.
 
     Attributes:
         name: ``train`` or ``test``.
-        jobs: For each input the directory with its parts, and what the runner did.
-        rows: int64 (usable), indices of the usable rows among all rows of the split, rising.
+        jobs: Output directory and run report of each input.
+        rows: int64 (usable), ascending indices of the usable rows among all rows of the split.
         labels: Arrow strings (usable).
         num_unlabelled: Rows with a vector and no label.
         num_empty: Rows without steps.
-        num_bad: Rows that are no sequence.
+        num_bad: Rows that are not a sequence.
     """
 
     name: str
@@ -59,15 +59,15 @@ class Split:
 
 
 def embed_split(config: EvaluateConfig, name: str, inputs: Sequence[str], out: Path, console: Console) -> Split:
-    """Run the usual job on `inputs` into `out`, and read the labels back.
+    """Embed `inputs` into `out`, and read the labels.
 
     Raises:
-        BundleError: The model cannot be trusted on this host.
-        InputError: An input cannot be read, or no row of it can be judged.
+        BundleError: The model fails a check on this host.
+        InputError: An input cannot be read, or has no usable row.
     """
-    # Bad rows get a null vector here: an evaluation goes on without them, and says so.
+    # Bad rows get a null vector: the evaluation excludes and counts them.
     options = RunOptions(keep=(config.label,), threads=config.threads, on_bad_row="null", progress=config.progress)
-    # An output directory for each input: two files of one name may come from two directories.
+    # One output directory per input, since files of two directories may have the same name.
     directories = [out / str(index) for index in range(len(inputs))]
     jobs = tuple(
         (directory, run_job(Job((given,), config.model, str(directory), options), console.file))
@@ -105,8 +105,8 @@ def _refuse_nothing(split: Split, config: EvaluateConfig) -> None:
     if len(split.rows):
         return
     raise InputError(
-        f"--{split.name}: none of {split.counts.rows_in:,} rows can be judged ({split.num_unlabelled:,} without "
-        f"'{config.label}', {split.num_empty:,} without steps, {split.num_bad:,} bad). Give rows with labels."
+        f"--{split.name}: none of {split.counts.rows_in:,} rows can be used ({split.num_unlabelled:,} without "
+        f"'{config.label}', {split.num_empty:,} without steps, {split.num_bad:,} bad). Pass rows with labels."
     )
 
 
@@ -114,8 +114,8 @@ def read_vectors(split: Split, rows: NDArray[np.int64], model: str) -> NDArray[n
     """Return the vectors of some rows of a split.
 
     Args:
-        split: Where they lie.
-        rows: int64 (n), indices among all rows of the split, rising; each has a vector.
+        split: The split.
+        rows: int64 (n), ascending indices among all rows of the split; each has a vector.
         model: The bundle, for messages.
 
     Returns:
@@ -133,10 +133,10 @@ def read_vectors(split: Split, rows: NDArray[np.int64], model: str) -> NDArray[n
         start = stop
     vectors = np.concatenate(found)
     if not np.isfinite(vectors).all():
-        num_odd = int((~np.isfinite(vectors).all(axis=1)).sum())
+        num_invalid = int((~np.isfinite(vectors).all(axis=1)).sum())
         raise BundleError(
-            f"{model}: {num_odd:,} of {len(vectors):,} vectors of --{split.name} hold NaN or infinity; expected finite "
-            "numbers. Train again with a smaller learning rate, or without relu cells."
+            f"{model}: {num_invalid:,} of {len(vectors):,} vectors of --{split.name} contain NaN or infinity; expected "
+            "finite numbers. Train again with a smaller learning rate, or without relu cells."
         )
     return vectors
 

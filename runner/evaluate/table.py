@@ -1,4 +1,4 @@
-"""An evaluation as people read it on a terminal."""
+"""Show the results of an evaluation on a terminal."""
 
 from rich.markup import escape
 from rich.table import Table
@@ -6,33 +6,33 @@ from rich.table import Table
 from seqembed.runner.evaluate.report import CLASSIFIERS, METRICS, Evaluation, Metric, Row, SplitCounts
 from seqembed.runner.evaluate.scores import MAX_SEARCH_ROWS
 
-MOST_CLASSES = 20  # that are listed one by one
-_FEWEST_CLASSES = 3
-_MOST_NAMED = 5  # unseen labels that are spelt out
+MAX_CLASSES = 20  # listed individually
+_MIN_CLASSES = 3
+_MAX_LABELS = 5  # unseen labels listed in a message
 
 
 def table(evaluation: Evaluation) -> Table:
-    """Return the vectors with their figures: accuracies on the test rows in percent, and the adjusted Rand index."""
+    """Return a table of accuracies on the test rows in percent, and of the adjusted Rand index."""
     shown = Table("vectors", *METRICS.values())
     for column in shown.columns[1:]:
         column.justify = "right"
     for row in evaluation.rows:
         shown.add_row(row.name, *(_cell(row, metric) for metric in METRICS))
-    # What an accuracy has to be read against: guessing, and naming the most frequent class every time.
+    # Baselines for an accuracy: guessing, and always predicting the most frequent class.
     for name, accuracy in (("guessing (chance)", evaluation.chance), ("most frequent class", evaluation.majority)):
         shown.add_row(name, *("0.00" if metric == "clusters" else f"{accuracy:.1%}" for metric in METRICS))
     return shown
 
 
 def class_table(evaluation: Evaluation) -> Table | None:
-    """Return how well each class is recognised, F1 in percent, by the classifier that does best on the trained vectors.
+    """Return a table of F1 per class in percent, of the classifier that is best on the trained vectors.
 
-    Recall alone would favour vectors that distinguish few classes: what they cannot distinguish shares its votes among
-    many classes, and the one they can wins every doubt.
+    Recall alone would favour vectors that distinguish few classes, since one of them may be predicted in all doubtful
+    cases.
 
-    None where there are more than `MOST_CLASSES`, or fewer than three: of two, accuracy says enough.
+    None for more than `MAX_CLASSES`, or fewer than three, for which accuracy suffices.
     """
-    if not _FEWEST_CLASSES <= len(evaluation.classes) <= MOST_CLASSES:
+    if not _MIN_CLASSES <= len(evaluation.classes) <= MAX_CLASSES:
         return None
     trained = evaluation.rows[0]
     best = max(CLASSIFIERS, key=lambda classifier: trained.mean(classifier) or 0.0)
@@ -55,7 +55,7 @@ def _cell(row: Row, metric: Metric) -> str:
 
 
 def lines_before(evaluation: Evaluation) -> list[str]:
-    """Return what was judged, line by line."""
+    """Return a description of the data, to print before the table."""
     encoding = evaluation.encoding
     alone = encoding.encoder_rows_per_second
     rate = f"embedded {encoding.rows:,} rows in {encoding.seconds:.1f} s, {encoding.rows_per_second:,.0f} rows/s"
@@ -73,10 +73,10 @@ def lines_before(evaluation: Evaluation) -> list[str]:
 
 
 def lines_after(evaluation: Evaluation) -> list[str]:
-    """Return what the table leaves open, and the verdict."""
+    """Return remarks on the table, and the verdict."""
     reasons = [f"{row.name}: {row.absent}" for row in evaluation.rows if row.absent is not None]
     draws = max(len(row.scores) for row in evaluation.rows)
-    spread = [f"untrained: mean of {draws} draws of the weights, ± its standard error"] if draws > 1 else []
+    spread = [f"untrained: mean over {draws} seeds of the weights, ± its standard error"] if draws > 1 else []
     return [*reasons, *spread, evaluation.verdict.text]
 
 
@@ -89,7 +89,7 @@ def _split(counts: SplitCounts) -> str:
     dropped = ", ".join(f"{number:,} {what}" for number, what in kinds if number)
     text = f"{counts.used:,} rows, {counts.classes} classes"
     if counts.used < counts.usable:
-        text += f"; drawn class by class from {counts.usable:,} (--max-rows)"
+        text += f"; stratified sample of {counts.usable:,} (--max-rows)"
     if dropped:
         text += f"; dropped: {dropped}"
     if counts.truncated:
@@ -101,8 +101,8 @@ def _unseen(evaluation: Evaluation) -> list[str]:
     if not evaluation.unseen_rows:
         return []
     labels = evaluation.unseen_labels
-    named = ", ".join(repr(label) for label in labels[:_MOST_NAMED]) + (", …" if len(labels) > _MOST_NAMED else "")
-    return [f"{evaluation.unseen_rows:,} test rows have labels no training row has ({named}); they count as wrong"]
+    named = ", ".join(repr(label) for label in labels[:_MAX_LABELS]) + (", …" if len(labels) > _MAX_LABELS else "")
+    return [f"{evaluation.unseen_rows:,} test rows have labels without training rows ({named}); they count as wrong"]
 
 
 def _search(evaluation: Evaluation) -> list[str]:

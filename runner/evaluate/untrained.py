@@ -1,9 +1,9 @@
-"""The same encoder as if it had never been trained: the graph of a bundle with freshly drawn weights, in memory only.
+"""Build the untrained control: the graph of a bundle with new random weights, in memory only.
 
-What stands before the first weights of the graph (standardisation, imputation, frames) comes from the data's moments
-and stays. From there on, recurrent weights and dense kernels are drawn as Keras draws them, tables of categories as the
-trainer draws them, and learned scales and offsets (normalisation layers, biases) become 1 and 0. Golden sequences do
-not hold for such a graph: it is embedded with the runner's encoder directly, and is never written anywhere.
+Nodes before the first weights of the graph (standardisation, imputation, frames) depend only on the moments of the data
+and are kept. Then recurrent weights and dense kernels are initialised as by Keras, embeddings of categories as by the
+trainer, and learned scales and offsets (normalisation layers, biases) become 1 and 0. The golden sequences of the
+bundle do not apply to such a graph, so it runs without that check, and is never written to a file.
 """
 
 from typing import Any
@@ -19,29 +19,29 @@ _RECURRENT = ("LSTM", "GRU")
 _KERNELS = ("MatMul", "Gemm")
 _OFFSETS = ("Add", "Sub")
 _SCALES = ("Mul", "Div")
-_RECURRENT_SLOTS = (1, 2, 3)  # W, R and B, as ONNX orders an LSTM's and a GRU's inputs
-_TABLE_SPREAD = 0.5  # the trainer's embeddings of categories begin as normal numbers of this standard deviation
-_FORGET_GATE = 2  # ONNX orders an LSTM's gates i, o, f, c
+_RECURRENT_SLOTS = (1, 2, 3)  # inputs W, R and B of ONNX LSTM and GRU
+_TABLE_SPREAD = 0.5  # standard deviation of the trainer's initial embeddings of categories
+_FORGET_GATE = 2  # the gates of ONNX LSTM are i, o, f, c
 
 
 class UnknownWeightsError(Exception):
-    """A graph with trained numbers that cannot be drawn again: its untrained twin would not be untrained."""
+    """A graph has trained weights of an unknown kind, which cannot be initialised again."""
 
 
 def untrained_bundle(bundle: bytes, seed: int) -> bytes:
     """Return a bundle of the same graph and contract with untrained weights.
 
-    Kernels are Glorot uniform over the whole kernel (all gates together), recurrent kernels orthogonal, biases 0 with
-    1 for an LSTM's forget gate: Keras's defaults. Sources: Glorot & Bengio (2010); Saxe et al. (2014, arXiv
-    1312.6120); Jozefowicz et al. (2015) for the forget gate. A table that categories are looked up in (Gather from
-    float numbers) becomes normal numbers of standard deviation 0.5.
+    Kernels are Glorot uniform over the complete kernel (all gates together), recurrent kernels orthogonal, biases 0
+    with 1 for an LSTM's forget gate: Keras's defaults. Sources: Glorot & Bengio (2010); Saxe et al. (2014, arXiv
+    1312.6120); Jozefowicz et al. (2015) for the forget gate. Embeddings of categories (Gather from floats) are normal
+    with standard deviation 0.5.
 
     Args:
-        bundle: Bytes of the trained bundle; its golden sequences no longer hold for what is returned.
-        seed: Of the draw.
+        bundle: Bytes of the trained bundle; its golden sequences do not apply to the result.
+        seed: Seed of the weights.
 
     Raises:
-        UnknownWeightsError: The graph holds trained numbers of a kind that is not known here.
+        UnknownWeightsError: The graph has trained weights of an unknown kind.
     """
     model = onnx.load_from_string(bundle)
     _Redraw(model.graph, np.random.default_rng(seed)).run()
@@ -50,7 +50,7 @@ def untrained_bundle(bundle: bytes, seed: int) -> bytes:
 
 
 class _Redraw:
-    """One pass over a graph whose nodes stand in topological order."""
+    """Replaces the weights of a graph in one pass; its nodes are in topological order."""
 
     def __init__(self, graph: Any, random: np.random.Generator) -> None:
         self._graph = graph
@@ -95,7 +95,7 @@ class _Redraw:
         if strange or not {1, 2} <= set(weights):
             raise UnknownWeightsError(f"{node.op_type} node {node.name!r} has weights of an unknown kind")
         kernel, recurrent = self._array(node, 1), self._array(node, 2)
-        # Keras's Glorot counts the kernel of a direction as one matrix, (features, gates * units).
+        # Keras's Glorot initialiser treats the kernel of a direction as one matrix, (features, gates * units).
         self._replace(node, index, 1, np.stack([self._glorot(direction) for direction in kernel]))
         self._replace(node, index, 2, np.stack([self._orthogonal(direction) for direction in recurrent]))
         if 3 in weights:
@@ -116,7 +116,7 @@ class _Redraw:
         return array
 
     def _replace(self, node: Any, index: int, slot: int, array: NDArray[Any]) -> None:
-        """Give one input of one node numbers of its own: equal constants may be shared between nodes."""
+        """Replace one constant input of a node by a new constant, since nodes may share equal ones."""
         before = self._array(node, slot)
         name = f"untrained/{index}/{slot}"
         self._new.append(onnx.numpy_helper.from_array(array.astype(before.dtype), name))
@@ -127,19 +127,19 @@ class _Redraw:
         return self._random.uniform(-limit, limit, size=like.shape)
 
     def _orthogonal(self, like: NDArray[Any]) -> NDArray[np.float64]:
-        """Return (gates * units, units) with orthonormal columns, uniform over all such."""
+        """Return a random matrix (gates * units, units) with orthonormal columns, uniformly distributed."""
         q, r = np.linalg.qr(self._random.standard_normal(like.shape))
         uniform: NDArray[np.float64] = q * np.sign(np.diag(r))
         return uniform
 
 
 def _is_weight(array: NDArray[Any]) -> bool:
-    """Whether numbers of a graph may be trained; a bare scalar is a setting, such as an epsilon."""
+    """Return whether a constant may be trained; a scalar is a setting, such as an epsilon."""
     return array.ndim > 0 and array.dtype.kind == "f"
 
 
 def _initial_bias(trained: NDArray[Any], operator: str, units: int) -> NDArray[Any]:
-    """Return the bias (directions, 2 * gates * units) that Keras starts from; all zeros mean a layer without one."""
+    """Return Keras's initial bias (directions, 2 * gates * units); a trained bias of zeros means no bias."""
     bias = np.zeros_like(trained)
     if operator == "LSTM" and trained.any():
         bias[:, _FORGET_GATE * units : (_FORGET_GATE + 1) * units] = 1

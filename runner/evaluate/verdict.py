@@ -1,4 +1,4 @@
-"""What training bought, said in a sentence that does not call noise a gain."""
+"""Decide whether training improved accuracy significantly, and state it in a sentence."""
 
 import math
 from collections.abc import Sequence
@@ -15,23 +15,23 @@ _CLEAR = 2.0  # standard errors
 def verdict(trained: Row, untrained: Row, others: Sequence[Row]) -> Verdict:
     """Compare SVM accuracies on the same test rows.
 
-    The standard error of the difference has two parts: the spread over test rows of (right when trained) minus (share
-    of untrained draws that are right), which is a paired comparison, and that of one draw of weights against the mean
-    of the others: the trained encoder, too, began as a single draw.
+    The standard error of the difference combines that over test rows of (trained is correct) minus (share of untrained
+    seeds that are correct), a paired comparison, and that of one seed against the mean over the untrained seeds, since
+    the trained encoder also started from a single seed.
 
     Args:
-        trained: With one set of scores.
-        untrained: With one for each draw, or absent.
-        others: Controls that need no encoder.
+        trained: Row with one set of scores.
+        untrained: Row with scores per seed, or absent.
+        others: Rows of controls without encoder.
     """
     accuracy = trained.scores[0].svm.accuracy
     right = trained.scores[0].svm.right
-    # Two right and two wrong rows added (Agresti & Coull 1998): 100 % of a few rows is no certainty.
+    # Two correct and two wrong rows are added (Agresti & Coull 1998), since 100 % of a few rows is uncertain too.
     smooth = (right.sum() + 2) / (len(right) + 4)
     test_error = math.sqrt(smooth * (1 - smooth) / (len(right) + 4))
-    plain = _plain_rivals(trained, others)
+    plain = _better_controls(trained, others)
     if untrained.absent is not None:
-        text = f"What training bought is unknown: {untrained.absent}. Trained: {accuracy:.1%} by SVM."
+        text = f"The effect of training is unknown: {untrained.absent}. Trained: {accuracy:.1%} by SVM."
         return Verdict("unknown", None, None, test_error, " ".join([text, *plain]))
     control = np.mean([scores.svm.right for scores in untrained.scores], axis=0)  # (test rows)
     difference, paired = _paired(right, control)
@@ -42,15 +42,15 @@ def verdict(trained: Row, untrained: Row, others: Sequence[Row]) -> Verdict:
     text = {
         "gain": f"Training gained {points} over the same encoder untrained.",
         "loss": f"Training lost {points} against the same encoder untrained.",
-        "noise": f"Training bought nothing that shows here: the difference from the same encoder untrained "
-        f"({'+' if difference >= 0 else '−'}{points}) lies within the noise.",
+        "noise": f"Training made no significant difference: the difference from the same encoder untrained "
+        f"({'+' if difference >= 0 else '−'}{points}) is within the noise.",
     }[outcome]
-    text += f" The trained accuracy itself is known to ± {test_error * 100:.1f} points."
+    text += f" The standard error of the trained accuracy is {test_error * 100:.1f} points."
     return Verdict(outcome, difference, error, test_error, " ".join([text, *plain]))  # type: ignore[arg-type]
 
 
-def _plain_rivals(trained: Row, others: Sequence[Row]) -> list[str]:
-    """Name the best plain features where the trained vectors are not clearly ahead of them, in the same paired way."""
+def _better_controls(trained: Row, others: Sequence[Row]) -> list[str]:
+    """Return a sentence on the best control without encoder, unless the trained vectors are significantly better."""
     best = max((row for row in others if row.scores), key=lambda row: row.scores[0].svm.accuracy, default=None)
     if best is None:
         return []

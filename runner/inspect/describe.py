@@ -1,4 +1,4 @@
-"""What a path holds, in plain words: which kind of thing it is, and what a model says of itself."""
+"""Describe a path or URI: find out its kind, and describe models here and other kinds in their modules."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,12 +27,12 @@ _MAGIC = b"PAR1"
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Description:
-    """What a path or URI holds.
+    """Description of a path or URI.
 
     Attributes:
         source: The path or URI, without credentials.
         kind: A model ``bundle``, a ``run`` directory, an ``output`` directory, or Parquet ``data``.
-        lines: What there is to say of it.
+        lines: The description.
     """
 
     source: str
@@ -40,19 +40,19 @@ class Description:
     lines: tuple[str, ...]
 
     def __repr__(self) -> str:
-        """Return the text, which is what one wants to see."""
+        """Return kind and description."""
         return f"Description({self.source!r}, kind={self.kind!r})\n" + "\n".join(self.lines)
 
 
 def describe(given: str, **data_options: str) -> Iterator[str]:
-    """Yield lines that say what a path or URI holds: a bundle, a run, an output directory or Parquet data.
+    """Yield a description of a path or URI: a bundle, run directory, output directory or Parquet data.
 
     Args:
-        given: Path or URI; of Parquet data a glob, too.
+        given: Path or URI; for Parquet data also a glob.
         data_options: Fields of `DataOptions`: how to read Parquet data as sequences.
 
     Raises:
-        InputError: There is nothing, or nothing that seqembed reads or writes.
+        InputError: The path does not exist, or is nothing that seqembed reads or writes.
         BundleError: A model, a contract or the history of a run is damaged.
     """
     _, lines = _kind_and_lines(given, DataOptions(**data_options))
@@ -60,7 +60,7 @@ def describe(given: str, **data_options: str) -> Iterator[str]:
 
 
 def description(given: str, options: DataOptions) -> Description:
-    """Return what `describe` yields, with the kind of thing it is.
+    """Return the lines of `describe` together with the kind.
 
     Raises:
         InputError, BundleError: See `describe`.
@@ -73,17 +73,17 @@ def _kind_and_lines(given: str, options: DataOptions) -> tuple[Kind, Iterator[st
     filesystem, path = resolve_location(given)
     shown = without_secrets(given)
     if not path.strip("/") and not is_local(filesystem):
-        raise InputError(f"{shown}: names no bucket. Give a URI such as s3://BUCKET/DIRECTORY.")
+        raise InputError(f"{shown}: the URI has no bucket. Pass a URI such as s3://BUCKET/DIRECTORY.")
     try:
         kind = filesystem.get_file_info(path).type
     except OSError as error:
-        raise InputError(f"{shown}: cannot be looked at ({error}).") from error
+        raise InputError(f"{shown}: cannot be read ({error}).") from error
     if kind == fs.FileType.NotFound:
         if is_glob(path):
             return "data", describe_data(given, options)
         raise InputError(f"{shown}: no such file or directory.")
     if kind == fs.FileType.Unknown:
-        raise InputError(f"{shown}: {what_else(path)}. Give a file, a directory or a glob.")
+        raise InputError(f"{shown}: {what_else(path)}. Pass a file, a directory or a glob.")
     if kind == fs.FileType.File:
         is_data = _is_parquet(filesystem, path)
         return ("data", describe_data(given, options)) if is_data else ("bundle", _bundle(given))
@@ -96,14 +96,14 @@ def _kind_and_lines(given: str, options: DataOptions) -> tuple[Kind, Iterator[st
 
 
 def _is_parquet(filesystem: fs.FileSystem, path: str) -> bool:
-    """Say whether a file begins as Parquet does, or is named like it; an empty file is recognised by its name."""
+    """Return whether a file is named like Parquet or begins with its magic bytes."""
     if path.lower().endswith(PARQUET_SUFFIXES):
         return True
     try:
         with filesystem.open_input_file(path) as source:
             return bool(source.read(4) == _MAGIC)
     except OSError:
-        return False  # whoever reads it as a model says why it cannot be read
+        return False  # reading it as a model then explains why it cannot be read
 
 
 def _bundle(given: str) -> Iterator[str]:
@@ -120,16 +120,16 @@ def _bundle(given: str) -> Iterator[str]:
     if contract.parity is not None:
         parity = contract.parity
         yield (
-            f"Checked against Keras on {parity.num_sequences:,} sequences ({parity.num_real:,} real): largest "
+            f"Checked against Keras on {parity.num_sequences:,} sequences ({parity.num_real:,} real): maximum "
             f"difference {parity.max_difference:.2g}, allowed {parity.tolerance:.0e}"
         )
     if contract.quantisation is not None:
         measured = contract.quantisation
         yield (
-            f"int8 against fp32 on {measured.num_sequences:,} rows: mean cosine {measured.mean_cosine:.5f} (least "
+            f"int8 against fp32 on {measured.num_sequences:,} rows: mean cosine {measured.mean_cosine:.5f} (minimum "
             f"{measured.min_cosine:.5f}, centred {measured.mean_centred_cosine:.5f}), nearest neighbour kept "
             f"{measured.neighbour_agreement:.1%}; in a batch against alone: mean cosine "
-            f"{measured.mean_cosine_alone:.5f}, least {measured.min_cosine_alone:.5f}; beside an outlier "
+            f"{measured.mean_cosine_alone:.5f}, minimum {measured.min_cosine_alone:.5f}; beside an outlier "
             f"{measured.mean_cosine_beside_outlier:.5f}"
         )
     if contract.golden:
@@ -142,7 +142,7 @@ def _inputs(schema: SequenceSchema) -> Iterator[str]:
         inputs.append(("values", "float32 (batch, time, features), raw units, NaN where missing"))
     if schema.categorical:
         inputs.append(("categories", "int32 (batch, time, fields), ids: 0 unknown, 1 missing, values from 2"))
-    inputs.append(("lengths", "int32 (batch); what stands beyond a sequence's length has no influence"))
+    inputs.append(("lengths", "int32 (batch); padding beyond a sequence's length has no effect"))
     width = max(len(name) for name, _ in inputs)
     for index, (name, kind) in enumerate(inputs):
         yield f"{'' if index else 'Input':<8}{name:<{width}} {kind}"

@@ -1,14 +1,14 @@
-"""Categorical fields and times of a model in plain words."""
+"""Describe the categorical fields and time features of a model."""
 
 from collections.abc import Iterator
 
 from seqembed.data.schema.schema import CategoricalField, SequenceSchema
 
-_MOST_FIELDS = 30
-_MOST_VALUES = 5
-_LONGEST_VALUE = 24
+_MAX_FIELDS = 30
+_MAX_VALUES = 5
+_MAX_VALUE_CHARACTERS = 24
 _MEANINGS = {
-    "since_previous": "log1p of the seconds since the step before, 0 for the first",
+    "since_previous": "log1p of the seconds since the previous step, 0 for the first",
     "since_first": "log1p of the seconds since the first step that is kept",
     "day_sin": "sine of the time of day",
     "day_cos": "cosine of the time of day",
@@ -18,16 +18,16 @@ _MEANINGS = {
 
 
 def describe_fields(schema: SequenceSchema) -> Iterator[str]:
-    """Yield a heading and a line for each categorical field; nothing for a model without any."""
+    """Yield a heading and a line for each categorical field; nothing if there are none."""
     fields = schema.categorical
     if not fields:
         return
     yield f"{len(fields)} categorical {'field' if len(fields) == 1 else 'fields'} in this order:"
-    width = max(len(field.name) for field in fields[:_MOST_FIELDS])
-    for field in fields[:_MOST_FIELDS]:
+    width = max(len(field.name) for field in fields[:_MAX_FIELDS])
+    for field in fields[:_MAX_FIELDS]:
         yield f"  {field.name:<{width}}  {_vocabulary(field)}"
-    if len(fields) > _MOST_FIELDS:
-        yield f"  … and {len(fields) - _MOST_FIELDS} more"
+    if len(fields) > _MAX_FIELDS:
+        yield f"  … and {len(fields) - _MAX_FIELDS} more"
 
 
 def _vocabulary(field: CategoricalField) -> str:
@@ -35,9 +35,9 @@ def _vocabulary(field: CategoricalField) -> str:
     if vocabulary is None:
         return "no vocabulary yet"
     total = max(1, sum(vocabulary.counts) + vocabulary.num_unknown + vocabulary.num_missing)
-    pairs = zip(vocabulary.values[:_MOST_VALUES], vocabulary.counts, strict=False)
+    pairs = zip(vocabulary.values[:_MAX_VALUES], vocabulary.counts, strict=False)
     frequent = ", ".join(f"{_short(value)} {count / total:.1%}" for value, count in pairs)
-    more = ", …" if len(vocabulary.values) > _MOST_VALUES else ""
+    more = ", …" if len(vocabulary.values) > _MAX_VALUES else ""
     text = f"{vocabulary.kind}, {len(vocabulary.values):,} values, most frequent: {frequent or 'none'}{more}"
     for share, name in ((vocabulary.unknown_share, "unknown"), (vocabulary.missing_share, "missing")):
         text += f"; {name} {share:.1%}" if share else ""
@@ -46,14 +46,14 @@ def _vocabulary(field: CategoricalField) -> str:
 
 def _short(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"
+    return text if len(text) <= _MAX_VALUE_CHARACTERS else f"{text[: _MAX_VALUE_CHARACTERS - 1]}…"
 
 
 def describe_times(schema: SequenceSchema) -> Iterator[str]:
-    """Yield how time features are made; nothing for a model without any."""
+    """Yield how time features are computed; nothing if there are none."""
     if schema.time_zone is None:
         return
-    zone = "instants, day and week in UTC" if schema.time_zone == "aware" else "as the clock shows them, without a zone"
+    zone = "instants; day and week in UTC" if schema.time_zone == "aware" else "local clock times without time zone"
     yield f"Time features of '{schema.time}' ({zone}):"
     features = [feature for feature in schema.features if feature.kind == "time"]
     width = max(len(feature.name) for feature in features)

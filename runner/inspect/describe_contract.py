@@ -1,20 +1,21 @@
-"""What a contract says of a model, its data and its training, in plain words."""
+"""Describe the contract of a model: its data and its training."""
 
 from collections.abc import Iterator
 
 from seqembed.data.contract import ModelContract
+from seqembed.data.plurals import counted
 from seqembed.data.profile import QUANTILES, SequenceProfile
 from seqembed.data.schema.schema import SequenceSchema
 from seqembed.runner.inspect.describe_categories import describe_fields, describe_times
 
-_MOST_FEATURES = 30
+_MAX_FEATURES = 30
 
 
 def describe_contract(contract: ModelContract) -> Iterator[str]:
-    """Yield what a contract says of model, data and training."""
+    """Yield a description of a contract."""
     schema, policy, profile = contract.schema, contract.length_policy, contract.training.profile
     yield "Architecture: " + ", ".join(f"{name} {_plain(value)}" for name, value in contract.architecture.items())
-    where = "one row a sequence" if schema.layout == "nested" else "one row an event, the rows of an id together"
+    where = "one row per sequence" if schema.layout == "nested" else "one row per event, rows of an id contiguous"
     order = f", ordered by '{schema.time}'" if schema.time else ""
     if len(contract.blocks) > 1:
         yield "Embedding: numbers of " + ", ".join(f"{block.name} {block.width}" for block in contract.blocks)
@@ -24,15 +25,15 @@ def describe_contract(contract: ModelContract) -> Iterator[str]:
         "Length: any"
         if limit is None
         else (
-            f"Length: at most {limit:,} steps; of a longer sequence the "
-            f"{'newest' if policy.truncate == 'tail' else 'oldest'} are kept"
+            f"Length: at most {counted(limit, 'step')}; longer sequences keep the "
+            f"{'newest' if policy.truncate == 'tail' else 'oldest'}"
         )
     )
-    yield f"Precision: {contract.precision}; {contract.batch_size} sequences a batch, more where they are short"
+    yield f"Precision: {contract.precision}; {contract.batch_size} sequences per batch, more if they are short"
     yield ""
     yield (
-        f"Trained on {profile.num_sequences:,} sequences ({profile.num_steps:,} steps) of "
-        f"{contract.training.num_files:,} files, fingerprint {contract.training.fingerprint[:16]}…"
+        f"Trained on {counted(profile.num_sequences, 'sequence')} ({counted(profile.num_steps, 'step')}) of "
+        f"{counted(contract.training.num_files, 'file')}, fingerprint {contract.training.fingerprint[:16]}…"
     )
     lengths = dict(zip(QUANTILES, profile.length_quantiles, strict=True))
     yield f"Lengths: shortest {lengths[0.0]}, median {lengths[0.5]}, 95 % up to {lengths[0.95]}, longest {lengths[1.0]}"
@@ -57,12 +58,12 @@ def _statistics(contract: ModelContract) -> Iterator[str]:
 def _features(schema: SequenceSchema, profile: SequenceProfile) -> Iterator[str]:
     if not schema.features:
         return
-    yield f"{schema.num_features} features in this order:"
-    width = max(len(name) for name in schema.feature_names[:_MOST_FEATURES])
+    yield f"{counted(schema.num_features, 'feature')} in this order:"
+    width = max(len(name) for name in schema.feature_names[:_MAX_FEATURES])
     moments = zip(schema.features, profile.mean, profile.std, profile.missing_rate, strict=True)
     for index, (feature, mean, std, missing) in enumerate(moments):
-        if index == _MOST_FEATURES:
-            yield f"  … and {schema.num_features - _MOST_FEATURES} more"
+        if index == _MAX_FEATURES:
+            yield f"  … and {schema.num_features - _MAX_FEATURES} more"
             break
         gaps = f", missing {missing:.1%}" if missing else ""
         yield f"  {feature.name:<{width}}  {feature.kind}, mean {mean:.4g}, std {std:.4g}{gaps}"

@@ -1,4 +1,4 @@
-"""Parquet data in plain words: what `seqembed train` would make of it, from footers and the start of one file."""
+"""Describe Parquet data and how `seqembed train` would read it, from footers and the start of one file."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from seqembed.data.files.inputs import InputFile
 from seqembed.data.files.listing import resolve_inputs
 from seqembed.data.files.secrets import without_secrets
 from seqembed.data.parquet.peek import first_with_rows, peek
+from seqembed.data.plurals import counted
 from seqembed.data.schema.check import require_column
 from seqembed.data.schema.detect import LAYOUT_CHOICES, detect_schema
 from seqembed.data.schema.hints import codes_at_start, hint_at_codes
@@ -23,21 +24,21 @@ from seqembed.data.schema.schema import SequenceSchema
 from seqembed.data.schema.selection import grouped_names, select
 from seqembed.runner.inspect.obstacles import obstacle
 
-_LOOKED_AT = 20  # slices of the start of a file, each of a thousand rows at most
+_NUM_SLICES = 20  # of the start of a file, each of at most a thousand rows
 
 
 @dataclass(frozen=True, slots=True)
 class DataOptions:
-    """How to read Parquet data as sequences, where its columns do not say.
+    """How to read Parquet data as sequences.
 
     Attributes:
-        id: Column that names a sequence.
+        id: Column with the id of a sequence.
         layout: ``auto``, ``nested`` or ``events``.
         time: Column that orders the steps.
-        label: Column that is no feature.
+        label: Column that is not a feature.
 
     Raises:
-        UsageError: There is no such layout.
+        UsageError: The layout does not exist.
     """
 
     id: str = "id"
@@ -51,14 +52,14 @@ class DataOptions:
 
 
 def describe_data(given: str, options: DataOptions) -> Iterator[str]:
-    """Yield lines that say which sequences Parquet data holds, and whether they can be trained on.
+    """Yield a description of the sequences in Parquet data and whether a model can be trained on them.
 
     Args:
-        given: A file, a directory or a URI.
-        options: How to read it.
+        given: File, directory, glob or URI.
+        options: How to read the data.
 
     Raises:
-        InputError: There is no Parquet file, or one cannot be read.
+        InputError: There is no Parquet file, or a file cannot be read.
     """
     try:
         files = resolve_inputs([given])
@@ -71,8 +72,7 @@ def describe_data(given: str, options: DataOptions) -> Iterator[str]:
     example = first_with_rows(files)
     parquet = example.open()
     num_rows = sum(file.open().metadata.num_rows for file in files)
-    what = "1 file" if len(files) == 1 else f"{len(files):,} files"
-    yield f"{without_secrets(given)}: Parquet data, {what}, {num_rows:,} rows"
+    yield f"{without_secrets(given)}: Parquet data, {counted(len(files), 'file')}, {counted(num_rows, 'row')}"
     yield ""
     yield from _types(parquet.schema_arrow)
     yield ""
@@ -88,42 +88,42 @@ def describe_data(given: str, options: DataOptions) -> Iterator[str]:
     except (InputError, UsageError) as error:
         yield f"Not readable as sequences yet: {error}"
         return
-    where = "one row per sequence" if schema.layout == "nested" else "one row per event, those of an id together"
+    where = "one row per sequence" if schema.layout == "nested" else "one row per event, rows of an id contiguous"
     yield f"Layout: {schema.layout} ({where}); id column '{schema.id}'"
     yield from select(parquet.schema_arrow, schema, label=options.label).lines(max_names=None)
     yield from _lengths(example, schema)
-    yield from hint_at_codes(schema, codes_at_start(example, schema, _LOOKED_AT))
+    yield from hint_at_codes(schema, codes_at_start(example, schema, _NUM_SLICES))
     keys = dict.fromkeys(key for file in files for key in file.partitions)
     if keys:
-        yield f"Keys of the directories, one value per file: {', '.join(keys)}"
-    if (reason := obstacle(files, example, schema, _LOOKED_AT)) is not None:
+        yield f"Partition keys of the path, one value per file: {', '.join(keys)}"
+    if (reason := obstacle(files, example, schema, _NUM_SLICES)) is not None:
         yield f"Not ready for training: {reason}"
         return
     yield f"Next: seqembed train {quote(without_secrets(given))} --out RUN_DIR{_flags(options)}"
 
 
 def _types(arrow_schema: pa.Schema) -> Iterator[str]:
-    """Yield the columns by type, in the order in which the types come."""
-    yield f"{len(arrow_schema.names):,} columns:"
+    """Yield the columns grouped by type, in order of first occurrence."""
+    yield f"{counted(len(arrow_schema.names), 'column')}:"
     for kind in dict.fromkeys(str(field.type) for field in arrow_schema):
         names = [field.name for field in arrow_schema if str(field.type) == kind]
         yield from (f"  {line}" for line in grouped_names(kind, names))
 
 
 def _lengths(file: InputFile, schema: SequenceSchema) -> Iterator[str]:
-    """Yield how long the sequences at the start of a file are; nothing where it has no rows."""
+    """Yield the lengths of the sequences at the start of a file; nothing if it has no rows."""
     if schema.layout == "nested":
         column = (*schema.feature_columns, schema.time or schema.id)[0]
         lengths = _concatenated(
             pc.fill_null(pc.list_value_length(batch.column(0)), 0).to_numpy(zero_copy_only=False)
-            for batch in islice(peek(file, [column.split(".")[0]]), _LOOKED_AT)
+            for batch in islice(peek(file, [column.split(".")[0]]), _NUM_SLICES)
         )
-        looked_at = f"first {len(lengths):,} rows"
+        looked_at = f"first {counted(len(lengths), 'row')}"
     else:
         starts = []
         num_events = 0
         last: pa.Array | None = None
-        for batch in islice(peek(file, [schema.id]), _LOOKED_AT):
+        for batch in islice(peek(file, [schema.id]), _NUM_SLICES):
             ids = batch.column(0)
             joined = ids if last is None else pa.concat_arrays([last, ids])
             changes = np.flatnonzero(~same_as_previous(joined)) + 1 - (0 if last is None else 1)
@@ -132,14 +132,14 @@ def _lengths(file: InputFile, schema: SequenceSchema) -> Iterator[str]:
             last = ids[-1:]
         bounds = np.concatenate([[0], *starts, [num_events]])
         lengths = np.diff(bounds)
-        looked_at = f"first {num_events:,} events, of {len(lengths):,} sequences"
+        looked_at = f"first {counted(num_events, 'event')}, of {counted(len(lengths), 'sequence')}"
     if len(lengths) and lengths.any():
         low, middle, high = (int(x) for x in np.quantile(lengths, [0, 0.5, 1], method="nearest"))
         yield f"Steps per sequence: shortest {low:,}, median {middle:,}, longest {high:,} ({looked_at})"
 
 
-def _concatenated(parts: Iterator[NDArray[np.int64]]) -> NDArray[np.int64]:
-    found = list(parts)
+def _concatenated(arrays: Iterator[NDArray[np.int64]]) -> NDArray[np.int64]:
+    found = list(arrays)
     return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
 
 

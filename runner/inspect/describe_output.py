@@ -1,4 +1,4 @@
-"""An output directory in plain words: what is finished, and what the same run would do now."""
+"""Describe an output directory: its finished parts, and what running again would do."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -9,6 +9,7 @@ from pyarrow.fs import FileType
 
 from seqembed.data.errors import InputError, OutputError, UsageError
 from seqembed.data.files.inputs import PARQUET_SUFFIXES
+from seqembed.data.plurals import counted
 from seqembed.data.statistics.readable import lines
 from seqembed.data.statistics.statistics import merged
 from seqembed.runner.job.plan import InputStates, plan_run
@@ -16,14 +17,15 @@ from seqembed.runner.options import RunOptions
 from seqembed.runner.output.directory import RECORD, SUCCESS, OutputDirectory
 from seqembed.runner.output.parts import PartCounts, PartFooter
 
-_MOST_PARTS = 50
+_MAX_PARTS = 50
 
 
 def describe_output(given: str) -> Iterator[str] | None:
-    """Return lines that say what an output directory holds, or which others lie below; None where no run wrote there.
+    """Return a description of an output directory, or of those below it; None if no run wrote there.
 
-    Parts alone do not make an output directory: they may be those of several, side by side with their inputs. Nor does
-    a success marker alone, which Spark writes, too.
+    Parts alone do not identify an output directory: they may have been copied from several, or lie next to their
+        inputs.
+    Nor does a success marker, which Spark writes too.
 
     Raises:
         OutputError: The directory may not be read.
@@ -39,7 +41,7 @@ def describe_output(given: str) -> Iterator[str] | None:
 
 
 def _outputs_below(output: OutputDirectory, names: Iterable[str]) -> list[str]:
-    """Return the directories, relative, that hold what a run leaves beside its parts."""
+    """Return the relative paths of directories with the files that a run writes in addition to its parts."""
     directories = sorted({str(parent) for name in names for parent in PurePosixPath(name).parents} - {"."})
     marks = [f"{output.path}/{directory}/{mark}" for directory in directories for mark in (RECORD, SUCCESS)]
     kinds = [info.type for info in output.filesystem.get_file_info(marks)]
@@ -49,11 +51,11 @@ def _outputs_below(output: OutputDirectory, names: Iterable[str]) -> list[str]:
 
 def _overview(output: OutputDirectory, below: Sequence[str], others: Collection[str]) -> Iterator[str]:
     num, given = len(below), output.given.rstrip("/")
-    what = "1 output directory of seqembed lies" if num == 1 else f"{num:,} output directories of seqembed lie"
-    yield f"{output.given}: no output directory itself; {what} below it:"
-    yield from (f"  {given}/{directory}" for directory in below[:_MOST_PARTS])
-    if num > _MOST_PARTS:
-        yield f"  … and {num - _MOST_PARTS:,} more"
+    what = "1 output directory of seqembed" if num == 1 else f"{num:,} output directories of seqembed"
+    yield f"{output.given}: not an output directory itself; {what} below it:"
+    yield from (f"  {given}/{directory}" for directory in below[:_MAX_PARTS])
+    if num > _MAX_PARTS:
+        yield f"  … and {num - _MAX_PARTS:,} more"
     data = sorted(name for name in others if name.lower().endswith(PARQUET_SUFFIXES))
     if data:
         yield f"Other Parquet files below it: {len(data):,}, such as {data[0]}"
@@ -75,24 +77,25 @@ def _lines(output: OutputDirectory, footers: Mapping[str, PartFooter]) -> Iterat
     for model in sorted({footer.key.model_sha256 for footer in footers.values()}):
         yield f"Model sha256 {model[:16]}…"
     if success is not None and _is_readable(success):
-        yield f"Last complete run: {success['rows_made']:,} rows made in {success['seconds']} s by {success['model']}"
+        made = counted(success["rows_made"], "row")
+        yield f"Last complete run: {made} made in {success['seconds']} s by {success['model']}"
     else:
         what = "A damaged _SUCCESS" if output.is_marked else "No _SUCCESS"
-        yield f"{what}: the last run counts as not finished. Run it again; finished parts are skipped."
+        yield f"{what}: the last run did not finish. Run it again; finished parts are skipped."
     if record is not None or output.has_record:
         yield ""
         yield from _rerun(output, record or {})
 
 
 def _is_readable(success: Mapping[str, Any]) -> bool:
-    """Say whether a success marker holds what a run writes; it lies in the user's directory."""
+    """Return whether a success marker has the fields that a run writes; the user may have changed it."""
     rows, seconds, model = (success.get(name) for name in ("rows_made", "seconds", "model"))
     return isinstance(rows, int) and isinstance(seconds, int | float) and isinstance(model, str)
 
 
 def _rerun(output: OutputDirectory, record: Mapping[str, Any]) -> Iterator[str]:
-    """Yield which parts are complete, outdated, missing or orphaned, and so what the same run would do now."""
-    # Nothing is refused here: what another model or other options made counts as outdated.
+    """Yield which parts are complete, outdated, missing or orphaned, and so what running again would do."""
+    # With overwrite nothing is refused: parts of another model or other options count as outdated.
     lenient = {"on_bad_file": "skip", "overwrite": True, "prune": True}
     try:
         options = RunOptions(**{**record["options"], "keep": tuple(record["options"]["keep"]), **lenient})
@@ -101,7 +104,7 @@ def _rerun(output: OutputDirectory, record: Mapping[str, Any]) -> Iterator[str]:
         if not isinstance(inputs, list) or not all(isinstance(name, str) for name in names):
             raise TypeError("names are text")
     except (KeyError, TypeError, ValueError, UsageError):
-        yield "What the last run was asked for (_RUN) is damaged or of another version; the next run writes it anew."
+        yield "The record of the last run (_RUN) is damaged or of another version; the next run rewrites it."
         return
     try:
         plan = plan_run(InputStates.find(inputs), output, model_sha256, options)
@@ -118,13 +121,13 @@ def _rerun(output: OutputDirectory, record: Mapping[str, Any]) -> Iterator[str]:
         f"{counts['missing']:,} missing, {len(plan.orphans):,} orphaned"
     )
     named = [(states[part.action], part.name) for part in plan.parts if part.action != "skip"]
-    named += [("orphaned (its input is gone)", name) for name in plan.orphans]
+    named += [("orphaned (its input no longer exists)", name) for name in plan.orphans]
     named += [("beyond --limit", name) for name in plan.beyond]
     named += [("unreadable input", reason) for _, reason in plan.skipped_files]
-    for state, name in named[:_MOST_PARTS]:
+    for state, name in named[:_MAX_PARTS]:
         yield f"  {state}: {name}"
-    if len(named) > _MOST_PARTS:
-        yield f"  … and {len(named) - _MOST_PARTS:,} more"
+    if len(named) > _MAX_PARTS:
+        yield f"  … and {len(named) - _MAX_PARTS:,} more"
     if plan.to_make:
         num = len(plan.to_make)
         yield f"A rerun would make {num:,} {'part' if num == 1 else 'parts'} and skip {counts['complete']:,}."

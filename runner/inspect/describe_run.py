@@ -1,4 +1,4 @@
-"""A run directory in plain words, however damaged it is."""
+"""Describe a run directory, complete or damaged."""
 
 import json
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from seqembed.runner.inspect.describe_contract import describe_contract
 
 
 def is_unfinished(layout: RunLayout) -> bool:
-    """Say whether a training began here and did not finish: it writes its configuration first, its contract last."""
+    """Return whether a training began here but did not finish: it writes its configuration first, its contract last."""
     try:
         with layout.config.open("rb") as config:
             return config.read(len(CONFIG_HEADER)) == CONFIG_HEADER.encode() and not layout.contract.exists()
@@ -22,7 +22,7 @@ def is_unfinished(layout: RunLayout) -> bool:
 
 
 def describe_run(layout: RunLayout) -> Iterator[str]:
-    """Yield lines that say what a run directory holds.
+    """Yield a description of a run directory.
 
     Raises:
         BundleError: The contract or the history is damaged.
@@ -41,7 +41,7 @@ def describe_run(layout: RunLayout) -> Iterator[str]:
 
 
 def _training(path: Path) -> list[str]:
-    """Return a line about the training and its losses, and one more if it learned nothing.
+    """Return a line about the training and its losses, and a warning if training had a problem.
 
     Raises:
         BundleError: The history is damaged.
@@ -50,8 +50,8 @@ def _training(path: Path) -> list[str]:
         history: dict[str, Any] = json.loads(_text(path))
         best, baseline = history["best_val_loss"], history["baseline"]["loss"]
         lines = [
-            f"Training: {history['num_steps']:,} batches; best validation loss {_number(best)}, answering with the "
-            f"mean of each feature {_number(baseline)}"
+            f"Training: {history['num_steps']:,} batches; best validation loss {_number(best)}; predicting the mean of "
+            f"each feature {_number(baseline)}"
         ]
         if (problem := history["health"]["problem"]) is not None:
             lines.append(f"WARNING: the training ended with a problem, {problem!r}: see `health` in {path}")

@@ -1,4 +1,4 @@
-"""Why a training would refuse data that has the right columns, as far as a bounded look at the rows shows it."""
+"""Find reasons why training would refuse data with valid columns, from a limited number of rows."""
 
 from collections.abc import Sequence
 from itertools import islice
@@ -14,20 +14,20 @@ from seqembed.data.schema.schema import SequenceSchema
 from seqembed.data.sequences import BadRow
 from seqembed.data.survey import refuse_bad_row
 
-_MOST_ROWS = 5_000_000  # whose ids alone are read
+_MAX_ROWS = 5_000_000  # only the ids of these are read
 
 
 def obstacle(files: Sequence[InputFile], example: InputFile, schema: SequenceSchema, num_slices: int) -> str | None:
-    """Return what `seqembed train` would say of the data; None where nothing is found.
+    """Return the error that `seqembed train` would report for the data, or None.
 
     Args:
         files: All input files.
-        example: The one whose start is looked at for columns of different lengths.
+        example: The file whose start is checked for columns of different lengths.
         schema: Which columns make a sequence, without vocabularies.
-        num_slices: How much of that start.
+        num_slices: Number of slices to check.
     """
     try:
-        refuse_ids_in_several_files(files, schema, max_rows=_MOST_ROWS)
+        refuse_ids_in_several_files(files, schema, max_rows=_MAX_ROWS)
         if schema.layout == "nested":
             _refuse_ragged(example, schema, num_slices)
     except InputError as error:

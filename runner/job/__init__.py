@@ -1,1 +1,1 @@
-"""A run from end to end: plan, refuse, have parts made, account for them and publish."""
+"""Run a job: plan, check, make parts, account for all rows and publish."""

@@ -1,4 +1,4 @@
-"""Hand the parts that are not finished to an engine, and publish what comes back."""
+"""Make unfinished parts with an engine, and publish them."""
 
 from collections.abc import Callable, Iterable
 
@@ -21,27 +21,27 @@ def make_parts(
     options: RunOptions,
     outcome: Outcome,
 ) -> RunPlan:
-    """Have every part made that is not finished, and publish each as soon as it may be.
+    """Make every unfinished part, and publish each as early as allowed.
 
     Args:
-        plan: Names them.
-        engine: Makes them.
-        output: Where they belong; this process holds its lock.
+        plan: The plan of the run.
+        engine: The engine that makes the parts.
+        output: The output directory; this process holds its lock.
         bundle: The model.
-        options: What the run was asked for.
-        outcome: Takes the reports.
+        options: Options of the run.
+        outcome: Collects the reports.
 
     Returns:
-        The plan without parts that turned out to lie beyond the limit.
+        The plan without parts that turned out to be beyond the limit.
 
     Raises:
         InputError, UsageError, BundleError: A part cannot be made.
-        OutputError: The output cannot be written, or a part is lost.
+        OutputError: The output cannot be written, or a staged part is missing.
     """
     for name in plan.in_the_way:
         output.withdraw(quarantine_name(name))
         output.make_room(name)
-    # Old parts stay readable until all new ones are complete where the old ones come from another maker.
+    # Old parts of another model or other options stay readable until all new ones are complete.
     at_the_end = any(part.action == "replace" for part in plan.parts)
 
     def task(part: Part, limit: int | None = None) -> PartTask:
@@ -64,7 +64,7 @@ def make_parts(
 
 
 def _make_first(plan: RunPlan, limit: int, outcome: Outcome, make: Callable[[Part, int], None]) -> RunPlan:
-    """Make parts one at a time, since each says how many sequences are left for the next; return those needed."""
+    """Make parts one at a time, since each determines how many sequences remain for the next; return those needed."""
     left = limit
     for index, part in enumerate(plan.parts):
         if part.done is None:

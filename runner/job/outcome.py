@@ -1,4 +1,4 @@
-"""What the reports of the workers add up to, and who decides what a failed part means."""
+"""Collect the reports of workers, and decide about failed parts."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -21,9 +21,9 @@ class Outcome:
         made: Counts of each part, by name.
         statistics: Statistics of each part, by name.
         unreadable: Why an input file could not be read, by the name of its part.
-        reasons: How many rows were bad for which reason.
-        quarantined: Names of the quarantine files, below the output directory.
-        ids: Counts the ids that several rows of the nested layout share.
+        reasons: Number of bad rows by reason.
+        quarantined: Paths of the quarantine files, relative to the output directory.
+        ids: Counts ids shared by several rows in the nested layout.
     """
 
     made: dict[str, PartCounts] = field(default_factory=dict)
@@ -34,10 +34,10 @@ class Outcome:
     ids: IdCensus = field(default_factory=IdCensus)
 
     def add(self, part: StagedPart, output: OutputDirectory, on_bad_file: OnBadFile) -> None:
-        """Take a worker's report: have its part published with the next ones, or note why there is none.
+        """Add a worker's report: queue its part for publication, or record why there is none.
 
         Raises:
-            SeqembedError: The fault it names, unless that is a file to be skipped.
+            SeqembedError: The error in the report, unless it is a file to skip.
             OutputError: The output directory cannot be read or written.
         """
         if part.fault is not None:
@@ -58,14 +58,14 @@ class Outcome:
             self.ids.add(part.ids)
 
     def refuse_lost(self, names: Collection[str]) -> None:
-        """Check that every part of `names` was made, or found to have no readable input.
+        """Check that every part of `names` was made or has an unreadable input.
 
         Raises:
-            OutputError: No attempt at a part is complete: what was staged is gone, or is not what was reported.
+            OutputError: No attempt at a part is complete: a staged file is missing, or differs from the report.
         """
         lost = next((name for name in names if name not in self.made and name not in self.unreadable), None)
         if lost is not None:
             raise OutputError(
-                f"{lost}: no worker's file of this part is complete where it was staged. Let all workers see the "
-                "output directory under the same path, and run again."
+                f"{lost}: no complete staged file of this part was found. Give all workers access to the output "
+                "directory under the same path, and run again."
             )

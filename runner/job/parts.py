@@ -1,4 +1,4 @@
-"""The parts that a run would make, as it plans them: one for each input file."""
+"""The parts that a run plans, one per input file."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -14,21 +14,21 @@ Action = Literal["make", "remake", "replace", "skip"]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One file to make, or to leave alone.
+    """An output file to make or to skip.
 
     Attributes:
         file: The input.
-        name: Path of the part below the output directory.
-        key: What it will be made of.
-        fingerprint: Of the input file, when it was planned.
-        content: What the input file held then, wherever it lay.
-        action: ``make`` it, ``remake`` it since its input changed, ``replace`` what other options, another model or
-            another input made, or ``skip`` it.
-        done: Counts of a part that is skipped.
-        statistics: Of a part that is skipped, where it holds any.
-        schema: Columns of the input; None for a part that is skipped.
-        num_rows: Rows of the input; 0 for a part that is skipped.
-        layout: How the part that is there reads its input; None where there is none.
+        name: Path of the part, relative to the output directory.
+        key: Fingerprints of everything that determines its content.
+        fingerprint: Fingerprint of the input file when the run was planned.
+        content: Fingerprint of the input's content then, independent of its path.
+        action: ``make`` it, ``remake`` it since its input changed, ``replace`` a part of other options, another model
+            or another input, or ``skip`` it.
+        done: Counts of a skipped part.
+        statistics: Statistics of a skipped part, if it holds any.
+        schema: Columns of the input; None for a skipped part.
+        num_rows: Rows of the input; 0 for a skipped part.
+        layout: Layout of the input of an existing part; None if there is none.
     """
 
     file: InputFile
@@ -45,5 +45,5 @@ class Part:
 
 
 def part_name(file: InputFile) -> str:
-    """Return where the part for an input file lies: under the input's own relative path, ending in .parquet."""
+    """Return the path of the part for an input file: its relative path, ending in .parquet."""
     return file.name if file.name.endswith(PARQUET_SUFFIXES) else f"{file.name}.parquet"

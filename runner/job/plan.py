@@ -1,6 +1,6 @@
-"""Decide, before the first row, which parts to make, and refuse what cannot come out right.
+"""Plan a run: decide before the first row which parts to make, and refuse invalid combinations.
 
-Planning costs two footers a part, the input's and the output's, and no model: a run with nothing to do opens none.
+Planning reads two footers per part, of input and output, and no model: a run with nothing to do does not load one.
 """
 
 import hashlib
@@ -25,23 +25,21 @@ from seqembed.runner.output.directory import OutputDirectory
 from seqembed.runner.output.parts import PartFooter, PartKey
 from seqembed.runner.threads import in_threads
 
-# Footers held at a time while a run is planned: those of wide files have megabytes.
+# Footers in memory at a time while a run is planned: those of wide files take megabytes.
 _LOOKS_AT_A_TIME = 256
 
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """What a run will do.
+    """The plan of a run.
 
     Attributes:
-        parts: One for each readable input file, in input order.
-        orphans: Finished parts whose input lay below the inputs given and is gone.
+        parts: One per readable input file, in input order.
+        orphans: Finished parts whose input was below the given inputs and no longer exists.
         skipped_files: Names of files that cannot be read, with the reason.
-        notes: What else a user should know of the inputs, such as files that are not Parquet.
-        beyond: Finished parts that hold none of the first sequences `limit` asks for; more may show while parts are
-            made.
-        in_the_way: Of the orphans, those whose path a new part needs: a file where a directory must be, or the other
-            way round.
+        notes: Remarks on the inputs for the user, such as files that are not Parquet.
+        beyond: Finished parts without any of the first `limit` sequences; more may be found while parts are made.
+        in_the_way: Orphans whose path a new part needs: a file where a directory must be, or vice versa.
     """
 
     parts: tuple[Part, ...]
@@ -52,7 +50,7 @@ class RunPlan:
     in_the_way: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        """Return how many parts would be made; their names stand in `to_make`."""
+        """Return the number of parts to make; `to_make` has their names."""
         return (
             f"RunPlan(parts={len(self.parts)}, to_make={len(self.to_make)}, orphans={len(self.orphans)}, "
             f"skipped_files={len(self.skipped_files)}, beyond={len(self.beyond)})"
@@ -60,23 +58,23 @@ class RunPlan:
 
     @property
     def to_make(self) -> tuple[Part, ...]:
-        """Parts that are not finished yet."""
+        """Unfinished parts."""
         return tuple(part for part in self.parts if part.action != "skip")
 
     @property
     def joins_events(self) -> bool:
-        """Whether several finished parts hold events: runs that made them apart did not look for ids they share."""
+        """Whether several finished parts hold events: separate runs did not check them for shared ids."""
         return len(self.parts) > 1 and all(part.layout == "events" for part in self.parts)
 
     def cut(self, num_parts: int) -> "RunPlan":
-        """Return the plan with its first parts only; what is there of the others lies beyond the limit."""
+        """Return the plan with its first parts only; existing other parts are beyond the limit."""
         there = tuple(part.name for part in self.parts[num_parts:] if part.action != "make")
         return replace(self, parts=self.parts[:num_parts], beyond=there + self.beyond)
 
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """A file that may have to be read: its state without the footer's bytes, and what its footer says."""
+    """A file that may have to be read: its state without the footer's bytes, and the parsed footer."""
 
     state: FileState
     schema: pa.Schema | None = None
@@ -86,11 +84,11 @@ class _Look:
 
 @dataclass(slots=True)
 class InputStates:
-    """The input files of a run, found once and opened once however often the run is planned.
+    """The input files of a run, listed and opened once, even if the run is planned several times.
 
     Attributes:
         found: The files.
-        held: Keeps those open that are to be read, for `check_inputs`; None closes each after its look.
+        held: Keeps files to be read open, for `check_inputs`; None closes each file at once.
     """
 
     found: FoundInputs
@@ -99,7 +97,7 @@ class InputStates:
 
     @classmethod
     def find(cls, inputs: Sequence[str], held: HeldFiles | None = None) -> "InputStates":
-        """Find the files of the inputs.
+        """List the files of the inputs.
 
         Raises:
             InputError: See `find_inputs`.
@@ -107,7 +105,7 @@ class InputStates:
         return cls(find_inputs(inputs), held)
 
     def looks(self, is_finished: Callable[[InputFile, FileState], bool]) -> list[_Look | BadFileError]:
-        """Return the state of every file, in order; what `is_finished` says is not to be read is not parsed."""
+        """Return the state of every file, in order; footers of files with a finished part are not parsed."""
         unseen = [file for file in self.found.files if file.location not in self._looks]
         for start in range(0, len(unseen), _LOOKS_AT_A_TIME):
             some = unseen[start : start + _LOOKS_AT_A_TIME]
@@ -133,14 +131,14 @@ class InputStates:
             return _Look(bare, metadata.schema.to_arrow_schema(), metadata.num_rows)
         except BadFileError as error:
             return _Look(bare, damage=error)
-        except (pa.ArrowException, ValueError, OSError) as error:  # a type that Arrow has no name for
+        except (pa.ArrowException, ValueError, OSError) as error:  # a type that Arrow does not support
             return _Look(
                 bare, damage=BadFileError(f"{file.name}: cannot be read as Parquet ({error}). Write it again.")
             )
 
 
 def _sharing(look: _Look, known: list[pa.Schema]) -> _Look:
-    """Return a look that shares its schema with an equal one: thousands of files have one schema between them."""
+    """Return a look that shares its schema object with an equal one, since thousands of files may have one schema."""
     if look.schema is None:
         return look
     same = next((schema for schema in known if schema.equals(look.schema, check_metadata=True)), None)
@@ -151,13 +149,13 @@ def _sharing(look: _Look, known: list[pa.Schema]) -> _Look:
 
 
 def plan_run(states: InputStates, output: OutputDirectory, model_sha256: str, options: RunOptions) -> RunPlan:
-    """Compare each input file with the part that is there.
+    """Compare each input file with its existing part.
 
     Raises:
-        InputError: A file cannot be read and the options say ``fail``.
-        UsageError: Two inputs would make the same part, or the output lies among the inputs.
-        OutputError: The directory holds parts of another model, of other options or of other inputs that this run would
-            leave there or replace, or a file that seqembed did not write stands where a part belongs.
+        InputError: A file cannot be read and the option is ``fail``.
+        UsageError: Two inputs have the same part, or output and inputs overlap.
+        OutputError: The directory has parts of another model, other options or other inputs that this run would
+            keep or replace, or a file that seqembed did not write has the path of a part.
     """
     files = states.found.files
     refuse_output_among_inputs(files, output)
@@ -169,7 +167,7 @@ def plan_run(states: InputStates, output: OutputDirectory, model_sha256: str, op
     name_of = {file.location: name for file, name in zip(files, names, strict=True)}
 
     def is_finished(file: InputFile, state: FileState) -> bool:
-        # With a limit a part's key depends on the files before it, which are looked at meanwhile.
+        # With a limit a part's key depends on previous files, which are read in parallel.
         footer = footers.get(name_of[file.location])
         key = PartKey(state.fingerprint, model_sha256, options_hash)
         return options.limit is None and footer is not None and footer.key == key
@@ -184,7 +182,7 @@ def plan_run(states: InputStates, output: OutputDirectory, model_sha256: str, op
             skipped.append((file.name, str(damage)))
             continue
         found = look.state.fingerprint
-        # A limit makes a part depend on how many rows the files before it left to it.
+        # With a limit a part depends on the number of rows in previous files.
         chain = found if options.limit is None or not chain else hashlib.sha256(f"{chain}{found}".encode()).hexdigest()
         key = PartKey(chain, model_sha256, options_hash)
         footer = footers.get(name)
@@ -204,25 +202,25 @@ def plan_run(states: InputStates, output: OutputDirectory, model_sha256: str, op
 
 
 def check_inputs(plan: RunPlan, contract: ModelContract, options: RunOptions, held: HeldFiles | None = None) -> int:
-    """Hold every file that is to be read against the contract, before the first row of any is.
+    """Check every file to be read against the contract, before the first row is read.
 
     Args:
-        plan: Says which files are to be read.
-        contract: What the model needs.
-        options: What is carried to the output.
-        held: Files that are open already; none of them is afterwards.
+        plan: The plan, with the files to read.
+        contract: Contract of the model.
+        options: Options of the run, with the columns to keep.
+        held: Files that are already open; they are closed.
 
     Returns:
-        The rows to read.
+        The number of rows to read.
 
     Raises:
-        InputError: A file does not fit the contract, or the events of an id lie in several files.
-        UsageError: A column would stand in the output twice.
+        InputError: A file does not match the contract, or the events of an id are in several files.
+        UsageError: A kept column is already in the output.
     """
     names = [contract.schema.id, *options.keep]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise UsageError(f"--keep {twice}: that column is in the output already. Name it once.")
+        raise UsageError(f"--keep {twice}: that column is in the output already. Omit it from --keep.")
     for part in plan.to_make:
         if part.schema is not None:
             check_schema(part.file, part.schema, contract.schema, options.keep, trained=True, num_rows=part.num_rows)
@@ -248,7 +246,7 @@ def _in_the_way(orphans: Sequence[str], names: Sequence[str]) -> tuple[str, ...]
 
 
 def _num_within_limit(parts: list[Part], limit: int | None) -> int:
-    """Return how many parts are needed, as far as finished ones say how many sequences they hold."""
+    """Return the number of parts needed, as far as known from the sequences in finished ones."""
     done = 0
     for index, part in enumerate(parts):
         if limit is not None and done >= limit:

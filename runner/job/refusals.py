@@ -1,4 +1,4 @@
-"""What a run refuses before it reads a row, since its parts would be lost, doubled or stand for something else."""
+"""Checks before a run reads a row, so that no part is lost, duplicated or mixed up."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -15,26 +15,26 @@ def part_names(files: Sequence[InputFile]) -> list[str]:
     """Return the name of each file's part.
 
     Raises:
-        InputError: A part would lie outside the output directory.
-        UsageError: Two files would make the same part.
+        InputError: A part would be outside the output directory.
+        UsageError: Two files have the same part.
     """
     names: dict[str, InputFile] = {}
     for file in files:
         if not {"", ".", ".."}.isdisjoint(part_name(file).split("/")):
             raise InputError(
-                f"{file.path}: a part of that name would lie outside the output directory. Rename the input."
+                f"{file.path}: the part of this file would be outside the output directory. Rename the input."
             )
         other = names.setdefault(part_name(file), file)
         if other is not file:
             raise UsageError(
-                f"{other.path} and {file.path} would both become {part_name(file)} in the output. Give their common "
+                f"{other.path} and {file.path} would both become {part_name(file)} in the output. Pass their common "
                 "parent directory as one input, or run them into two output directories."
             )
     return list(names)
 
 
 def refuse_output_among_inputs(files: Sequence[InputFile], output: OutputDirectory) -> None:
-    """Refuse inputs and outputs that lie within each other.
+    """Check that neither inputs nor output contain the other.
 
     Raises:
         UsageError: They do.
@@ -51,22 +51,22 @@ def refuse_output_among_inputs(files: Sequence[InputFile], output: OutputDirecto
         reaches = file.recursive and inside.startswith(roots[file.root])
         if reaches or (roots[file.root] + below).startswith(inside):
             raise UsageError(
-                f"the output directory {output.given} and the input {file.root} lie within each other: the next run "
-                "would take vectors for input. Give an --out outside the input."
+                f"one of the output directory {output.given} and the input {file.root} contains the other: the next "
+                "run would read vectors as input. Choose an --out outside the input."
             )
 
 
 def refuse_other_files(names: Sequence[str], others: frozenset[str], output: OutputDirectory) -> None:
-    """Refuse to write over what no run of ours made, whatever the options: it may be the only copy.
+    """Check that no file that seqembed did not write would be replaced, whatever the options: it may be the only copy.
 
     Raises:
-        OutputError: Such a file stands where a part belongs.
+        OutputError: Such a file has the path of a part.
     """
     name = next((name for name in names if name in others), None)
     if name is not None:
         raise OutputError(
-            f"{output.given}: {name} is a file that seqembed did not write, and stands where a part belongs. "
-            "Move it away, or give another --out."
+            f"{output.given}: {name} is a file that seqembed did not write, at the path of a part. "
+            "Move it away, or choose another --out."
         )
 
 
@@ -79,19 +79,19 @@ def refuse_mixture(
     output: OutputDirectory,
     options: RunOptions,
 ) -> None:
-    """Refuse to put parts beside those of another maker, or over those of another input.
+    """Check that parts of different models or options are not mixed, and parts of another input not replaced.
 
     Args:
-        parts: What the run would make or skip, whatever its limit.
-        orphans: Finished parts whose input is gone.
-        names: Of all parts that the inputs make.
-        footers: Of the finished parts, by name.
+        parts: Parts that the run would make or skip without limit.
+        orphans: Finished parts whose input no longer exists.
+        names: Names of the parts of all inputs.
+        footers: Footers of the finished parts, by name.
         maker: Model sha256 and options hash of this run.
-        output: For messages.
-        options: Say whether old parts may be replaced or removed.
+        output: The output directory, for messages.
+        options: Options of the run; they may allow to replace or remove old parts.
 
     Raises:
-        OutputError: The options allow neither.
+        OutputError: They would be, and the options do not allow it.
     """
     planned = {part.name: part for part in parts}
     for name, footer in footers.items():
@@ -100,19 +100,19 @@ def refuse_mixture(
             if part is not None and part.action == "remake" and not options.overwrite:
                 _refuse_other_input(name, footer, part.file.location, part.content, output)
             continue
-        # Of the parts behind the first one, nobody knows beforehand which hold sequences within the limit.
+        # Which parts after the first hold sequences within the limit is not known in advance.
         may_stay = name not in names or (options.limit is not None and name != names[0])
         if name in names and not options.overwrite:
-            remedy = "--overwrite to replace the old parts once the new ones are complete"
+            remedy = "pass --overwrite to replace the old parts once the new ones are complete"
         elif name not in names and name not in orphans:
             remedy = "run each input into it again; or embed all inputs in one run, with --overwrite"
         elif may_stay and not options.prune:
-            remedy = "--prune to remove the parts whose input is gone, or lies beyond --limit"
+            remedy = "pass --prune to remove the parts whose input no longer exists or is beyond --limit"
         else:
             continue
         raise OutputError(
-            f"{output.given}: {name} was made by {_differences(footer, maker, options)}. Vectors of two makers do not "
-            f"mix: give another --out, or {remedy}."
+            f"{output.given}: {name} was made by {_differences(footer, maker, options)}. Their vectors must not be "
+            f"mixed: choose another --out, or {remedy}."
         )
 
 
@@ -120,12 +120,12 @@ def _refuse_other_input(name: str, footer: PartFooter, location: str, content: s
     if footer.input != location and footer.input_content != content:
         raise OutputError(
             f"{output.given}: {name} was made from {footer.input}, and would be replaced by the vectors of {location}. "
-            "Give the directory above both as one input, or another --out, or --overwrite to replace the part."
+            "Pass the directory above both as one input, another --out, or --overwrite to replace the part."
         )
 
 
 def _differences(footer: PartFooter, maker: tuple[str, str], options: RunOptions) -> str:
-    """Say what another maker was: model or options, with both values."""
+    """Return which model or options differ, with both values."""
     model_sha256, _ = maker
     if footer.key.model_sha256 != model_sha256:
         return f"another model (sha256 {footer.key.model_sha256[:12]}…, this one {model_sha256[:12]}…)"

@@ -1,4 +1,4 @@
-"""A job: plan, check the model on this host, have every part made, publish, report."""
+"""Run a job: plan, check the model on this host, make and publish parts, report."""
 
 import time
 from dataclasses import asdict, dataclass, replace
@@ -28,13 +28,13 @@ from seqembed.runner.report import RunReport
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What was asked for.
+    """Inputs, model, output and options of a run.
 
     Attributes:
         inputs: Files, directories, globs or URIs.
         model: Path or URI of the bundle.
         out: The output directory.
-        options: The rest.
+        options: All other options.
     """
 
     inputs: tuple[str, ...]
@@ -44,18 +44,18 @@ class Job:
 
     @property
     def named_inputs(self) -> list[str]:
-        """The inputs so that they mean the same from any directory, without credentials."""
+        """The inputs as absolute paths or URIs without credentials."""
         return [without_secrets(given) if is_uri(given) else str(Path(given).absolute()) for given in self.inputs]
 
     def record(self, model_sha256: str) -> dict[str, Any]:
-        """Return what `inspect` needs to say what the same run would do."""
+        """Return the record by which `inspect` finds out what running again would do."""
         model = without_secrets(self.model)
         named = {"inputs": self.named_inputs, "model": model, "model_sha256": model_sha256}
         return named | {"options": asdict(self.options)}
 
 
 def plan_job(job: Job) -> tuple[RunPlan, int]:
-    """Say what `run_job` would do, and how many input rows it would read; nothing is written.
+    """Return the plan of `run_job` and the number of input rows it would read; nothing is written.
 
     Raises:
         BundleError: The model cannot be loaded.
@@ -71,14 +71,14 @@ def plan_job(job: Job) -> tuple[RunPlan, int]:
 
 
 def run_job(job: Job, terminal: IO[str]) -> RunReport:
-    """Make what is not finished, and write the success marker.
+    """Make unfinished parts, and write the success marker.
 
-    A run that finds every part finished opens no model and changes no byte.
+    If every part is finished, no model is loaded and no file changed.
 
     Raises:
-        BundleError: The golden sequences come out differently on this host; nothing was written.
-        InputError: An input cannot be read, changed meanwhile, or holds a bad row; parts finished before stay.
-        OutputError: The output cannot be written, or another run writes there; parts finished before stay.
+        BundleError: The golden sequences get other vectors on this host; nothing was written.
+        InputError: An input cannot be read, was changed during the run, or has a bad row; finished parts are kept.
+        OutputError: The output cannot be written, or another run writes to it; finished parts are kept.
     """
     start = time.perf_counter()
     content, output, held = read_bundle(job.model), OutputDirectory(job.out), HeldFiles()
@@ -94,7 +94,9 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
         check_inputs(plan, encoder.contract, job.options, held)
     golden = encoder.replay_golden() if encoder is not None else None
     with output.lock():
-        plan = plan_run(states, output, sha256, job.options)  # another run may have finished parts meanwhile
+        plan = plan_run(
+            states, output, sha256, job.options
+        )  # again: another run may have finished parts before the lock
         if is_done(plan, output, job.named_inputs, prune=job.options.prune):
             return _report(plan, Outcome(), (), start, golden)
         output.begin(job.record(sha256))
@@ -120,10 +122,10 @@ def _make_parts(
     outcome: Outcome,
     terminal: IO[str],
 ) -> RunPlan:
-    """Have every part made that is not finished, and publish them.
+    """Make and publish every unfinished part.
 
     Returns:
-        The plan without files that could not be read, and without parts that turned out to lie beyond the limit.
+        The plan without files that could not be read and parts that turned out to be beyond the limit.
     """
     options, total = job.options, sum(part.num_rows for part in plan.to_make)
     total = total if options.limit is None else min(total, options.limit)
@@ -139,7 +141,7 @@ def _make_parts(
 def _prune(plan: RunPlan, output: OutputDirectory) -> tuple[str, ...]:
     names = plan.orphans + plan.beyond
     for name in names:
-        output.withdraw(quarantine_name(name))  # first: killed in between, the part still says that it must go
+        output.withdraw(quarantine_name(name))  # first: after a kill in between, the remaining part is still an orphan
         output.withdraw(name)
     output.publish()
     return names

@@ -1,4 +1,4 @@
-"""Whether there is anything left to do: what a success marker must say so that it may stay."""
+"""Decide whether a run has nothing to do, from the plan and the success marker."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,13 +10,13 @@ from seqembed.runner.output.parts import COUNTED, PartCounts
 
 
 def is_done(plan: RunPlan, output: OutputDirectory, inputs: Sequence[str], *, prune: bool) -> bool:
-    """Whether every part is finished and the success marker says so.
+    """Return whether every part is finished and the success marker is up to date.
 
     Args:
-        plan: Of the run.
-        output: Where its parts lie.
-        inputs: As the marker would name them.
-        prune: Whether parts without an input are to go.
+        plan: The plan of the run.
+        output: The output directory.
+        inputs: Inputs, as written in the marker.
+        prune: Whether orphans are to be removed.
     """
     if plan.to_make or (prune and (plan.orphans or plan.beyond)):
         return False
@@ -25,11 +25,11 @@ def is_done(plan: RunPlan, output: OutputDirectory, inputs: Sequence[str], *, pr
 
 
 def _fits(success: Mapping[str, Any], plan: RunPlan, inputs: Sequence[str]) -> bool:
-    """Whether a success marker may stay as it is.
+    """Return whether a success marker is up to date.
 
-    That of the same inputs names the parts, those left over and the unreadable files that there are now, and its totals
-    and statistics are those of the parts. That of other inputs is theirs, if its totals add up; but events of several
-    files are first looked through together, once.
+    With the same inputs, the marker must list the current parts, leftover parts and unreadable files, and its totals
+    and statistics must be those of the parts. A marker of other inputs is kept if its totals add up; but events in
+    several files are first checked together, once.
     """
     try:
         totals = PartCounts.from_json({name: success[name] for name in COUNTED if name in success})

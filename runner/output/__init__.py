@@ -1,1 +1,1 @@
-"""What a run writes: parts and their footers, staging, publication, the ledger and the success marker."""
+"""The output of a run: parts and their footers, staging, publication, the ledger and the success marker."""

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
+from seqembed.data.bad_rows import bad_row_error
 from seqembed.data.decode.arrow import plain_type
-from seqembed.data.decode.ids import quoted_id
 from seqembed.data.errors import BadRowError
 from seqembed.data.sequences import BadRow
 
@@ -18,10 +18,7 @@ def refuse(name: str, bad: BadRow) -> None:
     Raises:
         BadRowError: Names the file, row, id, reason and the remedies.
     """
-    raise BadRowError(
-        f"{name}: row {bad.row} (id {quoted_id(bad.id)}): {bad.reason}. Fix the row, or pass "
-        "--on-bad-row null or quarantine."
-    )
+    raise bad_row_error(name, bad, "Fix the row, or pass --on-bad-row null or quarantine.")
 
 
 def kind_of_reason(reason: str) -> str:

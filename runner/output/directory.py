@@ -1,7 +1,7 @@
-"""The output directory: the lock, publication and the success marker, for the one process that holds the lock.
+"""The output directory: lock, publication and success marker, used by the process that holds the lock.
 
-A part is staged (`seqembed.runner.output.staging`), closed, synced, read back, and only then renamed to its name, so
-that nobody ever sees half of one.
+A part is staged (`seqembed.runner.output.staging`), closed, synced, read back, and only then renamed to its final name,
+so that no reader sees an incomplete one.
 """
 
 import os
@@ -31,19 +31,19 @@ _DEAD_AFTER_SECONDS = 7 * 86_400
 
 
 class OutputDirectory:
-    """A directory of finished parts, on any filesystem pyarrow opens.
+    """A directory of finished parts, on any filesystem of pyarrow.
 
     Attributes:
-        storage: Where it lies.
-        staging: Where the parts of this run are made.
+        storage: Its filesystem and path.
+        staging: The temporary files of this run.
     """
 
     def __init__(self, given: str) -> None:
-        """Name a directory; nothing is created yet.
+        """Set the directory; nothing is created yet.
 
         Raises:
             OutputError: The name is not UTF-8.
-            InputError: No filesystem opens the URI.
+            InputError: No filesystem supports the URI.
         """
         self.storage = Storage.of(given)
         self.staging = Staging(self.storage, uuid.uuid4().hex[:12])
@@ -57,7 +57,7 @@ class OutputDirectory:
 
     @property
     def filesystem(self) -> fs.FileSystem:
-        """Where it lies."""
+        """Its filesystem."""
         return self.storage.filesystem
 
     @property
@@ -66,7 +66,7 @@ class OutputDirectory:
         return self.storage.path
 
     def read_ledger(self, names: Collection[str] = ()) -> Ledger:
-        """Return what the files of the directory say of themselves; `names` may be parts whatever they begin with.
+        """Return the state of all files of the directory; `names` may be parts even if they begin with ``_`` or ``.``.
 
         Raises:
             OutputError: The directory, or a file in it, may not be read.
@@ -75,14 +75,14 @@ class OutputDirectory:
             return read_ledger(self.filesystem, self.path, names, self._listed_parts)
 
     def _listed_parts(self) -> frozenset[str]:
-        """Return the names of the parts that the success marker lists: files that seqembed wrote, damaged or not."""
+        """Return the parts listed in the success marker: files that seqembed wrote, even if damaged now."""
         entries = (self.read_success() or {}).get("parts")
         names = [entry.get("name") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
         return frozenset(name for name in names if isinstance(name, str))
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Make the directory and be the only run that writes to it; on leaving, temporary files are gone.
+        """Create the directory and lock it for this run; temporary files are removed at the end.
 
         Raises:
             OutputError: Another run writes here, or the directory cannot be written.
@@ -99,10 +99,10 @@ class OutputDirectory:
                     self._clean()
 
     def begin(self, record: dict[str, Any]) -> None:
-        """Take the success marker away before anything changes, and note what this run was asked for.
+        """Remove the success marker before anything changes, and record inputs and options of this run.
 
         Args:
-            record: What `inspect` needs to say what a rerun would do, also after a crash.
+            record: Record by which `inspect` finds out what a rerun would do, also after a crash.
 
         Raises:
             OutputError: The directory cannot be written.
@@ -116,32 +116,32 @@ class OutputDirectory:
             self._write_json(RECORD, record)
 
     def read_record(self) -> dict[str, Any] | None:
-        """Return what the last run that began was asked for, None where there was none or it is damaged."""
+        """Return the record of the last run that began; None if there is none or it is damaged."""
         return self.storage.read_json(RECORD)
 
     def withdraw(self, name: str) -> None:
-        """Remove a file of the directory, if it is there, at the next `publish`."""
+        """Remove a file of the directory, if it exists, at the next `publish`."""
         self._pending.append(("remove", name, ""))
 
     def make_room(self, name: str) -> None:
-        """Remove a file, and the directories it leaves empty, at the next `publish`: a part needs their path."""
+        """Remove a file and directories that become empty, at the next `publish`, since a part needs their path."""
         self._pending.append(("make room", name, ""))
 
     def take(self, part: StagedPart) -> bool:
-        """Have a staged part published at the next `publish`: the first attempt whose files are complete.
+        """Queue a staged part for the next `publish`: the first attempt whose files are complete.
 
         Returns:
-            Whether it is taken; the files of an attempt that is not are removed.
+            Whether it was queued; the files of any other attempt are removed.
 
         Raises:
             OutputError: The directory cannot be read or written.
         """
-        is_whole = all(self.storage.size(file.staged) == file.num_bytes for file in part.files)
-        if part.footer is None or part.name in self._taken or not is_whole:
+        is_integer_in = all(self.storage.size(file.staged) == file.num_bytes for file in part.files)
+        if part.footer is None or part.name in self._taken or not is_integer_in:
             self._discard(part)
             return False
         self._taken.add(part.name)
-        # Quarantined rows before the part in either case: killed in between, the part's old footer has it made again.
+        # The quarantine file is published before the part, so that after a kill in between the part is made again.
         if part.quarantined is None:
             self.withdraw(quarantine_name(part.name))
         self._pending += [("rename", file.name, file.staged) for file in part.files]
@@ -154,10 +154,10 @@ class OutputDirectory:
                     self.filesystem.delete_file(self.storage.at(file.staged))
 
     def publish(self) -> None:
-        """Rename every part that was taken to its name and remove what was withdrawn, in the order asked for.
+        """Rename queued parts to their final names and remove withdrawn files, in order.
 
         Raises:
-            OutputError: A file that seqembed did not write stands there, or the directory cannot be written.
+            OutputError: A file that seqembed did not write exists there, or the directory cannot be written.
         """
         with self.storage.translated("write to"):
             for action, name, staged in self._pending:
@@ -176,22 +176,22 @@ class OutputDirectory:
         self._pending.clear()
 
     def _refuse_other(self, name: str) -> None:
-        """Refuse to replace or remove a file that came since the ledger was read, and is none of ours."""
+        """Check that a file written since the ledger was read, but not by seqembed, is not replaced or removed."""
         path = self.storage.at(name)
         is_there = os.path.lexists(path) if self.storage.is_local else self.storage.exists(name)
         is_other = is_there and look_at_part(self.filesystem, path) == "other"
         if is_other and self.storage.type(name) != fs.FileType.Directory:
             raise OutputError(
-                f"{self.given}: {name} is a file that seqembed did not write, and stands where a part belongs. "
-                "Move it away, or give another --out."
+                f"{self.given}: {name} is a file that seqembed did not write, at the path of a part. "
+                "Move it away, or choose another --out."
             )
 
     def _refuse_way_out(self, name: str) -> None:
-        """Refuse a part that a symbolic link puts outside the directory."""
+        """Check that no symbolic link puts a part outside the directory."""
         self.storage.refuse_link(posixpath.dirname(name))
 
     def succeed(self, totals: dict[str, Any]) -> None:
-        """Write the success marker, completely or not at all."""
+        """Write the success marker atomically."""
         with self.storage.translated("write to"):
             self._write_json(SUCCESS, totals)
 
@@ -199,9 +199,9 @@ class OutputDirectory:
         self.storage.write_json(name, value, temporary=posixpath.join(self.staging.directory, name))
 
     def _clean(self) -> None:
-        """Remove temporary files of runs: on a local directory of all, for who holds the lock has no rival.
+        """Remove temporary files; in a local directory those of all runs, since the lock excludes others.
 
-        What others keep there, such as a Spark job that writes beside, stays.
+        Files of other programs there, such as a Spark job writing to the same directory, are kept.
         """
         with self.storage.translated("clean"):
             self.storage.refuse_link(TEMPORARY)
@@ -214,7 +214,7 @@ class OutputDirectory:
                 self.storage.remove_empty(TEMPORARY)
 
     def _clean_own(self) -> None:
-        """Remove this run's temporary files, and those of runs so old that they must be dead."""
+        """Remove temporary files of this run, and of runs so old that they cannot be running."""
         temporary = self.storage.at(TEMPORARY)
         files = files_below(self.filesystem, temporary)
         newest: dict[str, int] = {}
@@ -224,12 +224,12 @@ class OutputDirectory:
         dead = {run for run, mtime in newest.items() if mtime < time.time_ns() - _DEAD_AFTER_SECONDS * 10**9}
         for run in dead | (newest.keys() & {self.staging.run_id}):
             self.filesystem.delete_dir(posixpath.join(temporary, run))
-        # What stands for a directory in a store, left behind by the last removal, goes once nothing is below it.
+        # Remove the object that represents the directory in a store, once nothing is below it.
         if not files_below(self.filesystem, temporary) and self.storage.type(TEMPORARY) == fs.FileType.Directory:
             self.filesystem.delete_dir(temporary)
 
     def tidy(self) -> None:
-        """Remove what a run left that was killed after its last part; other runs' files stay on object stores.
+        """Remove files left by a run killed after its last part; on object stores files of other runs are kept.
 
         Raises:
             OutputError: Another run writes here, or the directory cannot be written.
@@ -240,15 +240,15 @@ class OutputDirectory:
         left = os.path.isdir(temporary) and any(map(_RUN_ID.fullmatch, os.listdir(temporary)))
         if left or self.storage.type(LOCK) != fs.FileType.NotFound:
             with self.lock():
-                pass  # leaving the lock cleans
+                pass  # leaving the lock removes them
 
     def read_success(self) -> dict[str, Any] | None:
-        """Return what the last complete run wrote, None where there was none or it is damaged."""
+        """Return the success marker of the last complete run; None if there is none or it is damaged."""
         return self.storage.read_json(SUCCESS)
 
     @property
     def has_record(self) -> bool:
-        """Whether a run left what it was asked for, damaged or not."""
+        """Whether there is a record of a run, damaged or not."""
         return self.storage.exists(RECORD)
 
     @property

@@ -1,4 +1,4 @@
-"""The output directory as its own ledger: which of its files are finished parts, and which are none of ours."""
+"""Read the state of an output directory from its files: finished parts, outdated ones, and files of others."""
 
 import os
 from collections.abc import Callable, Collection
@@ -16,21 +16,21 @@ from seqembed.runner.output.parts import FOOTER_KEY, Ledger, PartFooter
 from seqembed.runner.threads import in_threads
 
 PartState = PartFooter | Literal["outdated", "unreadable", "other"]
-_HEAD_BYTES = 1024  # no less: see `seqembed.data.files.listing`
+_HEAD_BYTES = 1024  # not less: see `seqembed.data.files.listing`
 
 
 def read_ledger(
     filesystem: fs.FileSystem, root: str, names: Collection[str], listed: Callable[[], Collection[str]]
 ) -> Ledger:
-    """Return what the files below a directory say of themselves.
+    """Return the state of the files below a directory.
 
-    Files whose name, or whose directory's, begins with ``_`` or ``.`` are no parts, unless `names` holds them.
+    Files whose name or directory begins with ``_`` or ``.`` are not parts, unless listed in `names`.
 
     Args:
-        filesystem: Where the directory lies.
-        root: Its path there.
-        names: Parts that a run would make.
-        listed: Returns the names of parts that were finished; asked where a file cannot be read.
+        filesystem: Filesystem of the directory.
+        root: Its path on the filesystem.
+        names: Parts of the run.
+        listed: Returns the names of parts known to be finished; called if a file cannot be read.
 
     Raises:
         OSError: The directory, or a file in it, may not be read.
@@ -44,7 +44,7 @@ def read_ledger(
     )
     parts = {name: state for name, state in states.items() if isinstance(state, PartFooter)}
     outdated = {name for name, state in states.items() if state == "outdated"}
-    # Of the parts that would be made alone: what was left of others may still be removed, with or without those rows.
+    # Only for parts of the run: other ones may still be removed, with or without their quarantined rows.
     quarantined = [name for name, footer in parts.items() if footer.counts.rows_quarantined and name in wanted]
     there = in_threads(lambda name: _has_quarantine(filesystem, root, name, parts[name]), quarantined)
     lost = {name for name, is_there in zip(quarantined, there, strict=True) if not is_there}
@@ -57,18 +57,18 @@ def read_ledger(
 
 
 def look_at_part(filesystem: fs.FileSystem, path: str) -> PartState:
-    """Return the footer of a finished part, or what else a file is.
+    """Return the footer of a finished part, or the kind of another file.
 
     Returns:
-        The footer; ``outdated`` for a file of ours that is no finished part, ``unreadable`` for one that may be a
-        damaged part, ``other`` for one that seqembed did not write.
+        The footer; ``outdated`` for a file of seqembed that is not a finished part, ``unreadable`` for one that may be
+        a damaged part, ``other`` for one not written by seqembed.
 
     Raises:
         OSError: The file may not be read.
         HostError: The host lacks memory or descriptors.
     """
     if is_local(filesystem) and os.path.lexists(path) and not os.path.isfile(path):
-        return "other"  # a pipe, a socket, or a link that leads nowhere
+        return "other"  # a pipe, a socket, or a dangling link
     try:
         metadata = pq.read_metadata(path, filesystem=filesystem)
         text = (metadata.metadata or {}).get(FOOTER_KEY)
@@ -86,12 +86,12 @@ def look_at_part(filesystem: fs.FileSystem, path: str) -> PartState:
         raise_host_fault(error)
         if error.errno is not None or "AWS Error" in str(error):
             raise
-        # Not the disk: pyarrow's word for a damaged footer, and for an encrypted one, which is none of ours.
+        # No disk error, but pyarrow's error for a damaged footer, or an encrypted one, which seqembed does not write.
         return "other" if "encrypted" in str(error) else "unreadable"
 
 
 def _has_quarantine(filesystem: fs.FileSystem, root: str, name: str, footer: PartFooter) -> bool:
-    """Whether the rows that a part's footer counts as quarantined are there: else they would be nowhere."""
+    """Return whether the quarantine file counted in a part's footer exists."""
     try:
         metadata = pq.read_metadata(f"{root}/{QUARANTINE}/{name}", filesystem=filesystem)
         found = PartFooter.from_json((metadata.metadata or {}).get(FOOTER_KEY, b""))
@@ -101,7 +101,7 @@ def _has_quarantine(filesystem: fs.FileSystem, root: str, name: str, footer: Par
 
 
 def _begins_as_parquet(filesystem: fs.FileSystem, path: str) -> bool:
-    """Whether an unreadable file may be a part that was damaged: it is empty, or begins as Parquet does."""
+    """Return whether an unreadable file may be a damaged part: empty, or beginning with Parquet's magic bytes."""
     with filesystem.open_input_file(path) as source:
         head: bytes = source.read_at(min(_HEAD_BYTES, source.size()), 0)
     return not head or head.startswith(b"PAR1")
@@ -115,12 +115,12 @@ def _names_below(filesystem: fs.FileSystem, root: str) -> list[str]:
     for directory, _, files in os.walk(root, onerror=_raise_unless_missing):
         below = os.path.relpath(directory, root)
         names += [name if below == "." else f"{below}/{name}" for name in files]
-    # A name that is not UTF-8 is none of ours, and pyarrow cannot open it.
+    # seqembed does not write names that are not UTF-8, and pyarrow cannot open them.
     return sorted(name for name in names if is_utf8(name))
 
 
 def files_below(filesystem: fs.FileSystem, root: str) -> list[fs.FileInfo]:
-    """Return the files below a directory; none where there is no such directory."""
+    """Return the files below a directory; none if it does not exist."""
     selector = fs.FileSelector(root, recursive=True, allow_not_found=True)
     return [info for info in filesystem.get_file_info(selector) if info.type == fs.FileType.File]
 

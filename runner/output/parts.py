@@ -1,4 +1,4 @@
-"""Parts of an output directory: one Parquet file for each input file, whose footer says what made it."""
+"""Parts of an output directory: one Parquet file per input file, whose footer records its origin."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,10 +13,10 @@ FOOTER_KEY = b"seqembed.part"
 
 @dataclass(frozen=True, slots=True)
 class PartKey:
-    """What made a part; equal keys mean equal bytes.
+    """Hashes of everything that determines a part; equal keys mean equal bytes.
 
     Attributes:
-        input_fingerprint: sha256 of the input file's size, times and footer; under --limit also of the files before.
+        input_fingerprint: sha256 of the input file's size, times and footer; with --limit also of previous files.
         model_sha256: sha256 of the bundle.
         options_hash: sha256 of the options that change the result.
     """
@@ -28,11 +28,11 @@ class PartKey:
 
 @dataclass(frozen=True, slots=True)
 class PartCounts:
-    """Rows and steps of a part; each sequence is exactly one of embedded, null and quarantined.
+    """Numbers of rows and steps of a part; each sequence is either embedded, null or quarantined.
 
     Attributes:
-        unknown_steps: Steps whose category is not in the vocabulary, by the name of each categorical field; empty for a
-            model without any.
+        unknown_steps: Steps whose category is not in the vocabulary, by categorical field; empty for a model without
+            fields.
     """
 
     rows_in: int = 0
@@ -45,14 +45,14 @@ class PartCounts:
     unknown_steps: Mapping[str, int] = field(default_factory=dict)
 
     def __add__(self, other: "PartCounts") -> "PartCounts":
-        """Add up, count by count."""
+        """Return the sum of each count."""
         mine, theirs = asdict(self), asdict(other)
         ours, others = mine.pop("unknown_steps"), theirs.pop("unknown_steps")
         unknown = {name: ours.get(name, 0) + others.get(name, 0) for name in {**ours, **others}}
         return PartCounts(**{name: mine[name] + theirs[name] for name in mine}, unknown_steps=unknown)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values; unknown categories only where there are fields."""
+        """Return JSON values; unknown categories only if there are fields."""
         value = asdict(self)
         return value if self.unknown_steps else {name: value[name] for name in value if name != "unknown_steps"}
 
@@ -62,7 +62,7 @@ class PartCounts:
 
         Raises:
             ValueError: The rows do not add up.
-            KeyError, TypeError, AttributeError: `value` was not made by `to_json`.
+            KeyError, TypeError, AttributeError: `value` is not a result of `to_json`.
         """
         numbers = dict(value)
         unknown = {_text(name): _count(count) for name, count in numbers.pop("unknown_steps", {}).items()}
@@ -78,7 +78,7 @@ class PartCounts:
 
     @property
     def add_up(self) -> bool:
-        """Whether every row is accounted for, once."""
+        """Return whether every row is accounted for exactly once."""
         return self.rows_in == self.rows_embedded + self.rows_null + self.rows_quarantined
 
     def check(self, name: str) -> None:
@@ -91,23 +91,23 @@ class PartCounts:
             raise SeqembedError(f"{name}: rows do not add up: {self}. The part was not published.")
 
 
-# The names of the counts: where totals stand beside other things, such as in the success marker, these are read.
+# Names of the counts, to read totals from JSON with other entries, such as the success marker.
 COUNTED = tuple(field.name for field in fields(PartCounts))
 
 
 @dataclass(frozen=True, slots=True)
 class PartFooter:
-    """What a finished part says of itself.
+    """Metadata in the footer of a finished part.
 
     Attributes:
-        key: What made it.
+        key: Hashes of its input, model and options.
         counts: Its rows.
         input: Location of the input file (`InputFile.location`).
-        input_content: Fingerprint of what the file held, wherever it lay.
+        input_content: Fingerprint of the content of the file, independent of its path.
         options: The options that change the result, by name, for messages.
         columns: Its columns, in order.
-        layout: Of the input, as the model reads it.
-        statistics: Of its good rows; None where the model's contract defines none.
+        layout: Layout of the input.
+        statistics: Statistics of its valid rows; None if the model's contract defines none.
     """
 
     key: PartKey
@@ -140,7 +140,7 @@ class PartFooter:
         """Rebuild from `to_json`.
 
         Raises:
-            ValueError: The text was not made by `to_json`, or its rows do not add up.
+            ValueError: The text is not a result of `to_json`, or its rows do not add up.
         """
         try:
             value = json.loads(text)
@@ -161,7 +161,7 @@ class PartFooter:
             raise ValueError(f"not a part's footer ({type(error).__name__}: {error})") from error
 
     def fits(self, num_rows: int, columns: Sequence[str]) -> bool:
-        """Whether a file of so many rows and these columns is the part that the footer speaks of."""
+        """Return whether a file with these rows and columns matches the footer."""
         return (num_rows, tuple(columns)) == (self.counts.rows_out, self.columns)
 
 
@@ -179,11 +179,11 @@ def _count(value: Any) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """What the files of an output directory say of themselves.
+    """The files of an output directory by state.
 
     Attributes:
         parts: Footer of each finished part, by name.
-        outdated: Names of files that seqembed wrote and that are no finished parts: damaged, or changed since.
+        outdated: Names of files written by seqembed that are not finished parts: damaged, or changed since.
         others: Names of files that seqembed did not write.
     """
 

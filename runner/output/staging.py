@@ -1,7 +1,7 @@
-"""Where workers write: below ``_temporary/<run id>/<attempt>/``, under the name that a file will have once published.
+"""Stage files of workers below ``_temporary/<run id>/<attempt>/``, under their final relative path.
 
-Every attempt at a part has files of its own, so that two of them, on two hosts, never write to one. A worker closes a
-file, syncs it and reads it back, and says so in a `StagedPart`; only whoever holds the lock of the directory publishes.
+Every attempt at a part has its own files, so that two attempts on different hosts never write to the same one. A worker
+closes, syncs and reads back a file, and reports it in a `StagedPart`; only the process with the lock publishes.
 """
 
 import posixpath
@@ -26,12 +26,12 @@ TEMPORARY = "_temporary"
 
 @dataclass(frozen=True, slots=True)
 class StagedFile:
-    """A file that was read back.
+    """A staged file, already read back.
 
     Attributes:
-        name: Where it belongs, below the output directory.
-        staged: Where it is, likewise.
-        num_bytes: Its size.
+        name: Final path, relative to the output directory.
+        staged: Current path, relative to the output directory.
+        num_bytes: Size in bytes.
     """
 
     name: str
@@ -41,15 +41,15 @@ class StagedFile:
 
 @dataclass(frozen=True, slots=True)
 class StagedPart:
-    """What a worker reports of one attempt at a part; picklable.
+    """A worker's report of one attempt at a part; picklable.
 
     Attributes:
-        name: Of the part, below the output directory.
-        attempt: Which one, from 1.
-        files: The part, and before it its quarantined rows where there are any; none where the attempt failed.
-        footer: What the part says of itself; None where the attempt failed.
-        fault: Why it failed, where the input or the model is the reason: it would fail again on any host.
-        reasons: How many rows were bad for which reason.
+        name: Path of the part, relative to the output directory.
+        attempt: Number of the attempt, from 1.
+        files: The quarantine file, if any, and the part; empty if the attempt failed.
+        footer: Metadata of the part; None if the attempt failed.
+        fault: Error caused by the input or the model, which would occur again on any host; None if there was none.
+        reasons: Number of bad rows by reason.
         ids: The ids of its rows, in the nested layout.
         seconds: Wall time of the attempt.
     """
@@ -65,17 +65,17 @@ class StagedPart:
 
     @property
     def counts(self) -> PartCounts:
-        """Its rows; none where the attempt failed."""
+        """Its rows; zero if the attempt failed."""
         return PartCounts() if self.footer is None else self.footer.counts
 
     @property
     def quarantined(self) -> str | None:
-        """Name of the file with its quarantined rows, None where there are none."""
+        """Path of the file with its quarantined rows, or None."""
         return next((file.name for file in self.files if file.name != self.name), None)
 
 
 def quarantine_name(name: str) -> str:
-    """Return where the quarantined rows of a part lie."""
+    """Return the path of the quarantine file of a part."""
     return f"{QUARANTINE}/{name}"
 
 
@@ -85,7 +85,7 @@ class Staging:
 
     Attributes:
         storage: The output directory.
-        run_id: Which run.
+        run_id: Identifier of the run.
     """
 
     storage: Storage
@@ -93,21 +93,21 @@ class Staging:
 
     @property
     def directory(self) -> str:
-        """The directory below which the run stages."""
+        """The staging directory of the run."""
         return posixpath.join(TEMPORARY, self.run_id)
 
     @contextmanager
     def stage(self, name: str, attempt: int, schema: pa.Schema, vectors: Collection[str] = ()) -> Iterator[PartWriter]:
-        """Open a writer for a temporary file; on leaving, the file is closed, synced and read back.
+        """Open a writer for a temporary file, which is closed, synced and read back at the end.
 
         Args:
-            name: Where it belongs once it is published.
-            attempt: Which one at its part, from 1.
-            schema: Its columns.
-            vectors: Those that hold vectors of a model.
+            name: Final path, relative to the output directory.
+            attempt: Number of the attempt, from 1.
+            schema: Columns of the file.
+            vectors: Names of columns with vectors.
 
         Raises:
-            OutputError: The disk is full or not writable, or the file does not read back as it was written.
+            OutputError: The disk is full or not writable, or the file read back differs from what was written.
         """
         storage, staged = self.storage, self.staged_name(name, attempt)
         with ExitStack() as stack:
@@ -128,18 +128,18 @@ class Staging:
             writer.num_bytes = self._read_back(storage.at(staged), writer.num_rows)
 
     def staged_name(self, name: str, attempt: int) -> str:
-        """Return where an attempt stages a file, below the output directory."""
+        """Return the path of a staged file, relative to the output directory."""
         return posixpath.join(self.directory, str(attempt), name)
 
     def staged_file(self, name: str, attempt: int, writer: PartWriter) -> StagedFile:
-        """Return what `stage` wrote, once it was left."""
+        """Return the file that `stage` wrote, after its block."""
         return StagedFile(name, self.staged_name(name, attempt), writer.num_bytes)
 
     def _read_back(self, path: str, num_rows: int) -> int:
         """Return the size of a file in bytes.
 
         Raises:
-            OutputError: Its footer is not the one that was written.
+            OutputError: Its footer differs from what was written.
         """
         with self.storage.filesystem.open_input_file(path) as source:
             metadata, num_bytes = pq.read_metadata(source), source.size()

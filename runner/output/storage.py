@@ -1,12 +1,11 @@
-"""Files below an output directory, the same on a local disk and on object stores: made, moved, synced, read.
+"""File operations below an output directory, with the same interface for local disks and object stores.
 
-On object stores nothing rests on directories or on renaming one. There a move is a copy of one object on the server,
-whose new name appears complete, and then a removal of the copied one; a run that dies in between leaves an object that
-nobody looks at. Nothing removes the old object first: the copy replaces it at once, so a listing never lacks a name
-and a GET answers with all of the old part or all of the new one. Writing under the final name would save the copy, but
-the part would be read back only after everybody could see it, and an upload that was begun cannot be given up through
-pyarrow: closing the stream after an error, or dropping it, completes the object, and half a part would be seen. S3
-copies no object of more than 5 GiB at once, so no part there may be larger.
+On object stores nothing depends on directories or renaming. A move is a server-side copy, which appears complete under
+the new name, and then the removal of the original; if the run is killed in between, an unused temporary object remains.
+The copy replaces an old object atomically: a listing always contains the name, and a GET returns the old or the new
+object. Writing to the final name would save the copy, but the part would be visible before it is read back, and pyarrow
+cannot abort an upload: closing or dropping the stream after an error completes the object, and half a part would be
+visible. S3 cannot copy an object of more than 5 GiB at once, so parts there must not be larger.
 """
 
 import json
@@ -31,12 +30,12 @@ _MAX_S3_COPY_BYTES = 5 << 30
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """Where an output directory lies; small and picklable, credentials of its filesystem included.
+    """Filesystem and path of an output directory; small and picklable, with the credentials of its filesystem.
 
-    Names are paths below the directory.
+    Names are paths relative to the directory.
 
     Attributes:
-        filesystem: Any that pyarrow opens.
+        filesystem: Any filesystem of pyarrow.
         path: The directory on that filesystem.
         given: The directory as the user wrote it, without credentials, for messages.
     """
@@ -47,18 +46,18 @@ class Storage:
 
     @classmethod
     def of(cls, given: str) -> Self:
-        """Name a directory by path or URI; nothing is created.
+        """Return the storage of a path or URI; nothing is created.
 
         Raises:
             OutputError: The name is not UTF-8.
-            InputError: No filesystem opens the URI.
+            InputError: No filesystem supports the URI.
         """
         refuse_output_name(given)
         return cls(*filesystem_and_path(given), without_secrets(given))
 
     @property
     def is_local(self) -> bool:
-        """Whether the directory is on this machine's own filesystem."""
+        """Whether the directory is on a local filesystem."""
         return isinstance(self.filesystem, fs.LocalFileSystem)
 
     def at(self, *names: str) -> str:
@@ -66,34 +65,34 @@ class Storage:
         return posixpath.join(self.path, *names)
 
     def type(self, name: str) -> fs.FileType:
-        """Return whether there is a file, a directory or nothing of that name."""
+        """Return whether a name is a file, a directory or nothing."""
         with self.translated("read"):
             return self.filesystem.get_file_info(self.at(name)).type
 
     def exists(self, name: str) -> bool:
-        """Whether there is a file of that name."""
+        """Return whether a file exists."""
         return bool(self.type(name) == fs.FileType.File)
 
     def size(self, name: str) -> int | None:
-        """Return the size of a file in bytes, None where there is none."""
+        """Return the size of a file in bytes, or None if it does not exist."""
         with self.translated("read"):
             size: int | None = self.filesystem.get_file_info(self.at(name)).size
         return size
 
     def make_directory(self, name: str) -> None:
-        """Make a directory; object stores have none."""
+        """Create a directory; object stores have none."""
         if self.filesystem.type_name not in _OBJECT_STORES:
             self.filesystem.create_dir(self.at(name), recursive=True)
 
     def remove_empty(self, name: str) -> str:
-        """Remove a local directory and those above it as long as they are empty; return the first that stays."""
+        """Remove a local directory and its parents as long as they are empty; return the first that is not."""
         while self.is_local and name and not os.listdir(self.at(name)):
             os.rmdir(self.at(name))
             name = posixpath.dirname(name)
         return name
 
     def refuse_link(self, name: str) -> None:
-        """Refuse a directory that a symbolic link puts outside this one.
+        """Check that no symbolic link puts a directory outside this one.
 
         Raises:
             OutputError: It does.
@@ -103,10 +102,10 @@ class Storage:
             raise OutputError(f"{self.at(name)}: a symbolic link leads out of the output directory. Remove the link.")
 
     def move(self, source: str, target: str) -> None:
-        """Give a file its final name, at once; an object is looked at afterwards, as it was copied.
+        """Move a file to its final name atomically; the size of a copied object is checked afterwards.
 
         Raises:
-            OutputError: The copy is incomplete, or the object too large to be copied.
+            OutputError: The copy is incomplete, or the object is too large to copy.
         """
         if self.is_local:
             self.filesystem.move(self.at(source), self.at(target))
@@ -123,7 +122,7 @@ class Storage:
             raise OutputError(f"{self.at(target)}: {found} bytes after publication, {size} before it. Run again.")
 
     def write_json(self, name: str, value: dict[str, Any], temporary: str) -> None:
-        """Write a file completely or not at all: under a temporary name first."""
+        """Write a JSON file atomically, by a temporary name."""
         with self.filesystem.open_output_stream(self.at(temporary)) as stream:
             stream.write(json.dumps(value, indent=1).encode())
         self.sync_file(temporary)
@@ -131,7 +130,7 @@ class Storage:
         self.sync_directory("")
 
     def read_json(self, name: str) -> dict[str, Any] | None:
-        """Return what a file holds; None where there is none, or it is damaged."""
+        """Return the content of a JSON file; None if it does not exist or is damaged."""
         if not self.exists(name):
             return None
         with self.translated("read"), self.filesystem.open_input_file(self.at(name)) as source:
@@ -139,16 +138,16 @@ class Storage:
         try:
             value = json.loads(text)
         except (ValueError, RecursionError):
-            return None  # a damaged marker marks nothing: the footers say what is finished
+            return None  # a damaged marker counts as missing; the footers show which parts are finished
         return value if isinstance(value, dict) else None
 
     def sync_file(self, name: str) -> None:
-        """Make what was written to a local file durable; object stores do so on their own."""
+        """Flush a local file to disk; object stores do so by themselves."""
         if self.is_local:
             _fsync(self.at(name))
 
     def sync_directory(self, name: str) -> None:
-        """Make renames below a directory durable, up to the output directory itself."""
+        """Flush renames below a directory to disk, up to the output directory itself."""
         while self.is_local:
             _fsync(self.at(name) if name else self.path)
             if not name:
@@ -157,10 +156,10 @@ class Storage:
 
     @contextmanager
     def translated(self, verb: str) -> Iterator[None]:
-        """Turn what the filesystem raises into an error that names the directory.
+        """Convert errors of the filesystem to an error that names the directory.
 
         Raises:
-            OutputError: What is inside cannot be done, for the reason given.
+            OutputError: The operation in the block failed.
             HostError: The host lacks memory or descriptors.
         """
         try:
@@ -170,7 +169,7 @@ class Storage:
             what = (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
             raise OutputError(
                 f"{self.given}: cannot {verb} the output directory ({what}). Finished parts are untouched; "
-                "make room or give another --out, and run again."
+                "free space or choose another --out, and run again."
             ) from error
 
 

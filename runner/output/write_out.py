@@ -1,9 +1,9 @@
-"""Put a growing file on disk while it grows, so that the sync at its end has little left to wait for.
+"""Start writing a growing file to disk while it grows, so that the final sync is short.
 
-Linux starts to write out the changed pages of a range when it is told that they are not needed any more, and does not
-wait; it drops from memory only what is on disk already, and these pages are not yet. So the file stays in memory for
-whoever reads it next. Source: Linux's mm/fadvise.c and fadvise64(2). Where the call does not exist, nothing is done,
-and the sync takes longer: measured, half a second for 300 MB.
+With POSIX_FADV_DONTNEED, Linux starts writing changed pages of a range without waiting. It drops only pages that are
+already on disk, and these are not, so the file stays cached for the next reader. Source: Linux's mm/fadvise.c and
+fadvise64(2). Where the call does not exist, nothing is done, and the sync takes longer: half a second for 300 MB,
+measured.
 """
 
 import os
@@ -12,27 +12,27 @@ from typing import Self
 
 
 class WriteOut:
-    """Has what was written to a local file so far put on disk, each time it is called; use as a context manager."""
+    """Starts writing new data of a local file to disk at each call; use as a context manager."""
 
     def __init__(self, path: str) -> None:
-        """Name the file, which need not exist before the first call."""
+        """Set the file, which may be created later, before the first call."""
         self._path = path
         self._descriptor: int | None = None
         self._end = 0
 
     def __enter__(self) -> Self:
-        """Return what to call."""
+        """Return the callable."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._descriptor is not None:
             os.close(self._descriptor)
 
     def __call__(self) -> None:
-        """Begin to put on disk what came since the last call.
+        """Start writing data added since the last call.
 
         Raises:
             OSError: The file cannot be opened.
@@ -42,5 +42,5 @@ class WriteOut:
         if self._descriptor is None:
             self._descriptor = os.open(self._path, os.O_RDONLY)
         start, self._end = self._end, os.fstat(self._descriptor).st_size
-        if self._end > start:  # a length of 0 would mean all of the file
+        if self._end > start:  # a length of 0 would mean the complete file
             os.posix_fadvise(self._descriptor, start, self._end - start, os.POSIX_FADV_DONTNEED)

@@ -1,4 +1,4 @@
-"""Write one part to Parquet as rows come."""
+"""Write one part as Parquet, batch by batch."""
 
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
@@ -11,21 +11,21 @@ from pyarrow import fs
 from seqembed.data.parquet.sizes import row_bytes
 from seqembed.runner.output.parts import FOOTER_KEY, PartFooter
 
-# Row groups of about this many bytes of embedding: large enough for readers, small enough to be held while written.
+# Bytes of embedding per row group, approximately: large enough for readers, small enough to buffer.
 _ROW_GROUP_BYTES = 32 << 20
-_OTHER_BYTES = 64 << 20  # of text, bytes and lists beside the embedding
-# Numbers Arrow encodes at a time; its default of 1,024 is two vectors, and makes writing vectors a third slower.
+_OTHER_BYTES = 64 << 20  # of text, bytes and lists besides the embedding
+# Numbers Arrow encodes at a time; the default of 1,024 is two vectors, and makes writing vectors a third slower.
 _WRITE_BATCH_VALUES = 1 << 16
-_PLAIN_WIDTH = 64  # numbers a row of a file without vectors is taken to have
+_PLAIN_WIDTH = 64  # assumed numbers per row in a file without vectors
 Guard = Callable[[], AbstractContextManager[None]]
 
 
 class PartWriter:
-    """Writes one part as rows come, in row groups of a size readers like.
+    """Writes one part batch by batch, in row groups of a useful size.
 
     Attributes:
         num_rows: Rows written so far.
-        num_bytes: Size of the file, once it was closed and read back.
+        num_bytes: Size of the file, after it was closed and read back.
         schema: Columns of the file.
     """
 
@@ -41,12 +41,12 @@ class PartWriter:
         """Open the file.
 
         Args:
-            filesystem: Where it lies.
-            path: Its path there.
+            filesystem: Filesystem of the file.
+            path: Its path on the filesystem.
             schema: Its columns.
-            guard: Gives a context that turns what the filesystem raises into an `OutputError`.
+            guard: Returns a context manager that converts errors of the filesystem to `OutputError`.
             write_out: Called after each row group.
-            vectors: Columns that hold vectors of a model.
+            vectors: Names of columns with vectors.
         """
         self._guard = guard
         self._write_out = write_out
@@ -59,7 +59,7 @@ class PartWriter:
         self._pending_rows = self._pending_bytes = 0
         plain = [name for name in schema.names if name not in self._vectors]
         uncompressed = {f"{name}.list.element": "none" for name in vectors}
-        # Random floats neither compress nor repeat: no dictionary, no codec and no statistics for them.
+        # Vectors neither compress nor repeat, so they have no dictionary, compression or statistics.
         self._writer: pq.ParquetWriter | None = pq.ParquetWriter(
             path,
             schema,
@@ -71,7 +71,7 @@ class PartWriter:
         )
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Add rows; equal rows give equal bytes, however they are cut into batches."""
+        """Add rows; the bytes written do not depend on the division into batches."""
         self.num_rows += batch.num_rows
         sizes = row_bytes([batch.column(name) for name in batch.schema.names if name not in self._vectors])
         ends = None if sizes is None else np.cumsum(sizes)
@@ -92,12 +92,12 @@ class PartWriter:
                     self._flush()
 
     def finish(self, footer: PartFooter) -> None:
-        """Put the footer's text into the file; called once, after the last row."""
+        """Add the metadata to the file's footer; called once, after the last row."""
         if self._writer is not None:
             self._writer.add_key_value_metadata({FOOTER_KEY.decode(): footer.to_json()})
 
     def close(self) -> None:
-        """Write what is pending and the Parquet footer."""
+        """Write buffered rows and the Parquet footer."""
         if self._writer is not None:
             with self._guard():
                 self._flush()
@@ -105,14 +105,14 @@ class PartWriter:
             self._writer = None
 
     def abandon(self) -> None:
-        """Let go of the file after an error; nothing happens where it was closed."""
+        """Close the file after an error; does nothing if it is closed."""
         if self._writer is None:
             return
         writer, self._writer = self._writer, None
         try:
             writer.close()
         except (OSError, pa.ArrowException):
-            return  # the error that brought us here is the one to tell; the file is temporary and removed by `clean`
+            return  # the original error is reported instead; the file is temporary and removed by `clean`
 
     def _flush(self) -> None:
         if self._pending and self._writer is not None:

@@ -1,1 +1,1 @@
-"""Tables in memory in, vectors out: what `seqembed.load` returns, and the sources that it reads."""
+"""Embed tables in memory: the encoder returned by `seqembed.load`, and its sources."""

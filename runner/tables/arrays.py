@@ -1,4 +1,4 @@
-"""Sequences that are a list of arrays, one (time, features) each."""
+"""Read a list of arrays (time, features) as sequences."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,21 +14,21 @@ from seqembed.data.errors import InputError
 from seqembed.data.sequences import SequenceBlock, at_most
 from seqembed.runner.tables.arrow import ArrowArray, ArrowStream
 
-_DECODE_VALUES = 1 << 20  # at a time, as in files
+_DECODE_VALUES = 1 << 20  # per block, as for files
 _MAX_ROWS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
 class ArraySource:
-    """Arrays as sequences; their ids are their indices in the list.
+    """A source of sequences from arrays; ids are indices in the list.
 
     Attributes:
         arrays: float32 (time, features) each.
-        contract: What the model reads.
-        name: Of the list, in messages.
-        keep: Nothing: arrays have no other columns.
-        noun: What messages call it.
-        partitions: None: it lies in no directory.
+        contract: Contract of the model.
+        name: Name of the list in messages.
+        keep: Always empty, since arrays have no other columns.
+        noun: Kind of source, for messages.
+        partitions: Always empty, since there is no path.
     """
 
     arrays: Sequence[NDArray[np.float32]]
@@ -40,19 +40,19 @@ class ArraySource:
 
     @property
     def first_row(self) -> int:
-        """Rows count from 0."""
+        """Index of the first row, 0."""
         return 0
 
     def columns(self) -> pa.Schema:
-        """Return the one column that is no feature, the id."""
+        """Return the only column besides the features, the id."""
         return pa.schema([pa.field(self.contract.schema.id, pa.int64())])
 
     def rows_again(self, spans: Sequence[tuple[int, int]]) -> list[pa.RecordBatch]:
-        """Return a row without columns for each span: there is no quarantine that would hold more."""
+        """Return a row without columns for each span, since there is no quarantine that needs them."""
         return [pa.RecordBatch.from_pydict({})] * len(spans)
 
     def fingerprint(self) -> None:
-        """Return nothing: what lies in memory has no versions."""
+        """Return None, since data in memory has no version."""
 
     def blocks(self, limit: int | None = None) -> Iterator[SequenceBlock]:
         """Yield the sequences in order, about `_DECODE_VALUES` numbers at a time, at most `limit`."""
@@ -89,21 +89,21 @@ class ArraySource:
 
 
 def array_source(data: Sequence[ArrayLike], contract: ModelContract, keep: tuple[str, ...]) -> ArraySource:
-    """Check arrays.
+    """Return a source for arrays, checked.
 
     Raises:
-        InputError: One is not (time, features), or the model reads more than arrays of numbers hold.
+        InputError: One is not (time, features), or the model also needs categories or times.
     """
     schema = contract.schema
     lacking = [field.name for field in schema.categorical]
     lacking += [feature.name for feature in schema.features if feature.kind == "time"]
     if lacking:
         raise InputError(
-            f"the list: arrays hold numbers alone; the model also reads {', '.join(lacking)}. Give a table with the "
+            f"the list: arrays have only numbers; the model also reads {', '.join(lacking)}. Pass a table with the "
             "columns it was trained on."
         )
     if keep:
-        raise InputError(f"the list: arrays have no column '{keep[0]}' to keep. Give a table.")
+        raise InputError(f"the list: arrays have no column '{keep[0]}' to keep. Pass a table.")
     names = ", ".join(schema.feature_names[:20]) + (", …" if schema.num_features > 20 else "")
     return ArraySource(
         [_checked(array, index, schema.num_features, names) for index, array in enumerate(data)], contract
@@ -113,14 +113,14 @@ def array_source(data: Sequence[ArrayLike], contract: ModelContract, keep: tuple
 def _checked(array: ArrayLike, index: int, width: int, names: str) -> NDArray[np.float32]:
     if isinstance(array, ArrowStream | ArrowArray):
         raise InputError(
-            f"the list: item {index} is a {type(array).__name__}, a table by itself; expected (time, {width}), "
-            f"the features in the order {names}. Give one table of all sequences, or batches to embed_batches."
+            f"the list: item {index} is a {type(array).__name__}, a table; expected an array (time, {width}), "
+            f"the features in the order {names}. Pass one table of all sequences, or batches to embed_batches."
         )
     try:
-        with np.errstate(over="ignore"):  # beyond float32's range is ±inf: a bad row, as in a table
+        with np.errstate(over="ignore"):  # values beyond float32 become ±inf, a bad row, as in a table
             values = np.asarray(array, dtype=np.float32)
     except (TypeError, ValueError) as error:
-        raise InputError(f"the list: item {index} holds no numbers ({error}). Give arrays of numbers.") from error
+        raise InputError(f"the list: item {index} is not numeric ({error}). Pass arrays of numbers.") from error
     if values.shape == (0,):  # an empty list: a sequence without steps
         return values.reshape(0, width)
     if values.ndim != 2 or values.shape[1] != width:

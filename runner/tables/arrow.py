@@ -1,4 +1,4 @@
-"""Record batches out of whatever speaks Arrow."""
+"""Read record batches from objects with the Arrow PyCapsule interface."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -14,7 +14,7 @@ TABLES = "a table with Arrow's interface (pyarrow, pandas 2.2 or later, polars, 
 
 @runtime_checkable
 class ArrowStream(Protocol):
-    """What hands out record batches by the Arrow PyCapsule interface."""
+    """A stream of record batches with the Arrow PyCapsule interface."""
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """Return a capsule of an ArrowArrayStream."""
@@ -22,7 +22,7 @@ class ArrowStream(Protocol):
 
 @runtime_checkable
 class ArrowArray(Protocol):
-    """What hands out one record batch by the Arrow PyCapsule interface."""
+    """A record batch with the Arrow PyCapsule interface."""
 
     def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]:
         """Return capsules of an ArrowSchema and an ArrowArray."""
@@ -34,10 +34,10 @@ ArrowData = ArrowStream | ArrowArray
 def alike(
     columns: pa.Schema, wanted: Sequence[str], opened: Iterable[tuple[pa.Schema, Iterator[pa.RecordBatch]]]
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of all batches, in the types of the first: chunks of one file may differ where values are missing.
+    """Cast batches to the types of the first, since types of chunks may differ where values are missing.
 
     Raises:
-        InputError: A column of a batch is missing, or holds what the type of the first cannot.
+        InputError: A column of a batch is missing, or cannot be cast.
     """
     for index, (found, batches) in enumerate(opened):
         for batch in batches:
@@ -56,8 +56,8 @@ def _cast(array: pa.Array, field: pa.Field, index: int) -> pa.Array:
         return array.cast(field.type)
     except pa.ArrowException as error:
         raise InputError(
-            f"batch {index}: column '{field.name}' is {array.type}, and in the first batch {field.type} "
-            f"({first_line(error)}). Give all batches the same types."
+            f"batch {index}: column '{field.name}' is {array.type}, in the first batch {field.type} "
+            f"({first_line(error)}). Use the same types in all batches."
         ) from error
 
 
@@ -65,7 +65,7 @@ def open_table(data: object, name: str) -> tuple[pa.Schema, Iterator[pa.RecordBa
     """Return the columns of a table and its record batches.
 
     Raises:
-        InputError: It is no table, or cannot be read.
+        InputError: It is not a table, or cannot be read.
     """
 
     def opened() -> pa.RecordBatchReader:
@@ -91,19 +91,19 @@ def _reading(read: Callable[[], Any], name: str) -> Any:
         return read()
     except InputError:
         raise
-    except (*UNREADABLE, TypeError) as error:  # a library's own errors pass through Arrow as its exceptions
+    except (*UNREADABLE, TypeError) as error:  # Arrow converts errors of other libraries to its own exceptions
         raise_host_fault(error)
         raise InputError(
-            f"{name}: cannot be read as an Arrow table ({first_line(error)}). Fix its columns, or give those "
-            "alone that the model reads."
+            f"{name}: cannot be read as an Arrow table ({first_line(error)}). Fix its columns, or pass only "
+            "those that the model reads."
         ) from error
 
 
 def _remedy(data: object) -> str:
     if isinstance(data, str):
-        return " For files there is seqembed.run; or read one with pyarrow.parquet.read_table."
+        return " For files use seqembed.run, or read one with pyarrow.parquet.read_table."
     if isinstance(data, Mapping):
-        return " Make it a table with pyarrow.table(data)."
+        return " Convert it with pyarrow.table(data)."
     if isinstance(data, Iterator):
-        return " For a stream of batches there is embed_batches."
+        return " For a stream of batches use embed_batches."
     return ""

@@ -1,4 +1,4 @@
-"""The encoder that Python callers load: tables in, vectors out, as `seqembed run` writes them."""
+"""The encoder for Python callers: embeds tables, with the same vectors as `seqembed run`."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -22,24 +22,24 @@ _SHOWN_NAMES = 8
 
 
 class SequenceEncoder:
-    """A model that turns sequences into vectors; made by `seqembed.load`, safe to use from several threads.
+    """Embeds sequences; returned by `seqembed.load`, safe to use from several threads.
 
-    Data is a table with the columns that the model was trained on, in the layout that it was trained on: anything with
-    the Arrow PyCapsule interface (pyarrow, pandas 2.2 or later, polars, a DuckDB relation). Where the model reads
-    numbers alone, it may be a list of arrays (time, features) instead. Vectors are those that `seqembed run` writes for
-    the same rows, to the last bit. Rows are decoded on a thread of their own.
+    Data is a table with the columns and in the layout that the model was trained on: any object with the Arrow
+    PyCapsule interface (pyarrow, pandas 2.2 or later, polars, a DuckDB relation). If the model only reads numbers, it
+    may also be a list of arrays (time, features). Vectors equal those of `seqembed run` for the same rows, to the last
+    bit. Rows are decoded on a separate thread.
 
     Attributes:
         source: Path or URI of the bundle, without credentials.
-        contract: What the model was trained on and how it was checked.
-        golden_difference: How far the golden sequences were off on this host when the model was loaded.
+        contract: Contract of the model.
+        golden_difference: Difference of the golden sequences on this host, measured when the model was loaded.
     """
 
     def __init__(self, encoder: Encoder, threads: int) -> None:
         """Replay the golden sequences.
 
         Raises:
-            BundleError: This host computes other vectors than the exporter did.
+            BundleError: The golden sequences get other vectors on this host.
         """
         self._encoder, self._threads = encoder, threads
         self.source: str = encoder.source
@@ -47,7 +47,7 @@ class SequenceEncoder:
         self.golden_difference: float = encoder.replay_golden()
 
     def __repr__(self) -> str:
-        """Return what goes in, what comes out."""
+        """Return features, embedding_dim and precision."""
         fields = f", categories={_some(self.categories)}" if self.categories else ""
         return (
             f"SequenceEncoder({self.source!r}, layout={self.layout!r}, id={self.contract.schema.id!r}, "
@@ -57,17 +57,17 @@ class SequenceEncoder:
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Names of the numbers of a step, in model order."""
+        """Names of the numeric features, in model order."""
         return self.contract.schema.feature_names
 
     @property
     def categories(self) -> tuple[str, ...]:
-        """Names of the categorical fields of a step, in model order."""
+        """Names of the categorical fields, in model order."""
         return tuple(field.name for field in self.contract.schema.categorical)
 
     @property
     def layout(self) -> str:
-        """``nested`` where a row is a sequence, ``events`` where it is one step."""
+        """``nested`` if a row is a sequence, ``events`` if it is one step."""
         return self.contract.schema.layout
 
     @property
@@ -88,14 +88,14 @@ class SequenceEncoder:
 
         Args:
             data: A table, or a list of arrays (time, features).
-            on_bad_row: ``fail`` at a row that is no sequence, or give it a vector of NaN (``null``).
+            on_bad_row: For a row that is not a sequence: ``fail``, or return a vector of NaN (``null``).
 
         Returns:
-            float32 (sequences, embedding_dim), NaN where a sequence has no step.
+            float32 (sequences, embedding_dim), NaN for a sequence without steps.
 
         Raises:
-            InputError: A column is missing or of a wrong type, or `data` is no table.
-            BadRowError: A row is no sequence, and `on_bad_row` is ``fail``.
+            InputError: A column is missing or of a wrong type, or `data` is not a table.
+            BadRowError: A row is not a sequence, and `on_bad_row` is ``fail``.
             BundleError: The model fails on these values.
         """
         windows = self._windows(self._source(data, ()), on_bad_row)
@@ -110,20 +110,20 @@ class SequenceEncoder:
         *,
         on_bad_row: OnBadRowInMemory = "fail",
     ) -> pa.Table:
-        """Return a table with the columns of a part of `seqembed run`: id, kept columns, ``embedding``, other outputs.
+        """Return a table with the columns that `seqembed run` writes: id, kept columns, ``embedding``, other outputs.
 
         Args:
-            data: A table, or a list of arrays, whose ids are their indices in it.
-            keep: Columns to carry along; events give the value of the last.
-            on_bad_row: ``fail`` at a row that is no sequence, or keep it with a null vector and the reason in a column
+            data: A table, or a list of arrays, whose ids are their indices.
+            keep: Columns to copy; in the events layout, the value of the last event.
+            on_bad_row: For a row that is not a sequence: ``fail``, or return a null vector and the reason in a column
                 ``error`` (``null``).
 
         Returns:
-            Table (sequences); ``embedding`` is a list of fixed size, null where a sequence has no step.
+            Table (sequences); ``embedding`` is a list of fixed size, null for a sequence without steps.
 
         Raises:
             InputError, BadRowError, BundleError: See `embed`.
-            UsageError: A kept column would stand in the table twice.
+            UsageError: A kept column is already a column of the table.
         """
         source = self._source(data, several(keep))
         schema = self._columns(source, on_bad_row)
@@ -142,17 +142,17 @@ class SequenceEncoder:
 
         Args:
             batches: Record batches or tables with the same columns, or one stream of them (`pyarrow.RecordBatchReader`,
-                a DuckDB relation). They are read on a thread of their own, some ahead of what is yielded. In the events
-                layout an id may go on in the next batch.
-            keep: As for `embed_table`.
-            on_bad_row: As for `embed_table`.
+                a DuckDB relation). They are read ahead on a separate thread. In the events layout an id may continue in
+                the next batch.
+            keep: See `embed_table`.
+            on_bad_row: See `embed_table`.
 
         Returns:
-            An iterator of record batches with the columns of `embed_table`, cut as the model likes, not as they came.
+            An iterator of record batches with the columns of `embed_table`; their sizes differ from those of the input.
 
         Raises:
-            InputError, BadRowError, BundleError: See `embed`; columns are checked at once, rows as they come.
-            UsageError: A kept column would stand in the result twice.
+            InputError, BadRowError, BundleError: See `embed`; columns are checked at once, rows while iterating.
+            UsageError: A kept column is already a column of the result.
         """
         source = batches_source(batches, self.contract, several(keep))
         if source is None:
@@ -174,7 +174,7 @@ class SequenceEncoder:
         standing = [id_name, *source.keep]
         twice = next((name for name in standing if standing.count(name) > 1), None)
         if twice is not None:
-            raise UsageError(f"--keep {twice}: that column is in the output already. Name it once.")
+            raise UsageError(f"--keep {twice}: that column is in the output already. Omit it from --keep.")
         refuse_unknown(on_bad_row)
         options = RunOptions(keep=source.keep, on_bad_row=on_bad_row)
         return output_schema(source.columns(), source.name, self.contract, options)
@@ -187,14 +187,14 @@ class SequenceEncoder:
 
 @in_python("load")
 def load(model: PathOrUri, *, threads: int | None = None) -> SequenceEncoder:
-    """Load a bundle that `seqembed export` made, and check that it computes the same vectors on this host.
+    """Load a bundle of `seqembed export`, and check that it computes the same vectors on this host.
 
     Args:
         model: Path or URI.
-        threads: Threads that embed; None is one per core. The vectors do not depend on it.
+        threads: Threads that embed; None for one per core. The vectors do not depend on it.
 
     Raises:
-        BundleError: The file is missing, no bundle, was changed, or its golden sequences come out differently here.
+        BundleError: The file is missing, not a bundle, or was changed, or its golden sequences get other vectors here.
         UsageError: `threads` is below 1.
     """
     options = RunOptions(threads=usable_cores() if threads is None else threads)
@@ -203,4 +203,4 @@ def load(model: PathOrUri, *, threads: int | None = None) -> SequenceEncoder:
 
 def _some(found: Sequence[str]) -> str:
     shown = ", ".join(found[:_SHOWN_NAMES])
-    return f"[{shown}]" if len(found) <= _SHOWN_NAMES else f"[{shown}, … {len(found):,} in all]"
+    return f"[{shown}]" if len(found) <= _SHOWN_NAMES else f"[{shown}, … {len(found):,} in total]"

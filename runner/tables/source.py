@@ -1,7 +1,6 @@
-"""Sequences that lie in memory: tables of any library that speaks Arrow, and streams of record batches.
+"""Read tables and streams of record batches of any Arrow library as sequences.
 
-They become the same blocks, by the same decoder, as the rows of a Parquet file, so that their vectors are the same to
-the last bit.
+They are decoded to the same blocks as the rows of a Parquet file, so that vectors are equal to the last bit.
 """
 
 import itertools
@@ -22,21 +21,21 @@ from seqembed.data.schema.check import check_schema
 from seqembed.data.sequences import SequenceBlock, at_most
 from seqembed.runner.tables.arrow import TABLES, ArrowData, ArrowStream, alike, open_table
 
-_DECODE_VALUES = 1 << 20  # at a time, as in files
+_DECODE_VALUES = 1 << 20  # per slice, as for files
 
 
 @dataclass(frozen=True, slots=True)
 class TableSource:
-    """The rows of a table or a stream, which can be read once.
+    """The rows of a table or stream; they can be read once.
 
     Attributes:
-        name: Of the table, in messages.
+        name: Name of the table in messages.
         schema: Its columns.
         batches: Its rows, in order.
-        contract: What the model reads.
-        keep: Columns to carry along.
-        noun: What messages call it.
-        partitions: None: it lies in no directory.
+        contract: Contract of the model.
+        keep: Columns to copy.
+        noun: Kind of source, for messages.
+        partitions: Always empty, since there is no path.
     """
 
     name: str
@@ -49,7 +48,7 @@ class TableSource:
 
     @property
     def first_row(self) -> int:
-        """Rows count from 0."""
+        """Index of the first row, 0."""
         return 0
 
     def columns(self) -> pa.Schema:
@@ -57,17 +56,17 @@ class TableSource:
         return self.schema
 
     def rows_again(self, spans: Sequence[tuple[int, int]]) -> list[pa.RecordBatch]:
-        """Return a row without columns for each span: there is no quarantine that would hold more."""
+        """Return a row without columns for each span, since there is no quarantine that needs them."""
         return [pa.RecordBatch.from_pydict({})] * len(spans)
 
     def fingerprint(self) -> None:
-        """Return nothing: what lies in memory has no versions."""
+        """Return None, since data in memory has no version."""
 
     def blocks(self, limit: int | None = None) -> Iterator[SequenceBlock]:
         """Yield its sequences in order, some thousands at a time, at most `limit`.
 
         Raises:
-            InputError: The events of an id do not stand together, or the rows cannot be read.
+            InputError: The events of an id are not contiguous, or the rows cannot be read.
         """
         return at_most(self._blocks(), limit)
 
@@ -87,7 +86,7 @@ class TableSource:
             first_row += batch.num_rows
 
     def _slices(self) -> Iterator[pa.RecordBatch]:
-        """Yield the columns that are needed, about `_DECODE_VALUES` numbers at a time."""
+        """Yield the columns to read, about `_DECODE_VALUES` numbers at a time."""
         wanted = needed_columns(self.schema, self.contract, self.keep)
         width = max(1, self.contract.schema.num_features + self.contract.schema.num_fields)
         for batch in self.batches:
@@ -103,7 +102,7 @@ class TableSource:
 
 
 def _steps(batch: pa.RecordBatch, contract: ModelContract) -> NDArray[np.int64]:
-    """Return how many steps each row has, int64 (rows)."""
+    """Return the number of steps of each row, int64 (rows)."""
     if contract.schema.layout == "events":
         return np.ones(batch.num_rows, dtype=np.int64)
     time = [] if contract.schema.time is None else [locate(batch.schema, contract.schema.time)[0]]
@@ -113,7 +112,7 @@ def _steps(batch: pa.RecordBatch, contract: ModelContract) -> NDArray[np.int64]:
 
 
 def needed_columns(columns: pa.Schema, contract: ModelContract, keep: Sequence[str]) -> list[str]:
-    """Return the columns to read, each once."""
+    """Return the columns to read, without duplicates."""
     schema = contract.schema
     time = [] if schema.time is None else [locate(columns, schema.time)[0]]
     return list(dict.fromkeys([schema.id, *keep, *time, *schema.feature_columns]))
@@ -132,11 +131,11 @@ def table_source(data: object, contract: ModelContract, keep: tuple[str, ...]) -
 def batches_source(
     batches: ArrowStream | Iterable[ArrowData], contract: ModelContract, keep: tuple[str, ...]
 ) -> TableSource | None:
-    """Open a stream, or an iterable of record batches or tables; None where the iterable is empty.
+    """Open a stream, or an iterable of record batches or tables; return None if the iterable is empty.
 
     Raises:
-        InputError: One cannot be read as record batches, its columns are not those of the first, or a column is
-            missing or of a wrong type.
+        InputError: One cannot be read as record batches or has other columns than the first, or a column is missing or
+            of a wrong type.
     """
     if isinstance(batches, ArrowStream):
         return table_source(batches, contract, keep)
@@ -155,7 +154,7 @@ def batches_source(
 
 
 def _checked(source: TableSource) -> TableSource:
-    """Hold the columns against the contract; without rows only their names count."""
+    """Check the columns against the contract; without rows only their names are checked."""
     batches = iter(source.batches)
     first = next(batches, None)
     num_rows = 0 if first is None else None

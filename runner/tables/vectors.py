@@ -1,4 +1,4 @@
-"""The windows of a source with their vectors, and what becomes of rows that are no sequence, in memory."""
+"""Embed a source in windows, and apply the option for bad rows in memory."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -6,8 +6,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from seqembed.data.decode.ids import quoted_id
-from seqembed.data.errors import BadRowError, UsageError
+from seqembed.data.bad_rows import bad_row_error
+from seqembed.data.errors import UsageError
 from seqembed.data.sequences import SequenceBlock
 from seqembed.data.source import Source
 from seqembed.runner.engines.finite import refuse_not_finite
@@ -21,7 +21,7 @@ def embedded_windows(source: Source, pipeline: Pipeline, on_bad_row: OnBadRowInM
     """Yield the sequences of a source with their vectors, in order.
 
     Raises:
-        BadRowError: A row is no sequence, or the model returns no finite vector for it, and `on_bad_row` is ``fail``.
+        BadRowError: A row is not a sequence, or its vector is not finite, and `on_bad_row` is ``fail``.
         InputError: The source cannot be read.
         BundleError: The model fails on these values.
     """
@@ -45,17 +45,14 @@ def _good(blocks: Iterator[SequenceBlock], name: str) -> Iterator[SequenceBlock]
 
 def _refuse_first(block: SequenceBlock, name: str) -> None:
     if block.bad:
-        _, bad = block.bad[0]
-        raise BadRowError(
-            f"{name}: row {bad.row} (id {quoted_id(bad.id)}): {bad.reason}. Fix the row, or pass on_bad_row='null'."
-        )
+        raise bad_row_error(name, block.bad[0][1], "Fix the row, or pass on_bad_row='null'.")
 
 
 def refuse_unknown(on_bad_row: str) -> None:
     """Check the option.
 
     Raises:
-        UsageError: There is no such way with bad rows in memory.
+        UsageError: The value is not supported for data in memory.
     """
     if on_bad_row not in ON_BAD_ROW_IN_MEMORY:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""What a machine cannot do without to embed given rows: the operator, decoding, encoding, each by itself."""
+"""Lower bound of the time to embed given rows: the recurrent operator, decoding and encoding, measured separately."""
 
 import gc
 import time
@@ -47,11 +47,11 @@ class Shape:
         timed([*SEQEMBED, "export", self.root, "--out", self.bundle])
 
     def flops(self, steps):
-        """Return the useful work of that many steps: products and sums of the recurrent layers' matrices."""
+        """Return the floating-point operations of the recurrent layers' matrix products for that many steps."""
         return steps * self.directions * 2 * 4 * self.units * (self.units + len(FEATURES))
 
     def kernel(self):
-        """Return the bytes of a model that is the recurrent operator and nothing else."""
+        """Return the bytes of a model with only the recurrent operator."""
         rng, width = np.random.default_rng(0), 4 * self.units
         weights = {
             "W": (self.directions, width, len(FEATURES)),
@@ -71,10 +71,10 @@ class Shape:
         return onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8).SerializeToString()
 
     def kernel_seconds(self, lengths, cores):
-        """Return the wall time that the operator takes for all rows on all cores at its best batch size, and that size.
+        """Return the wall time of the operator for all rows on all cores at its best batch size, and that size.
 
-        The size is found by short calls; then as many rows are timed as a night has, so that what a machine does for
-        a moment only does not count for either.
+        The size is found by short calls; then as many rows are timed as in a run, so that short-term effects count for
+        neither.
         """
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1

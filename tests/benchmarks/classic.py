@@ -1,4 +1,4 @@
-"""How well the classic autoencoder reconstructs at its default settings: four decoders, two cells, two activations.
+"""Reconstruction by the autoencoder at its default settings: four decoders, two cells, two activations.
 
     uv run python tests/benchmarks/classic.py --out DIR [--seeds 3] [--only ramps,moving-ones]
 

@@ -1,9 +1,9 @@
-"""What writing vectors to Parquet and reading them costs, encoding by encoding: why the runner writes as it does.
+"""Cost of writing and reading vectors in Parquet by encoding, the reason for the runner's choice.
 
     uv run python -m tests.benchmarks.encodings
 
-Real vectors are random floats to an encoder: an encoding of them must be fast, since it hardly makes them smaller. Each
-way is written and read in turns, on one thread, and the least of the rounds counts. Takes half a minute.
+Vectors are like random floats: an encoding must be fast, since it hardly reduces their size. Encodings take turns, on
+one thread, and the minimum of the rounds counts. Takes half a minute.
 """
 
 import argparse

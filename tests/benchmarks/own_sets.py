@@ -1,6 +1,6 @@
-"""Labelled sequences of known structure, to choose a recipe by: what tells their classes apart is said here.
+"""Generated labelled sequences with known differences between classes, to compare configurations.
 
-Each has four classes, drawn in turn, and noise that leaves none of them plain. All numbers are of no unit.
+Each set has four classes of equal frequency, and noise that makes them hard to distinguish. Numbers have no unit.
 """
 
 import numpy as np
@@ -18,16 +18,16 @@ def _coloured(random, steps, features, memory):
 
 
 def motifs(random, kind):
-    """Order: a bump and a ripple at random places, which of them first (2), and the sign of the second feature (2)."""
+    """Order: a bump and a ripple at random positions, which comes first (2), and the sign of the second feature (2)."""
     steps, width = random.integers(60, 161), 16
     values = 0.7 * _coloured(random, steps, 2, 0.6)
     within = np.arange(width)
     bump = 2.2 * np.sin(np.pi * within / width)
     ripple = 2.56 * np.sin(np.pi * within / 4) * np.hanning(width)
     first, second = np.sort(random.choice(steps - 2 * width, 2, replace=False)) + [0, width]
-    for place, shape in zip((first, second), (bump, ripple) if kind % 2 else (ripple, bump), strict=True):
-        values[place : place + width, 0] += shape
-        values[place : place + width, 1] += 0.7 * shape * (1 if kind // 2 else -1)
+    for start, shape in zip((first, second), (bump, ripple) if kind % 2 else (ripple, bump), strict=True):
+        values[start : start + width, 0] += shape
+        values[start : start + width, 1] += 0.7 * shape * (1 if kind // 2 else -1)
     return values
 
 
@@ -42,7 +42,7 @@ def rhythm(random, kind):
 
 
 def shapes(random, kind):
-    """Place: a small peak at 20, 35, 50 or 65 % of a large hill that all have, a little shifted and scaled."""
+    """Position: a small peak at 20, 35, 50 or 65 % of a large hill that all have, slightly shifted and scaled."""
     time = np.linspace(0, 1, 100) + 0.02 * random.standard_normal()
     hill = 3 * np.exp(-(((time - 0.5) / 0.22) ** 2)) * np.exp(0.1 * random.standard_normal())
     peak = 0.45 * np.exp(-(((time - (0.2, 0.35, 0.5, 0.65)[kind]) / 0.04) ** 2))
@@ -61,19 +61,19 @@ def coupling(random, kind):
 
 
 def ripples(random, kind):
-    """Speed, beside a course that all share: a ripple of 6, 8, 11 or 15 steps a turn somewhere on a daily curve."""
+    """Speed, on a common trajectory: a ripple of 6, 8, 11 or 15 steps per period somewhere on a daily curve."""
     time = np.linspace(0, 1, 96) + 0.04 * random.standard_normal()
     day = np.exp(0.2 * random.standard_normal()) * (np.sin(2 * np.pi * time - 1) + 0.5 * np.sin(4 * np.pi * time))
     within, period = np.arange(40), (6, 8, 11, 15)[kind]
     values = np.stack([1.5 * day, np.roll(day, 24)], axis=1) + 0.3 * _coloured(random, 96, 2, 0.5)
-    place = random.integers(0, 96 - len(within) + 1)
+    start = random.integers(0, 96 - len(within) + 1)
     ripple = np.sin(2 * np.pi * within / period + random.uniform(0, 2 * np.pi)) * np.hanning(len(within))
-    values[place : place + len(within)] += ripple[:, None] * [0.9, 0.5]
+    values[start : start + len(within)] += ripple[:, None] * [0.9, 0.5]
     return values
 
 
 def days(random, kind):
-    """Place, in few steps: when the evening's peak of a day of 24 hours comes, 17:00, 18:15, 19:30 or 20:45 or so."""
+    """Position, in few steps: time of the evening peak of a day of 24 hours, about 17:00, 18:15, 19:30 or 20:45."""
     hour = np.arange(24)
     evening = (17, 18.25, 19.5, 20.75)[kind] + 0.3 * random.standard_normal()
     morning = 7.5 + 0.5 * random.standard_normal()
@@ -96,10 +96,10 @@ NUM_TRAIN, NUM_HELD_OUT = 100, 1_000
 
 
 def write_own_set(name, root):
-    """Write the rows to learn from and those held out; return both paths."""
+    """Write training and test rows; return both paths."""
     paths = []
-    for place, (split, num_rows) in enumerate({"train": NUM_TRAIN, "held-out": NUM_HELD_OUT}.items()):
-        random = np.random.default_rng([list(OWN_SETS).index(name), place])
+    for index, (split, num_rows) in enumerate({"train": NUM_TRAIN, "held-out": NUM_HELD_OUT}.items()):
+        random = np.random.default_rng([list(OWN_SETS).index(name), index])
         kinds = np.arange(num_rows) % 4
         rows = [OWN_SETS[name](random, kind).astype(np.float32) for kind in kinds]
         columns = {"id": np.arange(num_rows), "label": kinds}

@@ -1,4 +1,4 @@
-"""What int8 saves and what it costs: LSTM encoders exported in both precisions, timed in turns on one thread.
+"""Speed and accuracy of int8: LSTM encoders exported in both precisions, timed in turns on one thread.
 
     uv run python -m tests.benchmarks.precision --out precision
 

@@ -1,4 +1,4 @@
-"""What the default recipe's vectors are worth on four open sets: the table of README, from the commands a user types.
+"""Accuracy of the default configuration on four public data sets: the table of README, by a user's commands.
 
     uv run --with aeon python tests/benchmarks/representations.py --out representations
 
@@ -50,7 +50,7 @@ def write_split(name, split, path):
 
     cases, labels = load_classification(name, split=split)
     columns = {
-        "id": [f"{split}-{place:05d}" for place in range(len(labels))],
+        "id": [f"{split}-{index:05d}" for index in range(len(labels))],
         "label": [str(label) for label in labels],
     }
     for feature in range(len(cases[0])):
@@ -101,8 +101,8 @@ def processor_seconds():
     return used.ru_utime + used.ru_stime
 
 
-def judge(root, seed, options):
-    """Train, export and judge one set; return the figures of each set of vectors, by name, and the seconds to train."""
+def evaluate(root, seed, options):
+    """Train, export and evaluate on one data set; return the scores by name, and the training seconds."""
     paths = {split: root / f"{split}.parquet" for split in ("train", "test")}
     run, bundle = root / f"run-{seed}", root / f"encoder-{seed}.onnx"
     common = ["--seed", seed, "--overwrite", "--progress", "none"]
@@ -116,20 +116,20 @@ def judge(root, seed, options):
     return rows, seconds
 
 
-def judge_all(sets, seeds, out, options):
-    """Judge every set for every seed; return the figures of each set."""
+def evaluate_all(sets, seeds, out, options):
+    """Evaluate every data set for every seed; return the scores of each."""
     for name in sets:
         (out / name).mkdir(parents=True, exist_ok=True)
         for split in ("train", "test"):
             write_split(name, split, out / name / f"{split}.parquet")
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        told = {name: [pool.submit(judge, out / name, seed, options) for seed in seeds] for name in sets}
-        found = {name: [future.result() for future in futures] for name, futures in told.items()}
+        submitted = {name: [pool.submit(evaluate, out / name, seed, options) for seed in seeds] for name in sets}
+        found = {name: [future.result() for future in futures] for name, futures in submitted.items()}
     return {name: summary(*zip(*one, strict=True)) for name, one in found.items()}
 
 
 def summary(draws, seconds):
-    """Return the figures of one set over its seeds."""
+    """Return the scores of one data set over its seeds."""
     untrained = [score["svm"]["accuracy"] for rows in draws for score in rows["untrained encoder"]["scores"]]
     return {
         "trained": [
@@ -166,7 +166,7 @@ def table(found):
 
 
 def main():
-    """Judge every set and print the table."""
+    """Evaluate every data set and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="directory for data, runs and table.json")
     parser.add_argument("--seeds", type=int, default=3)
@@ -179,7 +179,7 @@ def main():
     if given.speed:
         found = json.loads(kept.read_text())
     else:
-        found = judge_all(given.sets, range(given.seeds), given.out, given.options)
+        found = evaluate_all(given.sets, range(given.seeds), given.out, given.options)
     for name, one in found.items():
         root = given.out / name
         measured = speeds(root / "encoder-0.onnx", root / "test.parquet", root, given.peer_python)

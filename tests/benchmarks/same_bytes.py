@@ -1,11 +1,11 @@
-"""Whether two working trees write the same bytes: for changes that must not be seen in any output.
+"""Check that two working trees write the same bytes, for changes that must not affect any output.
 
     git worktree add ../before COMMIT
     python tests/benchmarks/same_bytes.py ../before . --scratch same
 
-Both trees run the same commands on the same files and bundles, which are made once; then whole output directories are
-compared byte for byte, quarantined rows included, and the exit code and messages of runs that fail. Of `_SUCCESS` the
-fields that are times and memory are left out. Exit code 1 where anything differs.
+Both trees run the same commands on the same files and bundles, which are made once; then complete output directories
+are compared byte for byte, quarantined rows included, and the exit code and messages of runs that fail. Of `_SUCCESS`
+the fields that are times and memory are left out. Exit code 1 where anything differs.
 """
 
 import argparse
@@ -39,17 +39,17 @@ def write_inputs(root):
     write_sequences(root / "nested" / "a.parquet", sequences(9_000, seed=1, longest=60), row_group_size=2_500)
     write_sequences(root / "nested" / "below" / "b.parquet", sequences(700, seed=2))
     write_sequences(root / "nested" / "none.parquet", {name: [] for name in ("id", "label", "x", "y")})
-    for place in range(3):
-        write_flat(root / "events" / f"{place}.parquet", 1_500, seed=place, prefix=f"{place}-")
+    for index in range(3):
+        write_flat(root / "events" / f"{index}.parquet", 1_500, seed=index, prefix=f"{index}-")
     write_nested(root / "nested-categories" / "a.parquet", transactions(3_000, seed=5, new_merchants=0.1))
     write_events(root / "events-categories" / "a.parquet", transactions(3_000, seed=6, new_merchants=0.1))
-    for place in range(2):
-        columns = sequences(3_000, seed=20 + place, shortest=1)
-        for row in range(place, 3_000, 97):
+    for index in range(2):
+        columns = sequences(3_000, seed=20 + index, shortest=1)
+        for row in range(index, 3_000, 97):
             columns["x"][row][0] = float("inf")
         columns["y"][50] = [1.0]
         columns["id"][60] = None
-        write_sequences(root / "bad" / f"{place}.parquet", columns)
+        write_sequences(root / "bad" / f"{index}.parquet", columns)
     for day in range(3):
         columns = sequences(400, seed=30 + day)
         columns["id"] = [f"{day}-{name}" for name in columns["id"]]
@@ -87,8 +87,8 @@ def scenarios(root):
 
 
 def run(tree, words, out, log):
-    """Run one command line with the code of a tree; return its exit code and what it said."""
-    # Trees from before the one import name have none; an installed seqembed is never what runs.
+    """Run one command line with the code of a tree; return its exit code and output."""
+    # Older trees have no .src folder; an installed seqembed must not run instead.
     root, module = (tree / ".src", "seqembed.runner.cli") if (tree / ".src").exists() else (tree, "runner.cli")
     code = f"import {module} as cli; assert cli.__file__.startswith({str(root)!r}), cli.__file__; cli.main()"
     command = [sys.executable, "-P", "-c", code, "run", *map(str, words), "--out", str(out), "--progress", "none"]
@@ -108,7 +108,7 @@ def contents(out):
 
 
 def compare(trees, scratch, name, lines):
-    """Run a scenario in both trees; return what differs, and how many files were compared."""
+    """Run a scenario in both trees; return the differences, and the number of files compared."""
     seen = []
     for tree in trees:
         out = scratch / "out"

@@ -1,4 +1,4 @@
-"""How a recipe does where one may choose by it: on sets of our own making, and inside train splits of open sets.
+"""Accuracy of a configuration on data that may be used to choose it: generated sets, and train splits of public ones.
 
     uv run --with aeon python tests/benchmarks/screening.py --out screening
     uv run --with aeon python tests/benchmarks/screening.py --out screening --name longer -- --steps 2000
@@ -23,7 +23,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from seqembed.runner.evaluate.protocols import Task, quiet, svm_accuracy
 
-OPEN_SETS = ("GunPoint", "ItalyPowerDemand")  # JapaneseVowels and BasicMotions leave no room: 0.98 to 1
+OPEN_SETS = ("GunPoint", "ItalyPowerDemand")  # JapaneseVowels and BasicMotions are too easy: 0.98 to 1
 REPETITIONS, FOLDS = 6, 5
 DEFAULT = "default"
 
@@ -51,10 +51,10 @@ def cross_validated(embedding, classes):
     return float(np.mean(found))
 
 
-def judge(name, seed, options):
+def train_and_score(name, seed, options):
     """Train on one set and return the accuracy."""
-    with tempfile.TemporaryDirectory() as place:
-        root = Path(place)
+    with tempfile.TemporaryDirectory() as directory:
+        root = Path(directory)
         if name in OWN_SETS:
             train, held_out = write_own_set(name, root)
         else:
@@ -88,7 +88,7 @@ def table(runs):
 
 
 def main():
-    """Judge a recipe and print it beside the earlier ones."""
+    """Evaluate a configuration and print it next to earlier ones."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="directory for screening.json")
     parser.add_argument("--name", default=DEFAULT, help="of this recipe in the table")
@@ -102,7 +102,7 @@ def main():
     found = runs.setdefault(given.name, {})
     for name in given.sets:
         for seed in map(str, range(given.seeds)):
-            found.setdefault(name, {})[seed] = judge(name, seed, given.options)
+            found.setdefault(name, {})[seed] = train_and_score(name, seed, given.options)
             print(f"{given.name}, {name}, seed {seed}: {found[name][seed]:.3f}", flush=True)
             kept.write_text(json.dumps(runs, indent=1))
     print(table(runs))

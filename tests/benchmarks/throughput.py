@@ -1,14 +1,14 @@
-"""What a night costs: `seqembed run` beside its bound, and beside what one would write by hand.
+"""Throughput of `seqembed run`, compared with its lower bound and with common alternatives.
 
     uv run python -m tests.benchmarks.throughput --out throughput
 
-writes `telemetry` (8 features, lognormal lengths of 5 to 100 steps), makes an encoder for each shape, and times whole
-processes, start included, from Parquet to Parquet, on all cores, in turns. How an encoder was trained does not change
-what it costs, so they are trained for one step.
+writes `telemetry` (8 features, lognormal lengths of 5 to 100 steps), makes an encoder for each shape, and times
+complete processes, start included, from Parquet to Parquet, on all cores, in turns. How an encoder was trained does not
+change what it costs, so they are trained for one step.
 
-The bound is what the machine cannot do without: the recurrent operators alone, on sequences of one length a batch (no
-padding), at the best batch size, called from a thread a core; plus decoding the columns and encoding the vectors, each
-by pyarrow alone, spread over the cores. No start, no hand-over, no padding, no check.
+The lower bound is the time of the recurrent operators alone, on batches of sequences of one length (no padding), at the
+best batch size, called from one thread per core; plus decoding the columns and encoding the vectors, each by pyarrow
+alone, spread over the cores. It excludes start-up, communication, padding and checks.
 
 Peers do the same work on one smaller file, and what they write is held against ours: rows, ids, vectors. Two need an
 environment of their own and are left out without it:
@@ -47,8 +47,8 @@ def seqembed_run(shape, path, out):
     """Time `seqembed run`; return it with what `_SUCCESS` says."""
     shutil.rmtree(out, ignore_errors=True)
     wall, processor, memory, _ = timed([*SEQEMBED, "run", path, "--model", shape.bundle, "--out", out])
-    told = json.loads((out / "_SUCCESS").read_text())
-    return {"seconds": wall, "processor": processor, "MiB": memory, "padding": told["padding_share"]}
+    success = json.loads((out / "_SUCCESS").read_text())
+    return {"seconds": wall, "processor": processor, "MiB": memory, "padding": success["padding_share"]}
 
 
 def peers(shape, given):
@@ -86,12 +86,12 @@ def write_weights(shape):
     timed([sys.executable, "-c", script, shape.root / "encoder.keras", shape.root / "weights.npz"])
 
 
-def check_same(ours, theirs):
-    """Hold a peer's file against ours; return the largest difference of a vector."""
-    ours, theirs = (pq.read_table(path, columns=["id", "embedding"]).sort_by("id") for path in (ours, theirs))
-    if not ours["id"].equals(theirs["id"].cast(ours["id"].type)):
+def check_same(ours, other):
+    """Compare a peer's file with that of seqembed; return the maximum difference of a vector."""
+    ours, other = (pq.read_table(path, columns=["id", "embedding"]).sort_by("id") for path in (ours, other))
+    if not ours["id"].equals(other["id"].cast(ours["id"].type)):
         raise SystemExit("a peer wrote other rows")
-    flat = [table["embedding"].combine_chunks().flatten().to_numpy() for table in (ours, theirs)]
+    flat = [table["embedding"].combine_chunks().flatten().to_numpy() for table in (ours, other)]
     if flat[0].shape != flat[1].shape or np.abs(flat[0] - flat[1]).max() > ALLOWED:
         raise SystemExit("a peer wrote other vectors")
     return float(np.abs(flat[0] - flat[1]).max())
@@ -99,7 +99,7 @@ def check_same(ours, theirs):
 
 def compare(shape, path, few, given):
     """Time ours and every peer in turns on one file; return the best of each."""
-    ours, out = given.out / "vectors", given.out / "theirs.parquet"
+    ours, out = given.out / "vectors", given.out / "other.parquet"
     commands, found = peers(shape, given), {}
     for _ in range(given.peer_rounds):
         one = seqembed_run(shape, path, ours)
@@ -108,11 +108,11 @@ def compare(shape, path, few, given):
             remove(out)
             start = timed([python, script, few, model, out, *more], cwd=PEERS)[0]
             remove(out)
-            wall, processor, memory, told = timed([python, script, path, model, out, *more], cwd=PEERS)
+            wall, processor, memory, printed = timed([python, script, path, model, out, *more], cwd=PEERS)
             difference = check_same(ours, out)
             one = {"seconds": wall, "processor": processor, "MiB": memory, "start": start, "difference": difference}
-            if told.strip().isdigit():
-                one["padding"] = 1 - given.peer_steps / int(told)
+            if printed.strip().isdigit():
+                one["padding"] = 1 - given.peer_steps / int(printed)
             keep(found, name, one)
             print(f"{shape.name}, {name}: {wall:.1f} s", flush=True)
     return found
@@ -132,7 +132,7 @@ def remove(path):
 
 
 def against_bound(shape, path, lengths, given):
-    """Time a whole night and its bound in turns; return the best night, and the share in each turn and their median."""
+    """Time a run and its bound in turns; return the best run, the ratio in each turn, and their median."""
     found, turns = {}, []
     for _ in range(given.rounds):
         parts = bound(shape, path, lengths, given.cores, given.out)
@@ -166,9 +166,9 @@ def scale(shape, given):
         found[f"{rows:,}"] = seqembed_run(shape, path, given.out / "vectors") | {"rows": rows}
     many = given.out / "ten-files"
     many.mkdir(exist_ok=True)
-    for place in range(10):
-        (many / f"{place}.parquet").unlink(missing_ok=True)
-        os.link(path, many / f"{place}.parquet")
+    for index in range(10):
+        (many / f"{index}.parquet").unlink(missing_ok=True)
+        os.link(path, many / f"{index}.parquet")
     found["10,000,000 in ten files"] = seqembed_run(shape, many, given.out / "vectors") | {"rows": 10 * rows}
     giant = given.out / "one-row-group.parquet"
     if not giant.exists():
@@ -193,7 +193,7 @@ def start_up(given, shape, few):
 
 
 def machine():
-    """Return what the figures hold for."""
+    """Return a description of the machine."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
     names = ("seqembed", "onnxruntime", "pyarrow", "numpy", "tensorflow", "tf2onnx")
@@ -208,7 +208,7 @@ def print_tables(found):
         + "|---" * 7
         + "|"
     )
-    for name, one in found["nights"].items():
+    for name, one in found["runs"].items():
         rate = one["rows"] / one["seconds"]
         print(
             f"| {name} | {one['rows']:,} | {rate:,.0f} | {one['gflops']:.0f} | {one['share']:.2f} "
@@ -220,7 +220,7 @@ def print_tables(found):
     for name, one in found.get("scale", {}).items():
         print(f"| {name} | {one['seconds']:.1f} | {one['rows'] / one['seconds']:,.0f} | {one['MiB']:.0f} |")
     for name, programs in found["peers"].items():
-        print(f"\n| {name} | rows/s | GFLOP/s | ours / theirs | start, s | padding | peak MiB |\n" + "|---" * 7 + "|")
+        print(f"\n| {name} | rows/s | GFLOP/s | ours / other | start, s | padding | peak MiB |\n" + "|---" * 7 + "|")
         ours = programs["seqembed run"]["seconds"]
         for program, one in programs.items():
             padding = f"{one['padding']:.1%}" if "padding" in one else "–"
@@ -237,10 +237,12 @@ def main():
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="directory for data, encoders and throughput.json")
-    parser.add_argument("--rows", type=int, default=1_000_000, help="of a night held against its bound")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the run compared with its bound")
     parser.add_argument("--peer-rows", type=int, default=200_000, help="of the file all peers embed")
-    parser.add_argument("--rounds", type=int, default=3, help="of night and bound; their median share is told")
-    parser.add_argument("--peer-rounds", type=int, default=2, help="of ours and all peers; the best of each is told")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of run and bound; the median ratio is reported")
+    parser.add_argument(
+        "--peer-rounds", type=int, default=2, help="rounds of seqembed and all peers; the best of each is reported"
+    )
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument(
         "--peers", nargs="*", choices=("keras", "onnx", "torch", "ray"), default=["keras", "onnx", "torch", "ray"]
@@ -252,17 +254,17 @@ def main():
     given.out.mkdir(parents=True, exist_ok=True)
     given.cores = len(os.sched_getaffinity(0))
     paths = {}
-    for name, rows in (("night", given.rows), ("peers", given.peer_rows), ("few", FEW_ROWS), ("sample", 4_000)):
+    for name, rows in (("main", given.rows), ("peers", given.peer_rows), ("few", FEW_ROWS), ("sample", 4_000)):
         paths[name] = telemetry(given.out, rows)
-    lengths = {name: sequence_lengths(paths[name]) for name in ("night", "peers")}
+    lengths = {name: sequence_lengths(paths[name]) for name in ("main", "peers")}
     given.peer_steps = int(lengths["peers"].sum())
-    found = {"machine": machine(), "peer rows": given.peer_rows, "nights": {}, "peers": {}}
+    found = {"machine": machine(), "peer rows": given.peer_rows, "runs": {}, "peers": {}}
     for name in given.shapes:
         shape = Shape(name, given.out, paths["sample"])
         if given.rows:
-            one = against_bound(shape, paths["night"], lengths["night"], given)
-            useful = shape.flops(int(lengths["night"].sum())) / 1e9
-            found["nights"][name] = one | {"rows": given.rows, "gflops": useful / one["seconds"]}
+            one = against_bound(shape, paths["main"], lengths["main"], given)
+            useful = shape.flops(int(lengths["main"].sum())) / 1e9
+            found["runs"][name] = one | {"rows": given.rows, "gflops": useful / one["seconds"]}
         if given.peer_rounds:
             programs = compare(shape, paths["peers"], paths["few"], given)
             useful = shape.flops(given.peer_steps) / 1e9

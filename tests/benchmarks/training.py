@@ -1,4 +1,4 @@
-"""What training costs: `seqembed train` beside plain `model.fit` on padded arrays, and a PyTorch loop on packed ones.
+"""Speed of `seqembed train`, compared with `model.fit` on padded arrays and a PyTorch loop on packed sequences.
 
     uv run python -m tests.benchmarks.training --out training
 
@@ -6,7 +6,7 @@ trains one and the same autoencoder on `telemetry` (8 features, lognormal length
 each: an LSTM-64, its last state repeated, an LSTM-64 and a dense layer; squared errors of real steps, Adam 2e-3 (which
 ours lowers in the second half), gradients clipped to 1, batches of 64, the same rows held out and scored after every
 epoch. Rows a second are of the whole loop: compilation and validation are in it, reading the data and starting the
-process are not. Rounds take turns and have seeds of their own; the fastest of each counts, and losses are told in the
+process are not. Rounds take turns with their own seeds; the fastest of each counts, and losses are reported as the
 mean.
 
 PyTorch needs an environment of its own, and is left out without it:
@@ -38,9 +38,9 @@ CHANNELS = ("--channels", "values", "--normalization", "dataset", "--frame", 1)
 
 def seqembed_train(path, run, epochs, seed):
     """Train with seqembed; return its figures and where it wrote them."""
-    told = ("--epochs", epochs, "--patience", 10**9, "--batch-size", BATCH_SIZE, "--validation-fraction", FRACTION)
-    told = (*told, "--learning-rate", 2e-3)
-    words = [*SEQEMBED, "train", path, "--out", run, *MODEL, *CHANNELS, *told, "--seed", seed, "--overwrite"]
+    options = ("--epochs", epochs, "--patience", 10**9, "--batch-size", BATCH_SIZE, "--validation-fraction", FRACTION)
+    options = (*options, "--learning-rate", 2e-3)
+    words = [*SEQEMBED, "train", path, "--out", run, *MODEL, *CHANNELS, *options, "--seed", seed, "--overwrite"]
     wall, _, memory, _ = timed([*words, "--progress", "none"])
     history = json.loads((run / "history.json").read_text())
     rows = epochs * history["num_training"]
@@ -65,8 +65,8 @@ def write_arrays(path, run, out):
 
 def peer_train(python, script, arrays, epochs, seed):
     """Train with a peer; return its figures."""
-    wall, _, memory, told = timed([python, script, arrays, epochs, BATCH_SIZE, seed], cwd=PEERS)
-    one = json.loads(told.splitlines()[-1])
+    wall, _, memory, printed = timed([python, script, arrays, epochs, BATCH_SIZE, seed], cwd=PEERS)
+    one = json.loads(printed.splitlines()[-1])
     return {"rows/s": one["rows"] / one["seconds"], "loss": one["loss"], "seconds": wall, "MiB": memory}
 
 

@@ -1,4 +1,4 @@
-"""What vectors of raw transactions are worth, kind of customer by kind: the tables of README, from a user's commands.
+"""Accuracy for raw transactions, by kind of customer: the tables of README, by a user's commands.
 
     uv run python tests/benchmarks/transactions.py --out transactions
 
@@ -42,21 +42,21 @@ LIKE = (
 VALUES = (4, 30, 200)  # distinct values of the three categories
 
 
-def judge(root, seeds, options):
-    """Train, export and judge.
+def evaluate(root, seeds, options):
+    """Train, export and evaluate.
 
     Returns:
         By figure and set of vectors, a list of kinds a draw, and the seconds of each training. The figure ``pair`` is
         the accuracy of a kind against plain alone.
     """
     seqembed("sample", "transactions", "--out", root / "data", "--layout", "events", "--files", 2)
-    train, test = (root / "data" / f"part-0000{place}.parquet" for place in range(2))
+    train, test = (root / "data" / f"part-0000{index}.parquet" for index in range(2))
     found = {figure: {name: [] for name in ("trained encoder", *CONTROLS)} for figure in (*FIGURES, "pair")}
     for kind in PAIRED:
-        for place, path in enumerate((train, test)):
+        for index, path in enumerate((train, test)):
             rows = pq.read_table(path)
             rows = rows.filter(pc.is_in(rows["label"], pa.array(["plain", kind])))
-            pq.write_table(rows, root / f"{kind}-{place}.parquet")
+            pq.write_table(rows, root / f"{kind}-{index}.parquet")
     seconds = []
     for seed in seeds:
         run, bundle = root / f"run-{seed}", root / f"encoder-{seed}.onnx"
@@ -91,16 +91,16 @@ def speed(root):
     """Return rows a second of the runner, by what a step holds."""
     seqembed("sample", "telemetry", "--out", root / "telemetry.parquet", "--rows", SPEED_ROWS)
     table = pq.read_table(root / "telemetry.parquet")
-    numbers = table.select(["id", *(f"f{place}" for place in range(6))])
+    numbers = table.select(["id", *(f"f{index}" for index in range(6))])
     mixed = numbers.select(["id", "f0", "f1", "f2"])
     offsets = table["f0"].combine_chunks().offsets
     generator = np.random.default_rng(0)
-    for place, size in enumerate(VALUES):
+    for index, size in enumerate(VALUES):
         codes = generator.integers(0, size, size=offsets[-1].as_py()).astype(np.int32)
         texts = pc.cast(
             pa.DictionaryArray.from_arrays(codes, [f"value-{code:03d}" for code in range(size)]), pa.string()
         )
-        mixed = mixed.append_column(f"c{place}", pa.ListArray.from_arrays(offsets, texts))
+        mixed = mixed.append_column(f"c{index}", pa.ListArray.from_arrays(offsets, texts))
     steps = {"6 numbers": numbers, "3 + 3": mixed}
     for name, one in steps.items():
         prepare(root / "speed", name, one)
@@ -113,20 +113,20 @@ def speed(root):
 def prepare(root, name, one):
     """Write the rows, and an encoder of them: how it was trained does not change what it costs."""
     root.mkdir(exist_ok=True)
-    place = root / name.replace(" ", "")
-    pq.write_table(one, place.with_suffix(".parquet"), row_group_size=10_000)
-    seqembed("train", place.with_suffix(".parquet"), "--out", place, *LIKE, "--overwrite", "--progress", "none")
-    seqembed("export", place, "--out", place.with_suffix(".onnx"))
+    path = root / name.replace(" ", "")
+    pq.write_table(one, path.with_suffix(".parquet"), row_group_size=10_000)
+    seqembed("train", path.with_suffix(".parquet"), "--out", path, *LIKE, "--overwrite", "--progress", "none")
+    seqembed("export", path, "--out", path.with_suffix(".onnx"))
 
 
 def run_seconds(root, name):
     """Return the processor time that all rows take longer than a few."""
-    place, seconds = root / name.replace(" ", ""), {}
+    path, seconds = root / name.replace(" ", ""), {}
     for rows in (FEW_ROWS, SPEED_ROWS):
         shutil.rmtree(root / "vectors", ignore_errors=True)
         before = processor_seconds()
-        bundle = place.with_suffix(".onnx")
-        call = ["run", place.with_suffix(".parquet"), "--model", bundle, "--out", root / "vectors", "--threads", 1]
+        bundle = path.with_suffix(".onnx")
+        call = ["run", path.with_suffix(".parquet"), "--model", bundle, "--out", root / "vectors", "--threads", 1]
         seqembed(*call, "--limit", rows)
         seconds[rows] = processor_seconds() - before
     return seconds[SPEED_ROWS] - seconds[FEW_ROWS]
@@ -136,23 +136,23 @@ def table(found, kinds=KINDS):
     """Return a figure of each kind, mean over the draws, in Markdown."""
     names = ["trained encoder", *CONTROLS]
     lines = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-    for place, kind in enumerate(kinds):
+    for index, kind in enumerate(kinds):
         lines.append(
-            f"| {kind} | " + " | ".join(spread([draw[place] for draw in found[name]]) for name in names) + " |"
+            f"| {kind} | " + " | ".join(spread([draw[index] for draw in found[name]]) for name in names) + " |"
         )
     lines.append("| all | " + " | ".join(spread([np.mean(draw) for draw in found[name]]) for name in names) + " |")
     return "\n".join(lines)
 
 
 def main():
-    """Judge, measure and print."""
+    """Evaluate, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="directory for data, runs and table.json")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("options", nargs="*", help="more options of seqembed train, after --")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    found, seconds = judge(given.out, range(given.seeds), given.options)
+    found, seconds = evaluate(given.out, range(given.seeds), given.options)
     rates = speed(given.out)
     (given.out / "table.json").write_text(json.dumps({**found, "seconds": seconds, "rows": rates}, indent=1))
     for figure, name in FIGURES.items():

@@ -1,4 +1,4 @@
-"""How much memory a vocabulary takes: many events of many different values, from a file on disk.
+"""Memory of a vocabulary: many events of many different values, from a file on disk.
 
 Run by hand: ``python tests/benchmarks/vocabulary_memory.py [--events 10000000] [--distinct 10000000]``; with
 ``--events 100000000`` it needs 2 GB of disk and some minutes. A tenth of the events are of 1,000 values, each of which
@@ -30,12 +30,12 @@ def write(path: Path, num_events: int, num_distinct: int) -> None:
     schema = pa.schema({"id": pa.int64(), "merchant": pa.string()})
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for start in range(0, num_events, _CHUNK):
-            places = np.arange(start, min(start + _CHUNK, num_events))
-            rare = pc.binary_join_element_wise("rare", pa.array(places % num_distinct).cast(pa.string()), "-")
-            often = pa.array(rng.integers(0, _NUM_FREQUENT, len(places))).cast(pa.string())
+            positions = np.arange(start, min(start + _CHUNK, num_events))
+            rare = pc.binary_join_element_wise("rare", pa.array(positions % num_distinct).cast(pa.string()), "-")
+            often = pa.array(rng.integers(0, _NUM_FREQUENT, len(positions))).cast(pa.string())
             often = pc.binary_join_element_wise("often", often, "-")
-            values = pc.if_else(pa.array(rng.random(len(places)) < 0.1), often, rare)
-            writer.write_table(pa.table({"id": places // 20, "merchant": values}, schema=schema))
+            values = pc.if_else(pa.array(rng.random(len(positions)) < 0.1), often, rare)
+            writer.write_table(pa.table({"id": positions // 20, "merchant": values}, schema=schema))
 
 
 def main() -> None:

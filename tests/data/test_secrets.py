@@ -3,7 +3,8 @@
 import pytest
 
 from seqembed.data.files.secrets import scrub, without_secrets
-from seqembed.trainer.config.training import DataConfig, TrainJob
+from seqembed.trainer.config.data import DataConfig
+from seqembed.trainer.config.job import TrainJob
 
 
 @pytest.mark.parametrize(

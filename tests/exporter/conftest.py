@@ -1,4 +1,4 @@
-"""What the exporter's tests share: rows, untrained encoders with lively weights, the way from Keras to a session."""
+"""Fixtures of the exporter's tests: rows, untrained encoders with random weights, and their export to a session."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from model_testing import resolved
 
 from seqembed.data.contract import ModelContract, TrainingData
 from seqembed.data.layout import RunLayout
@@ -22,7 +23,6 @@ from seqembed.exporter.keras.model import EncoderModel, load_encoder
 from seqembed.exporter.onnx.convert import convert
 from seqembed.exporter.onnx.structure import GraphStructure, check_structure
 from seqembed.runner.bundle.encoder import Encoder
-from seqembed.trainer.config.training import ModelConfig
 from seqembed.trainer.model.encoder import build_encoder
 
 NUM_FEATURES = 3
@@ -31,13 +31,13 @@ MAX_LENGTH = 12
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:
-    """Start every test from the same weights: an unlucky draw of relu cells amplifies rounding beyond the tolerance."""
+    """Seed every test, since some random weights of relu cells amplify rounding beyond the tolerance."""
     keras.utils.set_random_seed(0)
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A Keras encoder beside what the exporter made of it, not yet checked for parity."""
+    """A Keras encoder and its export, not yet checked for parity."""
 
     model: EncoderModel
     reference: KerasReference
@@ -50,7 +50,7 @@ class Exported:
 
 @pytest.fixture(scope="session")
 def rows() -> SequenceBlock:
-    """Sixty sequences of 1 to 12 steps, some values missing, each feature with a mean and spread of its own."""
+    """Sixty sequences of 1 to 12 steps, with missing values, each feature with its own mean and deviation."""
     random = np.random.default_rng(5)
     lengths = random.integers(1, MAX_LENGTH + 1, size=60)
     lengths[:2] = 1, MAX_LENGTH
@@ -70,7 +70,7 @@ def profile(rows: SequenceBlock) -> SequenceProfile:
 def contract_for(
     model: EncoderModel, profile: SequenceProfile, fields: tuple[CategoricalField, ...] = ()
 ) -> ModelContract:
-    """Return what a trainer would write for `model`."""
+    """Return the contract the trainer would write for `model`."""
     features = tuple(Feature(f"f{i}", f"f{i}") for i in range(model.num_features))
     return ModelContract(
         schema=SequenceSchema("id", features, "nested", categorical=fields),
@@ -83,8 +83,8 @@ def contract_for(
     )
 
 
-def lively(model: Any, seed: int = 0, scale: float = 0.2) -> Any:
-    """Give every weight a random part: a zero bias would hide one that is put in the wrong place."""
+def randomised(model: Any, seed: int = 0, scale: float = 0.2) -> Any:
+    """Add random numbers to all weights, since a zero bias would hide a wrong order of the gates."""
     random = np.random.default_rng(seed)
     model.set_weights(
         [
@@ -103,15 +103,15 @@ def encoder_of(profile: SequenceProfile) -> Callable[..., Any]:
 
     def build(**options: Any) -> Any:
         small = {"units": 7, "embedding_dim": 5, "channels": "values", "normalization": "dataset", **options}
-        return lively(build_encoder(ModelConfig(**small), profile))
+        return randomised(build_encoder(resolved(**small), profile))
 
     return build
 
 
 @pytest.fixture(scope="session")
-def enliven() -> Callable[..., Any]:
-    """Return `lively`."""
-    return lively
+def randomise() -> Callable[..., Any]:
+    """Return `randomised`."""
+    return randomised
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""A model file is input from outside: damaged, encrypted, of another format, or far larger than it looks."""
+"""Model files that are damaged, encrypted, of another format, or unpack to far more than their size."""
 
 import json
 import os
@@ -21,7 +21,7 @@ Members = dict[str, bytes]
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a good model file."""
+    """Return a valid model file."""
     path = tmp_path_factory.mktemp("saved") / "model.keras"
     keras.Sequential([keras.Input((None, 3)), layers.LSTM(4)]).save(path)
     return path
@@ -68,7 +68,7 @@ NONSENSE: dict[str, Callable[[Members], None]] = {
     "a class that is a list": with_config(lambda config: config.update(class_name=[])),
     "units of text": layer_with(units="many"),
     "units below 0": layer_with(units=-4),
-    "units of a whole page": layer_with(units=1 << 34),
+    "very many units": layer_with(units=1 << 34),
     "an unknown option": layer_with(colour="red"),
     "another number of units": layer_with(units=5),
     "no weights": lambda members: members.pop("model.weights.h5"),
@@ -79,9 +79,9 @@ NONSENSE: dict[str, Callable[[Members], None]] = {
 
 
 @pytest.mark.parametrize("name", NONSENSE)
-def test_nonsense_is_refused_without_a_traceback(saved: Path, tmp_path: Path, name: str) -> None:
+def test_malformed_archives_are_refused_without_a_traceback(saved: Path, tmp_path: Path, name: str) -> None:
     path = rewritten(saved, tmp_path / "model.keras", NONSENSE[name])
-    with pytest.raises(BundleError, match="model.keras: .*(model.save|no Keras 3 model file|Rebuild)"):
+    with pytest.raises(BundleError, match="model.keras: .*(model.save|not a Keras 3 model file|Rebuild)"):
         load_encoder(path)
 
 
@@ -100,14 +100,14 @@ def test_an_archive_that_unpacks_to_far_more_is_refused(saved: Path, tmp_path: P
         load_encoder(path)
 
 
-def test_a_size_that_is_not_true_is_refused(saved: Path, tmp_path: Path) -> None:
-    """The directory of the archive says less than comes out."""
+def test_a_false_size_is_refused(saved: Path, tmp_path: Path) -> None:
+    """The directory of the archive declares less than is unpacked."""
     path = rewritten(saved, tmp_path / "model.keras", put("config.json", b" " * (65 << 20)))
     content = path.read_bytes()
     size = (65 << 20).to_bytes(4, "little")
     assert content.count(size) >= 1
     path.write_bytes(content.replace(size, (100).to_bytes(4, "little")))
-    with pytest.raises(BundleError, match="no Keras 3 model file"):
+    with pytest.raises(BundleError, match="not a Keras 3 model file"):
         load_encoder(path)
 
 
@@ -118,20 +118,20 @@ def test_an_archive_packed_again_is_read(saved: Path, tmp_path: Path) -> None:
 def test_an_encrypted_archive_is_refused(saved: Path, tmp_path: Path) -> None:
     content = bytearray(rewritten(saved, tmp_path / "model.keras", dict.copy).read_bytes())
     for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-        place = content.find(signature)
-        while place >= 0:
-            content[place + flags] |= 1
-            place = content.find(signature, place + 1)
+        position = content.find(signature)
+        while position >= 0:
+            content[position + flags] |= 1
+            position = content.find(signature, position + 1)
     (tmp_path / "model.keras").write_bytes(content)
-    with pytest.raises(BundleError, match="no Keras 3 model file .*encrypted"):
+    with pytest.raises(BundleError, match="not a Keras 3 model file .*encrypted"):
         load_encoder(tmp_path / "model.keras")
 
 
-@pytest.mark.parametrize("place", [0.02, 0.3, 0.6, 0.97])
-def test_a_damaged_archive_is_refused(saved: Path, tmp_path: Path, place: float) -> None:
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.97])
+def test_a_damaged_archive_is_refused(saved: Path, tmp_path: Path, share: float) -> None:
     content = bytearray(saved.read_bytes())
-    (tmp_path / "cut.keras").write_bytes(content[: int(len(content) * place)])
-    with pytest.raises(BundleError, match="no Keras 3 model file"):
+    (tmp_path / "cut.keras").write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(BundleError, match="not a Keras 3 model file"):
         load_encoder(tmp_path / "cut.keras")
 
 
@@ -190,7 +190,7 @@ def pipe(path: Path) -> Path:
         (hdf5, "a Keras model in the older HDF5 format; export takes"),
         (hdf5_under_another_name, "a Keras model in the older HDF5 format; export takes"),
         (saved_model, "a TensorFlow SavedModel; export takes"),
-        (text, "a file, whose name does not end in .keras"),
+        (text, "the name of the file does not end in .keras"),
         (json_file, "a JSON file; export takes"),
         (onnx_model, "a model in the ONNX format, as export writes it; export takes"),
         (parquet, "Parquet data; export takes"),
@@ -201,9 +201,7 @@ def pipe(path: Path) -> Path:
     ids=lambda value: getattr(value, "__name__", None),
 )
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
-def test_another_format_is_called_by_its_name(
-    tiny: Tiny, tmp_path: Path, make: Callable[[Path], Path], message: str
-) -> None:
+def test_other_formats_are_named(tiny: Tiny, tmp_path: Path, make: Callable[[Path], Path], message: str) -> None:
     source = make(tmp_path)
     result = seqembed("export", source, "--data", tiny.data, "--features", "x,y", "--out", tmp_path / "encoder.onnx")
     assert result.exit_code == 4, result.output

@@ -1,4 +1,4 @@
-"""Wide recurrent layers are served in smaller batches, and the bundle says so."""
+"""Wide recurrent layers get smaller batches, stored in the bundle."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Encoders that read categories: equality with Keras, the laws of an embedding, and the form of the graph."""
+"""Encoders with categories: equality with Keras, independence of batch and padding, and structure of the graph."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from model_testing import resolved
 
 from seqembed.data.batching import pad
 from seqembed.data.errors import BundleError, QualityGateError
@@ -22,14 +23,13 @@ from seqembed.exporter.checks.parity import measure_parity
 from seqembed.exporter.keras.libraries import keras, onnx
 from seqembed.exporter.onnx.structure import check_structure
 from seqembed.runner.bundle.encoder import Encoder
-from seqembed.trainer.config.training import ModelConfig
 from seqembed.trainer.model.encoder import build_encoder
 
 TOLERANCE = 1e-5
 WORDS = Vocabulary("string", ("b", "a", "c"), (50, 30, 10), num_unknown=5, num_missing=5)
 CODES = Vocabulary("integer", tuple(range(40)), tuple(range(80, 0, -2)), num_unknown=0, num_missing=0)
 FIELDS = (CategoricalField("word", "word", WORDS), CategoricalField("code", "code", CODES))
-# What the recurrent layers read and how: numbers and categories, or categories alone; each cell, pooling and frame.
+# Inputs of the recurrent layers (numbers and categories, or categories only), with each cell, pooling and frame.
 CASES = [
     (3, {"cell": "lstm", "pooling": "concat", "channels": "both", "normalization": "sequence"}),
     (3, {"cell": "gru", "pooling": "last", "layers": 2, "frame": 3, "bidirectional": False, "embedding_dim": 5}),
@@ -46,7 +46,7 @@ def profile_of(block: SequenceBlock) -> SequenceProfile:
 
 
 def random_block(lengths: list[int], num_features: int, seed: int) -> SequenceBlock:
-    """Return sequences with any id of both fields in them."""
+    """Return sequences with random ids of both fields."""
     random = np.random.default_rng(seed)
     values = random.normal(scale=3, size=(sum(lengths), num_features)).astype(np.float32)
     values[random.random(values.shape) < 0.1] = np.nan
@@ -55,18 +55,18 @@ def random_block(lengths: list[int], num_features: int, seed: int) -> SequenceBl
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0]}-{'-'.join(map(str, case[1].values()))}")
-def made(request: pytest.FixtureRequest, exported: Callable[..., Any], enliven: Callable[..., Any]) -> Any:
-    """Return what was exported of such an encoder."""
+def made(request: pytest.FixtureRequest, exported: Callable[..., Any], randomise: Callable[..., Any]) -> Any:
+    """Return the export of such an encoder."""
     num_features, options = request.param
     profile = profile_of(random_block(list(range(1, 13)), num_features, seed=3))
     plain = {"units": 6, "channels": "values", "normalization": "dataset", "embedding_dim": None}
-    config = ModelConfig(**plain | options)
+    config = resolved(**plain | options)
     model = build_encoder(config, profile, None, FIELDS)
-    return exported(enliven(model), fields=FIELDS, profile=profile, frame=config.frame or 1)
+    return exported(randomise(model), fields=FIELDS, profile=profile, frame=config.frame or 1)
 
 
 def num_tables(made: Any) -> int:
-    """Return how many tables there are: one a field, and a summary of the long one where sequences have a level."""
+    """Return the number of tables: one per field, and a summary of the long one with per-sequence statistics."""
     found = [layer for layer in made.model.keras_model.layers if type(layer).__name__ == "Embedding"]
     assert len(found) in (2, 3)
     return len(found)
@@ -78,7 +78,7 @@ def parity_of(made: Any, encoder: Encoder | None = None) -> Any:
     return measure_parity(made.reference, encoder or made.encoder, rows, profile, tolerance=TOLERANCE, seed=1)
 
 
-def test_equal_to_keras_with_one_lookup_a_table_before_native_nodes(made: Any) -> None:
+def test_equal_to_keras_with_one_lookup_per_table_before_native_nodes(made: Any) -> None:
     assert parity_of(made).max_difference <= TOLERANCE
     counts, graph = made.structure.op_counts, made.graph.graph
     assert counts["Gather"] == num_tables(made)
@@ -101,7 +101,7 @@ def test_alone_equals_batched_shuffled_and_padded(
     made: Any, lengths: list[int], seed: int, extra: int, garbage: int
 ) -> None:
     encoder, block = made.encoder, random_block(lengths, made.model.num_features, seed)
-    singles = [pad(block, np.array([place])) for place in range(len(lengths))]
+    singles = [pad(block, np.array([index])) for index in range(len(lengths))]
     alone = np.concatenate([encoder.embed(one.values, one.lengths, one.categories) for one in singles])
     order = np.random.default_rng(seed).permutation(len(lengths))
     batch = pad(block, order, max(lengths) + extra)
@@ -114,7 +114,7 @@ def test_alone_equals_batched_shuffled_and_padded(
     np.testing.assert_allclose(together, alone, rtol=2e-6, atol=2e-6)
 
 
-def test_keras_itself_is_not_moved_by_what_stands_in_the_padding(made: Any) -> None:
+def test_keras_does_not_depend_on_the_padding(made: Any) -> None:
     batch = pad(random_block([3, 9, 6], made.model.num_features, seed=1), np.arange(3), 11)
     inputs = {"values": batch.values, "categories": batch.categories, "lengths": batch.lengths}
     inputs = {name: inputs[name] for name in made.model.interface}
@@ -125,15 +125,15 @@ def test_keras_itself_is_not_moved_by_what_stands_in_the_padding(made: Any) -> N
         np.testing.assert_array_equal(np.asarray(made.model.call(inputs)["embedding"]), expected)
 
 
-def test_each_step_and_each_id_counts(made: Any) -> None:
-    """The law above would hold for an encoder that ignores its categories."""
+def test_the_embedding_depends_on_each_step_and_id(made: Any) -> None:
+    """The test above would also pass for an encoder that ignores its categories."""
     block = random_block([8], made.model.num_features, seed=2)
     base = made.encoder.embed(*as_inputs(block))
     for step in (0, 4, 7):
-        for place, field in enumerate(FIELDS):
-            for other in {0, 1, field.num_ids - 1} - {int(block.categories[step, place])}:
+        for index, field in enumerate(FIELDS):
+            for other in {0, 1, field.num_ids - 1} - {int(block.categories[step, index])}:
                 changed = block.categories.copy()
-                changed[step, place] = other
+                changed[step, index] = other
                 moved = made.encoder.embed(*as_inputs(replace(block, categories=changed)))
                 assert np.abs(moved - base).max() > 1e-6
 
@@ -144,16 +144,16 @@ def as_inputs(block: SequenceBlock) -> tuple[Any, Any, Any]:
 
 
 @pytest.mark.parametrize("strange", [-1, -5, 42, 2**31 - 1])
-def test_an_id_that_no_vocabulary_gives_is_refused_and_not_read(made: Any, strange: int) -> None:
+def test_an_id_outside_the_vocabulary_is_refused(made: Any, strange: int) -> None:
     block = random_block([8], made.model.num_features, seed=2)
     block.categories[3, 1] = strange
     with pytest.raises(BundleError, match=r"categories \(1, 8, 2\).*[Ii]ndices"):
         made.encoder.embed(*as_inputs(block))
 
 
-def test_categories_cannot_be_left_out(made: Any) -> None:
+def test_categories_are_required(made: Any) -> None:
     values, lengths, _ = as_inputs(random_block([8], made.model.num_features, seed=2))
-    with pytest.raises(ValueError, match="reads categories, 2 a step; none are given"):
+    with pytest.raises(ValueError, match="needs categories, 2 per step; none are given"):
         made.encoder.embed(values, lengths)
 
 
@@ -167,19 +167,19 @@ def test_golden_sequences_hold_ids_and_replay(made: Any) -> None:
         np.testing.assert_array_equal(one.categories, other.categories)
     moved = tuple(replace(one, categories=(one.categories + 1) % 5) for one in golden)
     spoiled = Encoder.from_bytes(assemble(made.graph, replace(contract, golden=moved)), source="model")
-    with pytest.raises(BundleError, match="golden sequences come out differently"):
+    with pytest.raises(BundleError, match="golden sequences get other vectors"):
         spoiled.replay_golden()
 
 
-def test_a_spoiled_table_does_not_pass(made: Any) -> None:
-    """Rows swapped at the end of a table, where only rare values are looked up."""
+def test_a_corrupt_table_fails_parity(made: Any) -> None:
+    """Rows are swapped at the end of a table, which only rare values use."""
     graph = onnx.ModelProto()
     graph.CopyFrom(made.graph)
     table = next(t for t in graph.graph.initializer if list(t.dims)[:1] == [FIELDS[1].num_ids] and len(t.dims) == 2)
     array = onnx.numpy_helper.to_array(table).copy()
     array[[-1, -2]] = array[[-2, -1]]
     table.CopyFrom(onnx.numpy_helper.from_array(array, table.name))
-    with pytest.raises(QualityGateError, match="the conversion is at fault"):
+    with pytest.raises(QualityGateError, match="a bug of the conversion"):
         parity_of(made, Encoder.from_bytes(assemble(graph, made.contract), source="spoiled"))
 
 
@@ -203,9 +203,9 @@ def test_each_field_needs_a_table_as_long_as_its_vocabulary(made: Any, num_ids: 
 
 
 @pytest.mark.parametrize("opset", [13, 18])
-def test_any_opset(exported: Callable[..., Any], enliven: Callable[..., Any], opset: int) -> None:
+def test_any_opset(exported: Callable[..., Any], randomise: Callable[..., Any], opset: int) -> None:
     profile = profile_of(random_block([5, 6], 2, seed=3))
-    model = enliven(build_encoder(ModelConfig(units=4, embedding_dim=3), profile, None, FIELDS))
+    model = randomise(build_encoder(resolved(units=4, embedding_dim=3), profile, None, FIELDS))
     assert parity_of(exported(model, opset=opset, fields=FIELDS, profile=profile)).max_difference <= TOLERANCE
 
 
@@ -221,8 +221,8 @@ def test_draws_hold_both_ends_of_a_vocabulary_and_follow_its_frequencies() -> No
         extreme=none,
         vocabularies=vocabularies,
     )
-    for place, vocabulary in enumerate(vocabularies):
-        ids = block.categories[:, place]
+    for index, vocabulary in enumerate(vocabularies):
+        ids = block.categories[:, index]
         assert set(np.unique(ids)) == set(range(vocabulary.num_ids))
         counts = np.bincount(ids)
         assert counts[[0, 1, -1]].min() > 300

@@ -1,4 +1,4 @@
-"""An export replaces older bundles, and never its own source or a file of somebody else."""
+"""An export replaces older bundles, but never its source or a file not written by seqembed."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ def the_model(run: Path) -> Path:
     return run / "encoder.keras"
 
 
-def by_another_way(run: Path) -> Path:
+def by_another_path(run: Path) -> Path:
     return run / ".." / "run" / "contract.json"
 
 
@@ -49,12 +49,12 @@ def below_checkpoints(run: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "place",
-    [the_model, by_another_way, by_a_link, by_a_hard_link, by_a_link_to_a_file, below_checkpoints],
-    ids=lambda place: place.__name__,
+    "path_of",
+    [the_model, by_another_path, by_a_link, by_a_hard_link, by_a_link_to_a_file, below_checkpoints],
+    ids=lambda path_of: path_of.__name__,
 )
-def test_no_file_of_the_run_directory_is_replaced(run: Path, place: Callable[[Path], Path]) -> None:
-    out, before = place(run), content(run)
+def test_no_file_of_the_run_directory_is_replaced(run: Path, path_of: Callable[[Path], Path]) -> None:
+    out, before = path_of(run), content(run)
     result = seqembed("export", run, "--out", out)
     assert result.exit_code == 2, result.output
     assert "a file of the run directory that is exported" in " ".join(result.output.split())
@@ -97,14 +97,16 @@ def pipe(path: Path, tiny: Tiny) -> None:
 
 
 @pytest.mark.parametrize("write", [text, empty, data, another_model, pipe], ids=lambda write: write.__name__)
-def test_what_is_no_bundle_is_not_replaced(tiny: Tiny, tmp_path: Path, write: Callable[[Path, Tiny], None]) -> None:
+def test_a_file_that_is_not_a_bundle_is_not_replaced(
+    tiny: Tiny, tmp_path: Path, write: Callable[[Path, Tiny], None]
+) -> None:
     out = tmp_path / "there"
     write(out, tiny)
     before = None if out.is_fifo() else out.read_bytes()
     result = seqembed("export", tiny.run, "--out", out)
     assert result.exit_code == 6, result.output
     said = " ".join(result.output.split())
-    assert f"{out}: something else than a bundle of seqembed stands there" in said
+    assert f"{out}: a file that is not a seqembed bundle exists there" in said
     assert before is None or out.read_bytes() == before
 
 

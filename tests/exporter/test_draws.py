@@ -13,13 +13,13 @@ from seqembed.exporter.checks.draws import draw_sequences, spread_lengths
 from seqembed.exporter.checks.golden import golden_sequences
 
 
-def test_every_length_while_they_are_few() -> None:
+def test_every_length_if_there_are_few() -> None:
     assert spread_lengths(1).tolist() == [1]
     assert spread_lengths(64).tolist() == list(range(1, 65))
 
 
 @pytest.mark.parametrize("longest", [65, 1000, 100_000])
-def test_else_a_spread_from_one_to_the_longest(longest: int) -> None:
+def test_otherwise_lengths_are_spread_from_one_to_the_longest(longest: int) -> None:
     lengths = spread_lengths(longest)
     assert lengths[0] == 1
     assert lengths[-1] == longest
@@ -38,7 +38,7 @@ def test_draws_look_like_the_training_data(profile: SequenceProfile) -> None:
     assert drawn.missing_rate == (0, 0, 0)
 
 
-def test_missing_and_extreme_sequences_are_those_asked_for(profile: SequenceProfile) -> None:
+def test_missing_and_extreme_sequences_are_those_requested(profile: SequenceProfile) -> None:
     missing, extreme = np.array([True, False, False]), np.array([False, True, False])
     block = draw_sequences(profile, np.full(3, 200), np.random.default_rng(0), missing=missing, extreme=extreme)
     gaps, far, plain = (block.values[200 * i : 200 * (i + 1)] for i in range(3))
@@ -61,7 +61,9 @@ def test_golden_sequences_span_the_lengths(made: Any, profile: SequenceProfile) 
         np.testing.assert_array_equal(found, sequence.embedding)
 
 
-def test_golden_sequences_are_short_and_no_rows(made: Any, profile: SequenceProfile, rows: SequenceBlock) -> None:
+def test_golden_sequences_are_short_and_not_rows_of_the_data(
+    made: Any, profile: SequenceProfile, rows: SequenceBlock
+) -> None:
     long = replace(profile, length_quantiles=(1, 2, 5, 50, 500, 5000, 6000, 7000, 8000), missing_rate=(0.0, 0.0, 0.0))
     golden = golden_sequences(made.reference, made.encoder, long, seed=1)
     assert [len(sequence.values) for sequence in golden] == [1, 50, 64, 64, 64]

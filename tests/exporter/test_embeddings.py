@@ -5,7 +5,7 @@ import numpy as np
 from seqembed.data.contract import RETRAIN, ModelContract, load_contract
 from seqembed.data.sample_rows import read_sequences
 from seqembed.exporter.checks.embeddings import with_embeddings
-from seqembed.exporter.checks.precision import embed_as_at_night
+from seqembed.exporter.checks.precision import embed_in_job_batches
 from seqembed.runner.bundle.encoder import Encoder
 from seqembed_testing import Tiny
 
@@ -14,7 +14,7 @@ def test_profile_and_statistics_are_those_of_the_sample(tiny: Tiny) -> None:
     encoder = Encoder.open(tiny.bundle)
     rows, _ = read_sequences(tiny.run / "sample.parquet")
     rows = rows.take(np.flatnonzero(rows.lengths > 0))
-    vectors = embed_as_at_night(encoder, rows).astype(np.float64)
+    vectors = embed_in_job_batches(encoder, rows).astype(np.float64)
     profile, statistics = encoder.contract.embeddings, encoder.contract.training.statistics
     assert profile is not None and statistics is not None
     assert statistics.number("vectors") == profile.num_sequences == len(vectors)

@@ -1,4 +1,4 @@
-"""`seqembed export` as a user runs it: what is written, what is refused, and that a refusal leaves nothing behind."""
+"""The command `seqembed export`: what it writes and refuses, and that it leaves nothing behind after an error."""
 
 import json
 import os
@@ -46,12 +46,12 @@ def run(
 
 @pytest.fixture(scope="module")
 def bundle(run: RunLayout, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
-    """Return an exported bundle and what the command said."""
+    """Return an exported bundle and the output of the command."""
     out = tmp_path_factory.mktemp("out") / "not" / "yet" / "encoder.onnx"
     return out, seqembed("export", run.root, "--out", out)
 
 
-def test_the_command_ends_with_what_it_made(bundle: tuple[Path, Result]) -> None:
+def test_the_command_prints_a_summary(bundle: tuple[Path, Result]) -> None:
     path, result = bundle
     assert result.exit_code == 0, result.output
     for words in (str(path), "1 LSTM", "opset 17", "60 of them real", "5 sequences", f"--model {path} --out DIR"):
@@ -59,7 +59,7 @@ def test_the_command_ends_with_what_it_made(bundle: tuple[Path, Result]) -> None
     assert names_in(path.parent) == ["encoder.onnx"]
 
 
-def test_the_bundle_carries_its_contract(bundle: tuple[Path, Result], run: RunLayout, rows: SequenceBlock) -> None:
+def test_the_bundle_contains_its_contract(bundle: tuple[Path, Result], run: RunLayout, rows: SequenceBlock) -> None:
     encoder = Encoder.open(bundle[0])
     contract = encoder.contract
     before = ModelContract.from_json(run.contract.read_text(encoding="utf-8"), "run")
@@ -95,9 +95,7 @@ def test_exporting_twice_gives_the_same_contract(bundle: tuple[Path, Result], ru
     assert Encoder.open(out).contract.to_json() == Encoder.open(bundle[0]).contract.to_json()
 
 
-def test_an_older_bundle_stays_when_the_gate_closes(
-    bundle: tuple[Path, Result], run: RunLayout, tmp_path: Path
-) -> None:
+def test_an_older_bundle_is_kept_if_a_check_fails(bundle: tuple[Path, Result], run: RunLayout, tmp_path: Path) -> None:
     out = Path(shutil.copy(bundle[0], tmp_path / "encoder.onnx"))
     before = out.read_bytes()
     result = seqembed("export", run.root, "--out", out, "--tolerance", "1e-12")
@@ -114,18 +112,18 @@ def test_an_older_bundle_is_replaced(bundle: tuple[Path, Result], run: RunLayout
     assert names_in(tmp_path) == ["encoder.onnx"]
 
 
-def test_a_bundle_that_does_not_replay_is_not_put_in_place(bundle: tuple[Path, Result], tmp_path: Path) -> None:
+def test_a_bundle_that_does_not_replay_is_not_published(bundle: tuple[Path, Result], tmp_path: Path) -> None:
     model = onnx.load(bundle[0])
     weights = next(tensor for tensor in model.graph.initializer if tensor.name.endswith("/W"))
     array = onnx.numpy_helper.to_array(weights).copy()
     array.flat[0] += 1
     weights.CopyFrom(onnx.numpy_helper.from_array(array, weights.name))
-    with pytest.raises(BundleError, match="golden sequences come out differently"):
+    with pytest.raises(BundleError, match="golden sequences get other vectors"):
         write_bundle(resealed(model), tmp_path / "encoder.onnx")
     assert names_in(tmp_path) == []
 
 
-def test_a_place_that_cannot_be_written(run: RunLayout, tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written(run: RunLayout, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     result = seqembed("export", run.root, "--out", tmp_path / "file" / "encoder.onnx")
     assert result.exit_code == OutputError.exit_code
@@ -140,10 +138,10 @@ def test_a_training_that_did_not_finish(run: RunLayout, tmp_path: Path, missing:
     (tmp_path / "checkpoints").mkdir()
     result = seqembed("export", tmp_path, "--out", tmp_path / "x.onnx")
     assert result.exit_code == BundleError.exit_code
-    assert f"lacks {missing}; its training did not finish" in result.output.replace("\n", " ")
+    assert f"lacks {missing}; training did not finish" in result.output.replace("\n", " ")
 
 
-def test_a_directory_that_is_not_there_or_no_run(tmp_path: Path) -> None:
+def test_a_directory_that_is_missing_or_not_a_run(tmp_path: Path) -> None:
     for source, message in ((tmp_path / "none", "no such run directory"), (tmp_path, "it is no run")):
         result = seqembed("export", source, "--out", tmp_path / "x.onnx")
         assert result.exit_code == BundleError.exit_code
@@ -177,11 +175,11 @@ def test_a_damaged_run(run: RunLayout, tmp_path: Path, damage: str) -> None:
         (["--tolerance", "0"], "--tolerance must be a positive number"),
         (["--tolerance", "nan"], "--tolerance must be a positive number"),
         (["--tolerance", "0.002"], "--tolerance must be a positive number of at most 0.001"),
-        (["--data", "x.parquet"], "--data goes with a .keras file"),
-        (["--features", "a,b"], "--features goes with a .keras file"),
+        (["--data", "x.parquet"], "--data applies to a .keras file"),
+        (["--features", "a,b"], "--features applies to a .keras file"),
     ],
 )
-def test_options_out_of_place(run: RunLayout, tmp_path: Path, options: list[str], message: str) -> None:
+def test_options_that_do_not_apply(run: RunLayout, tmp_path: Path, options: list[str], message: str) -> None:
     result = seqembed("export", run.root, "--out", tmp_path / "x.onnx", *options)
     assert result.exit_code == 2
     assert message in result.output.replace("\n", " ")
@@ -189,11 +187,15 @@ def test_options_out_of_place(run: RunLayout, tmp_path: Path, options: list[str]
 
 
 @pytest.fixture(scope="module")
-def theirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a model that someone else trained."""
-    path = tmp_path_factory.mktemp("theirs") / "model.keras"
-    parts = [layers.Masking(), layers.GRU(5, reset_after=False, return_sequences=True), layers.GlobalAveragePooling1D()]
-    keras.Sequential([keras.Input((None, 2)), *parts, layers.Dense(3)]).save(path)
+def external_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a model not trained by seqembed."""
+    path = tmp_path_factory.mktemp("external_model") / "model.keras"
+    model_layers = [
+        layers.Masking(),
+        layers.GRU(5, reset_after=False, return_sequences=True),
+        layers.GlobalAveragePooling1D(),
+    ]
+    keras.Sequential([keras.Input((None, 2)), *model_layers, layers.Dense(3)]).save(path)
     return path
 
 
@@ -203,8 +205,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     random = np.random.default_rng(0)
     lengths = [0, 1, 9, *random.integers(1, 10, size=40).tolist()]
     columns = {
-        name: [random.normal(place, 1 + place, size=length).tolist() for length in lengths]
-        for place, name in enumerate("abc")
+        name: [random.normal(index, 1 + index, size=length).tolist() for length in lengths]
+        for index, name in enumerate("abc")
     }
     columns["a"][2][4] = None
     path = tmp_path_factory.mktemp("data") / "rows.parquet"
@@ -212,9 +214,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_model_trained_elsewhere(theirs: Path, data: Path, tmp_path: Path) -> None:
+def test_a_model_trained_elsewhere(external_model: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "encoder.onnx"
-    result = seqembed("export", theirs, "--data", data, "--id", "key", "--features", "c,a", "--out", out)
+    result = seqembed("export", external_model, "--data", data, "--id", "key", "--features", "c,a", "--out", out)
     assert result.exit_code == 0, result.output
     encoder = Encoder.open(out)
     assert encoder.contract.schema.feature_names == ("c", "a")
@@ -223,13 +225,16 @@ def test_a_model_trained_elsewhere(theirs: Path, data: Path, tmp_path: Path) -> 
     assert encoder.contract.architecture["missing_values"] == "replaced by the mean of the data"
     assert any(np.isnan(golden.values).any() for golden in encoder.contract.golden)
     values = np.random.default_rng(1).normal(size=(1, 4, 2)).astype(np.float32)
-    expected = keras.models.load_model(theirs)(values)
+    expected = keras.models.load_model(external_model)(values)
     np.testing.assert_allclose(encoder.embed(values, np.array([4], np.int32)), expected, atol=1e-6)
 
 
-def test_a_missing_value_is_the_mean_of_the_data(theirs: Path, data: Path, tmp_path: Path) -> None:
+def test_a_missing_value_is_the_mean_of_the_data(external_model: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "encoder.onnx"
-    assert seqembed("export", theirs, "--data", data, "--id", "key", "--features", "a,b", "--out", out).exit_code == 0
+    assert (
+        seqembed("export", external_model, "--data", data, "--id", "key", "--features", "a,b", "--out", out).exit_code
+        == 0
+    )
     encoder = Encoder.open(out)
     values = np.random.default_rng(1).normal(size=(1, 4, 2)).astype(np.float32)
     lengths = np.array([4], np.int32)
@@ -243,22 +248,22 @@ def test_a_missing_value_is_the_mean_of_the_data(theirs: Path, data: Path, tmp_p
     ("options", "code", "message"),
     [
         ([], 2, "--data INPUT.parquet"),
-        (["--data", "DATA", "--id", "key"], 4, "takes 2 features a step, --data has 3 (a, b, c)"),
+        (["--data", "DATA", "--id", "key"], 4, "takes 2 features per step, --data has 3 (a, b, c)"),
         (["--data", "DATA", "--id", "nope", "--features", "a,b"], 3, "nope"),
         (["--data", "nowhere.parquet", "--features", "a,b"], 3, "nowhere.parquet"),
     ],
 )
 def test_a_model_trained_elsewhere_needs_its_data(
-    theirs: Path, data: Path, tmp_path: Path, options: list[str], code: int, message: str
+    external_model: Path, data: Path, tmp_path: Path, options: list[str], code: int, message: str
 ) -> None:
     words = [str(data) if word == "DATA" else word for word in options]
-    result = seqembed("export", theirs, "--out", tmp_path / "x.onnx", *words)
+    result = seqembed("export", external_model, "--out", tmp_path / "x.onnx", *words)
     assert result.exit_code == code, result.output
     assert message in result.output.replace("\n", " ")
     assert names_in(tmp_path) == []
 
 
-def test_a_file_that_is_no_model(data: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_model(data: Path, tmp_path: Path) -> None:
     (tmp_path / "old.keras").write_bytes(b"\x89HDF\r\n")
     result = seqembed("export", tmp_path / "old.keras", "--data", data, "--out", tmp_path / "x.onnx")
     assert result.exit_code == BundleError.exit_code
@@ -285,9 +290,9 @@ def test_help_needs_no_tensorflow_and_a_real_run_is_quiet(run: RunLayout, tmp_pa
     assert ended.stdout.startswith(str(tmp_path / "encoder.onnx"))
 
 
-def test_data_without_a_step(theirs: Path, tmp_path: Path) -> None:
+def test_data_without_a_step(external_model: Path, tmp_path: Path) -> None:
     empty = pa.table({"id": [1, 2], **{name: pa.array([[], None], pa.list_(pa.float32())) for name in "ab"}})
     pq.write_table(empty, tmp_path / "empty.parquet")
-    result = seqembed("export", theirs, "--data", tmp_path / "empty.parquet", "--out", tmp_path / "x.onnx")
+    result = seqembed("export", external_model, "--data", tmp_path / "empty.parquet", "--out", tmp_path / "x.onnx")
     assert result.exit_code == InputError.exit_code
     assert "every sequence is empty" in result.output.replace("\n", " ")

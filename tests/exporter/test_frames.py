@@ -1,4 +1,4 @@
-"""Frames: several steps read as one. Equality with Keras, the laws of an embedding, and the form of the graph."""
+"""Frames of several steps: equality with Keras, independence of batch and padding, and structure of the graph."""
 
 import json
 from collections.abc import Callable
@@ -26,7 +26,7 @@ from seqembed.runner.bundle.encoder import Encoder
 from seqembed_testing import done, seqembed
 
 TOLERANCE = 1e-5
-# Every frame with every cell and depth; overlap, pooling and direction are dealt out so that each meets every frame.
+# Every frame with every cell and depth; each overlap, pooling and direction occurs with every frame.
 CASES = [
     (2, 4, "lstm", 1, "concat", True),
     (2, 1, "lstm", 2, "last", False),
@@ -46,7 +46,7 @@ CASES = [
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: "-".join(map(str, case)))
 def framed(request: pytest.FixtureRequest, encoder_of: Callable[..., Any], exported: Callable[..., Any]) -> Any:
-    """Return the frame, the cell, the number of layers, and what was exported of such an encoder."""
+    """Return the frame, the cell, the number of layers, and the export of such an encoder."""
     frame, overlap, cell, layers, pooling, bidirectional = request.param
     options: dict[str, Any] = {
         "overlap": overlap,
@@ -61,7 +61,7 @@ def framed(request: pytest.FixtureRequest, encoder_of: Callable[..., Any], expor
     return frame, cell, layers, exported(encoder_of(frame=frame, embedding_dim=None, **options), frame=frame)
 
 
-def test_equal_to_keras_with_one_native_node_a_layer(
+def test_equal_to_keras_with_one_native_node_per_layer(
     framed: Any, rows: SequenceBlock, profile: SequenceProfile
 ) -> None:
     frame, cell, layers, made = framed
@@ -87,7 +87,7 @@ def test_alone_equals_batched_shuffled_and_padded(
     values = random.normal(scale=3, size=(sum(lengths), 3)).astype(np.float32)
     values[random.random(values.shape) < 0.1] = np.nan
     block = as_block(values, np.array(lengths))
-    batches = [pad(block, np.array([place])) for place in range(len(lengths))]
+    batches = [pad(block, np.array([index])) for index in range(len(lengths))]
     alone = np.concatenate([encoder.embed(batch.values, batch.lengths) for batch in batches])
     order = random.permutation(len(lengths))
     batch = pad(block, order, max(lengths) + extra)
@@ -98,8 +98,8 @@ def test_alone_equals_batched_shuffled_and_padded(
     np.testing.assert_allclose(together, alone, rtol=5e-6, atol=5e-6)  # float32 sums in another order
 
 
-def test_each_step_of_a_frame_counts_and_each_place_in_it(framed: Any) -> None:
-    """The law above would hold for an encoder that reads one step of a frame, or their sum."""
+def test_the_embedding_depends_on_each_step_of_a_frame_and_its_position(framed: Any) -> None:
+    """The test above would also pass for an encoder that reads one step of a frame, or their sum."""
     values = np.random.default_rng(1).normal(size=(1, 10, 3)).astype(np.float32)
     changes = []
     for step in range(10):
@@ -118,7 +118,7 @@ def test_a_sequence_without_steps_is_finite(framed: Any) -> None:
 
 @pytest.fixture
 def graph(encoder_of: Callable[..., Any], exported: Callable[..., Any]) -> Any:
-    """Return a good graph to spoil, of two layers that read frames of 3 steps."""
+    """Return a valid graph to corrupt, of two layers that read frames of 3 steps."""
     return exported(encoder_of(layers=2, frame=3), frame=3).graph
 
 
@@ -134,7 +134,7 @@ def check(model: Any, frame: int) -> Any:
     )
 
 
-def test_a_good_graph_passes_with_its_own_frame_alone(graph: Any) -> None:
+def test_a_good_graph_passes_only_with_its_own_frame(graph: Any) -> None:
     assert check(graph, 3).num_recurrent == 2
     with pytest.raises(BundleError, match="expected the graph input 'lengths' in frames of 2 steps"):
         check(graph, 2)
@@ -142,14 +142,14 @@ def test_a_good_graph_passes_with_its_own_frame_alone(graph: Any) -> None:
         check(graph, 1)
 
 
-def test_lengths_that_are_not_divided_are_refused(graph: Any) -> None:
+def test_lengths_not_divided_by_the_frame_are_refused(graph: Any) -> None:
     [node for node in graph.graph.node if node.op_type == "LSTM"][1].input[4] = "lengths"
     with pytest.raises(BundleError, match="comes from 'lengths', expected .* in frames of 3 steps"):
         check(graph, 3)
 
 
 @pytest.mark.parametrize(("operator", "value"), [("Add", 3), ("Div", 4)])
-def test_lengths_that_are_divided_otherwise_are_refused(graph: Any, operator: str, value: int) -> None:
+def test_lengths_divided_differently_are_refused(graph: Any, operator: str, value: int) -> None:
     makers = {output: node for node in graph.graph.node for output in node.output}
     name = next(node for node in graph.graph.node if node.op_type == "LSTM").input[4]
     while makers[name].op_type != operator:
@@ -161,7 +161,7 @@ def test_lengths_that_are_divided_otherwise_are_refused(graph: Any, operator: st
         check(graph, 3)
 
 
-def test_the_contract_says_the_frame_and_no_name_of_a_layer_does(
+def test_the_frame_comes_from_the_contract_not_from_layer_names(
     encoder_of: Callable[..., Any], write_run: Callable[..., RunLayout], tmp_path: Path
 ) -> None:
     renamed = keras.models.clone_model(
@@ -173,14 +173,14 @@ def test_the_contract_says_the_frame_and_no_name_of_a_layer_does(
     said = done("export", run.root, "--out", tmp_path / "encoder.onnx").output
     assert "from Keras" in said
     assert Encoder.open(tmp_path / "encoder.onnx").contract.frame == 3
-    # A contract from before there was the field: the architecture says it.
+    # In a contract without the field the architecture has the frame.
     del value["frame"]
     value["architecture"]["frame"] = 3
     assert ModelContract.from_value(value, "old").frame == 3
     run.contract.write_text(json.dumps(value | {"frame": 0}), encoding="utf-8")
     refused = seqembed("export", run.root, "--out", tmp_path / "none.onnx")
     assert (refused.exit_code, "frame: found 0, expected an integer" in refused.output) == (4, True)
-    with pytest.raises(BundleError, match="is of class ZeroPadding1D, .* is exported by its run directory"):
+    with pytest.raises(BundleError, match="is of class ZeroPadding1D, .* pass its run directory"):
         load_encoder(run.encoder)
 
 

@@ -1,4 +1,4 @@
-"""Functional models with regularizers, constants and operations of their own: exported right, or refused by name."""
+"""Functional models with regularizers, constants and operations: exported correctly, or refused by name."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -52,15 +52,19 @@ RIGHT = {
 
 @pytest.mark.parametrize("name", RIGHT)
 def test_equal_to_keras(
-    exported: Callable[..., Any], enliven: Callable[..., Any], rows: SequenceBlock, profile: SequenceProfile, name: str
+    exported: Callable[..., Any],
+    randomise: Callable[..., Any],
+    rows: SequenceBlock,
+    profile: SequenceProfile,
+    name: str,
 ) -> None:
-    made = exported(enliven(RIGHT[name]()))
+    made = exported(randomise(RIGHT[name]()))
     parity = measure_parity(made.reference, made.encoder, rows, profile, tolerance=1e-5, seed=2)
     assert parity.num_real == rows.num_sequences
     assert [tensor.name for tensor in made.graph.graph.input] == ["values", "lengths"]
 
 
-def test_regularizers_are_left_to_the_model(exported: Callable[..., Any]) -> None:
+def test_regularizers_of_the_model_are_unchanged(exported: Callable[..., Any]) -> None:
     made = exported(RIGHT["a regularizer of outputs"]())
     model = made.model.keras_model
     assert all(layer.activity_regularizer is not None for layer in model.layers[1:])
@@ -104,12 +108,12 @@ def test_differences_padded_to_the_length_of_the_input(
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (lambda x: ops.erfinv(layers.LSTM(4)(x)), "tf2onnx could not convert.*Erfinv.*Rebuild that part of the model"),
+        (lambda x: ops.erfinv(layers.LSTM(4)(x)), "tf2onnx could not convert.*Erfinv.*Rebuild it from the layers"),
         (lambda x: ops.svd(ops.expand_dims(layers.LSTM(4)(x), 1))[1], "tf2onnx could not convert.*Svd"),
         (lambda x: ops.cumprod(layers.LSTM(4)(x), axis=-1), "tf2onnx could not convert.*(?s:.*)Cumprod"),
     ],
 )
-def test_an_operation_without_a_counterpart_is_refused(
+def test_an_operation_without_an_equivalent_is_refused(
     exported: Callable[..., Any], function: Callable[[Any], Any], message: str
 ) -> None:
     with pytest.raises(BundleError, match=message):
@@ -122,7 +126,7 @@ def within(dtype: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("make", "place", "dtype"),
+    ("make", "layer", "dtype"),
     [
         (lambda: functional(layers.LSTM(4, name="wide", dtype="float64")), "wide", "float64"),
         (lambda: functional(layers.LSTM(4, name="mixed", dtype="mixed_float16")), "mixed", "float16"),
@@ -131,9 +135,9 @@ def within(dtype: str) -> Any:
     ],
 )
 def test_another_precision_is_refused_with_the_cast_to_make(
-    tmp_path: Path, make: Callable[[], Any], place: str, dtype: str
+    tmp_path: Path, make: Callable[[], Any], layer: str, dtype: str
 ) -> None:
     make().save(tmp_path / "model.keras")
-    with pytest.raises(BundleError, match=f"layer '{place}.*' computes in {dtype}; .*astype.'float32'.") as caught:
+    with pytest.raises(BundleError, match=f"layer '{layer}.*' computes in {dtype}; .*astype.'float32'.") as caught:
         load_encoder(tmp_path / "model.keras")
     assert "set_weights" in str(caught.value)

@@ -1,4 +1,4 @@
-"""The law of an embedding: it belongs to its sequence, whoever stands beside it and whatever stands behind it."""
+"""An embedding does not depend on the other sequences of the batch, their order, or padding."""
 
 from collections.abc import Callable
 from typing import Any
@@ -56,8 +56,8 @@ def test_a_sequence_without_steps_is_finite(encoder: Encoder) -> None:
     assert np.isfinite(found).all()
 
 
-def test_each_step_counts(encoder: Encoder) -> None:
-    """The law above would hold for an encoder that ignores its input."""
+def test_the_embedding_depends_on_each_step(encoder: Encoder) -> None:
+    """The test above would also pass for an encoder that ignores its input."""
     values = np.random.default_rng(1).normal(size=(1, 6, 3)).astype(np.float32)
     lengths = np.array([6], np.int32)
     base = encoder.embed(values, lengths)

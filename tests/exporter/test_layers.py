@@ -1,4 +1,4 @@
-"""Models that someone else trained: each supported layer and option equals Keras, each other one is refused by name."""
+"""Models trained elsewhere: supported layers and options equal Keras, all others are refused by name."""
 
 import json
 import zipfile
@@ -21,8 +21,8 @@ from seqembed.exporter.keras.model import load_encoder
 layers, ops = keras.layers, keras.ops
 
 
-def stack(*parts: Any) -> Any:
-    return keras.Sequential([keras.Input((None, 3)), *parts])
+def stack(*model_layers: Any) -> Any:
+    return keras.Sequential([keras.Input((None, 3)), *model_layers])
 
 
 def functional(function: Callable[[Any], Any]) -> Any:
@@ -51,7 +51,7 @@ def largest() -> Any:
 
 
 def with_state(first: Any, second: Any) -> Any:
-    """Start the second layer from where the first one ended."""
+    """Use the final state of the first layer as the initial state of the second."""
 
     def build(values: Any) -> Any:
         steps, *states = first(values)
@@ -67,7 +67,7 @@ def merged(values: Any) -> Any:
 
 
 def everywhere(make: Callable[[], Any]) -> Any:
-    """Put a stepwise layer before a recurrent one, behind it, and behind the pooling."""
+    """Put a stepwise layer before a recurrent one, after it, and after the pooling."""
     return stack(layers.Masking(), make(), lstm(return_sequences=True), make(), average(), make())
 
 
@@ -86,7 +86,7 @@ def twice(values: Any) -> Any:
     return layers.Add()([shared(values), shared(layers.Rescaling(0.5)(values))])
 
 
-def asks_lengths(values_first: bool) -> Any:
+def takes_lengths(values_first: bool) -> Any:
     values, lengths = keras.Input((None, 3), name="steps"), keras.Input((), name="count", dtype="int64")
     known = ops.where(ops.isnan(values), 0.0, values)
     inside = ops.less_equal(ops.cumsum(ops.ones_like(values[:, :, 0], dtype="int64"), axis=1), lengths[:, None])
@@ -143,8 +143,8 @@ RECURRENT = {
         lambda: stack(lstm(return_sequences=True), layers.GlobalAveragePooling1D(keepdims=True), largest()),
         1,
     ),
-    "lengths in a list": (lambda: asks_lengths(True), 1),
-    "lengths in a dict": (lambda: asks_lengths(False), 1),
+    "lengths in a list": (lambda: takes_lengths(True), 1),
+    "lengths in a dict": (lambda: takes_lengths(False), 1),
     **{f"merge {mode}": (partial(merge_ends, mode), 1) for mode in MERGE_MODES},
     **{f"merge steps {mode}": (partial(merge_steps, mode), 1) for mode in MERGE_MODES},
 }
@@ -183,19 +183,23 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_equal_to_keras(
-    exported: Callable[..., Any], enliven: Callable[..., Any], rows: SequenceBlock, profile: SequenceProfile, name: str
+    exported: Callable[..., Any],
+    randomise: Callable[..., Any],
+    rows: SequenceBlock,
+    profile: SequenceProfile,
+    name: str,
 ) -> None:
     make, num_recurrent = CASES[name]
-    made = exported(enliven(make(), seed=sum(map(ord, name))))
-    # Nothing bounds stacked relu cells of random weights: they amplify rounding, in Keras too. A gate put wrong
-    # is off by far more; relu encoders as the trainer builds them are held to 1e-5 in test_architectures.
+    made = exported(randomise(make(), seed=sum(map(ord, name))))
+    # Stacked relu cells with random weights are unbounded and amplify rounding, in Keras too. A wrong gate order
+    # differs by far more; relu encoders of the trainer are tested with 1e-5 in test_architectures.
     tolerance = 1e-3 if name == "relu" else 1e-5
     parity = measure_parity(made.reference, made.encoder, rows, profile, tolerance=tolerance, seed=2)
     assert parity.max_difference <= tolerance
     assert made.structure.num_recurrent == num_recurrent
 
 
-def test_every_supported_layer_is_tried_above() -> None:
+def test_every_supported_layer_is_tested_above() -> None:
     configs = [{"config": make().get_config()} for make, _ in CASES.values()]
     tried = {layer["class_name"] for config in configs for layer in supported._flat_layers(config)}
     assert tried | {"Embedding"} >= set(supported.SUPPORTED)  # it reads categories: test_categories.py
@@ -217,7 +221,7 @@ REFUSED = {
         "'wider' is of class ZeroPadding1D",
     ),
     "nested": (lambda: stack(stack(layers.Conv1D(4, 3, name="inside")), lstm()), "'inside' is of class Conv1D"),
-    "fixed time": (lambda: keras.Sequential([keras.Input((5, 3)), lstm()]), r"number of steps must be open"),
+    "fixed time": (lambda: keras.Sequential([keras.Input((5, 3)), lstm()]), r"number of steps must be None"),
     "steps out": (lambda: stack(lstm(return_sequences=True)), "returns one .batch, embedding_dim. tensor"),
     "two inputs": (
         lambda: (lambda a, b: keras.Model([a, b], lstm()(layers.Add()([a, b]))))(
@@ -232,24 +236,24 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_models_refused_at_loading(tmp_path: Path, name: str) -> None:
     make, message = REFUSED[name]
-    path = tmp_path / "theirs.keras"
+    path = tmp_path / "external_model.keras"
     make().save(path)
     with pytest.raises(BundleError, match=message) as caught:
         load_encoder(path)
     assert str(path) in str(caught.value)
 
 
-def test_the_refusal_lists_what_is_supported(tmp_path: Path) -> None:
-    path = tmp_path / "theirs.keras"
+def test_the_error_lists_supported_layers(tmp_path: Path) -> None:
+    path = tmp_path / "external_model.keras"
     stack(layers.Conv1D(4, 3), lstm()).save(path)
     with pytest.raises(BundleError) as caught:
         load_encoder(path)
-    places = [str(caught.value).index(name) for name in ("Bidirectional", "GRU", "LSTM", "Masking")]
-    assert all(first < second for first, second in pairwise(places))
+    positions = [str(caught.value).index(name) for name in ("Bidirectional", "GRU", "LSTM", "Masking")]
+    assert all(first < second for first, second in pairwise(positions))
 
 
-def test_a_model_of_a_class_of_its_own(tmp_path: Path) -> None:
-    path = tmp_path / "theirs.keras"
+def test_a_model_of_a_custom_class(tmp_path: Path) -> None:
+    path = tmp_path / "external_model.keras"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("config.json", json.dumps({"class_name": "Mine", "config": {}}))
     with pytest.raises(BundleError, match="of class 'Mine'; only Sequential and functional models"):
@@ -257,11 +261,11 @@ def test_a_model_of_a_class_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_model_without_its_weights(tmp_path: Path) -> None:
-    stack(lstm()).save(tmp_path / "whole.keras")
-    path = tmp_path / "theirs.keras"
-    with zipfile.ZipFile(tmp_path / "whole.keras") as whole, zipfile.ZipFile(path, "w") as archive:
+    stack(lstm()).save(tmp_path / "complete.keras")
+    path = tmp_path / "external_model.keras"
+    with zipfile.ZipFile(tmp_path / "complete.keras") as complete, zipfile.ZipFile(path, "w") as archive:
         for name in ("metadata.json", "config.json"):
-            archive.writestr(name, whole.read(name))
+            archive.writestr(name, complete.read(name))
     with pytest.raises(BundleError, match="Keras cannot load this model"):
         load_encoder(path)
 
@@ -273,7 +277,7 @@ UNCONVERTIBLE = {
     "gate": (lambda: stack(gru(recurrent_activation="elu")), "recurrent_activation='elu'"),
     "directions": (
         lambda: stack(both(lstm(4), backward_layer=lstm(5, go_backwards=True))),
-        r"joins LSTM\(units=4.*with LSTM\(units=5",
+        r"combines LSTM\(units=4.*and LSTM\(units=5",
     ),
     "channels": (
         lambda: stack(layers.GlobalMaxPooling1D("channels_first", keepdims=True), lstm()),
@@ -290,9 +294,9 @@ def test_options_refused_at_conversion(exported: Callable[..., Any], name: str) 
 
 
 @pytest.mark.parametrize("look", [lambda steps: ops.mean(steps, axis=1), lambda steps: steps[:, -1]])
-def test_a_model_that_looks_beyond_the_end_fails_parity(
+def test_a_model_that_reads_beyond_the_end_fails_parity(
     exported: Callable[..., Any], rows: SequenceBlock, profile: SequenceProfile, look: Callable[[Any], Any]
 ) -> None:
     made = exported(functional(lambda values: look(lstm(return_sequences=True)(values))))
-    with pytest.raises(QualityGateError, match="looks beyond a sequence's end"):
+    with pytest.raises(QualityGateError, match="reads beyond the end of a sequence"):
         measure_parity(made.reference, made.encoder, rows, profile, tolerance=1e-5, seed=2)

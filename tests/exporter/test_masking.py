@@ -23,8 +23,8 @@ from seqembed.runner.bundle.encoder import Encoder
 layers, ops = keras.layers, keras.ops
 
 
-def stack(*parts: Any) -> Any:
-    return keras.Sequential([keras.Input((None, 3)), *parts])
+def stack(*model_layers: Any) -> Any:
+    return keras.Sequential([keras.Input((None, 3)), *model_layers])
 
 
 def functional(function: Callable[[Any], Any]) -> Any:
@@ -49,7 +49,7 @@ def largest() -> Any:
 
 
 def with_states(first: Any, second: Any) -> Any:
-    """Start the second layer from where the first one ended, both with the mask of the values."""
+    """Use the final state of the first layer as the initial state of the second, both with the mask of the values."""
 
     def build(values: Any) -> Any:
         kept = ops.any(ops.not_equal(values, 0.0), axis=-1)
@@ -60,11 +60,11 @@ def with_states(first: Any, second: Any) -> Any:
 
 
 def two_masks(values: Any) -> Any:
-    """Join what two Masking layers hand on: Add keeps a step that either keeps."""
+    """Add the outputs of two Masking layers: Add keeps a step that either of them keeps."""
     return layers.LSTM(4)(layers.Add()([layers.Masking(0.0)(values), layers.Masking(5.0)(values)]))
 
 
-def a_mask_of_ones_own(values: Any) -> Any:
+def custom_mask(values: Any) -> Any:
     return layers.GRU(4)(values, mask=ops.any(ops.not_equal(values, 0.0), axis=-1))
 
 
@@ -106,25 +106,29 @@ FORMS = {
         layers.Normalization(mean=[0.0, 5.0, -40.0], variance=[1.0, 4.0, 900.0]), layers.Masking(), layers.LSTM(4)
     ),
     "in a model of its own": lambda: stack(stack(layers.Masking(), steps()), average()),
-    "a mask of one's own": lambda: functional(a_mask_of_ones_own),
+    "a mask of one's own": lambda: functional(custom_mask),
 }
 
 
 def alone(model: Any, block: SequenceBlock) -> np.ndarray:
-    """Embed each sequence by Keras, with no neighbour and no padding."""
+    """Embed each sequence alone with Keras, without padding."""
     # One traced function: called directly, a recurrent layer of Keras takes a second for each dozen sequences.
     call = tf.function(model, input_signature=[tf.TensorSpec((1, None, 3), tf.float32)])
     values = np.split(block.values, block.offsets[1:-1])
     return np.concatenate([ops.convert_to_numpy(call(sequence[None])) for sequence in values])
 
 
-# Keras says that pooling by the largest forgets the mask, which is what is compared here.
+# Keras warns that max pooling drops the mask, which is compared here.
 @pytest.mark.filterwarnings("ignore:Layer .*was passed an input with a mask:UserWarning")
 @pytest.mark.parametrize("form", FORMS)
 def test_steps_that_equal_the_mask_value_are_skipped_as_keras_skips_them(
-    form: str, exported: Callable[..., Any], enliven: Callable[..., Any], rows: SequenceBlock, profile: SequenceProfile
+    form: str,
+    exported: Callable[..., Any],
+    randomise: Callable[..., Any],
+    rows: SequenceBlock,
+    profile: SequenceProfile,
 ) -> None:
-    made = exported(enliven(FORMS[form]()))
+    made = exported(randomise(FORMS[form]()))
     random = np.random.default_rng(0)
     masked_steps = made.masked_steps or [np.zeros(3, np.float32)]
     some = rows.take(np.arange(12))
@@ -142,15 +146,15 @@ def test_steps_that_equal_the_mask_value_are_skipped_as_keras_skips_them(
     assert not operators & {"Loop", "Scan", "If"}
 
 
-def test_the_gate_closes_on_a_graph_that_reads_the_steps_keras_skips(
+def test_a_graph_that_reads_skipped_steps_fails_parity(
     exported: Callable[..., Any], rows: SequenceBlock, profile: SequenceProfile
 ) -> None:
-    """No row of the data holds such a step: the gate draws some."""
+    """No row of the data has such a step: the parity check draws some."""
     made = exported(stack(layers.Masking(), layers.LSTM(4)))
     lengths_alone = exported(keras.models.clone_model(made.model.keras_model, clone_function=_without_masking))
     lengths_alone.model.keras_model.set_weights(made.model.keras_model.get_weights())
     reads_all = exported(lengths_alone.model.keras_model)
-    with pytest.raises(QualityGateError, match="the conversion is at fault"):
+    with pytest.raises(QualityGateError, match="a bug of the conversion"):
         measure_parity(
             made.reference, reads_all.encoder, rows, profile, tolerance=1e-5, seed=1, masked_steps=made.masked_steps
         )
@@ -172,11 +176,11 @@ BY_NUMBER = {
 
 
 @pytest.mark.parametrize("form", BY_NUMBER)
-def test_a_mask_of_step_numbers_is_followed_beyond_the_longest_row(
-    form: str, exported: Callable[..., Any], enliven: Callable[..., Any]
+def test_a_mask_of_step_numbers_is_applied_beyond_the_longest_row(
+    form: str, exported: Callable[..., Any], randomise: Callable[..., Any]
 ) -> None:
     """At 21 steps, where no training row has more than 12."""
-    made = exported(enliven(functional(BY_NUMBER[form])))
+    made = exported(randomise(functional(BY_NUMBER[form])))
     values = np.random.default_rng(2).normal(size=(3, 21, 3)).astype(np.float32)
     lengths = np.array([21, 17, 4], np.int32)
     found = made.encoder.embed(values, lengths)
@@ -184,7 +188,7 @@ def test_a_mask_of_step_numbers_is_followed_beyond_the_longest_row(
     np.testing.assert_allclose(found, np.stack(wanted), rtol=1e-5, atol=2e-6)
 
 
-def test_the_gate_tries_more_steps_than_any_training_row_has(
+def test_parity_is_checked_beyond_the_longest_training_row(
     exported: Callable[..., Any], rows: SequenceBlock, profile: SequenceProfile
 ) -> None:
     made = exported(functional(BY_NUMBER["the first 15 steps"]))
@@ -200,7 +204,7 @@ def _without_masking(layer: Any) -> Any:
 
 
 def test_the_order_of_steps_within_a_graph_is_that_of_the_data(exported: Callable[..., Any]) -> None:
-    """One step masked in the middle, and the row without that step: one vector, bit for bit."""
+    """A row with a masked step in the middle and the row without that step get equal vectors, to the last bit."""
     made = exported(stack(layers.Masking(), both(layers.LSTM(4))))
     values = np.random.default_rng(3).normal(size=(2, 6, 3)).astype(np.float32)
     values[1, 2] = 0.0
@@ -209,8 +213,8 @@ def test_the_order_of_steps_within_a_graph_is_that_of_the_data(exported: Callabl
     np.testing.assert_array_equal(found, made.encoder.embed(shorter, np.array([5], np.int32))[0])
 
 
-def test_every_step_masked_gives_what_keras_gives(exported: Callable[..., Any]) -> None:
-    """The state no step has moved, or no number at all where a mean of no step is asked for."""
+def test_masking_every_step_equals_keras(exported: Callable[..., Any]) -> None:
+    """The result is the initial state, or NaN for a mean over no steps."""
     nothing = np.zeros((1, 3, 3), np.float32)
     last = exported(stack(layers.Masking(), layers.LSTM(4)))
     np.testing.assert_array_equal(last.encoder.embed(nothing, np.array([3], np.int32)), np.zeros((1, 4)))
@@ -220,7 +224,7 @@ def test_every_step_masked_gives_what_keras_gives(exported: Callable[..., Any]) 
 
 
 def test_missing_values_are_filled_before_the_mask(exported: Callable[..., Any], profile: SequenceProfile) -> None:
-    """A step of which nothing is known becomes the mean, no mask value, and is read."""
+    """A step with missing values only becomes the mean, not the mask value, and is read."""
     made = exported(stack(layers.Masking(), layers.LSTM(4)))
     values = np.full((1, 4, 3), np.nan, np.float32)
     filled = np.tile(np.array(profile.mean, np.float32), (1, 4, 1))
@@ -234,11 +238,11 @@ def test_missing_values_are_filled_before_the_mask(exported: Callable[..., Any],
 REFUSED = {
     "of what a layer computed": (
         lambda: stack(layers.Dense(3), layers.Masking(name="late"), layers.LSTM(4)),
-        "layer 'late' compares with its mask_value what other layers computed .*rounding .*directly behind the model's",
+        "layer 'late' compares its mask_value with the result of other layers .*rounding .*directly after the model's",
     ),
     "of two scalings": (
         lambda: stack(layers.Rescaling(0.3), layers.Rescaling(0.7), layers.Masking(name="late"), layers.LSTM(4)),
-        "layer 'late' compares with its mask_value what two scalings computed .*rounding .*behind one Normalization",
+        "layer 'late' compares its mask_value with the result of two scalings .*rounding .*after one Normalization",
     ),
     "of a scaling behind a normalization": (
         lambda: stack(
@@ -247,31 +251,31 @@ REFUSED = {
             layers.Masking(name="late"),
             layers.LSTM(4),
         ),
-        "layer 'late' compares with its mask_value what two scalings computed",
+        "layer 'late' compares its mask_value with the result of two scalings",
     ),
     "of some features": (
         lambda: functional(lambda x: layers.LSTM(4)(layers.Masking(name="late")(x[:, :, :2]))),
-        "layer 'late' compares .* what is not the model's input as it came .StridedSlice.; which steps",
+        "layer 'late' compares .* a tensor other than the model's input .StridedSlice.; which steps",
     ),
     "of filled values": (
         lambda: functional(lambda x: layers.LSTM(4)(layers.Masking(name="late")(ops.where(ops.isnan(x), 0.0, x)))),
-        "layer 'late' compares .* what is not the model's input as it came .SelectV2.; which steps",
+        "layer 'late' compares .* a tensor other than the model's input .SelectV2.; which steps",
     ),
     "of integers": (
         lambda: keras.Sequential(
             [keras.Input((None, 3), dtype="int32"), layers.Masking(name="late"), layers.Dense(3), layers.LSTM(4)]
         ),
-        "layer 'late' compares .* what is not the model's input as it came .Cast.; which steps .*float32",
+        "layer 'late' compares .* a tensor other than the model's input .Cast.; which steps .*float32",
     ),
     "zeros in a last output": (
-        lambda: stack(layers.Masking(), layers.LSTM(4, zero_output_for_mask=True, name="odd")),
-        "layer 'odd' has zero_output_for_mask=True .*Rebuild it with zero_output_for_mask=False",
+        lambda: stack(layers.Masking(), layers.LSTM(4, zero_output_for_mask=True, name="last")),
+        "layer 'last' has zero_output_for_mask=True .*Rebuild it with zero_output_for_mask=False",
     ),
 }
 
 
 @pytest.mark.parametrize("form", REFUSED)
-def test_a_mask_without_an_exact_counterpart_is_refused_by_name(form: str, exported: Callable[..., Any]) -> None:
+def test_a_mask_without_an_exact_equivalent_is_refused_by_name(form: str, exported: Callable[..., Any]) -> None:
     make, message = REFUSED[form]
     with pytest.raises(BundleError, match=message) as caught:
         exported(make())
@@ -279,17 +283,17 @@ def test_a_mask_without_an_exact_counterpart_is_refused_by_name(form: str, expor
     assert "Exception encountered" not in str(caught.value)
 
 
-def test_masked_steps_are_drawn_at_every_place() -> None:
+def test_masked_steps_are_drawn_at_every_position() -> None:
     block = as_block(np.ones((40, 2), np.float32), np.array([1, 9, 12, 18]))
     drawn = with_masked_steps(block, [np.array([0.0, 3.0], np.float32)], np.random.default_rng(0))
     masked = [(sequence == [0.0, 3.0]).all(axis=1) for sequence in np.split(drawn.values, drawn.offsets[1:-1])]
     assert drawn.num_sequences == 5 * 4
-    start, end, middle, some, whole = (masked[place * 4 + 3] for place in range(5))
+    start, end, middle, some, every = (masked[index * 4 + 3] for index in range(5))
     assert start[:6].all() and not start[6:].any()
     assert end[-6:].all() and not end[:-6].any()
     assert middle[6:12].all() and middle.sum() == 6
     assert 0 < some.sum() < 18
-    assert whole.all()
+    assert every.all()
 
 
 def test_the_structure_check_counts_nodes_that_skip_steps(exported: Callable[..., Any]) -> None:
@@ -302,15 +306,15 @@ def test_the_structure_check_counts_nodes_that_skip_steps(exported: Callable[...
         "source": "model",
     }
     assert check_structure(made.graph, **known, num_masked=2).num_recurrent == 2
-    with pytest.raises(BundleError, match="2 recurrent nodes of the converted graph skip the steps of a mask, expect"):
+    with pytest.raises(BundleError, match="2 recurrent nodes of the converted graph skip masked steps, expect"):
         check_structure(made.graph, **known, num_masked=1)
     with pytest.raises(BundleError, match="sequence_lens of LSTM node"):
         check_structure(made.graph, **known)
 
 
-def test_int8_skips_the_same_steps(exported: Callable[..., Any], enliven: Callable[..., Any]) -> None:
-    """Padding and skipped steps are wiped, so that neither moves the scale of the numbers an LSTM reads."""
-    made = exported(enliven(stack(layers.Masking(), layers.LSTM(8))))
+def test_int8_skips_the_same_steps(exported: Callable[..., Any], randomise: Callable[..., Any]) -> None:
+    """Padding and skipped steps are set to zero, so that they do not change the scale of an LSTM's input."""
+    made = exported(randomise(stack(layers.Masking(), layers.LSTM(8))))
     graph = quantise(made.graph)
     known = {
         "num_features": 3,

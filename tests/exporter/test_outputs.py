@@ -1,4 +1,4 @@
-"""The gates of an export go over every output that the contract declares, whatever its shape."""
+"""The checks of an export cover every output in the contract, whatever its shape."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from model_testing import resolved
 from numpy.typing import NDArray
 
 from seqembed.data.errors import QualityGateError
@@ -21,12 +22,11 @@ from seqembed.exporter.checks.reference import KerasReference
 from seqembed.exporter.keras.libraries import onnx
 from seqembed.exporter.onnx.quantise import quantise
 from seqembed.runner.bundle.encoder import Encoder
-from seqembed.trainer.config.training import ModelConfig
 from seqembed.trainer.model.encoder import build_encoder
 
 
 class WithNorm(KerasReference):
-    """Keras's embedding, its negative and its length."""
+    """Keras's embedding, its negative and its norm."""
 
     def run(self, block: SequenceBlock) -> dict[str, NDArray[np.float32]]:
         (embedding,) = super().run(block).values()
@@ -34,13 +34,13 @@ class WithNorm(KerasReference):
 
 
 @pytest.fixture(scope="module")
-def made(exported: Callable[..., Any], enliven: Callable[..., Any], profile: SequenceProfile) -> Any:
-    config = ModelConfig(units=16, embedding_dim=12, channels="values", normalization="dataset")
-    return exported(enliven(build_encoder(config, profile), scale=0.1))
+def made(exported: Callable[..., Any], randomise: Callable[..., Any], profile: SequenceProfile) -> Any:
+    config = resolved(units=16, embedding_dim=12, channels="values", normalization="dataset")
+    return exported(randomise(build_encoder(config, profile), scale=0.1))
 
 
 def encoder_with(made: Any, graph: Any, factor: dict[str, float], precision: str = "fp32") -> Encoder:
-    """Return an encoder that has the outputs of `WithNorm`, each times a factor where one is given."""
+    """Return an encoder with the outputs of `WithNorm`, multiplied by the factors given."""
     model, helper = onnx.ModelProto(), onnx.helper
     model.CopyFrom(graph)
     numbers = {"last_axis": np.array([1], np.int64)}
@@ -65,7 +65,7 @@ def encoder_with(made: Any, graph: Any, factor: dict[str, float], precision: str
 @pytest.mark.parametrize(
     ("factor", "wrong"), [({}, None), ({"norm": 1.001}, r"norm\[0\]"), ({"negative": 1.001}, r"negative\[\d+\]")]
 )
-def test_parity_is_that_of_every_output(
+def test_parity_is_checked_for_every_output(
     made: Any, rows: SequenceBlock, profile: SequenceProfile, factor: dict[str, float], wrong: str | None
 ) -> None:
     def parity() -> float:
@@ -75,12 +75,12 @@ def test_parity_is_that_of_every_output(
     if wrong is None:
         assert parity() < 1e-5
     else:
-        with pytest.raises(QualityGateError, match=f"ONNX Runtime and Keras differ by .* at {wrong}"):
+        with pytest.raises(QualityGateError, match=f"ONNX Runtime and Keras differ by .* in {wrong}"):
             parity()
 
 
 @pytest.mark.parametrize(("factor", "passes"), [({}, True), ({"norm": 1.1}, False), ({"negative": -1.0}, False)])
-def test_the_gate_of_int8_is_that_of_every_output(
+def test_int8_is_checked_for_every_output(
     made: Any, rows: SequenceBlock, profile: SequenceProfile, factor: dict[str, float], passes: bool
 ) -> None:
     fp32 = encoder_with(made, made.graph, {})
@@ -91,7 +91,7 @@ def test_the_gate_of_int8_is_that_of_every_output(
         measured = measure_quantisation(fp32, int8, rows, golden, source="model")
         assert 0.999 <= measured.mean_cosine < 1
     else:
-        with pytest.raises(QualityGateError, match="does not give the fp32 encoder's vectors"):
+        with pytest.raises(QualityGateError, match="vectors of the int8 encoder differ from fp32"):
             measure_quantisation(fp32, int8, rows, golden, source="model")
 
 

@@ -1,4 +1,4 @@
-"""The gate itself: it must close on a graph that is wrong, wherever it is wrong."""
+"""The parity check must fail for every kind of wrong graph."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,7 +25,7 @@ def spoil(made: Any, change: Callable[[Any], None]) -> Encoder:
 
 
 def swap_gates(graph: Any) -> None:
-    """Leave the gates of the recurrent weights in Keras's order."""
+    """Put the gates of the recurrent weights in Keras's order."""
     (tensor,) = [t for t in graph.initializer if t.name.endswith("/R")]
     gates = np.split(onnx.numpy_helper.to_array(tensor), 4, axis=1)
     tensor.CopyFrom(onnx.numpy_helper.from_array(np.concatenate([gates[i] for i in (0, 2, 3, 1)], axis=1), tensor.name))
@@ -37,25 +37,25 @@ def forget_lengths(graph: Any) -> None:
 
 
 def multiply_by_the_mask(graph: Any) -> None:
-    """Do what tf2onnx would do with the first Where: NaN * 0 is NaN."""
-    place, node = next((i, node) for i, node in enumerate(graph.node) if node.op_type == "Where")
+    """Replace the first Where as tf2onnx would: NaN * 0 is NaN."""
+    index, node = next((i, node) for i, node in enumerate(graph.node) if node.op_type == "Where")
     mask, values, _ = node.input
     cast = onnx.helper.make_node("Cast", [mask], ["as_numbers"], to=onnx.TensorProto.FLOAT)
     product = onnx.helper.make_node("Mul", [values, "as_numbers"], [node.output[0]])
     graph.node.remove(node)
-    graph.node.insert(place, product)
-    graph.node.insert(place, cast)
+    graph.node.insert(index, product)
+    graph.node.insert(index, cast)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (swap_gates, "the conversion is at fault"),
-        (forget_lengths, "looks beyond a sequence's end"),
-        (multiply_by_the_mask, "the conversion is at fault"),
+        (swap_gates, "a bug of the conversion"),
+        (forget_lengths, "reads beyond the end of a sequence"),
+        (multiply_by_the_mask, "a bug of the conversion"),
     ],
 )
-def test_a_spoiled_graph_does_not_pass(
+def test_a_corrupt_graph_fails_parity(
     encoder_of: Callable[..., Any],
     exported: Callable[..., Any],
     rows: SequenceBlock,
@@ -69,15 +69,15 @@ def test_a_spoiled_graph_does_not_pass(
     assert "Nothing was written" in str(caught.value)
 
 
-def test_a_tolerance_no_float32_can_meet_does_not_pass(
+def test_a_tolerance_below_float32_precision_fails(
     encoder_of: Callable[..., Any], exported: Callable[..., Any], rows: SequenceBlock, profile: SequenceProfile
 ) -> None:
     made = exported(encoder_of())
-    with pytest.raises(QualityGateError, match=r"allowed 1e-09.*Keras itself moves by"):
+    with pytest.raises(QualityGateError, match=r"allowed 1e-09.*Keras's own output changes by"):
         measure_parity(made.reference, made.encoder, rows, profile, tolerance=1e-9, seed=1)
 
 
-def test_embeddings_that_are_not_finite_do_not_pass(
+def test_embeddings_that_are_not_finite_fail(
     encoder_of: Callable[..., Any], exported: Callable[..., Any], rows: SequenceBlock, profile: SequenceProfile
 ) -> None:
     model = encoder_of()
@@ -87,7 +87,7 @@ def test_embeddings_that_are_not_finite_do_not_pass(
         measure_parity(made.reference, made.encoder, rows, profile, tolerance=1e-5, seed=1)
 
 
-def test_lengths_from_one_to_the_longest_and_some_longer_are_tried(
+def test_lengths_from_one_to_the_longest_and_some_longer_are_checked(
     encoder_of: Callable[..., Any],
     exported: Callable[..., Any],
     rows: SequenceBlock,
@@ -98,11 +98,11 @@ def test_lengths_from_one_to_the_longest_and_some_longer_are_tried(
     seen: list[tuple[int, int, int]] = []
     run = Encoder.run
 
-    def watched(self: Encoder, values: Any, lengths: Any, categories: Any) -> Any:
+    def recorded(self: Encoder, values: Any, lengths: Any, categories: Any) -> Any:
         seen.extend((int(length), len(values), values.shape[1]) for length in lengths)
         return run(self, values, lengths, categories)
 
-    monkeypatch.setattr(Encoder, "run", watched)
+    monkeypatch.setattr(Encoder, "run", recorded)
     long = replace(profile, length_quantiles=(1, 1, 1, 3, 6, 10, 20, 30, 40))
     parity = measure_parity(made.reference, made.encoder, rows, long, tolerance=1e-5, seed=1)
     assert {length for length, _, _ in seen} == {*range(1, 41), 41, 48, 104}  # every one, and some longer
@@ -112,7 +112,7 @@ def test_lengths_from_one_to_the_longest_and_some_longer_are_tried(
     assert parity.num_sequences > parity.num_real == rows.num_sequences
 
 
-def test_many_long_sequences_stay_within_the_budget(
+def test_many_long_sequences_stay_within_the_limit(
     encoder_of: Callable[..., Any], exported: Callable[..., Any], profile: SequenceProfile
 ) -> None:
     made = exported(encoder_of(units=2, bidirectional=False, pooling="last"))

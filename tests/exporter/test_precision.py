@@ -1,4 +1,4 @@
-"""`seqembed export --precision int8` as a user runs it: what it measures, refuses, and gives every night."""
+"""The command `seqembed export --precision int8`: measurements, refusals, and reproducible runs."""
 
 import json
 import re
@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from model_testing import resolved
 
 from seqembed.data.contract import ModelContract
 from seqembed.data.errors import BundleError, QualityGateError
@@ -22,7 +23,6 @@ from seqembed.exporter.checks.precision import measure_quantisation
 from seqembed.exporter.keras.libraries import keras, onnx
 from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.bundle.seal import sealed
-from seqembed.trainer.config.training import ModelConfig
 from seqembed.trainer.model.encoder import build_encoder
 from seqembed_testing import contract_of, done, resealed, seqembed
 
@@ -33,26 +33,28 @@ layers = keras.layers
 def run(
     tmp_path_factory: pytest.TempPathFactory, profile: SequenceProfile, write_run: Callable[..., RunLayout]
 ) -> RunLayout:
-    """Return a finished run directory of an encoder whose padding is not wiped by itself."""
+    """Return a finished run directory of an encoder that does not set padding to zero by itself."""
     keras.utils.set_random_seed(0)
-    config = ModelConfig(units=48, channels="values", normalization="dataset")
+    config = resolved(units=48, channels="values", normalization="dataset")
     return write_run(tmp_path_factory.mktemp("runs") / "run", build_encoder(config, profile))
 
 
 @pytest.fixture(scope="module")
 def bundle(run: RunLayout, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Return an int8 bundle and what the command said."""
+    """Return an int8 bundle and the output of the command."""
     out = tmp_path_factory.mktemp("out") / "encoder.onnx"
     return out, done("export", run.root, "--out", out, "--precision", "int8").output
 
 
-def test_the_command_says_what_int8_costs(bundle: tuple[Path, str], run: RunLayout, tmp_path: Path) -> None:
+def test_the_summary_reports_size_and_accuracy_of_int8(
+    bundle: tuple[Path, str], run: RunLayout, tmp_path: Path
+) -> None:
     out, said = bundle
     for words in ("1 DynamicQuantizeLSTM", "from Keras", "mean cosine 0.99", "nearest neighbour kept for", "in fp32"):
         assert words in said
     done("export", run.root, "--out", tmp_path / "fp32.onnx")
     fp32 = (tmp_path / "fp32.onnx").stat().st_size
-    assert out.stat().st_size < fp32 - 2 * 4 * 48 * 48 * 2  # a good part of three bytes in four of R
+    assert out.stat().st_size < fp32 - 2 * 4 * 48 * 48 * 2  # most of three bytes in four of R
     shown = re.search(r"(\d+) KiB in fp32", said)
     assert shown is not None and abs(int(shown[1]) - fp32 / 2**10) < 2  # the contract of either is a little longer
     found = Encoder.open(tmp_path / "fp32.onnx").contract
@@ -60,7 +62,7 @@ def test_the_command_says_what_int8_costs(bundle: tuple[Path, str], run: RunLayo
     assert "quantisation" not in json.loads(found.to_json())
 
 
-def test_the_contract_carries_what_was_measured(bundle: tuple[Path, str], rows: Any) -> None:
+def test_the_contract_contains_the_measurements(bundle: tuple[Path, str], rows: Any) -> None:
     contract = Encoder.open(bundle[0]).contract
     measured = contract.quantisation
     assert contract.precision == "int8" and measured is not None and contract.parity is not None
@@ -72,7 +74,7 @@ def test_the_contract_carries_what_was_measured(bundle: tuple[Path, str], rows: 
     assert ModelContract.from_json(contract.to_json(), "again").to_json() == contract.to_json()
 
 
-def test_inspect_tells_the_precision(bundle: tuple[Path, str]) -> None:
+def test_inspect_shows_the_precision(bundle: tuple[Path, str]) -> None:
     said = done("inspect", bundle[0]).output
     assert "Precision: int8" in said
     assert "int8 against fp32 on 60 rows: mean cosine 0.99" in said
@@ -85,12 +87,12 @@ def test_any_onnx_client_can_read_it(bundle: tuple[Path, str]) -> None:
     assert {(entry.domain, entry.version) for entry in model.opset_import} == {("", 17), ("com.microsoft", 1)}
 
 
-def test_a_night_and_its_rerun_give_the_same_bytes_on_any_number_of_threads(
+def test_a_run_and_its_rerun_give_the_same_bytes_on_any_number_of_threads(
     bundle: tuple[Path, str], run: RunLayout, tmp_path: Path
 ) -> None:
     contents = []
-    for place, threads in enumerate((1, 2, 2)):
-        out = tmp_path / str(place)
+    for index, threads in enumerate((1, 2, 2)):
+        out = tmp_path / str(index)
         done("run", run.sample, "--model", bundle[0], "--out", out, "--threads", threads, "--progress", "none")
         (part,) = out.glob("*.parquet")
         contents.append(part.read_bytes())
@@ -121,7 +123,7 @@ def test_a_gru_is_refused(encoder_of: Callable[..., Any], write_run: Callable[..
 
 @pytest.fixture(scope="module")
 def unscaled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Return a model trained elsewhere that reads a loud feature beside a quiet one that matters, and rows for it."""
+    """Return a model trained elsewhere with an irrelevant feature of large scale and a relevant one of small scale."""
     root = tmp_path_factory.mktemp("unscaled")
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((None, 2)), layers.LSTM(8), layers.Dense(4)])
@@ -136,7 +138,7 @@ def unscaled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return root / "model.keras", root / "rows.parquet"
 
 
-def test_a_model_that_int8_ruins_is_refused_and_an_older_bundle_stays(
+def test_a_model_unsuited_to_int8_is_refused_and_an_older_bundle_is_kept(
     unscaled: tuple[Path, Path], bundle: tuple[Path, str], tmp_path: Path
 ) -> None:
     model, data = unscaled
@@ -146,11 +148,11 @@ def test_a_model_that_int8_ruins_is_refused_and_an_older_bundle_stays(
     result = seqembed(*words, "--precision", "int8")
     assert result.exit_code == QualityGateError.exit_code, result.output
     said = " ".join(result.output.split())
-    for part in ("on 50 rows", "mean cosine", "(at least 0.999)", "(at least 95%)", "Nothing was written", "fp32"):
-        assert part in said
+    for text in ("on 50 rows", "mean cosine", "(at least 0.999)", "(at least 95%)", "Nothing was written", "fp32"):
+        assert text in said
     assert out.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["encoder.onnx"]
-    assert seqembed(*words).exit_code == 0  # in fp32 it is as good as any
+    assert seqembed(*words).exit_code == 0  # fp32 succeeds
 
 
 @pytest.fixture(scope="module")
@@ -163,20 +165,20 @@ def data_of_one_scale(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_too_few_rows_to_tell(bundle: tuple[Path, str], rows: Any) -> None:
+def test_too_few_rows(bundle: tuple[Path, str], rows: Any) -> None:
     encoder = Encoder.open(bundle[0])
-    with pytest.raises(QualityGateError, match="model: 19 rows of the data are too few"):
+    with pytest.raises(QualityGateError, match="model: 19 rows of data are too few"):
         measure_quantisation(encoder, encoder, rows.take(np.arange(19)), encoder.contract.golden, source="model")
 
 
-class Answers:
-    """An encoder that gives what it was told, by the first value of each sequence."""
+class FixedOutputs:
+    """An encoder that returns given vectors, selected by the first value of each sequence."""
 
-    def __init__(self, encoder: Encoder, vectors: np.ndarray, alone: float = 0.0, wild: float = 0.0) -> None:
-        self.contract, self._vectors, self._alone, self._wild = encoder.contract, vectors, alone, wild
+    def __init__(self, encoder: Encoder, vectors: np.ndarray, alone: float = 0.0, outlier: float = 0.0) -> None:
+        self.contract, self._vectors, self._alone, self._outlier = encoder.contract, vectors, alone, outlier
 
     def run(self, values: np.ndarray, lengths: np.ndarray, categories: Any = None) -> dict[str, np.ndarray]:
-        noise = self._alone if len(lengths) == 1 else self._wild if np.abs(values).max() > 100 else 0.0
+        noise = self._alone if len(lengths) == 1 else self._outlier if np.abs(values).max() > 100 else 0.0
         return {"embedding": self._vectors[values[:, 0, 0].astype(int) % 60] + np.float32(noise)}
 
 
@@ -187,26 +189,30 @@ SAME = r"mean cosine 1\.0\d* .* kept for 100\.0%.* alone "
     ("spoil", "noise", "measured"),
     [
         (lambda v: np.where(np.arange(len(v))[:, None] % 9 == 0, -v, v), {}, r"mean cosine 0\.7\d* .* kept for"),
-        (lambda v: v[::-1] + 1000, {}, r"mean cosine 1\.0\d* .* kept for [1-9]?\d\.\d%.* alone 1\.0\d* .* off 1\.0"),
-        (lambda v: v, {"alone": 2}, SAME + r"0\.\d* .* off 1\.0"),
-        (lambda v: v, {"wild": 2}, SAME + r"1\.0\d* .* off 0\."),
+        (
+            lambda v: v[::-1] + 1000,
+            {},
+            r"mean cosine 1\.0\d* .* kept for [1-9]?\d\.\d%.* alone 1\.0\d* .* deviations 1\.0",
+        ),
+        (lambda v: v, {"alone": 2}, SAME + r"0\.\d* .* deviations 1\.0"),
+        (lambda v: v, {"outlier": 2}, SAME + r"1\.0\d* .* deviations 0\."),
         (lambda v: np.full_like(v, np.nan), {}, r"mean cosine -1\.0\d* .* kept for 0\.0%"),
     ],
-    ids=["some turned", "a common mean hides all", "neighbours matter", "a wild row matters", "no number"],
+    ids=["some turned", "a common mean hides all", "other rows matter", "an outlier matters", "no number"],
 )
-def test_each_question_alone_closes_the_gate(
+def test_each_measure_alone_fails_the_check(
     bundle: tuple[Path, str], spoil: Callable[[Any], Any], noise: dict, measured: str
 ) -> None:
     encoder = Encoder.open(bundle[0])
     vectors = np.random.default_rng(0).normal(size=(60, encoder.contract.embedding_dim)).astype(np.float32)
     vectors += 1000 if spoil(vectors).mean() > 500 else 0
     block = as_block(np.repeat(np.arange(60.0)[:, None], 3, axis=1).astype(np.float32), np.ones(60, np.int64))
-    fp32, int8 = Answers(encoder, vectors), Answers(encoder, spoil(vectors), **noise)
+    fp32, int8 = FixedOutputs(encoder, vectors), FixedOutputs(encoder, spoil(vectors), **noise)
     with pytest.raises(QualityGateError, match=measured):
         measure_quantisation(fp32, int8, block, encoder.contract.golden, source="model")  # type: ignore[arg-type]
 
 
-def test_an_encoder_against_itself_loses_nothing(run: RunLayout, rows: Any, tmp_path: Path) -> None:
+def test_an_encoder_compared_with_itself_passes(run: RunLayout, rows: Any, tmp_path: Path) -> None:
     done("export", run.root, "--out", tmp_path / "encoder.onnx")
     encoder = Encoder.open(tmp_path / "encoder.onnx")
     found = measure_quantisation(encoder, encoder, rows, encoder.contract.golden, source="model")
@@ -215,8 +221,8 @@ def test_an_encoder_against_itself_loses_nothing(run: RunLayout, rows: Any, tmp_
     assert found.golden_tolerance == 1e-4
 
 
-def test_a_model_whose_input_has_no_bounds_is_refused(data_of_one_scale: Path, tmp_path: Path) -> None:
-    """Every row of the data is well, and a night with one wild row would not be."""
+def test_a_model_with_unbounded_input_is_refused(data_of_one_scale: Path, tmp_path: Path) -> None:
+    """All rows of the data are accurate, but a batch with one outlier is not."""
     values = keras.Input((None, 2))
     for name, read, code in (
         ("open", values, QualityGateError.exit_code),
@@ -229,7 +235,7 @@ def test_a_model_whose_input_has_no_bounds_is_refused(data_of_one_scale: Path, t
     assert not (tmp_path / "open.onnx").exists()
 
 
-def test_neighbours_are_told_by_distance_and_equal_rows_are_equal() -> None:
+def test_neighbours_are_found_by_distance_and_ties_are_equal() -> None:
     random = np.random.default_rng(0)
     reference = random.normal(size=(200, 6)).astype(np.float32)
     assert neighbour_agreement(reference, reference) == 1
@@ -241,7 +247,7 @@ def test_neighbours_are_told_by_distance_and_equal_rows_are_equal() -> None:
     assert neighbour_agreement(broken, reference) <= 0.75
 
 
-def test_a_common_mean_makes_the_cosine_blind_and_not_the_centred_one() -> None:
+def test_a_common_mean_hides_differences_from_the_cosine_but_not_from_the_centred_one() -> None:
     random = np.random.default_rng(0)
     reference, other = random.normal(size=(2, 50, 6))
     found = compare_vectors((other + 1000).astype(np.float32), (reference + 1000).astype(np.float32))
@@ -257,7 +263,7 @@ def spoiled(bundle: Path, change: Callable[[dict], None]) -> bytes:
     return sealed(model, json.dumps(contract))
 
 
-ODD = [
+INVALID = [
     ("mean_cosine", 1.5),
     ("min_cosine", "x"),
     ("mean_centred_cosine", None),
@@ -271,8 +277,8 @@ ODD = [
 ]
 
 
-@pytest.mark.parametrize(("name", "value"), ODD)
-def test_odd_figures_are_refused(bundle: tuple[Path, str], name: str, value: object) -> None:
+@pytest.mark.parametrize(("name", "value"), INVALID)
+def test_invalid_measurements_are_refused(bundle: tuple[Path, str], name: str, value: object) -> None:
     model = spoiled(bundle[0], lambda contract: contract["quantisation"].update({name: value}))
     with pytest.raises(BundleError, match=r"memory: the seqembed contract is damaged"):
         Encoder.from_bytes(model, source="memory")
@@ -285,12 +291,12 @@ def test_a_precision_that_does_not_fit_is_refused(bundle: tuple[Path, str], prec
         Encoder.from_bytes(model, source="memory")
 
 
-def test_a_contract_without_figures_can_be_read(bundle: tuple[Path, str]) -> None:
+def test_a_contract_without_measurements_can_be_read(bundle: tuple[Path, str]) -> None:
     model = spoiled(bundle[0], lambda contract: contract.pop("quantisation"))
     assert Encoder.from_bytes(model, source="memory").contract.quantisation is None
 
 
-def test_golden_sequences_replay_and_tell_a_changed_file(bundle: tuple[Path, str]) -> None:
+def test_golden_sequences_replay_and_detect_a_changed_file(bundle: tuple[Path, str]) -> None:
     encoder = Encoder.open(bundle[0])
     assert 0 < encoder.replay_golden() <= encoder.contract.quantisation.golden_tolerance / 2  # room for other hosts
     assert encoder.contract.quantisation.golden_tolerance < 0.1
@@ -304,7 +310,7 @@ def test_golden_sequences_replay_and_tell_a_changed_file(bundle: tuple[Path, str
         one["embedding"], other["embedding"] = other["embedding"], one["embedding"]
 
     for change in (move, swap):
-        with pytest.raises(BundleError, match="golden sequences come out differently"):
+        with pytest.raises(BundleError, match="golden sequences get other vectors"):
             Encoder.from_bytes(spoiled(bundle[0], change), source="memory").replay_golden()
 
 
@@ -312,9 +318,9 @@ def test_golden_sequences_replay_and_tell_a_changed_file(bundle: tuple[Path, str
 def test_changed_weights_do_not_replay(bundle: tuple[Path, str], ending: str) -> None:
     model = onnx.load(bundle[0])
     tensor = next(tensor for tensor in model.graph.initializer if tensor.name.endswith(f"/{ending}"))
-    array = np.roll(onnx.numpy_helper.to_array(tensor), 48, axis=-1)  # the gates, each in the place of the next
+    array = np.roll(onnx.numpy_helper.to_array(tensor), 48, axis=-1)  # shifts the gates by one
     tensor.CopyFrom(onnx.numpy_helper.from_array(np.ascontiguousarray(array), tensor.name))
-    with pytest.raises(BundleError, match="golden sequences come out differently"):
+    with pytest.raises(BundleError, match="golden sequences get other vectors"):
         Encoder.from_bytes(resealed(model), source="memory").replay_golden()
 
 

@@ -1,4 +1,4 @@
-"""The int8 graph: one quantised node a layer, close to fp32, and blind to what stands in the padding."""
+"""The int8 graph: one quantised node per layer, close to fp32, and independent of the padding."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from model_testing import resolved
 
 from seqembed.data.batching import pad
 from seqembed.data.errors import BundleError, UsageError
@@ -16,13 +17,12 @@ from seqembed.data.sequences import SequenceBlock
 from seqembed.exporter.bundle import assemble
 from seqembed.exporter.checks.draws import as_block
 from seqembed.exporter.checks.fidelity import compare_vectors
-from seqembed.exporter.checks.precision import embed_as_at_night
+from seqembed.exporter.checks.precision import embed_in_job_batches
 from seqembed.exporter.keras.libraries import keras, onnx
 from seqembed.exporter.onnx import quantise as module
 from seqembed.exporter.onnx.quantise import quantise, quantised_weights, refuse_unquantisable
 from seqembed.exporter.onnx.structure import check_structure
 from seqembed.runner.bundle.encoder import Encoder
-from seqembed.trainer.config.training import ModelConfig
 from seqembed.trainer.model.encoder import build_encoder
 
 layers = keras.layers
@@ -43,7 +43,7 @@ GARBAGE = [0.0, 1e6, -1e30, np.nan, np.inf, -np.inf]
 
 @dataclass(frozen=True)
 class Pair:
-    """An encoder in fp32 and in int8, and what it was made of."""
+    """An encoder in fp32 and in int8, with its export."""
 
     made: Any
     graph: Any
@@ -74,9 +74,9 @@ def in_int8(made: Any, graph: Any) -> Encoder:
 
 @pytest.fixture(scope="module", params=CASES.values(), ids=CASES)
 def pair(
-    request: pytest.FixtureRequest, rows: SequenceBlock, exported: Callable[..., Any], enliven: Callable[..., Any]
+    request: pytest.FixtureRequest, rows: SequenceBlock, exported: Callable[..., Any], randomise: Callable[..., Any]
 ) -> Pair:
-    """Return one encoder of each kind that the trainer makes."""
+    """Return one encoder of each kind of the trainer."""
     keras.utils.set_random_seed(0)
     options, fields, num_layers, num_wiped = request.param
     ids = np.random.default_rng(2).integers(WORDS.num_ids, size=(len(rows.values), len(fields))).astype(np.int32)
@@ -84,11 +84,9 @@ def pair(
     accumulator = ProfileAccumulator(rows.values.shape[1])
     accumulator.update(rows)
     profile = accumulator.finish()
-    config = ModelConfig(
-        **{"units": 16, "embedding_dim": 12, "channels": "values", "normalization": "dataset", **options}
-    )
+    config = resolved(**{"units": 16, "embedding_dim": 12, "channels": "values", "normalization": "dataset", **options})
     made = exported(
-        enliven(build_encoder(config, profile, None, fields), scale=0.1),
+        randomise(build_encoder(config, profile, None, fields), scale=0.1),
         fields=fields,
         profile=profile,
         frame=config.frame or 1,
@@ -99,18 +97,18 @@ def pair(
     return Pair(made, graph, made.encoder, in_int8(made, graph), rows, num_layers, num_wiped)
 
 
-def test_vectors_stay_what_they_were(pair: Pair) -> None:
-    vectors, reference = embed_as_at_night(pair.int8, pair.rows), embed_as_at_night(pair.fp32, pair.rows)
+def test_vectors_stay_close_to_fp32(pair: Pair) -> None:
+    vectors, reference = embed_in_job_batches(pair.int8, pair.rows), embed_in_job_batches(pair.fp32, pair.rows)
     assert 1e-5 < np.abs(vectors - reference).max()  # it is not the fp32 graph that ran
     found = compare_vectors(vectors, reference)
     assert found.mean_cosine >= 0.999
     assert found.neighbour_agreement >= 0.95
 
 
-def test_neighbours_hardly_move_a_vector(pair: Pair) -> None:
+def test_other_rows_hardly_change_a_vector(pair: Pair) -> None:
     singles = [pad(pair.rows, np.array([row])) for row in range(pair.rows.num_sequences)]
     alone = np.concatenate([pair.int8.embed(one.values, one.lengths, one.categories) for one in singles])
-    assert compare_vectors(alone, embed_as_at_night(pair.int8, pair.rows)).mean_cosine >= 0.999
+    assert compare_vectors(alone, embed_in_job_batches(pair.int8, pair.rows)).mean_cosine >= 0.999
 
 
 def embed_with(encoder: Encoder, rows: SequenceBlock, garbage: float, extra: int = 0) -> Any:
@@ -123,15 +121,15 @@ def embed_with(encoder: Encoder, rows: SequenceBlock, garbage: float, extra: int
 
 
 @pytest.mark.parametrize("extra", [0, 9])
-def test_what_stands_in_the_padding_moves_nothing_by_a_bit(pair: Pair, extra: int) -> None:
+def test_padding_changes_no_bit(pair: Pair, extra: int) -> None:
     vectors = [embed_with(pair.int8, pair.rows, garbage, extra) for garbage in GARBAGE]
     assert np.isfinite(vectors).all()
     for other in vectors[1:]:
         np.testing.assert_array_equal(other, vectors[0])
 
 
-def test_a_wild_row_does_not_drown_its_neighbours(pair: Pair) -> None:
-    """The trainer's encoders bound what a recurrent layer reads; without that, one value would take all 256 levels."""
+def test_an_outlier_does_not_degrade_other_rows(pair: Pair) -> None:
+    """The trainer's encoders bound the input of recurrent layers; otherwise one value would use all 256 levels."""
     batch = pad(pair.rows, np.arange(20))
     calm = pair.int8.embed(batch.values, batch.lengths, batch.categories)
     batch.values[7] = 1e30
@@ -142,7 +140,7 @@ def test_a_wild_row_does_not_drown_its_neighbours(pair: Pair) -> None:
     assert found.mean_cosine >= 0.999
 
 
-def test_each_layer_is_wiped_once_unless_it_reads_the_steps_of_another(pair: Pair) -> None:
+def test_padding_is_zeroed_once_per_layer_unless_it_reads_the_steps_of_another(pair: Pair) -> None:
     wheres = [node for node in pair.graph.graph.node if node.op_type == "Where" and "/wiped/" in node.name]
     assert len(wheres) == pair.num_wiped
 
@@ -153,8 +151,8 @@ def test_a_sequence_without_steps_is_finite(pair: Pair) -> None:
     assert np.isfinite(pair.int8.embed(values, np.array([0, 0], np.int32), categories)).all()
 
 
-def test_each_step_counts(pair: Pair) -> None:
-    """The laws above would hold for an encoder that ignores its input."""
+def test_the_embedding_depends_on_each_step(pair: Pair) -> None:
+    """The tests above would also pass for an encoder that ignores its input."""
     one = pad(pair.rows, np.array([int(pair.rows.lengths.argmax())]))
     values = np.nan_to_num(one.values)
     base = pair.int8.embed(values, one.lengths, one.categories)
@@ -164,12 +162,12 @@ def test_each_step_counts(pair: Pair) -> None:
         assert np.abs(pair.int8.embed(changed, one.lengths, one.categories) - base).max() > 1e-4
 
 
-def test_without_the_wiping_padding_moves_the_vectors(
+def test_without_zeroing_the_vectors_depend_on_padding(
     encoder_of: Callable[..., Any], exported: Callable[..., Any], rows: SequenceBlock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The trainer leaves the padding as it is where no layer but recurrent ones would see it."""
+    """The trainer does not mask the padding if only recurrent layers read it."""
     made = exported(encoder_of())
-    monkeypatch.setattr(module, "_is_wiped", lambda *_: True)
+    monkeypatch.setattr(module, "_is_zero_padded", lambda *_: True)
     careless = in_int8(made, quantise(made.graph))
     assert np.abs(embed_with(careless, rows, 1e6) - embed_with(careless, rows, 0.0)).max() > 1e-3
 
@@ -187,12 +185,14 @@ def test_weights_of_a_column_are_within_half_a_step_and_seven_bits() -> None:
     weights = np.random.default_rng(0).normal(size=(2, 12, 5)).astype(np.float32)
     weights[1, 3] = 0
     weights[0, 4] *= 1000
-    whole, scales = quantised_weights(weights)
-    assert whole.dtype == np.int8 and whole.shape == (2, 5, 12) and scales.shape == (2, 12)
-    assert 2 * 255 * int(np.abs(whole.astype(int)).max()) < 2**15  # two products of a byte and a weight fit in 16 bits
-    assert (scales > 0).all() and not whole[1, :, 3].any()
-    assert sorted(set(np.abs(whole).max(axis=1).ravel())) == [0, 64]  # every other column fills its range
-    found = (whole * scales[:, None]).transpose(0, 2, 1)
+    integers, scales = quantised_weights(weights)
+    assert integers.dtype == np.int8 and integers.shape == (2, 5, 12) and scales.shape == (2, 12)
+    assert (
+        2 * 255 * int(np.abs(integers.astype(int)).max()) < 2**15
+    )  # two products of a byte and a weight fit in 16 bits
+    assert (scales > 0).all() and not integers[1, :, 3].any()
+    assert sorted(set(np.abs(integers).max(axis=1).ravel())) == [0, 64]  # every other column fills its range
+    found = (integers * scales[:, None]).transpose(0, 2, 1)
     assert (np.abs(found - weights) <= scales[:, :, None] * 0.5001).all()
 
 
@@ -202,12 +202,12 @@ def test_any_opset(
 ) -> None:
     made = exported(encoder_of(), opset=opset)
     int8 = in_int8(made, quantise(made.graph))
-    vectors = embed_as_at_night(int8, rows)
-    assert compare_vectors(vectors, embed_as_at_night(made.encoder, rows)).mean_cosine >= 0.999
+    vectors = embed_in_job_batches(int8, rows)
+    assert compare_vectors(vectors, embed_in_job_batches(made.encoder, rows)).mean_cosine >= 0.999
 
 
-def test_states_that_are_handed_on_and_other_layers_between(exported: Callable[..., Any], rows: SequenceBlock) -> None:
-    """A model trained elsewhere: an LSTM begins at another's states, and reads its steps through a Dense layer."""
+def test_passed_states_and_other_layers_in_between(exported: Callable[..., Any], rows: SequenceBlock) -> None:
+    """A model trained elsewhere: an LSTM starts from the states of another and reads them through a Dense layer."""
     values = keras.Input((None, 3))
     steps, *states = layers.LSTM(9, return_sequences=True, return_state=True)(layers.BatchNormalization()(values))
     backwards = layers.LSTM(6, return_sequences=True, go_backwards=True)(layers.Dense(7)(steps))
@@ -216,16 +216,15 @@ def test_states_that_are_handed_on_and_other_layers_between(exported: Callable[.
     graph = quantise(made.graph)
     assert check(made, graph, 3).op_counts["Where"] >= 3
     int8 = in_int8(made, graph)
-    assert (
-        compare_vectors(embed_as_at_night(int8, rows), embed_as_at_night(made.encoder, rows)).mean_centred_cosine > 0.99
-    )
+    found, expected = embed_in_job_batches(int8, rows), embed_in_job_batches(made.encoder, rows)
+    assert compare_vectors(found, expected).mean_centred_cosine > 0.99
     for garbage in GARBAGE:
         np.testing.assert_array_equal(embed_with(int8, rows, garbage), embed_with(int8, rows, 7.0))
 
 
 @pytest.fixture(scope="module")
 def stacked(encoder_of: Callable[..., Any], exported: Callable[..., Any]) -> Any:
-    """Return what was exported of two LSTM layers."""
+    """Return the export of two LSTM layers."""
     return exported(encoder_of(layers=2))
 
 
@@ -233,7 +232,7 @@ def quantised_nodes(graph: Any) -> list[Any]:
     return [node for node in graph.graph.node if node.op_type == "DynamicQuantizeLSTM"]
 
 
-def test_an_int8_graph_is_none_of_fp32_and_the_other_way_round(stacked: Any) -> None:
+def test_an_int8_graph_is_not_valid_as_fp32_and_vice_versa(stacked: Any) -> None:
     with pytest.raises(BundleError, match=r"operators outside standard ONNX: com\.microsoft\.DynamicQuantizeLSTM"):
         check(stacked, quantise(stacked.graph), 2, precision="fp32")
     with pytest.raises(BundleError, match="has 0 DynamicQuantizeLSTM nodes"):
@@ -247,20 +246,20 @@ def test_other_operators_of_that_domain_are_refused(stacked: Any) -> None:
         check(stacked, graph, 2)
 
 
-def test_lengths_that_are_not_wired_are_refused(stacked: Any) -> None:
+def test_unconnected_lengths_are_refused(stacked: Any) -> None:
     graph = quantise(stacked.graph)
     quantised_nodes(graph)[1].input[4] = ""
     with pytest.raises(BundleError, match="sequence_lens of DynamicQuantizeLSTM node .* comes from 'nowhere'"):
         check(stacked, graph, 2)
 
 
-def test_the_fp32_graph_is_left_as_it_was(stacked: Any) -> None:
+def test_the_fp32_graph_is_unchanged(stacked: Any) -> None:
     before = stacked.graph.SerializeToString()
     quantise(stacked.graph)
     assert stacked.graph.SerializeToString() == before
 
 
 @pytest.mark.parametrize("counts", [{"GRU": 2}, {"GRU": 1, "LSTM": 1}, {"MatMul": 1}])
-def test_what_has_no_quantised_operator_is_refused(stacked: Any, counts: dict) -> None:
+def test_layers_without_quantised_operator_are_refused(stacked: Any, counts: dict) -> None:
     with pytest.raises(UsageError, match="model: --precision int8 quantises LSTM layers.*--precision fp32, or train"):
         refuse_unquantisable(replace(stacked.structure, op_counts=counts), "model")

@@ -1,4 +1,4 @@
-"""Graphs made cheaper: the same numbers, fewer nodes."""
+"""Simplified graphs compute the same numbers with fewer nodes."""
 
 from collections import Counter
 from typing import Any
@@ -44,7 +44,7 @@ HELD = {"one": np.float32(1), "zero": np.float32(0), "mean": MEAN, "scale": SCAL
 
 
 @pytest.mark.parametrize(("batch", "time"), [(1, 1), (1, 9), (7, 1), (5, 4)])
-def test_what_is_computed_stays_the_same_to_the_last_bit(batch: int, time: int) -> None:
+def test_results_are_equal_to_the_last_bit(batch: int, time: int) -> None:
     values = np.random.default_rng(0).normal(size=(batch, time, 3)).astype(np.float32)
     values[0, 0, 1] = np.nan
     model = graph_of(STANDARDISED, HELD)
@@ -55,7 +55,7 @@ def test_what_is_computed_stays_the_same_to_the_last_bit(batch: int, time: int) 
     np.testing.assert_array_equal(result_of(model, values), before)
 
 
-def test_bounds_become_one_clip_that_hands_nan_on() -> None:
+def test_bounds_become_one_clip_that_propagates_nan() -> None:
     nodes = [("Min", ["values", "high"], "low_enough"), ("Max", ["low_enough", "low"], "result")]
     model = graph_of(nodes, {"high": np.float32(2), "low": np.float32(-1)})
     simplify(model)
@@ -73,7 +73,7 @@ def test_bounds_become_one_clip_that_hands_nan_on() -> None:
         [("Min", ["values", "values"], "a"), ("Max", ["a", "zero"], "result")],
     ],
 )
-def test_what_is_no_clip_stays(nodes: list[tuple[str, list[str], str]]) -> None:
+def test_other_bounds_are_unchanged(nodes: list[tuple[str, list[str], str]]) -> None:
     model = graph_of(nodes, HELD)
     values = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
     before = result_of(model, values)
@@ -82,7 +82,7 @@ def test_what_is_no_clip_stays(nodes: list[tuple[str, list[str], str]]) -> None:
     np.testing.assert_array_equal(result_of(model, values), before)
 
 
-def test_a_choice_by_what_is_not_is_turned() -> None:
+def test_a_negated_choice_is_swapped() -> None:
     nodes = [("IsNaN", ["values"], "a"), ("Not", ["a"], "b"), ("Where", ["b", "values", "zero"], "result")]
     model = graph_of(nodes, HELD)
     simplify(model)
@@ -91,20 +91,20 @@ def test_a_choice_by_what_is_not_is_turned() -> None:
     np.testing.assert_array_equal(result_of(model, values), np.nan_to_num(values))
 
 
-def test_a_neutral_array_that_gives_the_shape_stays() -> None:
+def test_a_neutral_array_that_broadcasts_is_kept() -> None:
     model = graph_of([("Mul", ["one", "values"], "result")], {"one": np.ones((2, 1, 1), np.float32)})
     simplify(model)
     assert operators(model) == {"Mul": 1}
     assert result_of(model, np.zeros((1, 4, 3), np.float32)).shape == (2, 4, 3)
 
 
-def test_a_neutral_node_that_makes_the_result_stays() -> None:
+def test_a_neutral_node_that_computes_the_result_is_kept() -> None:
     model = graph_of([("Add", ["values", "zero"], "result")], {"zero": np.float32(0)})
     simplify(model)
     assert operators(model) == {"Add": 1}
 
 
-def test_a_constant_that_meets_something_else_than_the_values_stays() -> None:
+def test_a_constant_combined_with_other_tensors_is_unchanged() -> None:
     nodes = [("ReduceSum", ["values", "axis"], "sum"), ("Mul", ["sum", "scale"], "result")]
     model = graph_of(nodes, {"axis": np.int64([1]), "scale": SCALE})
     simplify(model)

@@ -1,4 +1,4 @@
-"""The structure check, tried on graphs that were spoiled on purpose."""
+"""The structure check, on deliberately corrupted graphs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ helper, TensorProto = onnx.helper, onnx.TensorProto
 
 @pytest.fixture
 def graph(encoder_of: Callable[..., Any], exported: Callable[..., Any]) -> Any:
-    """Return a good graph to spoil."""
+    """Return a valid graph to corrupt."""
     return exported(encoder_of(layers=2)).graph
 
 
@@ -52,7 +52,7 @@ def test_a_loop_is_refused(graph: Any) -> None:
         [helper.make_tensor_value_info("still_on", TensorProto.BOOL, [])],
     )
     graph.graph.node.append(helper.make_node("Loop", ["", ""], [], body=body))
-    with pytest.raises(BundleError, match="holds Loop; an encoder must have none"):
+    with pytest.raises(BundleError, match="contains Loop; an encoder must have none"):
         check(graph)
 
 
@@ -62,7 +62,7 @@ def test_the_number_of_recurrent_nodes_is_that_of_the_layers(graph: Any, found: 
         check(graph, num_recurrent=expected)
 
 
-def test_each_recurrent_node_must_know_the_lengths(graph: Any) -> None:
+def test_each_recurrent_node_must_use_the_lengths(graph: Any) -> None:
     recurrent(graph)[1].input[4] = ""
     with pytest.raises(BundleError, match="comes from 'nowhere', expected the graph input 'lengths'"):
         check(graph)
@@ -115,13 +115,13 @@ def test_an_invalid_graph_is_refused(graph: Any) -> None:
 
 
 @pytest.mark.parametrize(("options", "width"), [({}, 14), ({"bidirectional": False}, 7), ({"cell": "gru"}, 14)])
-def test_the_widest_recurrent_node_is_told(
+def test_the_widest_recurrent_node_is_reported(
     encoder_of: Callable[..., Any], exported: Callable[..., Any], options: dict[str, Any], width: int
 ) -> None:
     assert exported(encoder_of(**options)).structure.recurrent_width == width
 
 
-def test_an_encoder_of_values_alone_has_nothing_for_the_padding(
+def test_an_encoder_without_fields_has_no_nodes_for_the_padding_of_categories(
     encoder_of: Callable[..., Any], exported: Callable[..., Any]
 ) -> None:
     found = exported(encoder_of(pooling="last")).structure

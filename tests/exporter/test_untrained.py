@@ -1,4 +1,4 @@
-"""The untrained twin: another encoder with the same interface, drawn as Keras draws, without a trace of training."""
+"""The untrained control: an encoder with the same interface, initialised as by Keras, independent of the training."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from model_testing import resolved
 
 from seqembed.data.errors import BundleError
 from seqembed.data.sequences import SequenceBlock
@@ -14,7 +15,6 @@ from seqembed.exporter.keras.libraries import keras
 from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.bundle.seal import sealed
 from seqembed.runner.evaluate.untrained import UnknownWeightsError, untrained_bundle
-from seqembed.trainer.config.training import ModelConfig
 from seqembed.trainer.model.encoder import build_encoder
 from seqembed_testing import Tiny
 
@@ -27,19 +27,19 @@ ARCHITECTURES = [
 
 
 def numbers(bundle: bytes) -> dict[str, np.ndarray]:
-    """Return the constants that recurrent nodes and kernels use, by node and slot."""
+    """Return the constants of recurrent nodes and kernels, by node and input."""
     graph = onnx.load_from_string(bundle).graph
     constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
     return {
-        f"{node.op_type} {place} {slot}": constants[name]
-        for place, node in enumerate(graph.node)
+        f"{node.op_type} {index} {slot}": constants[name]
+        for index, node in enumerate(graph.node)
         for slot, name in enumerate(node.input)
         if name in constants and node.op_type in ("LSTM", "GRU", "MatMul", "Add")
     }
 
 
 def bag(found: dict[str, np.ndarray]) -> list[tuple[str, str, bytes]]:
-    """Return operator, slot and bytes of each constant, in an order that does not depend on that of the nodes."""
+    """Return operator, input and bytes of each constant, in an order independent of that of the nodes."""
     return sorted((name.split()[0], name.split()[2], array.tobytes()) for name, array in found.items())
 
 
@@ -48,15 +48,15 @@ def bundle_of(exported: Any) -> bytes:
 
 
 @pytest.mark.parametrize("options", ARCHITECTURES, ids=lambda options: "-".join(map(str, options.values())))
-def test_training_leaves_no_trace(
-    options: dict, encoder_of: Callable, enliven: Callable, exported: Callable, rows: SequenceBlock
+def test_the_result_does_not_depend_on_the_training(
+    options: dict, encoder_of: Callable, randomise: Callable, exported: Callable, rows: SequenceBlock
 ) -> None:
     model = encoder_of(**options)
     trained = bundle_of(exported(model))
-    enliven(model, seed=1, scale=3.0)
+    randomise(model, seed=1, scale=3.0)
     otherwise = bundle_of(exported(model))
     assert trained != otherwise
-    # As a bag: two conversions may write nodes that do not depend on each other in another order.
+    # Sorted, since two conversions may write independent nodes in different orders.
     one, other = (bag(numbers(untrained_bundle(bundle, seed=5))) for bundle in (trained, otherwise))
     assert one == other and bag(numbers(trained)) != bag(numbers(otherwise))
     values = np.nan_to_num(rows.values[:12])[None]
@@ -76,19 +76,19 @@ def test_training_leaves_no_trace(
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_weights_are_drawn_as_keras_draws_them(cell: str, profile: Any, exported: Callable) -> None:
+def test_weights_are_initialised_as_by_keras(cell: str, profile: Any, exported: Callable) -> None:
     fresh = bundle_of(
-        exported(build_encoder(ModelConfig(cell=cell, units=48, embedding_dim=40, channels="values"), profile))
+        exported(build_encoder(resolved(cell=cell, units=48, embedding_dim=40, channels="values"), profile))
     )
     expected, found = numbers(fresh), numbers(untrained_bundle(fresh, seed=0))
     node = cell.upper()
-    (place,) = {name.split()[1] for name in expected if name.startswith(node)}
-    kernel, recurrent, bias = (found[f"{node} {place} {slot}"] for slot in (1, 2, 3))
-    np.testing.assert_array_equal(bias, expected[f"{node} {place} 3"])  # the forget gate's 1 in its place
+    (index,) = {name.split()[1] for name in expected if name.startswith(node)}
+    kernel, recurrent, bias = (found[f"{node} {index} {slot}"] for slot in (1, 2, 3))
+    np.testing.assert_array_equal(bias, expected[f"{node} {index} 3"])  # the forget gate's 1 in its index
     assert (bias == 1).any() == (cell == "lstm")
     for direction in recurrent:
         np.testing.assert_allclose(direction.T @ direction, np.eye(48), atol=1e-5)
-    assert np.abs(kernel).max() <= np.abs(expected[f"{node} {place} 1"]).max() * 1.02
+    assert np.abs(kernel).max() <= np.abs(expected[f"{node} {index} 1"]).max() * 1.02
     for name, array in found.items():
         assert array.dtype == np.float32
         assert array.shape == expected[name].shape
@@ -96,7 +96,7 @@ def test_weights_are_drawn_as_keras_draws_them(cell: str, profile: Any, exported
 
 
 def test_a_model_made_elsewhere_keeps_its_standardisation_and_loses_its_normalisation_layers(
-    exported: Callable, enliven: Callable
+    exported: Callable, randomise: Callable
 ) -> None:
     def build(seed: int) -> bytes:
         keras.utils.set_random_seed(seed)
@@ -113,16 +113,16 @@ def test_a_model_made_elsewhere_keeps_its_standardisation_and_loses_its_normalis
                 layers.Dense(3, activation="tanh"),
             ]
         )
-        return bundle_of(exported(enliven(model, seed=seed)))
+        return bundle_of(exported(randomise(model, seed=seed)))
 
     one, other = (floats(untrained_bundle(build(seed), seed=2)) for seed in (0, 1))
     assert any(array.size == 3 and np.allclose(array.ravel(), [0, 5, -40]) for array in one)
-    for array, twin in zip(one, other, strict=True):
-        np.testing.assert_array_equal(array, twin)
+    for array, untrained in zip(one, other, strict=True):
+        np.testing.assert_array_equal(array, untrained)
 
 
 def floats(bundle: bytes) -> list[np.ndarray]:
-    """Return the constants with a fraction that a graph holds, in the order in which its nodes use them."""
+    """Return the non-integer constants of a graph, in the order of use."""
     graph = onnx.load_from_string(bundle).graph
     constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
     used = [constants[name] for node in graph.node for name in node.input if name in constants]
@@ -136,14 +136,14 @@ def test_a_layer_without_bias_stays_without(exported: Callable) -> None:
     assert not bias.any()
 
 
-def test_equal_constants_shared_by_two_nodes_are_drawn_apart(tiny: Tiny) -> None:
+def test_equal_constants_of_two_nodes_are_initialised_separately(tiny: Tiny) -> None:
     model = onnx.load(tiny.bundle)
-    (place,) = [place for place, node in enumerate(model.graph.node) if node.op_type == "MatMul"]
-    kernel = model.graph.node[place].input[1]
+    (index,) = [index for index, node in enumerate(model.graph.node) if node.op_type == "MatMul"]
+    kernel = model.graph.node[index].input[1]
     shape = onnx.numpy_helper.to_array(next(t for t in model.graph.initializer if t.name == kernel)).shape
-    # Without effect on the result: a second node that reads the same kernel.
-    twin = onnx.helper.make_node("MatMul", [model.graph.node[place].input[0], kernel], ["twin"])
-    model.graph.node.insert(place + 1, twin)
+    # A second node that reads the same kernel, without effect on the result.
+    second = onnx.helper.make_node("MatMul", [model.graph.node[index].input[0], kernel], ["second"])
+    model.graph.node.insert(index + 1, second)
     graph = onnx.load_from_string(untrained_bundle(model.SerializeToString(), seed=0)).graph
     drawn = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
     first, second = (drawn[node.input[1]] for node in graph.node if node.op_type == "MatMul")
@@ -152,7 +152,7 @@ def test_equal_constants_shared_by_two_nodes_are_drawn_apart(tiny: Tiny) -> None
     assert kernel not in drawn
 
 
-def test_tables_of_categories_are_drawn_as_the_trainer_draws_them() -> None:
+def test_tables_of_categories_are_initialised_as_by_the_trainer() -> None:
     random = np.random.default_rng(0)
     constants = {
         "table": random.normal(3, 9, size=(400, 16)).astype(np.float32),
@@ -191,7 +191,7 @@ def test_weights_of_an_unknown_kind_are_refused(tiny: Tiny) -> None:
         untrained_bundle(model.SerializeToString(), seed=0)
 
 
-def test_the_twin_cannot_be_deployed(tiny: Tiny) -> None:
-    twin = Encoder.from_bytes(untrained_bundle(tiny.bundle.read_bytes(), seed=0), source="twin")
+def test_an_untrained_bundle_cannot_be_deployed(tiny: Tiny) -> None:
+    untrained = Encoder.from_bytes(untrained_bundle(tiny.bundle.read_bytes(), seed=0), source="untrained")
     with pytest.raises(BundleError, match="golden"):
-        twin.replay_golden()
+        untrained.replay_golden()

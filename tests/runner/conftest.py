@@ -1,14 +1,14 @@
-"""What tests of the runner share: one warmed interpreter a session, whose children can be killed."""
+"""Fixtures of the runner's tests: one preloaded interpreter per session, whose children can be killed."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from nursery import Nursery
+from child_runner import ChildRunner
 
 
 @pytest.fixture(scope="session")
-def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+def child_runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChildRunner]:
     """Start it once."""
-    with Nursery(tmp_path_factory.mktemp("nursery")) as nursery:
-        yield nursery
+    with ChildRunner(tmp_path_factory.mktemp("child_runner")) as child_runner:
+        yield child_runner

@@ -15,7 +15,7 @@ PLAIN = {"use_dictionary": False, "compression": "none", "write_page_checksum": 
 
 
 class Keys(pe.KmsClient):
-    """Hands keys out as they are: enough to make an encrypted file."""
+    """Returns keys unencrypted, which suffices to write an encrypted file."""
 
     def __init__(self, configuration: pe.KmsConnectionConfig) -> None:
         super().__init__()
@@ -27,10 +27,10 @@ class Keys(pe.KmsClient):
         return bytes.fromhex(wrapped_key.decode())
 
 
-def encrypted(path: Path, whole: bool) -> None:
+def encrypted(path: Path, footer_too: bool) -> None:
     table = pa.table({name: pa.array(values) for name, values in sequences(9, seed=1).items()})
     configuration = pe.EncryptionConfiguration(
-        footer_key="k", column_keys={"k": ["x.list.element"]}, plaintext_footer=not whole
+        footer_key="k", column_keys={"k": ["x.list.element"]}, plaintext_footer=not footer_too
     )
     properties = pe.CryptoFactory(Keys).file_encryption_properties(pe.KmsConnectionConfig(), configuration)
     with pq.ParquetWriter(path, table.schema, encryption_properties=properties) as writer:
@@ -43,7 +43,7 @@ def cut(path: Path, keep: float) -> None:
 
 
 def flip_in_page(path: Path) -> None:
-    """Flip one bit of a number in an uncompressed page: without its checksum nobody could tell."""
+    """Flip one bit of a number in an uncompressed page, which only the checksum can detect."""
     content = bytearray(path.read_bytes())
     content[_values_of_x(path) + 100] ^= 4
     path.write_bytes(content)
@@ -84,9 +84,9 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "bit rot under a checksum": (flip_in_page, "damaged Parquet data in row group 0"),
     "zeroed page": (zero_page, "damaged page header"),
     "rot in a compressed page": (compressed_rot, "damaged Parquet data in row group 0"),
-    "encrypted footer": (lambda path: encrypted(path, whole=True), "the file is encrypted. Decrypt it first"),
+    "encrypted footer": (lambda path: encrypted(path, footer_too=True), "the file is encrypted. Decrypt it first"),
     "encrypted column": (
-        lambda path: encrypted(path, whole=False),
+        lambda path: encrypted(path, footer_too=False),
         "column 'x.list.element' is encrypted. Decrypt the file first",
     ),
 }
@@ -119,7 +119,7 @@ def test_a_file_that_cannot_be_read_fails_or_is_skipped_and_listed(tiny: Tiny, t
     assert json.loads((tmp_path / "out" / "_SUCCESS").read_text())["rows_in"] == 80
 
 
-def test_the_flipped_bit_is_seen_by_the_checksum_alone(tiny: Tiny, tmp_path: Path) -> None:
+def test_the_flipped_bit_is_detected_only_by_the_checksum(tiny: Tiny, tmp_path: Path) -> None:
     data = write_sequences(tmp_path / "in.parquet", sequences(60, seed=2), **PLAIN | {"write_page_checksum": False})
     flip_in_page(data)
     done("run", data, "--model", tiny.bundle, "--out", tmp_path / "out")
@@ -137,7 +137,7 @@ def test_a_file_of_no_rows_makes_a_part_of_no_rows(tiny: Tiny, tmp_path: Path) -
     assert "2 up to date" in done("run", tmp_path / "in", "--model", tiny.bundle, "--out", tmp_path / "out").output
 
 
-def test_only_unreadable_files_is_a_run_of_no_rows_that_says_so(tiny: Tiny, tmp_path: Path) -> None:
+def test_a_run_with_unreadable_files_only_reports_no_rows(tiny: Tiny, tmp_path: Path) -> None:
     (tmp_path / "bad.parquet").write_bytes(b"no")
     command = ("run", tmp_path / "bad.parquet", "--model", tiny.bundle, "--out", tmp_path / "out")
     assert seqembed(*command).exit_code == 3
@@ -146,7 +146,7 @@ def test_only_unreadable_files_is_a_run_of_no_rows_that_says_so(tiny: Tiny, tmp_
     assert "0 rows in" in result.output
 
 
-def test_a_wrong_column_is_no_bad_file_and_is_never_skipped(tiny: Tiny, tmp_path: Path) -> None:
+def test_a_wrong_column_is_not_a_bad_file_and_is_never_skipped(tiny: Tiny, tmp_path: Path) -> None:
     write_sequences(tmp_path / "a.parquet", {"id": ["a"], "x": [[1.0]]})
     command = ("run", tmp_path / "a.parquet", "--model", tiny.bundle, "--out", tmp_path / "out")
     result = seqembed(*command, "--on-bad-file", "skip")

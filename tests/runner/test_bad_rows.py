@@ -1,4 +1,4 @@
-"""Rows that are no sequence: failed, kept with a reason, or put aside; every one accounted for."""
+"""Bad rows: the run fails, keeps them with a reason, or quarantines them; all are accounted for."""
 
 import json
 from pathlib import Path
@@ -16,8 +16,8 @@ INF = float("inf")
 
 
 @pytest.fixture
-def spoilt(tmp_path: Path) -> Path:
-    """Forty rows of which four are bad: infinite, ragged, without an id, and again infinite."""
+def with_bad_rows(tmp_path: Path) -> Path:
+    """Forty rows, four of them bad: infinite, ragged, without an id, and infinite again."""
     columns = sequences(40, seed=7, shortest=1)
     columns["x"][3][0] = INF
     columns["x"][11] = columns["x"][11] + [1.0]
@@ -34,11 +34,11 @@ def run(tiny: Tiny, data: Path, out: Path, *options: object) -> dict:
     return json.loads((out / "_SUCCESS").read_text())
 
 
-def test_null_keeps_the_row_and_gives_the_reason(tiny: Tiny, tmp_path: Path, spoilt: Path) -> None:
-    totals = run(tiny, spoilt, tmp_path / "out", "--on-bad-row", "null", "--keep", "label")
+def test_null_keeps_the_row_and_gives_the_reason(tiny: Tiny, tmp_path: Path, with_bad_rows: Path) -> None:
+    totals = run(tiny, with_bad_rows, tmp_path / "out", "--on-bad-row", "null", "--keep", "label")
     rows = pq.read_table(tmp_path / "out" / "in.parquet").to_pylist()
     assert len(rows) == 40
-    assert [place for place, row in enumerate(rows) if row["error"] is not None] == BAD
+    assert [index for index, row in enumerate(rows) if row["error"] is not None] == BAD
     assert all((row["embedding"] is None) == (row["error"] is not None) for row in rows)
     assert "inf" in rows[3]["error"]
     assert "ragged" in rows[11]["error"]
@@ -47,43 +47,43 @@ def test_null_keeps_the_row_and_gives_the_reason(tiny: Tiny, tmp_path: Path, spo
     assert (totals["rows_in"], totals["rows_embedded"], totals["rows_null"]) == (40, 36, 4)
 
 
-def test_quarantine_puts_the_row_aside_as_it_stands(tiny: Tiny, tmp_path: Path, spoilt: Path) -> None:
-    totals = run(tiny, spoilt, tmp_path / "out", "--on-bad-row", "quarantine", "--keep", "label")
+def test_quarantine_stores_the_row_unchanged(tiny: Tiny, tmp_path: Path, with_bad_rows: Path) -> None:
+    totals = run(tiny, with_bad_rows, tmp_path / "out", "--on-bad-row", "quarantine", "--keep", "label")
     part = pq.read_table(tmp_path / "out" / "in.parquet")
     assert part.num_rows == 36
     aside = pq.read_table(tmp_path / "out" / "_quarantine" / "in.parquet").to_pylist()
-    raw = pq.read_table(spoilt, columns=["id", "label", "x", "y"]).to_pylist()
+    raw = pq.read_table(with_bad_rows, columns=["id", "label", "x", "y"]).to_pylist()
     assert [row["row"] for row in aside] == BAD
-    assert [row["raw"] for row in aside] == [raw[place] for place in BAD]
+    assert [row["raw"] for row in aside] == [raw[index] for index in BAD]
     assert {row["file"] for row in aside} == {"in.parquet"}
     assert [row["id"] for row in aside] == ["s3", "s11", None, "s39"]
     assert (totals["rows_in"], totals["rows_embedded"], totals["rows_quarantined"]) == (40, 36, 4)
 
 
-def test_the_good_rows_get_the_vectors_they_would_have_had(tiny: Tiny, tmp_path: Path, spoilt: Path) -> None:
-    table = pq.read_table(spoilt)
-    good = table.take([place for place in range(40) if place not in BAD])
+def test_the_good_rows_get_the_vectors_they_would_have_had(tiny: Tiny, tmp_path: Path, with_bad_rows: Path) -> None:
+    table = pq.read_table(with_bad_rows)
+    good = table.take([index for index in range(40) if index not in BAD])
     pq.write_table(good, tmp_path / "good.parquet")
     run(tiny, tmp_path / "good.parquet", tmp_path / "clean")
     expected = embeddings([tmp_path / "clean" / "good.parquet"])
     for mode in ("null", "quarantine"):
-        run(tiny, spoilt, tmp_path / mode, "--on-bad-row", mode)
+        run(tiny, with_bad_rows, tmp_path / mode, "--on-bad-row", mode)
         found = embeddings([tmp_path / mode / "in.parquet"])
         for name, vector in expected.items():
             np.testing.assert_allclose(found[name], vector, rtol=0, atol=2e-6)
 
 
-def test_a_clean_input_takes_its_old_quarantine_away(tiny: Tiny, tmp_path: Path, spoilt: Path) -> None:
-    run(tiny, spoilt, tmp_path / "out", "--on-bad-row", "quarantine")
+def test_a_clean_input_removes_its_old_quarantine(tiny: Tiny, tmp_path: Path, with_bad_rows: Path) -> None:
+    run(tiny, with_bad_rows, tmp_path / "out", "--on-bad-row", "quarantine")
     assert (tmp_path / "out" / "_quarantine" / "in.parquet").exists()
-    write_sequences(spoilt, sequences(40, seed=7))
-    run(tiny, spoilt, tmp_path / "out", "--on-bad-row", "quarantine")
+    write_sequences(with_bad_rows, sequences(40, seed=7))
+    run(tiny, with_bad_rows, tmp_path / "out", "--on-bad-row", "quarantine")
     assert not (tmp_path / "out" / "_quarantine" / "in.parquet").exists()
 
 
 @pytest.mark.parametrize("mode", ["null", "quarantine"])
-def test_too_many_bad_rows_fail_the_part(tiny: Tiny, tmp_path: Path, spoilt: Path, mode: str) -> None:
-    command = ("run", spoilt, "--model", tiny.bundle, "--out", tmp_path / "out", "--on-bad-row", mode)
+def test_too_many_bad_rows_fail_the_part(tiny: Tiny, tmp_path: Path, with_bad_rows: Path, mode: str) -> None:
+    command = ("run", with_bad_rows, "--model", tiny.bundle, "--out", tmp_path / "out", "--on-bad-row", mode)
     refused = seqembed(*command, "--max-bad-fraction", 0.05)
     assert refused.exit_code == 3
     assert "4 of 40 rows are bad (10.00%)" in refused.output
@@ -91,12 +91,12 @@ def test_too_many_bad_rows_fail_the_part(tiny: Tiny, tmp_path: Path, spoilt: Pat
     done(*command, "--max-bad-fraction", 0.1)
 
 
-def test_a_fraction_outside_its_range_is_a_usage_error(tiny: Tiny, tmp_path: Path, spoilt: Path) -> None:
-    result = seqembed("run", spoilt, "--model", tiny.bundle, "--out", tmp_path / "out", "--max-bad-fraction", 2)
+def test_a_fraction_outside_its_range_is_a_usage_error(tiny: Tiny, tmp_path: Path, with_bad_rows: Path) -> None:
+    result = seqembed("run", with_bad_rows, "--model", tiny.bundle, "--out", tmp_path / "out", "--max-bad-fraction", 2)
     assert result.exit_code == 2
 
 
-def test_events_are_put_aside_as_whole_sequences(tmp_path: Path) -> None:
+def test_events_are_quarantined_as_complete_sequences(tmp_path: Path) -> None:
     ids = pa.array(["a", "a", "b", "b", None, "c"]).dictionary_encode()
     times = pa.array([2, 1, 1, 2, 1, None], pa.timestamp("ms"))
     values = pa.array([1.0, 2.0, INF, 4.0, 5.0, 6.0])
@@ -131,12 +131,12 @@ def test_rows_in_are_rows_accounted_for(
 ) -> None:
     directory = tmp_path_factory.mktemp("law")
     rows = [[float(i)] * length for i, length in enumerate(lengths)]
-    other = [row + [0.0] if place in bad else row for place, row in enumerate(rows)]
+    other = [row + [0.0] if index in bad else row for index, row in enumerate(rows)]
     columns = {"id": [f"s{i}" for i in range(len(rows))], "x": rows, "y": other}
     data = write_sequences(directory / "in.parquet", columns, row_group_size=group)
     totals = run(tiny, data, directory / "out", "--on-bad-row", mode)
-    num_bad = len([place for place in bad if place < len(rows)])
-    num_empty = sum(length == 0 and place not in bad for place, length in enumerate(lengths))
+    num_bad = len([index for index in bad if index < len(rows)])
+    num_empty = sum(length == 0 and index not in bad for index, length in enumerate(lengths))
     assert totals["rows_in"] == len(rows)
     assert totals["rows_embedded"] == len(rows) - num_bad - num_empty
     assert totals["rows_null"] == num_empty + (num_bad if mode == "null" else 0)

@@ -1,4 +1,4 @@
-"""A bundle at the door: what is no model, no contract, or computes other vectors is refused with exit 4."""
+"""Bundles that are not a model, have no valid contract, or compute other vectors are refused with exit 4."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from seqembed_testing import Tiny, contract_of, done, seqembed, sequences, write
 
 
 def rewrite(tiny: Tiny, path: Path, change: object) -> Path:
-    """Write the tiny bundle with its contract's JSON changed, under a fresh seal."""
+    """Write the tiny bundle with a changed contract and a new digest."""
     model = onnx.load(tiny.bundle)
     contract = contract_of(model)
     change(contract)  # type: ignore[operator]
@@ -46,7 +46,7 @@ def drop_features(value: dict) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (spoil_golden, "golden sequences come out differently"),
+        (spoil_golden, "golden sequences get other vectors"),
         (spoil_version, "contract format 99"),
         (spoil_shape, "embeddings mean: found 6 numbers, expected 7"),
         (spoil_outputs, "the first output is embedding float32 (batch, 7), expected embedding float32 (batch, 6)"),
@@ -64,7 +64,7 @@ def test_a_tampered_contract_is_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
-def test_other_files_are_no_bundle(tiny: Tiny, tmp_path: Path) -> None:
+def test_other_files_are_not_bundles(tiny: Tiny, tmp_path: Path) -> None:
     plain = onnx.load(tiny.bundle)
     del plain.metadata_props[:]
     onnx.save(plain, tmp_path / "plain.onnx")
@@ -94,7 +94,7 @@ def test_the_contract_survives_json(tiny: Tiny) -> None:
         ModelContract.from_json("{}", "memory")
 
 
-def test_a_contract_of_before_batch_sizes_is_still_read(tiny: Tiny, tmp_path: Path) -> None:
+def test_a_contract_without_batch_size_is_still_read(tiny: Tiny, tmp_path: Path) -> None:
     def forget(value: dict) -> None:
         value.pop("batch_size")
 
@@ -103,7 +103,7 @@ def test_a_contract_of_before_batch_sizes_is_still_read(tiny: Tiny, tmp_path: Pa
     done("run", tiny.data, "--model", model, "--out", tmp_path / "out")
 
 
-def test_inspect_tells_what_each_path_holds(tiny: Tiny, tmp_path: Path) -> None:
+def test_inspect_describes_each_kind_of_path(tiny: Tiny, tmp_path: Path) -> None:
     bundle = done("inspect", tiny.bundle).output
     for words in ("Layout: nested", "id column 'id'", "2 features in this order", "Checked against Keras", "Golden"):
         assert words in bundle

@@ -1,4 +1,4 @@
-"""`seqembed run` with categories and times: the right vectors, unknown values counted, contracts that do not fit."""
+"""`seqembed run` with categories and times: correct vectors, counts of unknown values, invalid contracts."""
 
 import json
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("layout", WRITERS)
-def test_every_sequence_gets_the_vector_it_has_alone(models: dict[str, Path], tmp_path: Path, layout: str) -> None:
+def test_every_sequence_gets_the_vector_it_gets_alone(models: dict[str, Path], tmp_path: Path, layout: str) -> None:
     data = WRITERS[layout](tmp_path / "in.parquet", transactions(150, seed=1))
     done("run", data, "--model", models[layout], "--out", tmp_path / "out")
     encoder, found = Encoder.open(models[layout]), embeddings([tmp_path / "out" / "in.parquet"])
@@ -62,10 +62,10 @@ def test_dictionaries_or_plain_text_in_any_order_of_columns_give_equal_rows(
     rows = transactions(80, seed=2)
     plain = {name: KINDS[name] for name in ("kind", "amount", "time")} | {"merchant": pa.string()}
     vectors = []
-    for place, kinds in enumerate((KINDS, plain)):
-        data = write_events(tmp_path / f"{place}.parquet", rows, kinds)
-        done("run", data, "--model", models["events"], "--out", tmp_path / f"out{place}")
-        vectors.append(pq.read_table(tmp_path / f"out{place}" / f"{place}.parquet").combine_chunks())
+    for index, kinds in enumerate((KINDS, plain)):
+        data = write_events(tmp_path / f"{index}.parquet", rows, kinds)
+        done("run", data, "--model", models["events"], "--out", tmp_path / f"out{index}")
+        vectors.append(pq.read_table(tmp_path / f"out{index}" / f"{index}.parquet").combine_chunks())
     assert vectors[0].equals(vectors[1])
 
 
@@ -94,28 +94,28 @@ def test_many_unknown_values_are_a_warning(models: dict[str, Path], tmp_path: Pa
     assert "in training 0.0%: train again on newer data" in " ".join(said.split())
 
 
-def test_parts_made_before_stay_in_the_totals(models: dict[str, Path], tmp_path: Path) -> None:
+def test_skipped_parts_count_in_the_totals(models: dict[str, Path], tmp_path: Path) -> None:
     run_with_new_merchants(models["events"], tmp_path, 0.5)
     before = json.loads((tmp_path / "out" / "_SUCCESS").read_text())
     others = transactions(100, seed=4)
     others["id"] = [f"other {name}" for name in others["id"]]
     write_events(tmp_path / "in" / "b.parquet", others)
     said = done("run", tmp_path / "in", "--model", models["events"], "--out", tmp_path / "out").output
-    assert "1 parts made, 1 up to date" in said
-    assert "WARNING" not in said  # tonight's rows are all known
+    assert "1 part made, 1 up to date" in said
+    assert "WARNING" not in said  # the rows of this run have no unknown values
     after = json.loads((tmp_path / "out" / "_SUCCESS").read_text())
     assert after["unknown_steps"] == before["unknown_steps"]
     assert 0 < after["unknown"]["merchant"] < before["unknown"]["merchant"]
 
 
-def test_inspect_tells_fields_and_times(models: dict[str, Path]) -> None:
+def test_inspect_describes_fields_and_times(models: dict[str, Path]) -> None:
     said = done("inspect", models["events"]).output
     for words in (
         "categories int32 (batch, time, fields)",
         "2 categorical fields in this order:",
         "merchant  string, 9 values, most frequent: 'shop ",
         "missing 2",
-        "Time features of 'time' (instants, day and week in UTC):",
+        "Time features of 'time' (instants; day and week in UTC):",
         "time.week_sin",
         "sine of the time of week, from Monday 00:00",
         "Golden sequences: 5",
@@ -176,7 +176,7 @@ def change(schema: dict[str, Any], *path: str | int, to: object) -> dict[str, An
         (("features", 0, "kind"), "smell", "numeric or time"),
     ],
 )
-def test_a_contract_that_does_not_fit_itself_is_refused(
+def test_an_inconsistent_contract_is_refused(
     models: dict[str, Path], tmp_path: Path, path: tuple[str | int, ...], to: object, message: str
 ) -> None:
     schema = Encoder.open(models["events"]).contract.schema.to_json()
@@ -192,7 +192,7 @@ def test_a_contract_that_does_not_fit_itself_is_refused(
     ("ids", "message"),
     [(None, "found none"), ([[0, 0]], "found shape (1, 2)"), ("large", "ids below"), ("negative", "ids below")],
 )
-def test_golden_ids_that_no_vocabulary_gives_are_refused(
+def test_golden_ids_outside_the_vocabulary_are_refused(
     models: dict[str, Path], tmp_path: Path, ids: object, message: str
 ) -> None:
     golden = [one.to_json() for one in Encoder.open(models["events"]).contract.golden]

@@ -1,4 +1,4 @@
-"""Ids and kept columns of every type that Parquet holds, in both layouts: the rows come out with what went in."""
+"""Ids and kept columns of every Parquet type, in both layouts, are written unchanged."""
 
 from pathlib import Path
 
@@ -23,9 +23,9 @@ def nested(kept: dict[str, pa.Array]) -> pa.Table:
 
 def events(kept: dict[str, pa.Array]) -> pa.Table:
     """Return the same sequences as events."""
-    places = pa.array(np.repeat([0, 1, 2], [2, 1, 1]))
-    # Through lists, since Arrow cannot take views.
-    flat = {name: pa.concat_arrays([column[i : i + 1] for i in places.to_pylist()]) for name, column in kept.items()}
+    rows = pa.array(np.repeat([0, 1, 2], [2, 1, 1]))
+    # Through lists, since Arrow's take does not support views.
+    flat = {name: pa.concat_arrays([column[i : i + 1] for i in rows.to_pylist()]) for name, column in kept.items()}
     return pa.table({**flat, "x": sum(X, []), "y": sum(X, [])})
 
 
@@ -33,7 +33,7 @@ LAYOUTS = {"nested": nested, "events": events}
 
 
 def stored(column: pa.ChunkedArray) -> list[object]:
-    """Return values to compare, text as bytes: it need not be UTF-8."""
+    """Return values to compare, with text as bytes, since it may not be UTF-8."""
     return [_stored(value) for value in column]
 
 
@@ -46,7 +46,7 @@ def _stored(value: pa.Scalar) -> object:
     if pa.types.is_map(kind) or pa.types.is_nested(kind) and not pa.types.is_struct(kind):
         return [_stored(element) for element in value.values]
     if pa.types.is_struct(kind):
-        return {kind.field(place).name: _stored(value[place]) for place in range(kind.num_fields)}
+        return {kind.field(index).name: _stored(value[index]) for index in range(kind.num_fields)}
     if hasattr(value, "as_buffer"):
         return value.as_buffer().to_pybytes()
     return value.value if pa.types.is_temporal(kind) else value.as_py()
@@ -63,15 +63,15 @@ def test_ids_of_every_type(tmp_path: Path, bundle: Path, layout: str) -> None:
     for name, column in IDS.items():
         data = tmp_path / "in" / f"{name}.parquet"
         pq.write_table(LAYOUTS[layout]({"id": column}), data)
-        # File by file, since equal ids of several types may not have events in two files of one run.
+        # One file at a time, since equal ids of several types must not have events in two files of a run.
         done("run", data, "--model", bundle, "--out", tmp_path / "null", "--on-bad-row", "null")
         done("run", data, "--model", bundle, "--out", tmp_path / "aside", "--on-bad-row", "quarantine")
     for name in IDS:
-        whole = pq.read_table(tmp_path / "null" / f"{name}.parquet")
+        table = pq.read_table(tmp_path / "null" / f"{name}.parquet")
         expected = stored(pq.read_table(tmp_path / "in" / f"{name}.parquet")["id"])
         expected = expected if layout == "nested" else [expected[0], *expected[2:]]
-        assert stored(whole["id"]) == expected, name
-        assert whole["embedding"].is_null().to_pylist() == [False, False, True], name
+        assert stored(table["id"]) == expected, name
+        assert table["embedding"].is_null().to_pylist() == [False, False, True], name
         good = pq.read_table(tmp_path / "aside" / f"{name}.parquet")
         assert stored(good["id"]) == expected[:2], name
         bad = pq.read_table(tmp_path / "aside" / "_quarantine" / f"{name}.parquet")
@@ -134,14 +134,14 @@ def test_views_inside_views_of_lists_are_refused_by_name(tiny: Tiny, tmp_path: P
 
 
 @pytest.mark.parametrize("name", ["embedding", "error"])
-def test_an_id_called_like_a_column_of_the_output_is_refused(tiny: Tiny, tmp_path: Path, name: str) -> None:
+def test_an_id_with_the_name_of_an_output_column_is_refused(tiny: Tiny, tmp_path: Path, name: str) -> None:
     schema = Encoder.open(tiny.bundle).contract.schema.to_json()
     bundle = with_contract(tiny.bundle, tmp_path / "m.onnx", schema=schema | {"id": name})
     pq.write_table(nested({name: IDS["string"]}), tmp_path / "in.parquet")
     words = ("run", tmp_path / "in.parquet", "--model", bundle, "--out", tmp_path / "out")
     refused = seqembed(*words, "--on-bad-row", "null")
     assert refused.exit_code == 3
-    assert f"in.parquet: column '{name}' is the id column; the output has a column '{name}'" in refused.output
+    assert f"in.parquet: column '{name}' is the id column; the output adds a column '{name}'" in refused.output
     assert not list((tmp_path / "out").rglob("*.parquet"))
     if name == "error":
         done(*words, "--on-bad-row", "quarantine")

@@ -1,4 +1,4 @@
-"""Options in a TOML file: lists and types as TOML has them, and nothing that is passed over in silence."""
+"""Options in a TOML file: lists, types, precedence, and errors for unknown keys."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def write(tmp_path: Path):  # noqa: ANN201
 
 @pytest.mark.parametrize("keep", ['"label,x"', '["label", "x"]', '[" label ", "x"]'])
 @pytest.mark.parametrize("inputs", ["inputs = ['{}']", "input = '{}'", "inputs = '{}'"])
-def test_lists_are_lists_and_arguments_may_stand_in_the_file(tiny: Tiny, tmp_path: Path, write, keep, inputs) -> None:
+def test_lists_are_lists_and_arguments_may_be_in_the_file(tiny: Tiny, tmp_path: Path, write, keep, inputs) -> None:
     data = write_sequences(tmp_path / "in.parquet", sequences(20, seed=1))
     text = f"[run]\n{inputs.format(data)}\nmodel = '{tiny.bundle}'\nout = '{tmp_path / 'out'}'\nkeep = {keep}\n"
     done("run", "--config", write(text))
@@ -30,7 +30,7 @@ def test_lists_are_lists_and_arguments_may_stand_in_the_file(tiny: Tiny, tmp_pat
     assert pq.read_schema(part).names == ["id", "label", "x", "embedding"]
 
 
-def test_a_table_wins_over_the_top_level_and_the_command_line_over_both(tiny: Tiny, tmp_path: Path, write) -> None:
+def test_precedence_of_the_command_line_tables_and_the_top_level(tiny: Tiny, tmp_path: Path, write) -> None:
     data = write_sequences(tmp_path / "in.parquet", sequences(20, seed=1))
     config = write(
         f"model = '{tiny.bundle}'\nlimit = 3\nout = '{tmp_path / 'out'}'\n[train]\nunits = 3\nunknown = 1\n"
@@ -43,10 +43,10 @@ def test_a_table_wins_over_the_top_level_and_the_command_line_over_both(tiny: Ti
 @pytest.mark.parametrize(
     ("command", "text", "message"),
     [
-        ("run", "limt = 3", r"'limt' is no option of `seqembed run`. Did you mean 'limit'?"),
-        ("run", "limt = 3\n[run]\nlimit = 3", r"'limt' is no option of `seqembed run`. Did you mean 'limit'?"),
-        ("run", "[run]\nlimt = 3", r"'[run] limt' is no option"),
-        ("run", "[rum]\nlimit = 3", r"'[rum]' is no command of seqembed, so no table. Did you mean 'run'?"),
+        ("run", "limt = 3", r"'limt' is not an option of `seqembed run`. Did you mean 'limit'?"),
+        ("run", "limt = 3\n[run]\nlimit = 3", r"'limt' is not an option of `seqembed run`. Did you mean 'limit'?"),
+        ("run", "[run]\nlimt = 3", r"'[run] limt' is not an option"),
+        ("run", "[rum]\nlimit = 3", r"'[rum]' is not a command of seqembed. Did you mean 'run'?"),
         ("run", "run = 5", r"run is an integer (5); expected a table [run] with options of `seqembed run`"),
         ("run", "train = 5", r"train is an integer (5); expected a table [train]"),
         ("run", "[[run]]\nlimit = 3", r"run is a list"),
@@ -61,8 +61,8 @@ def test_a_table_wins_over_the_top_level_and_the_command_line_over_both(tiny: Ti
         ("run", "inputs = [1]", r"inputs is a list ([1]); expected text, or a list of them"),
         ("run", "out = 2026-11-26", r"out is a date or time"),
         ("run", "dtype = 'float64'", r"dtype: 'float64' is not one of"),
-        ("run", "inputs = ['a']\ninput = ['b']", r"gives the option INPUT a second time"),
-        ("run", "config = 'd.toml'", r"'config' is no option"),
+        ("run", "inputs = ['a']\ninput = ['b']", r"sets the option INPUT a second time"),
+        ("run", "config = 'd.toml'", r"'config' is not an option"),
         ("train", "units = '4'", r"units is text ('4'); expected an integer"),
         ("train", "frame = 2.5", r"frame: 2.5 is neither 'auto' nor a positive number"),
         ("train", "features = 3", r"features: 3 is not a list of names"),
@@ -80,7 +80,7 @@ def test_a_table_wins_over_the_top_level_and_the_command_line_over_both(tiny: Ti
         ("run", "limit = " + "[" * 20_000, "not valid TOML"),
     ],
 )
-def test_what_cannot_be_used_is_a_usage_error_with_file_and_key(write, command: str, text: str, message: str) -> None:
+def test_unknown_keys_are_usage_errors_with_file_and_key(write, command: str, text: str, message: str) -> None:
     config = write(text)
     result = seqembed(command, "--config", config)
     assert result.exit_code == 2, result.output
@@ -99,7 +99,7 @@ def test_every_command_takes_its_arguments_and_required_options_from_the_file(ti
     assert bundle.exists()
 
 
-def test_a_training_and_an_evaluation_stand_in_one_file(tmp_path: Path, tiny: Tiny, write) -> None:
+def test_a_training_and_an_evaluation_share_one_file(tmp_path: Path, tiny: Tiny, write) -> None:
     data = write_sequences(tmp_path / "in.parquet", sequences(40, seed=1))
     test = write_sequences(tmp_path / "test.parquet", sequences(40, seed=2))
     text = (
@@ -125,25 +125,25 @@ def test_a_training_and_an_evaluation_stand_in_one_file(tmp_path: Path, tiny: Ti
         ("inspect", "no PATH given"),
     ],
 )
-def test_all_that_is_missing_is_named_at_once(command: str, names: str) -> None:
+def test_all_missing_options_are_named_at_once(command: str, names: str) -> None:
     result = seqembed(command)
     assert result.exit_code == 2
     assert names in " ".join(result.output.split())
 
 
-def test_what_the_file_gives_is_not_missing(write) -> None:
+def test_options_in_the_file_are_not_missing(write) -> None:
     result = seqembed("run", "--config", write("out = 'vectors'"))
     assert result.exit_code == 2 and "no INPUT and --model given" in result.output
 
 
 @pytest.mark.parametrize(
-    ("command", "place"), [("run", "INPUT is the key `inputs`"), ("export", "SOURCE is the key `source`")]
+    ("command", "expected"), [("run", "INPUT is the key `inputs`"), ("export", "SOURCE is the key `source`")]
 )
-def test_help_says_where_arguments_stand_in_the_file(command: str, place: str) -> None:
-    assert place in " ".join(done(command, "--help").output.split())
+def test_help_names_the_keys_of_arguments(command: str, expected: str) -> None:
+    assert expected in " ".join(done(command, "--help").output.split())
 
 
-def test_a_byte_order_mark_is_no_text(tmp_path: Path, tiny: Tiny) -> None:
+def test_a_byte_order_mark_is_ignored(tmp_path: Path, tiny: Tiny) -> None:
     path = tmp_path / "c.toml"
     path.write_bytes(b"\xef\xbb\xbf" + f"path = '{tiny.data}'\n".encode())
     assert "Parquet data" in done("inspect", "--config", path).output

@@ -1,4 +1,4 @@
-"""Vectors of half the size: the same rows, rounded, and never cut off in silence."""
+"""float16 vectors: the same rows, rounded, with an error for numbers out of range."""
 
 import json
 from pathlib import Path
@@ -15,15 +15,15 @@ from seqembed.runner.bundle.seal import sealed
 from seqembed_testing import Tiny, contract_of, done, embeddings, seqembed, sequences, write_sequences
 
 
-def test_halves_are_the_same_vectors_rounded_whoever_reads_them(tiny: Tiny, tmp_path: Path) -> None:
+def test_float16_vectors_are_the_float32_ones_rounded_in_every_reader(tiny: Tiny, tmp_path: Path) -> None:
     data = write_sequences(tmp_path / "in.parquet", sequences(200, seed=3))
     for dtype in ("float32", "float16"):
         done("run", data, "--model", tiny.bundle, "--out", tmp_path / dtype, "--dtype", dtype)
     path = tmp_path / "float16" / "in.parquet"
     assert pq.read_schema(path).field("embedding").type == pa.list_(pa.float16(), 6)
-    whole, halves = (embeddings([tmp_path / dtype / "in.parquet"]) for dtype in ("float32", "float16"))
-    assert list(whole) == list(halves)
-    for name, vector in whole.items():
+    floats, halves = (embeddings([tmp_path / dtype / "in.parquet"]) for dtype in ("float32", "float16"))
+    assert list(floats) == list(halves)
+    for name, vector in floats.items():
         if vector is None:
             assert halves[name] is None
         else:
@@ -44,8 +44,8 @@ def test_another_dtype_is_another_output(tiny: Tiny, tmp_path: Path) -> None:
     assert "1 up to date" in done(*command, "--dtype", "float16").output
 
 
-def louder(bundle: Path, path: Path, factor: float) -> Path:
-    """Write a copy of a bundle whose vectors are `factor` times as long, and whose contract says so."""
+def scaled(bundle: Path, path: Path, factor: float) -> Path:
+    """Write a copy of a bundle with vectors multiplied by `factor`, and a matching contract."""
     model = onnx.load(bundle)
     (maker,) = [node for node in model.graph.node if "embedding" in node.output]
     maker.output[0] = "soft"
@@ -58,8 +58,8 @@ def louder(bundle: Path, path: Path, factor: float) -> Path:
     return path
 
 
-def test_what_halves_cannot_hold_is_refused(tiny: Tiny, tmp_path: Path) -> None:
-    model = louder(tiny.bundle, tmp_path / "loud.onnx", 1e7)
+def test_numbers_beyond_float16_are_refused(tiny: Tiny, tmp_path: Path) -> None:
+    model = scaled(tiny.bundle, tmp_path / "loud.onnx", 1e7)
     data = write_sequences(tmp_path / "in.parquet", sequences(20, seed=3))
     refused = seqembed("run", data, "--model", model, "--out", tmp_path / "out", "--dtype", "float16")
     assert refused.exit_code == 2

@@ -1,4 +1,4 @@
-"""Mutated Parquet and mutated bundles through the real command: no traceback, no crash, no hang, bounded memory.
+"""Run the real command on mutated Parquet and bundles: no traceback, crash or hang, and bounded memory.
 
 A few hundred cases run by default. `SEQEMBED_FUZZ=5000` runs that many (seven of ten Parquet, the rest ONNX). A case
 that fails is named with its seed; `SEQEMBED_FUZZ_FIRST=123` begins there.
@@ -25,18 +25,18 @@ NUM_CASES = int(os.environ.get("SEQEMBED_FUZZ", "300"))
 FIRST = int(os.environ.get("SEQEMBED_FUZZ_FIRST", "0"))
 HANG_SECONDS = 60.0
 ROOT = Path(__file__).parents[2]
-REFUSALS = {0, 3, 4, 6}  # done, input data, bundle, output: everything else is a defect
+REFUSALS = {0, 3, 4, 6}  # done, input data, bundle, output: all other codes are defects
 MOST_BYTES = 3 << 30
 
 
 class Worker:
-    """The process that runs the cases; it is started again after a crash, behind the case that crashed it."""
+    """The process that runs the cases; after a crash it is restarted with the next case."""
 
     def __init__(self, task: dict[str, object]) -> None:
         self._task = task
 
     def results(self, first: int, stop: int) -> Iterator[dict]:
-        """Yield one result a case; a crash or a hang is a result too."""
+        """Yield one result per case; a crash or a hang is also a result."""
         while first < stop:
             for result in self._until_it_dies(first, stop):
                 yield result
@@ -90,7 +90,7 @@ class Worker:
         if begun is not None:
             text = "".join(errors)[-2000:]
             yield {"seed": begun, "name": "?", "code": f"crash {code}", "output": text, "half": False}
-        elif code not in (0, -9) or errors:  # no library says anything behind the product's back
+        elif code not in (0, -9) or errors:  # no library writes its own messages
             pytest.fail(f"the worker ended with {code} and said: {''.join(errors)[-2000:]}")
 
 
@@ -101,7 +101,7 @@ def _pump(stream: Iterator[str], lines: "queue.Queue[str]") -> None:
 
 
 def parquet_seeds(root: Path) -> list[Path]:
-    """Write small files of every encoding, compression and layout that the reader meets."""
+    """Write small files of every encoding, compression and layout."""
     columns = sequences(40, seed=5)
     write_sequences(root / "plain.parquet", columns, use_dictionary=False, compression="none")
     write_sequences(root / "snappy.parquet", columns, row_group_size=11)
@@ -121,8 +121,10 @@ def parquet_seeds(root: Path) -> list[Path]:
         pa.table({**head, "v": pa.array(vectors, pa.list_(pa.list_(pa.float32())))}), root / "vectors.parquet"
     )
     rounded = pa.array([[None if v is None else round(v, 2) for v in row] for row in columns["x"]])
-    whole = pa.array([[None if v is None else int(9 * v) for v in row] for row in columns["y"]], pa.list_(pa.int16()))
-    numbers = {**head, "x": rounded.cast(pa.list_(pa.decimal128(9, 2))), "y": whole}
+    integers = pa.array(
+        [[None if v is None else int(9 * v) for v in row] for row in columns["y"]], pa.list_(pa.int16())
+    )
+    numbers = {**head, "x": rounded.cast(pa.list_(pa.decimal128(9, 2))), "y": integers}
     encodings = {"y.list.element": "DELTA_BINARY_PACKED", "id": "DELTA_BYTE_ARRAY"}
     pq.write_table(pa.table(numbers), root / "delta.parquet", use_dictionary=False, column_encoding=encodings)
     return sorted(root.glob("*.parquet"))
@@ -137,7 +139,7 @@ def check(results: Iterator[dict], kind: str, count: int) -> None:
     )
     assert not bad, f"{len(bad)} of {count} cases:\n{shown}"
     codes = Counter(one["code"] for one in found)
-    assert codes[3 if kind == "parquet" else 4] > count // 3, codes  # the mutations do hurt
+    assert codes[3 if kind == "parquet" else 4] > count // 3, codes  # the mutations have an effect
     assert max(one["rss"] for one in found) < MOST_BYTES
 
 

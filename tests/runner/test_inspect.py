@@ -1,4 +1,4 @@
-"""`seqembed inspect`: Parquet data in preview, and plain words about whatever is damaged."""
+"""`seqembed inspect` on Parquet data and on damaged directories."""
 
 import json
 import shutil
@@ -16,10 +16,10 @@ from seqembed_testing import Tiny, done, seqembed, sequences, write_events, writ
 DAMAGES = [b"", b"{", b"null", b"5", b"[]", b'"text"', b"\xff\xfe", b"[" * 200_000, b'{"a": ' * 100_000, b"{}"]
 
 
-@pytest.mark.parametrize("place", ["in.parquet", "."])
-def test_nested_data_is_previewed(tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize("name", ["in.parquet", "."])
+def test_nested_data_is_previewed(tmp_path: Path, name: str) -> None:
     write_sequences(tmp_path / "in.parquet", sequences(50, seed=0, shortest=2, longest=9))
-    said = done("inspect", tmp_path / place, "--label", "label").output
+    said = done("inspect", tmp_path / name, "--label", "label").output
     for text in (
         "1 file, 50 rows",
         "list<element: float>: x",
@@ -29,7 +29,7 @@ def test_nested_data_is_previewed(tmp_path: Path, place: str) -> None:
     ):
         assert text in said, said
     assert "shortest 2, median" in said and "longest 9 (first 50 rows)" in said
-    assert f"Next: seqembed train {tmp_path / place} --out RUN_DIR --label label" in said.replace("\n", "")
+    assert f"Next: seqembed train {tmp_path / name} --out RUN_DIR --label label" in said.replace("\n", "")
 
 
 def test_events_are_previewed_with_lengths_across_slices(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_events_are_previewed_with_lengths_across_slices(tmp_path: Path) -> None
     assert "--id customer --time at" in said
 
 
-def test_data_that_is_no_sequence_yet_still_shows_its_columns(tmp_path: Path) -> None:
+def test_columns_are_shown_even_if_the_data_are_not_sequences(tmp_path: Path) -> None:
     write_events(tmp_path / "in.parquet", 20, seed=0)
     said = done("inspect", tmp_path, "--id", "customer").output
     assert "string: id" in said and "Not readable as sequences yet: in.parquet: no column 'customer'" in said
@@ -57,13 +57,13 @@ def test_hundreds_of_columns_stay_readable(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1 garbage PAR1", b"not parquet"], ids=str)
-def test_a_damaged_parquet_file_is_called_one(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_parquet_file_is_recognised(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "in.parquet").write_bytes(content)
     result = seqembed("inspect", tmp_path / "in.parquet")
     assert result.exit_code == 3 and "in.parquet" in result.output and "protobuf" not in result.output
 
 
-def test_a_directory_of_nothing_we_know_says_what_was_looked_for(tmp_path: Path) -> None:
+def test_an_unknown_directory_is_refused_with_the_supported_kinds(tmp_path: Path) -> None:
     result = seqembed("inspect", tmp_path)
     assert result.exit_code == 3
     for word in ("model", "run directory", "output directory", "Parquet"):
@@ -86,16 +86,16 @@ def test_a_damaged_run_is_named_with_a_remedy(run: RunLayout, name: str, content
 
 
 @pytest.mark.parametrize(
-    ("place", "value"),
+    ("field", "value"),
     [("embedding_dim", "wide"), ("schema", {"id": 1, "features": [], "layout": "x", "time": None}), ("versions", 3)],
 )
-def test_a_contract_at_odds_with_itself_is_damaged(run: RunLayout, place: str, value: object) -> None:
-    run.contract.write_text(json.dumps(json.loads(run.contract.read_text()) | {place: value}))
+def test_an_inconsistent_contract_is_damaged(run: RunLayout, field: str, value: object) -> None:
+    run.contract.write_text(json.dumps(json.loads(run.contract.read_text()) | {field: value}))
     result = seqembed("inspect", run.root)
     assert result.exit_code == 4 and "damaged" in result.output, result.output
 
 
-def test_an_unfinished_run_is_called_one(run: RunLayout) -> None:
+def test_an_unfinished_run_is_recognised(run: RunLayout) -> None:
     run.contract.unlink()
     assert "has not finished" in done("inspect", run.root).output
 

@@ -1,4 +1,4 @@
-"""The output is its own ledger: what is finished is skipped, what changed is made again, and nothing is mixed.
+"""Finished parts are skipped, parts of changed inputs are made again, and parts of different models never mixed.
 
 The number of finished parts that are checked without a model is 1,000; SEQEMBED_PARTS=10000 is the long form.
 """
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from nursery import KILLED, Contents, Nursery, check_finished, check_whole, contents
+from child_runner import KILLED, ChildRunner, Contents, check_complete, check_finished, contents
 from seqembed_testing import Tiny, done, seqembed, sequences, with_contract, write_sequences
 
 NUM_PARTS = int(os.environ.get("SEQEMBED_PARTS", "1000"))
@@ -21,7 +21,7 @@ NUM_PARTS = int(os.environ.get("SEQEMBED_PARTS", "1000"))
 
 @pytest.fixture
 def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever opens a model fails."""
+    """Make opening a model fail."""
 
     def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError("a model was opened")
@@ -35,14 +35,14 @@ def state(directory: Path) -> dict[Path, tuple[bytes, int]]:
     return {path: (path.read_bytes() if path.is_file() else b"", path.stat().st_mtime_ns) for path in paths}
 
 
-def spoilt(seed: int) -> dict[str, list]:
+def with_bad_rows(seed: int) -> dict[str, list]:
     columns = sequences(20, seed, shortest=1)
     columns["x"][4][0] = float("inf")
     return columns
 
 
 @pytest.mark.usefixtures("no_model")
-def test_the_trap_for_models_works(tiny: Tiny, tmp_path: Path) -> None:
+def test_the_guard_against_loading_models_works(tiny: Tiny, tmp_path: Path) -> None:
     data = write_sequences(tmp_path / "in.parquet", sequences(5, seed=1))
     result = seqembed("run", data, "--model", tiny.bundle, "--out", tmp_path / "out")
     assert (result.exit_code, "a model was opened" in result.output) == (4, True)
@@ -52,8 +52,8 @@ def test_many_finished_parts_cost_footers_only(
     tiny: Tiny, tmp_path: Path, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
 ) -> None:
     columns = {"id": ["a"], "label": [0], "x": [[1.0, 2.0]], "y": [[3.0, 4.0]]}
-    for place in range(NUM_PARTS):
-        write_sequences(tmp_path / "in" / f"day={place % 30}" / f"{place:05}.parquet", columns)
+    for index in range(NUM_PARTS):
+        write_sequences(tmp_path / "in" / f"day={index % 30}" / f"{index:05}.parquet", columns)
     words = ("run", tmp_path / "in", "--model", tiny.bundle, "--out", tmp_path / "out")
     done(*words)
     before = state(tmp_path / "out")
@@ -71,7 +71,7 @@ def test_a_file_rewritten_with_the_same_size_and_time_is_embedded_again(
 ) -> None:
     def write(shift: float) -> None:
         columns = {"id": ["a", "b"], "label": [0, 1], "x": [[1.0 + shift], [2.0]], "y": [[3.0], [4.0]]}
-        # Without statistics the footer is the same for any values: only the file's own times tell.
+        # Without statistics the footer does not depend on the values: only the file's times differ.
         options = {"use_dictionary": False, "compression": "none", "write_statistics": footer_tells}
         write_sequences(tmp_path / "new.parquet", columns, **options)
         with open(data, "wb") as file:  # in place, not by rename
@@ -90,7 +90,7 @@ def test_a_file_rewritten_with_the_same_size_and_time_is_embedded_again(
         old_stat.st_mtime_ns,
         old_stat.st_ino,
     )
-    assert "1 parts made" in done(*words).output
+    assert "1 part made" in done(*words).output
     rows = pq.read_table(tmp_path / "out" / "in.parquet")["embedding"].to_pylist()
     before = pq.read_table(pa.BufferReader(old))["embedding"].to_pylist()
     assert rows[0] != before[0]
@@ -98,16 +98,16 @@ def test_a_file_rewritten_with_the_same_size_and_time_is_embedded_again(
     assert "0 parts made" in done(*words).output
 
 
-def test_a_vanished_input_is_reported_and_pruned_on_request(tiny: Tiny, tmp_path: Path) -> None:
-    for place in "ab":
-        write_sequences(tmp_path / "in" / f"{place}.parquet", spoilt(ord(place)))
+def test_an_orphan_is_reported_and_pruned_on_request(tiny: Tiny, tmp_path: Path) -> None:
+    for name in "ab":
+        write_sequences(tmp_path / "in" / f"{name}.parquet", with_bad_rows(ord(name)))
     out = tmp_path / "out"
     words = ("run", tmp_path / "in", "--model", tiny.bundle, "--on-bad-row", "quarantine", "--out", out)
     done(*words)
     new = contents(out)
     (tmp_path / "in" / "b.parquet").unlink()
     for _ in range(2):
-        assert "b.parquet: its input is gone; the part was left as it is" in done(*words).output
+        assert "b.parquet: its input no longer exists; the part was kept" in done(*words).output
         assert contents(out) == new
         assert json.loads((out / "_SUCCESS").read_text())["orphans"] == ["b.parquet"]
     before = state(out)
@@ -115,15 +115,17 @@ def test_a_vanished_input_is_reported_and_pruned_on_request(tiny: Tiny, tmp_path
     assert state(out) == before
     assert "would" in done(*words, "--prune", "--dry-run").output
     assert state(out) == before
-    assert "b.parquet: its input is gone; the part was removed" in done(*words, "--prune").output
+    assert "b.parquet: its input no longer exists; the part was removed" in done(*words, "--prune").output
     assert list(contents(out)) == ["_quarantine/a.parquet", "a.parquet"]
     totals = json.loads((out / "_SUCCESS").read_text())
     assert (totals["rows_in"], totals["orphans"], totals["pruned"]) == (20, [], ["b.parquet"])
 
 
 @pytest.mark.parametrize("change", ["model", "options"])
-@pytest.mark.parametrize("gone", [False, True])
-def test_parts_of_another_maker_are_refused(tiny: Tiny, tmp_path: Path, change: str, gone: bool) -> None:
+@pytest.mark.parametrize("without_input", [False, True])
+def test_parts_of_another_model_or_options_are_refused(
+    tiny: Tiny, tmp_path: Path, change: str, without_input: bool
+) -> None:
     old = write_sequences(tmp_path / "in" / "a.parquet", sequences(20, seed=1))
     out = tmp_path / "out"
     words: list[object] = ["run", tmp_path / "in", "--out", out]
@@ -134,9 +136,9 @@ def test_parts_of_another_maker_are_refused(tiny: Tiny, tmp_path: Path, change: 
     else:
         words += ["--model", tiny.bundle, "--keep", "label"]
     write_sequences(tmp_path / "in" / "b.parquet", sequences(20, seed=2))
-    if gone:
+    if without_input:
         old.unlink()
-    remedy = "--prune" if gone else "--overwrite"
+    remedy = "--prune" if without_input else "--overwrite"
     refused = seqembed(*words)
     assert refused.exit_code == 6
     assert all(word in refused.output for word in ("a.parquet", f"other {change}"[-7:], remedy)), refused.output
@@ -144,23 +146,25 @@ def test_parts_of_another_maker_are_refused(tiny: Tiny, tmp_path: Path, change: 
     done(*words, remedy)
     done(*words)
     assert sorted(path.name for path in out.glob("*.parquet")) == (
-        ["b.parquet"] if gone else ["a.parquet", "b.parquet"]
+        ["b.parquet"] if without_input else ["a.parquet", "b.parquet"]
     )
 
 
-def test_old_parts_stay_readable_until_the_new_ones_are_complete(tiny: Tiny, nursery: Nursery, tmp_path: Path) -> None:
-    for place in range(3):
-        write_sequences(tmp_path / "in" / f"{place}.parquet", sequences(20, seed=place))
+def test_old_parts_stay_readable_until_the_new_ones_are_complete(
+    tiny: Tiny, child_runner: ChildRunner, tmp_path: Path
+) -> None:
+    for index in range(3):
+        write_sequences(tmp_path / "in" / f"{index}.parquet", sequences(20, seed=index))
     other = with_contract(tiny.bundle, tmp_path / "m.onnx", architecture={})
     out = tmp_path / "out"
     words: tuple[object, ...] = ("run", tmp_path / "in", "--out", out)
     done(*words, "--model", tiny.bundle)
     old = contents(out)
     for number in (1, 2, 3):
-        ended = nursery.run(*words, "--model", other, "--overwrite", step="part checked", number=number)
+        ended = child_runner.run(*words, "--model", other, "--overwrite", step="part checked", number=number)
         assert ended.code == KILLED
         assert {name: text for name, text in contents(out).items() if name in old} == old
-    ended = nursery.run(*words, "--model", other, "--overwrite", step="before rename", number=2)
+    ended = child_runner.run(*words, "--model", other, "--overwrite", step="before rename", number=2)
     assert ended.code == KILLED
     done(*words, "--model", other, "--overwrite")
     new = contents(out)
@@ -169,29 +173,29 @@ def test_old_parts_stay_readable_until_the_new_ones_are_complete(tiny: Tiny, nur
 
 
 def test_limit_reruns_change_nothing_and_follow_the_files_before(tiny: Tiny, tmp_path: Path) -> None:
-    for place, name in enumerate("abc"):
-        write_sequences(tmp_path / "in" / f"{name}.parquet", sequences(30, seed=place))
+    for index, name in enumerate("abc"):
+        write_sequences(tmp_path / "in" / f"{name}.parquet", sequences(30, seed=index))
     out = tmp_path / "out"
     words = ("run", tmp_path / "in", "--model", tiny.bundle, "--out", out, "--limit", 40)
     done(*words)
     before = state(out)
     assert "0 parts made, 2 up to date" in done(*words).output
     assert state(out) == before
-    # The first file now has fewer rows, so more of the second are wanted.
+    # The first file now has fewer rows, so more of the second are needed.
     write_sequences(tmp_path / "in" / "a.parquet", sequences(5, seed=9))
     done(*words)
     rows = {name: pq.read_metadata(out / f"{name}.parquet").num_rows for name in "abc"}
     assert rows == {"a": 5, "b": 30, "c": 5}
-    # A new one in front leaves nothing but to make the rest again.
+    # After a new first file all other parts must be made again.
     write_sequences(tmp_path / "in" / "Z.parquet", sequences(33, seed=9))
     totals = json.loads((done(*words) and out / "_SUCCESS").read_text())
     assert [pq.read_metadata(out / f"{name}.parquet").num_rows for name in "Zab"] == [33, 5, 2]
     assert totals["rows_in"] == 40
 
 
-def test_a_file_that_went_bad_is_told_by_the_success_marker(tiny: Tiny, tmp_path: Path) -> None:
-    for place in "ab":
-        write_sequences(tmp_path / "in" / f"{place}.parquet", sequences(20, seed=1))
+def test_a_file_that_became_unreadable_is_in_the_success_marker(tiny: Tiny, tmp_path: Path) -> None:
+    for name in "ab":
+        write_sequences(tmp_path / "in" / f"{name}.parquet", sequences(20, seed=1))
     out = tmp_path / "out"
     words = ("run", tmp_path / "in", "--model", tiny.bundle, "--out", out, "--on-bad-file", "skip")
     done(*words)
@@ -216,16 +220,16 @@ _CHANGES = {
 @pytest.mark.parametrize("options", [(), ("--on-bad-file", "skip")])
 @pytest.mark.parametrize("change", _CHANGES)
 def test_an_input_that_changes_while_it_is_read(
-    tiny: Tiny, nursery: Nursery, tmp_path: Path, change: str, options: tuple[str, ...]
+    tiny: Tiny, child_runner: ChildRunner, tmp_path: Path, change: str, options: tuple[str, ...]
 ) -> None:
-    for place in "ab":
-        write_sequences(tmp_path / "in" / f"{place}.parquet", sequences(60, seed=1), row_group_size=15)
+    for name in "ab":
+        write_sequences(tmp_path / "in" / f"{name}.parquet", sequences(60, seed=1), row_group_size=15)
     other = write_sequences(tmp_path / "other.parquet", sequences(90, seed=5), row_group_size=30)
     out = tmp_path / "out"
     words = ("run", tmp_path / "in", "--model", tiny.bundle, "--out", out, *options)
     path = tmp_path / "in" / "b.parquet"
     code = "import os; " + _CHANGES[change].format(path=str(path), other=str(other))
-    ended = nursery.run(*words, step="reading", number=6, code=code)
+    ended = child_runner.run(*words, step="reading", number=6, code=code)
     assert ended.code == 3, ended.output
     assert "b.parquet: the file changed while it was read" in ended.output
     assert [path.name for path in out.glob("*.parquet")] == ["a.parquet"]
@@ -236,12 +240,12 @@ def test_an_input_that_changes_while_it_is_read(
     done(*words)
     done(*words[: -len(options) - 1] if options else words[:-1], tmp_path / "undisturbed", *options)
     check_finished(out, contents(tmp_path / "undisturbed"))
-    check_whole(out, first, contents(tmp_path / "undisturbed"))
+    check_complete(out, first, contents(tmp_path / "undisturbed"))
 
 
 def test_equal_bytes_whatever_the_threads(tiny: Tiny, tmp_path: Path) -> None:
-    for place in range(2):
-        write_sequences(tmp_path / "in" / f"{place}.parquet", spoilt(place))
+    for index in range(2):
+        write_sequences(tmp_path / "in" / f"{index}.parquet", with_bad_rows(index))
     write_sequences(tmp_path / "in" / "large.parquet", sequences(3000, seed=3, longest=60), row_group_size=700)
     found: list[Contents] = []
     for threads in (1, 2, 3, 7):
@@ -255,15 +259,13 @@ def test_equal_bytes_whatever_the_threads(tiny: Tiny, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("options", [(), ("--overwrite",), ("--prune", "--overwrite")])
 @pytest.mark.parametrize("kind", ["plain", "encrypted"])
-def test_what_somebody_else_wrote_is_not_written_over(
-    tiny: Tiny, tmp_path: Path, options: tuple[str, ...], kind: str
-) -> None:
+def test_files_of_others_are_not_overwritten(tiny: Tiny, tmp_path: Path, options: tuple[str, ...], kind: str) -> None:
     data = write_sequences(tmp_path / "in" / "a.parquet", sequences(20, seed=1)).parent
     out = tmp_path / "out"
     words = ("run", data, "--model", tiny.bundle, "--out", out, *options)
-    theirs = write_sequences(out / "a.parquet", {"id": ["theirs"]})
+    users_file = write_sequences(out / "a.parquet", {"id": ["users_file"]})
     if kind == "encrypted":
-        theirs.write_bytes(b"PARE" + bytes(40) + (16).to_bytes(4, "little") + b"PARE")
+        users_file.write_bytes(b"PARE" + bytes(40) + (16).to_bytes(4, "little") + b"PARE")
     before = state(out)
     for dry in ((), ("--dry-run",)):
         refused = seqembed(*words, *dry)
@@ -271,17 +273,17 @@ def test_what_somebody_else_wrote_is_not_written_over(
         assert "a.parquet is a file that seqembed did not write" in refused.output
         assert "another --out" in refused.output
     assert state(out) == before
-    theirs.rename(out / "theirs.parquet")
+    users_file.rename(out / "users_file.parquet")
     done(*words)
     done(*words)
-    assert sorted(contents(out)) == ["a.parquet", "theirs.parquet"]
-    (out / "a.parquet").write_bytes((out / "theirs.parquet").read_bytes())
+    assert sorted(contents(out)) == ["a.parquet", "users_file.parquet"]
+    (out / "a.parquet").write_bytes((out / "users_file.parquet").read_bytes())
     assert "A rerun would be refused: " in done("inspect", out).output
 
 
-def test_parts_beyond_the_limit_are_told_and_pruned_on_request(tiny: Tiny, tmp_path: Path) -> None:
-    for place, name in enumerate("abc"):
-        write_sequences(tmp_path / "in" / f"{name}.parquet", sequences(30, seed=place))
+def test_parts_beyond_the_limit_are_reported_and_pruned_on_request(tiny: Tiny, tmp_path: Path) -> None:
+    for index, name in enumerate("abc"):
+        write_sequences(tmp_path / "in" / f"{name}.parquet", sequences(30, seed=index))
     out = tmp_path / "out"
     words = ("run", tmp_path / "in", "--model", tiny.bundle, "--out", out, "--limit", 70)
     done(*words)
@@ -289,21 +291,21 @@ def test_parts_beyond_the_limit_are_told_and_pruned_on_request(tiny: Tiny, tmp_p
     for _ in range(2):
         result = done(*words).output
         assert "70 rows in = " in result
-        assert "c.parquet: it lies beyond --limit; the part was left as it is" in result
+        assert "c.parquet: it is beyond --limit; the part was kept" in result
         assert json.loads((out / "_SUCCESS").read_text())["beyond_limit"] == ["c.parquet"]
     assert "beyond --limit: c.parquet" in done("inspect", out).output
     before = state(out)
     assert "leave (beyond --limit)" in done(*words, "--dry-run").output
     done(*words)
     assert state(out) == before
-    assert "c.parquet: it lies beyond --limit; the part was removed" in done(*words, "--prune").output
+    assert "c.parquet: it is beyond --limit; the part was removed" in done(*words, "--prune").output
     assert [pq.read_metadata(path).num_rows for path in sorted(out.glob("*.parquet"))] == [65, 5]
     assert json.loads((out / "_SUCCESS").read_text())["beyond_limit"] == []
 
 
-def test_a_limit_leaves_no_part_of_another_maker_behind(tiny: Tiny, tmp_path: Path) -> None:
-    for place, name in enumerate("abc"):
-        write_sequences(tmp_path / "in" / f"{name}.parquet", sequences(30, seed=place))
+def test_a_limit_keeps_no_part_of_another_model(tiny: Tiny, tmp_path: Path) -> None:
+    for index, name in enumerate("abc"):
+        write_sequences(tmp_path / "in" / f"{name}.parquet", sequences(30, seed=index))
     out = tmp_path / "out"
     words = ("run", tmp_path / "in", "--model", tiny.bundle, "--out", out)
     done(*words)
@@ -313,11 +315,11 @@ def test_a_limit_leaves_no_part_of_another_maker_behind(tiny: Tiny, tmp_path: Pa
         assert (refused.exit_code, f"{remedy} to " in refused.output) == (6, True), refused.output
     assert state(out) == before
     result = done(*words, "--limit", 40, "--overwrite", "--prune").output
-    assert "c.parquet: it lies beyond --limit; the part was removed" in result
+    assert "c.parquet: it is beyond --limit; the part was removed" in result
     assert [pq.read_metadata(path).num_rows for path in sorted(out.glob("*.parquet"))] == [30, 10]
 
 
-def test_replacing_parts_leaves_no_orphan_of_another_maker(tiny: Tiny, tmp_path: Path) -> None:
+def test_replacing_parts_keeps_no_orphan_of_another_model(tiny: Tiny, tmp_path: Path) -> None:
     for name in "ab":
         write_sequences(tmp_path / "in" / f"{name}.parquet", sequences(20, seed=1))
     out = tmp_path / "out"
@@ -332,14 +334,14 @@ def test_replacing_parts_leaves_no_orphan_of_another_maker(tiny: Tiny, tmp_path:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"parts": 3}', "\ud800"])
-def test_a_damaged_marker_marks_nothing(tiny: Tiny, tmp_path: Path, text: str) -> None:
+def test_a_damaged_marker_is_ignored(tiny: Tiny, tmp_path: Path, text: str) -> None:
     data = write_sequences(tmp_path / "in" / "a.parquet", sequences(20, seed=1)).parent
     out = tmp_path / "out"
     words = ("run", data, "--model", tiny.bundle, "--out", out)
     done(*words)
     (out / "_SUCCESS").write_bytes(text.encode(errors="surrogatepass"))
     said = done("inspect", out).output
-    assert "A damaged _SUCCESS: the last run counts as not finished" in said
+    assert "A damaged _SUCCESS: the last run did not finish" in said
     assert "0 parts made, 1 up to date" in done(*words).output
     assert json.loads((out / "_SUCCESS").read_text())["rows_in"] == 20
     (out / "_RUN").write_bytes(text.encode(errors="surrogatepass"))
@@ -357,9 +359,9 @@ def test_inspect_with_a_record_of_another_version(tiny: Tiny, tmp_path: Path) ->
     assert "damaged or of another version" in done("inspect", out).output
 
 
-def test_inspect_tells_the_state_of_each_part_and_what_a_rerun_would_make(tiny: Tiny, tmp_path: Path) -> None:
-    for place, name in enumerate("abcd"):
-        write_sequences(tmp_path / "in" / f"{name}.parquet", sequences(20, seed=place))
+def test_inspect_shows_the_state_of_each_part_and_what_a_rerun_would_make(tiny: Tiny, tmp_path: Path) -> None:
+    for index, name in enumerate("abcd"):
+        write_sequences(tmp_path / "in" / f"{name}.parquet", sequences(20, seed=index))
     out = tmp_path / "out"
     words = ("run", tmp_path / "in", "--model", tiny.bundle, "--out", out)
     done(*words)
@@ -369,7 +371,7 @@ def test_inspect_tells_the_state_of_each_part_and_what_a_rerun_would_make(tiny: 
     (tmp_path / "in" / "d.parquet").unlink()
     said = done("inspect", out).output
     assert "1 complete, 1 outdated, 1 missing, 1 orphaned" in said
-    for line in ("outdated: b.parquet", "missing: c.parquet", "orphaned (its input is gone): d.parquet"):
+    for line in ("outdated: b.parquet", "missing: c.parquet", "orphaned (its input no longer exists): d.parquet"):
         assert f"  {line}\n" in said
     assert "A rerun would make 2 parts and skip 1." in said
     assert "2 parts made, 1 up to date" in done(*words).output

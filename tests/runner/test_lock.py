@@ -1,4 +1,4 @@
-"""One run at a time for each output directory; a dead run holds nothing."""
+"""One run at a time per output directory; a dead run holds no lock."""
 
 import json
 import os
@@ -13,26 +13,26 @@ from pathlib import Path
 
 import pytest
 
-from nursery import KILLED, Nursery, check_finished, contents
+from child_runner import KILLED, ChildRunner, check_finished, contents
 from seqembed.data.lock import LOCK, hold_lock
 from seqembed_testing import Tiny, done, seqembed, sequences, write_sequences
 
 ROOT = Path(__file__).parents[2]
-# Takes the lock again and again; inside, nobody else may be: a directory can be made by one process only.
+# Acquires the lock repeatedly; creating a directory inside fails if another process is there too.
 _CONTENDER = """
 import os, sys, time
 from pathlib import Path
 from seqembed.data.errors import OutputError
 from seqembed.data.lock import hold_lock
-place, rounds = Path(sys.argv[1]), int(sys.argv[2])
-inside = place.parent / "inside"
+directory, rounds = Path(sys.argv[1]), int(sys.argv[2])
+inside = directory.parent / "inside"
 held = refused = 0
-(place.parent / f"ready{os.getpid()}").touch()
-while not (place.parent / "go").exists():
+(directory.parent / f"ready{os.getpid()}").touch()
+while not (directory.parent / "go").exists():
     time.sleep(0.001)
 while held < rounds:
     try:
-        with hold_lock(place):
+        with hold_lock(directory):
             os.mkdir(inside)
             time.sleep(0.001)
             held += 1
@@ -45,13 +45,13 @@ print(refused)
 
 
 @pytest.fixture(scope="module")
-def twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
-    """A second nursery, for runs at the same time."""
-    with Nursery(tmp_path_factory.mktemp("twin")) as twin:
-        yield twin
+def second_runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChildRunner]:
+    """A second interpreter, for concurrent runs."""
+    with ChildRunner(tmp_path_factory.mktemp("second_runner")) as second_runner:
+        yield second_runner
 
 
-def test_a_second_run_is_refused_at_once_and_told_who_writes(tiny: Tiny, tmp_path: Path) -> None:
+def test_a_second_run_is_refused_at_once_and_names_the_first(tiny: Tiny, tmp_path: Path) -> None:
     data = write_sequences(tmp_path / "in.parquet", sequences(20, seed=1))
     out = tmp_path / "out"
     out.mkdir()
@@ -65,12 +65,12 @@ def test_a_second_run_is_refused_at_once_and_told_who_writes(tiny: Tiny, tmp_pat
     assert not (out / LOCK).exists()
 
 
-def test_the_lock_dies_with_its_process(tiny: Tiny, nursery: Nursery, tmp_path: Path) -> None:
+def test_the_lock_dies_with_its_process(tiny: Tiny, child_runner: ChildRunner, tmp_path: Path) -> None:
     data = write_sequences(tmp_path / "in.parquet", sequences(20, seed=1))
     words = ("run", data, "--model", tiny.bundle, "--out")
     done(*words, tmp_path / "undisturbed")
     out = tmp_path / "out"
-    assert nursery.run(*words, out, step="part opened", number=1).code == KILLED
+    assert child_runner.run(*words, out, step="part opened", number=1).code == KILLED
     assert json.loads((out / LOCK).read_text())["host"] == socket.gethostname()
     assert (out / "_temporary").exists()
     done(*words, out)
@@ -78,7 +78,7 @@ def test_the_lock_dies_with_its_process(tiny: Tiny, nursery: Nursery, tmp_path: 
 
 
 @pytest.mark.parametrize("left", [b"", b"{", b'{"pid": 1, "host": "gone"}', b"\xff" * 5000])
-def test_a_lock_file_that_nobody_holds_means_nothing(tiny: Tiny, tmp_path: Path, left: bytes) -> None:
+def test_a_lock_file_without_a_lock_is_ignored(tiny: Tiny, tmp_path: Path, left: bytes) -> None:
     data = write_sequences(tmp_path / "in.parquet", sequences(20, seed=1))
     out = tmp_path / "out"
     out.mkdir()
@@ -88,11 +88,11 @@ def test_a_lock_file_that_nobody_holds_means_nothing(tiny: Tiny, tmp_path: Path,
 
 
 def test_processes_that_race_for_the_lock_hold_it_one_at_a_time(tmp_path: Path) -> None:
-    place = tmp_path / "out"
-    place.mkdir()
+    directory = tmp_path / "out"
+    directory.mkdir()
     contenders = [
         subprocess.Popen(
-            [sys.executable, "-c", _CONTENDER, str(place), "100"],
+            [sys.executable, "-c", _CONTENDER, str(directory), "100"],
             env={**os.environ, "PYTHONPATH": str(ROOT / ".src")},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -106,17 +106,17 @@ def test_processes_that_race_for_the_lock_hold_it_one_at_a_time(tmp_path: Path) 
     ends = [process.communicate(timeout=120) for process in contenders]
     assert [process.returncode for process in contenders] == [0, 0, 0], ends
     assert sum(int(output) for output, _ in ends) > 0, "they never met"
-    assert list(place.iterdir()) == []
+    assert list(directory.iterdir()) == []
 
 
-def test_a_run_in_another_process_is_named(tiny: Tiny, nursery: Nursery, tmp_path: Path) -> None:
+def test_a_run_in_another_process_is_named(tiny: Tiny, child_runner: ChildRunner, tmp_path: Path) -> None:
     data = write_sequences(tmp_path / "in.parquet", sequences(20, seed=1))
     out = tmp_path / "out"
     words = ("run", data, "--model", tiny.bundle, "--out", out)
     go = tmp_path / "go"
     wait = f"while not os.path.exists({str(go)!r}): time.sleep(0.01)"
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(nursery.run, *words, step="old marker gone", number=1, code=wait)
+        first = pool.submit(child_runner.run, *words, step="old marker removed", number=1, code=wait)
         while not (out / "_RUN").exists() and not first.done():
             time.sleep(0.01)
         holder = json.loads((out / LOCK).read_text())
@@ -128,18 +128,18 @@ def test_a_run_in_another_process_is_named(tiny: Tiny, nursery: Nursery, tmp_pat
     assert holder["pid"] != os.getpid()
 
 
-def test_runs_that_start_together_make_what_one_makes(
-    tiny: Tiny, nursery: Nursery, twin: Nursery, tmp_path: Path
+def test_concurrent_runs_write_what_one_writes(
+    tiny: Tiny, child_runner: ChildRunner, second_runner: ChildRunner, tmp_path: Path
 ) -> None:
-    for place in range(3):
-        write_sequences(tmp_path / "in" / f"{place}.parquet", sequences(40, seed=place))
+    for index in range(3):
+        write_sequences(tmp_path / "in" / f"{index}.parquet", sequences(40, seed=index))
     words = ("run", tmp_path / "in", "--model", tiny.bundle, "--threads", 1, "--out")
     done(*words, tmp_path / "undisturbed")
     new = contents(tmp_path / "undisturbed")
     with ThreadPoolExecutor(2) as pool:
         for number in range(12):
             out = tmp_path / f"out{number}"
-            ends = list(pool.map(lambda one, out=out: one.run(*words, out), (nursery, twin)))
+            ends = list(pool.map(lambda one, out=out: one.run(*words, out), (child_runner, second_runner)))
             assert sorted(ended.code for ended in ends) in ([0, 0], [0, 6]), ends
             for ended in ends:
                 assert ended.code == 0 or re.search(r"process \d+ on \S+, since", ended.output), ended.output

@@ -1,4 +1,4 @@
-"""A model that makes gigabytes out of nothing is refused when it is loaded, whatever operator makes them."""
+"""A model that allocates gigabytes regardless of its input is refused when loaded, whatever the operator."""
 
 import resource
 from pathlib import Path
@@ -20,7 +20,7 @@ make = helper.make_node
 
 def chain(num: int) -> list[Any]:
     """Double the width of a tensor `num` times."""
-    return [make("Concat", [f"c{place}" if place else "first"] * 2, [f"c{place + 1}"], axis=1) for place in range(num)]
+    return [make("Concat", [f"c{index}" if index else "first"] * 2, [f"c{index + 1}"], axis=1) for index in range(num)]
 
 
 WAYS: dict[str, tuple[list[Any], dict[str, Any], str]] = {
@@ -76,8 +76,8 @@ WAYS: dict[str, tuple[list[Any], dict[str, Any], str]] = {
 }
 
 
-def swollen(bundle: Path, way: str) -> bytes:
-    """Return a bundle with the vectors of another that also makes something large, under a seal of its own."""
+def oversized(bundle: Path, way: str) -> bytes:
+    """Return a bundle with the same vectors that also allocates a large tensor, with a new digest."""
     nodes, constants, result = WAYS[way]
     model = onnx.load(bundle)
     (last,) = [node for node in model.graph.node if "embedding" in node.output]
@@ -100,24 +100,24 @@ def swollen(bundle: Path, way: str) -> bytes:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_gigabytes_out_of_nothing_are_refused(tiny: Tiny, way: str) -> None:
+def test_graphs_that_allocate_gigabytes_are_refused(tiny: Tiny, way: str) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(BundleError, match="takes more memory than its weights and these steps account for"):
-        Encoder.from_bytes(swollen(tiny.bundle, way), source="memory")
+    with pytest.raises(BundleError, match="needs more memory than its weights and these steps explain"):
+        Encoder.from_bytes(oversized(tiny.bundle, way), source="memory")
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10
     assert grown < GIB
     assert resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY
 
 
-def test_the_command_says_so(tiny: Tiny, tmp_path: Path) -> None:
-    (tmp_path / "m.onnx").write_bytes(swollen(tiny.bundle, "expand"))
+def test_the_command_refuses_it(tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(oversized(tiny.bundle, "expand"))
     result = seqembed("run", tiny.data, "--model", tmp_path / "m.onnx", "--out", tmp_path / "out")
     assert result.exit_code == 4, result.output
     assert not (tmp_path / "out").exists()
 
 
-def test_what_a_sequence_needs_is_given(tiny: Tiny) -> None:
-    """The same operators, of the size of the input."""
+def test_memory_for_a_sequence_is_allowed(tiny: Tiny) -> None:
+    """The same operators, in proportion to the input."""
     model = onnx.load(tiny.bundle)
     (last,) = [node for node in model.graph.node if "embedding" in node.output]
     last.output[list(last.output).index("embedding")] = "first"
@@ -129,7 +129,7 @@ def test_what_a_sequence_needs_is_given(tiny: Tiny) -> None:
     assert Encoder.from_bytes(resealed(model), source="memory").replay_golden() <= 1e-5
 
 
-def test_a_lower_limit_stays() -> None:
+def test_a_lower_limit_is_kept() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     try:
         resource.setrlimit(resource.RLIMIT_AS, (1 << 45, hard))

@@ -1,4 +1,4 @@
-"""A model is read from wherever pyarrow reads: file:// here, s3:// in test_s3.py."""
+"""A model is read from any URI of pyarrow: file:// here, s3:// in test_s3.py."""
 
 from pathlib import Path
 

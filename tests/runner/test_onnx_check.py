@@ -1,4 +1,4 @@
-"""A bundle is input from outside: what asks for more than an encoder may is refused before ONNX Runtime sees a byte."""
+"""Models with anything not allowed are refused before ONNX Runtime reads them."""
 
 import json
 import os
@@ -30,10 +30,10 @@ def refused(tiny: Tiny, path: Path) -> str:
     return " ".join(result.output.split())
 
 
-def outside_tensor(name: str, place: str) -> TensorProto:
+def outside_tensor(name: str, location: str) -> TensorProto:
     tensor = numpy_helper.from_array(np.zeros(4, np.float32), name)
     tensor.ClearField("raw_data")
-    tensor.external_data.add(key="location", value=place)
+    tensor.external_data.add(key="location", value=location)
     tensor.data_location = TensorProto.EXTERNAL
     return tensor
 
@@ -115,10 +115,10 @@ def unknown_operator(model: onnx.ModelProto) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (external_initializer, "a tensor whose data lie in another file"),
-        (external_entries_only, "a tensor whose data lie in another file"),
-        (external_attribute, "a tensor whose data lie in another file"),
-        (external_sparse, "a tensor whose data lie in another file"),
+        (external_initializer, "a tensor stored in another file"),
+        (external_entries_only, "a tensor stored in another file"),
+        (external_attribute, "a tensor stored in another file"),
+        (external_sparse, "a tensor stored in another file"),
         (external_in_a_nested_graph, "a graph within a node"),
         (nested_graphs_in_a_list, "a graph within a node"),
         (custom_domain, "the operator evil.example.Anything"),
@@ -126,13 +126,13 @@ def unknown_operator(model: onnx.ModelProto) -> None:
         (own_function, "functions of its own"),
         (training_info, "training information"),
         (old_opset, "operator set 12; expected 13 or newer"),
-        (no_opset, "operator set not named"),
+        (no_opset, "operator set missing"),
         (future_opset, "not a model ONNX Runtime can load"),
         (two_contracts, "2 contracts"),
         (unknown_operator, "not a model ONNX Runtime can load"),
     ],
 )
-def test_a_model_that_asks_for_more_is_refused(tiny: Tiny, tmp_path: Path, change: Change, message: str) -> None:
+def test_a_model_with_anything_not_allowed_is_refused(tiny: Tiny, tmp_path: Path, change: Change, message: str) -> None:
     model = onnx.load(tiny.bundle)
     change(model)
     content = model.SerializeToString() if change is two_contracts else resealed(model)
@@ -151,7 +151,7 @@ def test_the_operators_of_quantisation_pass(tiny: Tiny) -> None:
 
 def test_sizes_are_bounded_before_reading(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with open(tmp_path / "huge.onnx", "wb") as file:
-        file.truncate(1 << 31)  # a hole: it takes no room, and would take two gigabytes once read
+        file.truncate(1 << 31)  # a sparse file: no disk space, but two gigabytes if read
     assert "2,147,483,648 bytes; a model has at most 2,147,483,647" in refused(tiny, tmp_path / "huge.onnx")
     os.mkfifo(tmp_path / "pipe.onnx")
     assert "not a file" in refused(tiny, tmp_path / "pipe.onnx")
@@ -171,7 +171,7 @@ def test_sizes_are_bounded_before_reading(tiny: Tiny, tmp_path: Path, monkeypatc
         b"\x38\x01",
     ],
 )
-def test_bytes_that_are_no_message_are_no_model(content: bytes) -> None:
+def test_bytes_that_are_not_a_message_are_not_a_model(content: bytes) -> None:
     with pytest.raises(BundleError, match="memory: not a model"):
         check_model(content, "memory")
 
@@ -182,11 +182,11 @@ def test_the_reader_finds_what_the_protobuf_library_finds(tiny: Tiny) -> None:
     assert check_model(content, "memory") == CheckedModel(entry.value, is_quantised=False)
 
 
-def contract_with(place: str, value: object) -> Callable[[dict], None]:
-    """Return a change that puts `value` at a dotted place of the contract; DELETE takes the place away."""
+def contract_with(field: str, value: object) -> Callable[[dict], None]:
+    """Return a change that sets a dotted field of the contract to `value`; DELETE removes it."""
 
     def change(contract: dict) -> None:
-        *path, last = [int(word) if word.isdigit() else word for word in place.split(".")]
+        *path, last = [int(word) if word.isdigit() else word for word in field.split(".")]
         for word in path:
             contract = contract[word]
         if value is DELETE:
@@ -198,7 +198,7 @@ def contract_with(place: str, value: object) -> Callable[[dict], None]:
 
 
 DELETE = object()
-ODD = [
+INVALID = [
     ("schema", []),
     ("schema", None),
     ("schema.id", 5),
@@ -282,8 +282,8 @@ ODD = [
     ("blocks", 5),
     ("blocks", [{"name": "values"}]),
     *[
-        ("blocks", [{"name": "values", "width": 6, "variance": 1.0, "max_scale": 4.0, **odd}])
-        for odd in (
+        ("blocks", [{"name": "values", "width": 6, "variance": 1.0, "max_scale": 4.0, **invalid}])
+        for invalid in (
             {"width": 5},
             {"width": 6.0},
             {"width": -1},
@@ -296,17 +296,17 @@ ODD = [
 ]
 
 
-@pytest.mark.parametrize(("place", "value"), ODD, ids=[f"{place}={str(value)[:20]}" for place, value in ODD])
-def test_an_odd_contract_is_refused(tiny: Tiny, place: str, value: object) -> None:
+@pytest.mark.parametrize(("field", "value"), INVALID, ids=[f"{field}={str(value)[:20]}" for field, value in INVALID])
+def test_an_invalid_contract_is_refused(tiny: Tiny, field: str, value: object) -> None:
     model = onnx.load(tiny.bundle)
     contract = contract_of(model)
-    contract_with(place, value)(contract)
+    contract_with(field, value)(contract)
     with pytest.raises(BundleError, match="memory: ") as caught:
         Encoder.from_bytes(sealed(model, json.dumps(contract)), source="memory").replay_golden()
     assert "was changed after the export" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "7", '"a"', "{", "NaN", "[" * 100_000, "9" * 10_000, '{"a": 1}'])
-def test_text_that_is_no_contract_is_refused(text: str) -> None:
+def test_text_that_is_not_a_contract_is_refused(text: str) -> None:
     with pytest.raises(BundleError, match="memory: "):
         ModelContract.from_json(text, "memory")

@@ -1,4 +1,4 @@
-"""A model with more outputs than the embedding: each that the contract declares becomes a column, and is checked."""
+"""A model with other outputs than the embedding: each output in the contract becomes a column, and is checked."""
 
 import json
 from pathlib import Path
@@ -22,13 +22,13 @@ LENGTH = 21  # no golden sequence has it
 
 
 def with_outputs(bundle: Path, path: Path, nodes: tuple[Any, ...] = (), **changes: Any) -> Path:
-    """Write a copy of a bundle that returns the embedding's negative and its length as well.
+    """Write a copy of a bundle that also returns the negative and the norm of the embedding.
 
     Args:
         bundle: The bundle.
-        path: Of the copy.
-        nodes: More nodes of the graph, which may stand between ``length`` and the output ``norm``.
-        changes: Of the contract.
+        path: Path of the copy.
+        nodes: More nodes of the graph, which may be between ``length`` and the output ``norm``.
+        changes: Changes of the contract.
     """
     model = onnx.load(bundle)
     graph, contract = model.graph, contract_of(model)
@@ -125,12 +125,12 @@ def golden_of(bundle: Path, **outputs: Any) -> list[dict[str, Any]]:
         ([], "unexpected inputs or outputs ['negative', 'norm']"),
         ([DECLARED[0], DECLARED[1] | {"width": 3}], "'norm' is"),
         ([DECLARED[0], DECLARED[1] | {"dtype": "float64"}], "dtype of output 'norm'"),
-        ([DECLARED[0], DECLARED[1], DECLARED[1]], "names, each once"),
+        ([DECLARED[0], DECLARED[1], DECLARED[1]], "unique names"),
         ([DECLARED[0], DECLARED[1] | {"width": 0}], "width of output 'norm'"),
         ([*DECLARED, {"name": "more", "dtype": "float32", "width": 2}], "outputs: found"),
     ],
 )
-def test_a_contract_at_odds_with_its_graph_is_refused(
+def test_a_contract_that_contradicts_its_graph_is_refused(
     tiny: Tiny, tmp_path: Path, declared: list[dict[str, Any]], message: str
 ) -> None:
     embedding = {"name": "embedding", "dtype": "float32", "width": 6}
@@ -140,23 +140,23 @@ def test_a_contract_at_odds_with_its_graph_is_refused(
     if any(output["width"] == 3 for output in declared):
         golden = golden_of(tiny.bundle, norm=[1.0, 1.0, 1.0])
     changes = {"outputs": [embedding, *declared], "golden": golden}
-    path = with_outputs(tiny.bundle, tmp_path / "odd.onnx", **changes)
+    path = with_outputs(tiny.bundle, tmp_path / "invalid.onnx", **changes)
     with pytest.raises(BundleError) as refused:
         Encoder.open(path)
     assert message in str(refused.value)
 
 
-def test_an_output_that_comes_out_differently_is_refused(tiny: Tiny, tmp_path: Path) -> None:
-    path = with_outputs(tiny.bundle, tmp_path / "odd.onnx", golden=golden_of(tiny.bundle, norm=9.0))
-    with pytest.raises(BundleError, match="the golden sequences come out differently on this host"):
+def test_a_golden_output_that_differs_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    path = with_outputs(tiny.bundle, tmp_path / "invalid.onnx", golden=golden_of(tiny.bundle, norm=9.0))
+    with pytest.raises(BundleError, match="the golden sequences get other vectors on this host"):
         Encoder.open(path).replay_golden()
 
 
-def test_a_column_called_like_an_output_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+def test_a_column_with_the_name_of_an_output_is_refused(tiny: Tiny, tmp_path: Path) -> None:
     bundle = with_outputs(tiny.bundle, tmp_path / "more.onnx")
     data = write_sequences(tmp_path / "in.parquet", sequences(9, seed=1) | {"norm": list(range(9))})
     refused = seqembed("run", data, "--model", bundle, "--out", tmp_path / "out", "--keep", "norm")
-    assert (refused.exit_code, "the output has a column 'norm' of its own" in refused.output) == (3, True)
+    assert (refused.exit_code, "the output adds a column 'norm'" in refused.output) == (3, True)
 
 
 def test_contracts_without_a_list_of_outputs_declare_the_embedding(tiny: Tiny, tmp_path: Path) -> None:

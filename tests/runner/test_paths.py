@@ -1,4 +1,4 @@
-"""Names from outside never lead out of the output directory: dots, absolute names, links, and escaped slashes."""
+"""No name leads out of the output directory: dots, absolute names, links, and escaped slashes."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ def tree(root: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Path:
-    """A directory beside the output with a file that must stay as it is."""
+    """A directory next to the output with a file that must not change."""
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "p.parquet").write_text("precious")
     (tmp_path / "elsewhere" / "_SUCCESS").write_text("precious")
@@ -111,10 +111,10 @@ def test_links_in_the_input_are_followed_once(tiny: Tiny, tmp_path: Path) -> Non
     circle = seqembed(*command)
     assert circle.exit_code == 3, circle.output
     assert "a link to a directory that is also read itself" in " ".join(circle.output.split())
-    done("run", tmp_path / "in" / "day=*" / "*.parquet", *command[2:], "--overwrite")  # a glob looks no deeper
+    done("run", tmp_path / "in" / "day=*" / "*.parquet", *command[2:], "--overwrite")  # a glob is not recursive
 
 
-def test_a_link_to_nowhere_is_a_file_that_cannot_be_read(tiny: Tiny, tmp_path: Path) -> None:
+def test_a_dangling_link_is_a_file_that_cannot_be_read(tiny: Tiny, tmp_path: Path) -> None:
     write_sequences(tmp_path / "in" / "p.parquet", sequences(5, seed=1))
     (tmp_path / "in" / "gone.parquet").symlink_to(tmp_path / "nowhere")
     command = ("run", tmp_path / "in", "--model", tiny.bundle, "--out", tmp_path / "out")

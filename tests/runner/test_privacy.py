@@ -1,4 +1,4 @@
-"""A command leaves nothing outside the place it was given, and sends nothing: ONNX Runtime would report its use."""
+"""A command writes nothing outside its output and sends nothing; ONNX Runtime would send telemetry by default."""
 
 import os
 import signal
@@ -15,14 +15,14 @@ ROOT = Path(__file__).parents[2]
 
 
 def child(home: Path, *words: object) -> subprocess.CompletedProcess[str]:
-    """Run Python with a home, a cache and temporary files of its own, all below `home`."""
-    places = {
+    """Run Python with its own home, cache and temporary directory, all below `home`."""
+    directories = {
         "XDG_CACHE_HOME": "cache",
         "XDG_DATA_HOME": "data",
         "XDG_CONFIG_HOME": "config",
         "XDG_STATE_HOME": "state",
     }
-    own = {name: str(home / place) for name, place in places.items()}
+    own = {name: str(home / directory) for name, directory in directories.items()}
     (home / "tmp").mkdir(parents=True)
     environment = {
         **os.environ,
@@ -58,7 +58,7 @@ def test_a_command_of_the_runner_writes_and_sends_nothing_else(tiny: Tiny, tmp_p
 
 @pytest.mark.parametrize("command", ["export", "evaluate"])
 def test_a_command_with_training_libraries_reports_nothing(tiny: Tiny, tmp_path: Path, command: str) -> None:
-    """Matplotlib alone, which Keras imports, keeps its list of fonts in the cache of the user."""
+    """Only Matplotlib, which Keras imports, writes its font list to the user's cache."""
     splits = ["--train", tiny.data, "--test", tiny.data, "--label", "label", "--untrained-seeds", 1]
     words = {
         "export": ["export", tiny.run, "--out", tmp_path / "encoder.onnx"],
@@ -73,7 +73,7 @@ def test_a_command_with_training_libraries_reports_nothing(tiny: Tiny, tmp_path:
     assert not (tmp_path / "home" / ".keras").exists()
 
 
-def test_the_filter_kills_who_sends(tmp_path: Path) -> None:
+def test_the_filter_kills_a_process_that_sends(tmp_path: Path) -> None:
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import no_network, socket; no_network.forbid_sending()\n"
         "socket.create_connection(('127.0.0.1', 9), timeout=1)"

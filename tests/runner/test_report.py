@@ -1,4 +1,4 @@
-"""What a run says of itself: rows on the way, and its own memory, whoever started it."""
+"""The report of a run: progress, and peak memory independent of the parent process."""
 
 import subprocess
 import sys
@@ -23,13 +23,13 @@ sys.stdout.write(subprocess.run([sys.executable, "-c", job], capture_output=True
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems count each process by itself")
-def test_the_peak_memory_of_a_job_is_not_that_of_the_process_that_started_it() -> None:
-    told = subprocess.run([sys.executable, "-c", SCHEDULER], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert 10 << 20 < int(told.stdout) < 512 << 20
+def test_the_peak_memory_of_a_job_is_not_that_of_its_parent_process() -> None:
+    printed = subprocess.run([sys.executable, "-c", SCHEDULER], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert 10 << 20 < int(printed.stdout) < 512 << 20
 
 
 class Meter:
-    """A view of progress that counts."""
+    """A progress view that counts."""
 
     total = rows = 0
 
@@ -53,7 +53,7 @@ def meter(monkeypatch: pytest.MonkeyPatch) -> Meter:
 @pytest.mark.parametrize("limit", [None, 7, 1000])
 @pytest.mark.parametrize("layout", ["nested", "events"])
 def test_progress_ends_at_its_total(tiny: Tiny, tmp_path: Path, meter: Meter, layout: str, limit: int | None) -> None:
-    """Truncated steps and bad rows are counted; under a limit sequences are, which alone are known beforehand."""
+    """Truncated steps and bad rows count; with a limit sequences count, since only their number is known."""
     short = {"length_policy": {"max_length": 3, "truncate": "tail"}}
     bundle = with_contract(tiny.bundle, tmp_path / "short.onnx", **short)
     if layout == "nested":
@@ -64,6 +64,6 @@ def test_progress_ends_at_its_total(tiny: Tiny, tmp_path: Path, meter: Meter, la
     limited = [] if limit is None else ["--limit", limit]
     done("run", data, "--model", bundle, "--out", tmp_path / "out", *limited)
     if layout == "events" and limit == 1000:
-        assert meter.rows == 40  # fewer sequences than the limit, which nobody knew before
+        assert meter.rows == 40  # fewer sequences than the limit, which is not known in advance
     else:
         assert meter.rows == meter.total > 0

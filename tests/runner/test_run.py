@@ -1,4 +1,4 @@
-"""`seqembed run` on real Parquet with a real bundle: order, accounting, determinism, refusals."""
+"""`seqembed run` with a real bundle: order, accounting, determinism, errors."""
 
 import json
 import os
@@ -35,7 +35,7 @@ from seqembed_testing import (
 
 
 def one_by_one(tiny: Tiny, path: Path) -> dict[str, np.ndarray | None]:
-    """Embed each sequence alone, without padding: what the run must equal."""
+    """Embed each sequence alone, without padding, as the reference."""
     encoder = Encoder.open(tiny.bundle)
     (file,) = resolve_inputs([str(path)])
     found: dict[str, np.ndarray | None] = {}
@@ -46,7 +46,7 @@ def one_by_one(tiny: Tiny, path: Path) -> dict[str, np.ndarray | None]:
     return found
 
 
-def test_every_row_comes_out_in_order_with_its_own_vector(tiny: Tiny, tmp_path: Path) -> None:
+def test_every_row_is_written_in_order_with_its_own_vector(tiny: Tiny, tmp_path: Path) -> None:
     data = write_sequences(tmp_path / "in.parquet", sequences(700, seed=3), row_group_size=90)
     result = done("run", data, "--model", tiny.bundle, "--out", tmp_path / "out", "--keep", "label")
     table = pq.read_table(tmp_path / "out" / "in.parquet")
@@ -122,11 +122,11 @@ def test_a_second_run_changes_no_byte_and_a_changed_input_is_made_again(tiny: Ti
     assert "0 parts made, 2 up to date" in done(*command).output
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files} == before
     write_sequences(two, sequences(31, seed=5))
-    assert "1 parts made, 1 up to date" in done(*command).output
+    assert "1 part made, 1 up to date" in done(*command).output
     assert (tmp_path / "out" / "a.parquet").stat().st_mtime_ns == before[tmp_path / "out" / "a.parquet"][1]
     assert pq.read_metadata(tmp_path / "out" / "b.parquet").num_rows == 31
     one.unlink()
-    assert "a.parquet: its input is gone" in done(*command).output
+    assert "a.parquet: its input no longer exists" in done(*command).output
 
 
 def test_parts_of_other_options_are_not_mixed(tiny: Tiny, tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_an_input_is_opened_once_for_its_checks_and_once_for_its_rows(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str, num: int
 ) -> None:
     bundle = tiny.bundle if layout == "nested" else events_bundle(tiny.bundle, tmp_path / "events.onnx")
-    paths = [tmp_path / "in" / f"{place:02}.parquet" for place in range(num)]
+    paths = [tmp_path / "in" / f"{index:02}.parquet" for index in range(num)]
     for path in paths:
         if layout == "nested":
             write_sequences(path, sequences(20, seed=1))
@@ -160,18 +160,18 @@ def test_an_input_is_opened_once_for_its_checks_and_once_for_its_rows(
     words = ("run", tmp_path / "in", "--model", bundle, "--out", tmp_path / "out")
     done(*words)
     inputs = [str(path) for path in paths]
-    # Events of several files are looked through for ids that two of them share, by the handle of the first look.
+    # Events of several files are checked for shared ids, with the handle opened for planning.
     assert sorted(handler.opened) == sorted(inputs * 2)
     handler.opened.clear()
     assert f"{num} up to date" in done(*words).output
     assert sorted(handler.opened) == inputs
-    # One file is new: the ids of the others are looked through again, their rows are not read.
+    # One file is new: the ids of the others are checked again, their rows are not read.
     if layout == "nested":
         write_sequences(paths[0], sequences(21, seed=1))
     else:
         write_events(paths[0], 21, seed=1, prefix="00")
     handler.opened.clear()
-    assert "1 parts made" in done(*words).output
+    assert "1 part made" in done(*words).output
     assert handler.opened.count(inputs[0]) == 2
     times = 1 if layout == "nested" else 2
     assert sorted(handler.opened) == sorted([inputs[0]] * 2 + inputs[1:] * times)
@@ -182,7 +182,7 @@ def test_dry_run_says_what_it_would_do_and_writes_nothing(tiny: Tiny, tmp_path: 
     result = done("run", data, "--model", tiny.bundle, "--out", tmp_path / "out", "--dry-run")
     assert "make" in result.output
     assert "in.parquet" in result.output
-    assert "1 of 1 parts would be made" in result.output
+    assert "1 of 1 part would be made" in result.output
     assert not (tmp_path / "out").exists()
 
 
@@ -242,7 +242,7 @@ def test_an_input_without_rows_gives_a_part_without_rows(tiny: Tiny, tmp_path: P
         ({"id": ["a", "b"], "x": [[1.0]] * 2, "y": [[2.0, 3.0], [1.0]]}, [], 3, r"row 0 \(id 'a'\): ragged"),
     ],
 )
-def test_what_does_not_fit_is_refused_and_nothing_is_left(
+def test_invalid_runs_are_refused_and_leave_nothing(
     tiny: Tiny, tmp_path: Path, columns: dict, options: list[str], code: int, message: str
 ) -> None:
     pq.write_table(pa.table(columns), tmp_path / "in.parquet")
@@ -254,7 +254,7 @@ def test_what_does_not_fit_is_refused_and_nothing_is_left(
     assert not (tmp_path / "out" / "_SUCCESS").exists()
 
 
-def test_a_bad_row_in_the_second_file_leaves_the_first_part_whole(tiny: Tiny, tmp_path: Path) -> None:
+def test_a_bad_row_in_the_second_file_keeps_the_first_part(tiny: Tiny, tmp_path: Path) -> None:
     write_sequences(tmp_path / "in" / "a.parquet", sequences(30, seed=1))
     write_sequences(tmp_path / "in" / "b.parquet", {"id": ["q"], "label": [0], "x": [[1.0]], "y": [[np.inf]]})
     result = seqembed("run", tmp_path / "in", "--model", tiny.bundle, "--out", tmp_path / "out")
@@ -263,7 +263,7 @@ def test_a_bad_row_in_the_second_file_leaves_the_first_part_whole(tiny: Tiny, tm
     assert sorted(os.listdir(tmp_path / "out")) == ["_RUN", "a.parquet"]
 
 
-def test_inputs_that_collide_or_lie_in_the_output_are_refused(tiny: Tiny, tmp_path: Path) -> None:
+def test_inputs_that_collide_or_overlap_with_the_output_are_refused(tiny: Tiny, tmp_path: Path) -> None:
     for part in "ab":
         write_sequences(tmp_path / part / "p.parquet", sequences(3, seed=1))
     both = seqembed("run", tmp_path / "a", tmp_path / "b", "--model", tiny.bundle, "--out", tmp_path / "out")
@@ -273,7 +273,7 @@ def test_inputs_that_collide_or_lie_in_the_output_are_refused(tiny: Tiny, tmp_pa
     by_detour = (tmp_path / "elsewhere" / ".." / "a" / "vectors", tmp_path / "link" / "vectors")
     for out in (tmp_path / "a" / "vectors", tmp_path, *by_detour):
         within = seqembed("run", tmp_path / "a", "--model", tiny.bundle, "--out", out)
-        assert (within.exit_code, "lie within each other" in within.output) == (2, True)
+        assert (within.exit_code, "contains the other" in within.output) == (2, True)
 
 
 def test_an_output_that_cannot_be_written_is_an_output_error(tiny: Tiny, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
-"""Object stores: every promise of a run on s3:// URIs, against a server that speaks S3, also where it fails at times.
+"""Runs on s3:// URIs, against an S3 server that fails intermittently.
 
-The server and the door in front of it that fails on purpose are `tests/support/s3_server.py`, on loopback.
+The server and a proxy that injects faults are in `tests/support/s3_server.py`, on loopback.
 `SEQEMBED_S3_FAULTS=all` tries every kind of fault at every rate.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from engines_testing import InAnotherProcess
+from engines_testing import ProcessEngine
 from pyarrow import fs
 
 from seqembed.runner.output import directory, storage
@@ -34,18 +34,18 @@ if os.environ.get("SEQEMBED_S3_FAULTS") == "all":
 
 @dataclass(frozen=True)
 class Store:
-    """A bucket of its own on the server."""
+    """A separate bucket on the server."""
 
     filesystem: fs.FileSystem
     bucket: str
     server: int
-    door: int
+    proxy: int
 
     def __truediv__(self, name: str) -> str:
         return f"s3://{self.bucket}/{name}"
 
     def query(self, name: str) -> str:
-        """Return a URI that says itself where the server is."""
+        """Return a URI that contains the address of the server."""
         return f"{self / name}?endpoint_override=127.0.0.1:{self.server}&scheme=http&region=us-east-1"
 
     def put(self, name: str, seed: int, num: int = 20, **columns: list) -> None:
@@ -55,13 +55,13 @@ class Store:
         pq.write_table(table, f"{self.bucket}/{name}", filesystem=self.filesystem, use_dictionary=False)
 
     def names(self, below: str = "") -> list[str]:
-        """Return the names of all objects below a place."""
+        """Return the names of all objects below a prefix."""
         selector = fs.FileSelector(f"{self.bucket}/{below}".rstrip("/"), recursive=True, allow_not_found=True)
         found = [info.path for info in self.filesystem.get_file_info(selector) if info.type == fs.FileType.File]
         return sorted(path.removeprefix(f"{self.bucket}/") for path in found)
 
     def objects(self, below: str = "") -> dict[str, tuple[bytes, int]]:
-        """Return the bytes and the time of every object below a place, by name."""
+        """Return the bytes and the time of every object below a prefix, by name."""
         paths = {name: f"{self.bucket}/{name}" for name in self.names(below)}
         return {name: (self.read(path), self.filesystem.get_file_info(path).mtime_ns) for name, path in paths.items()}
 
@@ -70,26 +70,26 @@ class Store:
             return source.read()
 
     def parts(self, below: str) -> dict[str, pa.Table]:
-        """Return every visible Parquet object, which must be whole, by name."""
+        """Return every visible Parquet object, which must be complete, by name."""
         visible = [name for name in self.names(below) if name.endswith(".parquet") and "/_" not in name]
-        whole = {name: pq.read_table(pa.BufferReader(self.read(f"{self.bucket}/{name}"))) for name in visible}
-        return {name.removeprefix(f"{below}/"): table for name, table in whole.items()}
+        tables = {name: pq.read_table(pa.BufferReader(self.read(f"{self.bucket}/{name}"))) for name in visible}
+        return {name.removeprefix(f"{below}/"): table for name, table in tables.items()}
 
     def fail(self, kind: str, every: int, after: int = 0) -> int:
-        """Tell the door how to fail; return how many requests came since the last time."""
+        """Configure how the proxy fails; return how many requests came since the last time."""
         return int(self._tell(f"_faults?kind={kind}&every={every}&after={after}"))
 
     def watch(self, below: str) -> None:
-        """Have the door look at a place after every request that changes something."""
+        """Have the proxy list a prefix after every request that changes something."""
         self._tell(f"_watch?prefix={self.bucket}/{below}")
 
     def seen(self) -> list[dict[str, bytes]]:
-        """Return the objects that were there each time, by name, and end the watch."""
+        """Return the objects recorded after each request, by name, and stop recording."""
         found = json.loads(self._tell("_seen"))
         return [{name: base64.b64decode(content) for name, content in look.items()} for look in found]
 
     def _tell(self, wish: str) -> bytes:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.door}/{wish}") as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.proxy}/{wish}") as answer:
             content: bytes = answer.read()
         return content
 
@@ -125,10 +125,10 @@ def store(ports: dict[str, int], monkeypatch: pytest.MonkeyPatch, request: pytes
     bucket = "b" + str(abs(hash(request.node.name)))[:12]
     filesystem, _ = fs.FileSystem.from_uri(f"s3://{bucket}?allow_bucket_creation=true")
     filesystem.create_dir(bucket)
-    return Store(filesystem, bucket, ports["server"], ports["door"])
+    return Store(filesystem, bucket, ports["server"], ports["proxy"])
 
 
-def test_input_and_output_may_both_lie_in_a_bucket(store: Store, tiny: Tiny, tmp_path: Path) -> None:
+def test_input_and_output_in_a_bucket(store: Store, tiny: Tiny, tmp_path: Path) -> None:
     for day in (1, 2):
         store.put(f"in/day={day}/p.parquet", seed=day)
     for name, given in {
@@ -157,18 +157,18 @@ def test_input_and_output_may_both_lie_in_a_bucket(store: Store, tiny: Tiny, tmp
 def test_tasks_for_a_bucket_can_be_sent_to_another_process(
     store: Store, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for place in range(2):
-        store.put(f"in/{place}.parquet", seed=place)
+    for index in range(2):
+        store.put(f"in/{index}.parquet", seed=index)
     words = ("run", store / "in", "--model", tiny.bundle, "--out")
     done(*words, store / "here")
-    monkeypatch.setattr("seqembed.runner.job.run.LocalEngine", InAnotherProcess)
+    monkeypatch.setattr("seqembed.runner.job.run.LocalEngine", ProcessEngine)
     done(*words, store / "there")
     here, there = store.objects("here"), store.objects("there")
     assert sorted(name.split("/")[1] for name in there) == ["0.parquet", "1.parquet", "_RUN", "_SUCCESS"]
     assert all(there[f"there/{name}"][0] == here[f"here/{name}"][0] for name in ("0.parquet", "1.parquet"))
 
 
-def test_the_model_may_lie_in_a_bucket(store: Store, tiny: Tiny, tmp_path: Path) -> None:
+def test_a_model_in_a_bucket(store: Store, tiny: Tiny, tmp_path: Path) -> None:
     with store.filesystem.open_output_stream(f"{store.bucket}/models/encoder.onnx") as file:
         file.write(tiny.bundle.read_bytes())
     model = store.query("models/encoder.onnx").replace("s3://", "s3://me:s3cret%2Fword@")
@@ -220,13 +220,13 @@ def test_the_ledger_holds_in_a_bucket(store: Store, tiny: Tiny) -> None:
     assert store.objects("out") == before
     store.put("in/b.parquet", seed=0, x=[[float("inf")]] + [[1.0]] * 19, y=[[1.0]] * 20)
     assert "1 outdated" in done("inspect", store / "out").output
-    assert "1 parts made, 2 up to date" in done(*command).output
+    assert "1 part made, 2 up to date" in done(*command).output
     assert "out/_quarantine/b.parquet" in store.objects("out")
     assert store.parts("out")["b.parquet"].num_rows == 19
     store.filesystem.delete_file(f"{store.bucket}/in/b.parquet")
-    assert "b.parquet: its input is gone; the part was left" in done(*command).output
+    assert "b.parquet: its input no longer exists; the part was kept" in done(*command).output
     assert "1 orphaned" in done("inspect", store / "out").output
-    assert "b.parquet: its input is gone; the part was removed" in done(*command, "--prune").output
+    assert "b.parquet: its input no longer exists; the part was removed" in done(*command, "--prune").output
     now = store.objects("out")
     assert sorted(now) == ["out/_RUN", "out/_SUCCESS", "out/a.parquet", "out/c.parquet"]
     assert (now["out/a.parquet"], now["out/c.parquet"]) == (before["out/a.parquet"], before["out/c.parquet"])
@@ -234,32 +234,32 @@ def test_the_ledger_holds_in_a_bucket(store: Store, tiny: Tiny) -> None:
     assert (refused.exit_code, "other options" in refused.output) == (6, True)
 
 
-def test_a_reader_never_misses_a_part_nor_sees_half_of_one(
+def test_a_reader_never_misses_a_part_nor_sees_an_incomplete_one(
     store: Store, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in "abcd":
         store.put(f"in/{name}.parquet", seed=ord(name), num=200)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{store.door}")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{store.proxy}")
     command = ("run", store / "in", "--model", tiny.bundle, "--out", store / "out")
     states: list[list[dict[str, bytes]]] = []
     finished: list[dict[str, bytes]] = [{}]
-    for night in ((), ("--keep", "label", "--overwrite"), ("--keep", "label")):
+    for options in ((), ("--keep", "label", "--overwrite"), ("--keep", "label")):
         if finished[2:]:
-            store.put("in/b.parquet", seed=2, num=300)  # the third night remakes one part in place
+            store.put("in/b.parquet", seed=2, num=300)  # the third run makes one part again
         store.watch("out/")
         try:
-            done(*command, *night)
+            done(*command, *options)
         finally:
             states.append([_visible(look) for look in store.seen()])
         finished.append(_visible({name: content for name, (content, _) in store.objects("out").items()}))
         assert len(finished[-1]) == 4
         assert states[-1][-1] == finished[-1]
-    for place, looks in enumerate(states):
-        old, new = finished[place : place + 2]
+    for index, looks in enumerate(states):
+        old, new = finished[index : index + 2]
         for look in looks:
             assert old.keys() <= look.keys()
             assert all(content in (old.get(name), new[name]) for name, content in look.items())
-        assert len({tuple(look.items()) for look in looks}) == (2 if place == 2 else 5)  # one part after the other
+        assert len({tuple(look.items()) for look in looks}) == (2 if index == 2 else 5)  # one part after the other
 
 
 def _visible(objects: dict[str, bytes]) -> dict[str, bytes]:
@@ -271,7 +271,7 @@ def test_a_server_that_fails_now_and_then_costs_time_and_no_row(
     store: Store, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, kind: str, every: int
 ) -> None:
     store.put("in/a.parquet", seed=1, num=60)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{store.door}")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{store.proxy}")
     command = ("run", store / "in", "--model", tiny.bundle, "--out", store / "out")
     store.fail(kind, every)
     try:
@@ -290,15 +290,15 @@ def test_a_server_that_fails_now_and_then_costs_time_and_no_row(
 
 
 @pytest.mark.parametrize("after", OUTAGES)
-def test_a_server_that_goes_away_is_an_error_and_the_rerun_completes(
+def test_a_server_that_stops_is_an_error_and_the_rerun_completes(
     store: Store, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     data = write_sequences(tmp_path / "in" / "a.parquet", sequences(20, seed=1)).parent
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{store.door}")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{store.proxy}")
     command = ("run", data, "--model", tiny.bundle, "--out", store / "out")
     store.fail("drop", 1, after)
     result = seqembed(*command)
-    if store.fail("none", 0) <= after:  # the long form also goes away when all is done
+    if store.fail("none", 0) <= after:  # with all faults the server also stops after the run
         assert result.exit_code == 0, result.output
         return
     assert result.exit_code == 6, result.output
@@ -351,7 +351,7 @@ def test_credentials_are_nowhere(store: Store, tiny: Tiny, tmp_path: Path) -> No
     assert store.bucket in said
 
 
-def test_keys_that_are_no_paths_lead_nowhere(store: Store, tiny: Tiny, tmp_path: Path) -> None:
+def test_keys_that_are_not_paths_are_refused(store: Store, tiny: Tiny, tmp_path: Path) -> None:
     store.put("in/a.parquet", seed=1)
     content = store.read(f"{store.bucket}/in/a.parquet")
 
@@ -373,7 +373,9 @@ def test_keys_that_are_no_paths_lead_nowhere(store: Store, tiny: Tiny, tmp_path:
     assert len(list(tmp_path.rglob("*.parquet"))) == 2
 
 
-def test_what_dead_runs_left_goes_after_a_week(store: Store, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_temporary_files_of_dead_runs_are_removed_after_a_week(
+    store: Store, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store.put("in/a.parquet", seed=1)
     left = "out/_temporary/0123/a.parquet"
     store.put(left, seed=2)

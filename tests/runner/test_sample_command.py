@@ -1,4 +1,4 @@
-"""The command `seqembed sample`: what it says, what it writes, what it refuses."""
+"""The command `seqembed sample`: output, files and errors."""
 
 import pyarrow.parquet as pq
 import pytest
@@ -27,7 +27,7 @@ def test_help_keeps_the_lines_of_its_examples():
 
 
 @pytest.mark.parametrize("name", SAMPLE_NAMES)
-def test_it_ends_with_what_it_wrote(name, tmp_path):
+def test_it_prints_what_it_wrote(name, tmp_path):
     path = tmp_path / "out.parquet"
     result = run(name, "--out", path, "--rows", 12)
     assert result.exit_code == 0, result.output
@@ -38,7 +38,7 @@ def test_it_ends_with_what_it_wrote(name, tmp_path):
     assert last_line.endswith(f" steps, {path.stat().st_size:,} bytes in 1 file.")
 
 
-def test_the_options_arrive(tmp_path):
+def test_the_options_are_applied(tmp_path):
     result = run("telemetry", "--out", tmp_path / "t", "--rows", 9, "--seed", 4, "--layout", "events", "--files", 3)
     assert result.exit_code == 0, result.output
     assert result.output.endswith(" bytes in 3 files.\n")

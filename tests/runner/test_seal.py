@@ -1,4 +1,4 @@
-"""A bundle that was edited is refused before anything runs, whatever the golden sequences say."""
+"""An edited bundle is refused before anything runs, even if its golden sequences replay."""
 
 import hashlib
 import json
@@ -67,7 +67,7 @@ EDITS = [
 
 
 def edited(bundle: Path, path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
-    """Write a copy of a bundle with another contract, under the seal of the old one."""
+    """Write a copy of a bundle with another contract and the old digest."""
     model = onnx.load(bundle)
     contract = contract_of(model)
     change(contract)
@@ -97,7 +97,7 @@ def test_every_command_refuses_it(tiny: Tiny, tmp_path: Path, command: str) -> N
 
 
 def test_an_edited_graph_is_refused(tiny: Tiny) -> None:
-    """A bias that moves the golden sequences by less than is allowed."""
+    """A bias changes the golden sequences by less than the tolerance."""
     model = onnx.load(tiny.bundle)
     tensor = next(tensor for tensor in model.graph.initializer if tensor.name.endswith("/B"))
     array = numpy_helper.to_array(tensor).copy()
@@ -113,26 +113,26 @@ def test_an_edited_graph_is_refused(tiny: Tiny) -> None:
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_a_bundle_without_a_digest_is_to_be_exported_again(tiny: Tiny, tmp_path: Path, version: int) -> None:
+def test_a_bundle_without_a_digest_must_be_exported_again(tiny: Tiny, tmp_path: Path, version: int) -> None:
     def older(contract: dict[str, Any]) -> None:
         contract["format_version"] = version
         del contract["digest"]
 
     result = seqembed("inspect", edited(tiny.bundle, tmp_path / "m.onnx", older))
     assert result.exit_code == 4, result.output
-    assert f"format {version} and no digest; expected format 2 with one" in result.output
+    assert f"format {version} and no digest; expected format 2 with a digest" in result.output
     assert "Export the model again" in result.output
 
 
-def test_a_run_directory_of_before_digests_is_still_exported(tiny: Tiny) -> None:
+def test_a_run_directory_without_digest_is_still_exported(tiny: Tiny) -> None:
     text = (tiny.run / "contract.json").read_text()
     assert "digest" not in json.loads(text)
     older = json.dumps(json.loads(text) | {"format_version": 1})
     assert ModelContract.from_json(older, "run").to_json() == text.strip()
 
 
-def test_the_digest_is_what_the_handbook_says(tiny: Tiny) -> None:
-    """Computed once more, with the protobuf library and nothing of ours."""
+def test_the_digest_is_as_documented(tiny: Tiny) -> None:
+    """The digest is computed with the protobuf library, without code of seqembed."""
     model = onnx.load(tiny.bundle)
     contract = contract_of(model)
     digest = contract.pop("digest")

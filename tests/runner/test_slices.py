@@ -1,4 +1,4 @@
-"""A job that names one partition each night: every night adds its own parts, and no night touches another's."""
+"""Daily runs of one partition each add their own parts and change no others."""
 
 import json
 from datetime import date, timedelta
@@ -14,25 +14,25 @@ from seqembed_testing import write_sequences as write
 FIRST = date(2026, 11, 23)
 
 
-def night(lake: Path, day: int, seed: int | None = None) -> Path:
+def write_day(lake: Path, day: int, seed: int | None = None) -> Path:
     columns = sequences(20, seed=day if seed is None else seed)
     columns["id"] = [f"{day}-{name}" for name in columns["id"]]
-    place = lake / f"day={FIRST + timedelta(days=day)}"
-    write(place / "part-0.parquet", columns)
-    return place
+    directory = lake / f"day={FIRST + timedelta(days=day)}"
+    write(directory / "part-0.parquet", columns)
+    return directory
 
 
 def parts(out: Path) -> dict[str, bytes]:
     return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*.parquet")) if path.is_file()}
 
 
-def test_a_week_of_nights_with_a_late_rerun_of_an_old_day(tiny: Tiny, tmp_path: Path) -> None:
+def test_a_week_of_daily_runs_with_a_late_rerun_of_an_old_day(tiny: Tiny, tmp_path: Path) -> None:
     lake, out = tmp_path / "lake", tmp_path / "vectors"
     options = ("--model", tiny.bundle, "--out", out, "--keep", "day")
     before: dict[str, bytes] = {}
     for day in range(7):
-        said = done("run", night(lake, day), *options).output
-        assert "1 parts made;" in said
+        said = done("run", write_day(lake, day), *options).output
+        assert "1 part made;" in said
         assert "gone" not in said
         now = parts(out)
         assert len(now) == day + 1
@@ -41,17 +41,17 @@ def test_a_week_of_nights_with_a_late_rerun_of_an_old_day(tiny: Tiny, tmp_path: 
     assert list(before) == [f"day={FIRST + timedelta(days=day)}/part-0.parquet" for day in range(7)]
     rows = pq.read_table(out / f"day={FIRST}" / "part-0.parquet", partitioning=None)
     assert set(rows["day"].to_pylist()) == {str(FIRST)}
-    # Nothing to do for an old day: no byte changes, not the marker either.
+    # Nothing to do for an old day: no byte changes, including the marker.
     marker = (out / "_SUCCESS").read_bytes()
     assert "0 parts made, 1 up to date" in done("run", lake / f"day={FIRST}", *options).output
     assert (parts(out), (out / "_SUCCESS").read_bytes()) == (before, marker)
-    # Late data for the third day: its part alone is made again.
-    done("run", night(lake, 2, seed=99), *options, "--prune")
+    # Late data for the third day: only its part is made again.
+    done("run", write_day(lake, 2, seed=99), *options, "--prune")
     after = parts(out)
     assert [name for name in after if after[name] != before.get(name)] == [
         f"day={FIRST + timedelta(days=2)}/part-0.parquet"
     ]
-    # The whole lake is the same job: all parts are there already.
+    # A run of the complete lake has the same parts, which all exist already.
     said = done("run", lake, *options).output
     assert "0 parts made, 7 up to date" in said
     assert "140 rows in" in said
@@ -77,7 +77,7 @@ def test_a_part_of_another_input_is_never_replaced_without_overwrite(tiny: Tiny,
         assert parts(out) == old
     done("run", two, *options, "--overwrite")
     assert parts(out) != old
-    # The same content under another path is no other input: a lake that was moved or copied.
+    # The same content at another path is the same input, as in a lake that was moved or copied.
     two.rename(tmp_path / "moved")
     assert "1 up to date" in done("run", tmp_path / "moved", *options).output
     (tmp_path / "copy").mkdir()
@@ -87,35 +87,35 @@ def test_a_part_of_another_input_is_never_replaced_without_overwrite(tiny: Tiny,
     assert pq.read_table(out / "part-0.parquet").equals(pq.read_table(pa.BufferReader(new["part-0.parquet"])))
 
 
-def test_orphans_are_looked_for_below_the_inputs_given_alone(tiny: Tiny, tmp_path: Path) -> None:
+def test_orphans_are_only_looked_for_below_the_given_inputs(tiny: Tiny, tmp_path: Path) -> None:
     lake, out = tmp_path / "lake", tmp_path / "out"
     options = ("--model", tiny.bundle, "--out", out)
-    days = [night(lake, day) for day in range(3)]
+    days = [write_day(lake, day) for day in range(3)]
     done("run", lake, *options)
     write(days[0] / "part-1.parquet", sequences(5, seed=8))
     done("run", days[0], *options)
     (days[0] / "part-1.parquet").unlink()
     (days[1] / "part-0.parquet").unlink()
     said = done("run", days[0], *options, "--prune").output
-    assert f"{days[0].name}/part-1.parquet: its input is gone; the part was removed" in said
+    assert f"{days[0].name}/part-1.parquet: its input no longer exists; the part was removed" in said
     assert f"{days[1].name}/" not in said
     assert list(parts(out)) == [f"{day.name}/part-0.parquet" for day in days]
     said = done("run", lake, *options).output
-    assert f"{days[1].name}/part-0.parquet: its input is gone; the part was left as it is" in said
+    assert f"{days[1].name}/part-0.parquet: its input no longer exists; the part was kept" in said
     done("run", lake / "day=*" / "*.parquet", *options, "--prune")
     assert list(parts(out)) == [f"{day.name}/part-0.parquet" for day in (days[0], days[2])]
 
 
 def test_another_model_is_refused_in_a_slice_too(tiny: Tiny, tmp_path: Path) -> None:
     lake, out = tmp_path / "lake", tmp_path / "out"
-    one, two = night(lake, 1), night(lake, 2)
+    one, two = write_day(lake, 1), write_day(lake, 2)
     done("run", one, "--model", tiny.bundle, "--out", out)
     other = with_contract(tiny.bundle, tmp_path / "m.onnx", architecture={})
     for option in ([], ["--overwrite"], ["--prune"]):
         refused = seqembed("run", two, "--model", other, "--out", out, *option)
         assert refused.exit_code == 6
         assert "another model (sha256" in refused.output
-        assert "give another --out, or run each input into it again; or embed all inputs in one run" in refused.output
+        assert "choose another --out, or run each input into it again; or embed all inputs in one run" in refused.output
     done("run", lake, "--model", other, "--out", out, "--overwrite")
     assert len(parts(out)) == 2
 
@@ -129,11 +129,11 @@ def test_other_options_are_named_with_both_values(tiny: Tiny, tmp_path: Path) ->
     assert "--keep was label, is now none; --dtype was float16, is now float32" in refused.output
 
 
-def test_hive_keys_above_the_input_are_no_columns_and_those_below_may_not_contradict(
+def test_hive_keys_above_the_input_are_not_columns_and_those_below_must_not_contradict(
     tiny: Tiny, tmp_path: Path
 ) -> None:
     columns = sequences(6, seed=1) | {"device": ["seven"] * 6}
-    data = write(tmp_path / "device=PATH" / "tonight" / "p.parquet", columns)
+    data = write(tmp_path / "device=PATH" / "today" / "p.parquet", columns)
     options = ("--model", tiny.bundle, "--keep", "device", "--out")
     done("run", data.parent, *options, tmp_path / "above")
     assert set(pq.read_table(tmp_path / "above" / "p.parquet")["device"].to_pylist()) == {"seven"}
@@ -155,7 +155,7 @@ def test_a_file_that_became_a_directory_and_back(tiny: Tiny, tmp_path: Path) -> 
     (data / "a.parquet").unlink()
     write(data / "a.parquet" / "part-0.parquet", sequences(20, seed=3))
     said = done(*words).output
-    assert "a.parquet: its input is gone; the part was removed" in said
+    assert "a.parquet: its input no longer exists; the part was removed" in said
     assert list(parts(out)) == ["a.parquet/part-0.parquet", "b.parquet"]
     assert "0 parts made, 2 up to date" in done(*words).output
     (data / "a.parquet" / "part-0.parquet").unlink()
@@ -176,24 +176,24 @@ def test_events_of_one_id_in_several_files_are_refused(tiny: Tiny, tmp_path: Pat
     assert refused.exit_code == 3, refused.output
     assert "20 of 20 ids (100.0%) have events in more than one of 2 files" in refused.output
     assert not (tmp_path / "out").exists()
-    # A finished part counts too: the next file may hold its ids.
+    # A finished part is checked too: the next file may have its ids.
     done("run", tmp_path / "in" / "day=1", "--model", bundle, "--out", tmp_path / "out")
     assert seqembed("run", tmp_path / "in", "--model", bundle, "--out", tmp_path / "out", *dry).exit_code == 3
 
 
-def test_ids_that_nested_rows_share_are_counted_and_each_row_has_its_vector(tiny: Tiny, tmp_path: Path) -> None:
+def test_ids_shared_by_nested_rows_are_counted_and_each_row_has_its_vector(tiny: Tiny, tmp_path: Path) -> None:
     columns = sequences(20, seed=1, shortest=1)
     columns["id"] = ["a", "a", *columns["id"][2:]]
     write(tmp_path / "in" / "1.parquet", columns)
     write(tmp_path / "in" / "2.parquet", sequences(5, seed=2) | {"id": ["a", "b", "c", "d", "e"]})
     said = done("run", tmp_path / "in", "--model", tiny.bundle, "--out", tmp_path / "out").output
-    assert "1 of 23 ids (4.3%) stand in more than one row; each row has a vector of its own" in said
+    assert "1 of 23 ids (4.3%) are in more than one row; each row has its own vector" in said
     assert json.loads((tmp_path / "out" / "_SUCCESS").read_text())["shared_ids"]["num_shared"] == 1
     assert "25 rows in = " in said
     assert len(embeddings([tmp_path / "out" / "1.parquet"])) == 19
 
 
-def test_files_passed_over_are_reported_and_links_beside_their_target_refused(tiny: Tiny, tmp_path: Path) -> None:
+def test_skipped_files_are_reported_and_links_next_to_their_target_refused(tiny: Tiny, tmp_path: Path) -> None:
     data = write(tmp_path / "in" / "a.parquet", sequences(20, seed=1))
     write(tmp_path / "in" / "B.PARQUET", sequences(20, seed=2))
     write(tmp_path / "in" / "000000_0", sequences(20, seed=3))
@@ -208,15 +208,13 @@ def test_files_passed_over_are_reported_and_links_beside_their_target_refused(ti
     assert (seqembed(*words).exit_code, "the same file under two names" in seqembed(*words).output) == (3, True)
 
 
-def test_events_that_slices_embedded_apart_are_looked_through_when_they_are_one_input(
-    tiny: Tiny, tmp_path: Path
-) -> None:
+def test_events_embedded_by_separate_runs_are_checked_when_they_are_one_input(tiny: Tiny, tmp_path: Path) -> None:
     bundle = events_bundle(tiny.bundle, tmp_path / "events.onnx")
     options = ("--model", bundle, "--out")
     for day in (1, 2):
         write_events(tmp_path / "in" / f"day={day}" / "e.parquet", 20, seed=day)
         write_events(tmp_path / "apart" / f"day={day}" / "e.parquet", 20, seed=day, prefix=f"{day}-")
-        # Each night's events by themselves: a vector for that night.
+        # The events of each day separately: one vector per day.
         done("run", tmp_path / "in" / f"day={day}", *options, tmp_path / "out")
         done("run", tmp_path / "apart" / f"day={day}", *options, tmp_path / "good")
     for dry in ((), ("--dry-run",)):
@@ -225,10 +223,10 @@ def test_events_that_slices_embedded_apart_are_looked_through_when_they_are_one_
     assert "0 parts made, 2 up to date" in done("run", tmp_path / "apart", *options, tmp_path / "good").output
     marker = (tmp_path / "good" / "_SUCCESS").stat().st_mtime_ns
     done("run", tmp_path / "apart", *options, tmp_path / "good")
-    assert (tmp_path / "good" / "_SUCCESS").stat().st_mtime_ns == marker  # looked through once
+    assert (tmp_path / "good" / "_SUCCESS").stat().st_mtime_ns == marker  # checked once
 
 
-def test_a_damaged_file_is_skipped_while_ids_are_looked_through(tiny: Tiny, tmp_path: Path) -> None:
+def test_a_damaged_file_is_skipped_while_ids_are_checked(tiny: Tiny, tmp_path: Path) -> None:
     bundle = events_bundle(tiny.bundle, tmp_path / "events.onnx")
     for name in "ab":
         write_events(tmp_path / "in" / f"{name}.parquet", 20, seed=1, prefix=name)
@@ -243,9 +241,9 @@ def test_a_damaged_file_is_skipped_while_ids_are_looked_through(tiny: Tiny, tmp_
     assert "20 rows in" in said
 
 
-def test_a_part_stays_whose_input_is_no_parquet_any_more(tiny: Tiny, tmp_path: Path) -> None:
-    for place in range(2):
-        write(tmp_path / "in" / f"00000{place}_0", sequences(20, seed=place))
+def test_a_part_is_kept_if_its_input_is_no_longer_parquet(tiny: Tiny, tmp_path: Path) -> None:
+    for index in range(2):
+        write(tmp_path / "in" / f"00000{index}_0", sequences(20, seed=index))
     words = ("run", tmp_path / "in", "--model", tiny.bundle, "--out", tmp_path / "out")
     done(*words)
     (tmp_path / "in" / "000000_0").write_bytes(b"")
@@ -268,9 +266,9 @@ def test_a_part_stays_whose_input_is_no_parquet_any_more(tiny: Tiny, tmp_path: P
 )
 def test_a_key_and_a_column_of_one_value_agree(tiny: Tiny, tmp_path: Path, key: str, column: pa.Array) -> None:
     table = pa.table({"id": ["a"], "x": [[1.0]], "y": [[2.0]], "key": column})
-    place = tmp_path / "in" / f"key={key}" / "p.parquet"
-    place.parent.mkdir(parents=True)
-    pq.write_table(table, place)
+    path = tmp_path / "in" / f"key={key}" / "p.parquet"
+    path.parent.mkdir(parents=True)
+    pq.write_table(table, path)
     done("run", tmp_path / "in", "--model", tiny.bundle, "--out", tmp_path / "out", "--keep", "key")
     kept = pq.ParquetFile(tmp_path / "out" / f"key={key}" / "p.parquet").read()["key"]
     assert kept.to_pylist() == column.to_pylist()

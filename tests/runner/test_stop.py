@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: exit 143 and 130, temporary files removed, finished parts kept, lock given back."""
+"""SIGTERM and Ctrl-C: exit 143 and 130, temporary files removed, finished parts kept, lock released."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nursery import Nursery, check_finished, check_whole, contents
+from child_runner import ChildRunner, check_complete, check_finished, contents
 from seqembed_testing import Tiny, done, sequences, write_sequences
 
 ROOT = Path(__file__).parents[2]
@@ -19,8 +19,8 @@ CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = tmp_path_factory.mktemp("stop") / "in"
-    for place in range(3):
-        write_sequences(data / f"{place}.parquet", sequences(40, seed=place))
+    for index in range(3):
+        write_sequences(data / f"{index}.parquet", sequences(40, seed=index))
     return data
 
 
@@ -29,7 +29,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("step", "call", "num_parts"),
     [
         ("locked", 1, 0),
-        ("old marker gone", 1, 0),
+        ("old marker removed", 1, 0),
         ("part opened", 2, 1),
         ("rows on disk", 2, 1),
         ("part checked", 3, 2),
@@ -40,7 +40,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_a_stopped_run_cleans_up_and_the_rerun_finishes(
     tiny: Tiny,
-    nursery: Nursery,
+    child_runner: ChildRunner,
     data: Path,
     tmp_path: Path,
     number: signal.Signals,
@@ -52,21 +52,21 @@ def test_a_stopped_run_cleans_up_and_the_rerun_finishes(
     done(*words, tmp_path / "undisturbed")
     new = contents(tmp_path / "undisturbed")
     out = tmp_path / "out"
-    ended = nursery.run(*words, out, step=step, number=call, signal=number)
+    ended = child_runner.run(*words, out, step=step, number=call, signal=number)
     assert ended.code == CODES[number], ended.output
     assert "Traceback" not in ended.output
     assert len(list(out.glob("*.parquet"))) == num_parts
     assert not (out / "_temporary").exists()
     assert not (out / "_lock").exists()
-    check_whole(out, new)
+    check_complete(out, new)
     done(*words, out)
     check_finished(out, new)
 
 
 @pytest.mark.parametrize("number", CODES)
 def test_a_real_process_is_stopped_in_the_middle(tiny: Tiny, tmp_path: Path, number: signal.Signals) -> None:
-    for place in range(60):
-        write_sequences(tmp_path / "in" / f"{place:02}.parquet", sequences(40, seed=place))
+    for index in range(60):
+        write_sequences(tmp_path / "in" / f"{index:02}.parquet", sequences(40, seed=index))
     out = tmp_path / "out"
     words = ["run", tmp_path / "in", "--model", tiny.bundle, "--out", out]
     process = subprocess.Popen(
@@ -104,7 +104,7 @@ class Writer:
 class Cell:
     pass
 
-def gone(reference):
+def on_delete(reference):
     signal.raise_signal(signal.{name})
 
 with stopped_by_signals():
@@ -115,7 +115,7 @@ print("went on to the end")
 
 
 @pytest.mark.parametrize("number", CODES)
-@pytest.mark.parametrize("statement", ["Writer()", "cell = Cell(); seen = weakref.ref(cell, gone); del cell"])
+@pytest.mark.parametrize("statement", ["Writer()", "cell = Cell(); seen = weakref.ref(cell, on_delete); del cell"])
 def test_a_signal_that_comes_while_an_object_is_finalised_is_not_lost(number: signal.Signals, statement: str) -> None:
     script = FINALISED.format(name=number.name, statement=statement)
     ended = subprocess.run(
@@ -125,7 +125,7 @@ def test_a_signal_that_comes_while_an_object_is_finalised_is_not_lost(number: si
         text=True,
         check=False,
     )
-    # Python itself ends by SIGINT where nobody catches KeyboardInterrupt; the command makes 130 of it.
+    # Python itself ends by SIGINT if KeyboardInterrupt is not caught; the command exits with 130.
     assert ended.returncode == {signal.SIGTERM: 143, signal.SIGINT: -signal.SIGINT}[number], ended.stderr
     assert "went on" not in ended.stdout
     assert "ignored" not in ended.stderr

@@ -1,4 +1,4 @@
-"""Standard streams that are full, closed, cut off or of another encoding: the job's own result decides how it ends."""
+"""Standard streams that are full, closed, cut off or of another encoding do not change the result of a run."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nursery import Nursery, check_finished, contents
+from child_runner import ChildRunner, check_finished, contents
 from seqembed_testing import Tiny, done, sequences, write_sequences
 
 FULL = "os.dup2(os.open('/dev/full', os.O_WRONLY), {0})"
@@ -23,31 +23,33 @@ def words(tiny: Tiny, tmp_path: Path) -> tuple[object, ...]:
 
 @pytest.mark.parametrize("descriptor", [1, 2])
 @pytest.mark.parametrize("fault", [FULL, BROKEN, "os.close({0})"])
-def test_a_run_is_done_whatever_its_streams_take(
-    nursery: Nursery, words: tuple, tmp_path: Path, fault: str, descriptor: int
+def test_a_run_succeeds_whatever_its_streams_accept(
+    child_runner: ChildRunner, words: tuple, tmp_path: Path, fault: str, descriptor: int
 ) -> None:
-    done(*words, tmp_path / "whole")
-    ended = nursery.run(*words, tmp_path / "out", prepare=fault.format(descriptor))
+    done(*words, tmp_path / "expected")
+    ended = child_runner.run(*words, tmp_path / "out", prepare=fault.format(descriptor))
     assert ended.code == 0, ended.output
-    check_finished(tmp_path / "out", contents(tmp_path / "whole"))
+    check_finished(tmp_path / "out", contents(tmp_path / "expected"))
     if (fault, descriptor) == (FULL, 1):
-        assert "standard output could not be written (No space left on device); the result stands" in ended.output
-    refused = nursery.run("run", tmp_path / "none", *words[2:], tmp_path / "other", prepare=fault.format(descriptor))
+        assert "standard output could not be written (No space left on device); the result is complete" in ended.output
+    refused = child_runner.run(
+        "run", tmp_path / "none", *words[2:], tmp_path / "other", prepare=fault.format(descriptor)
+    )
     assert refused.code == 3, refused.output
 
 
-def test_inspect_prints_its_result_and_so_fails_where_it_cannot(nursery: Nursery, tiny: Tiny) -> None:
-    assert nursery.run("inspect", tiny.bundle, prepare=FULL.format(1)).code == 6
-    assert nursery.run("inspect", tiny.bundle, prepare=BROKEN.format(1)).code == 0
-    assert nursery.run("--help", prepare=BROKEN.format(1)).code == 0
+def test_inspect_fails_if_its_result_cannot_be_printed(child_runner: ChildRunner, tiny: Tiny) -> None:
+    assert child_runner.run("inspect", tiny.bundle, prepare=FULL.format(1)).code == 6
+    assert child_runner.run("inspect", tiny.bundle, prepare=BROKEN.format(1)).code == 0
+    assert child_runner.run("--help", prepare=BROKEN.format(1)).code == 0
 
 
-def test_a_process_born_without_streams_keeps_messages_out_of_parts(words: tuple, tmp_path: Path) -> None:
-    done(*words, tmp_path / "whole")
+def test_a_process_started_without_streams_writes_no_messages_into_parts(words: tuple, tmp_path: Path) -> None:
+    done(*words, tmp_path / "expected")
     command = [SEQEMBED, *map(str, words), str(tmp_path / "out")]
     ended = subprocess.run(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command], check=False)
     assert ended.returncode == 0
-    check_finished(tmp_path / "out", contents(tmp_path / "whole"))
+    check_finished(tmp_path / "out", contents(tmp_path / "expected"))
 
 
 def test_a_terminal_without_unicode_gets_plain_text(tiny: Tiny, words: tuple, tmp_path: Path) -> None:
@@ -67,15 +69,15 @@ def test_a_terminal_without_unicode_gets_plain_text(tiny: Tiny, words: tuple, tm
         assert "make" in table
 
 
-def test_names_that_are_not_utf8_are_shown_and_refused(nursery: Nursery, words: tuple, tmp_path: Path) -> None:
+def test_names_that_are_not_utf8_are_shown_and_refused(child_runner: ChildRunner, words: tuple, tmp_path: Path) -> None:
     name = "M\udcfcller"
     os.rename(tmp_path / "in.parquet", tmp_path / f"{name}.parquet")
-    ended = nursery.run("run", tmp_path / f"{name}.parquet", *words[2:], tmp_path / "out")
+    ended = child_runner.run("run", tmp_path / f"{name}.parquet", *words[2:], tmp_path / "out")
     assert (ended.code, "not UTF-8" in ended.output) == (3, True), ended.output
     os.rename(tmp_path / f"{name}.parquet", tmp_path / "in.parquet")
-    ended = nursery.run(*words, tmp_path / name)
+    ended = child_runner.run(*words, tmp_path / name)
     assert (ended.code, "not UTF-8" in ended.output) == (6, True), ended.output
-    # Somebody's file of such a name in the output is none of ours, and in nobody's way.
+    # A file with such a name in the output was not written by seqembed, and is not the path of a part.
     done(*words, tmp_path / "out")
-    (tmp_path / "out" / f"{name}.parquet").write_text("theirs")
+    (tmp_path / "out" / f"{name}.parquet").write_text("users_file")
     assert "0 parts made, 1 up to date" in done(*words, tmp_path / "out").output

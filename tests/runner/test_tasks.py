@@ -1,4 +1,4 @@
-"""Tasks and reports: small values that any process can be sent; what a worker makes, the driver alone publishes."""
+"""Tasks and reports can be sent to any process; workers make parts, and only the driver publishes them."""
 
 import pickle
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from engines_testing import InAnotherProcess
+from engines_testing import ProcessEngine
 
-from nursery import contents
+from child_runner import contents
 from seqembed.data.contract import ModelContract
 from seqembed.data.decode.nested import decode_nested
 from seqembed.data.errors import (
@@ -40,11 +40,11 @@ from seqembed.runner.output.staging import StagedPart
 from seqembed_testing import Tiny, done, events_bundle, sequences, with_contract, write_events, write_sequences
 
 
-class Spoiling(LocalEngine):
-    """Attempts every part twice, and loses some of what the attempts staged, as a failing disk would.
+class UnreliableEngine(LocalEngine):
+    """Attempts every part twice, and damages some staged files, as a failing disk would.
 
     Attributes:
-        lost: Numbers of the attempts whose part is cut short after it was reported.
+        lost: Numbers of the attempts whose part is truncated after it was reported.
     """
 
     lost: tuple[int, ...] = ()
@@ -91,7 +91,7 @@ def planned(
 
 
 def task_of(bundle: Path, data: Path, out: Path, **options: object) -> PartTask:
-    """Return the task of the one file of `data`."""
+    """Return the task of the only file of `data`."""
     chosen = RunOptions(**options)
     plan, output, reference = planned(bundle, data, out, chosen)
     (part,) = plan.parts
@@ -113,7 +113,7 @@ def parts(out: Path) -> dict[str, bytes]:
     return {name: text for name, text in contents(out).items() if name.endswith(".parquet")}
 
 
-def spoilt(seed: int, num: int = 60) -> dict[str, list]:
+def with_bad_rows(seed: int, num: int = 60) -> dict[str, list]:
     columns = sequences(num, seed, shortest=1)
     for row in range(0, num, 9):
         columns["x"][row][0] = float("inf")
@@ -127,7 +127,7 @@ def test_other_processes_make_the_same_bytes(
     data, out, bundle = tmp_path / "in", tmp_path / "out", tiny.bundle
     if layout == "nested":
         write_sequences(data / "day=1" / "a.parquet", sequences(90, seed=1), row_group_size=40)
-        write_sequences(data / "b.parquet", spoilt(2))
+        write_sequences(data / "b.parquet", with_bad_rows(2))
     else:
         bundle = events_bundle(tiny.bundle, tmp_path / "events.onnx")
         for name in "ab":
@@ -135,7 +135,7 @@ def test_other_processes_make_the_same_bytes(
     keep, threads = ("label",), 2
     monkeypatch.chdir(bundle.parent)
     options = RunOptions(keep=keep, threads=threads, on_bad_row="quarantine")
-    engine = InAnotherProcess()
+    engine = ProcessEngine()
     outcome = run_with(engine, Path(bundle.name), data, out, options)
     words = ("--model", bundle, "--keep", "label", "--threads", 2, "--on-bad-row", "quarantine")
     done("run", data, *words, "--out", tmp_path / "here")
@@ -153,25 +153,23 @@ def test_other_processes_make_the_same_bytes(
 @pytest.mark.parametrize(
     ("lost", "finished"), [((), True), ((1,), True), ((2,), True), ((1, 2), False)], ids=["none", "1", "2", "both"]
 )
-def test_the_first_whole_attempt_is_published_and_others_are_removed(
+def test_the_first_complete_attempt_is_published_and_others_are_removed(
     tiny: Tiny, tmp_path: Path, lost: tuple[int, ...], finished: bool
 ) -> None:
     data, out = tmp_path / "in", tmp_path / "out"
-    write_sequences(data / "a.parquet", spoilt(1))
+    write_sequences(data / "a.parquet", with_bad_rows(1))
     write_sequences(data / "b.parquet", sequences(30, seed=2))
     words = ("--model", tiny.bundle, "--on-bad-row", "quarantine", "--threads", 1)
     done("run", data, *words, "--out", tmp_path / "undisturbed")
     plan, output, reference = planned(tiny.bundle, data, out, RunOptions(on_bad_row="quarantine", threads=1))
-    engine, outcome = Spoiling(Encoder.open(tiny.bundle), 1), Outcome()
+    engine, outcome = UnreliableEngine(Encoder.open(tiny.bundle), 1), Outcome()
     engine.lost = lost
     with engine, output.lock():
         output.begin({})
         if finished:
             make_parts(plan, engine, output, reference, RunOptions(on_bad_row="quarantine", threads=1), outcome)
         else:
-            with pytest.raises(
-                OutputError, match="a.parquet: no worker's file of this part is complete where it was staged"
-            ):
+            with pytest.raises(OutputError, match="a.parquet: no complete staged file of this part was found"):
                 make_parts(plan, engine, output, reference, RunOptions(on_bad_row="quarantine", threads=1), outcome)
         assert not [path for path in (out / "_temporary").rglob("*") if path.is_file()]
     assert parts(out) == (parts(tmp_path / "undisturbed") if finished else {})
@@ -182,7 +180,7 @@ def test_the_first_whole_attempt_is_published_and_others_are_removed(
 
 
 def report_of(task: PartTask) -> StagedPart:
-    """Make a part, and hand its report through pickle."""
+    """Make a part, and pickle and unpickle its report."""
     report = make_part(task)
     received = pickle.loads(pickle.dumps(report))
     assert (type(received.fault), str(received.fault)) == (type(report.fault), str(report.fault))
@@ -198,7 +196,7 @@ def check_fault(report: StagedPart, kind: type[SeqembedError], text: str) -> Non
 
 def test_faults_of_the_input_are_reported_with_class_and_message(tiny: Tiny, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    bad = write_sequences(tmp_path / "bad.parquet", spoilt(1))
+    bad = write_sequences(tmp_path / "bad.parquet", with_bad_rows(1))
     check_fault(report_of(task_of(tiny.bundle, bad, out)), BadRowError, "bad.parquet: row 0 (id 's0')")
     good = write_sequences(tmp_path / "good.parquet", sequences(30, seed=1))
     missing = task_of(tiny.bundle, good, out, keep=("nosuch",))
@@ -208,7 +206,7 @@ def test_faults_of_the_input_are_reported_with_class_and_message(tiny: Tiny, tmp
     check_fault(report_of(task), ChangedInputError, "the file changed while it was read")
     good.unlink()
     check_fault(report_of(task), ChangedInputError, "the file changed while it was read")
-    # Damage that the times do not show, and that was there when the run was planned.
+    # Damage from before the run was planned, with unchanged times.
     content = bytearray(bad.read_bytes())
     content[4:600] = bytes(596)
     bad.write_bytes(content)
@@ -222,7 +220,7 @@ def test_faults_of_the_host_and_of_the_bundle_are_raised(tiny: Tiny, tmp_path: P
     with pytest.raises(OutputError, match="cannot write to the output directory"):
         make_part(task)
     other = with_contract(tiny.bundle, tmp_path / "other.onnx", architecture={"name": "other"})
-    with pytest.raises(SeqembedError, match="the bundle changed while the run went on"):
+    with pytest.raises(SeqembedError, match="the bundle changed during the run"):
         make_part(replace(task, bundle=replace(task.bundle, path=str(other))))
 
 
@@ -252,28 +250,28 @@ def test_a_part_of_rows_in_memory_has_the_vectors_of_the_file(tiny: Tiny, tmp_pa
 
 
 @pytest.mark.parametrize("layout", ["nested", "events"])
-def test_slices_by_row_groups_are_the_rows_of_the_whole(tiny: Tiny, tmp_path: Path, layout: str) -> None:
+def test_slices_by_row_groups_have_the_rows_of_the_complete_file(tiny: Tiny, tmp_path: Path, layout: str) -> None:
     bundle, data = tiny.bundle, tmp_path / "in.parquet"
     if layout == "nested":
-        write_sequences(data, spoilt(1, num=100), row_group_size=23)
+        write_sequences(data, with_bad_rows(1, num=100), row_group_size=23)
     else:
         bundle = events_bundle(tiny.bundle, tmp_path / "events.onnx")
         ids, x = np.repeat(np.arange(100), 5), np.arange(500.0)
         x[::45] = np.inf
         pq.write_table(pa.table({"id": ids, "x": x, "y": -np.arange(500.0)}), data, row_group_size=115)
-    whole = task_of(bundle, data, tmp_path / "out", on_bad_row="quarantine", threads=1)
+    task = task_of(bundle, data, tmp_path / "out", on_bad_row="quarantine", threads=1)
     made, aside = [], []
     bounds = [range(2), range(2, 3), range(3, 5), None]
     for number, row_groups in enumerate(bounds, start=1):
-        report = make_part(replace(whole, row_groups=row_groups, attempt=number))
+        report = make_part(replace(task, row_groups=row_groups, attempt=number))
         assert report.fault is None
         quarantined, part = report.files
-        made.append(pq.read_table(whole.staging.storage.at(part.staged)))
-        aside.append(pq.read_table(whole.staging.storage.at(quarantined.staged)))
+        made.append(pq.read_table(task.staging.storage.at(part.staged)))
+        aside.append(pq.read_table(task.staging.storage.at(quarantined.staged)))
     assert pa.concat_tables(aside[:3]).combine_chunks().equals(aside[3].combine_chunks())
     slices = pa.concat_tables(made[:3])
     assert slices["id"].to_pylist() == made[3]["id"].to_pylist()
-    # Other windows and batches: a vector's last bits may differ.
+    # Windows and batches differ, so the last bits of a vector may differ.
     vectors = [np.array(table["embedding"].to_pylist(), np.float32) for table in (slices, made[3])]
     np.testing.assert_allclose(*vectors, rtol=0, atol=2e-6)
     assert aside[-1]["row"].to_pylist()[-1] > 90

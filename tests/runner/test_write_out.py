@@ -1,4 +1,4 @@
-"""What a run writes goes to disk while it runs, each byte once."""
+"""A run starts writing its output to disk while it runs, each byte once."""
 
 import os
 from itertools import pairwise
@@ -18,8 +18,8 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="this s
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """Return a list that the ranges which the system is told of are added to."""
+def advised(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Return a list that collects the ranges passed to posix_fadvise."""
     ranges: list[tuple[int, int]] = []
     advise = os.posix_fadvise
 
@@ -31,17 +31,17 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     return ranges
 
 
-def test_each_call_tells_of_what_came_since_the_last(tmp_path: Path, told: list[tuple[int, int]]) -> None:
+def test_each_call_advises_on_data_since_the_last(tmp_path: Path, advised: list[tuple[int, int]]) -> None:
     path = tmp_path / "growing"
     with WriteOut(str(path)) as write_out, path.open("wb", buffering=0) as file:
         for size in (10_000, 0, 5_000):
             file.write(b"x" * size)
             write_out()
-    assert told == [(0, 10_000), (10_000, 5_000)]
+    assert advised == [(0, 10_000), (10_000, 5_000)]
     assert path.read_bytes() == b"x" * 15_000
 
 
-def test_a_part_is_told_of_after_each_row_group(tmp_path: Path, told: list[tuple[int, int]]) -> None:
+def test_a_part_is_advised_on_after_each_row_group(tmp_path: Path, advised: list[tuple[int, int]]) -> None:
     width, rows = 4_096, 5_000  # three row groups of 32 MiB at most
     kind = pa.list_(pa.field("element", pa.float32()), width)
     schema = pa.schema([pa.field("id", pa.int64()), pa.field("embedding", kind)])
@@ -57,6 +57,6 @@ def test_a_part_is_told_of_after_each_row_group(tmp_path: Path, told: list[tuple
         assert output.take(StagedPart("part.parquet", 1, (file,), footer))
         output.publish()
     part = tmp_path / "out" / "part.parquet"
-    assert len(told) == pq.read_metadata(part).num_row_groups == 3
-    assert all(before[0] + before[1] == after[0] for before, after in pairwise(told))
-    assert 0 <= part.stat().st_size - sum(told[-1]) < 2_000  # but for the footer
+    assert len(advised) == pq.read_metadata(part).num_row_groups == 3
+    assert all(before[0] + before[1] == after[0] for before, after in pairwise(advised))
+    assert 0 <= part.stat().st_size - sum(advised[-1]) < 2_000  # but for the footer

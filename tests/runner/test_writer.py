@@ -1,4 +1,4 @@
-"""Parts are written in row groups that depend on the rows alone."""
+"""Row groups of a part depend on the rows only."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,18 +13,18 @@ from seqembed.runner.output.writer import PartWriter
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 7, 100])
-def test_row_groups_close_by_bytes_however_rows_are_cut(
+def test_row_groups_do_not_depend_on_the_division_into_batches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     monkeypatch.setattr(writer, "_OTHER_BYTES", 100)
     texts = ["a" * size for size in (30, 0, 70, 1, 250, 0, 0, 99, 1, 1, 40, 40, 40)]
-    whole = pa.record_batch({"raw": pa.StructArray.from_arrays([pa.array(texts)], ["pay"])})
+    rows = pa.record_batch({"raw": pa.StructArray.from_arrays([pa.array(texts)], ["pay"])})
     path = tmp_path / "a.parquet"
-    part = PartWriter(fs.LocalFileSystem(), str(path), whole.schema, nullcontext)
+    part = PartWriter(fs.LocalFileSystem(), str(path), rows.schema, nullcontext)
     for first in range(0, len(texts), step):
-        part.write(whole.slice(first, step))
+        part.write(rows.slice(first, step))
         assert part.num_rows == min(first + step, len(texts))
     part.close()
     read = pq.ParquetFile(path)
-    assert [read.metadata.row_group(place).num_rows for place in range(read.num_row_groups)] == [3, 1, 1, 4, 3, 1]
-    assert read.read().column("raw").to_pylist() == whole.column("raw").to_pylist()
+    assert [read.metadata.row_group(index).num_rows for index in range(read.num_row_groups)] == [3, 1, 1, 4, 3, 1]
+    assert read.read().column("raw").to_pylist() == rows.column("raw").to_pylist()

@@ -11,7 +11,7 @@ from seqembed.data.files.inputs import InputFile
 
 
 class _CountedFile:
-    """An open file whose reads are noted."""
+    """An open file whose reads are recorded."""
 
     def __init__(self, file: pa.NativeFile, reads: list[tuple[int, int]]) -> None:
         self._file, self._reads, self.closed = file, reads, False
@@ -38,8 +38,8 @@ class CountingFilesystem(fs.FileSystemHandler):
     """Reads local files.
 
     Attributes:
-        opened: Paths, each time one is opened.
-        reads: Place and size of each read.
+        opened: Paths, once per opening.
+        reads: Position and size of each read.
     """
 
     def __init__(self) -> None:
@@ -70,6 +70,6 @@ class CountingFilesystem(fs.FileSystemHandler):
 
 
 def counted(path: Path) -> tuple[InputFile, CountingFilesystem]:
-    """Return a local file behind a filesystem that counts."""
+    """Return a local file on a filesystem that counts."""
     handler = CountingFilesystem()
     return InputFile(fs.PyFileSystem(handler), str(path), path.name, str(path.parent), {}), handler

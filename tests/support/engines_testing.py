@@ -1,4 +1,4 @@
-"""An engine beside the one of the product: what tests of the seam between runs and workers share."""
+"""A second engine, for tests of the interface between runs and workers."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -10,15 +10,15 @@ from seqembed.runner.engines.task import PartTask
 from seqembed.runner.output.staging import StagedPart
 
 
-class InAnotherProcess(Engine):
-    """Sends every task to a fresh interpreter, and yields what comes back.
+class ProcessEngine(Engine):
+    """Runs every task in another interpreter.
 
     Attributes:
-        tasks: All that were sent.
+        tasks: All tasks it was given.
     """
 
     def __init__(self, *of_local_engine: object) -> None:
-        """Start the process; it takes the arguments of `LocalEngine`, and needs none of them."""
+        """Start the process; the arguments of `LocalEngine` are accepted and ignored."""
         self.tasks: list[PartTask] = []
         self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
 

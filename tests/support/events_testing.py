@@ -1,4 +1,4 @@
-"""Transactions in both layouts, and an untrained model of them: what tests of categories and times share."""
+"""Transactions in both layouts, and an untrained model of them, for tests of categories and times."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,19 +27,19 @@ KINDS = {
 
 
 def transactions(num: int, seed: int, new_merchants: float = 0.0) -> dict[str, list[Any]]:
-    """Return nested rows: id, time, amount, merchant, kind; some kinds are missing, events stand out of order.
+    """Return nested rows: id, time, amount, merchant, kind; some kinds are missing, events are not in order.
 
     Args:
         num: Sequences.
-        seed: Of the draw.
+        seed: Seed of the random numbers.
         new_merchants: Share of events at merchants that no other seed and share has.
     """
     random = np.random.default_rng(seed)
     rows: dict[str, list[Any]] = {name: [] for name in ("id", *KINDS)}
     start = datetime(2024, 2, 26, tzinfo=UTC)
-    for place in range(num):
+    for index in range(num):
         length = int(random.integers(2, 15))
-        rows["id"].append(f"c{place}")
+        rows["id"].append(f"c{index}")
         rows["time"].append([start + timedelta(milliseconds=int(t)) for t in random.integers(0, 10**9, length)])
         rows["amount"].append(random.lognormal(size=length).tolist())
         known = [f"shop {i}" for i in random.integers(0, 9, length)]
@@ -84,14 +84,16 @@ def untrained_run(root: Path, data: Path, layout: str, policy: LengthPolicy | No
         policy: What happens to long sequences.
         options: Of `ModelConfig`.
     """
-    from seqembed.trainer.config.training import ModelConfig
+
+    from model_testing import resolved
+
     from seqembed.trainer.model.encoder import build_encoder
 
     files, policy = resolve_inputs([str(data)]), policy or LengthPolicy()
     schema, _ = learn_vocabularies(files, detect_schema(files, layout=layout, time_column="time"))
     found = survey(files, schema, policy, seed=0)
     small = {"units": 5, "embedding_dim": 4, "channels": "values", "normalization": "dataset", **options}
-    config = ModelConfig(**small)
+    config = resolved(**small)
     encoder = build_encoder(config, found.profile, None, schema.categorical)
     run = RunLayout(root)
     root.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""A model that fails on some rows: what tests of vectors that are not finite share."""
+"""A model that fails on some rows, for tests of vectors that are not finite."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from seqembed_testing import resealed
 
-LENGTH = 21  # no golden sequence has it: the contract's replay passes
+LENGTH = 21  # no golden sequence has this length, so they replay
 
 
 def failing(bundle: Path, path: Path, value: float) -> Path:

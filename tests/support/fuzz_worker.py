@@ -1,8 +1,8 @@
-"""Runs the real command on mutated files, one case after the other, in a process that may die.
+"""Runs the real command on mutated files, one case after another, in a process that may crash.
 
 Started by `tests/runner/test_fuzz.py` with a JSON task on its command line; it writes a line of JSON before and after
-each case, so that whoever reads knows which case a crash, a hang or a traceback belongs to. Its address space is
-limited: a file that claims more memory than there is must be refused, not believed.
+each case, so that a crash, a hang or a traceback can be assigned to its case. Its address space is limited: a file that
+claims more memory than available must be refused.
 """
 
 import json
@@ -61,17 +61,17 @@ def splice(rng: random.Random, content: bytes, other: bytes) -> bytes:
 
 
 def in_footer(rng: random.Random, content: bytes, other: bytes) -> bytes:
-    """Change bytes of the Thrift footer only, which a random place seldom hits in a larger file."""
+    """Change bytes of the Thrift footer only, which a random position rarely hits in a larger file."""
     start = max(4, len(content) - 8 - int.from_bytes(content[-8:-4], "little"))
     change = rng.choice([flip_bits, set_bytes])
     return content[:start] + change(rng, content[start:-8], other) + content[-8:]
 
 
 def other_footer(rng: random.Random, content: bytes, other: bytes) -> bytes:
-    """Put another file's footer behind this file's pages."""
+    """Append another file's footer to this file's pages."""
     mine = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
-    theirs = len(other) - 8 - int.from_bytes(other[-8:-4], "little")
-    return content[:mine] + other[theirs:]
+    other_footer_start = len(other) - 8 - int.from_bytes(other[-8:-4], "little")
+    return content[:mine] + other[other_footer_start:]
 
 
 def footer_length(rng: random.Random, content: bytes, other: bytes) -> bytes:
@@ -80,12 +80,12 @@ def footer_length(rng: random.Random, content: bytes, other: bytes) -> bytes:
 
 
 def grown_number(rng: random.Random, content: bytes, other: bytes) -> bytes:
-    """Turn a short varint into one of many bytes, and mend the length of the footer around it."""
+    """Replace a short varint by a long one, and fix the length of the footer."""
     length = int.from_bytes(content[-8:-4], "little")
     footer = content[-8 - length : -8]
-    place = rng.randrange(len(footer))
+    position = rng.randrange(len(footer))
     number = rng.choice([b"\xff\xff\xff\xff\x0f", b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01", b"\x80\x80\x80\x80\x20"])
-    footer = footer[:place] + number + footer[place + 1 :]
+    footer = footer[:position] + number + footer[position + 1 :]
     return content[: -8 - length] + footer + len(footer).to_bytes(4, "little") + b"PAR1"
 
 
@@ -106,7 +106,7 @@ def mutated(kind: str, seed: int, seeds: list[Path]) -> tuple[str, bytes]:
 def run_case(
     kind: str, seed: int, seeds: list[Path], bundles: dict[str, Path], good: Path, root: Path
 ) -> dict[str, object]:
-    """Run the command on one mutated file; return its exit code, and its output where there is something to see."""
+    """Run the command on one mutated file; return its exit code, and its output if it is unexpected."""
     name, content = mutated(kind, seed, seeds)
     case = root / "case"
     shutil.rmtree(case, ignore_errors=True)
@@ -130,9 +130,9 @@ def run_case(
 
 
 def main() -> None:
-    """Run the cases of the task in turn."""
+    """Run the cases of the task in order."""
     task = json.loads(sys.argv[1])
-    out = os.fdopen(os.dup(1), "w", buffering=1)  # by line: what a crash does not lose
+    out = os.fdopen(os.dup(1), "w", buffering=1)  # by line, so that a crash loses none
     seeds = [Path(path) for path in task["seeds"]]
     bundles = {layout: Path(path) for layout, path in task["bundles"].items()}
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))

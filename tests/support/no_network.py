@@ -1,7 +1,7 @@
-"""Run a seqembed command line in a process that the kernel kills when it sends anything over a network.
+"""Run a seqembed command in a process that the kernel kills if it sends anything over a network.
 
-A seccomp filter sees native code too, where an audit hook of Python sees Python only. Numbers and structures are those
-of Linux (linux/filter.h, linux/seccomp.h, the tables of system calls).
+A seccomp filter also covers native code, unlike an audit hook of Python. Numbers and structures are those of Linux
+(linux/filter.h, linux/seccomp.h, the tables of system calls).
 """
 
 import ctypes
@@ -21,11 +21,11 @@ class _Program(ctypes.Structure):
 
 
 def forbid_sending() -> None:
-    """Have the kernel kill this process at its next call that sends."""
+    """Make the kernel kill this process at its next system call that sends."""
     calls = SENDING[platform.machine()]
     program = [struct.pack("HBBI", _LOAD, 0, 0, 0)]  # the number of the call, first of struct seccomp_data
-    for place, call in enumerate(calls):
-        program.append(struct.pack("HBBI", _JUMP_IF_EQUAL, len(calls) - place, 0, call))
+    for index, call in enumerate(calls):
+        program.append(struct.pack("HBBI", _JUMP_IF_EQUAL, len(calls) - index, 0, call))
     program.append(struct.pack("HBBI", _RETURN, 0, 0, _ALLOW))
     program.append(struct.pack("HBBI", _RETURN, 0, 0, _KILL_PROCESS))
     held = _Program(len(program), b"".join(program))

@@ -1,18 +1,17 @@
-"""An S3-protocol server on loopback, and in front of it a door that fails on purpose; a process of its own.
+"""An S3 server on loopback behind a proxy that injects faults, as a separate process.
 
-A process, since a thread of the test's own could not answer while pyarrow holds the interpreter's lock. It writes the
-two ports as JSON once it listens, and ends when its standard input does.
+It is a process since a thread of the test could not answer while pyarrow holds the interpreter's lock. It writes the
+two ports as JSON once it listens, and ends when its standard input is closed.
 
-The door passes every request on to the server, but fails as it was told by `GET /_faults?kind=503&every=3&after=0`: of
-the requests behind the first `after`, every third is answered with 503 (or 500), gets no answer at all (`drop`), half
-of one (`half`), or is carried out and then gets no answer (`late`). `every=0` passes everything. The answer to such a
-wish is the number of requests since the last one, as JSON.
+The proxy forwards requests, with faults set by `GET /_faults?kind=503&every=3&after=0`: after the first `after`
+requests, every third is answered with 503 (or 500), gets no response (`drop`), half of one (`half`), or is executed and
+then gets no response (`late`). `every=0` forwards everything. The response to such a request is the number of requests
+since the last one, as JSON.
 
-The server itself is not atomic: it closes the object that is replaced before the new one stands in its place, and looks
-up one by one what it lists, so that a reader in between gets an error 500. S3 promises better. After
-`GET /_watch?prefix=bucket/place`, the door lets one request through at a time, and after each that changes something it
-looks itself: it lists the place and gets what is there. `GET /_seen` ends that, and answers with what was there each
-time: name to content (base64).
+The server itself is not atomic: it closes an object before it is replaced, and looks up listed objects one by one, so
+that a concurrent reader gets an error 500, unlike S3. After `GET /_watch?prefix=bucket/path`, the proxy forwards one
+request at a time, and after each that changes something it lists the prefix and gets its objects. `GET /_seen` stops
+this, and returns the objects each time: name to content (base64).
 """
 
 import base64
@@ -30,51 +29,51 @@ from moto.server import ThreadedMotoServer
 _BUSY = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 
 
-class Door(BaseHTTPRequestHandler):
-    """Passes on or fails one request after the other."""
+class Proxy(BaseHTTPRequestHandler):
+    """Forwards requests or injects faults, one at a time."""
 
     protocol_version = "HTTP/1.1"
-    wbufsize = -1  # an answer in one piece: several small ones wait for each other
+    wbufsize = -1  # a response in one packet, since several small ones wait for each other
     server_port_behind = 0
     kind, every, after = "none", 0, 0
     turn = itertools.count(1)
     one_at_a_time = threading.Lock()
-    watched = ""
+    recorded_prefix = ""
     seen: list[dict[str, str]] = []
 
     def _serve(self) -> None:
         address = urlsplit(self.path)
         body = self._body()
         if address.path in ("/_watch", "/_seen"):
-            answer, Door.seen = json.dumps(Door.seen).encode(), []
-            Door.watched = parse_qs(address.query).get("prefix", [""])[0]
+            answer, Proxy.seen = json.dumps(Proxy.seen).encode(), []
+            Proxy.recorded_prefix = parse_qs(address.query).get("prefix", [""])[0]
             return self._answer(200, {}, answer)
         if address.path == "/_faults":
-            wish = parse_qs(address.query)
-            passed = next(Door.turn) - 1
-            Door.kind, Door.every, Door.after = wish["kind"][0], int(wish["every"][0]), int(wish["after"][0])
-            Door.turn = itertools.count(1)
+            faults = parse_qs(address.query)
+            passed = next(Proxy.turn) - 1
+            Proxy.kind, Proxy.every, Proxy.after = faults["kind"][0], int(faults["every"][0]), int(faults["after"][0])
+            Proxy.turn = itertools.count(1)
             return self._answer(200, {}, json.dumps(passed).encode())
-        turn = next(Door.turn) - Door.after
-        fails = Door.every > 0 and turn > 0 and turn % Door.every == 0
-        if fails and Door.kind in ("500", "503"):
-            return self._answer(int(Door.kind), {"Content-Type": "application/xml"}, _BUSY)
-        if fails and Door.kind == "drop":
+        turn = next(Proxy.turn) - Proxy.after
+        fails = Proxy.every > 0 and turn > 0 and turn % Proxy.every == 0
+        if fails and Proxy.kind in ("500", "503"):
+            return self._answer(int(Proxy.kind), {"Content-Type": "application/xml"}, _BUSY)
+        if fails and Proxy.kind == "drop":
             return self._hang_up()
         headers = {
             name: value for name, value in self.headers.items() if name.lower() not in ("expect", "transfer-encoding")
         }
         headers["Content-Length"] = str(len(body))
-        if Door.watched:
-            with Door.one_at_a_time:
-                status, told, content = _ask(self.command, self.path, body, headers)
+        if Proxy.recorded_prefix:
+            with Proxy.one_at_a_time:
+                status, returned, content = _ask(self.command, self.path, body, headers)
                 if self.command not in ("GET", "HEAD"):
-                    Door.seen.append(_look(Door.watched, headers))
+                    Proxy.seen.append(_look(Proxy.recorded_prefix, headers))
         else:
-            status, told, content = _ask(self.command, self.path, body, headers)
-        if fails and Door.kind == "late":
+            status, returned, content = _ask(self.command, self.path, body, headers)
+        if fails and Proxy.kind == "late":
             return self._hang_up()
-        self._answer(status, told, content, half=fails)
+        self._answer(status, returned, content, half=fails)
         return None
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _serve  # noqa: N815 - names http.server looks for
@@ -91,14 +90,14 @@ class Door(BaseHTTPRequestHandler):
 
     def _answer(self, status: int, headers: dict[str, str], content: bytes, half: bool = False) -> None:
         self.send_response_only(status)
-        told = {
+        returned = {
             name.lower(): value
             for name, value in headers.items()
             if name.lower() not in ("connection", "transfer-encoding")
         }
         if self.command != "HEAD":
-            told["content-length"] = str(len(content))
-        for name, value in told.items():
+            returned["content-length"] = str(len(content))
+        for name, value in returned.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
@@ -112,18 +111,18 @@ class Door(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def handle_expect_100(self) -> bool:
-        """Ask for the body at once: the client would wait a second for that."""
+        """Ask for the body at once, since the client would wait a second."""
         super().handle_expect_100()
         self.wfile.flush()
         return True
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: the test looks at what the product says."""
+        """Log nothing."""
 
 
 def _ask(command: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
-    """Hand a request to the server; return status, headers and content of its answer."""
-    behind = http.client.HTTPConnection("127.0.0.1", Door.server_port_behind, timeout=30)
+    """Forward a request to the server; return status, headers and content of the response."""
+    behind = http.client.HTTPConnection("127.0.0.1", Proxy.server_port_behind, timeout=30)
     behind.request(command, path, body=body, headers=headers)
     response = behind.getresponse()
     content = response.read()
@@ -131,9 +130,9 @@ def _ask(command: str, path: str, body: bytes, headers: dict[str, str]) -> tuple
     return response.status, dict(response.getheaders()), content
 
 
-def _look(place: str, headers: dict[str, str]) -> dict[str, str]:
-    """Return what a reader sees who lists a place, then gets each object: all of its content, or its error."""
-    bucket, _, prefix = place.partition("/")
+def _look(path: str, headers: dict[str, str]) -> dict[str, str]:
+    """List a prefix and get each object: return its content or its error, by name."""
+    bucket, _, prefix = path.partition("/")
     who = {name: value for name, value in headers.items() if name.lower() == "authorization"}
     _, _, listing = _ask("GET", f"/{bucket}?list-type=2&prefix={quote(prefix)}", b"", who)
     names = [key.text or "" for key in ElementTree.fromstring(listing).iter() if key.tag.endswith("}Key")]
@@ -145,13 +144,13 @@ def main() -> None:
     """Serve until standard input ends."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
-    _, Door.server_port_behind = server.get_host_and_port()
-    door = ThreadingHTTPServer(("127.0.0.1", 0), Door)
-    threading.Thread(target=door.serve_forever, daemon=True).start()
-    sys.stdout.write(json.dumps({"server": Door.server_port_behind, "door": door.server_port}) + "\n")
+    _, Proxy.server_port_behind = server.get_host_and_port()
+    proxy = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    threading.Thread(target=proxy.serve_forever, daemon=True).start()
+    sys.stdout.write(json.dumps({"server": Proxy.server_port_behind, "proxy": proxy.server_port}) + "\n")
     sys.stdout.flush()
     sys.stdin.read()
-    door.shutdown()
+    proxy.shutdown()
     server.stop()
 
 

@@ -1,4 +1,4 @@
-"""Helpers that tests of several packages share: command lines, small data, reading results."""
+"""Helpers for tests of all packages: command lines, small data, reading results."""
 
 import json
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from seqembed.runner.cli import main
 
 
 def seqembed(*words: object) -> Result:
-    """Run a command line in this process, exit code included."""
+    """Run a command line in this process; return exit code and output."""
     return CliRunner().invoke(main, [str(word) for word in words])
 
 
@@ -68,7 +68,7 @@ def embeddings(paths: Sequence[Path]) -> dict[str, np.ndarray | None]:
 
 
 def with_contract(bundle: Path, path: Path, **changes: object) -> Path:
-    """Write a copy of a bundle whose contract has other values at its top level: another model, as far as runs know."""
+    """Write a copy of a bundle with changed top-level fields of the contract, which counts as another model."""
     model = onnx.load(bundle)
     path.write_bytes(sealed(model, json.dumps(contract_of(model) | changes)))
     return path
@@ -81,18 +81,18 @@ def contract_of(model: onnx.ModelProto) -> dict[str, Any]:
 
 
 def resealed(model: onnx.ModelProto) -> bytes:
-    """Return the bytes of a bundle whose graph was changed, under a fresh seal: what else looks at it is on test."""
+    """Return the bytes of a bundle with a changed graph and a new digest, to test other checks."""
     return sealed(model, json.dumps(contract_of(model)))
 
 
 def events_bundle(bundle: Path, path: Path, **changes: object) -> Path:
-    """Write a copy of a bundle that takes its sequences from single events: columns id, x, y, and more by `changes`."""
+    """Write a copy of a bundle for the events layout: columns id, x, y, and more by `changes`."""
     schema = Encoder.open(bundle).contract.schema.to_json()
     return with_contract(bundle, path, schema=schema | {"layout": "events", **changes})
 
 
 def write_events(path: Path, num: int, seed: int, prefix: str = "") -> Path:
-    """Write `num` sequences of the events layout; `prefix` begins their ids."""
+    """Write `num` sequences in the events layout; their ids begin with `prefix`."""
     columns = sequences(num, seed, shortest=1)
     columns["id"] = [f"{prefix}{name}" for name in columns["id"]]
     lengths = [len(row) for row in columns["x"]]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from seqembed.data.profile import SequenceProfile
-from seqembed.trainer.config.training import TrainJob
+from seqembed.trainer.config.job import TrainJob
 from seqembed.trainer.job import train
 from seqembed.trainer.model.losses import Batch
 from seqembed_testing import sequences, write_sequences

@@ -7,8 +7,8 @@ import pytest
 
 from seqembed.data.layout import RunLayout
 from seqembed.data.profile import SequenceProfile
-from seqembed.trainer.config.automatic import choose_frame, choose_overlap, configure, num_steps
-from seqembed.trainer.config.training import TrainJob
+from seqembed.trainer.config.automatic import Findings, choose_frame, choose_overlap, resolve
+from seqembed.trainer.config.job import TrainJob
 from seqembed.trainer.input.scale import Changes
 from seqembed.trainer.model.trajectory import Alignment
 from seqembed_testing import done, seqembed
@@ -25,7 +25,7 @@ def profile(median=30, num_features=2):
 
 def chosen(num_training=1_000, median=30, fraction=0.0, **options):
     job = TrainJob.from_options({"inputs": ["a"], "channels": "values", **options})
-    return configure(job, profile(median), SMOOTH, SCATTERED, num_training, fraction)
+    return resolve(job, Findings(profile(median), SMOOTH, SCATTERED, num_training, fraction))
 
 
 @pytest.mark.parametrize(
@@ -36,9 +36,14 @@ def chosen(num_training=1_000, median=30, fraction=0.0, **options):
 def test_steps_and_batch_size_depend_on_the_number_of_sequences(objective, num_training, batch_size, steps):
     configured = chosen(num_training, fraction=0.25, objective=objective)
     training = configured.job.training
-    assert (training.batch_size, training.steps, training.epochs, training.patience) == (batch_size, steps, None, None)
+    assert (training.measured_in, training.length, training.batch_size, training.patience) == (
+        "steps",
+        steps,
+        batch_size,
+        0,
+    )
     assert training.validation_fraction == 0.25
-    assert num_steps(configured.job, num_training) == steps
+    assert training.num_steps(num_training) == steps
 
 
 @pytest.mark.parametrize(
@@ -58,13 +63,13 @@ def test_steps_and_batch_size_depend_on_the_number_of_sequences(objective, num_t
     ],
 )
 def test_given_options_are_kept(options, expected):
-    training = chosen(**options).job.training
-    assert {name: getattr(training, name) for name in expected} == expected
+    in_force = chosen(**options).job.to_options()
+    assert {name: in_force.get(name) for name in expected} == expected
 
 
 def test_num_steps_counts_the_batches_of_all_passes():
-    assert num_steps(chosen(epochs=3).job, 1_000) == 3 * 32
-    assert num_steps(chosen(epochs=0).job, 1_000) == 0
+    assert chosen(epochs=3).job.training.num_steps(1_000) == 3 * 32
+    assert chosen(epochs=0).job.training.num_steps(1_000) == 0
 
 
 @pytest.mark.parametrize(
@@ -74,7 +79,7 @@ def test_num_steps_counts_the_batches_of_all_passes():
 @pytest.mark.parametrize("task", ["reconstruct", "predict", "composite"])
 def test_a_reconstruction_of_small_data_uses_many_small_batches(task, num_training, batch_size, steps):
     training = chosen(num_training, objective="reconstruct", task=task).job.training
-    assert (training.epochs, training.steps, training.batch_size) == (None, steps, batch_size)
+    assert (training.measured_in, training.length, training.batch_size) == ("steps", steps, batch_size)
     assert training.patience == round(steps / 2), "the learning rate falls in the second half"
     assert training.learning_rate == 0.005 and chosen().job.training.learning_rate == 0.002
     assert chosen(task=task).job.model.objective == ("hybrid" if task == "reconstruct" else "reconstruct")
@@ -160,7 +165,9 @@ def test_notes_describe_the_training(options, notes):
     ],
 )
 def test_differences_are_an_input_channel_unless_they_are_noise(changes, options, channels, units):
-    configured = configure(TrainJob.from_options({"inputs": ["a"], **options}), profile(), changes, SCATTERED, 100, 0.0)
+    configured = resolve(
+        TrainJob.from_options({"inputs": ["a"], **options}), Findings(profile(), changes, SCATTERED, 100, 0.0)
+    )
     assert (configured.job.model.channels, configured.job.model.units) == (channels, units)
     start = "input channels: values; changes from step to step are mostly noise"
     noted = any(note.startswith(start) for note in configured.notes)
@@ -195,7 +202,7 @@ def test_notes_report_an_overlap_of_single_steps():
 )
 def test_aligned_sequences_get_a_trajectory(alignment, num_features, options, points):
     job = TrainJob.from_options({"inputs": ["a"], **options})
-    configured = configure(job, profile(num_features=num_features), SMOOTH, alignment, 100, 0.0)
+    configured = resolve(job, Findings(profile(num_features=num_features), SMOOTH, alignment, 100, 0.0))
     assert configured.job.model.trajectory == points
     notes = [note for note in configured.notes if "trajectory" in note]
     assert len(notes) == (not options)

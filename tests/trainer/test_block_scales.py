@@ -6,10 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from model_testing import resolved
 
 from seqembed.data.contract import ModelContract
 from seqembed.data.sequences import SequenceBlock
-from seqembed.trainer.config.training import DECODERS, ModelConfig
+from seqembed.trainer.config.model import DECODERS
 from seqembed.trainer.fit.steps import seed_everything
 from seqembed.trainer.model.blocks import embedding_blocks
 from seqembed.trainer.model.network import build_network, embed, with_scaled_blocks
@@ -39,7 +40,7 @@ def sample(num=30, longest=6):
 
 def build(profile, options):
     seed_everything(1)
-    config = ModelConfig(**{"units": 5, "frame": 1, "channels": "values", "trajectory": 0, **options})
+    config = resolved(**{"units": 5, "frame": 1, "channels": "values", "trajectory": 0, **options})
     make = partial(build_network, config, profile, 6)
     return make(), make, embedding_blocks(config, 3, ())
 

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from model_testing import resolved
 
 from seqembed.data.contract import ModelContract
 from seqembed.data.files.listing import resolve_inputs
@@ -17,8 +18,9 @@ from seqembed.data.schema.detect import detect_schema
 from seqembed.data.schema.schema import CategoricalField, SequenceSchema
 from seqembed.data.schema.vocabulary import FIRST_ID, MISSING_ID, UNKNOWN_ID, Vocabulary
 from seqembed.data.sequences import LengthPolicy
-from seqembed.trainer.config.automatic import configure
-from seqembed.trainer.config.training import DECODERS, ModelConfig, TrainingConfig, TrainJob
+from seqembed.trainer.config.automatic import Findings, resolve
+from seqembed.trainer.config.job import TrainJob
+from seqembed.trainer.config.model import DECODERS
 from seqembed.trainer.fit.progress import Progress
 from seqembed.trainer.fit.steps import Steps, seed_everything
 from seqembed.trainer.input.learn import learn_vocabularies
@@ -80,7 +82,7 @@ def events(num_features, num=6, seed=3):
 
 def build(num_features, fields=FIELDS, **changes):
     seed_everything(1)
-    config = ModelConfig(**{"units": 5, "channels": "values", "frame": 1, **changes})
+    config = resolved(**{"units": 5, "channels": "values", "frame": 1, **changes})
     profile = profile_of(num_features)
     return Objective(config, profile, fields), build_network(config, profile, 6, None, fields)
 
@@ -203,7 +205,7 @@ def test_autoencoder_outputs_are_raw_units_and_probabilities(num_features, decod
 @pytest.mark.parametrize("decoder", ["positional", "autoregressive"])
 def test_events_can_be_overfitted(decoder):
     goal, network = build(2, objective="reconstruct", task="composite", decoder=decoder, units=12)
-    steps = Steps(network, goal, TrainingConfig(learning_rate=0.03), profile_of(2), 160)
+    steps = Steps(network, goal, profile_of(2), 160, learning_rate=0.03, clip_norm=1.0)
     batch = Batch(*map(tf.constant, events(2)))
     reports = [goal.report(steps.learn(batch)) for _ in range(80)]
     found = [name for name in reports[0] if "." in name and name.endswith("_loss")]
@@ -232,7 +234,7 @@ def test_autoregressive_decoder_does_not_see_the_category_it_predicts(reverse):
 
 
 def test_autoregressive_decoder_runs_freely_on_its_own_outputs():
-    config = ModelConfig(objective="reconstruct", decoder="autoregressive", units=5, frame=1)
+    config = resolved(objective="reconstruct", decoder="autoregressive", units=5, frame=1)
     _, network = build(2, objective="reconstruct", decoder="autoregressive")
     batch = events(2)
     written = generate(network, config, profile_of(2), batch, max_steps=4)
@@ -276,28 +278,30 @@ SMALL = {"units": 3, "batch_size": 8, "steps": 3, "layout": "nested"}
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "heads"),
     [
-        {"time": "time"},
-        {"features": ["shop", "paid"]},
-        {"features": ["amount", "shop"], "objective": "contrast", "frame": 2},
-        {"features": ["amount", "paid"], "time": "time", "task": "predict"},
-        {"features": ["paid"], "task": "composite", "decoder": "autoregressive"},
+        ({"time": "time"}, ["reconstruction"]),
+        ({"features": ["shop", "paid"]}, ["reconstruction"]),
+        ({"features": ["amount", "shop"], "objective": "contrast", "frame": 2}, []),
+        ({"features": ["amount", "paid"], "time": "time", "task": "predict"}, ["prediction"]),
+        (
+            {"features": ["paid"], "task": "composite", "decoder": "autoregressive"},
+            ["reconstruction", "prediction"],
+        ),
     ],
 )
-def test_training_writes_a_complete_run_and_reports_every_field(payments, tmp_path, options):
+def test_training_writes_a_complete_run_and_reports_every_field(payments, tmp_path, options, heads):
     job = TrainJob.from_options({"inputs": [str(payments)], **SMALL, **options})
     summary = train(job, tmp_path / "run")
     layout = RunLayout(tmp_path / "run")
     schema = ModelContract.from_json(layout.contract.read_text(), "contract").schema
     history = json.loads(layout.history.read_text())
     lines = "\n".join(summary.lines())
-    for head in job.model.heads:
+    for head in heads:
         for each in schema.categorical:
-            if head != "contrast":
-                assert f"{head}.{each.name}_loss" in history["best"]
-                assert history["baseline"][f"{head}.{each.name}_loss"] == pytest.approx(1, abs=0.4)
-                assert f"{head}.{each.name}: " in lines
+            assert f"{head}.{each.name}_loss" in history["best"]
+            assert history["baseline"][f"{head}.{each.name}_loss"] == pytest.approx(1, abs=0.4)
+            assert f"{head}.{each.name}: " in lines
     assert {path.name for path in layout.plots.iterdir()} >= {"losses.png", "model.png", "embeddings.png"}
     encoder = keras.models.load_model(layout.encoder)
     assert ("values" in encoder.input) == bool(schema.features) and "categories" in encoder.input
@@ -351,21 +355,25 @@ def test_events_are_reconstructed_unless_an_objective_is_given(payments, tmp_pat
 def test_events_get_no_frames_and_train_for_steps():
     schema = SequenceSchema("id", (), "nested", categorical=FIELDS[:1])
     long = replace(profile_of(0), length_quantiles=(1, 2, 3, 4, 900, 901, 902, 903, 904))
-    job = TrainJob.from_options({"inputs": ["a"]}).for_events()
-    training = configure(job, long, Changes(np.ones(0, np.float32), 0.0), Alignment(0.9), 32_000, 0.1, schema).job
+    job = TrainJob.from_options({"inputs": ["a"]})
+    found = Findings(long, Changes(np.ones(0, np.float32), 0.0), Alignment(0.9), 32_000, 0.1, schema)
+    training = resolve(job, found).job
     assert (training.model.frame, training.model.trajectory) == (1, 0)
-    assert (training.training.batch_size, training.training.steps) == (64, 4_000)
+    assert (training.training.batch_size, training.training.measured_in, training.training.length) == (
+        64,
+        "steps",
+        4_000,
+    )
 
 
 def test_category_dropout_applies_only_in_training(payments):
     files = resolve_inputs([str(payments)])
     found = detect_schema(files, id_column="id", features=("paid",), layout="nested")
     schema, _ = learn_vocabularies(files, found, min_count=1, max_vocabulary=10, named=("paid",))
-    config = ModelConfig(objective="reconstruct", units=3)
     for validation in (False, True):
         found = {"seen": 0, "known": 0}
         settings = {"validation": validation, "fraction": 0.5, "batch_size": 8, "seed": 1, "cache_bytes": 1 << 20}
-        source = SequenceSource(files, schema, LengthPolicy(), config, **settings)
+        source = SequenceSource(files, schema, LengthPolicy(), "reconstruct", **settings)
         for epoch in range(20):
             for batch in source.batches(epoch):
                 real = np.arange(batch.categories.shape[1]) < batch.lengths[:, None]
@@ -383,6 +391,6 @@ def test_differences_without_numbers_are_refused(payments, tmp_path):
 
 
 def test_an_encoder_of_numbers_has_no_categories_input():
-    encoder = build_encoder(ModelConfig(units=4, channels="values", frame=1), profile_of(2))
+    encoder = build_encoder(resolved(units=4, channels="values", frame=1), profile_of(2))
     assert list(encoder.input) == ["values", "lengths"]
     assert not [layer for layer in encoder.layers if layer.name.startswith("embed")]

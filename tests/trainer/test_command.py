@@ -31,7 +31,7 @@ def test_training_ends_with_a_summary(data, tmp_path):
         "contract.json",
     ):
         assert word in result.stdout
-    assert f"next: seqembed export {tmp_path / 'run'} --out encoder.onnx" in result.stdout
+    assert f"Next: seqembed export {tmp_path / 'run'} --out encoder.onnx" in result.stdout
 
 
 def test_a_configuration_file_repeats_a_run_and_options_override_it(finished, tmp_path):

@@ -1,9 +1,16 @@
-"""Options validate themselves, and survive conversion to flat names and back."""
+"""Options validate themselves and change nothing, are resolved without open ends, and survive their flat names."""
+
+from dataclasses import fields
 
 import pytest
+from model_testing import resolved
 
 from seqembed.data.errors import UsageError
-from seqembed.trainer.config.training import DataConfig, ModelConfig, TrainingConfig, TrainJob
+from seqembed.trainer.config.data import DataConfig
+from seqembed.trainer.config.job import TrainJob
+from seqembed.trainer.config.model import ModelConfig, min_length
+from seqembed.trainer.config.resolved import ResolvedJob, ResolvedModel, ResolvedTraining, resolve_model
+from seqembed.trainer.config.training import TrainingConfig
 
 
 @pytest.mark.parametrize(
@@ -88,17 +95,40 @@ def test_unset_options_take_their_default():
     assert TrainJob.from_options({"inputs": ["a"]}) == TrainJob(DataConfig(("a",)))
 
 
+def test_what_was_given_stays_as_it_was_given():
+    given = ModelConfig(task="predict")
+    assert all(getattr(given, field.name) == field.default for field in fields(given) if field.name != "task")
+
+
+def test_a_resolved_model_has_the_options_of_the_given_one_and_none_of_them_is_open():
+    assert [field.name for field in fields(ResolvedModel)] == [field.name for field in fields(ModelConfig)]
+    assert not any("None" in str(field.type) for each in (ResolvedModel, ResolvedTraining) for field in fields(each))
+
+
+@pytest.mark.parametrize("measured_in", ["epochs", "steps"])
+@pytest.mark.parametrize("patience", [0, 9])
 @pytest.mark.parametrize(
-    ("task", "heads", "min_length"),
+    "options", [{}, {"objective": "contrast"}, {"task": "predict"}, {"embedding_dim": 3, "decoder": "dense"}]
+)
+def test_a_resolved_job_is_resolved_from_its_own_options_again(options, measured_in, patience):
+    training = ResolvedTraining(measured_in, 5, 32, 0.1, patience, 0.0, 1.0, seed=3)
+    job = ResolvedJob(DataConfig(("a",)), resolved(**options), training)
+    given = TrainJob.from_options(job.to_options())
+    assert given.to_options() == job.to_options()
+    other = {"channels": "differences", "frame": 9, "overlap": 8, "trajectory": 7}
+    assert resolve_model(given.model, events=True, **other) == job.model, "nothing is left to choose"
+
+
+@pytest.mark.parametrize(
+    ("task", "heads", "shortest"),
     [
         ("reconstruct", ("reconstruction",), 1),
         ("predict", ("prediction",), 2),
         ("composite", ("reconstruction", "prediction"), 1),
     ],
 )
-def test_a_task_determines_heads_and_minimum_length(task, heads, min_length):
-    config = ModelConfig(task=task, objective="reconstruct")
-    assert (config.heads, config.min_length) == (heads, min_length)
+def test_a_task_determines_heads_and_minimum_length(task, heads, shortest):
+    assert (resolved(task=task, objective="reconstruct").heads, min_length(task)) == (heads, shortest)
 
 
 @pytest.mark.parametrize(
@@ -110,19 +140,25 @@ def test_a_task_determines_heads_and_minimum_length(task, heads, min_length):
         ({"objective": "reconstruct", "units": 200, "layers": 3}, 200, 1),
         ({"decoder": "repeat", "channels": "both"}, 64, 1),
         ({"decoder": "dense", "units": 2, "decoder_units": 7, "decoder_layers": 2}, 7, 2),
-        ({"task": "predict", "units": 20}, 64, None),
-        ({"objective": "contrast"}, None, None),
+        ({"task": "predict", "units": 20}, 64, 0),
+        ({"objective": "contrast"}, 0, 0),
     ],
 )
 def test_decoder_size_is_independent_of_the_encoder(changes, units, layers):
-    config = ModelConfig(**{"channels": "values", **changes})
-    assert (config.decoder_units, config.decoder_layers) == (units, layers)
-    job = TrainJob(DataConfig(("a",)), config)
-    assert TrainJob.from_options(job.to_options()).model == config
+    model = resolved(**{"channels": "values", **changes})
+    assert (model.decoder_units, model.decoder_layers) == (units, layers)
 
 
-def test_events_use_the_default_decoder_of_reconstruct():
-    job = TrainJob.from_options({"inputs": ["a"], "units": 10}).for_events()
-    assert (job.model.decoder, job.model.decoder_units) == ("repeat", 64)
-    typed = TrainJob.from_options({"inputs": ["a"], "decoder_units": 9}).for_events()
-    assert (typed.model.decoder, typed.model.decoder_units) == ("repeat", 9)
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"units": 10}, ("reconstruct", "repeat", 64, "sequence")),
+        ({"decoder_units": 9}, ("reconstruct", "repeat", 9, "sequence")),
+        ({"objective": "hybrid"}, ("hybrid", "positional", 128, "sequence")),
+        ({"objective": "reconstruct"}, ("reconstruct", "repeat", 64, "dataset")),
+        ({"task": "composite"}, ("reconstruct", "repeat", 64, "dataset")),
+    ],
+)
+def test_events_are_reconstructed_with_its_default_decoder(options, expected):
+    model = resolve_model(ModelConfig(**options), events=True, channels="values", frame=1, overlap=0, trajectory=0)
+    assert (model.objective, model.decoder, model.decoder_units, model.normalization) == expected

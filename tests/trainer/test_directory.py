@@ -13,7 +13,7 @@ import pytest
 from seqembed.data.errors import BundleError, OutputError, QualityGateError
 from seqembed.data.layout import CONFIG_HEADER, PLOT_NAMES, RunLayout
 from seqembed.data.lock import LOCK, hold_lock
-from seqembed.trainer.config.training import TrainJob
+from seqembed.trainer.config.job import TrainJob
 from seqembed.trainer.fit.progress import Progress
 from seqembed.trainer.job import train
 from seqembed.trainer.output.directory import RunDirectory

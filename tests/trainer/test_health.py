@@ -7,10 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from model_testing import resolved
 
 from seqembed.data.embedding_blocks import EmbeddingBlock
 from seqembed.data.layout import RunLayout
-from seqembed.trainer.config.training import ModelConfig, TrainJob
+from seqembed.trainer.config.job import TrainJob
 from seqembed.trainer.fit.checkpoint import TrainingState
 from seqembed.trainer.fit.health import Health, advice, examine, is_cheap
 from seqembed.trainer.fit.progress import Progress
@@ -19,7 +20,7 @@ from seqembed.trainer.model.backend import keras
 from seqembed.trainer.output.summary import TrainSummary
 from seqembed.trainer.prepare import Prepared
 
-RECONSTRUCT = ModelConfig(objective="reconstruct", units=4, pooling="last", bidirectional=False)
+RECONSTRUCT = resolved(objective="reconstruct", units=4, pooling="last", bidirectional=False)
 BLOCKS = (EmbeddingBlock("values", 4, 1.0, 1.0), EmbeddingBlock("statistics", 2, 1.0, 1.0))
 VARIED = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32)
 
@@ -73,7 +74,7 @@ def test_a_few_dead_units_are_counted_but_not_a_problem():
 
 
 def test_contrastive_objectives_are_judged_by_the_contrastive_loss_only():
-    hybrid = ModelConfig(objective="hybrid", units=4)
+    hybrid = resolved(objective="hybrid", units=4)
     best = {"loss": 2.3, "contrast_loss": 0.4, "reconstruction_loss": 1.9}
     assert found(best=best, config=hybrid).problem is None
     alike = {"loss": 2.9, "contrast_loss": 1.99, "reconstruction_loss": 0.9}
@@ -82,7 +83,7 @@ def test_contrastive_objectives_are_judged_by_the_contrastive_loss_only():
 
 def test_each_loss_is_compared_with_its_own_baseline():
     """Held-out batches of few sequences have a lower contrastive baseline; held-out values may vary less."""
-    contrast = ModelConfig(objective="contrast", units=4)
+    contrast = resolved(objective="contrast", units=4)
     baselines = {"": {"loss": 8.3}, "val_": {"loss": 4.4}}
     health = examine(contrast, VARIED, BLOCKS, {"loss": 7.8, "val_loss": 3.7}, baselines, trained=True)
     assert (health.problem, health.loss_over_mean) == (None, pytest.approx(3.7 / 4.4))
@@ -103,12 +104,12 @@ def test_an_untrained_model_has_no_loss_to_judge():
 
 def test_advice_depends_on_the_model():
     mean = found(best={"loss": 1.0})
-    relu = ModelConfig(objective="reconstruct", activation="relu", units=2)
+    relu = resolved(objective="reconstruct", activation="relu", units=2)
     assert "--activation tanh" in advice(mean, relu, 2_000)[1] and "--activation" not in advice(mean, RECONSTRUCT, 1)[1]
     assert "more --steps (this training took 30 batches)" in advice(mean, RECONSTRUCT, 30)[1]
     assert "--steps" not in advice(mean, RECONSTRUCT, 2_000)[1]
-    assert "--decoder-units" not in advice(mean, ModelConfig(task="predict"), 2_000)[1]
-    contrast = ModelConfig(objective="contrast", units=4)
+    assert "--decoder-units" not in advice(mean, resolved(task="predict"), 2_000)[1]
+    contrast = resolved(objective="contrast", units=4)
     assert "no better than by chance" in advice(found(best={"loss": 1.0}, config=contrast), contrast, 2_000)[0]
     assert "--validation-fraction" in advice(found(best={"loss": 0.1, "val_loss": 1.0}), RECONSTRUCT, 2_000)[1]
 

@@ -7,12 +7,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from model_testing import resolved
 
 from seqembed.data.files.listing import resolve_inputs
 from seqembed.data.layout import RunLayout
 from seqembed.data.schema.detect import detect_schema
 from seqembed.runner.bundle.encoder import Encoder
-from seqembed.trainer.config.training import DECODERS, LOSSES, ModelConfig, TrainingConfig
+from seqembed.trainer.config.model import DECODERS, LOSSES
 from seqembed.trainer.fit.progress import Progress
 from seqembed.trainer.fit.steps import Steps, seed_everything
 from seqembed.trainer.input.feeds import monitored_fraction
@@ -45,7 +46,7 @@ def views():
 
 def build(profile, objective, decoder, loss="mse", cell="lstm", frame=1, normalization="sequence"):
     seed_everything(1)
-    config = ModelConfig(
+    config = resolved(
         units=6,
         objective=objective,
         decoder=decoder,
@@ -83,7 +84,7 @@ def test_every_weight_gets_a_gradient_that_lowers_the_loss(profile, views, objec
 @pytest.mark.parametrize(("objective", "decoder", "frame"), [("hybrid", "positional", 2), ("contrast", None, 1)])
 def test_views_can_be_overfitted(profile, views, objective, decoder, frame):
     goal, network = build(profile, objective, decoder, frame=frame)
-    steps = Steps(network, goal, TrainingConfig(learning_rate=0.02), profile, num_steps=60, decay="cosine")
+    steps = Steps(network, goal, profile, 60, learning_rate=0.02, clip_norm=1.0, decay="cosine")
     tensors = Batch(*map(tf.constant, views))
     reports = [goal.report(steps.learn(tensors)) for _ in range(60)]
     for figure in ("loss", *(f"{head}_loss" for head in goal.heads if len(goal.heads) > 1)):
@@ -117,7 +118,7 @@ def test_the_encoder_is_saved_without_projections(profile, views):
 @pytest.mark.parametrize("num_steps", [1, 2, 10, 100])
 def test_the_learning_rate_warms_up_and_falls_to_zero(profile, num_steps):
     goal, network = build(profile, "contrast", None)
-    steps = Steps(network, goal, TrainingConfig(learning_rate=0.5), profile, num_steps=num_steps, decay="cosine")
+    steps = Steps(network, goal, profile, num_steps, learning_rate=0.5, clip_norm=1.0, decay="cosine")
     rates = []
     for iteration in range(num_steps + 1):
         steps.optimizer.iterations.assign(iteration)
@@ -130,7 +131,7 @@ def test_the_learning_rate_warms_up_and_falls_to_zero(profile, num_steps):
 @pytest.mark.parametrize(("decay", "shares"), [("drops", [1, 1, 1 / 3, 1 / 10, 1 / 30]), ("none", [1] * 5)])
 def test_the_learning_rate_of_a_reconstruction_drops_and_that_of_events_stays(profile, decay, shares):
     goal, network = build(profile, "reconstruct", "repeat")
-    steps = Steps(network, goal, TrainingConfig(learning_rate=0.5), profile, num_steps=100, decay=decay)
+    steps = Steps(network, goal, profile, 100, learning_rate=0.5, clip_norm=1.0, decay=decay)
     rates = []
     for iteration in (0, 50, 51, 76, 91):
         steps.optimizer.iterations.assign(iteration)

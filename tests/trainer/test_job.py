@@ -14,7 +14,7 @@ from seqembed.data.files.listing import resolve_inputs
 from seqembed.data.layout import RunLayout
 from seqembed.data.sample_rows import read_sequences
 from seqembed.data.schema.detect import detect_schema
-from seqembed.trainer.config.training import TrainJob
+from seqembed.trainer.config.job import TrainJob
 from seqembed.trainer.fit.checkpoint import Checkpoints
 from seqembed.trainer.fit.fit import Fit
 from seqembed.trainer.fit.progress import PlainProgress, Progress

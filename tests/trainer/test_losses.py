@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from model_testing import resolved
 
-from seqembed.trainer.config.training import LOSSES, ModelConfig
+from seqembed.trainer.config.model import LOSSES
 from seqembed.trainer.model.backend import tf
 from seqembed.trainer.model.losses import TEMPERATURE, Batch, contrast_sums, masked_sums
 from seqembed.trainer.model.objective import Objective
@@ -36,7 +37,7 @@ def test_sums_equal_a_loop_over_real_values(loss, batch):
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_padding_and_missing_targets_change_no_loss_and_no_gradient(loss, batch, profile):
-    objective = Objective(ModelConfig(loss=loss, task="composite"), profile)
+    objective = Objective(resolved(loss=loss, task="composite"), profile)
     random = np.random.default_rng(1)
     scores = {
         "reconstruction": random.normal(size=batch.values.shape).astype(np.float32),
@@ -65,7 +66,7 @@ def test_padding_and_missing_targets_change_no_loss_and_no_gradient(loss, batch,
 
 
 def test_a_batch_without_any_value_has_loss_zero(profile):
-    objective = Objective(ModelConfig(objective="reconstruct"), profile)
+    objective = Objective(resolved(objective="reconstruct"), profile)
     nothing = np.zeros((1, 2, 3), np.float32)
     empty = Batch(nothing, np.zeros(1, np.int32), nothing, np.full((1, 3), np.nan, np.float32))
     totals = objective.sums(empty, {"reconstruction": np.ones((1, 2, 3), np.float32)}).numpy()
@@ -73,7 +74,7 @@ def test_a_batch_without_any_value_has_loss_zero(profile):
 
 
 def test_reported_means_are_over_values_not_over_batches(profile):
-    objective = Objective(ModelConfig(task="composite", loss="binary_crossentropy"), profile)
+    objective = Objective(resolved(task="composite", loss="binary_crossentropy"), profile)
     totals = np.array([[6.0, 12.0, 9.0], [1.0, 4.0, 3.0]])
     assert objective.report(totals, "val_") == {
         "val_loss": 0.75,
@@ -84,7 +85,7 @@ def test_reported_means_are_over_values_not_over_batches(profile):
 
 
 def test_standardised_targets_make_the_mean_the_baseline(batch, profile):
-    objective = Objective(ModelConfig(objective="reconstruct"), profile)
+    objective = Objective(resolved(objective="reconstruct"), profile)
     values = np.broadcast_to(np.asarray(profile.mean, np.float32), (5, 6, 3))
     scores = {"reconstruction": np.broadcast_to(objective.baseline_scores(profile), values.shape)}
     sums = objective.sums(Batch(values, batch.lengths, values, batch.next_step), scores).numpy()
@@ -149,17 +150,17 @@ def test_equal_views_score_at_chance_level(num_sequences):
 
 def test_contrast_accuracy_is_reported_separately(profile):
     totals = np.array([[10.0, 4.0, 3.0], [6.0, 12.0, 9.0]])
-    both = Objective(ModelConfig(loss="binary_crossentropy", objective="hybrid"), profile)
+    both = Objective(resolved(loss="binary_crossentropy", objective="hybrid"), profile)
     assert both.heads == ("contrast", "reconstruction")
     expected = {"loss": 3.0, "contrast_loss": 2.5, "reconstruction_loss": 0.5, "contrast_accuracy": 0.75}
     assert both.report(totals) == {**expected, "binary_accuracy": 0.75}
-    assert Objective(ModelConfig(), profile).report(totals) == expected
-    alone = Objective(ModelConfig(objective="contrast"), profile).report(totals[:1], "val_")
+    assert Objective(resolved(), profile).report(totals) == expected
+    alone = Objective(resolved(objective="contrast"), profile).report(totals[:1], "val_")
     assert alone == {"val_loss": 2.5, "val_contrast_accuracy": 0.75}
 
 
 def test_the_loss_uses_targets_before_augmentation(batch, profile):
-    objective = Objective(ModelConfig(objective="reconstruct"), profile)
+    objective = Objective(resolved(objective="reconstruct"), profile)
     scores = (batch.targets - np.asarray(profile.mean)) / np.array([1.5, 1.0, 0.5])
     altered = batch._replace(values=batch.values + 1)
     sums = objective.sums(altered, {"reconstruction": np.nan_to_num(scores).astype(np.float32)}).numpy()
@@ -168,7 +169,7 @@ def test_the_loss_uses_targets_before_augmentation(batch, profile):
 
 
 def test_targets_are_clipped_at_ten_deviations(batch, profile):
-    objective = Objective(ModelConfig(objective="reconstruct"), profile)
+    objective = Objective(resolved(objective="reconstruct"), profile)
     for far, score in ((1e30, 10.0), (-1e30, -10.0)):
         extreme = batch._replace(targets=np.full_like(batch.targets, far))
         scores = {"reconstruction": np.full_like(batch.targets, score)}

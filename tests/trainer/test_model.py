@@ -5,10 +5,11 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from model_testing import resolved
 
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.sequences import SequenceBlock
-from seqembed.trainer.config.training import POOLINGS, ModelConfig
+from seqembed.trainer.config.model import POOLINGS
 from seqembed.trainer.input.scale import changes_of
 from seqembed.trainer.model.backend import keras
 from seqembed.trainer.model.encoder import (
@@ -24,7 +25,7 @@ from seqembed.trainer.model.encoder import (
 
 def build(profile, **changes):
     keras.utils.set_random_seed(1)
-    return build_encoder(ModelConfig(**{"units": 4, "embedding_dim": 3, **changes}), profile)
+    return build_encoder(resolved(**{"units": 4, "embedding_dim": 3, **changes}), profile)
 
 
 def embed(encoder, values, lengths):

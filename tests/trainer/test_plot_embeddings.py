@@ -8,6 +8,7 @@ from matplotlib import image
 from matplotlib.collections import PathCollection
 from matplotlib.colors import to_rgb
 
+from seqembed.data.display.pictures import BLUE, COLOURS, DPI, ORANGE, SMALL
 from seqembed.trainer.plots.plot_embeddings import (
     MAX_LABELS,
     NO_LABEL,
@@ -15,7 +16,6 @@ from seqembed.trainer.plots.plot_embeddings import (
     plot_embeddings,
     principal_components,
 )
-from seqembed.trainer.plots.plot_style import BLUE, COLOURS, DPI, ORANGE, SMALL
 
 KINDS = ["falling", "rising", "steep", "flat"]
 

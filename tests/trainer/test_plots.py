@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from matplotlib import image
 from matplotlib.colors import to_rgb
+from model_testing import resolved
 
+from seqembed.data.display.pictures import ORANGE, PALE_BLUE, plain
 from seqembed.data.errors import OutputError
 from seqembed.trainer.model.backend import keras
+from seqembed.trainer.model.network import build_network
 from seqembed.trainer.plots.figures import (
     draw_losses,
     draw_reconstructions,
@@ -19,7 +22,6 @@ from seqembed.trainer.plots.figures import (
 from seqembed.trainer.plots.model_graph import model_graph
 from seqembed.trainer.plots.model_picture import BOX_HEIGHT, BOX_WIDTH, arrange
 from seqembed.trainer.plots.pictures import chosen_rows
-from seqembed.trainer.plots.plot_style import ORANGE, PALE_BLUE, plain
 
 ops, layers = keras.ops, keras.layers
 
@@ -208,6 +210,21 @@ def test_reconstructions_of_a_single_step_are_drawn(png):
     assert min(pixels(png, PALE_BLUE), pixels(png, ORANGE)) > 5
 
 
+def test_categories_are_drawn_by_name(png):
+    names = {1: "unknown", **{index: f"shop {index}" for index in range(2, 30)}}
+    original = np.column_stack([np.arange(6.0), [2, 2, 3, np.nan, 3, 1]]).astype(np.float32)
+    figure = draw_reconstructions([original], [original], ["amount", "shop"], ["one"], {1: names})
+    numbers, shops = figure.axes
+    assert [label.get_text() for label in shops.get_yticklabels()] == ["unknown", "shop 2", "shop 3"]
+    drawn = shops.get_lines()[0]
+    np.testing.assert_array_equal(drawn.get_ydata(), [1, 1, 2, np.nan, 2, 0])
+    assert drawn.get_linestyle() == "None" and numbers.get_lines()[0].get_linestyle() == "-"
+    many = np.array([[n] for n in [*range(2, 20), 5, 5, 7]], np.float32)
+    (crowded,) = draw_reconstructions([many], [many], ["shop"], ["one"], {0: names}).axes
+    texts = [label.get_text() for label in crowded.get_yticklabels()]
+    assert len(texts) == 9 and texts[-1] == "others" and {"shop 5", "shop 7"} <= set(texts)
+
+
 def test_reconstructions_of_unequal_number_are_refused(png):
     with pytest.raises(ValueError, match="1, 1 and 2"):
         plot_reconstructions(waves(3), waves(3), ["a"], png, ["x", "y"])
@@ -246,6 +263,24 @@ def test_the_graph_shows_the_used_output_and_the_time_axis():
     assert boxes["scaled"].shape == "batch × 1 feature × time"
     assert (boxes["lstm"].shape, boxes["lstm"].units) == ("batch × 2 features", "2 units")
     assert boxes["scaled"].units == ""
+
+
+def test_landmarks_and_heads_are_drawn(profile):
+    config = resolved(units=3, frame=2, overlap=4, trajectory=9, normalization="sequence")
+    network = build_network(config, profile, fixed_length=6)
+    graph = model_graph(network.encoder, network.landmarks)
+    boxes = {box.name: box for box in graph.boxes}
+    assert boxes["frames_of_encoder"].kind == "2 steps and the next 4"
+    assert boxes["frames_of_encoder"].shape == f"batch × time × {6 * len(profile.mean)} features"
+    assert ("frames_of_encoder", "encoder_lstm_1_both_ways") in graph.edges
+    assert {("trajectory", "joined"), ("sequence_mean", "joined"), ("sequence_spread", "joined")} <= set(graph.edges)
+    assert len(boxes) == len(network.encoder.layers) + 5
+    assert model_graph(network.decoder, network.landmarks) == model_graph(network.decoder), "landmarks of the encoder"
+    (head,) = network.heads.values()
+    assert [box.name for box in model_graph(head).boxes if box.is_output] == [
+        "projection_1_direction",
+        "projection_2_direction",
+    ]
 
 
 def test_the_graph_of_a_loaded_model_is_the_same(models, tmp_path):

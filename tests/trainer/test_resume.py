@@ -14,7 +14,7 @@ import pytest
 
 from seqembed.data.errors import BundleError, InputError, OutputError, UsageError
 from seqembed.data.layout import RunLayout
-from seqembed.trainer.config.training import TrainJob
+from seqembed.trainer.config.job import TrainJob
 from seqembed.trainer.fit.checkpoint import Checkpoints
 from seqembed.trainer.fit.progress import Progress
 from seqembed.trainer.job import train
@@ -122,7 +122,7 @@ def test_a_real_sigkill_loses_nothing(job, tmp_path):
     wanted = job(inputs=[str(data)], batch_size=4, epochs=4, task="composite")
     script = (
         "import json, sys; from pathlib import Path\n"
-        "from seqembed.trainer.config.training import TrainJob; from seqembed.trainer.job import train\n"
+        "from seqembed.trainer.config.job import TrainJob; from seqembed.trainer.job import train\n"
         "train(TrainJob.from_options(json.loads(sys.argv[1])), Path(sys.argv[2]), checkpoint_seconds=0.02)"
     )
     killed = RunLayout(tmp_path / "killed")

@@ -13,7 +13,6 @@ from seqembed.data.errors import InputError
 from seqembed.data.files.listing import resolve_inputs
 from seqembed.data.schema.detect import detect_schema
 from seqembed.data.sequences import LengthPolicy, SequenceBlock
-from seqembed.trainer.config.training import ModelConfig
 from seqembed.trainer.input import source as source_module
 from seqembed.trainer.input.feed import Feed
 from seqembed.trainer.input.source import SequenceSource, in_validation, interleaved
@@ -37,7 +36,7 @@ def make(files, task="reconstruct", validation=False, cache_bytes=1 << 20, fract
         files,
         detect_schema(files),
         LengthPolicy(),
-        ModelConfig(task=task),
+        task,
         validation=validation,
         fraction=fraction,
         cache_bytes=cache_bytes,

@@ -5,10 +5,10 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from model_testing import resolved
 
 from seqembed.data.profile import ProfileAccumulator
 from seqembed.data.sequences import SequenceBlock
-from seqembed.trainer.config.training import ModelConfig
 from seqembed.trainer.model.encoder import build_encoder, mean_frames
 from seqembed.trainer.model.trajectory import Alignment, measure_alignment, middle_frames, num_points, trajectory
 
@@ -59,7 +59,7 @@ def test_alignment_is_measured_on_what_the_encoder_computes(num_features, frame,
     sequences[3][0] = np.nan
     block = block_of([*sequences[:20], np.zeros((0, num_features)), *sequences[20:]])
     profile = profile_of(block)
-    config = ModelConfig(units=2, channels="values", frame=frame, normalization=normalization, trajectory=9)
+    config = resolved(units=2, channels="values", frame=frame, normalization=normalization, trajectory=9)
     alignment = measure_alignment(block, profile, points=9, frame=config.trajectory_frame, normalization=normalization)
     encoder = build_encoder(config, profile)
     longest = int(block.lengths.max())

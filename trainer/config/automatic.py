@@ -10,9 +10,19 @@ cut at the edge of a frame.
 from dataclasses import dataclass, replace
 
 from seqembed.data.errors import UsageError
+from seqembed.data.plurals import counted
 from seqembed.data.profile import QUANTILES, SequenceProfile
 from seqembed.data.schema.schema import SequenceSchema
-from seqembed.trainer.config.training import TrainingConfig, TrainJob
+from seqembed.trainer.config.job import TrainJob
+from seqembed.trainer.config.model import ModelConfig
+from seqembed.trainer.config.resolved import (
+    ResolvedJob,
+    ResolvedModel,
+    ResolvedTraining,
+    resolve_model,
+    trajectory_frame,
+)
+from seqembed.trainer.config.training import TrainingConfig
 from seqembed.trainer.input.scale import Changes
 from seqembed.trainer.model.categories import width_of
 from seqembed.trainer.model.trajectory import Alignment, num_points
@@ -55,70 +65,102 @@ _PATIENCE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Configured:
-    """A job with every option set.
+class Findings:
+    """What the data showed.
 
     Attributes:
-        job: The effective options.
-        notes: What was chosen and why, one line each.
-    """
-
-    job: TrainJob
-    notes: tuple[str, ...]
-
-
-def configure(
-    job: TrainJob,
-    profile: SequenceProfile,
-    changes: Changes,
-    alignment: Alignment,
-    num_training: int,
-    validation_fraction: float,
-    schema: SequenceSchema | None = None,
-) -> Configured:
-    """Choose the unset options.
-
-    Args:
-        job: Options as given.
         profile: Statistics of the training sequences.
         changes: How their values change from step to step.
         alignment: Whether they are aligned.
         num_training: Number of training sequences.
         validation_fraction: Share that is held out.
         schema: Kinds of features, and categorical fields; None means numbers only.
+    """
+
+    profile: SequenceProfile
+    changes: Changes
+    alignment: Alignment
+    num_training: int
+    validation_fraction: float
+    schema: SequenceSchema | None = None
+
+    @property
+    def events(self) -> bool:
+        """Whether steps are events."""
+        return self.schema is not None and has_events(self.schema)
+
+    @property
+    def width(self) -> int:
+        """Inputs per step."""
+        return len(self.profile.mean) + sum(map(width_of, self.schema.categorical if self.schema is not None else ()))
+
+    @property
+    def median(self) -> int:
+        """Steps of a sequence of median length."""
+        return self.profile.length_quantiles[_MEDIAN]
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A job with every option set.
+
+    Attributes:
+        job: The options in force.
+        notes: What was chosen and why, one line each.
+    """
+
+    job: ResolvedJob
+    notes: tuple[str, ...]
+
+
+def resolve(job: TrainJob, found: Findings) -> Resolved:
+    """Choose the unset options.
+
+    Args:
+        job: Options as given.
+        found: What the data showed.
 
     Raises:
         UsageError: Differences or trajectories are requested, but there are no numbers.
     """
-    events = schema is not None and has_events(schema)
-    channels = job.model.channels or ("both" if changes.persistence > _MIN_PERSISTENCE and not events else "values")
-    if not profile.mean and channels != "values":
-        raise UsageError(
-            f"--channels {channels} needs numbers; the data has only categories. Drop it, or add --features."
-        )
-    if not profile.mean and job.model.trajectory:
-        raise UsageError("--trajectory needs numbers; the data has only categories. Drop it, or add --features.")
-    width = len(profile.mean) + sum(map(width_of, schema.categorical if schema is not None else ()))
+    model = _resolve_model(job.model, found)
+    training = resolve_training(
+        job.training,
+        found.num_training,
+        found.validation_fraction,
+        contrasts=model.contrasts,
+        events=found.events,
+    )
+    resolved = ResolvedJob(job.data, model, training)
+    notes = _notes(resolved, found)
+    if job.model.channels is None and model.contrasts and not found.events:
+        finding = f"changes from step to step {'persist' if model.channels == 'both' else 'are mostly noise'}"
+        correlation = f"correlation of consecutive changes {found.changes.persistence:+.2f}"
+        notes.append(f"input channels: {CHANNEL_NAMES[model.channels]}; {finding} ({correlation})")
+    if job.model.trajectory is None and model.contrasts and not found.events:
+        notes.append(_trajectory_note(model.trajectory, found.alignment))
+    return Resolved(resolved, tuple(notes))
+
+
+def _resolve_model(given: ModelConfig, found: Findings) -> ResolvedModel:
+    events = found.events
+    contrasts = given.objective_for(events=events) != "reconstruct"
     # For events the order matters, and frames hide it: the same position in a frame means another event each time.
-    frame = 1 if events else choose_frame(profile, width, pairs=job.model.contrasts)
-    frame, trajectory, overlap = job.model.frame or frame, job.model.trajectory, job.model.overlap
-    if overlap is None:
-        overlap = 0 if events else choose_overlap(frame, width)
-    if trajectory is None:
-        num_frames = -(-profile.length_quantiles[_MEDIAN] // replace(job.model, frame=frame).trajectory_frame)
-        trajectory = num_points(len(profile.mean), num_frames) if alignment.is_aligned and not events else 0
-    model = replace(job.model, frame=frame, overlap=overlap, channels=channels, trajectory=trajectory)
-    training = replace(job.training, validation_fraction=validation_fraction)
-    training = choose_training(training, num_training, contrasts=job.model.contrasts, events=events)
-    chosen = replace(job, model=model, training=training)
-    notes = _notes(chosen, profile, num_training)
-    if job.model.channels is None and not events:
-        finding = f"changes from step to step {'persist' if channels == 'both' else 'are mostly noise'}"
-        correlation = f"correlation of consecutive changes {changes.persistence:+.2f}"
-        notes.append(f"input channels: {CHANNEL_NAMES[channels]}; {finding} ({correlation})")
-    if job.model.trajectory is None and not events:
-        notes.append(_trajectory_note(trajectory, alignment))
-    return Configured(chosen, tuple(notes))
+    frame = given.frame or (1 if events else choose_frame(found.profile, found.width, pairs=contrasts))
+    channels, overlap, trajectory = "values", 0, 0
+    if contrasts and not events:
+        channels = "both" if found.changes.persistence > _MIN_PERSISTENCE else "values"
+        overlap = choose_overlap(frame, found.width)
+        num_frames = -(-found.median // trajectory_frame(frame))
+        trajectory = num_points(len(found.profile.mean), num_frames) if found.alignment.is_aligned else 0
+    model = resolve_model(given, events=events, channels=channels, frame=frame, overlap=overlap, trajectory=trajectory)
+    if not found.profile.mean and model.channels != "values":
+        raise UsageError(
+            f"--channels {model.channels} needs numbers; the data has only categories. Drop it, or add --features."
+        )
+    if not found.profile.mean and model.trajectory:
+        raise UsageError("--trajectory needs numbers; the data has only categories. Drop it, or add --features.")
+    return model
 
 
 def _trajectory_note(points: int, alignment: Alignment) -> str:
@@ -130,32 +172,43 @@ def _trajectory_note(points: int, alignment: Alignment) -> str:
     return f"no trajectory: sequences are not aligned ({share})"
 
 
-def choose_training(training: TrainingConfig, num_training: int, *, contrasts: bool, events: bool) -> TrainingConfig:
+def resolve_training(
+    given: TrainingConfig, num_training: int, validation_fraction: float, *, contrasts: bool, events: bool
+) -> ResolvedTraining:
     """Choose the unset options of the training.
 
     Args:
-        training: Options as given.
+        given: Options as given.
         num_training: Number of training sequences.
+        validation_fraction: Share that is held out.
         contrasts: Whether views are compared.
         events: Whether steps are events.
     """
-    size = training.batch_size
-    if size is None and num_training >= _LARGE:
-        size = _LARGE_BATCH_SIZE
-    if size is None:
-        # Small batches make many batches of few sequences; views need other sequences in the batch as negatives.
-        small = _BATCH_SIZE if contrasts or num_training >= _SMALL else _SMALL_BATCH_SIZE
-        size = _EVENTS_BATCH_SIZE if events and not contrasts else small
-    steps = training.steps
-    if steps is None and training.epochs is None:
-        rule = _STEPS_OF_VIEWS if contrasts else _STEPS_OF_EVENTS if events else _STEPS_OF_RECONSTRUCTION
-        steps = rule.of(num_training, size)
-    patience = training.patience
-    if patience is None and not contrasts and not events:
-        planned = steps if steps is not None else (training.epochs or 0) * -(-num_training // size)
-        patience = max(1, round(_PATIENCE * planned))
-    rate = training.learning_rate or (_LEARNING_RATE if contrasts or events else _RECONSTRUCT_LEARNING_RATE)
-    return replace(training, batch_size=size, steps=steps, patience=patience, learning_rate=rate)
+    size = given.batch_size or _choose_batch_size(num_training, contrasts=contrasts, events=events)
+    rule = _STEPS_OF_VIEWS if contrasts else _STEPS_OF_EVENTS if events else _STEPS_OF_RECONSTRUCTION
+    length = given.steps or rule.of(num_training, size)
+    resolved = ResolvedTraining(
+        measured_in="steps" if given.epochs is None else "epochs",
+        length=length if given.epochs is None else given.epochs,
+        batch_size=size,
+        learning_rate=given.learning_rate or (_LEARNING_RATE if contrasts or events else _RECONSTRUCT_LEARNING_RATE),
+        patience=given.patience or 0,
+        validation_fraction=validation_fraction,
+        clip_norm=given.clip_norm,
+        seed=given.seed,
+    )
+    if given.patience is None and not contrasts and not events:
+        resolved = replace(resolved, patience=max(1, round(_PATIENCE * resolved.num_steps(num_training))))
+    return resolved
+
+
+def _choose_batch_size(num_training: int, *, contrasts: bool, events: bool) -> int:
+    """Small batches make many batches of few sequences; views need other sequences in the batch as negatives."""
+    if num_training >= _LARGE:
+        return _LARGE_BATCH_SIZE
+    if events and not contrasts:
+        return _EVENTS_BATCH_SIZE
+    return _BATCH_SIZE if contrasts or num_training >= _SMALL else _SMALL_BATCH_SIZE
 
 
 def has_events(schema: SequenceSchema) -> bool:
@@ -190,31 +243,25 @@ def choose_overlap(frame: int, width: int) -> int:
     return max(0, min(2 * frame, _MAX_OVERLAPPING_WIDTH // width - frame)) if frame > 1 else 0
 
 
-def num_steps(job: TrainJob, num_training: int) -> int:
-    """Return the maximum number of training batches of a configured job."""
-    training = job.training
-    if training.steps is not None:
-        return training.steps
-    return (training.epochs or 0) * -(-num_training // (training.batch_size or 1))
-
-
-def _notes(job: TrainJob, profile: SequenceProfile, num_training: int) -> list[str]:
-    training, lines = job.training, []
+def _notes(job: ResolvedJob, found: Findings) -> list[str]:
+    model, training, lines = job.model, job.training, []
     what = {
         "hybrid": "distinguishes views of a sequence from other sequences, and reconstructs it",
         "contrast": "distinguishes views of a sequence from other sequences",
-    }.get(str(job.model.objective), "predicts" if not job.model.reconstructs else "reconstructs sequences")
-    how = f"{job.model.objective}: {what}; "
-    if training.steps is not None:
-        passes = training.steps * (training.batch_size or 1) / max(num_training, 1)
-        how += f"{training.steps:,} batches of {training.batch_size} sequences ({passes:,.1f} passes over the data)"
+        "reconstruct": "reconstructs sequences" if model.reconstructs else "predicts",
+    }[model.objective]
+    how = f"{model.objective}: {what}; "
+    if training.in_steps:
+        passes = training.length * training.batch_size / max(found.num_training, 1)
+        batches, sequences = counted(training.length, "batch", "batches"), counted(training.batch_size, "sequence")
+        how += f"{batches} of {sequences} ({passes:,.1f} passes over the data)"
     else:
-        how += f"at most {training.epochs:,} passes in batches of {training.batch_size}"
+        how += f"at most {counted(training.length, 'pass', 'passes')} in batches of {training.batch_size}"
     lines.append(how)
-    frame, overlap = job.model.frame or 1, job.model.overlap or 0
+    frame, overlap = model.frame, model.overlap
     if frame + overlap > 1:
-        median = profile.length_quantiles[_MEDIAN]
-        what = f"frames of {frame} {'steps' if frame > 1 else 'step'}"
-        after = f", each with the {overlap} {'steps' if overlap > 1 else 'step'} after it" if overlap else ""
-        lines.append(f"{what}: a sequence of median length ({median} steps) has {-(-median // frame)}{after}")
+        what = f"frames of {counted(frame, 'step')}"
+        after = f", each with the {counted(overlap, 'step')} after it" if overlap else ""
+        num_frames = -(-found.median // frame)
+        lines.append(f"{what}: a sequence of median length ({counted(found.median, 'step')}) has {num_frames}{after}")
     return lines

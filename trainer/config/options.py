@@ -6,10 +6,12 @@ from typing import Any
 
 import click
 
+from seqembed.data.display.progress import PROGRESS_STYLES
 from seqembed.data.sequences import TRUNCATES
-from seqembed.trainer.config import training as config
-from seqembed.trainer.config.training import DataConfig, ModelConfig, TrainingConfig
-from seqembed.trainer.fit.progress import PROGRESSES
+from seqembed.trainer.config import model as choices
+from seqembed.trainer.config.data import LAYOUT_CHOICES, DataConfig
+from seqembed.trainer.config.model import ModelConfig
+from seqembed.trainer.config.training import TrainingConfig
 
 _DEFAULTS = {
     field.name: field.default
@@ -130,7 +132,7 @@ def _frame() -> click.Option:
 
 
 def _overlap() -> click.Option:
-    text = f"Also add the next N steps to each frame (0: none; at most {config.MAX_OVERLAP})."
+    text = f"Also add the next N steps to each frame (0: none; at most {choices.MAX_OVERLAP})."
     unset = "auto: twice the steps of a frame, fewer with many features; 0 for events and with --objective reconstruct"
     return _option("--overlap", text, AutoNumber(0, "steps"), unset=unset)
 
@@ -154,7 +156,7 @@ SECTIONS: dict[str, list[click.Option]] = {
         _option("--categorical", "Integer or boolean columns to treat as categories; text always is.", Names()),
         _option("--min-count", "Rarer categories count as unknown.", _POSITIVE, metavar="N"),
         _option("--max-vocabulary", "Maximum number of categories per field.", _POSITIVE, metavar="N"),
-        _choice("--layout", config.LAYOUT_CHOICES, "Whether a row is a sequence (nested) or one step (events)."),
+        _choice("--layout", LAYOUT_CHOICES, "Whether a row is a sequence (nested) or one step (events)."),
         _option(
             "--time",
             "Column that orders the steps of a sequence; in the nested layout it holds lists.",
@@ -175,20 +177,20 @@ SECTIONS: dict[str, list[click.Option]] = {
         ),
     ],
     "Model": [
-        _choice("--cell", config.CELLS, "Recurrent cell."),
+        _choice("--cell", choices.CELLS, "Recurrent cell."),
         _option(
             "--units", "Units of each recurrent layer and direction.", _POSITIVE, unset="64, or 48 and 48", metavar="N"
         ),
         _option("--layers", "Recurrent layers of the encoder.", _POSITIVE, metavar="N"),
         _choice(
             "--channels",
-            config.CHANNELS,
+            choices.CHANNELS,
             "Input channels: the values, their differences from step to step, or both, with separate layers.",
             unset="both; values if differences are mostly noise or with --objective reconstruct",
         ),
         _choice(
             "--normalization",
-            config.NORMALIZATIONS,
+            choices.NORMALIZATIONS,
             "Standardise by the data set's statistics, or each sequence also by its own, which join the embedding.",
             unset="sequence; dataset with --objective reconstruct",
         ),
@@ -196,18 +198,18 @@ SECTIONS: dict[str, list[click.Option]] = {
         _overlap(),
         _trajectory(),
         _option("--bidirectional/--forward-only", "Whether the encoder also reads backwards."),
-        _choice("--activation", config.ACTIVATIONS, "Activation of the recurrent layers."),
-        _choice("--pooling", config.POOLINGS, "From steps to one vector; concat is all three."),
+        _choice("--activation", choices.ACTIVATIONS, "Activation of the recurrent layers."),
+        _choice("--pooling", choices.POOLINGS, "From steps to one vector; concat is all three."),
         _option("--embedding-dim", "Width of the embedding.", _POSITIVE, unset="the width of the pooling", metavar="N"),
         _choice(
             "--objective",
-            config.OBJECTIVES,
+            choices.OBJECTIVES,
             "Distinguish views of a sequence from other sequences (contrast), reconstruct it, or both (hybrid).",
             unset="hybrid; reconstruct for events, if --task predicts or --loss is binary_crossentropy",
         ),
         _choice(
             "--decoder",
-            config.DECODERS,
+            choices.DECODERS,
             "How the embedding is decoded; reshape and dense write one fixed length.",
             unset="positional; repeat with --objective reconstruct",
         ),
@@ -220,8 +222,8 @@ SECTIONS: dict[str, list[click.Option]] = {
         ),
         _option("--decoder-layers", "Layers of the decoder.", _POSITIVE, unset="1", metavar="N"),
         _switch("--reverse-target", "The autoregressive decoder writes the newest step first."),
-        _choice("--task", config.TASKS, "Reconstruct, predict the step after a prefix, or both (composite)."),
-        _choice("--loss", config.LOSSES, "Loss of the decoder; binary_crossentropy needs values in 0…1."),
+        _choice("--task", choices.TASKS, "Reconstruct, predict the step after a prefix, or both (composite)."),
+        _choice("--loss", choices.LOSSES, "Loss of the decoder; binary_crossentropy needs values in 0…1."),
     ],
     "Training": [
         _option(
@@ -275,7 +277,7 @@ SECTIONS: dict[str, list[click.Option]] = {
         ),
         click.Option(
             ["--progress"],
-            type=click.Choice(PROGRESSES),
+            type=click.Choice(PROGRESS_STYLES),
             default="auto",
             show_default=True,
             help="A bar, plain lines, or none (notes about the data are still shown); auto: a bar on a terminal.",

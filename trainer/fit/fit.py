@@ -5,7 +5,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Any
 
-from seqembed.trainer.config.automatic import has_events, num_steps
+from seqembed.trainer.config.automatic import has_events
 from seqembed.trainer.fit.checkpoint import MAX_RESTART_PARAMETERS, Checkpoints, TrainingState
 from seqembed.trainer.fit.health import Health, examine, is_cheap
 from seqembed.trainer.fit.loop import Loop
@@ -52,9 +52,17 @@ class Fit:
         seed_everything(job.training.seed)
         self.network = prepared.build()
         objective = Objective(job.model, prepared.profile, schema.categorical, feature_weights(schema.features))
-        batches = num_steps(job, intake.num_training)
+        batches = job.training.num_steps(intake.num_training)
         decay: Decay = "cosine" if job.model.contrasts else "none" if has_events(schema) else "drops"
-        steps = Steps(self.network, objective, job.training, prepared.profile, batches, decay)
+        steps = Steps(
+            self.network,
+            objective,
+            prepared.profile,
+            batches,
+            learning_rate=job.training.learning_rate,
+            clip_norm=job.training.clip_norm,
+            decay=decay,
+        )
         self.state = TrainingState(self.network, steps.optimizer, len(objective.terms), prepared.identity)
         monitored = monitored_fraction(job, schema, intake)
         training, validation = make_feeds(prepared.files, schema, job, intake, monitored)
@@ -123,7 +131,7 @@ class Fit:
 
     def _run_once(self) -> None:
         loop, done = self.loop, self.state.epochs_done
-        unit = "epoch" if self.prepared.job.training.steps is None else "interval"
+        unit = "interval" if self.prepared.job.training.in_steps else "epoch"
         rows = loop.rows_per_epoch(self.prepared.intake.num_training)
         self._progress.training_starts(loop.num_epochs, rows, done, unit)
         loop.run()
@@ -137,7 +145,7 @@ class Fit:
     def _is_cheap(self) -> bool:
         profile, job = self.prepared.profile, self.prepared.job
         length = profile.num_steps / max(profile.num_sequences, 1)
-        read = self.loop.steps.num_done * (job.training.batch_size or 1) * length
+        read = self.loop.steps.num_done * job.training.batch_size * length
         small = self.network.num_parameters <= MAX_RESTART_PARAMETERS
         return small and is_cheap(read * self.loop.views_per_sequence, self.network.num_parameters)
 
@@ -189,16 +197,16 @@ class Fit:
             "baseline": self.baseline,
             "health": self.health.to_json(),
             # One of the views in a full batch is correct; all but the view itself are candidates.
-            "contrast_chance": 1 / (2 * (training.batch_size or 1) - 1) if self.prepared.job.model.contrasts else None,
+            "contrast_chance": 1 / (2 * training.batch_size - 1) if self.prepared.job.model.contrasts else None,
             "num_parameters": self.network.num_parameters,
             "num_training": self.prepared.intake.num_training,
             "num_validation": self.prepared.intake.num_validation,
-            "measured_in": "epochs" if training.steps is None else "steps",
+            "measured_in": training.measured_in,
             "num_steps": loop.steps.num_done,
             "seconds": state.seconds,
             "rows_per_second": state.num_rows / state.seconds if state.seconds else 0.0,
             "stopped_early": loop.stopped_early,
-            "patience": training.patience,
+            "patience": training.patience or None,
         }
 
 

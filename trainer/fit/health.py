@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqembed.data.embedding_blocks import EmbeddingBlock
-from seqembed.trainer.config.training import ModelConfig
+from seqembed.trainer.config.resolved import ResolvedModel
 
 Problem = Literal["mean", "overfitting", "constant", "dead units"]
 
@@ -57,7 +57,7 @@ class Health:
 
 
 def examine(
-    config: ModelConfig,
+    config: ResolvedModel,
     embeddings: NDArray[np.float32],
     blocks: Sequence[EmbeddingBlock],
     best: Mapping[str, float],
@@ -106,7 +106,7 @@ def is_cheap(num_steps_read: float, num_parameters: int) -> bool:
     return 3.0 * num_steps_read * num_parameters <= _CHEAP_MULTIPLICATIONS  # forwards once, backwards twice as much
 
 
-def advice(health: Health, config: ModelConfig, num_batches: int) -> list[str]:
+def advice(health: Health, config: ResolvedModel, num_batches: int) -> list[str]:
     """Return a warning and what to try, one line each; nothing without a problem."""
     if health.problem is None:
         return []
@@ -152,7 +152,7 @@ def _learned(embeddings: NDArray[np.float32], blocks: Sequence[EmbeddingBlock]) 
 
 
 def _over_mean(
-    config: ModelConfig, best: Mapping[str, float], baseline: Mapping[str, float], prefix: str
+    config: ResolvedModel, best: Mapping[str, float], baseline: Mapping[str, float], prefix: str
 ) -> float | None:
     """Return a loss divided by the baseline's; None if there is no such loss, or nothing to learn.
 

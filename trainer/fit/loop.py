@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from seqembed.data.errors import QualityGateError
-from seqembed.trainer.config.training import TrainingConfig
+from seqembed.trainer.config.resolved import ResolvedTraining
 from seqembed.trainer.fit.checkpoint import Checkpoints, TrainingState
 from seqembed.trainer.fit.progress import Progress
 from seqembed.trainer.fit.steps import Steps
@@ -30,7 +30,7 @@ class Loop:
         validation: Held-out batches; None monitors the training loss instead.
         state: Weights, counters and history.
         checkpoints: Where the state is saved.
-        config: Epochs or steps, patience.
+        config: Length and patience.
         progress: Receives progress.
         checkpoint_seconds: Maximum time between checkpoints.
         views_per_sequence: Rows of a batch that belong to one sequence.
@@ -42,7 +42,7 @@ class Loop:
     validation: Feed | None
     state: TrainingState
     checkpoints: Checkpoints
-    config: TrainingConfig
+    config: ResolvedTraining
     progress: Progress
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     views_per_sequence: int = 1
@@ -55,34 +55,32 @@ class Loop:
     @property
     def stopped_early(self) -> bool:
         """Whether patience has run out."""
-        return self.config.patience is not None and self._recorded - self._best_step >= self.config.patience
+        return bool(self.config.patience) and self._recorded - self._best_step >= self.config.patience
 
     @property
     def finished(self) -> bool:
         """Whether no batches are left to train on."""
-        if self.config.steps is not None:
-            return self.stopped_early or self._recorded >= self.config.steps
-        return self.stopped_early or self.state.epochs_done >= (self.config.epochs or 0)
+        done = self._recorded if self.config.in_steps else self.state.epochs_done
+        return self.stopped_early or done >= self.config.length
 
     @property
     def num_epochs(self) -> int:
         """Records of a complete training: passes over the data, or intervals of batches."""
-        if self.config.steps is not None:
-            return -(-self.config.steps // self._interval)
-        return self.config.epochs or 0
+        return -(-self.config.length // self._interval) if self.config.in_steps else self.config.length
 
     @property
     def chosen_epoch(self) -> int:
         """Epoch of the final weights, from 1: the best one with patience, else the last one."""
-        return self.state.epochs_done if self.config.patience is None else self.state.best_epoch
+        return self.state.best_epoch if self.config.patience else self.state.epochs_done
 
     def rows_per_epoch(self, num_training: int) -> int:
         """Return the number of training sequences between two records."""
-        return num_training if self.config.steps is None else self._interval * (self.config.batch_size or 1)
+        return self._interval * self.config.batch_size if self.config.in_steps else num_training
 
     @property
     def _interval(self) -> int:
-        return -(-(self.config.steps or 1) // NUM_INTERVALS)
+        """Batches between two records of a training that is measured in steps."""
+        return -(-self.config.length // NUM_INTERVALS)
 
     @property
     def _recorded(self) -> int:
@@ -98,7 +96,7 @@ class Loop:
     @property
     def _until_record(self) -> int:
         """Batches left of the interval; 0 if a training was stopped between its last batch and its record."""
-        end = min((self._recorded // self._interval + 1) * self._interval, self.config.steps or 0)
+        end = min((self._recorded // self._interval + 1) * self._interval, self.config.length)
         return max(0, end - self.steps.num_done)
 
     def run(self) -> None:
@@ -109,7 +107,7 @@ class Loop:
             InputError: A file can no longer be read.
             OutputError: A checkpoint cannot be written.
         """
-        stream = self.training.stream(skip=self.steps.num_done) if self.config.steps is not None else None
+        stream = self.training.stream(skip=self.steps.num_done) if self.config.in_steps else None
         while not self.finished:
             number = self.state.epochs_done + 1
             if stream is None:
@@ -117,7 +115,7 @@ class Loop:
             else:
                 batches = islice(stream, self._until_record)
             self._epoch(number, batches)
-        if self.config.patience is not None and self.state.best_epoch:
+        if self.config.patience and self.state.best_epoch:
             self.state.restore_best()
 
     def _epoch(self, number: int, batches: Iterable[Batch]) -> None:
@@ -141,7 +139,7 @@ class Loop:
         record["rows_per_second"] = num_rows / max(now - started, 1e-9)
         state.seconds += now - last_save
         self._close(record)
-        self.progress.epoch_ends(record, best=state.best_epoch == number and self.config.patience is not None)
+        self.progress.epoch_ends(record, best=state.best_epoch == number and bool(self.config.patience))
 
     def _learn(self, batch: Batch, number: int) -> int:
         sums = self.steps.learn(batch)

@@ -1,16 +1,15 @@
 """Progress of a training: a bar on a terminal, one plain line per epoch in a log."""
 
-import time
 from collections.abc import Callable, Mapping
 from textwrap import wrap
 from types import TracebackType
 from typing import Any, Self
 
-from rich import progress as rich_progress
 from rich.console import Console
 
+from seqembed.data.display.progress import BAR, LEFT, Bar, Pace, ProgressStyle, duration, style_on
+
 LINE_WIDTH = 100
-PROGRESSES = ("auto", "bar", "plain", "none")
 
 
 class Progress:
@@ -66,23 +65,19 @@ class PlainProgress(NotesAlone):
     def __init__(self, echo: Callable[[str], object]) -> None:
         super().__init__(echo)
         self._num_epochs, self._unit = 0, "epoch"
-        self._seconds: list[float] = []
-        self._started = 0.0
+        self._pace = Pace(0)
 
     def training_starts(self, num_epochs: int, num_rows: int, epochs_done: int, unit: str = "epoch") -> None:
-        """Remember the number of epochs."""
+        """Remember the number of epochs, and start the clock."""
         self._num_epochs, self._unit = num_epochs, unit
-
-    def epoch_starts(self, epoch: int) -> None:
-        """Start the clock."""
-        self._started = time.monotonic()
+        self._pace = Pace(num_epochs - epochs_done)
 
     def epoch_ends(self, record: Mapping[str, Any], best: bool) -> None:
         """Write the line."""
-        self._seconds.append(time.monotonic() - self._started)
-        left = (self._num_epochs - int(record["epoch"])) * sum(self._seconds) / len(self._seconds)
+        self._pace.advance(1)
+        left = duration(self._pace.seconds_left)
         start = f"{self._unit} {record['epoch']}/{self._num_epochs}"
-        end = f"{record['rows_per_second']:,.0f} rows/s  at most {duration(left)} left" + ("  (best so far)" * best)
+        end = f"{record['rows_per_second']:,.0f} rows/s  at most {left} left" + ("  (best so far)" * best)
         shown = figures(record)
         while len("  ".join([start, *shown, end])) > LINE_WIDTH and len(shown) > 1:
             shown.pop()  # all of them are in history.json
@@ -93,70 +88,56 @@ class BarProgress(Progress):
     """Shows a bar over all epochs on one line of a terminal."""
 
     def __init__(self, console: Console) -> None:
-        self._bar = rich_progress.Progress(
-            rich_progress.TextColumn("{task.description}"),
-            rich_progress.BarColumn(bar_width=24),
-            rich_progress.TextColumn("{task.fields[figures]}"),
-            rich_progress.TextColumn("{task.fields[speed]}"),
-            rich_progress.TextColumn("at most"),
-            rich_progress.TimeRemainingColumn(),
-            console=console,
-        )
+        texts = ("{task.fields[figures]}", "{task.fields[speed]}", "at most")
+        self._bar = Bar(console, "{task.description}", BAR, *texts, LEFT, keep=True)
         self._num_epochs = self._num_rows = 0
-        self._unit = "epoch"
-        self._task: rich_progress.TaskID | None = None
-        self._epoch_rows, self._started, self._last = 0, 0.0, ""
+        self._unit, self._last = "epoch", ""
+        self._pace = Pace(0)
 
     def __enter__(self) -> Self:
         """Show the bar."""
-        self._bar.start()
+        self._bar.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop the bar and release the terminal."""
-        self._bar.stop()
+        self._bar.__exit__(kind, error, trace)
 
     def note(self, text: str) -> None:
         """Print one note above the bar."""
         for line in folded(text):
-            self._bar.console.print(line, markup=False, highlight=False)
+            self._bar.print(line)
 
     def training_starts(self, num_epochs: int, num_rows: int, epochs_done: int, unit: str = "epoch") -> None:
         """Set the bar's length."""
         self._num_epochs, self._num_rows, self._unit = num_epochs, num_rows, unit
-        total, done = num_epochs * num_rows, epochs_done * num_rows
-        self._task = self._bar.add_task(unit, total=total, completed=done, figures="", speed="")
+        self._bar.begin(unit, num_epochs * num_rows, epochs_done * num_rows, figures="", speed="")
 
     def epoch_starts(self, epoch: int) -> None:
         """Show the epoch's number."""
-        self._epoch_rows, self._started = 0, time.monotonic()
-        self._update(description=f"{self._unit} {epoch}/{self._num_epochs}")
+        self._pace = Pace(self._num_rows)
+        self._bar.update(description=f"{self._unit} {epoch}/{self._num_epochs}")
 
     def batch_ends(self, num_rows: int, loss: float) -> None:
         """Move the bar."""
-        self._epoch_rows += num_rows
-        speed = self._epoch_rows / max(time.monotonic() - self._started, 1e-9)
-        self._update(advance=num_rows, figures=f"loss {loss:.4f}{self._last}", speed=f"{speed:,.0f} rows/s")
+        self._pace.advance(num_rows)
+        speed = f"{self._pace.rate:,.0f} rows/s"
+        self._bar.update(advance=num_rows, figures=f"loss {loss:.4f}{self._last}", speed=speed)
 
     def epoch_ends(self, record: Mapping[str, Any], best: bool) -> None:
         """Show the epoch's losses."""
         self._last = f"  val_loss {record['val_loss']:.4f}" if "val_loss" in record else ""
-        self._update(completed=int(record["epoch"]) * self._num_rows, figures="  ".join(figures(record)[:2]))
-
-    def _update(self, **changes: Any) -> None:
-        if self._task is not None:
-            self._bar.update(self._task, **changes)
+        self._bar.update(completed=int(record["epoch"]) * self._num_rows, figures="  ".join(figures(record)[:2]))
 
 
-def make_progress(mode: str, console: Console, echo: Callable[[str], object]) -> Progress:
+def make_progress(style: ProgressStyle, console: Console, echo: Callable[[str], object]) -> Progress:
     """Return the progress for `--progress`: ``auto`` is a bar on a terminal, else plain lines."""
-    if mode == "none":
-        return NotesAlone(echo)
-    if mode == "bar" or (mode == "auto" and console.is_terminal):
+    style = style_on(console.is_terminal, style)
+    if style == "bar":
         return BarProgress(console)
-    return PlainProgress(echo)
+    return PlainProgress(echo) if style == "plain" else NotesAlone(echo)
 
 
 def figures(record: Mapping[str, Any]) -> list[str]:
@@ -179,11 +160,3 @@ def _rank(name: str) -> tuple[int, bool]:
     first = ("loss", "val_loss")
     rank = first.index(name) if name in first else 2 if name.endswith("accuracy") else 3
     return rank, not name.startswith("val_")
-
-
-def duration(seconds: float) -> str:
-    """Format a duration with a readable unit."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"

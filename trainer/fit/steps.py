@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqembed.data.profile import SequenceProfile
-from seqembed.trainer.config.training import TrainingConfig
 from seqembed.trainer.model.backend import keras, tf
 from seqembed.trainer.model.fused import fused
 from seqembed.trainer.model.losses import Batch
@@ -81,9 +80,11 @@ class Steps:
         self,
         network: Network,
         objective: Objective,
-        config: TrainingConfig,
         profile: SequenceProfile,
         num_steps: int,
+        *,
+        learning_rate: float,
+        clip_norm: float,
         decay: Decay = "drops",
     ) -> None:
         """Build the optimizer and define the steps; they are compiled on first use.
@@ -91,18 +92,17 @@ class Steps:
         Args:
             network: The models.
             objective: Their losses.
-            config: Learning rate and clipping.
             profile: Statistics of the training sequences.
             num_steps: Batches of the complete training, over which the learning rate falls.
+            learning_rate: Peak of the learning rate.
+            clip_norm: Maximum global norm of the gradient; 0 turns clipping off.
             decay: How: ``cosine`` (a short rise, then a cosine to 0), ``drops`` (from half of the batches on, to a
                 third, a tenth and a thirtieth), or ``none``.
         """
         self._objective = objective
         variables = network.scorer.trainable_variables
-        if config.learning_rate is None:
-            raise ValueError("Steps needs a learning rate; trainer.automatic chooses one")
-        rate = _schedule(config.learning_rate, num_steps, decay)
-        self.optimizer = keras.optimizers.Adam(rate, global_clipnorm=config.clip_norm or None)
+        rate = _schedule(learning_rate, num_steps, decay)
+        self.optimizer = keras.optimizers.Adam(rate, global_clipnorm=clip_norm or None)
         self.optimizer.build(variables)
         fields = network.encoder.input.get("categories")
         shapes = signature(len(profile.mean), 0 if fields is None else fields.shape[-1])

@@ -10,7 +10,7 @@ from seqembed.data.schema.detect import detect_schema
 from seqembed.data.schema.hints import merged_by_float32
 from seqembed.data.schema.schema import SequenceSchema
 from seqembed.data.schema.selection import select
-from seqembed.trainer.config.training import TrainJob
+from seqembed.trainer.config.job import TrainJob
 from seqembed.trainer.input.learn import learn_vocabularies
 
 

@@ -2,7 +2,8 @@
 
 from seqembed.data.files.inputs import InputFile
 from seqembed.data.schema.schema import SequenceSchema
-from seqembed.trainer.config.training import FIXED_LENGTH_DECODERS, TrainJob
+from seqembed.trainer.config.model import FIXED_LENGTH_DECODERS
+from seqembed.trainer.config.resolved import ResolvedJob
 from seqembed.trainer.fit.loop import NUM_INTERVALS
 from seqembed.trainer.input.feed import Feed
 from seqembed.trainer.input.intake import Intake
@@ -23,18 +24,18 @@ _MAX_LOGITS = 20_000_000  # of all fields and steps of a batch: 80 MB, and as mu
 
 
 def make_feeds(
-    files: tuple[InputFile, ...], schema: SequenceSchema, job: TrainJob, intake: Intake, monitored: float
+    files: tuple[InputFile, ...], schema: SequenceSchema, job: ResolvedJob, intake: Intake, monitored: float
 ) -> tuple[Feed, Feed | None]:
     """Return the training batches, and the held-out batches or None.
 
     Args:
         files: Parquet files.
         schema: Which columns make a sequence.
-        job: Options, all of them set.
+        job: The options in force.
         intake: Statistics and number of the training sequences.
         monitored: Share of all ids that is scored during training, from `monitored_fraction`.
     """
-    batch_size = job.training.batch_size or 1
+    batch_size = job.training.batch_size
     if job.model.reconstructs and job.model.decoder in FIXED_LENGTH_DECODERS:
         # These decoders write the full length for every sequence, however short, which limits the batch.
         batch_size = min(batch_size, max(1, MAX_BATCH_STEPS // intake.survey.max_length))
@@ -44,7 +45,7 @@ def make_feeds(
             files,
             schema,
             job.data.length_policy,
-            job.model,
+            job.model.task,
             validation=validation,
             fraction=fraction,
             batch_size=batch_size,
@@ -59,7 +60,7 @@ def make_feeds(
     return feed(False, _TRAINING_CACHE_BYTES, intake.validation_fraction), held_out
 
 
-def monitored_fraction(job: TrainJob, schema: SequenceSchema, intake: Intake) -> float:
+def monitored_fraction(job: ResolvedJob, schema: SequenceSchema, intake: Intake) -> float:
     """Return the share of all ids that are held out and scored during training.
 
     That is everything held out, except in a training measured in steps. There it is at most half the sequences that are
@@ -67,28 +68,28 @@ def monitored_fraction(job: TrainJob, schema: SequenceSchema, intake: Intake) ->
     sequences a few thousand are as informative, and scoring all would take twenty times as long as the training.
     """
     training, profile = job.training, intake.survey.profile
-    if training.steps is None or not intake.num_validation:
+    if not training.in_steps or not intake.num_validation:
         return intake.validation_fraction
-    learned = training.steps * (training.batch_size or 1) // NUM_INTERVALS
+    learned = training.length * training.batch_size // NUM_INTERVALS
     width = 4 * (schema.num_features + schema.num_fields)
     kept = _VALIDATION_CACHE_BYTES * profile.num_sequences // max(1, width * profile.num_steps)
     limit = max(_MIN_MONITORED, min(learned // 2, kept))
     return intake.validation_fraction * min(1.0, limit / intake.num_validation)
 
 
-def _view_maker(job: TrainJob, schema: SequenceSchema, intake: Intake, batch_size: int) -> ViewMaker | None:
+def _view_maker(job: ResolvedJob, schema: SequenceSchema, intake: Intake, batch_size: int) -> ViewMaker | None:
     if not job.model.contrasts:
         return None
-    max_steps = MAX_BATCH_STEPS * (job.model.frame or 1) // (2 * batch_size)
+    max_steps = MAX_BATCH_STEPS * job.model.frame // (2 * batch_size)
     # Batches of long sequences need negatives, too; one more because batches are planned by noisy lengths.
     max_steps = min(max_steps, _max_batch_steps(job, schema) // (_MIN_SEQUENCES + 1))
     mean = moments(intake.survey.profile)[0]
     return ViewMaker(mean, max_length=max(_MIN_VIEW_STEPS, max_steps), features=schema.features)
 
 
-def _max_batch_steps(job: TrainJob, schema: SequenceSchema) -> int:
+def _max_batch_steps(job: ResolvedJob, schema: SequenceSchema) -> int:
     """Return the maximum steps of a batch of sequences; frames make steps cheaper that are read and not written."""
-    frame = job.model.frame or 1
+    frame = job.model.frame
     if not job.model.reconstructs:
         return MAX_BATCH_STEPS * (frame if job.model.contrasts else 1)
     limit = MAX_BATCH_STEPS

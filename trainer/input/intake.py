@@ -10,13 +10,16 @@ from seqembed.data.decode.ids import id_text, quoted_id
 from seqembed.data.errors import InputError
 from seqembed.data.files.inputs import InputFile
 from seqembed.data.parquet.peek import first_with_rows
+from seqembed.data.plurals import counted
 from seqembed.data.schema.hints import FewValues, hint_at_codes, integer_features
 from seqembed.data.schema.schema import SequenceSchema
 from seqembed.data.sequences import SequenceBlock
 from seqembed.data.statistics.measure import define, measure
 from seqembed.data.statistics.statistics import Statistics
 from seqembed.data.survey import Survey, survey
-from seqembed.trainer.config.training import TrainJob
+from seqembed.trainer.config.automatic import has_events
+from seqembed.trainer.config.job import TrainJob
+from seqembed.trainer.config.model import min_length
 from seqembed.trainer.input.source import in_validation
 
 _VALIDATION_FRACTION = 0.1
@@ -52,21 +55,21 @@ class Intake:
             merged: As `seqembed.trainer.input.columns.TrainingColumns.merged`.
         """
         profile = self.survey.profile
-        fields = (
-            f"{schema.num_fields} categorical {'field' if schema.num_fields == 1 else 'fields'}, "
-            if schema.categorical
-            else ""
-        )
+        fields = f"{counted(schema.num_fields, 'categorical field')}, " if schema.categorical else ""
         lines = [
-            f"{self.num_training:,} training sequences, {self.num_validation:,} for validation; "
-            f"{schema.num_features} features, {fields}up to {self.survey.max_length} steps"
+            f"{counted(self.num_training, 'training sequence')}, {self.num_validation:,} for validation; "
+            f"{counted(schema.num_features, 'feature')}, {fields}up to {counted(self.survey.max_length, 'step')}"
         ]
         if self.num_too_short:
-            lines.append(f"{self.num_too_short:,} sequences have too few steps to learn from (empty ones included)")
+            has = "has" if self.num_too_short == 1 else "have"
+            too_short = counted(self.num_too_short, "sequence")
+            lines.append(f"{too_short} {has} too few steps to learn from (empty ones included)")
         if self.survey.shared_ids is not None:
             lines.append(f"{self.survey.shared_ids} occur in more than one row; each row is a separate sequence")
         if self.survey.num_truncated:
-            lines.append(f"{self.survey.num_truncated:,} sequences are longer than --max-length and are truncated")
+            verb = "is" if self.survey.num_truncated == 1 else "are"
+            longer = counted(self.survey.num_truncated, "sequence")
+            lines.append(f"{longer} {verb} longer than --max-length and {verb} truncated")
         if not self.num_validation:
             lines.append("no sequences are held out: the training loss is monitored")
         described = zip(schema.feature_names, profile.std, profile.missing_rate, strict=True)
@@ -91,6 +94,7 @@ def take_in(files: Sequence[InputFile], schema: SequenceSchema, job: TrainJob) -
     """
     keep = (job.data.label,) if job.data.label is not None else ()
     wanted = job.training.validation_fraction
+    contrasts = job.model.objective_for(events=has_events(schema)) != "reconstruct"
     whole_numbers = integer_features(first_with_rows(files).open().schema_arrow, schema)
     for fraction in (_VALIDATION_FRACTION if wanted is None else wanted, 0.0):
         sides = _Sides(job, schema, fraction, FewValues(whole_numbers))
@@ -100,10 +104,10 @@ def take_in(files: Sequence[InputFile], schema: SequenceSchema, job: TrainJob) -
         if sides.num_training + sides.num_validation < 2:
             raise InputError(
                 f"{', '.join(job.data.inputs)}: {sides.num_training + sides.num_validation} of {found.num_total:,} "
-                f"sequences have at least {job.model.min_length} step(s); training needs two or more. Add data."
+                f"sequences have at least {min_length(job.model.task)} step(s); training needs two or more. Add data."
             )
         few = wanted is None and sides.num_training + sides.num_validation < _FEW
-        if sides.num_training and not (few and job.model.contrasts and job.training.patience is None):
+        if sides.num_training and not (few and contrasts and job.training.patience is None):
             break  # else all ids of a tiny data set fell on the other side, or all are needed: hold none out
     codes = sides.few_values.codes()
     return Intake(found, sides.num_training, sides.num_validation, sides.num_too_short, fraction, codes)
@@ -124,7 +128,7 @@ def count(files: Sequence[InputFile], schema: SequenceSchema, job: TrainJob, int
     """
 
     def training_side(block: SequenceBlock) -> NDArray[np.bool_]:
-        usable = block.lengths >= job.model.min_length
+        usable = block.lengths >= min_length(job.model.task)
         return _on_training_side(block, usable, in_validation(block, intake.validation_fraction))
 
     found = intake.survey
@@ -144,7 +148,7 @@ class _Sides:
 
     def __init__(self, job: TrainJob, schema: SequenceSchema, fraction: float, few_values: FewValues) -> None:
         self.few_values = few_values
-        self._min_length = job.model.min_length
+        self._min_length = min_length(job.model.task)
         self._binary = job.model.loss == "binary_crossentropy"
         self._schema, self._fraction = schema, fraction
         self.num_training = self.num_validation = self.num_too_short = 0

@@ -20,7 +20,7 @@ from seqembed.data.parquet.reader import read_blocks
 from seqembed.data.schema.schema import SequenceSchema
 from seqembed.data.schema.vocabulary import MISSING_ID
 from seqembed.data.sequences import LengthPolicy, SequenceBlock, windows
-from seqembed.trainer.config.training import ModelConfig
+from seqembed.trainer.config.model import min_length
 from seqembed.trainer.input.views import ViewMaker, drop_categories
 from seqembed.trainer.model.losses import Batch
 
@@ -77,7 +77,7 @@ class SequenceSource:
         files: Sequence[InputFile],
         schema: SequenceSchema,
         policy: LengthPolicy,
-        config: ModelConfig,
+        task: str,
         *,
         validation: bool,
         fraction: float,
@@ -93,7 +93,7 @@ class SequenceSource:
             files: Parquet files.
             schema: Which columns make a sequence.
             policy: How long sequences are truncated.
-            config: Its task decides whether sequences are cut into a prefix and the next step.
+            task: Decides whether sequences are cut into a prefix and the next step, as in `ResolvedModel`.
             validation: Whether this is the held-out side: fixed order, and cut before the last step.
             fraction: Share of ids held out.
             batch_size: Maximum sequences per batch.
@@ -102,7 +102,7 @@ class SequenceSource:
             views: Draws two views of each sequence, which replace it in the batch.
             max_batch_steps: Maximum steps of a batch of sequences, padding included.
         """
-        self._files, self._schema, self._policy, self._config = tuple(files), schema, policy, config
+        self._files, self._schema, self._policy, self._task = tuple(files), schema, policy, task
         self._validation, self._fraction = validation, fraction
         self._batch_size, self._seed = batch_size, seed
         self._cache_bytes = cache_bytes
@@ -179,7 +179,7 @@ class SequenceSource:
         kept: list[SequenceBlock] = []
         for block in read_blocks(self._files[index], self._schema, self._policy):
             held_out = in_validation(block, self._fraction)
-            side = (held_out == self._validation) & (block.lengths >= self._config.min_length)
+            side = (held_out == self._validation) & (block.lengths >= min_length(self._task))
             rows = np.flatnonzero(side)
             chosen = block.take(rows)
             chosen = SequenceBlock(chosen.values, chosen.offsets, pa.nulls(len(rows)), categories=chosen.categories)
@@ -198,7 +198,7 @@ class SequenceSource:
         lengths, num = window.lengths, window.num_sequences
         next_step = np.full((num, self._schema.num_features), np.nan, dtype=np.float32)
         next_ids = np.full((num, self._schema.num_fields), MISSING_ID, dtype=np.int32)
-        if "prediction" not in self._config.heads:
+        if self._task == "reconstruct":
             return window, _Following(next_step, next_ids)
         seen = np.maximum(lengths - 1, 1)
         if not self._validation:

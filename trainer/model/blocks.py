@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from seqembed.data.embedding_blocks import EmbeddingBlock
 from seqembed.data.schema.schema import CategoricalField
-from seqembed.trainer.config.training import ModelConfig
+from seqembed.trainer.config.resolved import ResolvedModel
 from seqembed.trainer.model.backend import keras
 from seqembed.trainer.model.categories import summary_width, width_of
 
@@ -20,23 +20,23 @@ _MAX_SCALE = 4.0  # it multiplies the numerical error of ONNX Runtime as well
 
 
 def embedding_blocks(
-    config: ModelConfig, num_features: int, fields: Sequence[CategoricalField]
+    config: ResolvedModel, num_features: int, fields: Sequence[CategoricalField]
 ) -> tuple[EmbeddingBlock, ...]:
     """Return the blocks of the embedding of `build_encoder`, in order.
 
     First what the recurrent layers made of the values and categories, then of the differences, then each feature's mean
     and spread, the mean of each field's embedding and of a wider one, and the trajectories, if `config` asks for them.
-    With an embedding_dim, a dense layer mixes them into one block.
+    With an embedding_dim other than 0, a dense layer mixes them into one block.
 
     Args:
         config: The architecture.
         num_features: Numbers per step.
         fields: Categorical fields in model order.
     """
-    if config.embedding_dim is not None:
+    if config.embedding_dim:
         return (EmbeddingBlock("steps", config.embedding_dim, _VARIANCE_OF_STEPS, _MAX_SCALE),)
-    branches = ("values", "differences") if config.channels == "both" else (str(config.channels),)
-    width = (config.units or 0) * (2 if config.bidirectional else 1) * (3 if config.pooling == "concat" else 1)
+    branches = ("values", "differences") if config.channels == "both" else (config.channels,)
+    width = config.units * (2 if config.bidirectional else 1) * (3 if config.pooling == "concat" else 1)
     share = _VARIANCE_OF_STEPS / len(branches)
     blocks = [EmbeddingBlock(name, width, share, _MAX_SCALE) for name in branches]
     if config.normalization == "sequence":
@@ -47,9 +47,7 @@ def embedding_blocks(
             EmbeddingBlock("categories", categories, share, _MAX_SCALE),
             EmbeddingBlock("summary of categories", summary, share, _MAX_SCALE),
         ]
-    blocks.append(
-        EmbeddingBlock("trajectory", (config.trajectory or 0) * num_features, _VARIANCE_OF_TRAJECTORY, _MAX_SCALE)
-    )
+    blocks.append(EmbeddingBlock("trajectory", config.trajectory * num_features, _VARIANCE_OF_TRAJECTORY, _MAX_SCALE))
     return tuple(block for block in blocks if block.width)
 
 

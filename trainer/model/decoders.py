@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from seqembed.data.errors import UsageError
 from seqembed.data.schema.schema import CategoricalField
-from seqembed.trainer.config.training import FIXED_LENGTH_DECODERS, ModelConfig
+from seqembed.trainer.config.model import FIXED_LENGTH_DECODERS
+from seqembed.trainer.config.resolved import ResolvedModel
 from seqembed.trainer.model.backend import keras
 from seqembed.trainer.model.blocks import unscaled
 from seqembed.trainer.model.categories import class_logits, embedded, output_name, plain_name
@@ -51,7 +52,7 @@ class DecoderGraph:
     scores: dict[str, Any]
 
 
-def check_fixed_length(config: ModelConfig, fixed_length: int, num_features: int) -> None:
+def check_fixed_length(config: ResolvedModel, fixed_length: int, num_features: int) -> None:
     """Refuse a fixed-length decoder that would be too large.
 
     Args:
@@ -74,7 +75,7 @@ def check_fixed_length(config: ModelConfig, fixed_length: int, num_features: int
 
 
 def build_decoder(
-    config: ModelConfig,
+    config: ResolvedModel,
     embedding_dim: int,
     num_features: int,
     fixed_length: int,
@@ -137,22 +138,22 @@ def _previous(inputs: dict[str, Any], num_features: int, fields: Sequence[Catego
     return read
 
 
-def _name(config: ModelConfig, index: int) -> str:
+def _name(config: ResolvedModel, index: int) -> str:
     return f"decoder_{config.cell}_{index + 1}"
 
 
-def _recurrent(config: ModelConfig, steps: Any) -> Any:
+def _recurrent(config: ResolvedModel, steps: Any) -> Any:
     """Apply the recurrent layers; padding at the end cannot influence a real step, so they need no mask."""
-    for index in range(config.decoder_layers or 1):
+    for index in range(config.decoder_layers):
         steps = _decoder_layer(config, index)(steps)
     return steps  # (batch, time, decoder_units)
 
 
-def _decoder_layer(config: ModelConfig, index: int) -> Any:
+def _decoder_layer(config: ResolvedModel, index: int) -> Any:
     return recurrent_layer(config, _name(config, index), config.decoder_units, return_sequences=True)
 
 
-def _positional(config: ModelConfig, embedding: Any, mask: Any) -> Any:
+def _positional(config: ResolvedModel, embedding: Any, mask: Any) -> Any:
     """Return (batch, time, decoder_units) from position and embedding; the embedding's term is computed only once."""
     units = config.decoder_units
     counted = ops.cast(mask, "float32")
@@ -163,7 +164,7 @@ def _positional(config: ModelConfig, embedding: Any, mask: Any) -> Any:
     from_position = layers.Dense(units, name="decoder_position")(ops.stack(waves, axis=-1))
     from_embedding = layers.Dense(units, use_bias=False, name="decoder_embedding")(embedding)
     steps = layers.Activation("relu", name="decoder_hidden")(from_position + ops.expand_dims(from_embedding, 1))
-    for index in range(1, config.decoder_layers or 1):
+    for index in range(1, config.decoder_layers):
         steps = layers.Dense(units, activation="relu", name=f"decoder_dense_{index + 1}")(steps)
     return steps
 
@@ -183,18 +184,18 @@ def _reshape(embedding: Any, time: int) -> Any:
     return layers.Reshape((time, width), name="decoder_reshape")(embedding)
 
 
-def _dense(config: ModelConfig, embedding: Any, time: int, num_features: int) -> Any:
+def _dense(config: ResolvedModel, embedding: Any, time: int, num_features: int) -> Any:
     """Return (batch, time, features) from recurrent layers whose only step is the embedding."""
     steps = _recurrent(config, layers.Reshape((1, embedding.shape[-1]), name="decoder_one_step")(embedding))
     written = layers.Dense(time * num_features, name="decoder_steps")(steps)
     return layers.Reshape((time, num_features), name="decoder_reshape")(written)
 
 
-def _autoregressive(config: ModelConfig, embedding: Any, mask: Any, previous: list[Any]) -> Any:
+def _autoregressive(config: ResolvedModel, embedding: Any, mask: Any, previous: list[Any]) -> Any:
     """Return (batch, time, units); the embedding sets every layer's initial state and is repeated at every step."""
     steps = layers.Concatenate(name="decoder_previous")([*previous, _repeat(embedding, mask)])
     num_states = 2 if config.cell == "lstm" else 1
-    for index in range(config.decoder_layers or 1):
+    for index in range(config.decoder_layers):
         names = [f"{_name(config, index)}_{state}" for state in ("state", "memory")[:num_states]]
         start = [layers.Dense(config.decoder_units, activation="tanh", name=state)(embedding) for state in names]
         steps = _decoder_layer(config, index)(steps, initial_state=start)

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seqembed.data.plurals import counted
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.schema.schema import CategoricalField
-from seqembed.trainer.config.training import ModelConfig
+from seqembed.trainer.config.resolved import ResolvedModel
 from seqembed.trainer.input.scale import MAX_DEVIATIONS, MIN_SPREAD, moments
 from seqembed.trainer.model.backend import keras
 from seqembed.trainer.model.blocks import scaled_by
@@ -75,10 +76,10 @@ def raw_values(scores: Any, profile: SequenceProfile, loss: str, name: str) -> A
     return layers.Rescaling(std.tolist(), mean.tolist(), name=name)(scores)
 
 
-def recurrent_layer(config: ModelConfig, name: str, units: int | None = None, **options: Any) -> Any:
+def recurrent_layer(config: ResolvedModel, name: str, units: int, **options: Any) -> Any:
     """Return one forward recurrent layer of the configured cell and activation."""
     kind = layers.LSTM if config.cell == "lstm" else layers.GRU
-    return kind(units or config.units, activation=config.activation, name=name, **options)
+    return kind(units, activation=config.activation, name=name, **options)
 
 
 def network_inputs(num_features: int, num_fields: int) -> dict[str, Any]:
@@ -91,13 +92,47 @@ def network_inputs(num_features: int, num_fields: int) -> dict[str, Any]:
     return dict(reversed(inputs.items()))
 
 
+@dataclass(frozen=True, slots=True)
+class Landmark:
+    """A symbolic tensor inside the encoder that operations compute and no layer: what a picture shows beside layers.
+
+    Attributes:
+        name: What it is.
+        kind: How it is made.
+        tensor: The tensor.
+    """
+
+    name: str
+    kind: str
+    tensor: Any
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderGraph:
+    """An encoder as a Keras model, with its landmarks."""
+
+    model: Any
+    landmarks: tuple[Landmark, ...]
+
+
 def build_encoder(
-    config: ModelConfig,
+    config: ResolvedModel,
     profile: SequenceProfile,
     difference_std: NDArray[np.float32] | None = None,
     fields: Sequence[CategoricalField] = (),
     scales: NDArray[np.float32] | None = None,
 ) -> Any:
+    """Return the Keras model of `encoder_graph`."""
+    return encoder_graph(config, profile, difference_std, fields, scales).model
+
+
+def encoder_graph(
+    config: ResolvedModel,
+    profile: SequenceProfile,
+    difference_std: NDArray[np.float32] | None = None,
+    fields: Sequence[CategoricalField] = (),
+    scales: NDArray[np.float32] | None = None,
+) -> EncoderGraph:
     """Build the encoder.
 
     Args:
@@ -109,7 +144,7 @@ def build_encoder(
         scales: float32 (embedding_dim), factors of the embedding's dimensions; None is 1.
 
     Returns:
-        A Keras model to the embedding, float32 (batch, embedding_dim). Its inputs are ``lengths`` int32 (batch) and,
+        Its model goes to the embedding, float32 (batch, embedding_dim). Its inputs are ``lengths`` int32 (batch) and,
         where there are any, ``values`` float32 (batch, time, features), raw units, NaN allowed, and ``categories``
         int32 (batch, time, fields), ids. Padding has no influence. `blocks.py` lists what the embedding
         holds.
@@ -122,6 +157,7 @@ def build_encoder(
     branches: list[Any] = []
     statistics: list[Any] = []
     trajectories: list[Any] = []
+    marks: list[Landmark] = []
     if "values" in inputs:
         values, time_axis = inputs["values"], 1
         if len(profile.mean) <= _FEW_FEATURES:
@@ -134,33 +170,38 @@ def build_encoder(
         read = steps
         if config.normalization == "sequence":
             read, statistics = normalize_sequences(steps, known, time_axis)
+            names = ("sequence_mean", "sequence_spread")
+            marks += [Landmark(name, "over known values", one) for name, one in zip(names, statistics, strict=True)]
         read = _other_layout(read) if time_axis == 2 else read
         if config.trajectory:
             size = config.trajectory_frame
             num_frames = _num_frames(lengths, size)[:, None]
             trajectories.append(trajectory(mean_frames(read, size), num_frames, config.trajectory))
+            marks.append(Landmark("trajectory", f"{config.trajectory} points of each feature", trajectories[0]))
         channels.append(_noisy(config, read, "noise"))
     if "categories" in inputs:
         channels.append(embedded(inputs["categories"], mask, fields, "embed"))
         if config.normalization == "sequence":
             statistics.append(mean_step(channels[-1], lengths))
-            statistics += summaries(inputs["categories"], mask, fields, "summary")
+            marks.append(Landmark("mean_of_categories", "over the steps", statistics[-1]))
+            wide = summaries(inputs["categories"], mask, fields, "summary")
+            marks += [Landmark(f"mean_of_summary_{i + 1}", "over the steps", one) for i, one in enumerate(wide)]
+            statistics += wide
     if config.channels != "differences":
         read = channels[0] if len(channels) == 1 else layers.Concatenate(name="numbers_and_categories")(channels)
-        branches.append(_branch(config, read, frames, "encoder"))
+        branches.append(_branch(config, read, frames, "encoder", marks))
     if config.channels != "values":
         changes = differences(steps, known, difference_std, time_axis)
         changes = _noisy(config, _other_layout(changes) if time_axis == 2 else changes, "noise_of_differences")
-        branches.append(_branch(config, changes, frames, "encoder_differences"))
-    if (
-        config.embedding_dim is not None
-    ):  # a dense layer mixes the blocks: a trajectory shall count as one of its points
-        trajectories = [ops.multiply(points, 1 / math.sqrt(config.trajectory or 1)) for points in trajectories]
+        branches.append(_branch(config, changes, frames, "encoder_differences", marks))
+    if config.embedding_dim:  # a dense layer mixes the blocks: a trajectory shall count as one of its points
+        trajectories = [ops.multiply(points, 1 / math.sqrt(config.trajectory)) for points in trajectories]
     blocks = [*branches, *statistics, *trajectories]
     embedding = blocks[0] if len(blocks) == 1 else layers.Concatenate(name="joined")(blocks)
-    if config.embedding_dim is not None:
+    if config.embedding_dim:
         embedding = layers.Dense(config.embedding_dim, name="embedding")(embedding)  # (batch, embedding_dim)
-    return keras.Model(inputs, scaled_by(embedding, scales, "block_scales"), name="encoder")
+    model = keras.Model(inputs, scaled_by(embedding, scales, "block_scales"), name="encoder")
+    return EncoderGraph(model, tuple(marks))
 
 
 def mean_step(steps: Any, lengths: Any) -> Any:
@@ -174,7 +215,7 @@ def _other_layout(values: Any) -> Any:
     return ops.transpose(values, (0, 2, 1))
 
 
-def _noisy(config: ModelConfig, steps: Any, name: str) -> Any:
+def _noisy(config: ResolvedModel, steps: Any, name: str) -> Any:
     """Add noise to steps (batch, time, features) while training on views, and at no other time.
 
     The noise is added to the normalised inputs of the recurrent layers, so it is equally strong for sequences of small
@@ -249,8 +290,8 @@ class _Frames:
     any: Any
 
 
-def _frames(config: ModelConfig, mask: Any, lengths: Any) -> _Frames:
-    size = config.frame or 1
+def _frames(config: ResolvedModel, mask: Any, lengths: Any) -> _Frames:
+    size = config.frame
     if size > 1:
         mask = mask[:, ::size]  # a frame is real where its first step is
         lengths = _num_frames(lengths, size)
@@ -259,7 +300,7 @@ def _frames(config: ModelConfig, mask: Any, lengths: Any) -> _Frames:
     count = ops.cast(length, "float32")
     return _Frames(
         size=size,
-        overlap=config.overlap or 0,
+        overlap=config.overlap,
         length=length,
         mask=mask,
         count=ops.maximum(count, 1.0),
@@ -273,12 +314,15 @@ def _num_frames(lengths: Any, size: int) -> Any:
     return lengths if size == 1 else ops.floor_divide(ops.add(lengths, size - 1), size)
 
 
-def _branch(config: ModelConfig, steps: Any, frames: _Frames, name: str) -> Any:
+def _branch(config: ResolvedModel, steps: Any, frames: _Frames, name: str, marks: list[Landmark]) -> Any:
     """Return one vector per sequence, (batch, width): recurrent layers over frames of `steps`, then pooling."""
     if frames.size > 1:
         steps = fold(steps, frames.size, f"complete_frames_of_{name}")  # (batch, frames, size × features)
     if frames.overlap:
         steps = with_next_steps(steps, frames.size, frames.overlap)  # (batch, frames, (size + overlap) × features)
+    if frames.size + frames.overlap > 1:
+        kind = f"{counted(frames.size, 'step')}" + (f" and the next {frames.overlap}" if frames.overlap else "")
+        marks.append(Landmark(f"frames_of_{name}", kind, steps))
     for index in range(config.layers):
         steps, states = _recurrent(config, f"{name}_{config.cell}_{index + 1}", steps, frames.mask)
     return _pool(config, steps, states, frames, name)
@@ -333,9 +377,11 @@ def _steps_of_frames(steps: Any, frame: int, name: str) -> list[Any]:
     return [padded[:, index : (index - (frame - 1)) or None : frame] for index in range(frame)]
 
 
-def _recurrent(config: ModelConfig, name: str, steps: Any, mask: Any) -> tuple[Any, list[Any]]:
+def _recurrent(config: ResolvedModel, name: str, steps: Any, mask: Any) -> tuple[Any, list[Any]]:
     """Return the outputs, zero in the padding, (batch, time, units × directions), and each direction's final state."""
-    layer = recurrent_layer(config, name, return_sequences=True, return_state=True, zero_output_for_mask=True)
+    layer = recurrent_layer(
+        config, name, config.units, return_sequences=True, return_state=True, zero_output_for_mask=True
+    )
     if not config.bidirectional:
         outputs, *states = layer(steps, mask=mask)
         return outputs, states[:1]
@@ -343,7 +389,7 @@ def _recurrent(config: ModelConfig, name: str, steps: Any, mask: Any) -> tuple[A
     return outputs, [states[0], states[len(states) // 2]]  # the hidden states; an LSTM's cell states stay inside
 
 
-def _pool(config: ModelConfig, steps: Any, states: list[Any], frames: _Frames, name: str) -> Any:
+def _pool(config: ResolvedModel, steps: Any, states: list[Any], frames: _Frames, name: str) -> Any:
     """Return one vector per sequence, (batch, width); a sequence without steps gets zeros from mean and max."""
     pooled, pooling = [], config.pooling
     if pooling in ("last", "concat"):

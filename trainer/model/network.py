@@ -1,6 +1,6 @@
 """The complete network: encoder, decoder and prediction head as Keras models that share one set of weights."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +12,14 @@ from seqembed.data.embedding_blocks import EmbeddingBlock, block_scales
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.schema.schema import CategoricalField
 from seqembed.data.sequences import SequenceBlock
-from seqembed.trainer.config.training import ModelConfig
+from seqembed.trainer.config.resolved import ResolvedModel
 from seqembed.trainer.input.source import MAX_BATCH_STEPS
 from seqembed.trainer.model.backend import keras
 from seqembed.trainer.model.blocks import embedding_blocks, unscaled
 from seqembed.trainer.model.decoders import DecoderGraph, build_decoder, check_fixed_length, output_layers
 from seqembed.trainer.model.encoder import (
-    build_encoder,
+    Landmark,
+    encoder_graph,
     known_values,
     network_inputs,
     raw_values,
@@ -48,6 +49,8 @@ class Network:
             the projections that are compared: unit vectors (batch, branches, projection). With fields it always returns
             a dict, as the decoder does; ``head.field`` holds class probabilities (…, classes), see
             `seqembed.trainer.model.categories`.
+        heads: Title → model from the embedding to what only training needs: the comparison of views, the next step.
+        landmarks: What the encoder computes outside of layers.
         scorer: Sequences → dict of all heads as standardised values, logits or unit vectors: inputs of the losses.
     """
 
@@ -55,6 +58,8 @@ class Network:
     decoder: Any | None
     autoencoder: Any
     scorer: Any
+    heads: Mapping[str, Any]
+    landmarks: tuple[Landmark, ...]
 
     @property
     def num_parameters(self) -> int:
@@ -68,7 +73,7 @@ class Network:
 
 
 def build_network(
-    config: ModelConfig,
+    config: ResolvedModel,
     profile: SequenceProfile,
     fixed_length: int,
     difference_std: NDArray[np.float32] | None = None,
@@ -91,11 +96,13 @@ def build_network(
     """
     num_features = len(profile.mean)
     check_fixed_length(config, fixed_length, num_features + len(fields))
-    encoder = build_encoder(config, profile, difference_std, fields, scales)
+    graph_of_encoder = encoder_graph(config, profile, difference_std, fields, scales)
+    encoder = graph_of_encoder.model
     inputs = network_inputs(num_features, len(fields))
     embedding = encoder(inputs)
     mask = valid_steps(inputs.get("values", inputs.get("categories")), inputs["lengths"])
     decoder: Any | None = None
+    heads: dict[str, Any] = {}
     scores: dict[str, Any] = {}
     raw: dict[str, Any] = {}
     if "reconstruction" in config.heads:
@@ -106,12 +113,14 @@ def build_network(
         raw |= {name: _masked(steps, mask) for name, steps in _raw(found, config, profile, "reconstruction").items()}
     plain = unscaled(embedding, scales)
     if "prediction" in config.heads:
-        found = _prediction_head(config, embedding.shape[-1], num_features, fields)(plain)
+        heads["next step"] = _prediction_head(config, embedding.shape[-1], num_features, fields)
+        found = heads["next step"](plain)
         found = found if fields else {"prediction": found}
         scores |= found
         raw |= _raw(found, config, profile, "prediction")
     if "contrast" in config.heads:
-        scores["contrast"] = _projections(plain, embedding_blocks(config, num_features, fields))
+        heads["comparison of views"] = _comparison(embedding_blocks(config, num_features, fields))
+        scores["contrast"] = heads["comparison of views"](plain)
         raw = raw or {"contrast": scores["contrast"]}
     outputs = raw if len(raw) > 1 or fields else next(iter(raw.values()))
     return Network(
@@ -119,6 +128,8 @@ def build_network(
         decoder=decoder,
         autoencoder=keras.Model(inputs, outputs, name="autoencoder"),
         scorer=keras.Model(inputs, scores, name="scorer"),
+        heads=heads,
+        landmarks=graph_of_encoder.landmarks,
     )
 
 
@@ -159,7 +170,7 @@ def inputs_of(model: Any, batch: Any) -> dict[str, Any]:
     return {name: getattr(batch, name) for name in model.input}
 
 
-def _raw(scores: dict[str, Any], config: ModelConfig, profile: SequenceProfile, name: str) -> dict[str, Any]:
+def _raw(scores: dict[str, Any], config: ResolvedModel, profile: SequenceProfile, name: str) -> dict[str, Any]:
     """Return numbers in raw units (the output without a dot in its name), and probabilities of classes."""
     return {
         output: raw_values(score, profile, config.loss, name)
@@ -173,14 +184,14 @@ def _masked(steps: Any, mask: Any) -> Any:
     return ops.where(ops.expand_dims(mask, -1), steps, 0.0)
 
 
-def _raw_decoder(graph: DecoderGraph, config: ModelConfig, profile: SequenceProfile, *, as_dict: bool) -> Any:
+def _raw_decoder(graph: DecoderGraph, config: ResolvedModel, profile: SequenceProfile, *, as_dict: bool) -> Any:
     raw = _raw(graph.scores, config, profile, "raw_units")
     masked = {name: _masked(steps, graph.inputs["mask"]) for name, steps in raw.items()}
     return keras.Model(graph.inputs, masked if as_dict else masked["reconstruction"], name="decoder")
 
 
 def _reconstruct(
-    config: ModelConfig,
+    config: ResolvedModel,
     profile: SequenceProfile,
     graph: DecoderGraph,
     inputs: dict[str, Any],
@@ -217,8 +228,8 @@ def _reversed(steps: Any, mask: Any) -> Any:
     return ops.take_along_axis(steps, ops.expand_dims(ops.maximum(lengths - positions, 0), -1), axis=1)
 
 
-def _projections(embedding: Any, blocks: Sequence[EmbeddingBlock]) -> Any:
-    """Return the unit vectors by which views are compared, (batch, branches, projection).
+def _comparison(blocks: Sequence[EmbeddingBlock]) -> Any:
+    """Return a model from the embedding to the unit vectors by which views are compared, (batch, branches, projection).
 
     The blocks of values and of differences are compared separately, so that both have to be informative. The
     per-sequence statistics and the trajectory are not compared. The encoder is served without projections.
@@ -226,9 +237,11 @@ def _projections(embedding: Any, blocks: Sequence[EmbeddingBlock]) -> Any:
     Source: Chen et al. (2020), "A simple framework for contrastive learning of visual representations".
     """
     starts = np.cumsum([0, *(block.width for block in blocks)]).tolist()
+    embedding = keras.Input((starts[-1],), name="embedding", dtype="float32")
     branches = [index for index, block in enumerate(blocks) if block.name in _COMPARED]
     compared = [embedding[:, starts[index] : starts[index + 1]] for index in branches]
-    return ops.stack([_projection(block, f"projection_{index + 1}") for index, block in enumerate(compared)], axis=1)
+    vectors = [_projection(block, f"projection_{index + 1}") for index, block in enumerate(compared)]
+    return keras.Model(embedding, ops.stack(vectors, axis=1), name="comparison")
 
 
 def _projection(embedding: Any, name: str) -> Any:
@@ -238,7 +251,7 @@ def _projection(embedding: Any, name: str) -> Any:
 
 
 def _prediction_head(
-    config: ModelConfig, embedding_dim: int, num_features: int, fields: Sequence[CategoricalField]
+    config: ResolvedModel, embedding_dim: int, num_features: int, fields: Sequence[CategoricalField]
 ) -> Any:
     """Return a model from the embedding to scores of the next step, (batch, features); with fields a dict by name."""
     embedding = keras.Input((embedding_dim,), name="embedding", dtype="float32")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.schema.schema import CategoricalField
-from seqembed.trainer.config.training import ModelConfig
+from seqembed.trainer.config.resolved import ResolvedModel
 from seqembed.trainer.input.scale import MAX_DEVIATIONS, moments
 from seqembed.trainer.model.backend import tf
 from seqembed.trainer.model.categories import entropy, log_frequencies, output_name
@@ -51,7 +51,7 @@ class Objective:
 
     def __init__(
         self,
-        config: ModelConfig,
+        config: ResolvedModel,
         profile: SequenceProfile,
         fields: Sequence[CategoricalField] = (),
         weights: NDArray[np.float32] | None = None,

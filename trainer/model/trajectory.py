@@ -67,7 +67,7 @@ def measure_alignment(
         profile: Statistics of all training sequences.
         points: Points of a trajectory.
         frame: Steps per frame.
-        normalization: As `seqembed.trainer.config.training.ModelConfig.normalization`.
+        normalization: As `ModelConfig.normalization`.
     """
     rows = np.flatnonzero(block.lengths)
     lengths, starts = block.lengths[rows], block.offsets[:-1][rows]

@@ -8,7 +8,6 @@ import os
 import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from seqembed.data.sample_rows import write_sequences
 from seqembed.data.schema.schema import SequenceSchema
 from seqembed.data.statistics.statistics import Statistics
 from seqembed.data.survey import Survey
-from seqembed.trainer.config.training import TrainJob
+from seqembed.trainer.config.resolved import ResolvedJob
 from seqembed.trainer.model.network import Network
 
 _LIBRARIES = ("seqembed", "tensorflow", "keras", "numpy")
@@ -56,7 +55,7 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_config(layout: RunLayout, job: TrainJob) -> None:
+def write_config(layout: RunLayout, job: ResolvedJob) -> None:
     """Write the effective options, so that ``seqembed train --config`` repeats the run."""
     write_text(layout.config, CONFIG_HEADER + tomli_w.dumps(job.to_options()))
 
@@ -83,7 +82,7 @@ def write_history(layout: RunLayout, history: Mapping[str, Any]) -> None:
 
 def write_contract(
     layout: RunLayout,
-    job: TrainJob,
+    job: ResolvedJob,
     schema: SequenceSchema,
     profile: SequenceProfile,
     statistics: Statistics,
@@ -100,8 +99,8 @@ def write_contract(
         length_policy=job.data.length_policy,
         embedding_dim=sum(block.width for block in blocks),
         blocks=blocks,
-        frame=job.model.frame or 1,
-        architecture={**asdict(job.model), "num_parameters": num_parameters},
+        frame=job.model.frame,
+        architecture={**job.model.to_options(), "num_parameters": num_parameters},
         training=TrainingData(fingerprint, num_files, profile, statistics),
         versions={**versions, "python": platform.python_version()},
     )

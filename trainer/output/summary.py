@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any
 
+from seqembed.data.display.progress import duration
 from seqembed.data.layout import RunLayout
-from seqembed.trainer.fit.progress import LINE_WIDTH, duration
+from seqembed.data.plurals import counted
+from seqembed.trainer.fit.progress import LINE_WIDTH
 
 _CLEARLY_LOWER = 0.95  # of the final loss
 _WELL = 0.1  # of the mean's loss
@@ -57,20 +59,20 @@ class TrainSummary:
             why = f" ({problem})" if problem else ""
             lines.append(f"Training was repeated with other initial weights; the other attempt was discarded{why}.")
         lines += [line for warning in self.warnings for line in wrap(warning, LINE_WIDTH)]
-        lines.append(f"next: seqembed export {layout.root} --out encoder.onnx")
+        lines.append(f"Next: seqembed export {layout.root} --out encoder.onnx")
         return lines
 
     def _epochs(self) -> str:
         run, history = len(self.history["epochs"]), self.history
         if not run:
             return "nothing: the model is untrained"
-        text = f"{history['num_steps']:,} batches in {run} epochs"
-        if history["measured_in"] == "steps":
-            text = f"{history['num_steps']:,} batches"
+        text = counted(history["num_steps"], "batch", "batches")
+        if history["measured_in"] == "epochs":
+            text += f" in {counted(run, 'epoch')}"
         if history["patience"] is None:
             return text
         why = (
-            f", stopped early after {history['patience']:,} batches without improvement"
+            f", stopped early after {counted(history['patience'], 'batch', 'batches')} without improvement"
             if history["stopped_early"]
             else ""
         )
@@ -105,9 +107,8 @@ class TrainSummary:
         if records and history["patience"] is None:
             lowest, step = min(records)
             if lowest < _CLEARLY_LOWER * history["best_loss"]:
-                text = (
-                    f"{name} was {lowest:.4f} after {step:,} batches, and the last weights are kept: with --patience "
-                )
+                after = counted(step, "batch", "batches")
+                text = f"{name} was {lowest:.4f} after {after}, and the last weights are kept: with --patience "
                 lines += wrap(f"{text}the best ones would be, or train with --steps {step}", LINE_WIDTH - 13)
         explained = history["health"]["loss_over_mean"]
         if history["contrast_chance"] is None and explained is not None and explained > _WELL and not self.warnings:

@@ -1,7 +1,9 @@
 """Draw the pictures of a training: its losses, reconstructions, embeddings and model."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from seqembed.trainer.plots.model_picture import plot_model
-from seqembed.trainer.plots.plot_embeddings import plot_embeddings
-from seqembed.trainer.plots.plot_style import (
+from seqembed.data.display.pictures import (
     FAMILIES,
     GREY,
     INK,
@@ -26,6 +26,8 @@ from seqembed.trainer.plots.plot_style import (
     save,
     tidy,
 )
+from seqembed.trainer.plots.model_picture import plot_model
+from seqembed.trainer.plots.plot_embeddings import plot_embeddings
 
 __all__ = ["plot_embeddings", "plot_losses", "plot_model", "plot_reconstructions"]
 
@@ -33,6 +35,8 @@ Record = Mapping[str, float | None]
 
 WIDE_RANGE = 20.0  # ratio of largest to smallest loss from which a logarithmic scale is used
 MAX_SEQUENCES = MAX_FEATURES = 4
+MAX_NAMED = 8  # categories of a field with a row of their own
+MAX_CATEGORY = 14  # characters of their names
 MAX_TITLE = 38  # characters per line above a panel
 MAX_MARKED = 40  # records; curves of more records have no markers
 # One curve is wide and pale, the other narrow and dashed on top: both stay visible where they agree.
@@ -107,7 +111,7 @@ def plot_reconstructions(
     feature_names: Sequence[str],
     path: Path | str,
     titles: Sequence[str],
-    points: Sequence[bool] = (),
+    categories: Mapping[int, Mapping[int, str]] | None = None,
 ) -> None:
     """Draw sequences and their reconstructions.
 
@@ -121,13 +125,14 @@ def plot_reconstructions(
         feature_names: As many as there are features.
         path: PNG file.
         titles: One per sequence; may have several lines.
-        points: One per feature: whether it holds ids, which are drawn without connecting lines; default none.
+        categories: Index of a feature that holds ids → id → name. Each id has a row of its own with its name, the most
+            frequent ids up to `MAX_NAMED`, without connecting lines.
 
     Raises:
         ValueError: There is no sequence, or the numbers of sequences, reconstructions and titles differ.
         OutputError: The picture cannot be written.
     """
-    save(draw_reconstructions(originals, reconstructions, feature_names, titles, points), path)
+    save(draw_reconstructions(originals, reconstructions, feature_names, titles, categories), path)
 
 
 def draw_reconstructions(
@@ -135,7 +140,7 @@ def draw_reconstructions(
     reconstructions: Sequence[NDArray[np.float32]],
     feature_names: Sequence[str],
     titles: Sequence[str],
-    points: Sequence[bool] = (),
+    categories: Mapping[int, Mapping[int, str]] | None = None,
 ) -> Figure:
     """Return the picture that `plot_reconstructions` writes."""
     if not originals or not len(originals) == len(reconstructions) == len(titles):
@@ -145,12 +150,20 @@ def draw_reconstructions(
         )
     shown, features = min(len(originals), MAX_SEQUENCES), min(len(feature_names), MAX_FEATURES)
     figure, grid = _panels(shown, features)
+    rows = {
+        feature: _rows_of_ids([*originals[:shown], *reconstructions[:shown]], feature, names)
+        for feature, names in (categories or {}).items()
+        if feature < features
+    }
     for feature, sequence in np.ndindex(features, shown):
         axes = grid[feature, sequence]
         title = "\n".join(plain(line, MAX_TITLE) for line in titles[sequence].splitlines())
         tidy(axes, title=title if feature == 0 else "")
-        joined = not (feature < len(points) and points[feature])
-        _steps(axes, originals[sequence][:, feature], reconstructions[sequence][:, feature], joined)
+        pair = originals[sequence][:, feature], reconstructions[sequence][:, feature]
+        if feature in rows:
+            rows[feature].name(axes)
+            pair = rows[feature].of(pair[0]), rows[feature].of(pair[1])
+        _steps(axes, *pair, joined=feature not in rows)
         if feature == features - 1:
             axes.set_xlabel("step", fontsize=NORMAL, color=INK)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1, steps=(1, 2, 5, 10)))
@@ -161,6 +174,38 @@ def draw_reconstructions(
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower left", ncols=2, frameon=False, fontsize=NORMAL, handlelength=3)
     return figure
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The rows of the ids of a field, from the top.
+
+    Attributes:
+        ids: Ids with a row of their own; all others share a last one.
+        names: Names of the rows.
+    """
+
+    ids: tuple[int, ...]
+    names: tuple[str, ...]
+
+    def of(self, steps: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the row of each id, float32 (time), NaN where it is missing."""
+        row = {each: index for index, each in enumerate(self.ids)}
+        return np.array([np.nan if np.isnan(x) else row.get(int(x), len(self.ids)) for x in steps], dtype=np.float32)
+
+    def name(self, axes: Axes) -> None:
+        """Write the names of the rows at the side of a panel."""
+        axes.set_yticks(range(len(self.names)), [plain(name, MAX_CATEGORY) for name in self.names])
+        axes.set_ylim(len(self.names) - 0.5, -0.5)
+
+
+def _rows_of_ids(sequences: Sequence[NDArray[np.float32]], feature: int, names: Mapping[int, str]) -> _Rows:
+    """Return rows for the most frequent ids of some sequences; ids are in the order of their frequency in training."""
+    steps = np.concatenate([sequence[:, feature] for sequence in sequences])
+    counts = Counter(steps[~np.isnan(steps)].astype(int).tolist())
+    ids = sorted(each for each, _ in counts.most_common(MAX_NAMED))
+    shown = tuple(names.get(each, str(each)) for each in ids)
+    return _Rows(tuple(ids), shown if len(counts) <= MAX_NAMED else (*shown, "others"))
 
 
 def _panels(num_sequences: int, num_features: int) -> tuple[Figure, Any]:

@@ -1,20 +1,21 @@
-"""The graph of a Keras model's layers, without the plain operations between them (masks, sums, …)."""
+"""The graph of a Keras model's layers and landmarks, without the other operations between them (masks, sums, …)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from seqembed.trainer.model.backend import keras
+from seqembed.trainer.model.encoder import Landmark
 
 INPUT = "InputLayer"
 
 
 @dataclass(frozen=True, slots=True)
 class LayerBox:
-    """A layer as a box of the drawing.
+    """A layer or landmark as a box of the drawing.
 
     Attributes:
-        name: The layer's own name.
+        name: The layer's own name, or the landmark's.
         kind: Its class; wrappers name what they wrap, e.g. ``Bidirectional LSTM``.
         units: Units, e.g. ``64 units`` or ``2 × 48 units`` in both directions; empty for layers without.
         shape: The first output that is used, e.g. ``batch × time × 64 features``.
@@ -38,55 +39,59 @@ class ModelGraph:
     edges: tuple[tuple[str, str], ...]
 
 
-def model_graph(model: Any) -> ModelGraph:
+def model_graph(model: Any, landmarks: Sequence[Landmark] = ()) -> ModelGraph:
     """Read the graph of a functional Keras model.
 
     Layers that are connected only through operations (such as a mask computed from the inputs) get an edge, unless a
     longer path through other layers exists; else nearly every layer would be connected to the inputs.
+
+    Args:
+        model: The model.
+        landmarks: Operations that get a box; those of other models are ignored.
     """
     nodes = {node for depth in model._nodes_by_depth.values() for node in depth}
+    own = {id(tensor) for node in nodes for tensor in node.output_tensors}
+    marks = {id(mark.tensor): mark for mark in landmarks if id(mark.tensor) in own}
     used = {id(tensor) for node in nodes for tensor in node.input_tensors} | {id(tensor) for tensor in model.outputs}
-    direct: set[tuple[str, str]] = set()
-    folded: set[tuple[str, str]] = set()
-    shapes: dict[str, tuple[int | None, ...]] = {}
-    for layer in model.layers:
-        for node in (node for node in layer._inbound_nodes if node in nodes):
-            outputs = [tensor for tensor in node.output_tensors if id(tensor) in used] or node.output_tensors
-            shapes.setdefault(layer.name, tuple(outputs[0].shape))
-            for source, is_direct in _sources(node):
-                (direct if is_direct else folded).add((source, layer.name))
-    ends = {name for tensor in model.outputs for name, _ in _origin(tensor, is_direct=True)}
+    edges: dict[tuple[str, str], bool] = {}  # whether one of the ways between two boxes passes no operation
+    boxes: dict[str, LayerBox] = {}
+    ends = {name for tensor in model.outputs for name, _ in _origin(tensor, marks)}
     ends -= {layer.name for layer in model.layers if isinstance(layer, keras.layers.InputLayer)}
-    boxes = tuple(
-        LayerBox(
-            layer.name,
-            _kind(layer),
-            _units(layer),
-            _shape_text(shapes[layer.name]),
-            int(layer.count_params()),
-            layer.name in ends,
-        )
-        for layer in model.layers
-    )
-    edges = direct | {edge for edge in folded - direct if not _has_longer_way(edge, direct | folded)}
-    order = {box.name: index for index, box in enumerate(boxes)}
-    return ModelGraph(boxes, tuple(sorted(edges, key=lambda edge: (order[edge[0]], order[edge[1]]))))
+    for operation in model.operations:
+        for node in (node for node in operation._inbound_nodes if node in nodes):
+            outputs = [tensor for tensor in node.output_tensors if id(tensor) in used] or node.output_tensors
+            box = _box(operation, outputs[0], marks, ends)
+            if box is not None:
+                boxes.setdefault(box.name, box)
+                for tensor in node.input_tensors:
+                    for source, is_direct in _origin(tensor, marks):
+                        edges[source, box.name] = edges.get((source, box.name), False) or is_direct
+    kept = [edge for edge, direct in edges.items() if direct or not _has_longer_way(edge, set(edges))]
+    order = {name: index for index, name in enumerate(boxes)}
+    by_order = sorted(kept, key=lambda edge: (order[edge[0]], order[edge[1]]))
+    return ModelGraph(tuple(boxes.values()), tuple(by_order))
 
 
-def _sources(node: Any) -> Iterator[tuple[str, bool]]:
-    """Yield the layers that feed `node`, each with whether it feeds it directly, without operations in between."""
-    for tensor in node.input_tensors:
-        yield from _origin(tensor, is_direct=True)
+def _box(operation: Any, output: Any, marks: Mapping[int, Landmark], ends: set[str]) -> LayerBox | None:
+    """Return the box of a layer or landmark; None for other operations."""
+    shape = _shape_text(tuple(output.shape))
+    if isinstance(operation, keras.layers.Layer):
+        name, kind = operation.name, _kind(operation)
+        return LayerBox(name, kind, _units(operation), shape, int(operation.count_params()), name in ends)
+    mark = marks.get(id(output))
+    return None if mark is None else LayerBox(mark.name, mark.kind, "", shape, 0, mark.name in ends)
 
 
-def _origin(tensor: Any, is_direct: bool) -> Iterator[tuple[str, bool]]:
-    """Yield the layers that `tensor` comes from, back through operations that are not layers."""
-    pending, seen = [(tensor, is_direct)], set()
+def _origin(tensor: Any, marks: Mapping[int, Landmark]) -> Iterator[tuple[str, bool]]:
+    """Yield the boxes that `tensor` comes from, each with whether no operation without a box lies in between."""
+    pending, seen = [(tensor, True)], set()
     while pending:
-        current, straight = pending.pop()
+        current, is_direct = pending.pop()
         history = current._keras_history
-        if isinstance(history.operation, keras.layers.Layer):
-            yield history.operation.name, straight
+        if id(current) in marks:
+            yield marks[id(current)].name, is_direct
+        elif isinstance(history.operation, keras.layers.Layer):
+            yield history.operation.name, is_direct
         elif id(current) not in seen:
             seen.add(id(current))
             node = history.operation._inbound_nodes[history.node_index]

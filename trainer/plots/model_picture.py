@@ -1,7 +1,7 @@
 """Draw Keras models: their layers as boxes joined by arrows, without graphviz."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path as Curve
 
+from seqembed.data.display.pictures import GREY, INK, LARGE, SMALL, new_figure, plain, save
+from seqembed.trainer.model.encoder import Landmark
 from seqembed.trainer.plots.model_graph import INPUT, LayerBox, ModelGraph, model_graph
-from seqembed.trainer.plots.plot_style import GREY, INK, LARGE, SMALL, new_figure, plain, save
 
 BOX_WIDTH, BOX_HEIGHT = 3.1, 0.92  # inches, as are all positions in the picture
 MAX_NAME = 37  # characters that fit into a box
@@ -41,14 +42,16 @@ class Placement:
     ways: tuple[tuple[tuple[float, float], ...], ...]
 
 
-def plot_model(models: Mapping[str, Any], path: Path | str) -> None:
+def plot_model(models: Mapping[str, Any], path: Path | str, landmarks: Sequence[Landmark] = ()) -> None:
     """Draw the layers of each model, side by side, with names, kinds, units, output shapes and numbers of parameters.
 
-    Operations between layers (masks, comparisons, sums) are not drawn; an arrow represents them.
+    Operations between layers (masks, comparisons, sums) are not drawn, except for landmarks; an arrow represents them.
+    Keras's own `plot_model` needs Graphviz, a program that pip does not install, and its summary lists every operation.
 
     Args:
         models: Title → functional Keras model, e.g. encoder and decoder.
         path: PNG file.
+        landmarks: Operations that are drawn like layers, of whichever model they belong to.
 
     Raises:
         ValueError: `models` is empty.
@@ -56,7 +59,7 @@ def plot_model(models: Mapping[str, Any], path: Path | str) -> None:
     """
     if not models:
         raise ValueError("plot_model needs at least one model")
-    graphs = {title: model_graph(model) for title, model in models.items()}
+    graphs = {title: model_graph(model, landmarks) for title, model in models.items()}
     placements = {title: arrange(graph) for title, graph in graphs.items()}
     width = sum(each.width for each in placements.values()) + BETWEEN_MODELS * (len(models) - 1) + 2 * MARGIN
     height = max(each.height for each in placements.values()) + 2 * MARGIN

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from seqembed.data.batching import SequenceBatch, pad
 from seqembed.data.decode.ids import id_text
 from seqembed.data.layout import RunLayout
+from seqembed.data.plurals import counted
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.schema.schema import SequenceSchema
-from seqembed.data.schema.vocabulary import MISSING_ID
+from seqembed.data.schema.vocabulary import FIRST_ID, MISSING_ID, UNKNOWN_ID
 from seqembed.data.sequences import SequenceBlock
-from seqembed.trainer.config.training import ModelConfig
+from seqembed.trainer.config.resolved import ResolvedModel
 from seqembed.trainer.input.scale import moments
 from seqembed.trainer.model.categories import answers
 from seqembed.trainer.model.network import Network, embed, embed_batch
@@ -30,7 +31,7 @@ _MAX_SHOWN_STEPS = 120
 def draw(
     layout: RunLayout,
     network: Network,
-    config: ModelConfig,
+    config: ResolvedModel,
     schema: SequenceSchema,
     profile: SequenceProfile,
     sample: SequenceBlock,
@@ -62,15 +63,16 @@ def draw(
         with replacing(layout.plots / "losses.png") as path:
             figures.plot_losses(history, path, baseline, measured_in, kept_epoch)
     models = {"encoder": network.encoder, **({"decoder": network.decoder} if network.decoder is not None else {})}
+    models |= network.heads
     with replacing(layout.plots / "model.png") as path:
-        figures.plot_model(models, path)
+        figures.plot_model(models, path, network.landmarks)
     if network.decoder is not None:
         originals, written, titles = reconstructions(network, config, profile, sample, label)
         rows = _rows(schema)
         originals, written = ([steps[:, list(rows)] for steps in each] for each in (originals, written))
-        points = [index >= schema.num_features for index in rows]
+        categories = {place: _names(schema, index) for place, index in enumerate(rows) if index >= schema.num_features}
         with replacing(layout.plots / "reconstructions.png") as path:
-            figures.plot_reconstructions(originals, written, list(rows.values()), path, titles, points)
+            figures.plot_reconstructions(originals, written, list(rows.values()), path, titles, categories)
     labels = _labels(sample, label)
     names = [_text(value) for value in sample.ids]
     with replacing(layout.plots / "embeddings.png") as path:
@@ -79,7 +81,7 @@ def draw(
 
 def reconstructions(
     network: Network,
-    config: ModelConfig,
+    config: ResolvedModel,
     profile: SequenceProfile,
     sample: SequenceBlock,
     label: str | None = None,
@@ -104,7 +106,7 @@ def reconstructions(
     titles = []
     for row, original in zip(rows, originals, strict=True):
         kind = "" if labels is None else f"{_named(label, labels[row])}, "
-        steps_text = f"{len(original):,} step{'s' if len(original) > 1 else ''}"
+        steps_text = counted(len(original), "step")
         titles.append(f"{_one_line(_text(sample.ids[int(row)]))}\n{kind}{steps_text}{how}")
     return originals, outputs, titles
 
@@ -141,7 +143,7 @@ def _of_different_lengths(rows: NDArray[np.int64], lengths: NDArray[np.int64], w
 
 def generate(
     network: Network,
-    config: ModelConfig,
+    config: ResolvedModel,
     profile: SequenceProfile,
     batch: SequenceBatch,
     *,
@@ -197,9 +199,16 @@ def _rows(schema: SequenceSchema) -> dict[int, str]:
     """Return index and name of the values to draw, measured values before time features."""
     kinds = [feature.kind for feature in schema.features]
     names = dict(enumerate(schema.feature_names))
-    fields = {schema.num_features + index: f"{field.name} (id)" for index, field in enumerate(schema.categorical)}
+    fields = {schema.num_features + index: field.name for index, field in enumerate(schema.categorical)}
     numbers, times = ({index: names[index] for index in names if kinds[index] == kind} for kind in ("numeric", "time"))
     return {**numbers, **fields, **times}
+
+
+def _names(schema: SequenceSchema, index: int) -> dict[int, str]:
+    """Return the name of each id of a categorical field, by its index behind the features."""
+    vocabulary = schema.categorical[index - schema.num_features].vocabulary
+    values = vocabulary.values if vocabulary is not None else ()
+    return {UNKNOWN_ID: "unknown", **{FIRST_ID + number: str(value) for number, value in enumerate(values)}}
 
 
 def _decoder(network: Network) -> Any:

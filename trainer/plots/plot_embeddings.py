@@ -11,8 +11,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from seqembed.trainer.plots.plot_names import MAX_NAMES, name_points
-from seqembed.trainer.plots.plot_style import (
+from seqembed.data.display.pictures import (
     BLUE,
     COLOURS,
     FAMILIES,
@@ -27,6 +26,8 @@ from seqembed.trainer.plots.plot_style import (
     save,
     tidy,
 )
+from seqembed.data.plurals import counted
+from seqembed.trainer.plots.plot_names import MAX_NAMES, name_points
 
 MAX_ASPECT = 20.0  # of the wider span of a map to the narrower, up to which both axes have one scale
 MAX_LABELS = 20  # more cannot be distinguished by colour and shape
@@ -75,7 +76,7 @@ def draw_embeddings(
     axes = figure.subplots()
     kinds = _kinds(labels)
     points = _project(axes, embeddings, [kinds.index(_text(label)) for label in labels] if labels and kinds else None)
-    what = f"{count:,} embedding{'s' if count > 1 else ''} of {dim} dimension{'s' if dim > 1 else ''}"
+    what = f"{counted(count, 'embedding')} of {counted(dim, 'dimension')}"
     size = float(np.clip(2000 / count, 20, 50) if count <= MAX_NAMES else np.clip(5000 / count, 9, 36))
     coloured = f", coloured by {plain(label_name)}" if label_name and labels else ""
     if labels and kinds:
@@ -97,7 +98,8 @@ def draw_embeddings(
 def principal_components(embeddings: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the first two principal components, float64 (sequences, 2), and their shares of the variance (2).
 
-    The largest loading is positive, so that equal embeddings give equal pictures.
+    The largest loading is positive, so that equal embeddings give equal pictures. scikit-learn's PCA does the same in
+    no fewer lines, sign and shares included, and training would have to install it and scipy for this alone.
     """
     centred = np.asarray(embeddings, dtype=np.float64) - embeddings.mean(axis=0, dtype=np.float64)
     _, strengths, directions = np.linalg.svd(centred, full_matrices=False)

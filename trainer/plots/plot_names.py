@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from seqembed.data.display.pictures import DPI, FAMILIES, GREY, INK, SMALL, any_script, plain
 from seqembed.trainer.plots.name_layout import NamePosition, find_positions
-from seqembed.trainer.plots.plot_style import DPI, FAMILIES, GREY, INK, SMALL, any_script, plain
 
 MAX_NAMES = 100
 MAX_CLUSTER_NAMES = 20

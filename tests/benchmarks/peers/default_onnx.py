@@ -1,4 +1,4 @@
-"""The graph that tf2onnx makes of a masked Keras LSTM by itself (a Loop), fed with batches as rows come.
+"""The graph that tf2onnx makes from a masked Keras LSTM (a Loop), on batches in input order.
 
 `INPUT RUN OUT` embeds; `--convert RUN` makes RUN/default.onnx first.
 """
@@ -46,9 +46,9 @@ class Embed:
         features = sorted(name for name in batch if name.startswith("f"))
         lengths = np.array([len(row) for row in batch[features[0]]], dtype=np.int32)
         values = np.zeros((len(lengths), lengths.max(), len(features)), dtype=np.float32)
-        for place, name in enumerate(features):
+        for index, name in enumerate(features):
             for row, steps in enumerate(batch[name]):
-                values[row, : len(steps), place] = steps
+                values[row, : len(steps), index] = steps
         self.padded = values.shape[0] * values.shape[1]
         (embedding,) = self.session.run(None, dict(zip(self.inputs, (values, lengths), strict=True)))
         return {"id": batch["id"], "embedding": embedding}

@@ -1,4 +1,4 @@
-"""What most people train: arrays padded to the longest, a mask, `model.fit`. Arguments: ARRAYS, EPOCHS, BATCH, SEED."""
+"""The usual training: arrays padded to the longest, a mask, `model.fit`. Arguments: ARRAYS, EPOCHS, BATCH, SEED."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""What most people write: pandas, pad_sequences, `predict`, Parquet. Arguments: INPUT, RUN, OUT, BATCH."""
+"""The usual inference: pandas, pad_sequences, `predict`, Parquet. Arguments: INPUT, RUN, OUT, BATCH."""
 
 import sys
 

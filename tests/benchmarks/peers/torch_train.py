@@ -39,7 +39,7 @@ def batches(rows, batch_size, shuffle):
 
 
 def main():
-    """Train and tell."""
+    """Train and print the results."""
     path, epochs, batch_size, seed = sys.argv[1], *map(int, sys.argv[2:])
     torch.manual_seed(seed)
     held = np.load(path)

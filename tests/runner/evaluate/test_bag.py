@@ -1,4 +1,4 @@
-"""The bag of categories: what a sequence holds, whatever the order, counted here the slow way."""
+"""The bag of categories, compared with a simple implementation."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ SIZES = Vocabulary("integer", (40, 41, 42), (5, 4, 1), 0, 0)
 
 @pytest.fixture
 def contract(tiny: Tiny) -> ModelContract:
-    """Return the contract of a model of two fields, a number and a feature made of times."""
+    """Return the contract of a model with two fields, a number and a time feature."""
     found = Encoder.open(tiny.bundle).contract
     time = Feature("at.since_previous", "at", "since_previous", "time")
     fields = (CategoricalField("colour", "colour", COLOURS), CategoricalField("size", "size", SIZES))
@@ -38,17 +38,17 @@ def sequences(lengths: list[int], seed: int = 0) -> SequenceBlock:
     return replace(plain, categories=ids.astype(np.int32))
 
 
-def test_it_holds_shares_moments_and_length(contract: ModelContract) -> None:
+def test_it_contains_shares_moments_and_length(contract: ModelContract) -> None:
     block = sequences([3, 11, 1])
     found = BagOfCategories(contract).vectors(block)
     assert found.shape == (3, 4 + 5 + 2 + 1)
-    for place, (first, last) in enumerate(zip(block.offsets[:-1], block.offsets[1:], strict=True)):
+    for index, (first, last) in enumerate(zip(block.offsets[:-1], block.offsets[1:], strict=True)):
         colours, sizes = block.categories[first:last].T
         numbers = (block.values[first:last, 0] - 10) / 2
         expected = [(colours == number).mean() for number in range(4)]
         expected += [(sizes == number).mean() for number in range(5)]
         expected += [numbers.mean(), numbers.std(), np.log(last - first)]
-        np.testing.assert_allclose(found[place], expected, atol=1e-6)
+        np.testing.assert_allclose(found[index], expected, atol=1e-6)
 
 
 def test_neither_order_nor_times_change_it(contract: ModelContract) -> None:
@@ -63,15 +63,15 @@ def test_neither_order_nor_times_change_it(contract: ModelContract) -> None:
 
 def test_rare_ids_of_a_large_vocabulary_count_as_one(contract: ModelContract, monkeypatch: pytest.MonkeyPatch) -> None:
     block = sequences([20])
-    whole = BagOfCategories(contract).vectors(block)
-    monkeypatch.setattr(bag, "MOST_IDS", 3)
+    complete = BagOfCategories(contract).vectors(block)
+    monkeypatch.setattr(bag, "MAX_IDS", 3)
     cut = BagOfCategories(contract).vectors(block)
     assert cut.shape == (1, 4 + 4 + 2 + 1)
-    np.testing.assert_allclose(cut[:, 4:7], whole[:, 4:7])
-    np.testing.assert_allclose(cut[:, 7], whole[:, 7:9].sum(axis=1))
+    np.testing.assert_allclose(cut[:, 4:7], complete[:, 4:7])
+    np.testing.assert_allclose(cut[:, 7], complete[:, 7:9].sum(axis=1))
 
 
-def test_a_model_of_categories_alone_has_one(contract: ModelContract) -> None:
+def test_a_model_of_categories_only_has_one(contract: ModelContract) -> None:
     profile = replace(contract.training.profile, mean=(), std=())
     without = replace(
         contract,

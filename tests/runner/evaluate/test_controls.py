@@ -1,4 +1,4 @@
-"""Vectors without a trained encoder, against what numpy says of each sequence alone."""
+"""Controls, compared with NumPy on each sequence."""
 
 from dataclasses import replace
 
@@ -31,12 +31,12 @@ def test_mean_and_spread_are_those_of_each_sequence(tiny: Tiny) -> None:
     sequences = block([7, 1, 12, 30])
     found = MeanAndSpread(contract(tiny)).vectors(sequences)
     assert found.shape == (4, 7)
-    for place in (0, 2, 3):
-        steps = sequences.values[sequences.offsets[place] : sequences.offsets[place + 1]].astype(np.float64)
+    for index in (0, 2, 3):
+        steps = sequences.values[sequences.offsets[index] : sequences.offsets[index + 1]].astype(np.float64)
         steps = (steps - [0, 1e8]) / [1, 1e6]
-        np.testing.assert_allclose(found[place, :2], np.nanmean(steps, axis=0), atol=1e-5)
-        np.testing.assert_allclose(found[place, 2:4], np.nanstd(steps, axis=0), atol=1e-5)
-        np.testing.assert_allclose(found[place, 4:6], np.isnan(steps).mean(axis=0))
+        np.testing.assert_allclose(found[index, :2], np.nanmean(steps, axis=0), atol=1e-5)
+        np.testing.assert_allclose(found[index, 2:4], np.nanstd(steps, axis=0), atol=1e-5)
+        np.testing.assert_allclose(found[index, 4:6], np.isnan(steps).mean(axis=0))
     np.testing.assert_array_equal(found[:, 6], [7, 1, 12, 30])
 
 
@@ -75,7 +75,7 @@ def test_raw_values_are_bounded(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> 
     raw.vectors(block([5, 5, 5]))
     assert raw.absent is None
     raw.vectors(block([5]))
-    assert "too large: 10 numbers a sequence" in str(raw.absent)
+    assert "too large: 10 numbers per sequence" in str(raw.absent)
 
 
 def test_an_untrained_encoder_gives_vectors_of_its_own_and_times_itself(tiny: Tiny) -> None:
@@ -101,7 +101,7 @@ def test_blocks_of_an_untrained_encoder_are_scaled_by_its_own_training_rows(tiny
     np.testing.assert_allclose(test / plain[1], (train / plain[0])[:1].repeat(4, axis=0), rtol=1e-4)
 
 
-def test_a_quantised_bundle_has_no_untrained_twin(tiny: Tiny) -> None:
+def test_a_quantised_bundle_has_no_untrained_control(tiny: Tiny) -> None:
     found = replace(Encoder.open(tiny.bundle).contract, precision="int8")
     control = Untrained(tiny.bundle.read_bytes(), found, 0, threads=1)
     assert "int8; evaluate the fp32 export" in str(control.absent)

@@ -1,4 +1,4 @@
-"""`seqembed evaluate` end to end: what a user types, sees and gets, and how it refuses."""
+"""The command `seqembed evaluate` end to end: output, files and errors."""
 
 import json
 import subprocess
@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from matplotlib import image
 
-from seqembed.runner.evaluate.plot import DPI, HEIGHT, WIDTH
+from seqembed.data.display.pictures import DPI
+from seqembed.runner.evaluate.plot import HEIGHT, WIDTH
 from seqembed_testing import (
     Tiny,
     done,
@@ -30,7 +31,7 @@ FEW = ["--untrained-seeds", 2, "--progress", "none"]
 
 @pytest.fixture
 def evaluate(tiny: Tiny, tmp_path: Path) -> Callable[..., list[object]]:
-    """Return a function that makes the command line for two splits, given as columns or as paths."""
+    """Return a function that builds the command line for two splits, given as columns or paths."""
 
     def words(train: object, test: object, *more: object, model: Path | None = None) -> list[object]:
         paths = []
@@ -43,7 +44,7 @@ def evaluate(tiny: Tiny, tmp_path: Path) -> Callable[..., list[object]]:
 
 
 def labelled(num: int, seed: int, **options: int) -> dict[str, list]:
-    """Return sequences whose mean of x tells the label."""
+    """Return sequences whose mean of x determines the label."""
     columns = sequences(num, seed, **options)
     for label, values in zip(columns["label"], columns["x"], strict=True):
         values[:] = [None if value is None else value + 3 * label for value in values]
@@ -51,7 +52,7 @@ def labelled(num: int, seed: int, **options: int) -> dict[str, list]:
 
 
 def figures(words: list[object]) -> dict:
-    """Return what `--json` alone writes to standard output: nothing else may stand there."""
+    """Return the output of `--json`, which must be valid JSON only."""
     return json.loads(done(*words, "--json").stdout)
 
 
@@ -61,7 +62,7 @@ def row(found: dict, name: str) -> dict:
 
 def test_a_user_sees_the_table_and_a_verdict(evaluate: Callable, tmp_path: Path) -> None:
     words = evaluate(labelled(80, 1), labelled(60, 2))
-    result = done(*words, "--json", tmp_path / "new" / "worth.json", "--plot", tmp_path / "worth.png")
+    result = done(*words, "--json", tmp_path / "new" / "scores.json", "--plot", tmp_path / "scores.png")
     for text in (
         "trained encoder",
         "untrained encoder",
@@ -74,13 +75,13 @@ def test_a_user_sees_the_table_and_a_verdict(evaluate: Callable, tmp_path: Path)
         assert text in result.stdout
     assert "raw values: sequences differ in length" in result.stdout
     assert "without steps" in result.stdout
-    assert image.imread(tmp_path / "worth.png").shape[:2] == (HEIGHT * DPI, WIDTH * DPI)
-    found = json.loads((tmp_path / "new" / "worth.json").read_text())
+    assert image.imread(tmp_path / "scores.png").shape[:2] == (HEIGHT * DPI, WIDTH * DPI)
+    found = json.loads((tmp_path / "new" / "scores.json").read_text())
     assert found["verdict"]["text"] in result.stdout
     assert row(found, "mean and spread")["mean"]["svm"] > 0.9
 
 
-def test_the_json_tells_everything_and_is_the_same_twice(evaluate: Callable) -> None:
+def test_the_json_is_complete_and_reproducible(evaluate: Callable) -> None:
     train, test = labelled(80, 1), labelled(60, 2)
     test["label"][:6] = [None, None, 9, 9, 9, None]
     test["x"][:6] = test["y"][:6] = [[1.0]] * 6
@@ -112,16 +113,16 @@ def test_the_json_tells_everything_and_is_the_same_twice(evaluate: Callable) -> 
         assert again[key] == found[key]
 
 
-def test_raw_values_stand_beside_sequences_of_one_length(evaluate: Callable) -> None:
+def test_raw_values_are_compared_for_sequences_of_one_length(evaluate: Callable) -> None:
     found = figures(evaluate(labelled(60, 1, shortest=8, longest=8), labelled(60, 2, shortest=8, longest=8)))
     raw = row(found, "raw values")
     assert (raw["absent"], raw["width"]) == (None, 16)
     assert raw["mean"]["logistic"] > 0.9
 
 
-def test_large_splits_are_thinned_and_it_is_said(evaluate: Callable) -> None:
+def test_large_splits_are_sampled_and_it_is_reported(evaluate: Callable) -> None:
     words = evaluate(labelled(80, 1, shortest=1), labelled(60, 2, shortest=1), "--max-rows", 30)
-    assert "30 rows, 3 classes; drawn class by class from 80 (--max-rows)" in done(*words).stdout
+    assert "30 rows, 3 classes; stratified sample of 80 (--max-rows)" in done(*words).stdout
 
 
 def test_events_and_several_inputs(evaluate: Callable, tiny: Tiny, tmp_path: Path) -> None:
@@ -146,7 +147,7 @@ def test_a_hive_key_can_be_the_label_and_bad_rows_are_counted(evaluate: Callable
     assert (found["train"]["bad"], found["train"]["used"], found["train"]["classes"]) == (2, 38, 2)
 
 
-def test_options_can_stand_in_a_file(evaluate: Callable, tiny: Tiny, tmp_path: Path) -> None:
+def test_options_can_be_read_from_a_file(evaluate: Callable, tiny: Tiny, tmp_path: Path) -> None:
     train, test = (write_sequences(tmp_path / f"{n}.parquet", labelled(40, n, shortest=1)) for n in (1, 2))
     config = tmp_path / "c.toml"
     config.write_text(
@@ -159,7 +160,9 @@ def test_options_can_stand_in_a_file(evaluate: Callable, tiny: Tiny, tmp_path: P
     assert row(found, "untrained encoder")["standard_error"]["svm"] is None
 
 
-def test_a_quantised_bundle_is_judged_without_the_untrained_row(evaluate: Callable, tiny: Tiny, tmp_path: Path) -> None:
+def test_a_quantised_bundle_is_evaluated_without_the_untrained_row(
+    evaluate: Callable, tiny: Tiny, tmp_path: Path
+) -> None:
     done("train", tiny.data, "--out", tmp_path / "run", "--epochs", 1, "--features", "x,y", "--units", 8)
     done("export", tmp_path / "run", "--out", tmp_path / "int8.onnx", "--precision", "int8")
     bundle = tmp_path / "int8.onnx"
@@ -178,7 +181,7 @@ def test_recorded_data_end_to_end(tmp_path: Path) -> None:
     assert found["test"]["used"] == 370
     assert found["chance"] == pytest.approx(1 / 9)
     trained, untrained = (row(found, f"{name} encoder")["mean"] for name in ("trained", "untrained"))
-    # Neither was trained: what is drawn into the graph must be as good as what Keras draws.
+    # Both are untrained: weights drawn for the graph must be as good as Keras's.
     assert trained["svm"] == pytest.approx(untrained["svm"], abs=0.04)
     assert untrained["svm"] > 0.9
     assert untrained["nearest"] > 0.85
@@ -188,14 +191,14 @@ def test_recorded_data_end_to_end(tmp_path: Path) -> None:
     ("change", "code", "message"),
     [
         ({"label": [1] * 40}, 3, "all 38 rows with a label and a vector have label = '1'; expected two classes"),
-        ({"label": [None] * 40}, 3, "none of 40 rows can be judged (38 without 'label', 2 without steps"),
+        ({"label": [None] * 40}, 3, "none of 40 rows can be used (38 without 'label', 2 without steps"),
         ({"label": [[1]] * 40}, 3, "train.parquet: column 'label' is list<element: int64>; expected text"),
-        ({"label": [0.5] * 40}, 3, "Cut the numbers into classes first"),
+        ({"label": [0.5] * 40}, 3, "Bin the numbers first"),
         ({"other": [1] * 40}, 3, "train.parquet: no column 'label', expected as the label. The file has: id, x, y"),
         ({"id": None, "label": [1] * 40}, 3, "no column 'id', expected as the id column. The file has:"),
     ],
 )
-def test_data_that_cannot_be_judged_is_refused(evaluate: Callable, change: dict, code: int, message: str) -> None:
+def test_data_that_cannot_be_scored_is_refused(evaluate: Callable, change: dict, code: int, message: str) -> None:
     train = labelled(40, 1, shortest=1)
     train["x"][:2] = train["y"][:2] = [[], []]
     del train["label"]
@@ -205,7 +208,7 @@ def test_data_that_cannot_be_judged_is_refused(evaluate: Callable, change: dict,
     assert message in result.output.replace("\n", " ")
 
 
-def test_ids_are_no_classes(evaluate: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ids_are_not_classes(evaluate: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seqembed.runner.evaluate.job._MAX_CLASSES", 20)
     columns = labelled(40, 1, shortest=1)
     columns["label"] = columns["id"]
@@ -217,9 +220,9 @@ def test_ids_are_no_classes(evaluate: Callable, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (["--label", "id"], 2, "names the sequences"),
-        (["--label", "x"], 2, "reads that column as a feature"),
-        (["--label", "embedding"], 2, "Rename yours"),
+        (["--label", "id"], 2, "that is the id column"),
+        (["--label", "x"], 2, "that column is a feature of the model"),
+        (["--label", "embedding"], 2, "Rename the input column"),
         (["--plot", "worth.jpg"], 2, "ends in .png"),
         (["--untrained-seeds", 0], 2, "at least 1"),
         (["--max-rows", 3], 2, "at least 10"),
@@ -292,8 +295,8 @@ def test_without_its_extra_it_says_which_to_install(evaluate: Callable) -> None:
 
 def test_it_needs_no_training_library(evaluate: Callable) -> None:
     words = [str(word) for word in evaluate(labelled(40, 1), labelled(20, 2))]
-    gone = "import sys; sys.modules.update(dict.fromkeys(('tensorflow', 'keras', 'tf2onnx', 'tomli_w')))"
-    code = f"{gone}\nfrom seqembed.runner.cli import main; main({words!r})"
+    missing = "import sys; sys.modules.update(dict.fromkeys(('tensorflow', 'keras', 'tf2onnx', 'tomli_w')))"
+    code = f"{missing}\nfrom seqembed.runner.cli import main; main({words!r})"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
 

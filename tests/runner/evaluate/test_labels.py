@@ -1,4 +1,4 @@
-"""What may be a label, and which labels are the same class."""
+"""Valid labels, and which labels are the same class."""
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,6 @@ def test_labels_become_text(column: pa.Array, texts: list[str | None]) -> None:
 
 
 @pytest.mark.parametrize("value", [0.5, np.inf, 1e300])
-def test_numbers_that_are_no_classes_are_refused(value: float) -> None:
-    with pytest.raises(InputError, match="a.parquet: column 'price' holds .*Cut the numbers into classes"):
+def test_numbers_that_are_not_classes_are_refused(value: float) -> None:
+    with pytest.raises(InputError, match="a.parquet: column 'price' holds .*Bin the numbers first"):
         label_texts(pa.array([1.0, value]), "price", "a.parquet")

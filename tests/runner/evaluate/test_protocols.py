@@ -1,4 +1,4 @@
-"""Each protocol against data whose answer is known."""
+"""Each protocol on data with a known result."""
 
 import numpy as np
 import pytest
@@ -12,8 +12,8 @@ from seqembed.runner.evaluate.protocols import (
     PENALTIES,
     Task,
     cluster_agreement,
-    judge,
     nearest_accuracy,
+    score_vectors,
     svm_accuracy,
 )
 from seqembed.runner.evaluate.subset import stratified_rows
@@ -32,9 +32,9 @@ def task(train: np.ndarray, test: np.ndarray) -> Task:
 
 
 @pytest.mark.parametrize("num_train", [9, 90])
-def test_separable_classes_are_told_apart_by_every_protocol(num_train: int) -> None:
+def test_separable_classes_are_distinguished_by_every_protocol(num_train: int) -> None:
     (train, classes), (test, expected) = blobs(num_train, 0.2), blobs(60, 0.2, seed=1)
-    scores = judge(train, test, task(classes, expected))
+    scores = score_vectors(train, test, task(classes, expected))
     assert [found.accuracy for found in (scores.svm, scores.logistic, scores.nearest)] == [1, 1, 1]
     assert scores.svm.balanced == 1
     assert scores.clusters == 1
@@ -44,7 +44,7 @@ def test_separable_classes_are_told_apart_by_every_protocol(num_train: int) -> N
 def test_shuffled_labels_score_near_chance() -> None:
     (train, classes), (test, expected) = blobs(150, 0.5), blobs(300, 0.5, seed=1)
     random = np.random.default_rng(2)
-    scores = judge(train, test, task(random.permutation(classes), random.permutation(expected)))
+    scores = score_vectors(train, test, task(random.permutation(classes), random.permutation(expected)))
     for found in (scores.svm, scores.logistic, scores.nearest):
         assert found.accuracy == pytest.approx(1 / 3, abs=0.12)
     assert scores.clusters == pytest.approx(0, abs=0.05)
@@ -53,7 +53,7 @@ def test_shuffled_labels_score_near_chance() -> None:
 @pytest.mark.parametrize(
     ("num_rows", "num_classes", "searched"), [(49, 3, False), (50, 3, True), (50, 11, False), (55, 11, True)]
 )
-def test_the_penalty_is_searched_where_the_protocol_says_so(num_rows: int, num_classes: int, searched: bool) -> None:
+def test_the_penalty_is_searched_as_the_protocol_defines(num_rows: int, num_classes: int, searched: bool) -> None:
     vectors = np.random.default_rng(0).normal(size=(num_rows, 2))
     classes = np.arange(num_rows) % num_classes
     found = svm_accuracy(vectors, vectors, task(classes, classes)).penalty
@@ -61,7 +61,7 @@ def test_the_penalty_is_searched_where_the_protocol_says_so(num_rows: int, num_c
     assert (found == np.inf) != searched
 
 
-def test_the_search_finds_what_scikit_learn_finds() -> None:
+def test_the_search_agrees_with_scikit_learn() -> None:
     train, classes = blobs(120, 6.0, seed=4)
     search = GridSearchCV(SVC(gamma="scale"), {"C": PENALTIES}, cv=5).fit(train, classes)
     test, expected = blobs(90, 6.0, seed=5)
@@ -71,17 +71,17 @@ def test_the_search_finds_what_scikit_learn_finds() -> None:
     assert 0.4 < found.accuracy < 1
 
 
-def test_a_class_that_training_lacks_is_always_wrong() -> None:
+def test_a_class_without_training_rows_is_always_wrong() -> None:
     (train, classes), (test, expected) = blobs(60, 0.5), blobs(60, 0.5, seed=1)
     expected[:30] = 7
-    scores = judge(train, test, task(classes, expected))
+    scores = score_vectors(train, test, task(classes, expected))
     assert scores.svm.accuracy == 0.5
     assert not scores.nearest.right[:30].any()
     assert scores.svm.balanced == pytest.approx(3 / 4)  # three classes right, the fourth wrong
     np.testing.assert_array_equal(scores.svm.recalls, [1, 1, 1, 0])
 
 
-def test_figures_by_class_are_the_usual_ones() -> None:
+def test_scores_per_class_agree_with_scikit_learn() -> None:
     train, classes = blobs(60, 2.0)
     test, expected = blobs(90, 2.0, seed=1)
     expected[:5] = 9  # a class that nothing is taken for: its precision counts as 0
@@ -97,7 +97,7 @@ def test_figures_by_class_are_the_usual_ones() -> None:
     assert found.f1[-1] == 0
 
 
-def test_balanced_accuracy_weighs_classes_alike() -> None:
+def test_balanced_accuracy_weights_classes_equally() -> None:
     train, classes = blobs(60, 0.1)
     test, expected = blobs(30, 0.1, seed=1)
     rare = np.concatenate([np.flatnonzero(expected == 0), np.flatnonzero(expected == 1)[:1]])
@@ -109,12 +109,12 @@ def test_balanced_accuracy_weighs_classes_alike() -> None:
     assert sorted(found.recalls) == [0, 1]
 
 
-def test_odd_vectors_do_not_stop_the_protocols() -> None:
+def test_degenerate_vectors_do_not_stop_the_protocols() -> None:
     classes = np.arange(60) % 2
     classes[1:] = 0  # class 1 would be held out whole
     classes[1] = 1
     same = np.ones((60, 3))
-    scores = judge(same, same, task(classes, classes))
+    scores = score_vectors(same, same, task(classes, classes))
     assert scores.svm.accuracy == pytest.approx(59 / 60)
     assert scores.svm.penalty in PENALTIES
     assert cluster_agreement(same, task(classes, np.zeros(60, dtype=np.int64))) is None

@@ -1,4 +1,4 @@
-"""The class table: which classes each set of vectors tells, by the classifier that suits the trained ones best."""
+"""The table of classes: F1 of embeddings and controls, by the classifier that is best for the trained ones."""
 
 import io
 from dataclasses import replace
@@ -9,11 +9,11 @@ from rich.console import Console
 
 from seqembed.runner.evaluate.report import Encoding, Evaluation, Row, SplitCounts, Verdict
 from seqembed.runner.evaluate.scores import Accuracy, Scores
-from seqembed.runner.evaluate.table import MOST_CLASSES, class_table
+from seqembed.runner.evaluate.table import MAX_CLASSES, class_table
 
 
 def accuracy(*shares: float) -> Accuracy:
-    """Return one whose recall and precision, and so F1, are the same."""
+    """Return scores with equal recall, precision and F1."""
     mean, by_class = float(np.mean(shares)), np.array(shares)
     return Accuracy(mean, mean, by_class, by_class, np.ones(3, dtype=bool))
 
@@ -24,7 +24,7 @@ def row(name: str, svm: tuple[float, ...], logistic: tuple[float, ...]) -> Row:
 
 @pytest.fixture
 def evaluation() -> Evaluation:
-    """Return one where the trained vectors do best by logistic regression, and the control by the SVM."""
+    """Return results in which logistic regression is best for the trained vectors, and the SVM for the control."""
     counts = SplitCounts(3, 0, 0, 0, 3, 0, 3)
     rows = (
         row("trained encoder", (0.5, 0.5, 0.5), (0.9, 1.0, 0.25)),
@@ -61,7 +61,7 @@ def shown(evaluation: Evaluation) -> list[list[str]]:
     ]
 
 
-def test_each_class_stands_beside_every_control_that_has_figures(evaluation: Evaluation) -> None:
+def test_each_class_has_a_column_per_control_with_scores(evaluation: Evaluation) -> None:
     assert shown(evaluation) == [
         ["kind, F1 by logistic", "trained encoder", "mean and spread"],
         ["[b]order", "90.0%", "12.5%"],
@@ -70,15 +70,15 @@ def test_each_class_stands_beside_every_control_that_has_figures(evaluation: Eva
     ]
 
 
-def test_draws_are_averaged(evaluation: Evaluation) -> None:
+def test_seeds_are_averaged(evaluation: Evaluation) -> None:
     one, two = (row("untrained encoder", recalls, recalls).scores[0] for recalls in ((1.0, 0.0, 0.5), (0.5, 0.0, 0.0)))
     rows = (evaluation.rows[0], Row("untrained encoder", 2, (one, two), None, (0, 1)))
     assert [line[2] for line in shown(replace(evaluation, rows=rows))[1:]] == ["75.0%", "0.0%", "25.0%"]
 
 
-@pytest.mark.parametrize("number", [2, MOST_CLASSES + 1])
+@pytest.mark.parametrize("number", [2, MAX_CLASSES + 1])
 def test_two_classes_or_very_many_are_not_listed(evaluation: Evaluation, number: int) -> None:
     recalls = (0.5,) * number
     rows = (row("trained encoder", recalls, recalls),)
-    names = tuple(f"class {place}" for place in range(number))
+    names = tuple(f"class {index}" for index in range(number))
     assert class_table(replace(evaluation, classes=names, rows=rows)) is None

@@ -1,4 +1,4 @@
-"""The verdict calls a gain only what stands out of the noise."""
+"""The verdict reports a gain only if it is significant."""
 
 import numpy as np
 import pytest
@@ -30,24 +30,24 @@ def test_a_clear_difference_is_a_gain_or_a_loss() -> None:
 
 
 @pytest.mark.parametrize("trained", [147, 150, 153])
-def test_a_difference_within_the_noise_is_no_gain(trained: int) -> None:
+def test_a_difference_within_the_noise_is_not_a_gain(trained: int) -> None:
     found = verdict(row("trained", right(trained)), row("untrained", right(140), right(160), right(150)), [])
     assert found.outcome == "noise"
-    assert "lies within the noise" in found.text
+    assert "is within the noise" in found.text
 
 
-def test_one_more_right_row_is_no_gain() -> None:
+def test_one_more_correct_row_is_not_a_gain() -> None:
     assert verdict(row("trained", right(200)), row("untrained", right(199)), []).outcome == "noise"
     assert verdict(row("trained", right(200)), row("untrained", right(200)), []).outcome == "noise"
 
 
-def test_the_spread_of_the_seeds_counts() -> None:
+def test_the_variation_over_seeds_counts() -> None:
     trained = row("trained", right(180))
     assert verdict(trained, row("untrained", right(160), right(160)), []).outcome == "gain"
     assert verdict(trained, row("untrained", right(130), right(190)), []).outcome == "noise"
 
 
-def test_a_hundred_percent_of_few_rows_is_no_certainty() -> None:
+def test_a_hundred_percent_of_few_rows_is_uncertain() -> None:
     found = verdict(row("trained", right(20, of=20)), row("untrained", right(20, of=20)), [])
     assert 0.03 < found.test_standard_error < 0.08
     assert verdict(row("t", right(100)), row("u", right(100)), []).test_standard_error == pytest.approx(
@@ -55,7 +55,7 @@ def test_a_hundred_percent_of_few_rows_is_no_certainty() -> None:
     )
 
 
-def test_plain_features_that_do_as_well_are_named() -> None:
+def test_controls_that_do_as_well_are_named() -> None:
     trained, untrained = row("trained", right(190)), row("untrained", right(150))
     rivals = [row("raw values", right(100)), row("mean and spread", right(189))]
     assert "mean and spread do as well, within the noise: 94.5%" in verdict(trained, untrained, rivals).text
@@ -63,7 +63,7 @@ def test_plain_features_that_do_as_well_are_named() -> None:
     assert "Without any encoder" not in verdict(trained, untrained, rivals[:1]).text
 
 
-def test_without_a_control_nothing_is_claimed() -> None:
+def test_without_a_control_the_effect_is_unknown() -> None:
     found = verdict(row("trained", right(190)), Row("untrained", 0, (), "the weights are int8"), [])
     assert found.outcome == "unknown"
     assert "unknown: the weights are int8" in found.text

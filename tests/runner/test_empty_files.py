@@ -1,4 +1,4 @@
-"""Files with nothing in them, as pandas writes them: a run makes their parts beside those of other files."""
+"""Files without values, as written by pandas, get parts like other files."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pytest
 from seqembed_testing import Tiny, done, events_bundle, seqembed, sequences, write_events, write_sequences
 
 
-def test_lists_that_are_all_none_get_null_vectors(tiny: Tiny, tmp_path: Path) -> None:
+def test_lists_that_are_all_null_get_null_vectors(tiny: Tiny, tmp_path: Path) -> None:
     pd.DataFrame({"id": [1, 2], "x": [None, None], "y": [None, None]}).to_parquet(tmp_path / "none.parquet")
     done("run", tmp_path / "none.parquet", "--model", tiny.bundle, "--out", tmp_path / "out")
     rows = pq.read_table(tmp_path / "out" / "none.parquet").to_pylist()

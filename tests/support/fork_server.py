@@ -1,9 +1,9 @@
-"""Runs `seqembed` in children of one warmed interpreter, each told where to kill itself; a script, see `nursery.py`.
+"""Script of `child_runner.py`: runs `seqembed` in forked children of one preloaded interpreter.
 
-Starting Python and importing pyarrow and ONNX Runtime takes seconds, a fork of a process that has done so milliseconds.
-The warmed process imports and does nothing else, so no lock is held and no session is open when it forks. The libraries
-start idle threads at import that a child lacks, so a child ends by `os._exit` and not through their destructors.
-The product has no hooks for faults: methods are wrapped here, in the child.
+Each child can kill itself at a given step. Starting Python and importing pyarrow and ONNX Runtime takes seconds, a fork
+of a process that has done so milliseconds. The preloaded process only imports, so no lock is held and no session is
+open when it forks. The libraries start idle threads at import that a child lacks, so a child ends by `os._exit` instead
+of running their destructors. The product has no hooks for faults: methods are wrapped here, in the child.
 """
 
 import ctypes
@@ -29,10 +29,10 @@ from seqembed.runner.output.staging import Staging
 from seqembed.runner.output.storage import Storage
 from seqembed.runner.output.writer import PartWriter
 
-# Step → where it is: class or module, function, and whether the process dies before or after the call.
+# Step → class or module, function, and whether the process is killed before or after the call.
 STEPS: dict[str, tuple[Any, str, str]] = {
     "locked": (seqembed.data.lock, "_acquire", "after"),
-    "old marker gone": (OutputDirectory, "begin", "after"),
+    "old marker removed": (OutputDirectory, "begin", "after"),
     "part opened": (PartWriter, "__init__", "after"),
     "rows handed over": (PartWriter, "write", "after"),
     "rows on disk": (PartWriter, "_flush", "after"),
@@ -49,9 +49,9 @@ STEPS: dict[str, tuple[Any, str, str]] = {
 }
 
 
-def at_call(place: tuple[Any, str, str], number: int, act: Callable[[], None]) -> None:
+def at_call(step: tuple[Any, str, str], number: int, act: Callable[[], None]) -> None:
     """Call `act` at the `number`-th call (from 1) of a function."""
-    owner, name, when = place
+    owner, name, when = step
     function, calls = getattr(owner, name), 0
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -83,23 +83,23 @@ def after_batch(number: int, act: Callable[[], None]) -> None:
     InputFile.batches = wrapped  # type: ignore[method-assign]
 
 
-def give_up_powers() -> None:
-    """Take from this process what lets root write where file modes say nobody may."""
+def drop_capabilities() -> None:
+    """Drop the capabilities by which root ignores file modes."""
     header = struct.pack("Ii", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this process
     if ctypes.CDLL(None, use_errno=True).capset(header, struct.pack("6I", *[0] * 6)):
         raise OSError(ctypes.get_errno(), "capset")
 
 
 def limit_file_size(num_bytes: int) -> None:
-    """Let no file grow beyond a size: what a quota does, in this process alone."""
+    """Limit the size of files written by this process, like a quota."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, num_bytes))
 
 
-def answer_with(error: int, call: str) -> None:
-    """Have the kernel refuse every later `write` to a file (not to 0, 1, 2) or every `fsync`, with an errno.
+def fail_system_call(error: int, call: str) -> None:
+    """Make the kernel fail every later `write` to a file (not to 0, 1, 2) or every `fsync` with an errno.
 
-    A filter of system calls (seccomp) does it: a quota that is used up, where no filesystem with quotas can be had.
+    A filter of system calls (seccomp) simulates an exhausted quota without a filesystem that has quotas.
     """
     number = {"write": 1, "fsync": 74}[call]  # of x86-64
     load, equal, above, end = 0x20, 0x15, 0x25, 0x06  # BPF_LD|W|ABS, BPF_JMP|JEQ|K, BPF_JMP|JGT|K, BPF_RET|K
@@ -113,43 +113,43 @@ def answer_with(error: int, call: str) -> None:
             raise OSError(ctypes.get_errno(), "prctl")
 
 
-def child(order: dict[str, Any]) -> int:
+def child(options: dict[str, Any]) -> int:
     """Run one command line, `words`, and return its exit code.
 
-    At call `number` of `step` (for the step "reading": once record batch `number` was read) Python `code` runs, or,
-    where there is none, a `signal` goes to this very process. Python `prepare` runs before all.
+    At call `number` of `step` (for the step "reading": after record batch `number` was read) Python `code` runs, or,
+    if there is none, a `signal` is sent to this process. Python `prepare` runs first.
     """
 
     def act() -> None:
-        if "code" in order:
-            exec(order["code"], globals())
+        if "code" in options:
+            exec(options["code"], globals())
         else:
-            os.kill(os.getpid(), order.get("signal", signal.SIGKILL))
+            os.kill(os.getpid(), options.get("signal", signal.SIGKILL))
 
-    exec(order.get("prepare", ""), globals())
-    if order.get("step") == "reading":
-        after_batch(order["number"], act)
-    elif "step" in order:
-        at_call(STEPS[order["step"]], order["number"], act)
+    exec(options.get("prepare", ""), globals())
+    if options.get("step") == "reading":
+        after_batch(options["number"], act)
+    elif "step" in options:
+        at_call(STEPS[options["step"]], options["number"], act)
     try:
-        main(order["words"])
+        main(options["words"])
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     return 0
 
 
 def serve() -> None:
-    """Fork one child an order, a line of JSON each; answer with its end, and what it said."""
+    """Fork one child per line of JSON on standard input; write its exit code and duration as a line of JSON."""
     for line in sys.stdin:
-        order = json.loads(line)
+        options = json.loads(line)
         sys.stdout.flush()
         process = os.fork()
         if not process:
-            descriptor = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            descriptor = os.open(options["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(descriptor, 1)
             os.dup2(descriptor, 2)
             try:
-                code = child(order)
+                code = child(options)
                 sys.stdout.flush()
                 sys.stderr.flush()
             except BaseException:
@@ -157,9 +157,9 @@ def serve() -> None:
                 sys.stderr.flush()
                 code = 1
             os._exit(code)
-        if "seconds" in order:
-            time.sleep(order["seconds"])
-            os.kill(process, order.get("signal", signal.SIGKILL))
+        if "seconds" in options:
+            time.sleep(options["seconds"])
+            os.kill(process, options.get("signal", signal.SIGKILL))
         start = time.perf_counter()
         _, status = os.waitpid(process, 0)
         answer = {"code": os.waitstatus_to_exitcode(status), "seconds": time.perf_counter() - start}

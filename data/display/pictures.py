@@ -1,4 +1,4 @@
-"""The common style of all pictures: colour-blind-safe colours, light axes, and saving.
+"""The style of all pictures, alike in every command: colour-blind-safe colours, light axes, and saving.
 
 Pictures use only matplotlib's object interface, never pyplot and its global state.
 """
@@ -19,9 +19,11 @@ from seqembed.data.errors import OutputError
 # The palette of Okabe & Ito (2008), "Color universal design", without its yellow, which is lost on white.
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 PALE_BLUE = "#56B4E9"
-COLOURS = (BLUE, ORANGE, GREEN, PURPLE, PALE_BLUE, "#E69F00", "#000000")
+AMBER = "#E69F00"
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, PALE_BLUE, AMBER, "#000000")
 MARKERS = ("o", "^", "s")  # with seven colours: twenty-one kinds of points
 INK, GREY, PALE = "#222222", "#767676", "#E4E4E4"
+MIDDLE_GREY, LIGHT_GREY = "#8C8C8C", "#BDBDBD"  # of bars that stay in the background
 SMALL, NORMAL, LARGE = 9, 10.5, 13  # points
 DPI = 120
 MAX_TEXT = 28  # default maximum length of a user's label, in characters
@@ -50,16 +52,16 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def tidy(axes: Axes, x: str = "", y: str = "", title: str = "") -> None:
-    """Set the texts of `axes`, with a light grid and without a box."""
+def tidy(axes: Axes, x: str = "", y: str = "", title: str = "", *, bars: bool = False) -> None:
+    """Set the texts of `axes`, with a light grid and without a box; for bars, with the lines that tell their height."""
     axes.set_xlabel(x, fontsize=NORMAL, fontfamily=FAMILIES, color=INK)
     axes.set_ylabel(y, fontsize=NORMAL, fontfamily=FAMILIES, color=INK)
     axes.set_title(title, fontsize=NORMAL, fontfamily=FAMILIES, color=INK, loc="left")
-    axes.grid(color=PALE, linewidth=0.8)
+    axes.grid(axis="y" if bars else "both", color=PALE, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=SMALL, colors=GREY, length=0)
     for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
+        spine.set_visible(side == "bottom" or (side == "left" and not bars))
         spine.set_color(PALE)
 
 

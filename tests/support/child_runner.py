@@ -1,4 +1,4 @@
-"""Children that run `seqembed` and die on order, and what must hold of the directory they leave behind."""
+"""Run `seqembed` in child processes that can be killed, and check the output directory afterwards."""
 
 import json
 import os
@@ -16,27 +16,27 @@ from seqembed.runner.output.parts import FOOTER_KEY, PartFooter
 
 HERE = Path(__file__).parent
 KILLED = -9
-# Files that say when and how long a run was, and so differ from run to run.
+# Files with times and durations, which differ between runs.
 _OF_THE_RUN = ("_SUCCESS", "_RUN")
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a child ended: exit code (negative: the signal that killed it), seconds it took, what it printed."""
+class ChildResult:
+    """Result of a child: exit code (negative: the signal that killed it), duration in seconds, output."""
 
     code: int
     seconds: float
     output: str
 
 
-class Nursery:
-    """A warmed interpreter that forks a child for each command line; use as a context manager."""
+class ChildRunner:
+    """A preloaded interpreter that forks a child per command line; use as a context manager."""
 
     def __init__(self, scratch: Path) -> None:
-        """Start it; what children print goes to a file in `scratch`."""
+        """Start the interpreter; the output of children goes to a file in `scratch`."""
         self._log = scratch / "log"
         self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "doomed.py")],
+            [sys.executable, str(HERE / "fork_server.py")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -44,45 +44,45 @@ class Nursery:
         )
 
     def __enter__(self) -> Self:
-        """Return the nursery."""
+        """Return the runner."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """End the warmed interpreter."""
+        """End the interpreter."""
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.close()
         self._process.stdout.close()
         self._process.wait()
 
-    def run(self, *words: object, **order: Any) -> Ended:
-        """Run a command line; `order` as in `doomed.child` and `doomed.serve`."""
+    def run(self, *words: object, **options: Any) -> ChildResult:
+        """Run a command line; `options` as in `fork_server.child` and `fork_server.serve`."""
         assert self._process.stdin is not None and self._process.stdout is not None
-        line = json.dumps({"words": [str(word) for word in words], "log": str(self._log), **order})
+        line = json.dumps({"words": [str(word) for word in words], "log": str(self._log), **options})
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
         answer = json.loads(self._process.stdout.readline())
-        return Ended(answer["code"], answer["seconds"], self._log.read_text())
+        return ChildResult(answer["code"], answer["seconds"], self._log.read_text())
 
 
 Contents = dict[str, bytes]
 
 
 def contents(directory: Path) -> Contents:
-    """Return name → bytes of every file below a directory, but for what tells of the run itself."""
+    """Return name → bytes of every file below a directory, except those with times."""
     files = (path for path in directory.rglob("*") if path.is_file())
     named = {str(path.relative_to(directory)): path for path in files}
     return {name: path.read_bytes() for name, path in sorted(named.items()) if name not in _OF_THE_RUN}
 
 
 def visible(found: Contents) -> Contents:
-    """Return what a reader of the directory sees: parts, and quarantined rows."""
+    """Return the files that a reader sees: parts and quarantine files."""
     return {name: text for name, text in found.items() if not name.startswith(("_temporary/", "_lock"))}
 
 
-def check_whole(directory: Path, *states: Contents) -> None:
-    """Check that each visible file is one of the files of `states`, byte for byte, and that parts open as Parquet."""
+def check_complete(directory: Path, *states: Contents) -> None:
+    """Check that each visible file equals one of the files of `states`, and that parts are valid Parquet."""
     for name, text in visible(contents(directory)).items():
         allowed = [state[name] for state in states if name in state]
         assert text in allowed, f"{name}: {len(text)} bytes, of no undisturbed run"
@@ -94,7 +94,7 @@ def check_whole(directory: Path, *states: Contents) -> None:
 
 
 def check_finished(directory: Path, new: Contents) -> None:
-    """Check that a directory equals an undisturbed run's, and that nothing temporary is left."""
+    """Check that a directory equals that of an undisturbed run, without temporary files."""
     assert contents(directory) == new
     assert (directory / "_SUCCESS").exists()
     assert not (directory / "_temporary").exists()
@@ -102,7 +102,7 @@ def check_finished(directory: Path, new: Contents) -> None:
 
 
 def fresh_copy(state: Path | None, to: Path) -> Path:
-    """Make `to` a copy of a directory, times included; of nothing where `state` is None."""
+    """Make `to` a copy of a directory with its times; remove it if `state` is None."""
     if to.exists():
         shutil.rmtree(to)
     if state is not None:

@@ -1,7 +1,7 @@
-"""Options in a TOML file (``--config``): at its top level for every command, or in a table named like the command.
+"""Read options from a TOML file, for `--config` and `config=`: its top level, or a table named after the command.
 
-A table wins over the top level, and the command line over both. Whatever this command cannot use is refused: an
-option that is misspelt must not be ignored for months of runs. Only tables of other commands are passed over.
+The table overrides the top level, and the command line overrides both. Unknown keys are errors, so that a misspelt
+option is not ignored for months. Only tables of other commands are skipped.
 """
 
 import tomllib
@@ -16,14 +16,16 @@ import click
 
 from seqembed.data.errors import UsageError
 
+COMMANDS = ("train", "export", "run", "evaluate", "inspect", "sample", "demo")  # which tables a file may have
+
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """What a key of the file means.
+    """The option that a key of the file sets.
 
     Attributes:
         option: The option or argument.
-        is_opposite: Whether it is the negative spelling of a switch, as ``forward-only``.
+        is_opposite: Whether the key is the negative name of a flag, as ``forward-only``.
     """
 
     option: click.Parameter
@@ -31,11 +33,11 @@ class _Key:
 
 
 def add_config_option(command: click.Command, commands: Collection[str]) -> None:
-    """Give a command the option ``--config``, once.
+    """Add the option ``--config`` to a command, once.
 
     Args:
-        command: Its parameters are what the file may hold.
-        commands: Names of all commands, which are the tables that a file may have.
+        command: The command; its parameters are the allowed keys.
+        commands: Names of all commands, the allowed tables.
     """
     if any(parameter.name == "config" for parameter in command.params):
         return
@@ -48,16 +50,43 @@ def add_config_option(command: click.Command, commands: Collection[str]) -> None
         expose_value=False,
         callback=partial(_read, commands=commands),
         help=f"TOML file with any of these options, at its top level or in a table [{command.name}]; a list of names "
-        f"may be a list there.{keys} The command line wins.",
+        f"may be a list there.{keys} The command line takes precedence.",
     )
     command.params.append(option)
 
 
 def _read(ctx: click.Context, parameter: click.Parameter, path: Path | None, *, commands: Collection[str]) -> None:
-    if path is None:
-        return
+    if path is not None:
+        ctx.default_map = {**(ctx.default_map or {}), **_settings_of(ctx, path, commands)}
+
+
+def keywords_in_file(command: click.Command, path: Path) -> dict[str, Any]:
+    """Return the options of a file as the keywords and values of the command's Python function.
+
+    Args:
+        command: What the file configures.
+        path: The TOML file.
+
+    Raises:
+        UsageError: The file cannot be read, or holds what the command cannot use.
+    """
+    ctx = click.Context(command, info_name=command.name)
+    options = {option.name or "": option for option in command.params}
+    return {
+        _keyword(options[name]): options[name].type_cast_value(ctx, value)
+        for name, value in _settings_of(ctx, path, COMMANDS).items()
+    }
+
+
+def _keyword(option: click.Parameter) -> str:
+    """Return the name of an option or argument in Python: ``json`` for ``--json``, ``inputs`` for INPUT."""
+    return option.name or "" if isinstance(option, click.Argument) else _spelling(max(option.opts, key=len))
+
+
+def _settings_of(ctx: click.Context, path: Path, commands: Collection[str]) -> dict[str, Any]:
+    """Return the values of a file by the names of the options, each checked."""
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # as editors on Windows save it, too
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows add a byte order mark
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path}: not valid TOML ({error}).") from error
     except OSError as error:
@@ -66,11 +95,11 @@ def _read(ctx: click.Context, parameter: click.Parameter, path: Path | None, *, 
     top = {key: value for key, value in document.items() if not isinstance(value, dict)}
     for table in document.keys() - top.keys():
         if table not in commands:
-            _refuse_unknown(path, f"[{table}]", "no command of seqembed, so no table", table, commands)
+            _refuse_unknown(path, f"[{table}]", "not a command of seqembed", table, commands)
     settings = _settings(ctx, path, "", top, keys, commands)
     if name not in top:
         settings |= _settings(ctx, path, f"[{name}] ", document.get(name, {}), keys, commands)
-    ctx.default_map = {**(ctx.default_map or {}), **settings}
+    return settings
 
 
 def _settings(
@@ -81,7 +110,7 @@ def _settings(
     keys: Mapping[str, _Key],
     commands: Collection[str],
 ) -> dict[str, Any]:
-    """Return the values of a table by the names of the options, each checked."""
+    """Return the checked values of a table by option name."""
     settings: dict[str, Any] = {}
     for written, value in values.items():
         key = keys.get(written.replace("-", "_"))
@@ -89,29 +118,29 @@ def _settings(
         if key is None:
             if not table and written in commands:
                 _refuse_type(path, where, value, f"a table [{written}] with options of `seqembed {written}`")
-            _refuse_unknown(path, where, f"no option of `seqembed {ctx.command.name}`", written, keys)
+            _refuse_unknown(path, where, f"not an option of `seqembed {ctx.command.name}`", written, keys)
         name = key.option.name or ""
         if name in settings:
-            raise UsageError(f"{path}: {where} gives the option {_shown(key.option)} a second time. Give it once.")
+            raise UsageError(f"{path}: {where} sets the option {_shown(key.option)} a second time. Set it once.")
         settings[name] = _checked(ctx, path, where, key, value)
     return settings
 
 
 def _checked(ctx: click.Context, path: Path, where: str, key: _Key, value: Any) -> Any:
-    """Return a value as the option takes it; TOML has types, so "5" is no number and 5 no name."""
+    """Return a value converted for the option; TOML is typed, so "5" is not a number and 5 not a name."""
     option = key.option
     if isinstance(option, click.Option) and option.is_flag:
         if not isinstance(value, bool):
             _refuse_type(path, where, value, "true or false")
         return value != key.is_opposite
     if value is True and isinstance(option, click.Option) and isinstance(option.flag_value, str):
-        return option.flag_value  # an option whose value may be left out, as --json
+        return option.flag_value  # an option with an optional value, as --json
     is_list = option.multiple if isinstance(option, click.Option) else option.nargs != 1
-    parts = (value if isinstance(value, list) else [value]) if is_list else [value]
+    items = (value if isinstance(value, list) else [value]) if is_list else [value]
     expected = _expected(option.type)
-    if expected is not None and not all(isinstance(part, expected[0]) and not isinstance(part, bool) for part in parts):
+    if expected is not None and not all(isinstance(item, expected[0]) and not isinstance(item, bool) for item in items):
         _refuse_type(path, where, value, f"{expected[1]}, or a list of them" if is_list else expected[1])
-    given = parts if is_list else value
+    given = items if is_list else value
     try:
         option.type_cast_value(ctx, given)
     except click.BadParameter as error:
@@ -120,7 +149,7 @@ def _checked(ctx: click.Context, path: Path, where: str, key: _Key, value: Any) 
 
 
 def _expected(kind: object) -> tuple[tuple[type, ...], str] | None:
-    """Return the types of TOML for a type of click, and their name; None for types that check values themselves."""
+    """Return the TOML types for a click type, and their name; None for types that check values themselves."""
     if isinstance(kind, click.types.IntParamType):
         return (int,), "an integer"
     if isinstance(kind, click.types.FloatParamType):
@@ -131,7 +160,7 @@ def _expected(kind: object) -> tuple[tuple[type, ...], str] | None:
 
 
 def _keys(command: click.Command) -> dict[str, _Key]:
-    """Return what may stand in the file for a command: every spelling, with underscores."""
+    """Return the keys allowed for a command: every option name, with underscores."""
     keys: dict[str, _Key] = {}
     for option in command.params:
         if option.name == "config":
@@ -149,7 +178,7 @@ def _spelling(option: str) -> str:
 
 
 def _shown(option: click.Parameter) -> str:
-    """Return an option or argument as help shows it: ``--model``, ``INPUT``."""
+    """Return the name of an option or argument in help: ``--model``, ``INPUT``."""
     if isinstance(option, click.Argument):
         return (option.metavar or (option.name or "").upper()).strip("[].")
     return max(option.opts, key=len)
@@ -170,11 +199,11 @@ def _refuse_unknown(path: Path, where: str, what: str, written: str, known: Coll
 
 
 def missing_parameters(error: click.MissingParameter, words: list[str]) -> click.UsageError:
-    """Return an error that names every required option and argument that is missing, not the first alone.
+    """Return an error that lists all missing required options and arguments; click's own lists only the first.
 
     Args:
-        error: What click raised.
-        words: The words of the command line after the command.
+        error: The error raised by click.
+        words: The command-line arguments after the command.
     """
     ctx = error.ctx
     if ctx is None:
@@ -190,6 +219,6 @@ def missing_parameters(error: click.MissingParameter, words: list[str]) -> click
     names = " and ".join(filter(None, [", ".join(missing[:-1]), missing[-1]]))
     needed = "it is required" if len(missing) == 1 else "they are required"
     return click.UsageError(
-        f"no {names} given; {needed}. `{ctx.command_path} --help` shows examples, and --config takes them from a file.",
+        f"no {names} given; {needed}. `{ctx.command_path} --help` shows examples, and --config reads them from a file.",
         ctx,
     )

@@ -1,0 +1,1 @@
+"""What people see, alike in every command: progress, pictures, and a terminal without TensorFlow's messages."""
