@@ -12,15 +12,8 @@ from seqembed.data.sequences import SequenceBlock
 from seqembed.trainer.config.model import POOLINGS
 from seqembed.trainer.input.scale import changes_of
 from seqembed.trainer.model.backend import keras
-from seqembed.trainer.model.encoder import (
-    build_encoder,
-    differences,
-    fold,
-    known_values,
-    normalize_sequences,
-    standardised,
-    with_next_steps,
-)
+from seqembed.trainer.model.encoder import build_encoder, differences, known_values, normalize_sequences, standardised
+from seqembed.trainer.model.frames import fold, with_next_steps
 
 
 def build(profile, **changes):

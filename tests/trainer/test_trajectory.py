@@ -9,7 +9,8 @@ from model_testing import resolved
 
 from seqembed.data.profile import ProfileAccumulator
 from seqembed.data.sequences import SequenceBlock
-from seqembed.trainer.model.encoder import build_encoder, mean_frames
+from seqembed.trainer.model.encoder import build_encoder
+from seqembed.trainer.model.frames import mean_frames
 from seqembed.trainer.model.trajectory import Alignment, measure_alignment, middle_frames, num_points, trajectory
 
 

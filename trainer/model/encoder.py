@@ -20,6 +20,7 @@ from seqembed.trainer.input.scale import MAX_DEVIATIONS, MIN_SPREAD, moments
 from seqembed.trainer.model.backend import keras
 from seqembed.trainer.model.blocks import scaled_by
 from seqembed.trainer.model.categories import embedded, summaries
+from seqembed.trainer.model.frames import Frames, fold, frames_of, mean_frames, num_frames, with_next_steps
 from seqembed.trainer.model.trajectory import trajectory
 
 ops, layers = keras.ops, keras.layers
@@ -31,7 +32,6 @@ _NOISE = 0.1
 # steps. Six
 # features: no faster, and the transpose costs a fortieth.
 _FEW_FEATURES = 2
-_HUGE = 1e30  # above every activation: after subtracting it, padding never wins a maximum
 
 
 def valid_steps(values: Any, lengths: Any) -> Any:
@@ -152,7 +152,7 @@ def encoder_graph(
     inputs = network_inputs(len(profile.mean), len(fields))
     lengths = inputs["lengths"]
     mask = valid_steps(inputs.get("values", inputs.get("categories")), lengths)  # (batch, time)
-    frames = _frames(config, mask, lengths)
+    frames = frames_of(config, mask, lengths)
     channels: list[Any] = []
     branches: list[Any] = []
     statistics: list[Any] = []
@@ -175,8 +175,8 @@ def encoder_graph(
         read = _other_layout(read) if time_axis == 2 else read
         if config.trajectory:
             size = config.trajectory_frame
-            num_frames = _num_frames(lengths, size)[:, None]
-            trajectories.append(trajectory(mean_frames(read, size), num_frames, config.trajectory))
+            frames_read = num_frames(lengths, size)[:, None]
+            trajectories.append(trajectory(mean_frames(read, size), frames_read, config.trajectory))
             marks.append(Landmark("trajectory", f"{config.trajectory} points of each feature", trajectories[0]))
         channels.append(_noisy(config, read, "noise"))
     if "categories" in inputs:
@@ -267,54 +267,7 @@ def differences(steps: Any, known: Any, difference_std: NDArray[np.float32] | No
     return ops.pad(ops.clip(changes, -MAX_DEVIATIONS, MAX_DEVIATIONS), first)
 
 
-@dataclass(frozen=True, slots=True)
-class _Frames:
-    """Sizes and masks of the frames that recurrent layers read.
-
-    Attributes:
-        size: Steps from one frame to the next.
-        overlap: Further steps, from the following frames, that each frame also holds.
-        length: int32 (batch, 1), number of frames with a real step.
-        mask: bool (batch, frames), which frames have a real step.
-        count: float32 (batch, 1), `length`, but at least 1.
-        below: float32 (batch, frames, 1), added before a maximum: 0 in real frames, very negative in the padding.
-        any: float32 (batch, 1), 0 for a sequence without steps, else 1.
-    """
-
-    size: int
-    overlap: int
-    length: Any
-    mask: Any
-    count: Any
-    below: Any
-    any: Any
-
-
-def _frames(config: ResolvedModel, mask: Any, lengths: Any) -> _Frames:
-    size = config.frame
-    if size > 1:
-        mask = mask[:, ::size]  # a frame is real where its first step is
-        lengths = _num_frames(lengths, size)
-    real = ops.expand_dims(ops.cast(mask, "float32"), -1)
-    length = ops.expand_dims(lengths, 1)
-    count = ops.cast(length, "float32")
-    return _Frames(
-        size=size,
-        overlap=config.overlap,
-        length=length,
-        mask=mask,
-        count=ops.maximum(count, 1.0),
-        below=ops.multiply(ops.subtract(real, 1.0), _HUGE),
-        any=ops.minimum(count, 1.0),
-    )
-
-
-def _num_frames(lengths: Any, size: int) -> Any:
-    """Return the number of frames of `size` steps with a real step, int32 like `lengths`."""
-    return lengths if size == 1 else ops.floor_divide(ops.add(lengths, size - 1), size)
-
-
-def _branch(config: ResolvedModel, steps: Any, frames: _Frames, name: str, marks: list[Landmark]) -> Any:
+def _branch(config: ResolvedModel, steps: Any, frames: Frames, name: str, marks: list[Landmark]) -> Any:
     """Return one vector per sequence, (batch, width): recurrent layers over frames of `steps`, then pooling."""
     if frames.size > 1:
         steps = fold(steps, frames.size, f"complete_frames_of_{name}")  # (batch, frames, size × features)
@@ -326,55 +279,6 @@ def _branch(config: ResolvedModel, steps: Any, frames: _Frames, name: str, marks
     for index in range(config.layers):
         steps, states = _recurrent(config, f"{name}_{config.cell}_{index + 1}", steps, frames.mask)
     return _pool(config, steps, states, frames, name)
-
-
-def fold(steps: Any, frame: int, name: str = "complete_frames") -> Any:
-    """Concatenate the features of `frame` consecutive steps.
-
-    Args:
-        steps: float32 (batch, time, features).
-        frame: Steps per frame; zeros pad the last one.
-        name: Name of the padding layer.
-
-    Returns:
-        float32 (batch, ceil(time / frame), frame × features).
-    """
-    return ops.concatenate(_steps_of_frames(steps, frame, name), axis=-1)
-
-
-def with_next_steps(frames: Any, size: int, overlap: int) -> Any:
-    """Append to each frame the `overlap` steps that follow it; zeros beyond the last frame.
-
-    A pattern that begins in one frame and ends in the next is then seen completely by one of them.
-
-    Args:
-        frames: float32 (batch, frames, size × features), from `fold`.
-        size: Steps per frame.
-        overlap: Further steps.
-
-    Returns:
-        float32 (batch, frames, (size + overlap) × features).
-    """
-    features, num_following = frames.shape[-1] // size, -(-overlap // size)
-    padded = ops.pad(frames, [(0, 0), (0, num_following), (0, 0)])
-    after = [padded[:, index : (index - num_following) or None] for index in range(1, num_following + 1)]
-    after[-1] = after[-1][:, :, : (overlap - (num_following - 1) * size) * features]
-    return ops.concatenate([frames, *after], axis=-1)
-
-
-def mean_frames(steps: Any, frame: int) -> Any:
-    """Return the mean of each frame, float32 (batch, ceil(time / frame), features); zeros pad the last frame."""
-    if frame == 1:
-        return steps
-    by_position = _steps_of_frames(steps, frame, "trajectory_frames")
-    return ops.multiply(sum(by_position[1:], start=by_position[0]), 1 / frame)
-
-
-def _steps_of_frames(steps: Any, frame: int, name: str) -> list[Any]:
-    """Return the first step of every frame, the second of every frame, …: (batch, ceil(time / frame), features)."""
-    padded = layers.ZeroPadding1D((0, frame - 1), name=name)(steps)
-    # Each slice ends so that all have ceil(time / frame) steps; a reshape would need the time, which is unknown here.
-    return [padded[:, index : (index - (frame - 1)) or None : frame] for index in range(frame)]
 
 
 def _recurrent(config: ResolvedModel, name: str, steps: Any, mask: Any) -> tuple[Any, list[Any]]:
@@ -389,7 +293,7 @@ def _recurrent(config: ResolvedModel, name: str, steps: Any, mask: Any) -> tuple
     return outputs, [states[0], states[len(states) // 2]]  # the hidden states; an LSTM's cell states stay inside
 
 
-def _pool(config: ResolvedModel, steps: Any, states: list[Any], frames: _Frames, name: str) -> Any:
+def _pool(config: ResolvedModel, steps: Any, states: list[Any], frames: Frames, name: str) -> Any:
     """Return one vector per sequence, (batch, width); a sequence without steps gets zeros from mean and max."""
     pooled, pooling = [], config.pooling
     if pooling in ("last", "concat"):
