@@ -19,6 +19,7 @@ from seqembed.data.preprocessing import preprocessing
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.schema.schema import SequenceSchema
 from seqembed.data.sequences import LengthPolicy
+from seqembed.data.statistics.statistics import Statistics
 
 CONTRACT_KEY = "seqembed.contract"
 FORMAT_VERSION = 2  # 2: a bundle carries a digest over contract and graph
@@ -135,12 +136,15 @@ class TrainingData:
     Attributes:
         fingerprint: sha256 over the fingerprints of the input files.
         num_files: Input files.
-        profile: Statistics of the training rows.
+        profile: What the encoder standardises with: moments and lengths of the training rows.
+        statistics: Totals of the training rows, as a run counts its own; of a bundle also those of the embeddings of
+            some of them. None in contracts of older versions.
     """
 
     fingerprint: str
     num_files: int
     profile: SequenceProfile
+    statistics: Statistics | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +218,7 @@ class ModelContract:
                 "fingerprint": self.training.fingerprint,
                 "num_files": self.training.num_files,
                 "profile": self.training.profile.to_json(),
+                "statistics": None if self.training.statistics is None else self.training.statistics.to_json(),
             },
             "versions": self.versions,
             "precision": self.precision,
@@ -263,7 +268,7 @@ class ModelContract:
     @classmethod
     def _from_value(cls, value: Mapping[str, Any]) -> Self:
         training, embeddings = value["training"], value["embeddings"]
-        quantisation = value.get("quantisation")
+        quantisation, statistics = value.get("quantisation"), training.get("statistics")
         return cls(
             schema=SequenceSchema.from_json(value["schema"]),
             length_policy=LengthPolicy(**value["length_policy"]),
@@ -273,6 +278,7 @@ class ModelContract:
                 fingerprint=training["fingerprint"],
                 num_files=training["num_files"],
                 profile=SequenceProfile.from_json(training["profile"]),
+                statistics=Statistics.from_json(statistics) if statistics is not None else None,
             ),
             versions=value["versions"],
             precision=value["precision"],

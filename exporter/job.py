@@ -6,7 +6,8 @@ from typing import Any
 
 from seqembed.data.contract import ModelContract, Parity
 from seqembed.exporter.bundle import assemble, library_versions, write_bundle
-from seqembed.exporter.checks.golden import embedding_profile, golden_sequences
+from seqembed.exporter.checks.embeddings import with_embeddings
+from seqembed.exporter.checks.golden import golden_sequences
 from seqembed.exporter.checks.parity import measure_parity
 from seqembed.exporter.checks.precision import measure_quantisation
 from seqembed.exporter.checks.reference import KerasReference
@@ -110,5 +111,5 @@ def _checked_contract(
     if config.precision == "int8":
         measured = measure_quantisation(reference, encoder, source.rows, golden, source=str(config.source))
         contract = replace(contract, quantisation=measured)
-    contract = replace(contract, parity=parity, embeddings=embedding_profile(encoder, source.rows), golden=golden)
+    contract = with_embeddings(replace(contract, parity=parity, golden=golden), encoder, source.rows)
     return contract, parity

@@ -16,6 +16,7 @@ from seqembed.data.profile import SequenceProfile
 from seqembed.data.sample_rows import read_sequences
 from seqembed.data.schema.schema import SequenceSchema
 from seqembed.data.sequences import LengthPolicy, SequenceBlock
+from seqembed.data.statistics.measure import define, measure
 from seqembed.data.survey import survey
 from seqembed.exporter.columns import find_columns
 from seqembed.exporter.config import KERAS_SUFFIX, ExportConfig
@@ -101,12 +102,14 @@ def _open_model(config: ExportConfig) -> ExportSource:
         raise InputError(
             f"{', '.join(config.data)}: every sequence is empty. Pass data with steps to check the export on."
         )
+    definition = define(schema, found.profile, found.sample, frame=1)
+    statistics = measure(files, schema, LengthPolicy(), definition)
     contract = ModelContract(
         schema=schema,
         length_policy=LengthPolicy(),
         embedding_dim=model.embedding_dim,
         architecture=_describe(model, found.profile),
-        training=TrainingData(combined_fingerprint(files), len(files), found.profile),
+        training=TrainingData(combined_fingerprint(files), len(files), found.profile, statistics),
         versions={},
     )
     # Missing values and padding are filled with the mean, in raw units, as the model was trained: a typical value.

@@ -27,7 +27,7 @@ MAX_BATCH_STEPS = 16_384
 FIRST_WINDOW_SEQUENCES = 2_048
 MAX_WINDOW_SEQUENCES = 16_384
 MAX_WINDOW_VALUES = 1 << 22
-_RESULT_FORMAT = 3  # 2: written values bound windows too; 3: output files name their input
+_RESULT_FORMAT = 4  # 2: written values bound windows too; 3: output files name their input; 4: and hold statistics
 
 
 def usable_cores() -> int:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from seqembed.data.files.census import SharedIds
+from seqembed.data.statistics.readable import described
+from seqembed.data.statistics.statistics import Statistics
 from seqembed.runner.job.parts import Part
 from seqembed.runner.options import RunOptions
 from seqembed.runner.output.parts import PartCounts
@@ -57,6 +59,8 @@ class RunReport:
         golden_difference: Maximum difference of the golden sequences on this host; None if there was nothing to make.
         trained_unknown: Share of the training steps whose category was not in the vocabulary, by field; empty if there
             was nothing to make.
+        statistics: Statistics of the valid rows of all parts, made now or before; None without parts, or if the model's
+            contract defines none.
     """
 
     parts: tuple[tuple[Part, PartCounts], ...]
@@ -74,6 +78,7 @@ class RunReport:
     seconds: float
     golden_difference: float | None
     trained_unknown: Mapping[str, float] = field(default_factory=dict)
+    statistics: Statistics | None = None
 
     def __repr__(self) -> str:
         """Return the totals, without the parts, which may be thousands."""
@@ -131,6 +136,7 @@ class RunReport:
             "padding_share": round(self.padding_share, 5),
             "peak_rss_bytes": peak_rss_bytes(),
             "golden_difference": self.golden_difference,
+            "statistics": None if self.statistics is None else described(self.statistics),
             "orphans": [name for name in self.orphans if name not in self.pruned],
             "beyond_limit": [name for name in self.beyond if name not in self.pruned],
             "pruned": list(self.pruned),

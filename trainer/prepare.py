@@ -1,4 +1,4 @@
-"""The first stage of a training: read the data once, and choose all unset options from it."""
+"""The first stage of a training: read the data, choose all unset options from it, and count its values."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -10,12 +10,13 @@ from seqembed.data.files.inputs import InputFile
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.schema.schema import SequenceSchema
 from seqembed.data.sequences import SequenceBlock
+from seqembed.data.statistics.statistics import Statistics
 from seqembed.trainer.config.automatic import Findings, resolve
 from seqembed.trainer.config.job import TrainJob
 from seqembed.trainer.config.resolved import ResolvedJob
 from seqembed.trainer.fit.progress import Progress
 from seqembed.trainer.input.columns import TrainingColumns
-from seqembed.trainer.input.intake import Intake, take_in
+from seqembed.trainer.input.intake import Intake, count, take_in
 from seqembed.trainer.input.scale import Changes, changes_of
 from seqembed.trainer.model.blocks import embedding_blocks
 from seqembed.trainer.model.network import Network, build_network
@@ -32,6 +33,7 @@ class Prepared:
         schema: Which columns make a sequence.
         intake: Statistics, sample and number of the training sequences.
         changes: How their values change from step to step.
+        statistics: Totals of the training sequences, for the contract.
         fingerprint: Combined fingerprint of all files.
     """
 
@@ -40,6 +42,7 @@ class Prepared:
     schema: SequenceSchema
     intake: Intake
     changes: Changes
+    statistics: Statistics
     fingerprint: str
 
     @property
@@ -77,7 +80,7 @@ class Prepared:
 
 
 def prepare(job: TrainJob, columns: TrainingColumns, progress: Progress) -> Prepared:
-    """Read the data once and choose the unset options.
+    """Read the data, choose the unset options from it, and read it once more to count all values.
 
     Args:
         job: Options as given.
@@ -102,4 +105,6 @@ def prepare(job: TrainJob, columns: TrainingColumns, progress: Progress) -> Prep
     resolved = resolve(job, found)
     for line in resolved.notes:
         progress.note(line)
-    return Prepared(resolved.job, columns.files, schema, intake, changes, combined_fingerprint(columns.files))
+    statistics = count(columns.files, schema, job, intake, resolved.job.model.frame)
+    fingerprint = combined_fingerprint(columns.files)
+    return Prepared(resolved.job, columns.files, schema, intake, changes, statistics, fingerprint)

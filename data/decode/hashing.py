@@ -36,7 +36,7 @@ def _hash_values(values: pa.Array) -> NDArray[np.uint64]:
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
         wide = pa.uint64() if kind == pa.uint64() else pa.int64()
         numbers = pc.fill_null(values.cast(wide), 0).to_numpy(zero_copy_only=False)
-        hashes = _mix(numbers.astype(np.uint64))
+        hashes = mix(numbers.astype(np.uint64))
     elif pa.types.is_struct(kind):
         hashes = _hash_structs(values)
     elif pa.types.is_nested(kind):
@@ -52,7 +52,7 @@ def _hash_values(values: pa.Array) -> NDArray[np.uint64]:
 def _hash_structs(values: pa.StructArray) -> NDArray[np.uint64]:
     hashes = np.zeros(len(values), dtype=np.uint64)
     for index in range(values.type.num_fields):
-        hashes = _mix(hashes * np.uint64(_BASE) + _hash_values(values.field(index)))
+        hashes = mix(hashes * np.uint64(_BASE) + _hash_values(values.field(index)))
     return hashes
 
 
@@ -97,7 +97,7 @@ def _fold(content: NDArray[np.unsignedinteger], offsets: NDArray[np.int64]) -> N
     """Return a hash of each run of numbers and its length, uint64 (n); `offsets` are int64 (n + 1)."""
     lengths = np.diff(offsets)
     if not len(content):
-        return _mix(lengths.astype(np.uint64))
+        return mix(lengths.astype(np.uint64))
     powers = np.cumprod(np.full(min(int(lengths.max()), _PIECE), _BASE, dtype=np.uint64), dtype=np.uint64)
     sums = np.zeros(len(lengths), dtype=np.uint64)
     first = 0
@@ -109,7 +109,7 @@ def _fold(content: NDArray[np.unsignedinteger], offsets: NDArray[np.int64]) -> N
         else:
             sums[first] = _long_sum(piece, powers)
         first = last
-    return _mix(sums + lengths.astype(np.uint64))
+    return mix(sums + lengths.astype(np.uint64))
 
 
 def _run_sums(
@@ -134,7 +134,7 @@ def _long_sum(content: NDArray[np.unsignedinteger], powers: NDArray[np.uint64]) 
     return total % (1 << 64)
 
 
-def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Mix the bits of each number: the finaliser of SplitMix64 (Steele, Lea & Flood, 2014)."""
     mixed = values + np.uint64(_BASE)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -3,12 +3,10 @@
 import numpy as np
 
 from seqembed.data.batching import SequenceBatch, pad
-from seqembed.data.contract import EmbeddingProfile, GoldenSequence
+from seqembed.data.contract import GoldenSequence
 from seqembed.data.outputs import EMBEDDING
 from seqembed.data.profile import QUANTILES, SequenceProfile
-from seqembed.data.sequences import SequenceBlock
 from seqembed.exporter.checks.draws import draw_sequences
-from seqembed.exporter.checks.precision import embed_in_job_batches
 from seqembed.exporter.checks.reference import KerasReference
 from seqembed.runner.bundle.encoder import Encoder
 
@@ -56,21 +54,4 @@ def _golden(encoder: Encoder, batch: SequenceBatch) -> GoldenSequence:
         embedding=outputs.pop(EMBEDDING),
         categories=batch.categories[0] if encoder.contract.schema.vocabularies else None,
         others={name: np.asarray(value) for name, value in outputs.items()},
-    )
-
-
-def embedding_profile(encoder: Encoder, real: SequenceBlock) -> EmbeddingProfile | None:
-    """Summarise the embeddings of real sequences; None if there are none.
-
-    Args:
-        encoder: The exported encoder.
-        real: Training sequences.
-    """
-    if not real.num_sequences:
-        return None
-    embeddings = embed_in_job_batches(encoder, real).astype(np.float64)
-    return EmbeddingProfile(
-        mean=tuple(embeddings.mean(axis=0).tolist()),
-        std=tuple(embeddings.std(axis=0).tolist()),
-        num_sequences=len(embeddings),
     )

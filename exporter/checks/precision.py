@@ -84,7 +84,7 @@ def _check_fidelity(fidelity: Fidelity, alone: float, beside_outlier: float, num
         f"{source}: the vectors of the int8 encoder differ from fp32, on {num_rows} rows of the data: mean cosine "
         f"{fidelity.mean_cosine:.4f} (at least {MIN_COSINE}), nearest neighbour kept for "
         f"{fidelity.neighbour_agreement:.1%} of them (at least {MIN_NEIGHBOUR_AGREEMENT:.0%}); mean cosine of a vector "
-        f"in a batch with itself alone {alone:.4f}, and with itself beside an outlier of {_OUTLIER:.0f} standard "
+        f"in a batch with itself alone {alone:.4f} and with itself beside an outlier of {_OUTLIER:.0f} standard "
         f"deviations {beside_outlier:.4f} (at least {MIN_COSINE} each). Nothing was written. Export with "
         "--precision fp32. All inputs of an LSTM layer share one scale: if features differ much in magnitude or are "
         "unbounded, standardise and clip them inside the model, as `seqembed train` does."

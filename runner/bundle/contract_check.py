@@ -21,6 +21,7 @@ from seqembed.data.errors import BundleError
 from seqembed.data.outputs import OUTPUT_DTYPES
 from seqembed.data.profile import QUANTILES
 from seqembed.data.sequences import TRUNCATES
+from seqembed.data.statistics.definition import MAX_CATEGORY_BINS, MAX_DIMENSIONS, counted_names
 from seqembed.runner.bundle.schema_check import check_contract_schema, is_integer_in
 
 _MAX_EMBEDDING_DIM = 1 << 16
@@ -57,6 +58,7 @@ class _Check:
         if not is_integer_in(contract.frame, 1, _MAX_FRAME):
             self._refuse("frame", contract.frame, f"an integer in 1…{_MAX_FRAME:,}")
         self._profiles()
+        self._statistics()
         self._parity()
         self._quantisation()
         self._other_fields()
@@ -104,6 +106,26 @@ class _Check:
         if contract.embeddings is not None:
             self._numbers("embeddings mean", contract.embeddings.mean, contract.embedding_dim)
             self._numbers("embeddings std", contract.embeddings.std, contract.embedding_dim)
+
+    def _statistics(self) -> None:
+        """Check that the statistics count what the model reads; `Statistics.from_json` has checked the rest."""
+        contract, statistics = self._contract, self._contract.training.statistics
+        if statistics is None:
+            return
+        definition = statistics.definition
+        features, fields = counted_names(contract.schema)
+        found = tuple(feature.name for feature in definition.features), tuple(f.name for f in definition.fields)
+        if found != (features, fields):
+            self._refuse("statistics of", found, f"those of {(features, fields)}")
+        num_ids = {field.name: field.num_ids for field in contract.schema.categorical}
+        for field in definition.fields:
+            if field.num_bins != min(num_ids[field.name], MAX_CATEGORY_BINS):
+                self._refuse(f"statistics of '{field.name}'", field.num_bins, f"bins of {num_ids[field.name]} ids")
+        if definition.vectors is None:
+            return
+        dimensions = min(contract.embedding_dim, MAX_DIMENSIONS)
+        if contract.embeddings is None or definition.vectors.dimensions != dimensions:
+            self._refuse("statistics of embeddings", definition.vectors.dimensions, f"{dimensions} and a mean")
 
     def _parity(self) -> None:
         parity = self._contract.parity

@@ -15,6 +15,7 @@ from seqembed.data.errors import BundleError, ChangedInputError, InputError, Seq
 from seqembed.data.files.census import IdCensus
 from seqembed.data.sequences import SequenceBlock
 from seqembed.data.source import Source
+from seqembed.runner.engines.count import PartCounter
 from seqembed.runner.engines.finite import refuse_not_finite
 from seqembed.runner.engines.pipeline import EmbeddedWindow, Pipeline
 from seqembed.runner.engines.rows import counts_of, output_schema, rows_of
@@ -79,6 +80,7 @@ class _PartMaker:
         self._contract, self._on_bad_row = pipeline.contract, task.options.on_bad_row
         self._counts, self._reasons, self._num_bad = PartCounts(), Counter[str](), 0
         self._ids = IdCensus() if self._contract.schema.layout == "nested" else None
+        self._counter = PartCounter(self._contract)
 
     def make(self) -> tuple[tuple[StagedFile, ...], PartFooter, Counter[str], IdCensus | None]:
         """Stage the part; return its files, its footer, the number of bad rows by reason, and its ids.
@@ -139,8 +141,10 @@ class _PartMaker:
 
     def _count(self, window: EmbeddedWindow) -> None:
         self._counts += counts_of(window, self._contract, self._on_bad_row)
-        if self._ids is not None:
-            self._ids.add_rows(hash_ids(window.block.ids))
+        hashes = None if self._ids is None else hash_ids(window.block.ids)
+        if self._ids is not None and hashes is not None:
+            self._ids.add_rows(hashes)
+        self._counter.add(window, hashes)
         if self._progress is not None:
             # With a limit progress counts sequences, since their number of events is unknown.
             block = window.block
@@ -156,7 +160,8 @@ class _PartMaker:
         if change is not None:
             raise change
         made_with, layout = task.options.result_values(), self._contract.schema.layout
-        return PartFooter(task.key, self._counts, task.file.location, task.content, made_with, columns, layout)
+        source = task.file.location, task.content
+        return PartFooter(task.key, self._counts, *source, made_with, columns, layout, self._counter.statistics)
 
 
 def _change(task: PartTask, source: Source) -> ChangedInputError | None:

@@ -39,9 +39,20 @@ def describe_contract(contract: ModelContract) -> Iterator[str]:
     yield f"Lengths: shortest {lengths[0.0]}, median {lengths[0.5]}, 95 % up to {lengths[0.95]}, longest {lengths[1.0]}"
     yield from _features(schema, profile)
     yield from describe_fields(schema)
+    yield from _statistics(contract)
     yield from describe_times(schema)
     yield ""
     yield "Made with " + ", ".join(f"{name} {version}" for name, version in sorted(contract.versions.items()))
+
+
+def _statistics(contract: ModelContract) -> Iterator[str]:
+    statistics = contract.training.statistics
+    if statistics is None:
+        return
+    stride, vectors = statistics.definition.stride, statistics.number("vectors")
+    which = "every step" if stride == 1 else f"one step in {stride:,}"
+    of_vectors = f"; embeddings compared with those of {vectors:,} training sequences" if vectors else ""
+    yield f"Statistics of a run: rows, lengths, and the values of {which}{of_vectors}"
 
 
 def _features(schema: SequenceSchema, profile: SequenceProfile) -> Iterator[str]:

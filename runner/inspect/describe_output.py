@@ -10,6 +10,8 @@ from pyarrow.fs import FileType
 from seqembed.data.errors import InputError, OutputError, UsageError
 from seqembed.data.files.inputs import PARQUET_SUFFIXES
 from seqembed.data.plurals import counted
+from seqembed.data.statistics.readable import lines
+from seqembed.data.statistics.statistics import merged
 from seqembed.runner.job.plan import InputStates, plan_run
 from seqembed.runner.options import RunOptions
 from seqembed.runner.output.directory import RECORD, SUCCESS, OutputDirectory
@@ -69,6 +71,9 @@ def _lines(output: OutputDirectory, footers: Mapping[str, PartFooter]) -> Iterat
         f"{totals.rows_in:,} rows in = {totals.rows_embedded:,} embedded + {totals.rows_null:,} null + "
         f"{totals.rows_quarantined:,} quarantined; {totals.rows_truncated:,} truncated"
     )
+    statistics = merged(footer.statistics for footer in footers.values())
+    if statistics is not None:
+        yield from lines(statistics)
     for model in sorted({footer.key.model_sha256 for footer in footers.values()}):
         yield f"Model sha256 {model[:16]}…"
     if success is not None and _is_readable(success):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from seqembed.data.errors import BadFileError, OutputError
 from seqembed.data.files.census import IdCensus
+from seqembed.data.statistics.statistics import Statistics
 from seqembed.runner.options import OnBadFile
 from seqembed.runner.output.directory import OutputDirectory
 from seqembed.runner.output.parts import PartCounts
@@ -18,6 +19,7 @@ class Outcome:
 
     Attributes:
         made: Counts of each part, by name.
+        statistics: Statistics of each part, by name.
         unreadable: Why an input file could not be read, by the name of its part.
         reasons: Number of bad rows by reason.
         quarantined: Paths of the quarantine files, relative to the output directory.
@@ -25,6 +27,7 @@ class Outcome:
     """
 
     made: dict[str, PartCounts] = field(default_factory=dict)
+    statistics: dict[str, Statistics | None] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
     reasons: Counter[str] = field(default_factory=Counter)
     quarantined: list[str] = field(default_factory=list)
@@ -47,6 +50,7 @@ class Outcome:
             return
         self.unreadable.pop(part.name, None)
         self.made[part.name] = part.counts
+        self.statistics[part.name] = None if part.footer is None else part.footer.statistics
         self.reasons.update(part.reasons)
         if part.quarantined is not None:
             self.quarantined.append(part.quarantined)

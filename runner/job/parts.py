@@ -6,6 +6,7 @@ from typing import Literal
 import pyarrow as pa
 
 from seqembed.data.files.inputs import PARQUET_SUFFIXES, InputFile
+from seqembed.data.statistics.statistics import Statistics
 from seqembed.runner.output.parts import PartCounts, PartKey
 
 Action = Literal["make", "remake", "replace", "skip"]
@@ -24,6 +25,7 @@ class Part:
         action: ``make`` it, ``remake`` it since its input changed, ``replace`` a part of other options, another model
             or another input, or ``skip`` it.
         done: Counts of a skipped part.
+        statistics: Statistics of a skipped part, if it holds any.
         schema: Columns of the input; None for a skipped part.
         num_rows: Rows of the input; 0 for a skipped part.
         layout: Layout of the input of an existing part; None if there is none.
@@ -39,6 +41,7 @@ class Part:
     schema: pa.Schema | None = None
     num_rows: int = 0
     layout: str | None = None
+    statistics: Statistics | None = None
 
 
 def part_name(file: InputFile) -> str:

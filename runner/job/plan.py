@@ -187,9 +187,11 @@ def plan_run(states: InputStates, output: OutputDirectory, model_sha256: str, op
         key = PartKey(chain, model_sha256, options_hash)
         footer = footers.get(name)
         action = _action(key, footer, name in ledger.outdated)
-        done = footer.counts if footer is not None and action == "skip" else None
+        finished = footer if action == "skip" else None
+        done, statistics = (None, None) if finished is None else (finished.counts, finished.statistics)
         layout = None if footer is None else footer.layout
-        parts.append(Part(file, name, key, found, look.state.content, action, done, look.schema, look.num_rows, layout))
+        content, num_rows = look.state.content, look.num_rows
+        parts.append(Part(file, name, key, found, content, action, done, look.schema, num_rows, layout, statistics))
     scopes = states.found.scopes
     passed = states.found.passed_locations
     gone = {name for name in set(footers) - set(names) if footers[name].input not in passed}

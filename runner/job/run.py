@@ -8,6 +8,7 @@ from typing import IO, Any
 from seqembed.data.contract import ModelContract
 from seqembed.data.files.inputs import is_uri
 from seqembed.data.files.secrets import without_secrets
+from seqembed.data.statistics.statistics import merged
 from seqembed.runner.bundle.bundle_file import bundle_sha256, read_bundle
 from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.engines.local import LocalEngine
@@ -157,6 +158,7 @@ def _report(
     fields = () if contract is None else contract.schema.categorical
     counted = [(part, outcome.made.get(part.name, part.done)) for part in plan.parts]
     parts = tuple((part, counts) for part, counts in counted if counts is not None)
+    of_parts = (outcome.statistics.get(part.name, part.statistics) for part, _ in parts)
     shared = outcome.ids.result()
     return RunReport(
         parts=parts,
@@ -173,5 +175,6 @@ def _report(
         made=sum(outcome.made.values(), PartCounts()),
         seconds=time.perf_counter() - start,
         golden_difference=golden,
+        statistics=merged(of_parts),
         trained_unknown={field.name: field.vocabulary.unknown_share for field in fields if field.vocabulary},
     )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from seqembed.data.statistics.statistics import Statistics, merged
 from seqembed.runner.job.plan import RunPlan
 from seqembed.runner.output.directory import OutputDirectory
 from seqembed.runner.output.parts import COUNTED, PartCounts
@@ -27,18 +28,21 @@ def _fits(success: Mapping[str, Any], plan: RunPlan, inputs: Sequence[str]) -> b
     """Return whether a success marker is up to date.
 
     With the same inputs, the marker must list the current parts, leftover parts and unreadable files, and its totals
-    must be those of the parts. A marker of other inputs is kept if its totals add up; but events in several files are
-    first checked together, once.
+    and statistics must be those of the parts. A marker of other inputs is kept if its totals add up; but events in
+    several files are first checked together, once.
     """
     try:
         totals = PartCounts.from_json({name: success[name] for name in COUNTED if name in success})
         parts, skipped = ([entry["name"] for entry in success[key]] for key in ("parts", "skipped_files"))
-        left = success["orphans"], success["beyond_limit"]
+        left, described = (success["orphans"], success["beyond_limit"]), success["statistics"]
+        statistics = None if described is None else Statistics.from_json(described["exact"])
         if success["inputs"] != list(inputs):
             return not plan.joins_events
     except (KeyError, TypeError, ValueError, AttributeError):
         return False
     if (parts, skipped) != ([part.name for part in plan.parts], [name for name, _ in plan.skipped_files]):
+        return False
+    if statistics != merged(part.statistics for part in plan.parts):
         return False
     finished = sum((part.done for part in plan.parts if part.done is not None), PartCounts())
     return left == (list(plan.orphans), list(plan.beyond)) and totals == finished

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 from seqembed.data.errors import SeqembedError
+from seqembed.data.statistics.statistics import Statistics
 
 FOOTER_KEY = b"seqembed.part"
 
@@ -106,6 +107,7 @@ class PartFooter:
         options: The options that change the result, by name, for messages.
         columns: Its columns, in order.
         layout: Layout of the input.
+        statistics: Statistics of its valid rows; None if the model's contract defines none.
     """
 
     key: PartKey
@@ -115,6 +117,7 @@ class PartFooter:
     options: Mapping[str, Any]
     columns: tuple[str, ...]
     layout: str
+    statistics: Statistics | None = None
 
     def to_json(self) -> str:
         """Return the footer's text."""
@@ -127,7 +130,9 @@ class PartFooter:
                 "columns": list(self.columns),
                 "layout": self.layout,
                 "counts": self.counts.to_json(),
-            }
+                "statistics": None if self.statistics is None else self.statistics.to_json(),
+            },
+            separators=(",", ":"),
         )
 
     @classmethod
@@ -142,6 +147,7 @@ class PartFooter:
             key = PartKey(*(_text(value[name]) for name in PartKey.__slots__))
             counts = PartCounts.from_json(value["counts"])
             source = _text(value["input"]), _text(value["input_content"])
+            statistics = value["statistics"]
             return cls(
                 key,
                 counts,
@@ -149,6 +155,7 @@ class PartFooter:
                 dict(value["options"]),
                 tuple(map(_text, value["columns"])),
                 _text(value["layout"]),
+                None if statistics is None else Statistics.from_json(statistics),
             )
         except (KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             raise ValueError(f"not a part's footer ({type(error).__name__}: {error})") from error

@@ -167,7 +167,7 @@ def test_golden_sequences_hold_ids_and_replay(made: Any) -> None:
         np.testing.assert_array_equal(one.categories, other.categories)
     moved = tuple(replace(one, categories=(one.categories + 1) % 5) for one in golden)
     spoiled = Encoder.from_bytes(assemble(made.graph, replace(contract, golden=moved)), source="model")
-    with pytest.raises(BundleError, match="golden sequences come out differently"):
+    with pytest.raises(BundleError, match="golden sequences get other vectors"):
         spoiled.replay_golden()
 
 

@@ -141,7 +141,7 @@ def test_an_id_with_the_name_of_an_output_column_is_refused(tiny: Tiny, tmp_path
     words = ("run", tmp_path / "in.parquet", "--model", bundle, "--out", tmp_path / "out")
     refused = seqembed(*words, "--on-bad-row", "null")
     assert refused.exit_code == 3
-    assert f"in.parquet: column '{name}' is the id column; the output has a column '{name}'" in refused.output
+    assert f"in.parquet: column '{name}' is the id column; the output adds a column '{name}'" in refused.output
     assert not list((tmp_path / "out").rglob("*.parquet"))
     if name == "error":
         done(*words, "--on-bad-row", "quarantine")

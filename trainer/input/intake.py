@@ -14,6 +14,8 @@ from seqembed.data.plurals import counted
 from seqembed.data.schema.hints import FewValues, hint_at_codes, integer_features
 from seqembed.data.schema.schema import SequenceSchema
 from seqembed.data.sequences import SequenceBlock
+from seqembed.data.statistics.measure import define, measure
+from seqembed.data.statistics.statistics import Statistics
 from seqembed.data.survey import Survey, survey
 from seqembed.trainer.config.automatic import has_events
 from seqembed.trainer.config.job import TrainJob
@@ -111,6 +113,36 @@ def take_in(files: Sequence[InputFile], schema: SequenceSchema, job: TrainJob) -
     return Intake(found, sides.num_training, sides.num_validation, sides.num_too_short, fraction, codes)
 
 
+def count(files: Sequence[InputFile], schema: SequenceSchema, job: TrainJob, intake: Intake, frame: int) -> Statistics:
+    """Count all values of the training side, in bins that `take_in` found, as the data is read once more.
+
+    Args:
+        files: Parquet files.
+        schema: Which columns make a sequence.
+        job: As for `take_in`.
+        intake: What it found.
+        frame: Steps that the recurrent layers read as one.
+
+    Raises:
+        InputError: A file cannot be read any more.
+    """
+
+    def training_side(block: SequenceBlock) -> NDArray[np.bool_]:
+        usable = block.lengths >= min_length(job.model.task)
+        return _on_training_side(block, usable, in_validation(block, intake.validation_fraction))
+
+    found = intake.survey
+    definition = define(schema, found.profile, found.sample, frame)
+    return measure(files, schema, job.data.length_policy, definition, training_side)
+
+
+def _on_training_side(
+    block: SequenceBlock, usable: NDArray[np.bool_], held_out: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    chosen: NDArray[np.bool_] = (usable | (block.lengths == 0)) & ~held_out
+    return chosen
+
+
 class _Sides:
     """Splits blocks by the hash of the id, and counts and checks their sequences."""
 
@@ -131,8 +163,7 @@ class _Sides:
         self.num_too_short += int((~usable).sum())
         self.num_validation += int((usable & held_out).sum())
         self.num_training += int((usable & ~held_out).sum())
-        described: NDArray[np.bool_] = (usable | (block.lengths == 0)) & ~held_out
-        return described
+        return _on_training_side(block, usable, held_out)
 
     def _check_binary(self, block: SequenceBlock) -> None:
         outside = (block.values < 0) | (block.values > 1)

@@ -18,8 +18,10 @@ from seqembed.data.contract import ModelContract, TrainingData
 from seqembed.data.embedding_blocks import EmbeddingBlock
 from seqembed.data.errors import OutputError
 from seqembed.data.layout import CONFIG_HEADER, RunLayout
+from seqembed.data.profile import SequenceProfile
 from seqembed.data.sample_rows import write_sequences
 from seqembed.data.schema.schema import SequenceSchema
+from seqembed.data.statistics.statistics import Statistics
 from seqembed.data.survey import Survey
 from seqembed.trainer.config.resolved import ResolvedJob
 from seqembed.trainer.model.network import Network
@@ -82,7 +84,8 @@ def write_contract(
     layout: RunLayout,
     job: ResolvedJob,
     schema: SequenceSchema,
-    found: Survey,
+    profile: SequenceProfile,
+    statistics: Statistics,
     *,
     fingerprint: str,
     num_files: int,
@@ -98,7 +101,7 @@ def write_contract(
         blocks=blocks,
         frame=job.model.frame,
         architecture={**job.model.to_options(), "num_parameters": num_parameters},
-        training=TrainingData(fingerprint=fingerprint, num_files=num_files, profile=found.profile),
+        training=TrainingData(fingerprint, num_files, profile, statistics),
         versions={**versions, "python": platform.python_version()},
     )
     write_text(layout.contract, contract.to_json())

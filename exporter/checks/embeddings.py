@@ -1,0 +1,47 @@
+"""Where the embeddings of real sequences lie, as a run will count its own."""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqembed.data.contract import EmbeddingProfile, ModelContract
+from seqembed.data.sequences import SequenceBlock
+from seqembed.data.statistics.counter import Counter
+from seqembed.data.statistics.projection import vector_grid
+from seqembed.exporter.checks.precision import embed_in_job_batches
+from seqembed.runner.bundle.encoder import Encoder
+from seqembed.runner.engines.count import counter_of
+
+
+def with_embeddings(contract: ModelContract, encoder: Encoder, real: SequenceBlock) -> ModelContract:
+    """Return a contract with the profile and the statistics of the embeddings of real sequences.
+
+    Args:
+        contract: Without either.
+        encoder: The exported encoder.
+        real: Training sequences, each of at least one step; the contract stays as it is where there are none.
+    """
+    if not real.num_sequences:
+        return contract
+    vectors = embed_in_job_batches(encoder, real)
+    profile, training = embedding_profile(vectors), contract.training
+    contract = replace(contract, embeddings=profile)
+    if training.statistics is None:
+        return contract
+    statistics = training.statistics.with_vectors(vector_grid(profile.std))
+    contract = replace(contract, training=replace(training, statistics=statistics))
+    counter = counter_of(contract)
+    assert isinstance(counter, Counter)  # noqa: S101 - the contract has all that it needs
+    counter.update_embeddings(vectors)
+    return replace(contract, training=replace(training, statistics=statistics.merge(counter.statistics)))
+
+
+def embedding_profile(vectors: NDArray[np.float32]) -> EmbeddingProfile:
+    """Return mean and standard deviation of embeddings, float32 (sequences, embedding_dim)."""
+    embeddings = vectors.astype(np.float64)
+    return EmbeddingProfile(
+        mean=tuple(embeddings.mean(axis=0).tolist()),
+        std=tuple(embeddings.std(axis=0).tolist()),
+        num_sequences=len(embeddings),
+    )
