@@ -21,8 +21,8 @@ VECTOR_TYPES: tuple[VectorType, ...] = ("float32", "float16")
 # steps per sequence the fixed cost of a call dominates. The bounds in steps and values, read or written, bound memory,
 # and keep arrays below 32 MiB, from where on the C library maps and clears new pages for each. The first window is
 # small, so that the cores have work while the next one is decoded.
-MOST_BATCH_SIZES = 4
-FULL_BATCH_STEPS_A_SEQUENCE = 32
+MAX_BATCH_MULTIPLE = 4
+FULL_BATCH_STEPS_PER_SEQUENCE = 32
 MAX_BATCH_STEPS = 16_384
 FIRST_WINDOW_SEQUENCES = 2_048
 MAX_WINDOW_SEQUENCES = 16_384
@@ -98,6 +98,12 @@ class RunOptions:
 
     def result_hash(self) -> str:
         """Return a sha256 over the options that change the result."""
-        value = [_RESULT_FORMAT, self.result_values(), MAX_BATCH_STEPS, MOST_BATCH_SIZES, FULL_BATCH_STEPS_A_SEQUENCE]
+        value = [
+            _RESULT_FORMAT,
+            self.result_values(),
+            MAX_BATCH_STEPS,
+            MAX_BATCH_MULTIPLE,
+            FULL_BATCH_STEPS_PER_SEQUENCE,
+        ]
         value += [FIRST_WINDOW_SEQUENCES, MAX_WINDOW_SEQUENCES, MAX_WINDOW_VALUES]
         return hashlib.sha256(json.dumps(value).encode()).hexdigest()

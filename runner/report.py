@@ -15,7 +15,7 @@ from seqembed.runner.job.parts import Part
 from seqembed.runner.options import RunOptions
 from seqembed.runner.output.parts import PartCounts
 
-_MOST_UNKNOWN_ABOVE_TRAINING = 0.10
+_MAX_UNKNOWN_ABOVE_TRAINING = 0.10
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class UnknownShare:
     @property
     def drifted(self) -> bool:
         """Whether the share is so high that the field no longer resembles the training data."""
-        return self.share > self.trained + _MOST_UNKNOWN_ABOVE_TRAINING
+        return self.share > self.trained + _MAX_UNKNOWN_ABOVE_TRAINING
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def tidy(axes: Axes, x: str = "", y: str = "", title: str = "", *, bars: bool = False) -> None:
+def style_axes(axes: Axes, x: str = "", y: str = "", title: str = "", *, bars: bool = False) -> None:
     """Set the texts of `axes`, with a light grid and without a box; for bars, with the lines that tell their height."""
     axes.set_xlabel(x, fontsize=NORMAL, fontfamily=FAMILIES, color=INK)
     axes.set_ylabel(y, fontsize=NORMAL, fontfamily=FAMILIES, color=INK)

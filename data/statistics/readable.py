@@ -9,7 +9,7 @@ from seqembed.data.schema.vocabulary import MISSING_ID, UNKNOWN_ID
 from seqembed.data.statistics.definition import LENGTH_EDGES
 from seqembed.data.statistics.statistics import Statistics
 
-_MOST_LINES = 30
+_MAX_LINES = 30
 
 
 def described(statistics: Statistics) -> dict[str, Any]:
@@ -88,15 +88,15 @@ def lines(statistics: Statistics) -> Iterator[str]:
         f"Statistics: {sequences:,} sequences of {lengths}; {statistics.number('empty'):,} empty; values of "
         f"{statistics.number('counted_steps'):,} of {steps:,} steps counted"
     )
-    width = max((len(feature.name) for feature in statistics.definition.features[:_MOST_LINES]), default=0)
+    width = max((len(feature.name) for feature in statistics.definition.features[:_MAX_LINES]), default=0)
     found = [f"  {name:<{width}}  {_feature_line(one)}" for name, one in _features(statistics)]
     found += [
         f"  {name}  unknown {one['unknown_share']:.1%}, missing {one['missing_share']:.1%}"
         for name, one in _fields(statistics)
     ]
-    yield from found[:_MOST_LINES]
-    if len(found) > _MOST_LINES:
-        yield f"  … and {len(found) - _MOST_LINES} more"
+    yield from found[:_MAX_LINES]
+    if len(found) > _MAX_LINES:
+        yield f"  … and {len(found) - _MAX_LINES} more"
 
 
 def _feature_line(one: dict[str, Any]) -> str:

@@ -36,7 +36,7 @@ from seqembed.runner.bundle.seal import unseal
 
 # A session computes on the calling thread: several calling threads are up to 2× faster than one call spread over
 # threads, since an LSTM's small matrix products are too short for a barrier each.
-_THREADS_A_CALL = 1
+_THREADS_PER_CALL = 1
 _FATAL_ONLY = 4  # errors are raised, so they need no log line
 _GOLDEN_TOLERANCE = 1e-5
 _TRIED_BATCH, _TRIED_STEPS = 2, 32
@@ -78,7 +78,7 @@ class Encoder:
         check_contract(contract, source)
         _check_precision(contract, checked, source)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = _THREADS_A_CALL
+        options.intra_op_num_threads = _THREADS_PER_CALL
         options.inter_op_num_threads = 1
         options.log_severity_level = _FATAL_ONLY
         # The arena saves a malloc call and page faults for each of about a hundred small outputs. Memory patterns would

@@ -22,11 +22,11 @@ from seqembed.data.sequences import SequenceBlock, windows
 from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.options import (
     FIRST_WINDOW_SEQUENCES,
-    FULL_BATCH_STEPS_A_SEQUENCE,
+    FULL_BATCH_STEPS_PER_SEQUENCE,
+    MAX_BATCH_MULTIPLE,
     MAX_BATCH_STEPS,
     MAX_WINDOW_SEQUENCES,
     MAX_WINDOW_VALUES,
-    MOST_BATCH_SIZES,
 )
 
 # Windows decoded ahead, and windows being embedded: just enough that neither side waits for the other, even while the
@@ -34,8 +34,8 @@ from seqembed.runner.options import (
 _DECODED_AHEAD = 2
 _IN_FLIGHT = 3
 # Maximum batches per task of a worker, if each then gets several tasks per window: a task costs about 20 µs itself.
-_MOST_BATCHES_A_TASK = 4
-_LEAST_TASKS_A_WORKER = 8
+_MAX_BATCHES_PER_TASK = 4
+_MIN_TASKS_PER_WORKER = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +97,8 @@ def batches_of_window(block: SequenceBlock, batch_size: int) -> BatchedBlock:
         block: The window.
         batch_size: Sequences per batch, from the model's contract.
     """
-    full_steps = FULL_BATCH_STEPS_A_SEQUENCE * batch_size
-    return BatchedBlock.cut(block, batch_size, MAX_BATCH_STEPS, multiple=MOST_BATCH_SIZES, full_steps=full_steps)
+    full_steps = FULL_BATCH_STEPS_PER_SEQUENCE * batch_size
+    return BatchedBlock.cut(block, batch_size, MAX_BATCH_STEPS, multiple=MAX_BATCH_MULTIPLE, full_steps=full_steps)
 
 
 class Pipeline:
@@ -160,8 +160,8 @@ class Pipeline:
         vectors = {
             output: np.empty((num_rows, output.num_values), dtype=np.float32) for output in self.contract.outputs
         }
-        share = batches.num_batches // (_LEAST_TASKS_A_WORKER * self._threads)
-        size = max(1, min(share, _MOST_BATCHES_A_TASK))
+        share = batches.num_batches // (_MIN_TASKS_PER_WORKER * self._threads)
+        size = max(1, min(share, _MAX_BATCHES_PER_TASK))
         futures = [
             self._pool.submit(self._embed_batches, batches, vectors, range(batches.num_batches)[first : first + size])
             for first in range(0, batches.num_batches, size)

@@ -18,7 +18,7 @@ from seqembed.data.display.pictures import (
     new_figure,
     plain,
     save,
-    tidy,
+    style_axes,
 )
 from seqembed.runner.evaluate.bag import BAG
 from seqembed.runner.evaluate.report import METRICS, TRAINED, UNTRAINED, Evaluation, Metric, Row
@@ -80,7 +80,7 @@ def _bars(axes: Axes, rows: list[Row], metrics: tuple[Metric, ...], factor: int)
 
 
 def _format_axes(axes: Axes, title: str, limits: tuple[float, float], ticks: np.ndarray) -> None:
-    tidy(axes, title=title, bars=True)
+    style_axes(axes, title=title, bars=True)
     axes.set_ylim(*limits)
     axes.set_yticks(ticks)
     axes.tick_params(axis="x", labelsize=NORMAL, colors=INK)

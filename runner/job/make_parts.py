@@ -38,9 +38,9 @@ def make_parts(
         InputError, UsageError, BundleError: A part cannot be made.
         OutputError: The output cannot be written, or a staged part is missing.
     """
-    for name in plan.in_the_way:
-        output.withdraw(quarantine_name(name))
-        output.make_room(name)
+    for name in plan.blocking:
+        output.remove_published(quarantine_name(name))
+        output.free_path(name)
     # Old parts of another model or other options stay readable until all new ones are complete.
     at_the_end = any(part.action == "replace" for part in plan.parts)
 

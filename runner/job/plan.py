@@ -17,7 +17,7 @@ from seqembed.data.files.inputs import InputFile
 from seqembed.data.files.listing import FoundInputs, find_inputs
 from seqembed.data.schema.check import check_schema
 from seqembed.runner.engines.rows import output_schema
-from seqembed.runner.job.held import HeldFiles
+from seqembed.runner.job.open_files import OpenFiles
 from seqembed.runner.job.parts import Action, Part
 from seqembed.runner.job.refusals import part_names, refuse_mixture, refuse_other_files, refuse_output_among_inputs
 from seqembed.runner.options import RunOptions
@@ -26,7 +26,7 @@ from seqembed.runner.output.parts import PartFooter, PartKey
 from seqembed.runner.threads import in_threads
 
 # Footers in memory at a time while a run is planned: those of wide files take megabytes.
-_LOOKS_AT_A_TIME = 256
+_INSPECTED_AT_A_TIME = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class RunPlan:
         skipped_files: Names of files that cannot be read, with the reason.
         notes: Remarks on the inputs for the user, such as files that are not Parquet.
         beyond: Finished parts without any of the first `limit` sequences; more may be found while parts are made.
-        in_the_way: Orphans whose path a new part needs: a file where a directory must be, or vice versa.
+        blocking: Orphans whose path a new part needs: a file where a directory must be, or vice versa.
     """
 
     parts: tuple[Part, ...]
@@ -47,7 +47,7 @@ class RunPlan:
     skipped_files: tuple[tuple[str, str], ...]
     notes: tuple[str, ...] = ()
     beyond: tuple[str, ...] = ()
-    in_the_way: tuple[str, ...] = ()
+    blocking: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """Return the number of parts to make; `to_make` has their names."""
@@ -73,7 +73,7 @@ class RunPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _InspectedFile:
     """A file that may have to be read: its state without the footer's bytes, and the parsed footer."""
 
     state: FileState
@@ -88,34 +88,38 @@ class InputStates:
 
     Attributes:
         found: The files.
-        held: Keeps files to be read open, for `check_inputs`; None closes each file at once.
+        open_files: Keeps files to be read open, for `check_inputs`; None closes each file at once.
     """
 
     found: FoundInputs
-    held: HeldFiles | None = None
-    _looks: dict[str, _Look | BadFileError] = field(default_factory=dict)
+    open_files: OpenFiles | None = None
+    _inspected: dict[str, _InspectedFile | BadFileError] = field(default_factory=dict)
 
     @classmethod
-    def find(cls, inputs: Sequence[str], held: HeldFiles | None = None) -> "InputStates":
+    def find(cls, inputs: Sequence[str], open_files: OpenFiles | None = None) -> "InputStates":
         """List the files of the inputs.
 
         Raises:
             InputError: See `find_inputs`.
         """
-        return cls(find_inputs(inputs), held)
+        return cls(find_inputs(inputs), open_files)
 
-    def looks(self, is_finished: Callable[[InputFile, FileState], bool]) -> list[_Look | BadFileError]:
+    def inspect(self, is_finished: Callable[[InputFile, FileState], bool]) -> list[_InspectedFile | BadFileError]:
         """Return the state of every file, in order; footers of files with a finished part are not parsed."""
-        unseen = [file for file in self.found.files if file.location not in self._looks]
-        for start in range(0, len(unseen), _LOOKS_AT_A_TIME):
-            some = unseen[start : start + _LOOKS_AT_A_TIME]
+        unseen = [file for file in self.found.files if file.location not in self._inspected]
+        for start in range(0, len(unseen), _INSPECTED_AT_A_TIME):
+            some = unseen[start : start + _INSPECTED_AT_A_TIME]
             shared: list[pa.Schema] = []
-            looks = in_threads(lambda file: self._look(file, is_finished), some)
-            for file, look in zip(some, looks, strict=True):
-                self._looks[file.location] = look if isinstance(look, BadFileError) else _sharing(look, shared)
-        return [self._looks[file.location] for file in self.found.files]
+            results = in_threads(lambda file: self._inspect(file, is_finished), some)
+            for file, inspected in zip(some, results, strict=True):
+                self._inspected[file.location] = (
+                    inspected if isinstance(inspected, BadFileError) else _sharing(inspected, shared)
+                )
+        return [self._inspected[file.location] for file in self.found.files]
 
-    def _look(self, file: InputFile, is_finished: Callable[[InputFile, FileState], bool]) -> _Look | BadFileError:
+    def _inspect(
+        self, file: InputFile, is_finished: Callable[[InputFile, FileState], bool]
+    ) -> _InspectedFile | BadFileError:
         try:
             source = file.open_bytes()
             state = look_at(file, source)
@@ -123,29 +127,29 @@ class InputStates:
             return error
         bare = replace(state, footer=b"")
         if is_finished(file, state):
-            return _Look(bare)
-        if self.held is not None:
-            self.held.keep(file, source)
+            return _InspectedFile(bare)
+        if self.open_files is not None:
+            self.open_files.keep(file, source)
         try:
             metadata = state.metadata()
-            return _Look(bare, metadata.schema.to_arrow_schema(), metadata.num_rows)
+            return _InspectedFile(bare, metadata.schema.to_arrow_schema(), metadata.num_rows)
         except BadFileError as error:
-            return _Look(bare, damage=error)
+            return _InspectedFile(bare, damage=error)
         except (pa.ArrowException, ValueError, OSError) as error:  # a type that Arrow does not support
-            return _Look(
+            return _InspectedFile(
                 bare, damage=BadFileError(f"{file.name}: cannot be read as Parquet ({error}). Write it again.")
             )
 
 
-def _sharing(look: _Look, known: list[pa.Schema]) -> _Look:
-    """Return a look that shares its schema object with an equal one, since thousands of files may have one schema."""
-    if look.schema is None:
-        return look
-    same = next((schema for schema in known if schema.equals(look.schema, check_metadata=True)), None)
+def _sharing(inspected: _InspectedFile, known: list[pa.Schema]) -> _InspectedFile:
+    """Share the schema object with an equal one, since thousands of files may have one schema."""
+    if inspected.schema is None:
+        return inspected
+    same = next((schema for schema in known if schema.equals(inspected.schema, check_metadata=True)), None)
     if same is None:
-        known.append(look.schema)
-        return look
-    return replace(look, schema=same)
+        known.append(inspected.schema)
+        return inspected
+    return replace(inspected, schema=same)
 
 
 def plan_run(states: InputStates, output: OutputDirectory, model_sha256: str, options: RunOptions) -> RunPlan:
@@ -174,14 +178,14 @@ def plan_run(states: InputStates, output: OutputDirectory, model_sha256: str, op
 
     parts: list[Part] = []
     skipped, chain = [], ""
-    for file, name, look in zip(files, names, states.looks(is_finished), strict=True):
-        damage = look if isinstance(look, BadFileError) else look.damage
-        if isinstance(look, BadFileError) or damage is not None:
+    for file, name, inspected in zip(files, names, states.inspect(is_finished), strict=True):
+        damage = inspected if isinstance(inspected, BadFileError) else inspected.damage
+        if isinstance(inspected, BadFileError) or damage is not None:
             if options.on_bad_file == "fail":
                 raise damage or InputError(f"{file.name}: cannot be read.")
             skipped.append((file.name, str(damage)))
             continue
-        found = look.state.fingerprint
+        found = inspected.state.fingerprint
         # With a limit a part depends on the number of rows in previous files.
         chain = found if options.limit is None or not chain else hashlib.sha256(f"{chain}{found}".encode()).hexdigest()
         key = PartKey(chain, model_sha256, options_hash)
@@ -190,8 +194,10 @@ def plan_run(states: InputStates, output: OutputDirectory, model_sha256: str, op
         finished = footer if action == "skip" else None
         done, statistics = (None, None) if finished is None else (finished.counts, finished.statistics)
         layout = None if footer is None else footer.layout
-        content, num_rows = look.state.content, look.num_rows
-        parts.append(Part(file, name, key, found, content, action, done, look.schema, num_rows, layout, statistics))
+        content, num_rows = inspected.state.content, inspected.num_rows
+        parts.append(
+            Part(file, name, key, found, content, action, done, inspected.schema, num_rows, layout, statistics)
+        )
     scopes = states.found.scopes
     passed = states.found.passed_locations
     gone = {name for name in set(footers) - set(names) if footers[name].input not in passed}
@@ -201,14 +207,16 @@ def plan_run(states: InputStates, output: OutputDirectory, model_sha256: str, op
     return plan.cut(_num_within_limit(parts, options.limit))
 
 
-def check_inputs(plan: RunPlan, contract: ModelContract, options: RunOptions, held: HeldFiles | None = None) -> int:
+def check_inputs(
+    plan: RunPlan, contract: ModelContract, options: RunOptions, open_files: OpenFiles | None = None
+) -> int:
     """Check every file to be read against the contract, before the first row is read.
 
     Args:
         plan: The plan, with the files to read.
         contract: Contract of the model.
         options: Options of the run, with the columns to keep.
-        held: Files that are already open; they are closed.
+        open_files: Files that are already open; they are closed.
 
     Returns:
         The number of rows to read.
@@ -227,10 +235,10 @@ def check_inputs(plan: RunPlan, contract: ModelContract, options: RunOptions, he
             output_schema(part.schema, part.file.name, contract, options)
     skip = options.on_bad_file == "skip"
     files = [part.file for part in plan.parts]
-    take = None if held is None else held.take
+    take = None if open_files is None else open_files.take
     refuse_ids_in_several_files(files, contract.schema, take=take, skip_bad_files=skip)
-    if held is not None:
-        held.close()
+    if open_files is not None:
+        open_files.close()
     return sum(part.num_rows for part in plan.to_make)
 
 

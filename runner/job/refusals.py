@@ -75,7 +75,7 @@ def refuse_mixture(
     orphans: Sequence[str],
     names: Sequence[str],
     footers: Mapping[str, PartFooter],
-    maker: tuple[str, str],
+    made_by: tuple[str, str],
     output: OutputDirectory,
     options: RunOptions,
 ) -> None:
@@ -86,7 +86,7 @@ def refuse_mixture(
         orphans: Finished parts whose input no longer exists.
         names: Names of the parts of all inputs.
         footers: Footers of the finished parts, by name.
-        maker: Model sha256 and options hash of this run.
+        made_by: Model sha256 and options hash of this run.
         output: The output directory, for messages.
         options: Options of the run; they may allow to replace or remove old parts.
 
@@ -95,7 +95,7 @@ def refuse_mixture(
     """
     planned = {part.name: part for part in parts}
     for name, footer in footers.items():
-        if (footer.key.model_sha256, footer.key.options_hash) == maker:
+        if (footer.key.model_sha256, footer.key.options_hash) == made_by:
             part = planned.get(name)
             if part is not None and part.action == "remake" and not options.overwrite:
                 _refuse_other_input(name, footer, part.file.location, part.content, output)
@@ -111,7 +111,7 @@ def refuse_mixture(
         else:
             continue
         raise OutputError(
-            f"{output.given}: {name} was made by {_differences(footer, maker, options)}. Their vectors must not be "
+            f"{output.given}: {name} was made by {_differences(footer, made_by, options)}. Their vectors must not be "
             f"mixed: choose another --out, or {remedy}."
         )
 
@@ -124,9 +124,9 @@ def _refuse_other_input(name: str, footer: PartFooter, location: str, content: s
         )
 
 
-def _differences(footer: PartFooter, maker: tuple[str, str], options: RunOptions) -> str:
+def _differences(footer: PartFooter, made_by: tuple[str, str], options: RunOptions) -> str:
     """Return which model or options differ, with both values."""
-    model_sha256, _ = maker
+    model_sha256, _ = made_by
     if footer.key.model_sha256 != model_sha256:
         return f"another model (sha256 {footer.key.model_sha256[:12]}…, this one {model_sha256[:12]}…)"
     now = options.result_values()

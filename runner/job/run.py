@@ -13,8 +13,8 @@ from seqembed.runner.bundle.bundle_file import bundle_sha256, read_bundle
 from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.engines.local import LocalEngine
 from seqembed.runner.engines.task import BundleReference
-from seqembed.runner.job.held import HeldFiles
 from seqembed.runner.job.make_parts import make_parts
+from seqembed.runner.job.open_files import OpenFiles
 from seqembed.runner.job.outcome import Outcome
 from seqembed.runner.job.plan import InputStates, RunPlan, check_inputs, plan_run
 from seqembed.runner.job.success import is_done
@@ -61,13 +61,13 @@ def plan_job(job: Job) -> tuple[RunPlan, int]:
         BundleError: The model cannot be loaded.
         InputError, UsageError, OutputError: See `find_inputs`, `plan_run` and `check_inputs`.
     """
-    content, held = read_bundle(job.model), HeldFiles()
-    states = InputStates.find(job.inputs, held)
+    content, open_files = read_bundle(job.model), OpenFiles()
+    states = InputStates.find(job.inputs, open_files)
     plan = plan_run(states, OutputDirectory(job.out), bundle_sha256(content), job.options)
     if not plan.to_make and not plan.joins_events:
         return plan, 0
     contract = Encoder.from_bytes(content, source=job.model).contract
-    return plan, check_inputs(plan, contract, job.options, held)
+    return plan, check_inputs(plan, contract, job.options, open_files)
 
 
 def run_job(job: Job, terminal: IO[str]) -> RunReport:
@@ -81,17 +81,17 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
         OutputError: The output cannot be written, or another run writes to it; finished parts are kept.
     """
     start = time.perf_counter()
-    content, output, held = read_bundle(job.model), OutputDirectory(job.out), HeldFiles()
+    content, output, open_files = read_bundle(job.model), OutputDirectory(job.out), OpenFiles()
     sha256 = bundle_sha256(content)
-    states = InputStates.find(job.inputs, held)
+    states = InputStates.find(job.inputs, open_files)
     plan = plan_run(states, output, sha256, job.options)
     if is_done(plan, output, job.named_inputs, prune=job.options.prune):
-        output.tidy()
+        output.remove_leftovers()
         return _report(plan, Outcome(), (), start, None)
     encoder, checked = None, {part.name for part in plan.to_make}
     if plan.to_make or plan.joins_events:
         encoder = Encoder.from_bytes(content, source=job.model)
-        check_inputs(plan, encoder.contract, job.options, held)
+        check_inputs(plan, encoder.contract, job.options, open_files)
     golden = encoder.replay_golden() if encoder is not None else None
     with output.lock():
         plan = plan_run(
@@ -104,9 +104,9 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
         if plan.to_make:
             encoder = encoder or Encoder.from_bytes(content, source=job.model)
             if not checked.issuperset(part.name for part in plan.to_make):
-                check_inputs(plan, encoder.contract, job.options, held)
+                check_inputs(plan, encoder.contract, job.options, open_files)
             plan = _make_parts(job, plan, encoder, output, BundleReference.of(job.model, content), outcome, terminal)
-        pruned = _prune(plan, output) if job.options.prune else plan.in_the_way if outcome.made else ()
+        pruned = _prune(plan, output) if job.options.prune else plan.blocking if outcome.made else ()
         contract = None if encoder is None else encoder.contract
         report = _report(plan, outcome, pruned, start, golden, contract)
         output.succeed(report.to_json(job.named_inputs, without_secrets(job.model), sha256, job.options))
@@ -141,8 +141,10 @@ def _make_parts(
 def _prune(plan: RunPlan, output: OutputDirectory) -> tuple[str, ...]:
     names = plan.orphans + plan.beyond
     for name in names:
-        output.withdraw(quarantine_name(name))  # first: after a kill in between, the remaining part is still an orphan
-        output.withdraw(name)
+        output.remove_published(
+            quarantine_name(name)
+        )  # first: after a kill in between, the remaining part is still an orphan
+        output.remove_published(name)
     output.publish()
     return names
 

@@ -119,11 +119,11 @@ class OutputDirectory:
         """Return the record of the last run that began; None if there is none or it is damaged."""
         return self.storage.read_json(RECORD)
 
-    def withdraw(self, name: str) -> None:
+    def remove_published(self, name: str) -> None:
         """Remove a file of the directory, if it exists, at the next `publish`."""
         self._pending.append(("remove", name, ""))
 
-    def make_room(self, name: str) -> None:
+    def free_path(self, name: str) -> None:
         """Remove a file and directories that become empty, at the next `publish`, since a part needs their path."""
         self._pending.append(("make room", name, ""))
 
@@ -143,7 +143,7 @@ class OutputDirectory:
         self._taken.add(part.name)
         # The quarantine file is published before the part, so that after a kill in between the part is made again.
         if part.quarantined is None:
-            self.withdraw(quarantine_name(part.name))
+            self.remove_published(quarantine_name(part.name))
         self._pending += [("rename", file.name, file.staged) for file in part.files]
         return True
 
@@ -228,7 +228,7 @@ class OutputDirectory:
         if not files_below(self.filesystem, temporary) and self.storage.type(TEMPORARY) == fs.FileType.Directory:
             self.filesystem.delete_dir(temporary)
 
-    def tidy(self) -> None:
+    def remove_leftovers(self) -> None:
         """Remove files left by a run killed after its last part; on object stores files of other runs are kept.
 
         Raises:

@@ -26,7 +26,7 @@ FIRST = int(os.environ.get("SEQEMBED_FUZZ_FIRST", "0"))
 HANG_SECONDS = 60.0
 ROOT = Path(__file__).parents[2]
 REFUSALS = {0, 3, 4, 6}  # done, input data, bundle, output: all other codes are defects
-MOST_BYTES = 3 << 30
+MAX_BYTES = 3 << 30
 
 
 class Worker:
@@ -140,7 +140,7 @@ def check(results: Iterator[dict], kind: str, count: int) -> None:
     assert not bad, f"{len(bad)} of {count} cases:\n{shown}"
     codes = Counter(one["code"] for one in found)
     assert codes[3 if kind == "parquet" else 4] > count // 3, codes  # the mutations have an effect
-    assert max(one["rss"] for one in found) < MOST_BYTES
+    assert max(one["rss"] for one in found) < MAX_BYTES
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from seqembed.data.display.pictures import (
     new_figure,
     plain,
     save,
-    tidy,
+    style_axes,
 )
 from seqembed.trainer.plots.model_picture import plot_model
 from seqembed.trainer.plots.plot_embeddings import plot_embeddings
@@ -158,7 +158,7 @@ def draw_reconstructions(
     for feature, sequence in np.ndindex(features, shown):
         axes = grid[feature, sequence]
         title = "\n".join(plain(line, MAX_TITLE) for line in titles[sequence].splitlines())
-        tidy(axes, title=title if feature == 0 else "")
+        style_axes(axes, title=title if feature == 0 else "")
         pair = originals[sequence][:, feature], reconstructions[sequence][:, feature]
         if feature in rows:
             rows[feature].name(axes)
@@ -239,7 +239,7 @@ def _progress(history: Sequence[Record], measured_in: str) -> tuple[NDArray[np.f
 
 def _curves(axes: Axes, x: NDArray[np.float64], history: Sequence[Record], key: str, best: int) -> None:
     """Draw `key` of training and validation, and mark record `best`."""
-    tidy(axes, y=key.replace("_", " "))
+    style_axes(axes, y=key.replace("_", " "))
     training, validation = _column(history, key), _column(history, f"val_{key}")
     marked = len(x) <= MAX_MARKED
     axes.plot(x, training, **BELOW, label="training", marker="o" if marked else "", markersize=7, markeredgewidth=0)

@@ -24,7 +24,7 @@ from seqembed.data.display.pictures import (
     new_figure,
     plain,
     save,
-    tidy,
+    style_axes,
 )
 from seqembed.data.plurals import counted
 from seqembed.trainer.plots.plot_names import MAX_NAMES, name_points
@@ -127,18 +127,18 @@ def _project(axes: Axes, embeddings: NDArray[np.float32], kinds: list[int] | Non
     """Return the position of each point, float64 (sequences, 2), and label the axes."""
     count, dim = embeddings.shape
     if dim == 1:
-        tidy(axes, x="embedding dimension 1")
+        style_axes(axes, x="embedding dimension 1")
         axes.set_yticks([])
         # The height shows only the kind: one band per kind, with a little jitter so that equal points stay visible.
         spread = np.random.Generator(np.random.PCG64(0)).uniform(-0.3, 0.3, size=count)
         return np.column_stack([embeddings[:, 0].astype(np.float64), (-np.array(kinds) if kinds else 0) + spread])
     if dim == 2:
-        tidy(axes, x="embedding dimension 1", y="embedding dimension 2")
+        style_axes(axes, x="embedding dimension 1", y="embedding dimension 2")
         points = embeddings.astype(np.float64)
     else:
         points, shares = principal_components(embeddings)
         texts = [f"principal component {index + 1} ({share:.0%} of the variance)" for index, share in enumerate(shares)]
-        tidy(axes, x=texts[0], y=texts[1])
+        style_axes(axes, x=texts[0], y=texts[1])
     spans = np.ptp(points, axis=0)
     if spans.max() <= MAX_ASPECT * spans.min():  # else the points would lie on a line
         axes.set_aspect("equal", adjustable="datalim")

@@ -11,7 +11,7 @@ _MAX_LOCAL = 4096
 _MAX_REMOTE = 1 << 14  # these need no descriptor, but some kilobytes each
 
 
-class HeldFiles:
+class OpenFiles:
     """Open files by location, limited in number; safe to use from several threads."""
 
     def __init__(self) -> None:
