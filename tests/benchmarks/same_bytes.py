@@ -3,6 +3,9 @@
     git worktree add ../before COMMIT
     python tests/benchmarks/same_bytes.py ../before . --scratch same
 
+With ``--rows`` what Parquet footers hold besides the schema may differ, and the wording of messages: data pages, schemas
+and exit codes must not.
+
 Both trees run the same commands on the same files and bundles, which are made once; then complete output directories
 are compared byte for byte, quarantined rows included, and the exit code and messages of runs that fail. Of `_SUCCESS`
 the fields that are times and memory are left out. Exit code 1 where anything differs.
@@ -16,9 +19,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 HERE = Path(__file__).parent
 sys.path += [str(HERE.parents[1] / ".src"), str(HERE.parent / "support")]
 _OF_THE_RUN = ("seconds", "rows_per_second", "peak_rss_bytes")
+_OF_THE_FORMAT = ("statistics", "options_hash")
 
 
 def write_inputs(root):
@@ -98,28 +105,43 @@ def run(tree, words, out, log):
     return ended.returncode, ended.stderr.decode()
 
 
-def contents(out):
-    """Return name → bytes of every file below a directory, markers without what differs from run to run."""
+def pages_and_schema(content):
+    """Return the bytes of a Parquet file up to its footer, and its schema without metadata."""
+    size = int.from_bytes(content[-8:-4], "little")
+    return content[: -8 - size] + str(pq.read_schema(pa.BufferReader(content)).remove_metadata()).encode()
+
+
+def contents(out, rows):
+    """Return name → bytes of every file below a directory, markers without what differs from run to run.
+
+    With `rows`, without what differs from one output format to the next.
+    """
     found = {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
     if "_SUCCESS" in found:
-        value = json.loads(found["_SUCCESS"])
-        found["_SUCCESS"] = json.dumps({name: value[name] for name in value if name not in _OF_THE_RUN}).encode()
+        value, left_out = json.loads(found["_SUCCESS"]), _OF_THE_RUN + (_OF_THE_FORMAT if rows else ())
+        found["_SUCCESS"] = json.dumps({name: value[name] for name in value if name not in left_out}).encode()
+    if rows:
+        found = {
+            name: pages_and_schema(content) if name.endswith(".parquet") else content for name, content in found.items()
+        }
     return found
 
 
-def compare(trees, scratch, name, lines):
+def compare(trees, scratch, name, lines, rows):
     """Run a scenario in both trees; return the differences, and the number of files compared."""
     seen = []
     for tree in trees:
         out = scratch / "out"
         shutil.rmtree(out, ignore_errors=True)
         ended = [run(tree, words, out, scratch / "log") for words in lines]
-        seen.append((ended, contents(out)))
+        seen.append(([code for code, _ in ended] if rows else ended, contents(out, rows)))
     (ended, files), (ended_after, files_after) = seen
     different = [file for file in {**files, **files_after} if files.get(file) != files_after.get(file)]
     if ended != ended_after:
         different.append(f"exit code or message: {ended} {ended_after}")
-    print(f"{'DIFFERENT' if different else 'same':<10}{name}: {len(files)} files, exit {[code for code, _ in ended]}")
+    print(
+        f"{'DIFFERENT' if different else 'same':<10}{name}: {len(files)} files, exit {[each if rows else each[0] for each in ended]}"
+    )
     return different
 
 
@@ -129,12 +151,13 @@ def main():
     parser.add_argument("before", type=Path)
     parser.add_argument("after", type=Path)
     parser.add_argument("--scratch", type=Path, required=True)
+    parser.add_argument("--rows", action="store_true")
     options = parser.parse_args()
     inputs = options.scratch / "in"
     if not inputs.exists():
         write_inputs(inputs)
     trees = options.before.resolve(), options.after.resolve()
-    found = [compare(trees, options.scratch, name, lines) for name, lines in scenarios(inputs).items()]
+    found = [compare(trees, options.scratch, name, lines, options.rows) for name, lines in scenarios(inputs).items()]
     for different in found:
         for line in different:
             print(line)
