@@ -3,8 +3,8 @@
     git worktree add ../before COMMIT
     python tests/benchmarks/same_bytes.py ../before . --scratch same
 
-With ``--rows`` what Parquet footers hold besides the schema may differ, and the wording of messages: data pages, schemas
-and exit codes must not.
+With ``--rows`` what Parquet footers hold besides the schema may differ, and the wording of messages: data pages,
+schemas and exit codes must not.
 
 Both trees run the same commands on the same files and bundles, which are made once; then complete output directories
 are compared byte for byte, quarantined rows included, and the exit code and messages of runs that fail. Of `_SUCCESS`
@@ -139,9 +139,8 @@ def compare(trees, scratch, name, lines, rows):
     different = [file for file in {**files, **files_after} if files.get(file) != files_after.get(file)]
     if ended != ended_after:
         different.append(f"exit code or message: {ended} {ended_after}")
-    print(
-        f"{'DIFFERENT' if different else 'same':<10}{name}: {len(files)} files, exit {[each if rows else each[0] for each in ended]}"
-    )
+    codes = ended if rows else [code for code, _ in ended]
+    print(f"{'DIFFERENT' if different else 'same':<10}{name}: {len(files)} files, exit {codes}")
     return different
 
 
