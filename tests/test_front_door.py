@@ -119,7 +119,7 @@ def test_functions_take_a_configuration_file_and_what_is_passed_wins(tiny: Tiny,
     with pytest.raises(TypeError, match=r"run\(\) needs inputs and out\. Pass it, or a config"):
         seqembed.run(model=tiny.bundle)
     config.write_text("[run]\nlimt = 3\n")
-    with pytest.raises(seqembed.UsageError, match="'\\[run\\] limt' is no option .* Did you mean 'limit'"):
+    with pytest.raises(seqembed.UsageError, match="'\\[run\\] limt' is not an option .* Did you mean 'limit'"):
         seqembed.run(data, model=tiny.bundle, out=tmp_path / "three", config=config)
     with pytest.raises(seqembed.UsageError, match="none.toml: cannot be read"):
         seqembed.run(data, model=tiny.bundle, out=tmp_path / "three", config=tmp_path / "none.toml")

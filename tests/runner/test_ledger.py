@@ -62,7 +62,7 @@ def test_many_finished_parts_cost_footers_only(
     assert f"0 parts made, {NUM_PARTS} up to date" in done(*words).output
     record_property("seconds", round(time.perf_counter() - start, 2))
     assert state(tmp_path / "out") == before
-    assert f"0 of {NUM_PARTS} parts would be made" in done(*words, "--dry-run").output
+    assert f"0 of {NUM_PARTS:,} parts would be made" in done(*words, "--dry-run").output
 
 
 @pytest.mark.parametrize("footer_tells", [True, False])

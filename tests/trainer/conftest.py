@@ -25,6 +25,12 @@ SMALL = {
 
 
 @pytest.fixture
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw no pictures: they take half the processor time of a small training, and other tests look at them."""
+    monkeypatch.setattr("seqembed.trainer.job.draw", lambda *arguments, **options: None)
+
+
+@pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Sixty sequences of 0 to 9 steps with features x and y."""
     return write_sequences(tmp_path / "data.parquet", sequences(60, seed=0, longest=9))

@@ -20,6 +20,8 @@ from seqembed.trainer.model.backend import keras
 from seqembed.trainer.output.summary import TrainSummary
 from seqembed.trainer.prepare import Prepared
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 RECONSTRUCT = resolved(objective="reconstruct", units=4, pooling="last", bidirectional=False)
 BLOCKS = (EmbeddingBlock("values", 4, 1.0, 1.0), EmbeddingBlock("statistics", 2, 1.0, 1.0))
 VARIED = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32)

@@ -21,6 +21,8 @@ from seqembed.trainer.job import train
 from seqembed.trainer.model.backend import keras
 from seqembed_testing import sequences, write_sequences
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 
 class Killed(Exception):
     """Simulates the end of a process."""
