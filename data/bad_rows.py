@@ -13,4 +13,5 @@ def bad_row_error(name: str, bad: BadRow, remedy: str) -> BadRowError:
         bad: The row.
         remedy: A sentence that ends the message.
     """
-    return BadRowError(f"{name}: row {bad.row} (id {quoted_id(bad.id)}): {bad.reason}. {remedy}")
+    rows = f"row {bad.row}" if bad.num_rows == 1 else f"rows {bad.row} to {bad.row + bad.num_rows - 1}"
+    return BadRowError(f"{name}: {rows} (id {quoted_id(bad.id)}): {bad.reason}. {remedy}")

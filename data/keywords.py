@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from seqembed.data.errors import SeqembedError
+from seqembed.data.errors import SeqembedError, UsageError
 from seqembed.data.extras import missing_extra
 from seqembed.data.host import host_fault
 
@@ -147,7 +147,16 @@ def _plain(parameter: inspect.Parameter, value: Any) -> Any:
 
 
 def several(given: Inputs) -> tuple[str, ...]:
-    """Return one or several names, paths, globs or URIs as a tuple of strings."""
+    """Return one or several names, paths, globs or URIs as a tuple of strings.
+
+    Raises:
+        UsageError: `given` is a table, or holds something else than text and paths.
+    """
+    if hasattr(given, "__arrow_c_stream__") or hasattr(given, "__dataframe__"):
+        raise UsageError(
+            f"expected a path, a glob or a URI, or several; received a {type(given).__name__}. Write it to a Parquet "
+            "file first; to embed a table in memory, call seqembed.load(model).embed(table)."
+        )
     return tuple(os.fspath(one) for one in ((given,) if isinstance(given, str | os.PathLike) else given))
 
 

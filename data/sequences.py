@@ -41,12 +41,14 @@ class BadRow:
         id: The id as text, None if it is null.
         reason: What was found and what was expected.
         raw: The columns that were read, unchanged, as one row; in the events layout with lists of the events' values.
+        num_rows: How many rows of the file the sequence has: in the events layout its events, else 1.
     """
 
     row: int
     id: str | None
     reason: str
     raw: pa.RecordBatch
+    num_rows: int = 1
 
 
 _NONE = np.zeros((0, 0), dtype=np.int32)

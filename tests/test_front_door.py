@@ -332,3 +332,10 @@ def test_the_example_in_the_help_runs(tiny: Tiny, tmp_path: Path, monkeypatch: p
     names = {"seqembed": seqembed, "pandas": pandas}
     exec("\n".join(lines), names)
     assert names["vectors"].shape == (120, 6)
+
+
+def test_a_table_where_files_are_read_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    frame = pandas.DataFrame({"id": ["a"], "x": [1.0]})
+    for call in (lambda: seqembed.train(frame, out=tmp_path / "run"), lambda: seqembed.run(frame, model="m", out="o")):
+        with pytest.raises(seqembed.UsageError, match=r"received a DataFrame. Write it to a Parquet file first"):
+            call()

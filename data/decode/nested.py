@@ -128,7 +128,16 @@ def finish_block(
         ids=ids,
         kept=kept,
         bad=tuple(
-            (index, BadRow(int(file_rows[index]), id_text(ids[index]), reasons[index], raw(index)))
+            (
+                index,
+                BadRow(
+                    int(file_rows[index]),
+                    id_text(ids[index]),
+                    reasons[index],
+                    raw(index),
+                    1 if input_rows is None else int(input_rows[index]),
+                ),
+            )
             for index in sorted(reasons)
         ),
         num_truncated=num_truncated,

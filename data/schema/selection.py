@@ -114,6 +114,8 @@ def _unsuitable(kind: pa.DataType, schema: SequenceSchema, categories: bool) -> 
     if is_value(value) and not is_number(value) and not categories:
         return "text; this model uses numbers"
     where = "a list of " if schema.layout == "nested" else ""
+    if pa.types.is_timestamp(value) and schema.time is None:
+        return f"{where}{_short(value)}; pass --time to order the steps by it and to learn from it"
     return f"{where}{_short(value)}, neither numbers nor text"
 
 

@@ -106,7 +106,7 @@ def _feature_line(one: dict[str, Any]) -> str:
     outside = (one["histogram"][0] + one["histogram"][-1]) / one["count"] if one["edges"] else 1.0
     return (
         f"mean {one['mean']:.4g}, std {one['std']:.4g}, {one['min']:.4g} to {one['max']:.4g}, {missing}, "
-        f"outside the training sample {outside:.1%}"
+        f"outside the training range {outside:.1%}"
     )
 
 

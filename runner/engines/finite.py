@@ -33,8 +33,8 @@ def refuse_not_finite(window: EmbeddedWindow, source: Source, first_row: int) ->
     spans = [(int(starts[index]), int(starts[index] + block.input_rows[index])) for index in failed]
     raw = source.rows_again(spans)
     bad = dict(block.bad)
-    for index, (row, _), columns in zip(failed.tolist(), spans, raw, strict=True):
-        bad[index] = BadRow(row, id_text(block.ids[index]), REASON, columns)
+    for index, (row, end), columns in zip(failed.tolist(), spans, raw, strict=True):
+        bad[index] = BadRow(row, id_text(block.ids[index]), REASON, columns, end - row)
     has_embedding = window.has_embedding.copy()
     outputs = {name: array.copy() for name, array in window.outputs.items()}
     has_embedding[failed] = False

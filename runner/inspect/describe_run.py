@@ -1,7 +1,7 @@
 """Describe a run directory, complete or damaged."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +48,7 @@ def _training(path: Path) -> list[str]:
     """
     try:
         history: dict[str, Any] = json.loads(_text(path))
-        best, baseline = history["best_val_loss"], history["baseline"]["loss"]
-        lines = [
-            f"Training: {history['num_steps']:,} batches; best validation loss {_number(best)}; predicting the mean of "
-            f"each feature {_number(baseline)}"
-        ]
+        lines = [f"Training: {history['num_steps']:,} batches{_losses(history)}"]
         if (problem := history["health"]["problem"]) is not None:
             lines.append(f"WARNING: the training ended with a problem, {problem!r}: see `health` in {path}")
         return lines
@@ -63,6 +59,17 @@ def _training(path: Path) -> list[str]:
         ) from error
 
 
+def _losses(history: Mapping[str, Any]) -> str:
+    """Return the loss of the weights that were kept, beside that of a model that learned nothing."""
+    if history["best_loss"] is None:
+        return ", none: the model is untrained" if not history["num_steps"] else ""
+    held_out = history["monitored"].startswith("val_")
+    return (
+        f"; {'validation' if held_out else 'training'} loss {history['best_loss']:.4g} "
+        f"({history['baseline']['loss']:.4g} for a model that learned nothing)"
+    )
+
+
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
@@ -70,7 +77,3 @@ def _text(path: Path) -> str:
         raise BundleError(f"{path}: damaged, not UTF-8 text ({error.reason}). Train again.") from error
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror}). Train again.") from error
-
-
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.4g}"

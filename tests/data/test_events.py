@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seqembed.data.bad_rows import bad_row_error
 from seqembed.data.decode import events
 from seqembed.data.errors import InputError
 from seqembed.data.files.inputs import InputFile
@@ -132,3 +133,18 @@ def test_a_nested_row_is_one_row_of_input(tmp_path: Path) -> None:
     (block,) = read_blocks(file, detect_schema([file]))
     np.testing.assert_array_equal(block.input_rows, [1, 1])
     assert block.num_rows == 2
+
+
+def test_events_without_an_id_between_those_of_one_are_named(tmp_path: Path) -> None:
+    file = write(tmp_path, {"id": pa.array(["a", "a", None, None, "a"]), "x": pa.array([1.0, 2.0, 3.0, 4.0, 5.0])})
+    with pytest.raises(
+        InputError, match=r"row 4: .*'a' are not contiguous: there are other ids, or events without one,"
+    ):
+        read(file)
+
+
+def test_a_bad_sequence_of_events_names_its_rows(tmp_path: Path) -> None:
+    file = write(tmp_path, {"id": pa.array(["a", "b", "b", "b"]), "x": pa.array([1.0, 2.0, np.inf, 3.0])})
+    ((_, bad),) = read(file).bad
+    assert (bad.row, bad.num_rows) == (1, 3)
+    assert "rows 1 to 3 (id 'b'): ±inf" in str(bad_row_error("f", bad, "Fix it."))

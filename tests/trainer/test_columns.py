@@ -42,7 +42,7 @@ def test_every_column_and_hints_are_printed(events: Path, tmp_path: Path) -> Non
         "4 features: x, code, at_ms, still",
         "an index of pandas: __index_level_0__",
         "the id: id",
-        "neither numbers nor text: day",
+        "timestamp[us]; pass --time to order the steps by it and to learn from it: day",
         "too little to learn from, as noted above: shop",
         "features that are constant and carry no information: still",
         "'at_ms': 400 distinct values become 1 in float32",

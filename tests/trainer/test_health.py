@@ -112,7 +112,7 @@ def test_advice_depends_on_the_model():
     assert "--steps" not in advice(mean, RECONSTRUCT, 2_000)[1]
     assert "--decoder-units" not in advice(mean, resolved(task="predict"), 2_000)[1]
     contrast = resolved(objective="contrast", units=4)
-    assert "no better than by chance" in advice(found(best={"loss": 1.0}, config=contrast), contrast, 2_000)[0]
+    assert "hardly below that of chance" in advice(found(best={"loss": 1.0}, config=contrast), contrast, 2_000)[0]
     assert "--validation-fraction" in advice(found(best={"loss": 0.1, "val_loss": 1.0}), RECONSTRUCT, 2_000)[1]
 
 

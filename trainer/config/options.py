@@ -22,7 +22,20 @@ _DEFAULTS = {
 _HELP_ALL = "seqembed.help_all"
 _LAST_SECTION = "This command"
 MOST_USED = frozenset(
-    {"id", "features", "categorical", "layout", "time", "label", "max_length", "units", "objective", "decoder", "steps"}
+    {
+        "id",
+        "features",
+        "categorical",
+        "layout",
+        "time",
+        "label",
+        "max_length",
+        "units",
+        "embedding_dim",
+        "objective",
+        "decoder",
+        "steps",
+    }
     | {"seed", "out", "resume", "overwrite"}
 )
 _POSITIVE = click.IntRange(1)

@@ -115,14 +115,14 @@ def advice(health: Health, config: ResolvedModel, num_batches: int) -> list[str]
             "WARNING: all sequences get the same vector, since the features are constant or missing everywhere.",
             "Try other --features (`seqembed inspect` shows what the data holds).",
         ]
-    chance = "views of a sequence are distinguished from those of others no better than by chance"
+    chance = "the loss that compares views is hardly below that of chance, so training has changed little"
     what = {
         "mean": chance
         if config.contrasts
-        else "the model is no better than always predicting the mean: its vectors say nothing about the sequences",
-        "overfitting": f"on held-out sequences {chance}"
+        else "the loss is hardly below that of always predicting the mean, so training has changed little",
+        "overfitting": "on held-out sequences the loss that compares views is hardly below that of chance"
         if config.contrasts
-        else "on held-out sequences the model is no better than always predicting the mean",
+        else "on held-out sequences the loss is hardly below that of always predicting the mean",
         "constant": "all sequences get the same vector",
         "dead units": f"{health.constant_dimensions} of {health.learned_dimensions} dimensions of the embedding are "
         "constant over all sequences",

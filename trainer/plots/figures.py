@@ -37,7 +37,7 @@ WIDE_RANGE = 20.0  # ratio of largest to smallest loss from which a logarithmic 
 MAX_SEQUENCES = MAX_FEATURES = 4
 MAX_NAMED = 8  # categories of a field with a row of their own
 MAX_CATEGORY = 14  # characters of their names
-MAX_TITLE = 38  # characters per line above a panel
+MAX_TITLE = 36  # characters per line above a panel
 MAX_MARKED = 40  # records; curves of more records have no markers
 # One curve is wide and pale, the other narrow and dashed on top: both stay visible where they agree.
 BELOW: dict[str, Any] = {"color": PALE_BLUE, "linewidth": 3.6, "solid_capstyle": "butt"}
