@@ -150,6 +150,6 @@ def _refuse_scattered(ids: pa.Array, seen: SeenIds, name: str, column: str, rows
         index = int(known[again])
         raise InputError(
             f"{name}: row {rows[index]}: the events of {column} = {quoted_id(id_text(ids[index]))} are not contiguous: "
-            f"there are other ids, or events without one, between them. Sort the file by '{column}' (and by time), with "
-            "an id in every row, then run again."
+            "there are other ids, or events without one, between them. "
+            f"Sort the file by '{column}' (and by time), with an id in every row, then run again."
         )
