@@ -25,6 +25,7 @@ MAX_COUNTED: Final = 256
 MAX_CATEGORY_BINS: Final = 64
 MAX_DIMENSIONS: Final = 16
 MAX_STRIDE: Final = 1 << 24
+_MAX_FLOAT32: Final = float(np.finfo(np.float32).max)
 MIN_SCALE: Final = 1e-38  # and its inverse is the greatest: float32 holds both
 # Lower edges of the bins of lengths: every length to 8, then four per doubling, up to 2^24.
 LENGTH_EDGES: Final[tuple[int, ...]] = (
@@ -157,10 +158,18 @@ def counted_names(schema: SequenceSchema) -> tuple[tuple[str, ...], tuple[str, .
 
 
 def _feature(value: Mapping[str, Any]) -> FeatureBins:
-    edges = tuple(finite(edge) for edge in value["edges"])
-    if len(edges) > MAX_EDGES or any(not low < high for low, high in zip(edges, edges[1:], strict=False)):
-        raise ValueError(f"edges of {value['name']!r} are not at most {MAX_EDGES} ascending numbers")
-    return FeatureBins(_text(value["name"]), finite(value["center"]), _scale(value["scale"]), edges)
+    edges = tuple(_single(edge) for edge in value["edges"])
+    if len(edges) > MAX_EDGES or (np.diff(np.array(edges, np.float32)) <= 0).any():
+        raise ValueError(f"edges of {value['name']!r} are not at most {MAX_EDGES} ascending float32 numbers")
+    return FeatureBins(_text(value["name"]), _single(value["center"]), _scale(value["scale"]), edges)
+
+
+def _single(value: Any) -> float:
+    """Return a number in the range of float32."""
+    number = finite(value)
+    if abs(number) > _MAX_FLOAT32:
+        raise ValueError(f"{value!r:.40} is beyond float32")
+    return number
 
 
 def _text(value: Any) -> str:
@@ -179,11 +188,19 @@ def finite(value: Any) -> float:
     """Return a number that JSON held.
 
     Raises:
-        ValueError: It is none, or not finite.
+        ValueError: It is none, or not finite as float64.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{value!r:.40} is not a finite number")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not is_finite(value):
+        raise ValueError(f"{str(value):.40} is not a finite number")
     return float(value)
+
+
+def is_finite(value: int | float) -> bool:
+    """Return whether a number is finite as float64, which an integer of many digits is not."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _scale(value: Any) -> float:

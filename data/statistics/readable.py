@@ -46,12 +46,13 @@ def _lengths(statistics: Statistics) -> dict[str, Any]:
 
 def _features(statistics: Statistics) -> Iterator[tuple[str, dict[str, Any]]]:
     mean, std, missing = statistics.mean, statistics.std, statistics.missing_share
-    bins, known = statistics.block("bins"), statistics.known
+    bins, known, clipped = statistics.block("bins"), statistics.known, statistics.block("clipped")
     for index, feature in enumerate(statistics.definition.features):
         yield (
             feature.name,
             {
                 "count": int(known[index]),
+                "clipped_share": _number(clipped[index] / max(1, known[index])),
                 "missing_share": _number(missing[index]),
                 "mean": _number(mean[index]),
                 "std": _number(std[index]),
@@ -107,7 +108,7 @@ def _feature_line(one: dict[str, Any]) -> str:
     return (
         f"mean {one['mean']:.4g}, std {one['std']:.4g}, {one['min']:.4g} to {one['max']:.4g}, {missing}, "
         f"outside the training range {outside:.1%}"
-    )
+    ) + (f", clipped {one['clipped_share']:.1%}: mean and std are bounds" if one["clipped_share"] else "")
 
 
 def _number(value: float | np.floating[Any]) -> float | int | None:

@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from seqembed.data.statistics.contradictions import contradiction
 from seqembed.data.statistics.definition import LENGTH_EDGES, NUM_BINS, STEPS_PER_SCALE, Definition, VectorGrid, finite
 
 _MAX_TOTAL: Final = 1 << 60
@@ -171,6 +172,8 @@ class Statistics:
         for name, where in layout_of(definition).items():
             found = value["totals"][name]
             block = [found] if name in _SINGLE else list(found)
+            if any(type(number) is not int for number in block):
+                raise TypeError(f"'{name}' of the statistics are not integers")
             if len(block) != where.stop - where.start:
                 raise ValueError(f"'{name}' of the statistics is not {where.stop - where.start} integers")
             numbers += block
@@ -182,7 +185,10 @@ class Statistics:
         lowest, highest = _extremes(value["lowest"], math.inf), _extremes(value["highest"], -math.inf)
         if (len(lowest), len(highest)) != (num, num):
             raise ValueError(f"extremes of the statistics are not {num} numbers each")
-        return cls(definition, totals, lowest, highest)
+        made = cls(definition, totals, lowest, highest)
+        if (what := contradiction(made)) is not None:
+            raise ValueError(f"the statistics contradict themselves: {what}")
+        return made
 
 
 # The definition parsed last: thousands of footers hold the same one, and comparing costs a tenth of parsing.

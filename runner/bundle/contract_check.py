@@ -3,7 +3,6 @@
 `ModelContract.from_json` parses it; here fields are checked against each other and against limits of size.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -21,7 +20,7 @@ from seqembed.data.errors import BundleError
 from seqembed.data.outputs import OUTPUT_DTYPES
 from seqembed.data.profile import QUANTILES
 from seqembed.data.sequences import TRUNCATES
-from seqembed.data.statistics.definition import MAX_CATEGORY_BINS, MAX_DIMENSIONS, counted_names
+from seqembed.data.statistics.definition import MAX_CATEGORY_BINS, MAX_DIMENSIONS, counted_names, is_finite
 from seqembed.runner.bundle.schema_check import check_contract_schema, is_integer_in
 
 _MAX_EMBEDDING_DIM = 1 << 16
@@ -211,7 +210,7 @@ class _Check:
         if len(values) != width:
             self._refuse(name, f"{len(values)} numbers", f"{width}")
         for value in values:
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not is_finite(value):
                 self._refuse(name, value, "finite numbers")
 
     def _refuse(self, what: str, found: object, expected: str) -> NoReturn:

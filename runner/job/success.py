@@ -38,7 +38,7 @@ def _fits(success: Mapping[str, Any], plan: RunPlan, inputs: Sequence[str]) -> b
         statistics = None if described is None else Statistics.from_json(described["exact"])
         if success["inputs"] != list(inputs):
             return not plan.joins_events
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):
         return False
     if (parts, skipped) != ([part.name for part in plan.parts], [name for name, _ in plan.skipped_files]):
         return False

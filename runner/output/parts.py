@@ -147,7 +147,9 @@ class PartFooter:
             key = PartKey(*(_text(value[name]) for name in PartKey.__slots__))
             counts = PartCounts.from_json(value["counts"])
             source = _text(value["input"]), _text(value["input_content"])
-            statistics = value["statistics"]
+            statistics = None if value["statistics"] is None else Statistics.from_json(value["statistics"])
+            if statistics is not None and statistics.number("sequences") != counts.rows_embedded:
+                raise ValueError("the statistics are not those of its rows")
             return cls(
                 key,
                 counts,
@@ -155,7 +157,7 @@ class PartFooter:
                 dict(value["options"]),
                 tuple(map(_text, value["columns"])),
                 _text(value["layout"]),
-                None if statistics is None else Statistics.from_json(statistics),
+                statistics,
             )
         except (KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             raise ValueError(f"not a part's footer ({type(error).__name__}: {error})") from error

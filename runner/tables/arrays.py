@@ -17,6 +17,8 @@ from seqembed.runner.tables.arrow import ArrowArray, ArrowStream
 _DECODE_VALUES = 1 << 20  # per block, as for files
 _MAX_ROWS = 1 << 16
 
+_NUMERIC = "biufO"  # kinds of numpy's types: booleans, integers, floats; lists with None are objects
+
 
 @dataclass(frozen=True, slots=True)
 class ArraySource:
@@ -117,9 +119,13 @@ def _checked(array: ArrayLike, index: int, width: int, names: str) -> NDArray[np
             f"the features in the order {names}. Pass one table of all sequences, or batches to embed_batches."
         )
     try:
+        given = np.ma.filled(array.astype(np.float32), np.nan) if isinstance(array, np.ma.MaskedArray) else array
+        given = np.asarray(given)
+        if given.dtype.kind not in _NUMERIC:
+            raise TypeError(f"it has the type {given.dtype}")
         with np.errstate(over="ignore"):  # values beyond float32 become ±inf, a bad row, as in a table
-            values = np.asarray(array, dtype=np.float32)
-    except (TypeError, ValueError) as error:
+            values = given.astype(np.float32, copy=False)
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"the list: item {index} is not numeric ({error}). Pass arrays of numbers.") from error
     if values.shape == (0,):  # an empty list: a sequence without steps
         return values.reshape(0, width)

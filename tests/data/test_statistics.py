@@ -295,3 +295,42 @@ def test_plain_numbers_and_lines() -> None:
     assert "no sequence" in "\n".join(lines(nothing))
     json.dumps(described(nothing), allow_nan=False)
     assert isinstance(nothing.definition, Definition)
+
+
+@pytest.fixture
+def counted_json() -> dict:
+    """Return the plain values of consistent statistics."""
+    sequences = block(60, seed=11)
+    vectors = vectors_of(int((sequences.lengths > 0).sum()))
+    return json.loads(json.dumps(count(sequences, None, vectors).to_json()))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("sequences", 5_000, "lengths"),
+        ("sequences", True, "not integers"),
+        ("counted_steps", 10**9, "lengths"),
+        ("missing", 10**9, "missing values"),
+        ("clipped", 10**9, "missing values"),
+        ("bins", 7, "histograms"),
+        ("sums", 1 << 60, "sums"),
+        ("squares", 1 << 60, "sums"),
+        ("vectors", 0, "sums of embeddings"),
+    ],
+)
+def test_totals_that_contradict_each_other_are_refused(
+    counted_json: dict, name: str, value: object, message: str
+) -> None:
+    totals = counted_json["totals"]
+    totals[name] = [value, *totals[name][1:]] if isinstance(totals[name], list) else value
+    with pytest.raises((ValueError, TypeError), match=message):
+        Statistics.from_json(counted_json)
+
+
+@pytest.mark.parametrize("name", ["lowest", "highest"])
+@pytest.mark.parametrize(("index", "value"), [(0, None), (1, None), (0, 1e300), (0, 10**400), (1, 10**400)])
+def test_extremes_that_cannot_be_are_refused(counted_json: dict, name: str, index: int, value: object) -> None:
+    counted_json[name][index] = value
+    with pytest.raises(ValueError, match="extremes|finite number"):
+        Statistics.from_json(counted_json)

@@ -232,8 +232,14 @@ def refuse_other_identity(saved: Mapping[str, Any], identity: Mapping[str, Any])
     names = sorted((saved.keys() | identity.keys()) - FREE_OPTIONS)
     changed = [name for name in names if saved.get(name) != identity.get(name)]
     if changed:
-        changes = "; ".join(f"{name} was {saved.get(name)!r} and is now {identity.get(name)!r}" for name in changed)
+        changes = "; ".join(
+            f"{name} was {_shown(saved.get(name))} and is now {_shown(identity.get(name))}" for name in changed
+        )
         raise UsageError(
             f"--resume: the run was started differently: {changes}. Pass the options and data it was started with, or "
             "train again with --overwrite or into another --out."
         )
+
+
+def _shown(value: object) -> str:
+    return "unset" if value is None else repr(value)
