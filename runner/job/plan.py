@@ -4,7 +4,8 @@ Planning reads two footers per part, of input and output, and no model: a run wi
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
@@ -167,12 +168,14 @@ def plan_run(states: InputStates, output: OutputDirectory, model_sha256: str, op
     ledger = output.read_ledger(names)
     refuse_other_files(names, ledger.others, output)
     footers = ledger.parts
+    outdated = ledger.outdated | _differently_counted(footers, model_sha256)
     options_hash = options.result_hash()
     name_of = {file.location: name for file, name in zip(files, names, strict=True)}
 
     def is_finished(file: InputFile, state: FileState) -> bool:
         # With a limit a part's key depends on previous files, which are read in parallel.
-        footer = footers.get(name_of[file.location])
+        name = name_of[file.location]
+        footer = None if name in outdated else footers.get(name)
         key = PartKey(state.fingerprint, model_sha256, options_hash)
         return options.limit is None and footer is not None and footer.key == key
 
@@ -190,7 +193,7 @@ def plan_run(states: InputStates, output: OutputDirectory, model_sha256: str, op
         chain = found if options.limit is None or not chain else hashlib.sha256(f"{chain}{found}".encode()).hexdigest()
         key = PartKey(chain, model_sha256, options_hash)
         footer = footers.get(name)
-        action = _action(key, footer, name in ledger.outdated)
+        action = _action(key, footer, name in outdated)
         finished = footer if action == "skip" else None
         done, statistics = (None, None) if finished is None else (finished.counts, finished.statistics)
         layout = None if footer is None else footer.layout
@@ -202,7 +205,7 @@ def plan_run(states: InputStates, output: OutputDirectory, model_sha256: str, op
     passed = states.found.passed_locations
     gone = {name for name in set(footers) - set(names) if footers[name].input not in passed}
     orphans = tuple(sorted(n for n in gone if any(scope.covers(footers[n].input) for scope in scopes)))
-    plan = RunPlan(tuple(parts), orphans, tuple(skipped), tuple(states.found.notes()), (), _in_the_way(orphans, names))
+    plan = RunPlan(tuple(parts), orphans, tuple(skipped), tuple(states.found.notes()), (), _blocking(orphans, names))
     refuse_mixture(parts, orphans, names, footers, (model_sha256, options_hash), output, options)
     return plan.cut(_num_within_limit(parts, options.limit))
 
@@ -242,7 +245,7 @@ def check_inputs(
     return sum(part.num_rows for part in plan.to_make)
 
 
-def _in_the_way(orphans: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+def _blocking(orphans: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
     directories = {"/".join(name.split("/")[:end]) for name in names for end in range(1, name.count("/") + 1)}
     files = set(names)
     return tuple(
@@ -265,10 +268,28 @@ def _num_within_limit(parts: list[Part], limit: int | None) -> int:
     return len(parts)
 
 
+def _differently_counted(footers: Mapping[str, PartFooter], model_sha256: str) -> set[str]:
+    """Return the parts of a model whose statistics do not count what those of most of its parts count.
+
+    One model defines one kind of statistics, so such a footer was edited, and its part has to be made again.
+    """
+    # Equal definitions are one object (`Definition.from_json`), and comparing thousands of them would take long.
+    definitions = {
+        name: None if footer.statistics is None else id(footer.statistics.definition)
+        for name, footer in footers.items()
+        if footer.key.model_sha256 == model_sha256
+    }
+    counts = Counter(definitions.values())
+    if len(counts) < 2:
+        return set()
+    (usual, _), *_ = counts.most_common(1)
+    return {name for name, definition in definitions.items() if definition != usual}
+
+
 def _action(key: PartKey, footer: PartFooter | None, is_outdated: bool) -> Action:
     if footer is None:
         return "remake" if is_outdated else "make"
-    if footer.key == key:
+    if footer.key == key and not is_outdated:
         return "skip"
     same_maker = (footer.key.model_sha256, footer.key.options_hash) == (key.model_sha256, key.options_hash)
     return "remake" if same_maker else "replace"

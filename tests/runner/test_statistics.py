@@ -1,6 +1,7 @@
 """What a run counts: in every part's footer, summed over made and skipped parts, in `_SUCCESS` and the report."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -153,3 +154,42 @@ def test_statistics_that_do_not_fit_the_model_are_refused(tiny: Tiny) -> None:
             check_contract(replace(contract, training=training), "model")
     with pytest.raises(BundleError, match="statistics of embeddings"):
         check_contract(replace(contract, embeddings=None), "model")
+
+
+def no_statistics(footer: dict) -> None:
+    footer["statistics"] = None
+
+
+def another_stride(footer: dict) -> None:
+    footer["statistics"]["definition"]["stride"] += 1
+
+
+def more_rows(footer: dict) -> None:
+    counts, totals = footer["counts"], footer["statistics"]["totals"]
+    totals["sequences"] += 1
+    totals["lengths"][0] += 1
+    totals["steps"] += 1
+    assert totals["sequences"] != counts["rows_embedded"]
+
+
+def no_extremes(footer: dict) -> None:
+    footer["statistics"]["lowest"][0] = None
+
+
+@pytest.mark.parametrize("change", [no_statistics, another_stride, more_rows, no_extremes])
+def test_a_part_with_edited_statistics_is_made_again(
+    tiny: Tiny, tmp_path: Path, change: Callable[[dict], None]
+) -> None:
+    for index in range(3):
+        write_sequences(tmp_path / "in" / f"{index}.parquet", sequences(40, seed=index, shortest=1))
+    expected = run(tiny, tmp_path).statistics
+    part = tmp_path / "out" / "1.parquet"
+    content, table = part.read_bytes(), pq.read_table(part)
+    footer = json.loads(pq.read_metadata(part).metadata[FOOTER_KEY])
+    change(footer)
+    pq.write_table(table.replace_schema_metadata({FOOTER_KEY: json.dumps(footer).encode()}), part)
+    assert "1 outdated" in done("inspect", tmp_path / "out").output
+    report = run(tiny, tmp_path)
+    assert (report.num_made, report.statistics) == (1, expected)
+    assert part.read_bytes() == content and in_success(tmp_path / "out") == expected
+    assert run(tiny, tmp_path).num_made == 0
