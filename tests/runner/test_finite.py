@@ -41,7 +41,8 @@ def test_a_vector_that_is_not_finite(
     words = ("run", data, "--model", bundle, "--out")
     refused = seqembed(*words, tmp_path / "fail")
     assert refused.exit_code == 3, refused.output
-    assert f"in.parquet: row {rows[4]} (id 's4'): the model returned a vector that is not finite" in refused.output
+    where = f"row {rows[4]}" if layout == "nested" else f"rows {rows[4]} to {rows[5] - 1}"
+    assert f"in.parquet: {where} (id 's4'): the model returned a vector that is not finite" in refused.output
     assert not (tmp_path / "fail" / "in.parquet").exists()
 
     done(*words, tmp_path / "null", "--on-bad-row", "null")
