@@ -58,7 +58,7 @@ def test_a_command_of_the_runner_writes_and_sends_nothing_else(tiny: Tiny, tmp_p
 
 @pytest.mark.parametrize("command", ["export", "evaluate"])
 def test_a_command_with_training_libraries_reports_nothing(tiny: Tiny, tmp_path: Path, command: str) -> None:
-    """Matplotlib, which Keras imports, writes its font list to the user's cache, and TensorFlow the code it generates."""
+    """Matplotlib, which Keras imports, writes its font list to the cache, and TensorFlow the code it generates."""
     splits = ["--train", tiny.data, "--test", tiny.data, "--label", "label", "--untrained-seeds", 1]
     words = {
         "export": ["export", tiny.run, "--out", tmp_path / "encoder.onnx"],
