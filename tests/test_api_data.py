@@ -54,6 +54,31 @@ def same_vectors(found: pa.Table, expected: pa.Table) -> None:
     assert found_vectors.equals(expected_vectors)
 
 
+def test_masked_values_of_an_array_are_missing(tiny: Tiny) -> None:
+    encoder = seqembed.load(tiny.bundle)
+    values = np.arange(6, dtype=np.float64).reshape(3, 2)
+    masked = np.ma.array(values, mask=values == 3)
+    missing = np.where(values == 3, np.nan, values)
+    np.testing.assert_array_equal(encoder.embed([masked]), encoder.embed([missing]))
+    assert not np.array_equal(encoder.embed([masked]), encoder.embed([values]))
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.ones((2, 2), complex),
+        np.zeros((2, 2), "datetime64[s]"),
+        np.zeros((2, 2), "timedelta64[s]"),
+        np.array([["7", "8"]]),
+        [[10**400, 1]],
+    ],
+    ids=["complex", "times", "durations", "text", "beyond float64"],
+)
+def test_arrays_of_something_else_than_numbers_are_refused(tiny: Tiny, array: object) -> None:
+    with pytest.raises(seqembed.InputError, match=r"item 0 is not numeric .* Pass arrays of numbers"):
+        seqembed.load(tiny.bundle).embed([array])
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float64", "int8", "bool"])
 def test_arrays_of_every_number_type_are_read_as_float32(tiny: Tiny, dtype: str) -> None:
     arrays = [np.arange(2 * length).reshape(length, 2).astype(dtype) for length in (3, 0, 5)]

@@ -105,10 +105,11 @@ def _feature_line(one: dict[str, Any]) -> str:
     if not one["count"]:
         return missing
     outside = (one["histogram"][0] + one["histogram"][-1]) / one["count"] if one["edges"] else 1.0
+    clipped = f", clipped {one['clipped_share']:.1%}: mean and std are those of the clipped values"
     return (
         f"mean {one['mean']:.4g}, std {one['std']:.4g}, {one['min']:.4g} to {one['max']:.4g}, {missing}, "
         f"outside the training range {outside:.1%}"
-    ) + (f", clipped {one['clipped_share']:.1%}: mean and std are bounds" if one["clipped_share"] else "")
+    ) + (clipped if one["clipped_share"] >= 0.0005 else "")
 
 
 def _number(value: float | np.floating[Any]) -> float | int | None:

@@ -61,8 +61,6 @@ def _training(path: Path) -> list[str]:
 
 def _losses(history: Mapping[str, Any]) -> str:
     """Return the loss of the weights that were kept, beside that of a model that learned nothing."""
-    if history["best_loss"] is None:
-        return ", none: the model is untrained" if not history["num_steps"] else ""
     held_out = history["monitored"].startswith("val_")
     return (
         f"; {'validation' if held_out else 'training'} loss {history['best_loss']:.4g} "

@@ -16,8 +16,7 @@ from seqembed.runner.tables.arrow import ArrowArray, ArrowStream
 
 _DECODE_VALUES = 1 << 20  # per block, as for files
 _MAX_ROWS = 1 << 16
-
-_NUMERIC = "biufO"  # kinds of numpy's types: booleans, integers, floats; lists with None are objects
+_NOT_NUMBERS = "cmMSU"  # kinds of numpy's types that it would cast to numbers: complex, times, text
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +120,7 @@ def _checked(array: ArrayLike, index: int, width: int, names: str) -> NDArray[np
     try:
         given = np.ma.filled(array.astype(np.float32), np.nan) if isinstance(array, np.ma.MaskedArray) else array
         given = np.asarray(given)
-        if given.dtype.kind not in _NUMERIC:
+        if given.dtype.kind in _NOT_NUMBERS:
             raise TypeError(f"it has the type {given.dtype}")
         with np.errstate(over="ignore"):  # values beyond float32 become ±inf, a bad row, as in a table
             values = given.astype(np.float32, copy=False)

@@ -291,6 +291,10 @@ def test_plain_numbers_and_lines() -> None:
     text = "\n".join(lines(found))
     assert f"{found.number('sequences'):,} sequences of 1 to 11 steps" in text
     assert "f2" in text and "c  unknown 1.1%" in text
+    assert plain["features"]["f0"]["clipped_share"] == 0 and "clipped" not in text
+    far = described(count(block(40, seed=3, scale=1e6), None, vectors_of(40)))
+    assert far["features"]["f0"]["clipped_share"] > 0.9
+    assert "of the clipped values" in "\n".join(lines(count(block(40, seed=3, scale=1e6), None, vectors_of(40))))
     nothing = Statistics.empty(DEFINITION)
     assert "no sequence" in "\n".join(lines(nothing))
     json.dumps(described(nothing), allow_nan=False)

@@ -1,6 +1,7 @@
 """Bundles that are not a model, have no valid contract, or compute other vectors are refused with exit 4."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +108,9 @@ def test_inspect_describes_each_kind_of_path(tiny: Tiny, tmp_path: Path) -> None
     bundle = done("inspect", tiny.bundle).output
     for words in ("Layout: nested", "id column 'id'", "2 features in this order", "Checked against Keras", "Golden"):
         assert words in bundle
-    assert "a seqembed run directory" in done("inspect", tiny.run).output
+    said = done("inspect", tiny.run).output
+    assert "a seqembed run directory" in said
+    assert re.search(r"Training: \d+ batches; training loss [\d.]+ \([\d.]+ for a model that learned nothing\)", said)
     done("run", tiny.data, "--model", tiny.bundle, "--out", tmp_path / "out")
     assert "finished parts: 1" in done("inspect", tmp_path / "out").output
     (tmp_path / "empty").mkdir()
