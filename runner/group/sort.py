@@ -1,0 +1,113 @@
+"""Order the events of a bucket with DuckDB, which sorts beyond memory; the only file that names it."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import duckdb
+import pyarrow as pa
+
+from seqembed.data.errors import HostError, OutputError
+
+_BATCH_ROWS = 1 << 16
+_BYTES_PER_THREAD = 128 << 20
+
+
+class Sorter:
+    """DuckDB with bounds on memory and a directory for what exceeds it; use as a context manager."""
+
+    def __init__(self, directory: Path, memory_bytes: int, threads: int) -> None:
+        """Open an empty database in memory.
+
+        Args:
+            directory: Where DuckDB puts what exceeds its memory.
+            memory_bytes: Bound on its memory.
+            threads: Maximum number of threads.
+        """
+        threads = max(1, min(threads, memory_bytes // _BYTES_PER_THREAD))
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": f"{memory_bytes // 10**6}MB",
+            "temp_directory": str(directory),
+            "threads": threads,
+            "preserve_insertion_order": False,
+            "arrow_large_buffer_size": True,  # more than 2 GB of text in a batch
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+        }
+        self._database = duckdb.connect(":memory:", config=config)
+
+    def __enter__(self) -> Self:
+        """Return the sorter."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Release memory and temporary files."""
+        self._database.close()
+
+    def ordered(
+        self, events: Iterator[pa.RecordBatch], schema: pa.Schema, equal: Sequence[int] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield events by id, time and number; batches have the same size on every machine.
+
+        Args:
+            events: The events of a bucket; column 0 is the id, column 1 the time, the last one the number.
+            schema: Their columns.
+            equal: Columns in which events of an id agree that are one event: the one with the highest number is taken.
+                None takes all.
+
+        Raises:
+            HostError: DuckDB needs more memory.
+            OutputError: The disk is full.
+        """
+        query = "SELECT * FROM events"
+        if equal is not None:
+            same = ", ".join(f"c{index}" for index in sorted({0, *equal}))
+            query += f" QUALIFY row_number() OVER (PARTITION BY {same} ORDER BY number DESC) = 1"
+        query += " ORDER BY c0, c1, number"
+        try:
+            self._database.register("events", pa.RecordBatchReader.from_batches(schema, events))
+            found = self._database.sql(query)
+            # The older name is that of DuckDB before 1.4.
+            reader = getattr(found, "to_arrow_reader", None) or found.fetch_record_batch
+            yield from _even(reader(_BATCH_ROWS), schema)
+        except duckdb.OutOfMemoryException as error:
+            raise _shortage(error) from error
+        except duckdb.IOException as error:
+            raise OutputError(
+                f"events could not be sorted on disk ({_first_line(error)}). Free space, and run again."
+            ) from error
+        finally:
+            self._database.unregister("events")
+
+
+def _even(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Yield batches of exactly `_BATCH_ROWS` rows: DuckDB's depend on threads, and bytes must not."""
+    waiting: list[pa.RecordBatch] = []
+    num_rows = 0
+    for batch in batches:
+        typed = pa.RecordBatch.from_arrays(
+            [column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)], schema=schema
+        )
+        while num_rows + typed.num_rows >= _BATCH_ROWS:
+            cut = _BATCH_ROWS - num_rows
+            yield pa.concat_batches([*waiting, typed.slice(0, cut)])
+            waiting, num_rows, typed = [], 0, typed.slice(cut)
+        if typed.num_rows:
+            waiting.append(typed)
+            num_rows += typed.num_rows
+    if waiting:
+        yield pa.concat_batches(waiting)
+
+
+def _shortage(error: duckdb.Error) -> HostError | OutputError:
+    text = _first_line(error)
+    if "max_temp_directory_size" in str(error) or "temp directory" in str(error):
+        return OutputError(f"events could not be sorted on disk ({text}). Free space, and run again.")
+    return HostError(f"--memory is too small to sort the events ({text}). Pass more --memory, and run again.")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
