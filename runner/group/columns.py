@@ -125,7 +125,8 @@ def _field(schemas: Schemas, name: str, role: str) -> pa.Field:
         joined = kind if found is None else _joined(found, kind)
         if joined is None:
             raise InputError(
-                f"{file.name}: column '{name}' is {kind}; in {where.name} it is {found}. Cast it to one type in all files."
+                f"{file.name}: column '{name}' is {kind}; in {where.name} it is {found}. Cast it to one "
+                "type in all files."
             )
         where = file if joined != found else where
         found = joined
@@ -167,8 +168,8 @@ def _check_carried(file: InputFile, name: str, kind: pa.DataType) -> None:
     if refused:
         raise InputError(
             f"{file.name}: column '{name}' is {kind}; DuckDB would not return its values unchanged. Expected numbers, "
-            "booleans, text, bytes, times, decimals, or structs and lists of numbers and text. Cast it, or leave it out "
-            "with --features and --keep."
+            "booleans, text, bytes, times, decimals, or structs and lists of numbers and text. Cast it, or leave it "
+            "out with --features and --keep."
         )
 
 

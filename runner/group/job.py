@@ -170,8 +170,8 @@ def _partition(plan: GroupPlan, spill: Spill, progress: EventProgress) -> list[E
         first_number += file.num_rows
         if fingerprint(file.file) != file.fingerprint:
             raise ChangedInputError(
-                f"{file.file.name}: the file changed while it was read. Run again once its writer is done; better, have "
-                "the writer rename finished files into place."
+                f"{file.file.name}: the file changed while it was read. Run again once its writer is done; better, "
+                "have the writer rename finished files into place."
             )
         files.append(replace(file, counts=counts))
     spill.flush()

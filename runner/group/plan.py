@@ -7,6 +7,7 @@ be made anyway.
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from seqembed.data.errors import BadFileError, OutputError
 from seqembed.data.files.inputs import InputFile
+from seqembed.data.plurals import counted
 from seqembed.runner.group.census import MAKER, Counted, read_census
 from seqembed.runner.group.columns import EventColumns, event_columns, refuse_unknown
 from seqembed.runner.group.options import GroupOptions
@@ -108,7 +110,8 @@ class GroupPlan:
         rows, share = self.num_rows, self.wanted.mean()
         size = self.event_bytes * rows * share
         return [
-            f"{rows:,} events in {len(self.files):,} files; {len(self.to_make):,} of {self.num_buckets:,} buckets to make",
+            f"{rows:,} events in {counted(len(self.files), 'file')}; {len(self.to_make):,} of "
+            f"{counted(self.num_buckets, 'bucket')} to make",
             f"needs up to {_size(size)} of temporary disk and {_size(size)} for the output",
         ]
 
@@ -242,8 +245,9 @@ def _refuse_other_makers(
                 if footer.options.get(option) != value
             ]
             raise OutputError(
-                f"{output.given}: {name} was made with other options ({'; '.join(changed) or 'another version of seqembed'}). "
-                "Choose another --out, or pass --overwrite to replace the old buckets once the new ones are complete."
+                f"{output.given}: {name} was made with other options "
+                f"({'; '.join(changed) or 'another version of seqembed'}). Choose another --out, or pass --overwrite "
+                "to replace the old buckets once the new ones are complete."
             )
 
 
@@ -252,8 +256,8 @@ def _refuse_gone(gone: Sequence[str], output: OutputDirectory, options: GroupOpt
         num = len(gone)
         what = "1 file that was grouped into it is" if num == 1 else f"{num:,} files that were grouped into it are"
         raise OutputError(
-            f"{output.given}: {what} not among the inputs, such as {gone[0]}; its events would be lost. Pass all inputs, "
-            "or --prune to leave those events out, or choose another --out."
+            f"{output.given}: {what} not among the inputs, such as {gone[0]}; its events would be lost. Pass all "
+            "inputs, or --prune to leave those events out, or choose another --out."
         )
 
 
@@ -270,4 +274,4 @@ def _shown(value: object) -> str:
 
 
 def _size(num_bytes: float) -> str:
-    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"
+    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{max(1, math.ceil(num_bytes / 1e6))} MB"
