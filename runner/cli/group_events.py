@@ -8,15 +8,15 @@ import click
 
 from seqembed.data.arrow_start import settle_without_pandas
 from seqembed.data.display.progress import PROGRESS_STYLES
-from seqembed.data.errors import UsageError
 from seqembed.data.files.secrets import without_secrets
 from seqembed.data.plurals import counted
 from seqembed.data.signals import stopped_by_signals
-from seqembed.runner.cli.names import Names
+from seqembed.runner.cli.names import Buckets, Names
 from seqembed.runner.group.job import GroupJob, group_events, plan_group_job
 from seqembed.runner.group.options import GROUP_BAD_ROW, GroupOptions
 from seqembed.runner.group.plan import GroupPlan, bucket_name
 from seqembed.runner.group.report import GroupReport
+from seqembed.runner.options import usable_cores
 from seqembed.runner.report import peak_rss_bytes
 
 _DEFAULTS = GroupOptions(threads=1)
@@ -59,10 +59,9 @@ Examples:
 )
 @click.option(
     "--buckets",
-    metavar="N|auto",
-    default="auto",
-    show_default=True,
-    help="Number of output files; auto keeps it later.",
+    type=Buckets(),
+    default=_DEFAULTS.buckets,
+    help="Number of output files.  [default: auto, from the size of the data; later jobs keep it]",
 )
 @click.option(
     "--memory",
@@ -83,7 +82,7 @@ Examples:
 @click.option("--overwrite", is_flag=True, help="Replace buckets made with other options, once all are made.")
 @click.option("--dry-run", is_flag=True, help="List the buckets that would be made, without making them.")
 @click.option("--progress", type=click.Choice(PROGRESS_STYLES), default=_DEFAULTS.progress, show_default=True)
-def group(inputs: tuple[str, ...], out: str, **rest: Any) -> None:
+def group(inputs: tuple[str, ...], out: str, threads: int | None, **rest: Any) -> None:
     """Group EVENTS, one per row in any number of Parquet files, into one row per id.
 
     A row has the id, the kept columns, and lists of times and features in time order; events of one time stay in the
@@ -92,21 +91,14 @@ def group(inputs: tuple[str, ...], out: str, **rest: Any) -> None:
     """
     settle_without_pandas()
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
-    job = GroupJob(inputs, out, _options(rest))
+    options = GroupOptions(threads=usable_cores() if threads is None else threads, **rest)
+    job = GroupJob(inputs, out, options)
     if job.options.dry_run:
         _print_plan(plan_group_job(job), out)
         return
     with stopped_by_signals():
         report = group_events(job, sys.stderr)
     _print_summary(report, without_secrets(out))
-
-
-def _options(given: dict[str, Any]) -> GroupOptions:
-    buckets, threads = str(given.pop("buckets")), given.pop("threads")
-    if buckets != "auto" and not buckets.isdecimal():
-        raise UsageError(f"--buckets must be a number or auto; was {buckets!r}.")
-    threads = {} if threads is None else {"threads": threads}
-    return GroupOptions(buckets=None if buckets == "auto" else int(buckets), **threads, **given)
 
 
 def _print_plan(plan: GroupPlan, out: str) -> None:

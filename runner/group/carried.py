@@ -1,8 +1,8 @@
 """Carry values of every type through DuckDB without a change: as integers, floats, decimals and bytes.
 
-DuckDB has its own types: a timestamp with a zone has microseconds, text is valid UTF-8, and there are no dictionaries or
-extension types. So DuckDB never sees those: times travel as the integers that Arrow stores and text as bytes, and they
-get their type back afterwards. What cannot travel is refused before the first row.
+DuckDB has its own types: a timestamp with a zone has microseconds, text is valid UTF-8, and there are no dictionaries
+or extension types. So DuckDB never sees those: times travel as the integers that Arrow stores and text as bytes, and
+they get their type back afterwards. What cannot travel is refused before the first row.
 """
 
 import pyarrow as pa
