@@ -22,8 +22,10 @@ def grouping_line(files: Sequence[InputFile], schema: SequenceSchema, keep: Sequ
     if schema.time is None:
         return f"for example with DuckDB: {_duckdb_line(files, schema)}"
     words = ["seqembed", "group", *_sources(files), "--id", schema.id, "--time", schema.time]
+    taken = {schema.id, schema.time}
     for option, names in (("--features", schema.feature_columns), ("--keep", keep)):
-        names = [name for name in dict.fromkeys(names) if name not in (schema.id, schema.time)]
+        names = [name for name in dict.fromkeys(names) if name not in taken]
+        taken.update(names)
         # A name with a comma can only stand in a configuration file; without --features all columns are taken.
         if names and not any("," in name or name != name.strip() for name in names):
             words += [option, ",".join(names)]

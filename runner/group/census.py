@@ -52,8 +52,10 @@ def read_census(output: OutputDirectory, options_hash: str) -> tuple[dict[str, C
     if not output.storage.exists(NAME):
         return {}, frozenset()
     try:
-        table = pq.read_table(output.storage.at(NAME), filesystem=output.filesystem)
-        footer = PartFooter.from_json((table.schema.metadata or {}).get(FOOTER_KEY, b""))
+        with output.filesystem.open_input_file(output.storage.at(NAME)) as source:
+            stored = pq.ParquetFile(source)
+            footer = PartFooter.from_json((stored.metadata.metadata or {}).get(FOOTER_KEY, b""))
+            table = stored.read()
         rows = table.select(_SCHEMA.names).cast(_SCHEMA).to_pylist()
         counted = {row["file"]: _counted(row) for row in rows}
     except (pa.ArrowException, ValueError, KeyError, TypeError, FileNotFoundError):

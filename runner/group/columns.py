@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from seqembed.data.decode.arrow import is_number, is_storable, is_string, plain_type
-from seqembed.data.errors import InputError, UsageError
+from seqembed.data.errors import InputError
 from seqembed.data.files.inputs import InputFile
 from seqembed.data.schema.check import require_column
 from seqembed.runner.group.carried import NotCarriedError, carrier_type
@@ -75,7 +75,6 @@ def event_columns(schemas: Schemas, options: GroupOptions) -> EventColumns:
 
     Raises:
         InputError: A file lacks a column, has it with a type that does not fit the other files, or a type is refused.
-        UsageError: Columns are named that the output cannot have.
     """
     counts = Counter(name for _, schema in schemas for name in set(schema.names))
     named = [options.id, options.time, *options.keep]
@@ -87,6 +86,7 @@ def event_columns(schemas: Schemas, options: GroupOptions) -> EventColumns:
         [] if options.features else [name for name in counts if counts[name] < len(schemas) and name not in named]
     )
     used = [*named, *features]
+    _check_compared(schemas, compared)
     more = [name for name in dict.fromkeys(compared) if name not in used]
     fields = {name: _field(schemas, name, _role(name, options)) for name in [*used, *more]}
     _check_id(schemas[0][0], fields[options.id])
@@ -103,6 +103,16 @@ def event_columns(schemas: Schemas, options: GroupOptions) -> EventColumns:
     return EventColumns(
         fields[options.id], fields[options.time], chosen(options.keep), chosen(features), chosen(more), tuple(left_out)
     )
+
+
+def _check_compared(schemas: Schemas, compared: Sequence[str]) -> None:
+    for file, schema in schemas:
+        missing = next((name for name in compared if name not in schema.names), None)
+        if missing is not None:
+            raise InputError(
+                f"{file.name}: no column '{missing}', which --deduplicate names. The file has: "
+                f"{', '.join(schema.names[:20])}."
+            )
 
 
 def _role(name: str, options: GroupOptions) -> str:
@@ -187,13 +197,3 @@ def _check_time(file: InputFile, field: pa.Field) -> None:
             f"{file.name}: the time column '{field.name}' is {field.type}; expected timestamps, dates or numbers. "
             "Cast it to a timestamp."
         )
-
-
-def refuse_unknown(columns: EventColumns, options: GroupOptions) -> None:
-    """Check that `--deduplicate` does not mix `exact` with names.
-
-    Raises:
-        UsageError: It does.
-    """
-    if EXACT in options.deduplicate and len(options.deduplicate) > 1 and EXACT not in [f.name for f in columns.all]:
-        raise UsageError("--deduplicate exact compares all columns; name columns, or pass exact alone.")

@@ -13,7 +13,7 @@ from seqembed.data.errors import ChangedInputError, OutputError
 from seqembed.data.files.fingerprints import fingerprint
 from seqembed.data.files.inputs import is_uri
 from seqembed.data.files.secrets import without_secrets
-from seqembed.runner.group.census import NAME, Counted, stage_census
+from seqembed.runner.group.census import Counted, stage_census
 from seqembed.runner.group.histories import Histories
 from seqembed.runner.group.options import EXACT, GroupOptions
 from seqembed.runner.group.plan import EventFile, GroupInputs, GroupPlan, bucket_key, bucket_name, plan_group
@@ -106,7 +106,7 @@ def group_events(job: GroupJob, terminal: IO[str]) -> GroupReport:
 
 
 def _is_done(plan: GroupPlan, output: OutputDirectory, job: GroupJob) -> bool:
-    if plan.to_make or plan.obsolete or plan.gone or not output.storage.exists(NAME):
+    if plan.to_make or plan.obsolete or plan.gone or not plan.is_counted:
         return False
     success = output.read_success() or {}
     return success.get("inputs") == job.named_inputs and success.get("options") == dict(plan.options)

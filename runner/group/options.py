@@ -62,7 +62,7 @@ class GroupOptions:
         """Check the values.
 
         Raises:
-            UsageError: A value is out of range, or a column is named twice.
+            UsageError: A value is out of range, or options contradict each other.
         """
         for option, value, choices in (
             ("on-bad-row", self.on_bad_row, GROUP_BAD_ROW),
@@ -80,6 +80,8 @@ class GroupOptions:
                 raise UsageError(f"--{option} must be {bound}, was {number}.")
         if self.memory_bytes < MIN_MEMORY_BYTES:
             raise UsageError(f"--memory must be at least {MIN_MEMORY_BYTES // 10**6}MB, was {self.memory}.")
+        if EXACT in self.deduplicate and len(self.deduplicate) > 1:
+            raise UsageError("--deduplicate exact compares all columns; pass it alone, or name columns.")
         self._refuse_twice()
 
     def _refuse_twice(self) -> None:

@@ -19,7 +19,7 @@ from seqembed.data.errors import BadFileError, OutputError
 from seqembed.data.files.inputs import InputFile
 from seqembed.data.plurals import counted
 from seqembed.runner.group.census import MAKER, Counted, read_census
-from seqembed.runner.group.columns import EventColumns, event_columns, refuse_unknown
+from seqembed.runner.group.columns import EventColumns, event_columns
 from seqembed.runner.group.options import GroupOptions
 from seqembed.runner.group.scan import FileCounts, Scan
 from seqembed.runner.group.size import event_bytes, suitable_buckets
@@ -65,6 +65,7 @@ class GroupPlan:
         done: Footers of finished buckets, by name.
         obsolete: Names of buckets that other options made and these do not.
         gone: Locations of files whose events are in the output, and that are no longer among the inputs.
+        is_counted: Whether the counts of exactly these files are in the output.
         event_bytes: Approximate bytes of an event in memory.
         notes: Remarks on the inputs for the user.
     """
@@ -78,6 +79,7 @@ class GroupPlan:
     done: Mapping[str, PartFooter]
     obsolete: tuple[str, ...]
     gone: tuple[str, ...]
+    is_counted: bool
     event_bytes: float
     notes: tuple[str, ...] = ()
 
@@ -164,7 +166,6 @@ def plan_group(inputs: GroupInputs, output: OutputDirectory, options: GroupOptio
         schemas.append((file, inspected.schema))
     with_rows = [found for found, file in zip(schemas, files, strict=True) if file.num_rows]
     columns = event_columns(with_rows or schemas, options)
-    refuse_unknown(columns, options)
     span = bound("since", options.since, columns.time.type), bound("until", options.until, columns.time.type)
     ledger = output.read_ledger()
     bytes_each = event_bytes(files, columns)
@@ -193,6 +194,8 @@ def plan_group(inputs: GroupInputs, output: OutputDirectory, options: GroupOptio
         done=finished,
         obsolete=tuple(sorted((ledger.parts.keys() | ledger.outdated) - set(names))),
         gone=gone,
+        is_counted={name: counted.fingerprint for name, counted in census.items()}
+        == {file.file.location: file.fingerprint for file in files},
         event_bytes=bytes_each,
         notes=tuple(_notes(inputs.states, columns)),
     )
