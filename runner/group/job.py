@@ -192,7 +192,7 @@ def _stage_bucket(
     histories = Histories(columns, options.max_length)
     equal = [columns.index(column) for column in options.deduplicate] if options.deduplicate != (EXACT,) else None
     equal = list(range(len(columns.all))) if options.deduplicate == (EXACT,) else equal
-    ordered = sorter.ordered(spill.read(index), columns.carried, equal or None)
+    ordered = sorter.ordered(spill.read(index), columns.carried, plan.event_bytes, equal or None)
     with output.staging.stage(name, 1, columns.output) as writer:
         for rows in histories.rows(ordered):
             writer.write(rows)

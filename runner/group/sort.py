@@ -6,11 +6,15 @@ from types import TracebackType
 from typing import Self
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from seqembed.data.errors import HostError, OutputError
+from seqembed.data.parquet.sizes import row_bytes
 
 _BATCH_ROWS = 1 << 16
+_BATCH_BYTES = 16 << 20  # of text and bytes
+_VECTOR_ROWS = 2048  # DuckDB's unit
 _BYTES_PER_THREAD = 128 << 20
 
 
@@ -48,13 +52,18 @@ class Sorter:
         self._database.close()
 
     def ordered(
-        self, events: Iterator[pa.RecordBatch], schema: pa.Schema, equal: Sequence[int] | None = None
+        self,
+        events: Iterator[pa.RecordBatch],
+        schema: pa.Schema,
+        event_bytes: float,
+        equal: Sequence[int] | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """Yield events by id, time and number; batches have the same size on every machine.
 
         Args:
             events: The events of a bucket; column 0 is the id, column 1 the time, the last one the number.
             schema: Their columns.
+            event_bytes: Approximate bytes of an event, so that wide ones come in smaller batches.
             equal: Columns in which events of an id agree that are one event: the one with the highest number is taken.
                 None takes all.
 
@@ -72,7 +81,8 @@ class Sorter:
             found = self._database.sql(query)
             # The older name is that of DuckDB before 1.4.
             reader = getattr(found, "to_arrow_reader", None) or found.fetch_record_batch
-            yield from _even(reader(_BATCH_ROWS), schema)
+            num_rows = min(_BATCH_ROWS, max(_VECTOR_ROWS, round(_BATCH_BYTES / event_bytes)))
+            yield from _even(reader(num_rows), schema)
         except duckdb.OutOfMemoryException as error:
             raise _shortage(error) from error
         except duckdb.IOException as error:
@@ -84,20 +94,26 @@ class Sorter:
 
 
 def _even(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Yield batches of exactly `_BATCH_ROWS` rows: DuckDB's depend on threads, and bytes must not."""
+    """Yield batches cut by their rows and bytes alone: DuckDB's depend on threads, and what is written must not."""
     waiting: list[pa.RecordBatch] = []
-    num_rows = 0
+    num_rows = num_bytes = 0
     for batch in batches:
-        typed = pa.RecordBatch.from_arrays(
-            [column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)], schema=schema
-        )
-        while num_rows + typed.num_rows >= _BATCH_ROWS:
-            cut = _BATCH_ROWS - num_rows
-            yield pa.concat_batches([*waiting, typed.slice(0, cut)])
-            waiting, num_rows, typed = [], 0, typed.slice(cut)
-        if typed.num_rows:
-            waiting.append(typed)
-            num_rows += typed.num_rows
+        typed = [column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)]
+        rest = pa.RecordBatch.from_arrays(typed, schema=schema)
+        sizes = row_bytes(typed)
+        ends = np.cumsum(np.zeros(len(rest), np.int64) if sizes is None else sizes)
+        while len(rest):
+            before = int(ends[-len(rest) - 1]) if len(rest) < len(ends) else 0
+            fits = int(np.searchsorted(ends[-len(rest) :], before + _BATCH_BYTES - num_bytes, side="right"))
+            fits = min(max(fits, 0 if waiting else 1), _BATCH_ROWS - num_rows)
+            if fits:
+                waiting.append(rest.slice(0, fits))
+                num_rows += fits
+                num_bytes += int(ends[-len(rest) + fits - 1]) - before
+                rest = rest.slice(fits)
+            if len(rest) or num_rows == _BATCH_ROWS:
+                yield pa.concat_batches(waiting)
+                waiting, num_rows, num_bytes = [], 0, 0
     if waiting:
         yield pa.concat_batches(waiting)
 
