@@ -1,4 +1,4 @@
-"""The file `_EVENTS.parquet` of an output: events of every input file by bucket, so that a rerun need not count again.
+"""The file `_EVENTS` of an output: events of every input file by bucket, so that a rerun need not count again.
 
 It saves reading and decides nothing: an entry counts only for a file with the same fingerprint, and whether a bucket is
 finished is decided by the bucket's own footer. Without it, ids and times are read once more.
@@ -16,7 +16,7 @@ from seqembed.runner.output.directory import OutputDirectory
 from seqembed.runner.output.parts import FOOTER_KEY, PartCounts, PartFooter, PartKey
 from seqembed.runner.output.staging import StagedPart
 
-NAME = "_EVENTS.parquet"
+NAME = "_EVENTS"
 MAKER = "seqembed group"
 _COUNTED = ("rows", "null_ids", "null_times", "outside")
 _SCHEMA = pa.schema(
@@ -56,17 +56,25 @@ def read_census(output: OutputDirectory, options_hash: str) -> tuple[dict[str, C
             stored = pq.ParquetFile(source)
             footer = PartFooter.from_json((stored.metadata.metadata or {}).get(FOOTER_KEY, b""))
             table = stored.read()
-        rows = table.select(_SCHEMA.names).cast(_SCHEMA).to_pylist()
-        counted = {row["file"]: _counted(row) for row in rows}
+        counted = _counted_files(table.select(_SCHEMA.names).cast(_SCHEMA).combine_chunks())
     except (pa.ArrowException, ValueError, KeyError, TypeError, FileNotFoundError):
         return {}, frozenset()  # damaged: counted again
     return (counted if footer.key.options_hash == options_hash else {}), frozenset(counted)
 
 
-def _counted(row: Mapping[str, object]) -> Counted:
-    buckets = np.asarray(row["buckets"], dtype=np.int64)
-    numbers = {name: int(str(row[name])) for name in _COUNTED}
-    return Counted(str(row["fingerprint"]), FileCounts(buckets, **numbers))
+def _counted_files(table: pa.Table) -> dict[str, Counted]:
+    offsets, buckets = np.zeros(1, np.int64), np.zeros(0, np.int64)
+    if table.num_rows:
+        lists = table["buckets"].chunk(0)
+        offsets, buckets = lists.offsets.to_numpy(), lists.values.to_numpy()
+    rows = table.drop_columns(["buckets"]).to_pylist()
+    return {
+        str(row["file"]): Counted(
+            str(row["fingerprint"]),
+            FileCounts(buckets[offsets[index] : offsets[index + 1]], **{name: int(row[name]) for name in _COUNTED}),
+        )
+        for index, row in enumerate(rows)
+    }
 
 
 def stage_census(output: OutputDirectory, files: Mapping[str, Counted], options_hash: str) -> StagedPart:

@@ -10,6 +10,7 @@ from seqembed.data.decode.arrow import is_number, is_storable, is_string, plain_
 from seqembed.data.errors import InputError
 from seqembed.data.files.inputs import InputFile
 from seqembed.data.schema.check import require_column
+from seqembed.data.schema.pandas_index import index_columns
 from seqembed.runner.group.carried import NotCarriedError, carrier_type
 from seqembed.runner.group.options import EXACT, GroupOptions
 
@@ -81,7 +82,8 @@ def event_columns(schemas: Schemas, options: GroupOptions) -> EventColumns:
     first = schemas[0][1].names
     compared = [] if options.deduplicate == (EXACT,) else list(options.deduplicate)
     common = [name for name in first if counts[name] == len(schemas)]
-    features = list(options.features) or [name for name in common if name not in named]
+    indices = {name for _, schema in schemas for name in index_columns(schema)}
+    features = list(options.features) or [name for name in common if name not in named and name not in indices]
     left_out = (
         [] if options.features else [name for name in counts if counts[name] < len(schemas) and name not in named]
     )
@@ -146,8 +148,13 @@ def _field(schemas: Schemas, name: str, role: str) -> pa.Field:
 
 
 def _named(kind: pa.DataType) -> pa.DataType:
-    """Return the type of a column in the output: its own, but plain text and bytes instead of views and runs."""
-    return kind if pa.types.is_dictionary(kind) and not pa.types.is_nested(kind.value_type) else plain_type(kind)
+    """Return the type of a column in the output: its own, but plain text and bytes instead of views and runs.
+
+    Dictionaries get indices of 32 bits, since those of several files together may hold more values than one.
+    """
+    if not pa.types.is_dictionary(kind) or pa.types.is_nested(kind.value_type):
+        return plain_type(kind)
+    return pa.dictionary(pa.int32(), plain_type(kind.value_type), ordered=kind.ordered)
 
 
 def _joined(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:

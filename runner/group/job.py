@@ -1,6 +1,7 @@
 """Group events: plan, read and partition, sort each bucket, publish, report."""
 
 import logging
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -125,10 +126,11 @@ def _make(
     # Old buckets of other options stay readable until all new ones are complete.
     at_the_end = "replace" in plan.actions
     made: dict[str, PartFooter] = {}
-    with _workspace(output) as directory, output.storage.translated("write to"):
+    with _workspace(output) as directory:
         chunk = min(int(options.memory_bytes * _CHUNK_SHARE), _MAX_CHUNK_BYTES)
+        _warn_of_little_space(plan, directory)
         spill = Spill(directory, plan.columns.carried, chunk, plan.wanted)
-        files = _partition(plan, spill, progress)
+        files = _partition(plan, spill, output, progress)
         memory = int(options.memory_bytes * _SORT_SHARE)
         with Sorter(directory, memory, options.threads) as sorter:
             for index, action in enumerate(plan.actions):
@@ -155,7 +157,18 @@ def _workspace(output: OutputDirectory) -> Iterator[Path]:
     yield Path(output.storage.at(directory))
 
 
-def _partition(plan: GroupPlan, spill: Spill, progress: EventProgress) -> list[EventFile]:
+def _warn_of_little_space(plan: GroupPlan, directory: Path) -> None:
+    free = shutil.disk_usage(directory).free
+    if plan.temporary_bytes > free:
+        logger.warning(
+            "%s: %.1f GB are free, and up to %.1f GB are needed; continuing, since events are compressed",
+            directory,
+            free / 1e9,
+            plan.temporary_bytes / 1e9,
+        )
+
+
+def _partition(plan: GroupPlan, spill: Spill, output: OutputDirectory, progress: EventProgress) -> list[EventFile]:
     """Read all files, and write their events to disk by bucket; return the files with their counts.
 
     Raises:
@@ -165,7 +178,8 @@ def _partition(plan: GroupPlan, spill: Spill, progress: EventProgress) -> list[E
     for file in plan.files:
         counts = plan.scan.counts()
         for events, buckets in plan.scan.events(file.file, first_number, counts):
-            spill.add(events, buckets)
+            with output.storage.translated("write to"):
+                spill.add(events, buckets)
             progress.advance("reading", len(buckets))
         first_number += file.num_rows
         if fingerprint(file.file) != file.fingerprint:
@@ -174,7 +188,8 @@ def _partition(plan: GroupPlan, spill: Spill, progress: EventProgress) -> list[E
                 "have the writer rename finished files into place."
             )
         files.append(replace(file, counts=counts))
-    spill.flush()
+    with output.storage.translated("write to"):
+        spill.flush()
     return files
 
 

@@ -1,7 +1,7 @@
 """Plan a grouping: decide before the first event is written which buckets to make, and refuse invalid combinations.
 
 A bucket's key is a hash over the versions of the files that have events in it, and their numbers. Files that were
-counted before are known from `_EVENTS.parquet`; of the others, ids and times are read first, unless all buckets are to
+counted before are known from `_EVENTS`; of the others, ids and times are read first, unless all buckets are to
 be made anyway.
 """
 
@@ -107,14 +107,18 @@ class GroupPlan:
         """Rows of all files."""
         return sum(file.num_rows for file in self.files)
 
+    @property
+    def temporary_bytes(self) -> float:
+        """Approximate bytes of the events of unfinished buckets, before compression."""
+        return self.event_bytes * self.num_rows * float(self.wanted.mean())
+
     def lines(self) -> list[str]:
         """Return what the job will do and what it needs, for the log."""
-        rows, share = self.num_rows, self.wanted.mean()
-        size = self.event_bytes * rows * share
+        size = _size(self.temporary_bytes)
         return [
-            f"{rows:,} events in {counted(len(self.files), 'file')}; {len(self.to_make):,} of "
+            f"{self.num_rows:,} events in {counted(len(self.files), 'file')}; {len(self.to_make):,} of "
             f"{counted(self.num_buckets, 'bucket')} to make",
-            f"needs up to {_size(size)} of temporary disk and {_size(size)} for the output",
+            f"needs up to {size} of temporary disk and {size} for the output",
         ]
 
 

@@ -99,7 +99,7 @@ def test_without_the_counts_of_files_a_rerun_counts_and_makes_nothing(days: list
     seqembed.group(tmp_path / "in", out=tmp_path / "out", **QUIET)
     before = contents(tmp_path / "out")
     for damage in (lambda path: path.unlink(), lambda path: path.write_bytes(b"PAR1 damaged")):
-        damage(tmp_path / "out" / "_EVENTS.parquet")
+        damage(tmp_path / "out" / "_EVENTS")
         assert seqembed.group(tmp_path / "in", out=tmp_path / "out", **QUIET).made == ()
         assert contents(tmp_path / "out") == before
 

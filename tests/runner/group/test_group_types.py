@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -160,3 +161,27 @@ def test_what_would_change_is_refused_by_name_before_the_first_row(tmp_path: Pat
         seqembed.group(tmp_path / "in.parquet", out=tmp_path / "out", progress="none")
     assert not (tmp_path / "out").exists()
     seqembed.group(tmp_path / "in.parquet", out=tmp_path / "out", features="n", progress="none")
+
+
+def test_dictionaries_of_several_files_may_hold_more_values_than_one(tmp_path: Path) -> None:
+    narrow = pa.dictionary(pa.int8(), pa.string(), ordered=True)
+    (tmp_path / "in").mkdir()
+    for day in range(3):
+        values = pa.DictionaryArray.from_arrays(
+            pa.array(range(100), pa.int8()), pa.array([f"{day}-{k}" for k in range(100)]), ordered=True
+        )
+        assert values.type == narrow
+        pq.write_table(
+            pa.table({"id": [1] * 100, "time": [day] * 100, "x": values}), tmp_path / "in" / f"{day}.parquet"
+        )
+    seqembed.group(tmp_path / "in", out=tmp_path / "out", progress="none")
+    found = read(tmp_path / "out")
+    assert found.schema.field("x").type.value_type == pa.dictionary(pa.int32(), pa.string(), ordered=True)
+    assert found["x"][0].as_py() == [f"{day}-{k}" for day in range(3) for k in range(100)]
+
+
+def test_the_index_of_pandas_is_no_feature(tmp_path: Path) -> None:
+    frame = pandas.DataFrame({"id": [1, 1], "time": [1, 2], "x": [1.0, 2.0]}, index=pandas.Index([5, 6], name="row"))
+    frame.to_parquet(tmp_path / "in.parquet")
+    seqembed.group(tmp_path / "in.parquet", out=tmp_path / "out", progress="none")
+    assert read(tmp_path / "out").column_names == ["id", "time", "x"]
