@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from seqembed.data.errors import HostError, OutputError
 from seqembed.data.parquet.sizes import row_bytes
+from seqembed.data.signals import interruption
 
 _BATCH_ROWS = 1 << 16
 _BATCH_BYTES = 16 << 20  # of text and bytes
@@ -76,21 +77,28 @@ class Sorter:
             same = ", ".join(f"c{index}" for index in sorted({0, *equal}))
             query += f" QUALIFY row_number() OVER (PARTITION BY {same} ORDER BY number DESC) = 1"
         query += " ORDER BY c0, c1, number"
+        failures: list[BaseException] = []
+        reading = pa.RecordBatchReader.from_batches(schema, _remembering(events, failures))
+        self._database.register("events", reading)
         try:
-            self._database.register("events", pa.RecordBatchReader.from_batches(schema, events))
             found = self._database.sql(query)
             # The older name is that of DuckDB before 1.4.
             reader = getattr(found, "to_arrow_reader", None) or found.fetch_record_batch
             num_rows = min(_BATCH_ROWS, max(_VECTOR_ROWS, round(_BATCH_BYTES / event_bytes)))
-            yield from _even(reader(num_rows), schema)
-        except duckdb.OutOfMemoryException as error:
-            raise _shortage(error) from error
-        except duckdb.IOException as error:
-            raise OutputError(
-                f"events could not be sorted on disk ({_first_line(error)}). Free space, and run again."
-            ) from error
-        finally:
-            self._database.unregister("events")
+            with reader(num_rows) as rows:  # closed before anything else: a connection has one open result
+                yield from _even(rows, schema)
+        except (duckdb.Error, RuntimeError) as error:
+            raise _explained(error, failures) from error
+        self._database.unregister("events")
+
+
+def _remembering(events: Iterator[pa.RecordBatch], failures: list[BaseException]) -> Iterator[pa.RecordBatch]:
+    """Yield events; an exception, or a signal, becomes an error of DuckDB on its way, so that it is remembered."""
+    try:
+        yield from events
+    except BaseException as error:
+        failures.append(error)
+        raise
 
 
 def _even(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -118,12 +126,16 @@ def _even(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.R
         yield pa.concat_batches(waiting)
 
 
-def _shortage(error: duckdb.Error) -> HostError | OutputError:
-    text = _first_line(error)
-    if "max_temp_directory_size" in str(error) or "temp directory" in str(error):
+def _explained(error: Exception, failures: Sequence[BaseException]) -> BaseException:
+    """Return the exception to raise for an error of DuckDB."""
+    text = str(error).splitlines()[0]
+    if failures:
+        return failures[0]
+    if type(error) is RuntimeError or isinstance(error, duckdb.InterruptException):
+        return interruption() if "interrupt" in text.lower() else error
+    on_disk = "max_temp_directory_size" in str(error) or "temp directory" in str(error)
+    if isinstance(error, duckdb.IOException) or (isinstance(error, duckdb.OutOfMemoryException) and on_disk):
         return OutputError(f"events could not be sorted on disk ({text}). Free space, and run again.")
-    return HostError(f"--memory is too small to sort the events ({text}). Pass more --memory, and run again.")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return HostError(f"--memory is too small to sort the events ({text}). Pass more --memory, and run again.")
+    return error

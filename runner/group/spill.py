@@ -88,5 +88,14 @@ class Spill:
             OSError: A chunk cannot be read.
         """
         for path, index in self._places.get(bucket, []):
-            with pa.OSFile(str(path), "rb") as source:
-                yield pa.ipc.open_file(source).get_batch(index)
+            yield read_chunk(path, index)
+
+
+def read_chunk(path: Path, index: int) -> pa.RecordBatch:
+    """Return the events of a chunk's bucket.
+
+    Raises:
+        OSError: The chunk cannot be read.
+    """
+    with pa.OSFile(str(path), "rb") as source:
+        return pa.ipc.open_file(source).get_batch(index)

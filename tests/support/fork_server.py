@@ -26,6 +26,7 @@ import seqembed.runner.cli.run  # noqa: F401
 from seqembed.data.files.inputs import InputFile
 from seqembed.runner.cli import main
 from seqembed.runner.group import job as group_job
+from seqembed.runner.group import spill
 from seqembed.runner.group.spill import Spill
 from seqembed.runner.output.directory import OutputDirectory
 from seqembed.runner.output.staging import Staging
@@ -55,6 +56,7 @@ STEPS: dict[str, tuple[Any, str, str]] = {
 GROUP_STEPS: dict[str, tuple[Any, str, str]] = {
     "counted": (group_job, "plan_group", "after"),
     "spilled": (Spill, "flush", "after"),
+    "chunk read": (spill, "read_chunk", "after"),
     "bucket staged": (group_job, "_stage_bucket", "after"),
     "census staged": (group_job, "stage_census", "after"),
 }
