@@ -9,7 +9,6 @@ import pyarrow as pa
 import pytest
 from grouping_testing import write_days
 
-import seqembed
 from child_runner import ChildRunner, check_finished, contents, visible
 from seqembed.data.errors import HostError, OutputError
 from seqembed.runner.group import sort
@@ -37,16 +36,15 @@ def new(words: tuple[object, ...], tmp_path_factory: pytest.TempPathFactory) -> 
     return contents(out)
 
 
-@pytest.mark.parametrize("number", CODES)
 @pytest.mark.parametrize(
-    ("step", "call"),
+    ("number", "step", "call"),
     [
-        ("locked", 1),
-        ("spilled", 1),
-        ("chunk read", 2),
-        ("rows on disk", 2),
-        ("bucket staged", 2),
-        ("before _SUCCESS", 1),
+        (signal.SIGTERM, "locked", 1),
+        (signal.SIGTERM, "spilled", 1),
+        (signal.SIGTERM, "chunk read", 2),
+        (signal.SIGINT, "chunk read", 3),
+        (signal.SIGINT, "bucket staged", 2),
+        (signal.SIGTERM, "before _SUCCESS", 1),
     ],
 )
 def test_a_stopped_job_cleans_up_and_the_rerun_finishes(
@@ -86,37 +84,23 @@ def test_a_full_disk_ends_with_6_and_the_rerun_finishes(
 @pytest.mark.parametrize(
     ("raised", "error", "said"),
     [
-        (duckdb.OutOfMemoryException("failed to allocate data of size 8.0 MiB"), HostError, "Pass more --memory"),
         (duckdb.OutOfMemoryException("failed to offload: max_temp_directory_size"), OutputError, "Free space"),
         (duckdb.IOException("No space left on device"), OutputError, "Free space"),
+        (duckdb.InterruptException("INTERRUPT Error: Interrupted!"), KeyboardInterrupt, ""),
+        (RuntimeError("Query interrupted"), KeyboardInterrupt, ""),
+        (RuntimeError("something else"), RuntimeError, "something else"),
     ],
 )
-def test_what_duckdb_lacks_is_said_in_terms_of_options(
-    raised: Exception, error: type, said: str, tmp_path: Path
-) -> None:
-    events = pa.record_batch({"c0": [1], "c1": [1], "number": [0]})
+def test_errors_of_duckdb_are_explained(raised: Exception, error: type[BaseException], said: str) -> None:
+    found = sort._explained(raised, [])
+    assert isinstance(found, error)
+    assert said in str(found)
+    assert sort._explained(raised, [SystemExit(143)]).args == (143,)
 
-    with sort.Sorter(tmp_path, 10**8, 1) as sorter, pytest.raises(error, match=said):
-        sorter._database = Failing(raised)  # type: ignore[assignment]
+
+def test_too_little_memory_to_sort_is_said_in_terms_of_the_option(tmp_path: Path) -> None:
+    num = 400_000
+    events = pa.record_batch({"c0": np.arange(num), "c1": np.zeros(num, np.int64), "number": np.arange(num)})
+    with sort.Sorter(tmp_path, 2 * 10**6, 1) as sorter, pytest.raises(HostError, match="Pass more --memory") as ended:
         list(sorter.ordered(iter([events]), events.schema, 24.0))
-    assert seqembed.HostError.exit_code == 6
-
-
-class Failing:
-    """A connection whose query fails; a real one fails so only on a host without memory or disk."""
-
-    def __init__(self, error: Exception) -> None:
-        self._error = error
-
-    def register(self, name: str, reader: object) -> None:
-        """Accept a table."""
-
-    def unregister(self, name: str) -> None:
-        """Forget it."""
-
-    def close(self) -> None:
-        """End."""
-
-    def sql(self, query: str) -> object:
-        """Fail."""
-        raise self._error
+    assert ended.value.exit_code == 6

@@ -146,9 +146,9 @@ def test_more_events_than_memory_are_grouped_within_it(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     schema = pa.schema([("id", pa.int32()), ("time", pa.int64()), ("x", pa.binary(5_000))])
     with pq.ParquetWriter(tmp_path / "in" / "a.parquet", schema, compression="none", use_dictionary=False) as writer:
-        for _ in range(24):
-            num = 5_000
-            values = pa.Array.from_buffers(schema.field("x").type, num, [None, pa.py_buffer(random.bytes(num * 5_000))])
+        num = 5_000
+        values = pa.Array.from_buffers(schema.field("x").type, num, [None, pa.py_buffer(random.bytes(num * 5_000))])
+        for _ in range(24):  # the same bytes again, too far apart for a compressor to notice
             columns = [random.integers(0, 9_000, num), random.integers(0, 10**9, num), values]
             writer.write_table(pa.table(columns, schema=schema))
     words = [sys.executable, "-c", MEASURED, str(tmp_path / "in"), str(tmp_path / "out")]

@@ -14,7 +14,7 @@ from grouping_testing import Event, expected, grouped, write_days
 
 import seqembed
 from child_runner import contents
-from seqembed.data.errors import ChangedInputError, InputError, OutputError, UsageError
+from seqembed.data.errors import ChangedInputError, OutputError, UsageError
 from seqembed.data.files.inputs import InputFile
 from seqembed.data.lock import hold_lock
 from seqembed_testing import done
@@ -197,12 +197,3 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(days: list[list[Event]], t
     assert "120 events in 3 files; 2 of 2 buckets to make" in result.output
     assert "temporary disk" in result.output
     assert not (tmp_path / "out").exists()
-
-
-def test_vectors_and_grouped_events_do_not_share_a_directory(tiny: Any, tmp_path: Path) -> None:
-    done("run", tiny.data, "--model", tiny.bundle, "--out", tmp_path / "out")
-    write_days(tmp_path / "in", [day(0)], SCHEMA)
-    with pytest.raises(OutputError, match="holds vectors that `seqembed run` wrote"):
-        seqembed.group(tmp_path / "in", out=tmp_path / "out", overwrite=True, **QUIET)
-    with pytest.raises(InputError, match="no such file"):
-        seqembed.group(tmp_path / "none", out=tmp_path / "out", **QUIET)

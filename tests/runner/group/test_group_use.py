@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from events_testing import KINDS, events_model, plain, transactions, write_events
+from events_testing import KINDS, plain, transactions, untrained_run, write_events
 
 import seqembed
 from child_runner import contents
-from seqembed_testing import done, embeddings
+from seqembed_testing import done, embeddings, events_bundle
 from seqembed_testing import seqembed as command
 
 Rows = dict[str, list[Any]]
@@ -31,12 +31,6 @@ def by_day(rows: Rows) -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    root = tmp_path_factory.mktemp("models")
-    return {layout: events_model(root, layout) for layout in ("events", "nested")}
-
-
-@pytest.fixture(scope="module")
 def rows() -> Rows:
     return transactions(60, seed=3, new_merchants=0.1)
 
@@ -50,6 +44,16 @@ def days(rows: Rows, tmp_path_factory: pytest.TempPathFactory) -> Path:
         part = table.slice(index * num // 8, (index + 1) * num // 8 - index * num // 8)
         pq.write_table(part, root / f"day={index}.parquet", row_group_size=50)
     return root
+
+
+@pytest.fixture(scope="module")
+def models(rows: Rows, days: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Return a model of grouped events, which training learned about from them, and the same as a model of events."""
+    root = tmp_path_factory.mktemp("models")
+    group(days, "--out", root / "grouped", "--buckets", 3)
+    run = untrained_run(root / "run", root / "grouped", "nested")
+    done("export", run.root, "--out", root / "nested.onnx")
+    return {"nested": root / "nested.onnx", "events": events_bundle(root / "nested.onnx", root / "events.onnx")}
 
 
 def group(*words: object) -> None:
@@ -119,18 +123,31 @@ def test_the_line_that_it_names_works(models: dict[str, Path], days: Path, tmp_p
     done("run", tmp_path / "grouped", "--model", models["events"], "--out", tmp_path / "vectors")
 
 
-def test_train_evaluate_and_inspect_read_it(days: Path, tmp_path: Path) -> None:
+def test_vectors_and_grouped_events_do_not_share_a_directory(
+    models: dict[str, Path], days: Path, tmp_path: Path
+) -> None:
+    group(days, "--out", tmp_path / "grouped")
+    done("run", tmp_path / "grouped", "--model", models["nested"], "--out", tmp_path / "vectors")
+    for options in ((), ("--overwrite",)):
+        result = command("group", days, "--out", tmp_path / "vectors", *options)
+        assert result.exit_code == 6
+        assert "holds vectors that `seqembed run` wrote" in result.output
+    other = days / "day=0.parquet"
+    result = command("run", other, "--model", models["events"], "--out", tmp_path / "grouped")
+    assert result.exit_code == 6
+
+
+def test_train_evaluate_and_inspect_read_it(models: dict[str, Path], days: Path, tmp_path: Path) -> None:
     for index, path in enumerate(sorted(days.iterdir())):
         table = pq.read_table(path, partitioning=None)
         label = pa.array([f"k{int(name[1:]) % 2}" for name in table["id"].to_pylist()])
         pq.write_table(table.append_column("label", label), tmp_path / f"{index}.parquet")
     files = sorted(tmp_path.glob("*.parquet"))
     group(*files, "--keep", "label", "--out", tmp_path / "grouped", "--buckets", 2)
-    small = ("--units", 4, "--embedding-dim", 4, "--steps", 2, "--progress", "none", "--seed", 1)
+    small = ("--units", 2, "--embedding-dim", 2, "--steps", 1, "--task", "reconstruct", "--progress", "none")
     done("train", tmp_path / "grouped", "--time", "time", "--label", "label", "--out", tmp_path / "run", *small)
-    done("export", tmp_path / "run", "--out", tmp_path / "m.onnx")
     parts = [tmp_path / "grouped" / f"bucket-0000{index}.parquet" for index in (0, 1)]
-    words = ("--model", tmp_path / "m.onnx", "--train", parts[0], "--test", parts[1], "--label", "label")
+    words = ("--model", models["nested"], "--train", parts[0], "--test", parts[1], "--label", "label")
     done("evaluate", *words, "--untrained-seeds", 1, "--progress", "none")
     shown = done("inspect", tmp_path / "grouped").output
     events = sum(pq.read_metadata(path).num_rows for path in files)
