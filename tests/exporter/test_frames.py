@@ -116,10 +116,18 @@ def test_a_sequence_without_steps_is_finite(framed: Any) -> None:
     assert np.isfinite(found).all()
 
 
-@pytest.fixture
-def graph(encoder_of: Callable[..., Any], exported: Callable[..., Any]) -> Any:
-    """Return a valid graph to corrupt, of two layers that read frames of 3 steps."""
+@pytest.fixture(scope="module")
+def good_graph(encoder_of: Callable[..., Any], exported: Callable[..., Any]) -> Any:
+    """Return a valid graph of two layers that read frames of 3 steps."""
     return exported(encoder_of(layers=2, frame=3), frame=3).graph
+
+
+@pytest.fixture
+def graph(good_graph: Any) -> Any:
+    """Return a copy of a valid graph, to corrupt."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(good_graph)
+    return copy
 
 
 def check(model: Any, frame: int) -> Any:

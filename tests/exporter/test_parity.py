@@ -11,6 +11,7 @@ from seqembed.data.errors import QualityGateError
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.sequences import SequenceBlock
 from seqembed.exporter.bundle import assemble
+from seqembed.exporter.checks import parity as parity_module
 from seqembed.exporter.checks.draws import as_block
 from seqembed.exporter.checks.parity import measure_parity
 from seqembed.exporter.keras.libraries import onnx
@@ -56,25 +57,20 @@ def multiply_by_the_mask(graph: Any) -> None:
     ],
 )
 def test_a_corrupt_graph_fails_parity(
-    encoder_of: Callable[..., Any],
-    exported: Callable[..., Any],
+    plain: Any,
     rows: SequenceBlock,
     profile: SequenceProfile,
     change: Callable[[Any], None],
     message: str,
 ) -> None:
-    made = exported(encoder_of())
     with pytest.raises(QualityGateError, match=message) as caught:
-        measure_parity(made.reference, spoil(made, change), rows, profile, tolerance=1e-5, seed=1)
+        measure_parity(plain.reference, spoil(plain, change), rows, profile, tolerance=1e-5, seed=1)
     assert "Nothing was written" in str(caught.value)
 
 
-def test_a_tolerance_below_float32_precision_fails(
-    encoder_of: Callable[..., Any], exported: Callable[..., Any], rows: SequenceBlock, profile: SequenceProfile
-) -> None:
-    made = exported(encoder_of())
+def test_a_tolerance_below_float32_precision_fails(plain: Any, rows: SequenceBlock, profile: SequenceProfile) -> None:
     with pytest.raises(QualityGateError, match=r"allowed 1e-09.*Keras's own output changes by"):
-        measure_parity(made.reference, made.encoder, rows, profile, tolerance=1e-9, seed=1)
+        measure_parity(plain.reference, plain.encoder, rows, profile, tolerance=1e-9, seed=1)
 
 
 def test_embeddings_that_are_not_finite_fail(
@@ -88,13 +84,8 @@ def test_embeddings_that_are_not_finite_fail(
 
 
 def test_lengths_from_one_to_the_longest_and_some_longer_are_checked(
-    encoder_of: Callable[..., Any],
-    exported: Callable[..., Any],
-    rows: SequenceBlock,
-    profile: SequenceProfile,
-    monkeypatch: pytest.MonkeyPatch,
+    plain: Any, rows: SequenceBlock, profile: SequenceProfile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = exported(encoder_of(units=2))
     seen: list[tuple[int, int, int]] = []
     run = Encoder.run
 
@@ -104,7 +95,7 @@ def test_lengths_from_one_to_the_longest_and_some_longer_are_checked(
 
     monkeypatch.setattr(Encoder, "run", recorded)
     long = replace(profile, length_quantiles=(1, 1, 1, 3, 6, 10, 20, 30, 40))
-    parity = measure_parity(made.reference, made.encoder, rows, long, tolerance=1e-5, seed=1)
+    parity = measure_parity(plain.reference, plain.encoder, rows, long, tolerance=1e-5, seed=1)
     assert {length for length, _, _ in seen} == {*range(1, 41), 41, 48, 104}  # every one, and some longer
     assert {size for _, size, _ in seen} >= {1, 3, 32}
     assert {time - length for length, size, time in seen if size == 1} >= {0}
@@ -113,11 +104,11 @@ def test_lengths_from_one_to_the_longest_and_some_longer_are_checked(
 
 
 def test_many_long_sequences_stay_within_the_limit(
-    encoder_of: Callable[..., Any], exported: Callable[..., Any], profile: SequenceProfile
+    plain: Any, profile: SequenceProfile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = exported(encoder_of(units=2, bidirectional=False, pooling="last"))
-    lengths = np.full(400, 300)
-    lengths[7], lengths[9] = 2, 1500
+    monkeypatch.setattr(parity_module, "_MAX_STEPS", 2_500)
+    lengths = np.full(400, 30)
+    lengths[7], lengths[9] = 2, 150
     values = np.random.default_rng(0).normal(size=(lengths.sum(), 3)).astype(np.float32)
-    parity = measure_parity(made.reference, made.encoder, as_block(values, lengths), profile, tolerance=1e-5, seed=1)
-    assert 70 <= parity.num_real <= 90  # 25,000 steps' worth, the longest and the shortest among them
+    parity = measure_parity(plain.reference, plain.encoder, as_block(values, lengths), profile, tolerance=1e-5, seed=1)
+    assert 70 <= parity.num_real <= 90  # 2,500 steps' worth, the longest and the shortest among them

@@ -163,20 +163,16 @@ def test_the_embedding_depends_on_each_step(pair: Pair) -> None:
 
 
 def test_without_zeroing_the_vectors_depend_on_padding(
-    encoder_of: Callable[..., Any], exported: Callable[..., Any], rows: SequenceBlock, monkeypatch: pytest.MonkeyPatch
+    plain: Any, rows: SequenceBlock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The trainer does not mask the padding if only recurrent layers read it."""
-    made = exported(encoder_of())
     monkeypatch.setattr(module, "_is_zero_padded", lambda *_: True)
-    careless = in_int8(made, quantise(made.graph))
+    careless = in_int8(plain, quantise(plain.graph))
     assert np.abs(embed_with(careless, rows, 1e6) - embed_with(careless, rows, 0.0)).max() > 1e-3
 
 
-def test_extra_steps_do_not_reach_the_scale(
-    encoder_of: Callable[..., Any], exported: Callable[..., Any], rows: SequenceBlock
-) -> None:
-    made = exported(encoder_of(layers=2))
-    int8 = in_int8(made, quantise(made.graph))
+def test_extra_steps_do_not_reach_the_scale(stacked: Any, rows: SequenceBlock) -> None:
+    int8 = in_int8(stacked, quantise(stacked.graph))
     expected = embed_with(int8, rows, 0.0)
     np.testing.assert_allclose(embed_with(int8, rows, 1e6, extra=20), expected, atol=1e-6)  # sums in another order
 
@@ -220,12 +216,6 @@ def test_passed_states_and_other_layers_in_between(exported: Callable[..., Any],
     assert compare_vectors(found, expected).mean_centred_cosine > 0.99
     for garbage in GARBAGE:
         np.testing.assert_array_equal(embed_with(int8, rows, garbage), embed_with(int8, rows, 7.0))
-
-
-@pytest.fixture(scope="module")
-def stacked(encoder_of: Callable[..., Any], exported: Callable[..., Any]) -> Any:
-    """Return the export of two LSTM layers."""
-    return exported(encoder_of(layers=2))
 
 
 def quantised_nodes(graph: Any) -> list[Any]:
