@@ -111,6 +111,19 @@ def test_a_run_and_its_rerun_give_the_same_bytes_on_any_number_of_threads(
     assert 0.999 <= cosine_of_rows(*vectors).mean() < 1
 
 
+def test_evaluate_leaves_out_the_untrained_row(bundle: tuple[Path, str], run: RunLayout, tmp_path: Path) -> None:
+    rows = pq.read_table(run.sample)
+    rows = rows.append_column("label", pa.array([index % 2 for index in range(rows.num_rows)]))
+    for name, half in (("train", rows[:30]), ("test", rows[30:])):
+        pq.write_table(half, tmp_path / f"{name}.parquet")
+    words = ["evaluate", "--model", bundle[0], "--label", "label", "--json", tmp_path / "scores.json"]
+    done(*words, "--train", tmp_path / "train.parquet", "--test", tmp_path / "test.parquet", "--progress", "none")
+    found = json.loads((tmp_path / "scores.json").read_text())
+    (untrained,) = [row for row in found["rows"] if row["name"] == "untrained encoder"]
+    assert "int8" in untrained["absent"]
+    assert found["verdict"]["outcome"] == "unknown"
+
+
 def test_exporting_twice_gives_the_same_contract(bundle: tuple[Path, str], run: RunLayout, tmp_path: Path) -> None:
     done("export", run.root, "--out", tmp_path / "again.onnx", "--precision", "int8")
     assert Encoder.open(tmp_path / "again.onnx").contract.to_json() == Encoder.open(bundle[0]).contract.to_json()

@@ -160,17 +160,6 @@ def test_options_can_be_read_from_a_file(evaluate: Callable, tiny: Tiny, tmp_pat
     assert row(found, "untrained encoder")["standard_error"]["svm"] is None
 
 
-def test_a_quantised_bundle_is_evaluated_without_the_untrained_row(
-    evaluate: Callable, tiny: Tiny, tmp_path: Path
-) -> None:
-    done("train", tiny.data, "--out", tmp_path / "run", "--epochs", 1, "--features", "x,y", "--units", 8)
-    done("export", tmp_path / "run", "--out", tmp_path / "int8.onnx", "--precision", "int8")
-    bundle = tmp_path / "int8.onnx"
-    found = figures(evaluate(labelled(40, 1), labelled(40, 2), model=bundle))
-    assert "int8" in row(found, "untrained encoder")["absent"]
-    assert found["verdict"]["outcome"] == "unknown"
-
-
 def test_recorded_data_end_to_end(tmp_path: Path) -> None:
     done("sample", "japanese-vowels", "--out", tmp_path / "data")
     train, test = tmp_path / "data" / "train.parquet", tmp_path / "data" / "test.parquet"
