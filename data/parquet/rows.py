@@ -180,5 +180,5 @@ def _packed_zeros(runs: list[bytes], firsts: list[int], num_values: int, width: 
     zeros = np.flatnonzero(~bits.any(axis=1))
     starts = np.cumsum([0, *(len(run) * 8 // width for run in runs)])
     run = np.searchsorted(starts, zeros, side="right") - 1
-    found = zeros - starts[run] + np.array([*firsts, 0], dtype=np.int64)[run]
+    found: NDArray[np.int64] = zeros - starts[run] + np.array([*firsts, 0], dtype=np.int64)[run]
     return found[found < num_values]
