@@ -91,14 +91,15 @@ def any_script() -> Iterator[None]:
 
 
 def save(figure: Figure, path: Path | str) -> None:
-    """Write `figure` to `path` as PNG.
+    """Write `figure`, of `new_figure`, to `path` as PNG.
 
     Raises:
         OutputError: The picture cannot be written there.
     """
     try:
         with any_script():
-            figure.savefig(path, dpi=DPI, format="png")
+            # `savefig` would draw everything twice, the first time only for the layout, which drawing does anyway.
+            figure.canvas.print_png(path)
     except OSError as error:
         raise OutputError(
             f"{path}: the picture cannot be written ({error.strerror or error}). Free space, or fix the permissions."
