@@ -16,8 +16,6 @@ from seqembed.trainer.model.blocks import embedding_blocks
 from seqembed.trainer.model.network import build_network, embed, with_scaled_blocks
 from seqembed_testing import done
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
-
 FORMS = [
     *[{"objective": "hybrid", "decoder": decoder, "channels": "both", "trajectory": 3} for decoder in DECODERS],
     {"objective": "contrast", "channels": "differences", "frame": 2, "bidirectional": False},

@@ -323,7 +323,7 @@ class Killer(Progress):
             raise Killed
 
 
-def test_resumed_equals_uninterrupted(payments, tmp_path, without_pictures):
+def test_resumed_equals_uninterrupted(payments, tmp_path):
     job = TrainJob.from_options({"inputs": [str(payments)], **SMALL, "steps": 6, "time": "time"})
     train(job, tmp_path / "uninterrupted")
     with pytest.raises(Killed):
@@ -346,7 +346,7 @@ def test_resumed_equals_uninterrupted(payments, tmp_path, without_pictures):
     ],
 )
 def test_events_are_reconstructed_unless_an_objective_is_given(
-    payments, tmp_path, without_pictures, options, objective, decoder
+    payments, tmp_path, options, objective, decoder
 ):
     train(TrainJob.from_options({"inputs": [str(payments)], **SMALL, **options}), tmp_path / "run")
     found = tomllib.loads(RunLayout(tmp_path / "run").config.read_text())

@@ -147,7 +147,7 @@ def weights(run):
 
 
 @pytest.fixture
-def hybrid(job, without_pictures):
+def hybrid(job):
     """Return a function that builds a small job with the default objective, with changes."""
     return lambda **changes: job(**{"objective": "hybrid", "epochs": None, "embedding_dim": None, **changes})
 

@@ -70,7 +70,7 @@ def test_history_records_epochs_baseline_and_totals(finished):
     assert contract.architecture["num_parameters"] == history["num_parameters"] > 0
 
 
-def test_config_repeats_the_run_and_another_seed_does_not(finished, tmp_path, without_pictures):
+def test_config_repeats_the_run_and_another_seed_does_not(finished, tmp_path):
     job, run = finished
     options = tomllib.loads(RunLayout(run).config.read_text())
     chosen = {"frame": 1, "patience": 9, "learning_rate": 0.005, "validation_fraction": 0.1, "channels": "values"}
@@ -91,7 +91,7 @@ def test_zero_epochs_write_an_untrained_model(job, tmp_path):
     assert layout.contract.exists() and layout.encoder.exists()
 
 
-def test_early_stopping_keeps_the_best_weights(job, tmp_path, without_pictures):
+def test_early_stopping_keeps_the_best_weights(job, tmp_path):
     stopped = train(job(epochs=30, patience=12, learning_rate=0.2), tmp_path / "stopped").history
     records, best = stopped["epochs"], stopped["best_epoch"]
     assert stopped["stopped_early"] and len(records) < 30
@@ -104,7 +104,7 @@ def test_early_stopping_keeps_the_best_weights(job, tmp_path, without_pictures):
     assert kept["val_loss"] == pytest.approx(records[best - 1]["val_loss"], rel=1e-5)
 
 
-def test_events_train_like_nested(job, tmp_path, without_pictures):
+def test_events_train_like_nested(job, tmp_path):
     task = "predict"
     columns = sequences(40, seed=2, shortest=2, longest=9)
     nested = write_sequences(tmp_path / "nested.parquet", columns)
@@ -166,7 +166,7 @@ def test_binary_crossentropy_refuses_values_outside_0_to_1(job, tmp_path):
         train(job(loss="binary_crossentropy"), tmp_path / "run")
 
 
-def test_one_hot_steps_are_learned(tmp_path, without_pictures):
+def test_one_hot_steps_are_learned(tmp_path):
     rows = [list(range(n)) for n in (1, 2, 3, 4, 5) * 12]
     table = {f"f{k}": [[float(step == k) for step in row] for row in rows] for k in range(4)}
     pq.write_table(pa.table({"id": list(range(60)), **table}), tmp_path / "ones.parquet")
