@@ -36,7 +36,7 @@ def done(*words: object) -> Result:
 
 @contextmanager
 def shared_directory(factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
-    """Yield a directory that all processes of a test run share, and hold it: one makes what is in it, the others wait."""
+    """Yield a directory that all processes of a test run share; one fills it while the others wait."""
     directory = factory.getbasetemp()
     directory = (directory.parent if "PYTEST_XDIST_WORKER" in os.environ else directory) / name
     directory.mkdir(exist_ok=True)

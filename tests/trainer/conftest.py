@@ -29,7 +29,7 @@ SMALL = {
 
 @pytest.fixture(scope="module", autouse=True)
 def without_pictures() -> Iterator[None]:
-    """Draw no pictures, a third of the processor time of a small training, but with `with_pictures` and in `finished`."""
+    """Draw no pictures: a third of the processor time of a small training. `with_pictures` and `finished` draw them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("seqembed.trainer.job.draw", lambda *arguments, **options: None)
         yield
