@@ -10,6 +10,12 @@ settings.register_profile("seqembed", deadline=None)
 settings.load_profile("seqembed")
 
 
+@pytest.fixture
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw no pictures: a third of the processor time of a small training."""
+    monkeypatch.setattr("seqembed.trainer.job.draw", lambda *arguments, **options: None)
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     """Train and export once, in the first of the processes of a test run that needs it."""

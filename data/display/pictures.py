@@ -91,7 +91,7 @@ def any_script() -> Iterator[None]:
 
 
 def save(figure: Figure, path: Path | str) -> None:
-    """Write `figure`, of `new_figure`, to `path` as PNG.
+    """Write `figure` to `path` as PNG.
 
     Raises:
         OutputError: The picture cannot be written there.
@@ -99,7 +99,7 @@ def save(figure: Figure, path: Path | str) -> None:
     try:
         with any_script():
             # `savefig` would draw everything twice, the first time only for the layout, which drawing does anyway.
-            figure.canvas.print_png(path)
+            FigureCanvasAgg(figure).print_png(path)
     except OSError as error:
         raise OutputError(
             f"{path}: the picture cannot be written ({error.strerror or error}). Free space, or fix the permissions."

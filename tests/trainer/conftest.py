@@ -29,7 +29,7 @@ SMALL = {
 
 @pytest.fixture(scope="module", autouse=True)
 def without_pictures() -> Iterator[None]:
-    """Draw no pictures: a third of the processor time of a small training. `with_pictures` and `finished` draw them."""
+    """Draw no pictures in any test of the trainer but with `with_pictures` and `finished`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("seqembed.trainer.job.draw", lambda *arguments, **options: None)
         yield
