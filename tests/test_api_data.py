@@ -89,7 +89,7 @@ def test_arrays_of_every_number_type_are_read_as_float32(tiny: Tiny, dtype: str)
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_numbers_nested(tiny: Tiny, tmp_path: Path, library: str) -> None:
-    columns = sequences(1_200, seed=3)
+    columns = sequences(2_300, seed=3)  # more than one window
     data = write_sequences(tmp_path / "in.parquet", columns, row_group_size=999)
     expected = written(data, tiny.bundle, tmp_path / "out", "--keep", "label")
     encoder, table = seqembed.load(tiny.bundle), LIBRARIES[library](columns, data)
@@ -100,7 +100,7 @@ def test_numbers_nested(tiny: Tiny, tmp_path: Path, library: str) -> None:
         assert found.combine_chunks().equals(expected)
     vectors = encoder.embed(LIBRARIES[library](columns, data))
     assert vectors.dtype == np.float32
-    assert vectors.shape == (1_200, 6)
+    assert vectors.shape == (2_300, 6)
     empty = np.array([not row for row in columns["x"]])
     assert empty.any()
     assert np.isnan(vectors[empty]).all()

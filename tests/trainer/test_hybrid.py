@@ -15,6 +15,8 @@ from seqembed.data.schema.detect import detect_schema
 from seqembed.runner.bundle.encoder import Encoder
 from seqembed.trainer.config.automatic import Findings, resolve
 from seqembed.trainer.config.model import DECODERS, LOSSES
+from seqembed.trainer.fit.checkpoint import Checkpoints
+from seqembed.trainer.fit.fit import Fit
 from seqembed.trainer.fit.progress import Progress
 from seqembed.trainer.fit.steps import Steps, seed_everything
 from seqembed.trainer.input.columns import find_columns
@@ -86,9 +88,8 @@ def test_every_weight_gets_a_gradient_that_lowers_the_loss(profile, views, objec
     assert loss_now() < before
 
 
-@pytest.mark.parametrize(("objective", "decoder", "frame"), [("hybrid", "positional", 2), ("contrast", None, 1)])
-def test_views_can_be_overfitted(profile, views, objective, decoder, frame):
-    goal, network = build(profile, objective, decoder, frame=frame)
+def test_views_can_be_overfitted(profile, views):
+    goal, network = build(profile, "hybrid", "positional", frame=2)
     steps = Steps(network, goal, profile, 60, learning_rate=0.02, clip_norm=1.0, decay="cosine")
     tensors = Batch(*map(tf.constant, views))
     reports = [goal.report(steps.learn(tensors)) for _ in range(60)]
@@ -155,12 +156,9 @@ def hybrid(job):
     return lambda **changes: job(**{"objective": "hybrid", "epochs": None, "embedding_dim": None, **changes})
 
 
-def test_a_seed_repeats_the_weights_and_the_history_lists_the_loss_terms(hybrid, tmp_path):
-    for name in ("one", "same"):
-        train(hybrid(steps=3), tmp_path / name)
-    for mine, its in zip(weights(tmp_path / "one"), weights(tmp_path / "same"), strict=True):
-        np.testing.assert_array_equal(mine, its)
-    history = json.loads(RunLayout(tmp_path / "one").history.read_text())
+def test_the_history_lists_the_loss_terms(hybrid, tmp_path):
+    train(hybrid(steps=3), tmp_path / "run")
+    history = json.loads(RunLayout(tmp_path / "run").history.read_text())
     assert [record["step"] for record in history["epochs"]] == [1, 2, 3]
     assert (history["measured_in"], history["num_steps"], history["patience"]) == ("steps", 3, None)
     assert (history["best_epoch"], history["monitored"], history["num_validation"]) == (3, "loss", 0)
@@ -220,10 +218,10 @@ def test_only_some_of_many_held_out_sequences_are_scored_during_training(hybrid,
     notes = []
     progress = Progress()
     progress.note = notes.append
-    train(few, tmp_path / "run", progress=progress)
+    fit = Fit(prepare(few, find_columns(few), progress), Checkpoints(tmp_path), progress, 300.0)
     assert "about 20 of the held-out sequences are scored during training" in notes
-    history = json.loads(RunLayout(tmp_path / "run").history.read_text())
-    assert history["num_validation"] == intake.num_validation and np.isfinite(history["best_val_loss"])
+    scored = sum(len(batch.lengths) // 2 for batch in fit.loop.validation.epoch(0))
+    assert 10 <= scored <= 40 < intake.num_validation
 
 
 def test_objective_contrast_writes_no_decoder(hybrid, tmp_path):
