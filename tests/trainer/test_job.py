@@ -183,7 +183,7 @@ def test_one_hot_steps_are_learned(tmp_path):
     rows = [list(range(n)) for n in (1, 2, 3, 4, 5) * 12]
     table = {f"f{k}": [[float(step == k) for step in row] for row in rows] for k in range(4)}
     pq.write_table(pa.table({"id": list(range(60)), **table}), tmp_path / "ones.parquet")
-    options = {"inputs": [str(tmp_path / "ones.parquet")], "loss": "binary_crossentropy", "units": 16, "epochs": 40}
+    options = {"inputs": [str(tmp_path / "ones.parquet")], "loss": "binary_crossentropy", "units": 16, "epochs": 20}
     options |= {"objective": "reconstruct", "embedding_dim": 64, "patience": 10, "bidirectional": False}
-    history = train(TrainJob.from_options({**options, "learning_rate": 0.02}), tmp_path / "run").history
+    history = train(TrainJob.from_options({**options, "learning_rate": 0.05}), tmp_path / "run").history
     assert history["best"]["val_binary_accuracy"] >= 0.99 > history["baseline"]["binary_accuracy"]
