@@ -8,6 +8,7 @@ be made anyway.
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +33,7 @@ from seqembed.runner.output.parts import Ledger, PartFooter, PartKey
 
 # Part of the hash of the options: raise it when the same events and options get other bytes.
 _FORMAT = 1
+_BUCKET = re.compile(r"bucket-\d{5}\.parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,18 +160,8 @@ def plan_group(inputs: GroupInputs, output: OutputDirectory, options: GroupOptio
         UsageError: Options do not fit the columns, or output and inputs overlap.
         OutputError: The directory holds buckets of other options or files, or something else than buckets.
     """
-    found = inputs.states.found.files
-    refuse_output_among_inputs(found, output)
-    files, schemas = [], []
-    for file, inspected in zip(found, inputs.states.inspect(lambda *_: False), strict=True):
-        if isinstance(inspected, BadFileError):
-            raise inspected
-        if inspected.damage is not None or inspected.schema is None:
-            raise inspected.damage or BadFileError(f"{file.name}: cannot be read.")
-        files.append(EventFile(file, inspected.state.fingerprint, inspected.num_rows))
-        schemas.append((file, inspected.schema))
-    with_rows = [found for found, file in zip(schemas, files, strict=True) if file.num_rows]
-    columns = event_columns(with_rows or schemas, options)
+    refuse_output_among_inputs(inputs.states.found.files, output)
+    files, columns = _read_footers(inputs.states, options)
     span = bound("since", options.since, columns.time.type), bound("until", options.until, columns.time.type)
     ledger = output.read_ledger()
     bytes_each = event_bytes(files, columns)
@@ -196,13 +188,28 @@ def plan_group(inputs: GroupInputs, output: OutputDirectory, options: GroupOptio
         options_hash=options_hash,
         actions=tuple(_action(name, index, files, options_hash, ledger) for index, name in enumerate(names)),
         done=finished,
-        obsolete=tuple(sorted((ledger.parts.keys() | ledger.outdated) - set(names))),
+        obsolete=tuple(sorted(filter(_BUCKET.fullmatch, (ledger.parts.keys() | ledger.outdated) - set(names)))),
         gone=gone,
         is_counted={name: counted.fingerprint for name, counted in census.items()}
         == {file.file.location: file.fingerprint for file in files},
         event_bytes=bytes_each,
         notes=tuple(_notes(inputs.states, columns)),
     )
+
+
+def _read_footers(states: InputStates, options: GroupOptions) -> tuple[list[EventFile], EventColumns]:
+    """Return the files, not counted yet, and the columns of their events."""
+    files, schemas = [], []
+    for file, inspected in zip(states.found.files, states.inspect(lambda *_: False), strict=True):
+        if isinstance(inspected, BadFileError):
+            raise inspected
+        if inspected.damage is not None or inspected.schema is None:
+            raise inspected.damage or BadFileError(f"{file.name}: cannot be read.")
+        files.append(EventFile(file, inspected.state.fingerprint, inspected.num_rows))
+        schemas.append((file, inspected.schema))
+    # An empty table's types are a guess of its writer.
+    with_rows = [found for found, file in zip(schemas, files, strict=True) if file.num_rows]
+    return files, event_columns(with_rows or schemas, options)
 
 
 def _buckets_of(ledger: Ledger) -> int | None:
