@@ -60,6 +60,7 @@ Examples:
 @click.option(
     "--buckets",
     type=Buckets(),
+    metavar="N|auto",
     default=_DEFAULTS.buckets,
     help="Number of output files.  [default: auto, from the size of the data; later jobs keep it]",
 )

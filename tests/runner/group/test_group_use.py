@@ -116,6 +116,19 @@ def test_run_on_ungrouped_events_names_the_line_that_groups_them(
         assert line == ["seqembed", "group", *map(str, inputs), *options, "--out", "grouped"]
 
 
+def test_train_names_the_line_with_the_label_and_python_leaves_it_as_it_is(days: Path, tmp_path: Path) -> None:
+    for path in days.iterdir():
+        table = pq.read_table(path, partitioning=None)
+        pq.write_table(table.append_column("label", table["id"]), tmp_path / path.name)
+    with pytest.raises(seqembed.InputError) as refused:
+        seqembed.train(tmp_path, out=tmp_path / "run", time="time", label="label")
+    line = split(str(refused.value).partition("together first: ")[2])
+    assert line == [
+        *("seqembed", "group", str(tmp_path), "--id", "id", "--time", "time"),
+        *("--features", "amount,merchant,kind", "--keep", "label", "--out", "grouped"),
+    ]
+
+
 def test_the_line_that_it_names_works(models: dict[str, Path], days: Path, tmp_path: Path) -> None:
     result = command("run", days, "--model", models["events"], "--out", tmp_path / "vectors")
     *words, _ = split(result.output.partition("together first: ")[2])[1:]
