@@ -25,6 +25,7 @@ from seqembed.trainer.config.resolved import (
 from seqembed.trainer.config.training import TrainingConfig
 from seqembed.trainer.input.scale import Changes
 from seqembed.trainer.model.categories import width_of
+from seqembed.trainer.model.kernels import num_kernels
 from seqembed.trainer.model.trajectory import Alignment, num_points
 
 CHANNEL_NAMES = {"values": "values", "differences": "differences", "both": "values and differences"}
@@ -147,19 +148,22 @@ def _resolve_model(given: ModelConfig, found: Findings) -> ResolvedModel:
     contrasts = given.objective_for(events=events) != "reconstruct"
     # For events the order matters, and frames hide it: the same position in a frame means another event each time.
     frame = given.frame or (1 if events else choose_frame(found.profile, found.width, pairs=contrasts))
-    channels, overlap, trajectory = "values", 0, 0
+    channels, overlap, trajectory, kernels = "values", 0, 0, 0
     if contrasts and not events:
         channels = "both" if found.changes.persistence > _MIN_PERSISTENCE else "values"
         overlap = choose_overlap(frame, found.width)
         num_frames = -(-found.median // trajectory_frame(frame))
         trajectory = num_points(len(found.profile.mean), num_frames) if found.alignment.is_aligned else 0
-    model = resolve_model(given, events=events, channels=channels, frame=frame, overlap=overlap, trajectory=trajectory)
+        kernels = num_kernels(found.median)
+    found_options = {"frame": frame, "overlap": overlap, "trajectory": trajectory, "kernels": kernels}
+    model = resolve_model(given, events=events, channels=channels, **found_options)
     if not found.profile.mean and model.channels != "values":
         raise UsageError(
             f"--channels {model.channels} needs numbers; the data has only categories. Drop it, or add --features."
         )
-    if not found.profile.mean and model.trajectory:
-        raise UsageError("--trajectory needs numbers; the data has only categories. Drop it, or add --features.")
+    for option in ("trajectory", "kernels"):
+        if not found.profile.mean and getattr(model, option):
+            raise UsageError(f"--{option} needs numbers; the data has only categories. Drop it, or add --features.")
     return model
 
 

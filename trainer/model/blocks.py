@@ -15,7 +15,7 @@ from seqembed.trainer.model.categories import summary_width, width_of
 # Variances of the embedding blocks, found on data sets of known structure. The per-sequence statistics stay in standard
 # units: they count more the more features there are, and are never scaled up, since they may be equal for all
 # sequences.
-_VARIANCE_OF_STEPS, _VARIANCE_OF_CATEGORIES, _VARIANCE_OF_TRAJECTORY = 2.0, 1.0, 1.0
+_VARIANCE_OF_STEPS, _VARIANCE_OF_CATEGORIES, _VARIANCE_OF_TRAJECTORY, _VARIANCE_OF_KERNELS = 2.0, 1.0, 1.0, 4.0
 _MAX_SCALE = 4.0  # it multiplies the numerical error of ONNX Runtime as well
 
 
@@ -25,8 +25,8 @@ def embedding_blocks(
     """Return the blocks of the embedding of `build_encoder`, in order.
 
     First what the recurrent layers made of the values and categories, then of the differences, then each feature's mean
-    and spread, the mean of each field's embedding and of a wider one, and the trajectories, if `config` asks for them.
-    With an embedding_dim other than 0, a dense layer mixes them into one block.
+    and spread, the mean of each field's embedding and of a wider one, the trajectories and the kernels, if `config`
+    asks for them. With an embedding_dim other than 0, a dense layer mixes them into one block.
 
     Args:
         config: The architecture.
@@ -48,6 +48,7 @@ def embedding_blocks(
             EmbeddingBlock("summary of categories", summary, share, _MAX_SCALE),
         ]
     blocks.append(EmbeddingBlock("trajectory", config.trajectory * num_features, _VARIANCE_OF_TRAJECTORY, _MAX_SCALE))
+    blocks.append(EmbeddingBlock("kernels", config.kernels, _VARIANCE_OF_KERNELS, _MAX_SCALE))
     return tuple(block for block in blocks if block.width)
 
 

@@ -26,6 +26,7 @@ from seqembed.trainer.model.encoder import (
     standardised,
     valid_steps,
 )
+from seqembed.trainer.model.kernels import Kernels
 
 ops, layers = keras.ops, keras.layers
 
@@ -79,6 +80,7 @@ def build_network(
     difference_std: NDArray[np.float32] | None = None,
     fields: Sequence[CategoricalField] = (),
     scales: NDArray[np.float32] | None = None,
+    kernels: Kernels | None = None,
 ) -> Network:
     """Build all models of a training.
 
@@ -90,13 +92,14 @@ def build_network(
         fields: Categorical fields in model order.
         scales: float32 (embedding_dim), from `seqembed.data.embedding_blocks.block_scales`: the encoder multiplies its
             embedding by them, and whatever takes the embedding divides by them. None is 1.
+        kernels: Fixed kernels, from `seqembed.trainer.model.kernels.fit_kernels`; None without them.
 
     Raises:
         UsageError: A fixed-length decoder would be too large.
     """
     num_features = len(profile.mean)
     check_fixed_length(config, fixed_length, num_features + len(fields))
-    graph_of_encoder = encoder_graph(config, profile, difference_std, fields, scales)
+    graph_of_encoder = encoder_graph(config, profile, difference_std, fields, scales, kernels)
     encoder = graph_of_encoder.model
     inputs = network_inputs(num_features, len(fields))
     embedding = encoder(inputs)
