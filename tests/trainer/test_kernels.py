@@ -80,8 +80,8 @@ def test_thresholds_are_spread_over_the_responses_and_numbers_are_standardised(m
     assert np.unique(found.dilations[0].weights > 0, axis=1).shape[1] == 84, "each kernel once"
 
 
-def test_a_short_event_at_any_step_changes_the_numbers_by_as_much():
-    """This is what the kernels are for: pooled recurrent states hardly notice it."""
+def test_a_short_event_changes_the_numbers_equally_wherever_it_is():
+    """Of the narrow kernels: wide ones also see the ends of the sequence, and are compared at fewer steps."""
     training = block([150] * 50, 1, missing=0)
     profile = profile_of(training)
     found = fit_kernels(training, profile, "dataset", 336, median_length=150, seed=0)
@@ -96,7 +96,7 @@ def test_a_short_event_at_any_step_changes_the_numbers_by_as_much():
     assert np.linalg.norm(changes[0]) > 0.1
     of_narrow = found.dilations[0].bias.size + found.dilations[1].bias.size
     np.testing.assert_allclose(changes[0][:of_narrow], changes[1][:of_narrow], atol=1e-6)
-    assert np.corrcoef(changes)[0].min() > 0.8
+    np.testing.assert_allclose(changes[0][:of_narrow], changes[2][:of_narrow], atol=1e-6)
 
 
 @pytest.mark.parametrize(
