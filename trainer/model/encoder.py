@@ -186,7 +186,7 @@ def encoder_graph(
             marks.append(Landmark("trajectory", f"{config.trajectory} points of each feature", trajectories[0]))
         if kernels is not None:
             shares.append(kernel_shares(read, mask, lengths, kernels))
-            marks.append(Landmark("kernels", "share of steps at which each fixed kernel responds", shares[0]))
+            marks.append(Landmark("kernels", "share of steps that each fits", shares[0]))
         channels.append(_noisy(config, read, "noise"))
     if "categories" in inputs:
         channels.append(embedded(inputs["categories"], mask, fields, "embed"))

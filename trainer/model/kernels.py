@@ -213,7 +213,7 @@ def kernel_shares(steps: Any, mask: Any, lengths: Any, kernels: Kernels) -> Any:
     reach = max(dilation.distance for dilation in kernels.dilations) * (TAPS // 2)
     padded = ops.pad(steps, [(0, 0), (reach, reach), (0, 0)])
     shares = [_shares(padded, reach, mask, lengths, dilation) for dilation in kernels.dilations]
-    joined = shares[0] if len(shares) == 1 else layers.Concatenate(name="kernels")(shares)
+    joined = shares[0] if len(shares) == 1 else layers.Concatenate(name="shares_of_kernels")(shares)
     scale, unit = 1 / kernels.spread.astype(np.float64), 1 / math.sqrt(len(kernels.mean))
     scaled = layers.Rescaling((unit * scale).tolist(), (-unit * kernels.mean * scale).tolist(), name="unit_kernels")
     return ops.clip(scaled(joined), -unit * _MAX_DEVIATIONS, unit * _MAX_DEVIATIONS)
