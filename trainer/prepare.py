@@ -64,6 +64,11 @@ class Prepared:
         return embedding_blocks(self.job.model, self.schema.num_features, self.schema.categorical)
 
     @property
+    def projected_dim(self) -> int:
+        """Width that the embedding is projected to after training; 0 is not."""
+        return self.job.model.embedding_dim if self.job.model.contrasts else 0
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What must be equal between a training and the one it resumes."""
         categories = [field.name for field in self.schema.categorical]

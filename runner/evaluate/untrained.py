@@ -7,6 +7,7 @@ trained, and so the comparison shows what training added to them. The golden seq
 bundle do not apply to such a graph, so it runs without that check, and is never written to a file.
 """
 
+import json
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import onnx
 from numpy.typing import NDArray
 
 from seqembed.data.contract import CONTRACT_KEY
+from seqembed.data.outputs import EMBEDDING
 from seqembed.runner.bundle.seal import sealed
 
 _RECURRENT = ("LSTM", "GRU")
@@ -41,13 +43,40 @@ def untrained_bundle(bundle: bytes, seed: int) -> bytes:
         bundle: Bytes of the trained bundle; its golden sequences do not apply to the result.
         seed: Seed of the weights.
 
+    Returns:
+        The bundle; a projected embedding is replaced by its blocks, since the projection was fitted to trained ones.
+
     Raises:
         UnknownWeightsError: The graph has trained weights of an unknown kind.
     """
     model = onnx.load_from_string(bundle)
-    _Redraw(model.graph, np.random.default_rng(seed)).run()
     (contract,) = [entry.value for entry in model.metadata_props if entry.key == CONTRACT_KEY]
+    document = json.loads(contract)
+    if document.get("projected"):
+        width = _without_projection(model.graph)
+        document |= {"embedding_dim": width, "projected": False, "golden": [], "embeddings": None}
+        document["outputs"][0]["width"] = width
+        document["training"]["statistics"] = None  # they describe other vectors
+        contract = json.dumps(document)
+    _Redraw(model.graph, np.random.default_rng(seed)).run()
     return sealed(model, contract)
+
+
+def _without_projection(graph: Any) -> int:
+    """Let a graph return the blocks of the embedding instead of their projection; return how many numbers they are."""
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    producers = {name: node for node in graph.node for name in node.output}
+    (output,) = [output for output in graph.output if output.name == EMBEDDING]
+    node = producers[EMBEDDING]
+    while node.op_type in ("Add", "Identity"):
+        node = next(producers[name] for name in node.input if name in producers)
+    if node.op_type not in _KERNELS or node.input[1] not in weights:
+        raise UnknownWeightsError(f"{node.op_type} node {node.name!r} is not a projection")
+    width = int(weights[node.input[1]].dims[0])
+    producers[EMBEDDING].output[0] = "projected"
+    graph.node.append(onnx.helper.make_node("Identity", [node.input[0]], [EMBEDDING]))
+    output.type.tensor_type.shape.dim[1].dim_value = width
+    return width
 
 
 class _Redraw:

@@ -24,6 +24,7 @@ from seqembed.trainer.config.resolved import (
 )
 from seqembed.trainer.config.training import TrainingConfig
 from seqembed.trainer.input.scale import Changes
+from seqembed.trainer.model.blocks import embedding_blocks
 from seqembed.trainer.model.categories import width_of
 from seqembed.trainer.model.kernels import num_kernels
 from seqembed.trainer.model.trajectory import Alignment, num_points
@@ -39,6 +40,8 @@ _FRAMES_PER_SEQUENCE, _MIN_STEPS_FOR_PAIRS = 30, 12
 _MAX_FRAME_WIDTH = 512
 # Up to this width an overlap costs a twentieth to an eighth of the speed of an encoder with about 50 LSTM units.
 _MAX_OVERLAPPING_WIDTH = 48
+# Width of the projection. Some training sequences differ in one direction less than their number.
+_EMBEDDING_DIM = 256
 _SMALL_BATCH_SIZE, _BATCH_SIZE, _LARGE_BATCH_SIZE = 8, 32, 64
 _SMALL, _LARGE = 200, 20_000  # sequences to learn from
 _EVENTS_BATCH_SIZE = 64
@@ -164,7 +167,16 @@ def _resolve_model(given: ModelConfig, found: Findings) -> ResolvedModel:
     for option in ("trajectory", "kernels"):
         if not found.profile.mean and getattr(model, option):
             raise UsageError(f"--{option} needs numbers; the data has only categories. Drop it, or add --features.")
-    return model
+    return replace(model, embedding_dim=_projected_dim(model, found)) if model.contrasts else model
+
+
+def _projected_dim(model: ResolvedModel, found: Findings) -> int:
+    """Return the width of the projection: as asked for, else one for all data, or fewer where there is less to keep."""
+    if model.embedding_dim:
+        return model.embedding_dim
+    fields = found.schema.categorical if found.schema is not None else ()
+    width = sum(block.width for block in embedding_blocks(model, len(found.profile.mean), fields))
+    return max(1, min(_EMBEDDING_DIM, width, found.num_training - 1))
 
 
 def _trajectory_note(points: int, alignment: Alignment) -> str:

@@ -220,7 +220,13 @@ SECTIONS: dict[str, list[click.Option]] = {
         _option("--bidirectional/--forward-only", "Whether the encoder also reads backwards."),
         _choice("--activation", choices.ACTIVATIONS, "Activation of the recurrent layers."),
         _choice("--pooling", choices.POOLINGS, "From steps to one vector; concat is all three."),
-        _option("--embedding-dim", "Width of the embedding.", _POSITIVE, unset="the width of the pooling", metavar="N"),
+        _option(
+            "--embedding-dim",
+            "Width of the embedding.",
+            _POSITIVE,
+            unset="256 or fewer; with --objective reconstruct the width of the pooling",
+            metavar="N",
+        ),
         _choice(
             "--objective",
             choices.OBJECTIVES,

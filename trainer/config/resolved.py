@@ -57,6 +57,11 @@ class ResolvedModel:
         return self.objective != "reconstruct"
 
     @property
+    def mixes(self) -> bool:
+        """Whether a trained dense layer mixes the blocks of the embedding; else they are projected after training."""
+        return self.embedding_dim > 0 and not self.contrasts
+
+    @property
     def reconstructs(self) -> bool:
         """Whether there is a decoder."""
         return self.objective == "hybrid" or (self.objective == "reconstruct" and self.task != "predict")

@@ -1,12 +1,13 @@
-"""The blocks of the encoder's embedding, and layers that scale an embedding and undo the scaling."""
+"""The blocks of the encoder's embedding, and layers that map them to the output and back."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seqembed.data.embedding_blocks import EmbeddingBlock
+from seqembed.data.embedding_blocks import EmbeddingBlock, Projection
 from seqembed.data.schema.schema import CategoricalField
 from seqembed.trainer.config.resolved import ResolvedModel
 from seqembed.trainer.model.backend import keras
@@ -26,14 +27,14 @@ def embedding_blocks(
 
     First what the recurrent layers made of the values and categories, then of the differences, then each feature's mean
     and spread, the mean of each field's embedding and of a wider one, the trajectories and the kernels, if `config`
-    asks for them. With an embedding_dim other than 0, a dense layer mixes them into one block.
+    asks for them. With the objective ``reconstruct`` and an embedding_dim, a dense layer mixes them into one block.
 
     Args:
         config: The architecture.
         num_features: Numbers per step.
         fields: Categorical fields in model order.
     """
-    if config.embedding_dim:
+    if config.mixes:
         return (EmbeddingBlock("steps", config.embedding_dim, _VARIANCE_OF_STEPS, _MAX_SCALE),)
     branches = ("values", "differences") if config.channels == "both" else (config.channels,)
     width = config.units * (2 if config.bidirectional else 1) * (3 if config.pooling == "concat" else 1)
@@ -52,11 +53,34 @@ def embedding_blocks(
     return tuple(block for block in blocks if block.width)
 
 
-def scaled_by(embedding: Any, scales: NDArray[np.float32] | None, name: str) -> Any:
-    """Return embedding (batch, embedding_dim) times scales (embedding_dim), by a layer called `name`; None is 1."""
-    return embedding if scales is None else keras.layers.Rescaling(scales.tolist(), name=name)(embedding)
+@dataclass(frozen=True, slots=True)
+class OutputMap:
+    """What happens to the blocks of an embedding after training: each is scaled, and all may be projected.
+
+    Attributes:
+        scales: float32 (numbers), factor of each number of the blocks.
+        projection: The projection of the scaled blocks; None leaves them as they are.
+    """
+
+    scales: NDArray[np.float32]
+    projection: Projection | None = None
+
+    def apply(self, blocks: Any) -> Any:
+        """Return the embedding, (batch, embedding_dim), of blocks (batch, numbers)."""
+        if self.projection is None:
+            return keras.layers.Rescaling(self.scales.tolist(), name="block_scales")(blocks)
+        mean, matrix = self.projection.mean.astype(np.float64), self.projection.matrix.astype(np.float64)
+        return _linear(blocks, self.scales[:, None] * matrix, -mean @ matrix, "embedding")
+
+    def undo(self, embedding: Any) -> Any:
+        """Return the blocks of an embedding, but for what the projection drops."""
+        if self.projection is None:
+            return keras.layers.Rescaling((1 / self.scales).tolist(), name="unscaled")(embedding)
+        return _linear(embedding, self.projection.inverse / self.scales, self.projection.mean / self.scales, "blocks")
 
 
-def unscaled(embedding: Any, scales: NDArray[np.float32] | None) -> Any:
-    """Undo `scaled_by`."""
-    return scaled_by(embedding, None if scales is None else np.float32(1) / scales, "unscaled")
+def _linear(vectors: Any, matrix: NDArray[np.floating], offset: NDArray[np.floating], name: str) -> Any:
+    layer = keras.layers.Dense(matrix.shape[1], name=name, trainable=False)
+    mapped = layer(vectors)
+    layer.set_weights([matrix.astype(np.float32), offset.astype(np.float32)])
+    return mapped
