@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from seqembed.data.embedding_blocks import EmbeddingBlock, block_scales
+from seqembed.data.embedding_blocks import EmbeddingBlock, block_scales, fit_projection
 
 BLOCKS = (
     EmbeddingBlock("values", 3, 2.0, 4.0),
@@ -36,3 +36,23 @@ def test_constant_blocks_get_a_finite_scale():
 
 def test_blocks_survive_a_json_round_trip():
     assert tuple(EmbeddingBlock.from_json(block.to_json()) for block in BLOCKS) == BLOCKS
+
+
+def test_a_projection_makes_strong_directions_equal_and_keeps_weak_ones():
+    random = np.random.default_rng(0)
+    rotation = np.linalg.qr(random.normal(size=(6, 6)))[0]
+    spreads = np.array([30.0, 10.0, 3.0, 1e-2, 1e-2, 0.0])
+    rows = random.normal(size=(2_000, 6)) * spreads @ rotation + 5
+    projection = fit_projection(rows, 6)
+    projected = projection(rows)
+    ridge = rows.var(axis=0).sum() / 30
+    expected = np.sort(np.linalg.eigvalsh(np.cov(rows.T, bias=True)))[::-1]
+    np.testing.assert_allclose(projected.var(axis=0)[:5], (expected * ridge / (expected + ridge))[:5], rtol=1e-3)
+    assert not projection.matrix[:, 5].any(), "rows do not differ in the last direction"
+    np.testing.assert_allclose(projection(rows + 7.0 * rotation[5]), projected, atol=1e-4)
+    np.testing.assert_allclose(projected @ projection.inverse + projection.mean, rows, atol=1e-3)
+
+
+def test_a_projection_of_equal_rows_is_zero():
+    projection = fit_projection(np.ones((9, 4), np.float32), 3)
+    assert not projection.matrix.any() and not projection(np.ones((2, 4))).any()
