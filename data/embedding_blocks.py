@@ -2,24 +2,23 @@
 
 An embedding concatenates several vectors: what the recurrent layers made of the values, what they made of the
 differences, the per-sequence statistics, and so on. The variance of a block after training is arbitrary and would
-dominate Euclidean distances, so each block is rescaled to a fixed variance. Still, what many numbers of a block have in
-common dominates: a projection to the directions in which training sequences differ most shrinks the strongest of them,
-so that a small difference that matters is not drowned by a large one that does not.
+dominate Euclidean distances, so each block is rescaled to a fixed variance. Still, what many numbers have in common
+would dominate: the projection damps the directions in which training sequences differ most, so that a large difference
+that does not matter cannot hide a small one that does.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-# The ridge of the projection, as a share of the total variance: directions with much more variance than this become
-# equally strong, weaker ones stay as they are, since they may be noise. Accuracy of an SVM on 38 made sets of 30 to 180
-# sequences was best from 1/30 to 1/100, on seven of 800 from 1/10 to 1/30, that of the nearest neighbour at 1/10. A ridge
-# that shrinks as sequences are added lost 6 to 14 points on those of 800.
-_RIDGE = 1 / 20
-_MIN_VARIANCE = 1e-9  # of a direction, as a share of the total: below it is rounding
+# Strength of the damping: a direction that holds the share s of all variance is multiplied by (1 + 20 s)^-1/2. On 38
+# sets of 20 to 180 sequences, 34 of them made, 10 to 30 did equally well; a strength that grows with the number of
+# sequences, as whitening does, lost 14 points of accuracy on seven sets of 800.
+_DAMPING = 20.0
+_MIN_SHARE = 1e-9  # of the variance: a direction with less is rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,50 +69,70 @@ def block_scales(vectors: NDArray[np.floating], blocks: Sequence[EmbeddingBlock]
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """A linear map of an embedding to fewer numbers: ``(embedding - mean) @ matrix``.
+    """A map of an embedding to fewer numbers: ``tanh((embedding - mean) * slope) @ matrix + offset``.
 
     Attributes:
         mean: float32 (embedding_dim), mean over training sequences.
-        matrix: float32 (embedding_dim, width); its columns are orthogonal and at most 1 long, and zero where training
-            sequences differ in fewer directions than `width`.
+        slope: float32 (embedding_dim), half of one over the typical deviation of a number of the block, so that no
+            outlier dominates; 0 where the numbers of a block are constant.
+        matrix: float32 (embedding_dim, width), zero in the last columns where training sequences differ in fewer
+            directions than `width`.
+        offset: float32 (width), which makes the mean over training sequences 0.
+        inverse: float32 (width, embedding_dim), and
+        inverse_offset: float32 (embedding_dim), return the hyperbolic tangents of training sequences.
     """
 
     mean: NDArray[np.float32]
+    slope: NDArray[np.float32]
     matrix: NDArray[np.float32]
+    offset: NDArray[np.float32]
+    inverse: NDArray[np.float32]
+    inverse_offset: NDArray[np.float32]
 
     def __call__(self, vectors: NDArray[np.floating]) -> NDArray[np.float32]:
         """Return float32 (sequences, width) of vectors (sequences, embedding_dim)."""
-        return ((vectors - self.mean) @ self.matrix).astype(np.float32)
-
-    @property
-    def inverse(self) -> NDArray[np.float32]:
-        """The map back to the directions that are kept, float32 (width, embedding_dim)."""
-        squares = np.square(self.matrix, dtype=np.float64).sum(axis=0)
-        kept = np.where(squares > 0, 1 / np.where(squares > 0, squares, 1.0), 0.0)
-        return (self.matrix * kept).T.astype(np.float32)
+        projected: NDArray[np.float32] = np.tanh((vectors - self.mean) * self.slope) @ self.matrix + self.offset
+        return projected.astype(np.float32)
 
 
-def fit_projection(vectors: NDArray[np.floating], width: int) -> Projection:
-    """Return the projection to the directions in which training sequences differ most, of equal strength with a ridge.
+def fit_projection(vectors: NDArray[np.floating], block_widths: Sequence[int], width: int) -> Projection:
+    """Return the projection to the directions in which training sequences differ most, the strongest of them damped.
 
-    Source: principal components with ridge whitening; see Kessy, Lewin and Strimmer (2018), "Optimal whitening and
-    decorrelation", for the family.
+    It is fitted without labels. On 38 sets with an untrained encoder it gave 2.5 ± 0.5 points of accuracy more than
+    scaled blocks alone; the tanh is 0.4 ± 0.1 of them.
+
+    Source: principal components; ridge whitening, with a ridge that is a share of the total variance.
 
     Args:
         vectors: float (sequences, embedding_dim), embeddings of training sequences, their blocks scaled.
+        block_widths: Numbers of each block, in order.
         width: Numbers to keep.
     """
     mean = vectors.mean(axis=0, dtype=np.float64)
-    _, values, directions = np.linalg.svd(vectors - mean, full_matrices=False)
-    variances = values**2 / len(vectors)
-    total = float(variances.sum())
-    directions, variances = directions[:width], variances[:width]
-    kept = variances > _MIN_VARIANCE * total
-    directions, variances = directions[kept], variances[kept]
+    deviation = np.concatenate(
+        [np.full(size, np.sqrt(block.sum() / size)) for size, block in _blocks(vectors.var(axis=0), block_widths)]
+    )
+    slope = np.divide(0.5, deviation, out=np.zeros_like(deviation), where=deviation > 0)
+    bounded = np.tanh((vectors - mean) * slope) * (2 * deviation)
+    centre = bounded.mean(axis=0)
+    _, values, directions = np.linalg.svd(bounded - centre, full_matrices=False)
+    variances = values**2
+    shares = variances / max(float(variances.sum()), 1e-300)
+    directions, shares = directions[:width], shares[:width]
+    kept = shares > _MIN_SHARE
+    directions, shares = directions[kept], shares[kept]
     # The sign of a direction is arbitrary and differs between libraries: its largest number is positive.
     signs = np.sign(directions[np.arange(len(directions)), np.abs(directions).argmax(axis=1)])
-    ridge = _RIDGE * total
-    gains = np.sqrt(ridge / (variances + ridge)) * signs
-    matrix = np.zeros((vectors.shape[1], width), dtype=np.float32)
-    matrix[:, : len(gains)] = (directions * gains[:, None]).T
-    return Projection(mean.astype(np.float32), matrix)
+    gains = (signs / np.sqrt(1 + _DAMPING * shares))[:, None]
+    matrix, inverse = np.zeros((len(mean), width)), np.zeros((width, len(mean)))
+    matrix[:, : len(gains)], inverse[: len(gains)] = (directions * gains).T, directions / gains
+    arrays = (mean, slope, 2 * deviation[:, None] * matrix, -centre @ matrix, inverse * slope, centre * slope)
+    return Projection(*(array.astype(np.float32) for array in arrays))
+
+
+def _blocks(numbers: NDArray[np.floating], widths: Sequence[int]) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """Yield the width of each block with its part of numbers (embedding_dim)."""
+    start = 0
+    for width in widths:
+        yield width, numbers[start : start + width].astype(np.float64)
+        start += width

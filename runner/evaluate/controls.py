@@ -85,7 +85,7 @@ class Untrained:
             weights = block_scales(train, self._blocks)
             train, test = train * weights, test * weights
         if self._projected_dim:
-            projection = fit_projection(train, self._projected_dim)
+            projection = fit_projection(train, [block.width for block in self._blocks], self._projected_dim)
             train, test = projection(train), projection(test)
         return train, test
 

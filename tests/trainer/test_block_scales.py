@@ -96,8 +96,7 @@ def test_a_projection_to_all_directions_keeps_every_other_output(profile, batch,
     covariance = np.cov(embeddings.T, bias=True)
     np.testing.assert_allclose(covariance, np.diag(np.diag(covariance)), atol=1e-4)
     assert (np.diff(np.diag(covariance)) <= 1e-5).all(), "the strongest direction first"
-    total = np.var(embed(scaled, block), axis=0).sum()
-    assert np.diag(covariance).max() <= total / 20 + 1e-5, "none is much stronger than the ridge"
+    assert np.diag(covariance)[0] < np.linalg.eigvalsh(np.cov(embed(scaled, block).T))[-1] / 3, "it is damped"
     inputs = {"values": block.values[None, : block.lengths[0]], "lengths": block.lengths[:1].astype(np.int32)}
     answers = outputs_of(network.scorer, inputs), outputs_of(other.scorer, inputs)
     for name, expected in answers[0].items():

@@ -13,10 +13,13 @@ from seqembed.trainer.config.resolved import ResolvedModel
 from seqembed.trainer.model.backend import keras
 from seqembed.trainer.model.categories import summary_width, width_of
 
+ops = keras.ops
+
 # Variances of the embedding blocks, found on data sets of known structure. The per-sequence statistics stay in standard
 # units: they count more the more features there are, and are never scaled up, since they may be equal for all
 # sequences.
 _VARIANCE_OF_STEPS, _VARIANCE_OF_CATEGORIES, _VARIANCE_OF_TRAJECTORY, _VARIANCE_OF_KERNELS = 2.0, 1.0, 1.0, 4.0
+_MAX_TANH = 0.9999  # beyond it float32 has too few digits to undo a tanh
 _MAX_SCALE = 4.0  # it multiplies the numerical error of ONNX Runtime as well
 
 
@@ -69,14 +72,21 @@ class OutputMap:
         """Return the embedding, (batch, embedding_dim), of blocks (batch, numbers)."""
         if self.projection is None:
             return keras.layers.Rescaling(self.scales.tolist(), name="block_scales")(blocks)
-        mean, matrix = self.projection.mean.astype(np.float64), self.projection.matrix.astype(np.float64)
-        return _linear(blocks, self.scales[:, None] * matrix, -mean @ matrix, "embedding")
+        slope = (self.projection.slope * self.scales).tolist()
+        shift = (-self.projection.mean * self.projection.slope).tolist()
+        bounded = ops.tanh(keras.layers.Rescaling(slope, shift, name="bounded_blocks")(blocks))
+        return _linear(bounded, self.projection.matrix, self.projection.offset, "embedding")
 
     def undo(self, embedding: Any) -> Any:
         """Return the blocks of an embedding, but for what the projection drops."""
         if self.projection is None:
             return keras.layers.Rescaling((1 / self.scales).tolist(), name="unscaled")(embedding)
-        return _linear(embedding, self.projection.inverse / self.scales, self.projection.mean / self.scales, "blocks")
+        bounded = _linear(embedding, self.projection.inverse, self.projection.inverse_offset, "bounded_again")
+        steep = self.projection.slope * self.scales
+        scale = np.divide(1, steep, out=np.zeros_like(steep), where=steep > 0)
+        straight = ops.arctanh(ops.clip(bounded, -_MAX_TANH, _MAX_TANH))
+        mean = self.projection.mean / self.scales
+        return keras.layers.Rescaling(scale.tolist(), mean.tolist(), name="unscaled")(straight)
 
 
 def _linear(vectors: Any, matrix: NDArray[np.floating], offset: NDArray[np.floating], name: str) -> Any:

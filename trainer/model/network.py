@@ -151,7 +151,8 @@ def with_output_map(
         return network
     vectors = embed(network, sample)
     scales = block_scales(vectors, blocks) if len(blocks) > 1 else np.ones(vectors.shape[1], np.float32)
-    projection = fit_projection(vectors * scales, width) if width else None
+    widths = [block.width for block in blocks]
+    projection = fit_projection(vectors * scales, widths, width) if width else None
     other = build(output=OutputMap(scales, projection))
     for mine, trained in zip(other.trainable, network.trainable, strict=True):
         mine.assign(trained)
