@@ -85,7 +85,7 @@ def days(random, kind):
 
 
 def transients(random, kind):
-    """Local shape: one or two events of 8 to 40 steps anywhere in noise: half a wave, a complete one, ringing, a decay."""
+    """Local shape: one or two events of 8 to 40 steps anywhere in noise; half a wave, a wave, ringing or a decay."""
     values = _coloured(random, random.integers(100, 151), 1, 0.5)[:, 0]
     for _ in range(random.integers(1, 3)):
         width = random.integers(8, 41)
