@@ -148,8 +148,12 @@ def _row_starts(header: Struct, content: bytes, codec: int, max_level: int) -> t
 
 
 def _zeros(levels: bytes, num_values: int, width: int) -> NDArray[np.int64]:
-    """Return the indices of zeros in run-length encoded numbers of `width` bits, int64."""
-    found: list[NDArray[np.int64]] = []
+    """Return the indices of zeros in run-length encoded numbers of `width` bits, int64.
+
+    Vectors of 16 numbers take two runs each, so no array is made per run.
+    """
+    same: list[NDArray[np.int64]] = []
+    packed, firsts = [], []
     position = value = 0
     while value < num_values:
         head = shift = 0
@@ -160,12 +164,21 @@ def _zeros(levels: bytes, num_values: int, width: int) -> NDArray[np.int64]:
                 break
         if head & 1:
             count, size = (head >> 1) * 8, (head >> 1) * width
-            bits = np.unpackbits(np.frombuffer(levels[position : position + size], np.uint8), bitorder="little")
-            zeros = np.flatnonzero(~bits.reshape(-1, width).any(axis=1))
-            found.append(value + zeros[zeros < num_values - value])
+            packed.append(levels[position : position + size])
+            firsts.append(value)
         else:
             count, size = head >> 1, (width + 7) // 8
             if not any(levels[position : position + size]):
-                found.append(value + np.arange(min(count, num_values - value)))
+                same.append(np.arange(value, min(value + count, num_values)))
         value, position = value + count, position + size
-    return np.concatenate(found).astype(np.int64) if found else np.zeros(0, dtype=np.int64)
+    return np.sort(np.concatenate([_packed_zeros(packed, firsts, num_values, width), *same]))
+
+
+def _packed_zeros(runs: list[bytes], firsts: list[int], num_values: int, width: int) -> NDArray[np.int64]:
+    """Return the indices of zeros in bit-packed runs, each of which starts at the index in `firsts`."""
+    bits = np.unpackbits(np.frombuffer(b"".join(runs), np.uint8), bitorder="little").reshape(-1, width)
+    zeros = np.flatnonzero(~bits.any(axis=1))
+    starts = np.cumsum([0, *(len(run) * 8 // width for run in runs)])
+    run = np.searchsorted(starts, zeros, side="right") - 1
+    found: NDArray[np.int64] = zeros - starts[run] + np.array([*firsts, 0], dtype=np.int64)[run]
+    return found[found < num_values]

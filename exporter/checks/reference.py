@@ -31,6 +31,7 @@ class KerasReference:
         self._call = tf.function(
             lambda *tensors: model.call(dict(zip(model.interface, tensors, strict=True))),
             input_signature=model.signature,
+            autograph=False,
         )
 
     def run(self, block: SequenceBlock) -> dict[str, NDArray[np.float32]]:

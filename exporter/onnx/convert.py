@@ -81,7 +81,7 @@ def convert(model: EncoderModel, opset: int) -> Conversion:
         with _collected_errors() as errors:
             try:
                 proto, _ = tf2onnx.convert.from_function(
-                    tf.function(encode, input_signature=signature),
+                    tf.function(encode, input_signature=signature, autograph=False),
                     input_signature=signature,
                     opset=opset,
                     custom_op_handlers={

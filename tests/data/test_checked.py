@@ -120,7 +120,7 @@ def test_only_needed_columns_of_a_footer_are_parsed(tmp_path: Path, monkeypatch:
 
 def test_skipping_a_struct_ends_where_reading_it_does(tmp_path: Path) -> None:
     content = wide(tmp_path / "a.parquet").read_bytes()
-    footer = content[-8 - int.from_bytes(content[-8:-4], "little") : -8][:60_000]
+    footer = content[-8 - int.from_bytes(content[-8:-4], "little") : -8][:20_000]
     random = np.random.default_rng(0)
     for number in range(150):
         damaged = np.frombuffer(footer, np.uint8).copy()

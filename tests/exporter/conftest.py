@@ -149,6 +149,20 @@ def exported(tmp_path_factory: pytest.TempPathFactory, profile: SequenceProfile)
 
 
 @pytest.fixture(scope="session")
+def plain(encoder_of: Callable[..., Any], exported: Callable[..., Exported]) -> Exported:
+    """Return the export of an encoder with the default options; a test that changes the graph changes a copy."""
+    keras.utils.set_random_seed(0)
+    return exported(encoder_of())
+
+
+@pytest.fixture(scope="session")
+def stacked(encoder_of: Callable[..., Any], exported: Callable[..., Exported]) -> Exported:
+    """Return the export of two LSTM layers; a test that changes the graph changes a copy."""
+    keras.utils.set_random_seed(0)
+    return exported(encoder_of(layers=2))
+
+
+@pytest.fixture(scope="session")
 def write_run(rows: SequenceBlock, profile: SequenceProfile) -> Callable[[Path, Any], RunLayout]:
     """Return a function that writes the run directory of a finished training."""
 

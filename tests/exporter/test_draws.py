@@ -1,6 +1,5 @@
 """Random sequences and golden ones."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -47,32 +46,27 @@ def test_missing_and_extreme_sequences_are_those_requested(profile: SequenceProf
     assert (far.std(axis=0) > 4 * plain.std(axis=0)).all()
 
 
-@pytest.fixture(scope="module")
-def made(encoder_of: Callable[..., Any], exported: Callable[..., Any]) -> Any:
-    return exported(encoder_of())
-
-
-def test_golden_sequences_span_the_lengths(made: Any, profile: SequenceProfile) -> None:
-    golden = golden_sequences(made.reference, made.encoder, profile, seed=1)
+def test_golden_sequences_span_the_lengths(plain: Any, profile: SequenceProfile) -> None:
+    golden = golden_sequences(plain.reference, plain.encoder, profile, seed=1)
     assert [len(sequence.values) for sequence in golden] == [1, 3, 5, 10, 12]
     assert [bool(np.isnan(sequence.values).any()) for sequence in golden] == [False, False, False, True, False]
     for sequence in golden:
-        found = made.encoder.embed(sequence.values[None], np.array([len(sequence.values)], np.int32))[0]
+        found = plain.encoder.embed(sequence.values[None], np.array([len(sequence.values)], np.int32))[0]
         np.testing.assert_array_equal(found, sequence.embedding)
 
 
 def test_golden_sequences_are_short_and_not_rows_of_the_data(
-    made: Any, profile: SequenceProfile, rows: SequenceBlock
+    plain: Any, profile: SequenceProfile, rows: SequenceBlock
 ) -> None:
     long = replace(profile, length_quantiles=(1, 2, 5, 50, 500, 5000, 6000, 7000, 8000), missing_rate=(0.0, 0.0, 0.0))
-    golden = golden_sequences(made.reference, made.encoder, long, seed=1)
+    golden = golden_sequences(plain.reference, plain.encoder, long, seed=1)
     assert [len(sequence.values) for sequence in golden] == [1, 50, 64, 64, 64]
     steps = {step.tobytes() for step in rows.values}
     assert not any(np.isnan(s.values).any() or step.tobytes() in steps for s in golden for step in s.values)
 
 
-def test_golden_sequences_are_the_same_each_time(made: Any, profile: SequenceProfile) -> None:
-    first, second = (golden_sequences(made.reference, made.encoder, profile, seed=3) for _ in range(2))
+def test_golden_sequences_are_the_same_each_time(plain: Any, profile: SequenceProfile) -> None:
+    first, second = (golden_sequences(plain.reference, plain.encoder, profile, seed=3) for _ in range(2))
     for one, other in zip(first, second, strict=True):
         np.testing.assert_array_equal(one.values, other.values)
         np.testing.assert_array_equal(one.embedding, other.embedding)

@@ -26,20 +26,14 @@ from seqembed.runner.bundle.encoder import Encoder
 from seqembed_testing import done, seqembed
 
 TOLERANCE = 1e-5
-# Every frame with every cell and depth; each overlap, pooling and direction occurs with every frame.
+# Every frame with every cell; overlaps of none, less than a frame, one frame and more, and each pooling and direction.
 CASES = [
-    (2, 4, "lstm", 1, "concat", True),
-    (2, 1, "lstm", 2, "last", False),
-    (2, 0, "gru", 1, "mean", False),
-    (2, 2, "gru", 2, "max", True),
-    (3, 0, "lstm", 1, "last", True),
-    (3, 6, "lstm", 2, "mean", True),
-    (3, 5, "gru", 1, "max", False),
-    (3, 3, "gru", 2, "concat", False),
-    (7, 2, "lstm", 1, "mean", False),
-    (7, 0, "lstm", 2, "max", True),
-    (7, 14, "gru", 1, "concat", True),
-    (7, 9, "gru", 2, "last", True),
+    (2, 1, "lstm", 1, "concat", True),
+    (2, 0, "gru", 2, "last", False),
+    (3, 0, "lstm", 2, "max", False),
+    (3, 3, "gru", 1, "mean", True),
+    (7, 9, "lstm", 2, "last", True),
+    (7, 14, "gru", 1, "concat", False),
     (1, 3, "lstm", 1, "concat", True),
 ]
 
@@ -116,10 +110,18 @@ def test_a_sequence_without_steps_is_finite(framed: Any) -> None:
     assert np.isfinite(found).all()
 
 
-@pytest.fixture
-def graph(encoder_of: Callable[..., Any], exported: Callable[..., Any]) -> Any:
-    """Return a valid graph to corrupt, of two layers that read frames of 3 steps."""
+@pytest.fixture(scope="module")
+def good_graph(encoder_of: Callable[..., Any], exported: Callable[..., Any]) -> Any:
+    """Return a valid graph of two layers that read frames of 3 steps."""
     return exported(encoder_of(layers=2, frame=3), frame=3).graph
+
+
+@pytest.fixture
+def graph(good_graph: Any) -> Any:
+    """Return a copy of a valid graph, to corrupt."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(good_graph)
+    return copy
 
 
 def check(model: Any, frame: int) -> Any:

@@ -31,22 +31,34 @@ def inside_a_model(values: Any) -> Any:
     return keras.Model(inner, inner * ones(4))(layers.LSTM(4)(values))
 
 
+def regularized(values: Any) -> Any:
+    outputs = [
+        layers.LSTM(4, activity_regularizer="l1")(values),
+        layers.Dense(3, activity_regularizer="l2")(layers.GRU(4, activity_regularizer="l1")(values)),
+        layers.Bidirectional(layers.LSTM(4, activity_regularizer="l1"))(values),
+    ]
+    return layers.Concatenate()(outputs)
+
+
+def with_constants(values: Any) -> Any:
+    """Use a constant in each operation, side by side, so that none can hide a wrong number of another."""
+    read, other = layers.LSTM(4)(values), layers.GRU(4)(values)
+    outputs = [
+        read + ones(1, 4),
+        ops.einsum("bi,ij->bj", read, ones(4, 5)),
+        layers.LSTM(4)(ops.matmul(values, ones(3, 3))),
+        ops.max(ops.stack([read * ones(4), other - ones(1)]), axis=0),
+        layers.LSTM(4)(ops.where(values > 0, ones(3), values)),
+        inside_a_model(values),
+        read * np.full(4, 2.0, "float32"),
+    ]
+    return layers.Concatenate()(outputs)
+
+
 RIGHT = {
-    "a regularizer of outputs": lambda: functional(layers.LSTM(4, activity_regularizer="l1")),
-    "one of a gru and a dense layer": lambda: functional(
-        lambda x: layers.Dense(3, activity_regularizer="l2")(layers.GRU(4, activity_regularizer="l1")(x))
-    ),
-    "one of both directions": lambda: functional(layers.Bidirectional(layers.LSTM(4, activity_regularizer="l1"))),
-    "a constant added": lambda: functional(lambda x: layers.LSTM(4)(x) + ones(1, 4)),
-    "a constant in einsum": lambda: functional(lambda x: ops.einsum("bi,ij->bj", layers.LSTM(4)(x), ones(4, 5))),
-    "a constant before the steps": lambda: functional(lambda x: layers.LSTM(4)(ops.matmul(x, ones(3, 3)))),
-    "constants in a list": lambda: functional(
-        lambda x: ops.max(ops.stack([layers.LSTM(4)(x) * ones(4), layers.GRU(4)(x) - ones(1)]), axis=0)
-    ),
+    "regularizers of outputs": lambda: functional(regularized),
+    "constants": lambda: functional(with_constants),
     "a constant of 4,000 numbers": lambda: functional(lambda x: ops.matmul(layers.LSTM(40)(x), ones(40, 100))),
-    "a constant of a choice": lambda: functional(lambda x: layers.LSTM(4)(ops.where(x > 0, ones(3), x))),
-    "a constant in a model within": lambda: functional(inside_a_model),
-    "a numpy constant": lambda: functional(lambda x: layers.LSTM(4)(x) * np.full(4, 2.0, "float32")),
 }
 
 
@@ -65,7 +77,7 @@ def test_equal_to_keras(
 
 
 def test_regularizers_of_the_model_are_unchanged(exported: Callable[..., Any]) -> None:
-    made = exported(RIGHT["a regularizer of outputs"]())
+    made = exported(functional(layers.LSTM(4, activity_regularizer="l1")))
     model = made.model.keras_model
     assert all(layer.activity_regularizer is not None for layer in model.layers[1:])
     model(np.ones((1, 2, 3), np.float32))

@@ -2,7 +2,7 @@
 
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -50,14 +50,30 @@ def largest() -> Any:
     return layers.GlobalMaxPooling1D()
 
 
-def with_state(first: Any, second: Any) -> Any:
-    """Use the final state of the first layer as the initial state of the second."""
+def beside(*branches: Callable[[Any], Any]) -> Any:
+    """Join the embeddings of several branches: none can hide a wrong number of another."""
+    return functional(lambda values: layers.Concatenate()([branch(values) for branch in branches]))
 
-    def build(values: Any) -> Any:
+
+def in_turn(*model_layers: Any) -> Callable[[Any], Any]:
+    """Return a branch that calls one layer after the other."""
+
+    def branch(values: Any) -> Any:
+        for layer in model_layers:
+            values = layer(values)
+        return values
+
+    return branch
+
+
+def with_state(first: Any, second: Any) -> Callable[[Any], Any]:
+    """Return a branch that uses the final state of the first layer as the initial state of the second."""
+
+    def branch(values: Any) -> Any:
         steps, *states = first(values)
         return second(steps, initial_state=states)
 
-    return functional(build)
+    return branch
 
 
 def merged(values: Any) -> Any:
@@ -66,9 +82,13 @@ def merged(values: Any) -> Any:
     return layers.Concatenate()([getattr(layers, name)()(pairs[i % 2]) for i, name in enumerate(names)])
 
 
-def everywhere(make: Callable[[], Any]) -> Any:
-    """Put a stepwise layer before a recurrent one, after it, and after the pooling."""
-    return stack(layers.Masking(), make(), lstm(return_sequences=True), make(), average(), make())
+def everywhere(makers: Sequence[Callable[[], Any]]) -> Any:
+    """Put stepwise layers, side by side, before a recurrent layer, after it, and after the pooling."""
+
+    def each(values: Any) -> Any:
+        return layers.Concatenate()([make()(values) for make in makers])
+
+    return functional(in_turn(layers.Masking(), each, lstm(return_sequences=True), each, average(), each))
 
 
 def two_directions_kept_apart(values: Any) -> Any:
@@ -94,45 +114,53 @@ def takes_lengths(values_first: bool) -> Any:
     return keras.Model([values, lengths] if values_first else {"steps": values, "count": lengths}, embedding)
 
 
+def merged_ends(mode: str | None) -> Any:
+    return both(lstm(), merge_mode=mode)
+
+
+def merged_steps(mode: str | None) -> Any:
+    return in_turn(both(gru(return_sequences=True), merge_mode=mode), largest())
+
+
 MERGE_MODES = ("concat", "sum", "mul", "ave")
-
-
-def merge_ends(mode: str) -> Any:
-    return stack(both(lstm(), merge_mode=mode))
-
-
-def merge_steps(mode: str) -> Any:
-    return stack(both(gru(return_sequences=True), merge_mode=mode), largest())
-
-
 RECURRENT = {
     "the commonest model": (lambda: stack(layers.Masking(), lstm(), layers.Dense(3)), 1),
-    "a wide step and a narrow state": (lambda: stack(lstm(1)), 1),
-    "gru reset before": (lambda: stack(gru(reset_after=False)), 1),
-    "gru reset before, both ways": (lambda: stack(both(gru(reset_after=False, return_sequences=True)), average()), 1),
-    "lstm without bias": (lambda: stack(lstm(use_bias=False)), 1),
-    "gru without bias": (lambda: stack(gru(use_bias=False)), 1),
-    "gru without bias, reset before": (lambda: stack(gru(use_bias=False, reset_after=False)), 1),
-    "backwards": (lambda: stack(lstm(go_backwards=True)), 1),
-    "backwards into forwards": (lambda: stack(lstm(go_backwards=True, return_sequences=True), gru()), 2),
-    "backwards, steps and a dense layer": (
-        lambda: stack(gru(go_backwards=True, return_sequences=True), layers.Dense(3), lstm()),
-        2,
+    "a narrow state, and backwards": (lambda: beside(lstm(1), lstm(go_backwards=True)), 2),
+    "reset before, and without bias": (
+        lambda: beside(
+            gru(reset_after=False), gru(use_bias=False), gru(use_bias=False, reset_after=False), lstm(use_bias=False)
+        ),
+        4,
     ),
-    "lstm states": (lambda: with_state(lstm(return_sequences=True, return_state=True), lstm()), 2),
-    "gru states": (lambda: with_state(gru(return_sequences=True, return_state=True), gru()), 2),
-    "states both ways": (lambda: with_state(both(lstm(return_sequences=True, return_state=True)), both(lstm())), 2),
+    "gru reset before, both ways": (lambda: stack(both(gru(reset_after=False, return_sequences=True)), average()), 1),
+    "backwards, into others": (
+        lambda: beside(
+            in_turn(lstm(go_backwards=True, return_sequences=True), gru()),
+            in_turn(gru(go_backwards=True, return_sequences=True), layers.Dense(3), lstm()),
+        ),
+        4,
+    ),
+    "states": (
+        lambda: beside(
+            with_state(lstm(return_sequences=True, return_state=True), lstm()),
+            with_state(gru(return_sequences=True, return_state=True), gru()),
+            with_state(both(lstm(return_sequences=True, return_state=True)), both(lstm())),
+        ),
+        6,
+    ),
     "directions kept apart": (lambda: functional(two_directions_kept_apart), 1),
     "a layer called twice": (lambda: functional(twice), 2),
     "relu": (lambda: stack(both(lstm(activation="relu"))), 1),
-    "sigmoid": (lambda: stack(gru(activation="sigmoid")), 1),
-    "hard gates": (lambda: stack(both(lstm(recurrent_activation="hard_sigmoid", return_sequences=True)), largest()), 1),
-    "hard everything": (lambda: stack(gru(activation="hard_sigmoid", recurrent_activation="hard_sigmoid")), 1),
-    "each direction its own activations": (
-        lambda: stack(
-            both(lstm(), backward_layer=lstm(go_backwards=True, activation="relu", recurrent_activation="hard_sigmoid"))
+    "activations": (
+        lambda: beside(
+            gru(activation="sigmoid"),
+            gru(activation="hard_sigmoid", recurrent_activation="hard_sigmoid"),
+            in_turn(both(lstm(recurrent_activation="hard_sigmoid", return_sequences=True)), largest()),
+            both(
+                lstm(), backward_layer=lstm(go_backwards=True, activation="relu", recurrent_activation="hard_sigmoid")
+            ),
         ),
-        1,
+        4,
     ),
     "gelu": (lambda: stack(layers.Dense(4, activation="gelu"), lstm(), layers.Activation("gelu")), 1),
     "a dict of one output": (lambda: one_output(lambda embedding: {"embedding": embedding}), 1),
@@ -145,38 +173,46 @@ RECURRENT = {
     ),
     "lengths in a list": (lambda: takes_lengths(True), 1),
     "lengths in a dict": (lambda: takes_lengths(False), 1),
-    **{f"merge {mode}": (partial(merge_ends, mode), 1) for mode in MERGE_MODES},
-    **{f"merge steps {mode}": (partial(merge_steps, mode), 1) for mode in MERGE_MODES},
+    "merge ends": (lambda: beside(*map(merged_ends, MERGE_MODES)), 4),
+    "merge steps": (lambda: beside(*map(merged_steps, MERGE_MODES)), 4),
 }
-
 STEPWISE = {
-    "Activation": lambda: layers.Activation("softmax"),
-    "ActivityRegularization": lambda: layers.ActivityRegularization(0.1),
-    "BatchNormalization": layers.BatchNormalization,
-    "Dense": lambda: layers.Dense(4, activation="relu"),
-    "Dropout": lambda: layers.Dropout(0.5),
-    "ELU": layers.ELU,
-    "GaussianDropout": lambda: layers.GaussianDropout(0.5),
-    "GaussianNoise": lambda: layers.GaussianNoise(0.5),
-    "Identity": layers.Identity,
-    "LayerNormalization": layers.LayerNormalization,
-    "LeakyReLU": layers.LeakyReLU,
-    "ReLU": lambda: layers.ReLU(max_value=2.0),
-    "Rescaling": lambda: layers.Rescaling(0.5, 1.0),
+    "activations of every step": [
+        lambda: layers.Activation("softmax"),
+        layers.ELU,
+        layers.LeakyReLU,
+        lambda: layers.ReLU(max_value=2.0),
+    ],
+    "scales of every step": [
+        layers.BatchNormalization,
+        lambda: layers.Dense(4, activation="relu"),
+        layers.LayerNormalization,
+        lambda: layers.Rescaling(0.5, 1.0),
+    ],
+    "layers that only training uses": [
+        lambda: layers.ActivityRegularization(0.1),
+        lambda: layers.Dropout(0.5),
+        lambda: layers.GaussianDropout(0.5),
+        lambda: layers.GaussianNoise(0.5),
+        layers.Identity,
+    ],
 }
+MEAN = [1.0, 2.0, 3.0]
 OTHERS = {
-    "Normalization": (lambda: stack(layers.Normalization(mean=[1.0, 2.0, 3.0], variance=[1.0, 4.0, 0.0]), lstm()), 1),
-    "Normalization inverted": (
-        lambda: stack(layers.Normalization(mean=[1.0, 2.0, 3.0], variance=[1.0, 4.0, 0.5], invert=True), lstm()),
-        1,
+    "layers of the input": (
+        lambda: beside(
+            in_turn(layers.Normalization(mean=MEAN, variance=[1.0, 4.0, 0.0]), lstm()),
+            in_turn(layers.Normalization(mean=MEAN, variance=[1.0, 4.0, 0.5], invert=True), lstm()),
+            in_turn(layers.SpatialDropout1D(0.5), lstm()),
+        ),
+        3,
     ),
-    "SpatialDropout1D": (lambda: stack(layers.SpatialDropout1D(0.5), lstm()), 1),
     "merging layers": (lambda: functional(merged), 4),
     "no recurrent layer": (lambda: stack(layers.Dense(4), largest()), 0),
 }
 CASES = {
     **RECURRENT,
-    **{name: (partial(everywhere, make), 1) for name, make in STEPWISE.items()},
+    **{name: (partial(everywhere, makers), 1) for name, makers in STEPWISE.items()},
     **OTHERS,
 }
 

@@ -46,18 +46,23 @@ def bundle(run: RunLayout, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     return out, done("export", run.root, "--out", out, "--precision", "int8").output
 
 
-def test_the_summary_reports_size_and_accuracy_of_int8(
-    bundle: tuple[Path, str], run: RunLayout, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def fp32_bundle(run: RunLayout, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the bundle of the same run in fp32."""
+    out = tmp_path_factory.mktemp("fp32") / "encoder.onnx"
+    done("export", run.root, "--out", out)
+    return out
+
+
+def test_the_summary_reports_size_and_accuracy_of_int8(bundle: tuple[Path, str], fp32_bundle: Path) -> None:
     out, said = bundle
     for words in ("1 DynamicQuantizeLSTM", "from Keras", "mean cosine 0.99", "nearest neighbour kept for", "in fp32"):
         assert words in said
-    done("export", run.root, "--out", tmp_path / "fp32.onnx")
-    fp32 = (tmp_path / "fp32.onnx").stat().st_size
+    fp32 = fp32_bundle.stat().st_size
     assert out.stat().st_size < fp32 - 2 * 4 * 48 * 48 * 2  # most of three bytes in four of R
     shown = re.search(r"(\d+) KiB in fp32", said)
     assert shown is not None and abs(int(shown[1]) - fp32 / 2**10) < 2  # the contract of either is a little longer
-    found = Encoder.open(tmp_path / "fp32.onnx").contract
+    found = Encoder.open(fp32_bundle).contract
     assert found.precision == "fp32" and found.quantisation is None
     assert "quantisation" not in json.loads(found.to_json())
 
@@ -88,7 +93,7 @@ def test_any_onnx_client_can_read_it(bundle: tuple[Path, str]) -> None:
 
 
 def test_a_run_and_its_rerun_give_the_same_bytes_on_any_number_of_threads(
-    bundle: tuple[Path, str], run: RunLayout, tmp_path: Path
+    bundle: tuple[Path, str], fp32_bundle: Path, run: RunLayout, tmp_path: Path
 ) -> None:
     contents = []
     for index, threads in enumerate((1, 2, 2)):
@@ -99,12 +104,24 @@ def test_a_run_and_its_rerun_give_the_same_bytes_on_any_number_of_threads(
         said = done("run", run.sample, "--model", bundle[0], "--out", out, "--threads", threads, "--progress", "none")
         assert part.read_bytes() == contents[-1], said.output
     assert contents[0] == contents[1] == contents[2]
-    done("export", run.root, "--out", tmp_path / "fp32.onnx")
-    done("run", run.sample, "--model", tmp_path / "fp32.onnx", "--out", tmp_path / "fp32", "--progress", "none")
+    done("run", run.sample, "--model", fp32_bundle, "--out", tmp_path / "fp32", "--progress", "none")
     vectors = [
         np.stack(pq.read_table(tmp_path / name)["embedding"].to_numpy(zero_copy_only=False)) for name in ("0", "fp32")
     ]
     assert 0.999 <= cosine_of_rows(*vectors).mean() < 1
+
+
+def test_evaluate_leaves_out_the_untrained_row(bundle: tuple[Path, str], run: RunLayout, tmp_path: Path) -> None:
+    rows = pq.read_table(run.sample)
+    rows = rows.append_column("label", pa.array([index % 2 for index in range(rows.num_rows)]))
+    for name, half in (("train", rows[:30]), ("test", rows[30:])):
+        pq.write_table(half, tmp_path / f"{name}.parquet")
+    words = ["evaluate", "--model", bundle[0], "--label", "label", "--json", tmp_path / "scores.json"]
+    done(*words, "--train", tmp_path / "train.parquet", "--test", tmp_path / "test.parquet", "--progress", "none")
+    found = json.loads((tmp_path / "scores.json").read_text())
+    (untrained,) = [row for row in found["rows"] if row["name"] == "untrained encoder"]
+    assert "int8" in untrained["absent"]
+    assert found["verdict"]["outcome"] == "unknown"
 
 
 def test_exporting_twice_gives_the_same_contract(bundle: tuple[Path, str], run: RunLayout, tmp_path: Path) -> None:
@@ -212,9 +229,8 @@ def test_each_measure_alone_fails_the_check(
         measure_quantisation(fp32, int8, block, encoder.contract.golden, source="model")  # type: ignore[arg-type]
 
 
-def test_an_encoder_compared_with_itself_passes(run: RunLayout, rows: Any, tmp_path: Path) -> None:
-    done("export", run.root, "--out", tmp_path / "encoder.onnx")
-    encoder = Encoder.open(tmp_path / "encoder.onnx")
+def test_an_encoder_compared_with_itself_passes(fp32_bundle: Path, rows: Any) -> None:
+    encoder = Encoder.open(fp32_bundle)
     found = measure_quantisation(encoder, encoder, rows, encoder.contract.golden, source="model")
     assert found.neighbour_agreement == 1
     assert min(found.min_cosine, found.mean_cosine_alone, found.mean_cosine_beside_outlier) > 1 - 1e-9
@@ -326,12 +342,9 @@ def test_changed_weights_do_not_replay(bundle: tuple[Path, str], ending: str) ->
 
 @pytest.mark.parametrize(("given", "found"), [("fp32", "has int8 LSTM nodes"), ("int8", "has no int8 LSTM nodes")])
 def test_a_precision_that_the_graph_does_not_have_is_refused(
-    bundle: tuple[Path, str], run: RunLayout, tmp_path: Path, given: str, found: str
+    bundle: tuple[Path, str], fp32_bundle: Path, given: str, found: str
 ) -> None:
-    path = bundle[0]
-    if given == "int8":
-        path = tmp_path / "fp32.onnx"
-        done("export", run.root, "--out", path)
+    path = bundle[0] if given == "fp32" else fp32_bundle
     model = spoiled(path, lambda contract: contract.update(precision=given, quantisation=None))
     with pytest.raises(BundleError, match=f"memory: the contract says precision {given}, and the graph {found}"):
         Encoder.from_bytes(model, source="memory")

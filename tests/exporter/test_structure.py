@@ -14,9 +14,11 @@ helper, TensorProto = onnx.helper, onnx.TensorProto
 
 
 @pytest.fixture
-def graph(encoder_of: Callable[..., Any], exported: Callable[..., Any]) -> Any:
+def graph(stacked: Any) -> Any:
     """Return a valid graph to corrupt."""
-    return exported(encoder_of(layers=2)).graph
+    copy = onnx.ModelProto()
+    copy.CopyFrom(stacked.graph)
+    return copy
 
 
 def check(model: Any, num_recurrent: int = 2, num_features: int = 3, embedding_dim: int = 5, opset: int = 17) -> Any:

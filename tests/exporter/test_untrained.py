@@ -19,10 +19,8 @@ from seqembed.trainer.model.encoder import build_encoder
 from seqembed_testing import Tiny
 
 ARCHITECTURES = [
-    {"cell": "lstm", "bidirectional": False, "pooling": "last"},
-    {"cell": "lstm", "bidirectional": True, "pooling": "concat"},
-    {"cell": "gru", "layers": 2, "bidirectional": True, "pooling": "mean"},
-    {"cell": "lstm", "layers": 2, "bidirectional": False, "pooling": "max"},
+    {"cell": "lstm", "layers": 2, "bidirectional": True, "pooling": "concat"},
+    {"cell": "gru", "layers": 1, "bidirectional": False, "pooling": "last"},
 ]
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seqembed_testing import Tiny, done, embeddings, seqembed, sequences, write_sequences
+from seqembed_testing import Tiny, done, embeddings, events_bundle, seqembed, sequences, write_sequences
 
 INF = float("inf")
 
@@ -96,17 +96,15 @@ def test_a_fraction_outside_its_range_is_a_usage_error(tiny: Tiny, tmp_path: Pat
     assert result.exit_code == 2
 
 
-def test_events_are_quarantined_as_complete_sequences(tmp_path: Path) -> None:
+def test_events_are_quarantined_as_complete_sequences(tiny: Tiny, tmp_path: Path) -> None:
     ids = pa.array(["a", "a", "b", "b", None, "c"]).dictionary_encode()
     times = pa.array([2, 1, 1, 2, 1, None], pa.timestamp("ms"))
     values = pa.array([1.0, 2.0, INF, 4.0, 5.0, 6.0])
-    pq.write_table(pa.table({"id": ids, "t": times, "x": values}), tmp_path / "in.parquet")
-    pq.write_table(pa.table({"id": ["a", "a", "b"], "t": times[:3], "x": [1.0, 2.0, 3.0]}), tmp_path / "train.parquet")
-    small = ["--units", 4, "--embedding-dim", 3, "--epochs", 0, "--time", "t"]
-    done("train", tmp_path / "train.parquet", "--out", tmp_path / "run", *small)
-    done("export", tmp_path / "run", "--out", tmp_path / "m.onnx")
+    table = pa.table({"id": ids, "t": times, "x": values, "y": [1.0] * 6})
+    pq.write_table(table, tmp_path / "in.parquet")
+    model = events_bundle(tiny.bundle, tmp_path / "m.onnx", time="t")
     out = tmp_path / "out"
-    done("run", tmp_path / "in.parquet", "--model", tmp_path / "m.onnx", "--out", out, "--on-bad-row", "quarantine")
+    done("run", tmp_path / "in.parquet", "--model", model, "--out", out, "--on-bad-row", "quarantine")
     assert pq.read_table(out / "in.parquet")["id"].to_pylist() == ["a"]
     aside = pq.read_table(out / "_quarantine" / "in.parquet").to_pylist()
     assert [(row["row"], row["id"]) for row in aside] == [(2, "b"), (4, None), (5, "c")]

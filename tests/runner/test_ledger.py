@@ -1,6 +1,6 @@
 """Finished parts are skipped, parts of changed inputs are made again, and parts of different models never mixed.
 
-The number of finished parts that are checked without a model is 1,000; SEQEMBED_PARTS=10000 is the long form.
+The number of finished parts that are checked without a model is 300; SEQEMBED_PARTS=10000 is the long form.
 """
 
 import json
@@ -16,7 +16,7 @@ import pytest
 from child_runner import KILLED, ChildRunner, Contents, check_complete, check_finished, contents
 from seqembed_testing import Tiny, done, seqembed, sequences, with_contract, write_sequences
 
-NUM_PARTS = int(os.environ.get("SEQEMBED_PARTS", "1000"))
+NUM_PARTS = int(os.environ.get("SEQEMBED_PARTS", "300"))
 
 
 @pytest.fixture

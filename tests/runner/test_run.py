@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import duckdb
@@ -29,6 +30,7 @@ from seqembed_testing import (
     events_bundle,
     seqembed,
     sequences,
+    with_contract,
     write_events,
     write_sequences,
 )
@@ -284,11 +286,17 @@ def test_an_output_that_cannot_be_written_is_an_output_error(tiny: Tiny, tmp_pat
     assert "output directory" in result.output
 
 
-def test_the_contract_truncates_and_the_report_counts(tmp_path: Path) -> None:
-    data = write_sequences(tmp_path / "train.parquet", sequences(40, seed=0, shortest=1))
-    layers = ["--units", 4, "--embedding-dim", 3, "--max-length", 5]
-    done("train", data, "--out", tmp_path / "run", "--epochs", 0, "--features", "x,y", *layers)
-    done("export", tmp_path / "run", "--out", tmp_path / "m.onnx")
-    result = done("run", data, "--model", tmp_path / "m.onnx", "--out", tmp_path / "out")
-    longer = sum(len(row) > 5 for row in pq.read_table(data)["x"].to_pylist())
+def test_the_contract_truncates_and_the_report_counts(tiny: Tiny, tmp_path: Path) -> None:
+    data = write_sequences(tmp_path / "in.parquet", sequences(40, seed=0, shortest=1))
+    policy = asdict(replace(Encoder.open(tiny.bundle).contract.length_policy, max_length=5, truncate="tail"))
+    short = with_contract(tiny.bundle, tmp_path / "m.onnx", length_policy=policy)
+    result = done("run", data, "--model", short, "--out", tmp_path / "out")
+    table = pq.read_table(data)
+    longer = sum(len(row) > 5 for row in table["x"].to_pylist())
     assert f"{longer} sequences were longer than the model takes" in result.output
+    ends = {name: [row[-5:] for row in table[name].to_pylist()] for name in "xy"}
+    ends = write_sequences(tmp_path / "ends.parquet", {"id": table["id"].to_pylist(), **ends})
+    done("run", ends, "--model", tiny.bundle, "--out", tmp_path / "expected")
+    found, expected = (embeddings([tmp_path / name]) for name in ("out/in.parquet", "expected/ends.parquet"))
+    for name, vector in expected.items():
+        np.testing.assert_allclose(found[name], vector, rtol=0, atol=2e-6)

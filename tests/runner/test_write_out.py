@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from seqembed.runner.output import writer as writer_module
 from seqembed.runner.output.directory import OutputDirectory
 from seqembed.runner.output.parts import PartCounts, PartFooter, PartKey
 from seqembed.runner.output.staging import StagedPart
@@ -41,8 +42,11 @@ def test_each_call_advises_on_data_since_the_last(tmp_path: Path, advised: list[
     assert path.read_bytes() == b"x" * 15_000
 
 
-def test_a_part_is_advised_on_after_each_row_group(tmp_path: Path, advised: list[tuple[int, int]]) -> None:
-    width, rows = 4_096, 5_000  # three row groups of 32 MiB at most
+def test_a_part_is_advised_on_after_each_row_group(
+    tmp_path: Path, advised: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "_ROW_GROUP_BYTES", 1 << 20)
+    width, rows = 4_096, 160  # three row groups of 1 MiB at most
     kind = pa.list_(pa.field("element", pa.float32()), width)
     schema = pa.schema([pa.field("id", pa.int64()), pa.field("embedding", kind)])
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.ones(rows * width, np.float32)), type=kind)

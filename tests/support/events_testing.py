@@ -74,14 +74,22 @@ def plain(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
-def untrained_run(root: Path, data: Path, layout: str, policy: LengthPolicy | None = None, **options: Any) -> RunLayout:
+def untrained_run(
+    root: Path,
+    data: Path,
+    layout: str,
+    policy: LengthPolicy | None = None,
+    time: str | None = "time",
+    **options: Any,
+) -> RunLayout:
     """Write the run directory that a training of no steps would leave, with tiny layers.
 
     Args:
         root: The run directory.
-        data: Written by `write_nested` or `write_events`.
+        data: Written by `write_nested` or `write_events`, or any other file.
         layout: Of `data`.
         policy: What happens to long sequences.
+        time: The time column, None if there is none.
         options: Of `ModelConfig`.
     """
 
@@ -90,7 +98,7 @@ def untrained_run(root: Path, data: Path, layout: str, policy: LengthPolicy | No
     from seqembed.trainer.model.encoder import build_encoder
 
     files, policy = resolve_inputs([str(data)]), policy or LengthPolicy()
-    schema, _ = learn_vocabularies(files, detect_schema(files, layout=layout, time_column="time"))
+    schema, _ = learn_vocabularies(files, detect_schema(files, layout=layout, time_column=time))
     found = survey(files, schema, policy, seed=0)
     small = {"units": 5, "embedding_dim": 4, "channels": "values", "normalization": "dataset", **options}
     config = resolved(**small)
