@@ -1,27 +1,26 @@
 """Fixtures of all tests: one tiny model, trained and exported once per session by the real commands."""
 
-import fcntl
-import os
-
 import pytest
 from hypothesis import settings
 
-from seqembed_testing import Tiny, done, sequences, write_sequences
+from seqembed_testing import Tiny, done, sequences, shared_directory, write_sequences
 
 # Tests run on shared, noisy machines: a slow example is not a failure.
 settings.register_profile("seqembed", deadline=None)
 settings.load_profile("seqembed")
 
 
+@pytest.fixture
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw no pictures: a third of the processor time of a small training."""
+    monkeypatch.setattr("seqembed.trainer.job.draw", lambda *arguments, **options: None)
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     """Train and export once, in the first of the processes of a test run that needs it."""
-    directory = tmp_path_factory.getbasetemp()
-    directory = (directory.parent if "PYTEST_XDIST_WORKER" in os.environ else directory) / "tiny"
-    directory.mkdir(exist_ok=True)
-    made = Tiny(directory / "train.parquet", directory / "run", directory / "encoder.onnx")
-    with (directory / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with shared_directory(tmp_path_factory, "tiny") as directory:
+        made = Tiny(directory / "train.parquet", directory / "run", directory / "encoder.onnx")
         if not made.bundle.exists():  # an export writes its file last, and completely or not at all
             write_sequences(made.data, sequences(120, seed=0))
             layers = ["--cell", "gru", "--units", 8, "--embedding-dim", 6, "--pooling", "concat", "--bidirectional"]

@@ -89,7 +89,7 @@ def test_arrays_of_every_number_type_are_read_as_float32(tiny: Tiny, dtype: str)
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_numbers_nested(tiny: Tiny, tmp_path: Path, library: str) -> None:
-    columns = sequences(5_000, seed=3)  # more than one window
+    columns = sequences(2_300, seed=3)  # more than one window
     data = write_sequences(tmp_path / "in.parquet", columns, row_group_size=999)
     expected = written(data, tiny.bundle, tmp_path / "out", "--keep", "label")
     encoder, table = seqembed.load(tiny.bundle), LIBRARIES[library](columns, data)
@@ -100,7 +100,7 @@ def test_numbers_nested(tiny: Tiny, tmp_path: Path, library: str) -> None:
         assert found.combine_chunks().equals(expected)
     vectors = encoder.embed(LIBRARIES[library](columns, data))
     assert vectors.dtype == np.float32
-    assert vectors.shape == (5_000, 6)
+    assert vectors.shape == (2_300, 6)
     empty = np.array([not row for row in columns["x"]])
     assert empty.any()
     assert np.isnan(vectors[empty]).all()
@@ -111,7 +111,7 @@ def test_numbers_nested(tiny: Tiny, tmp_path: Path, library: str) -> None:
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_numbers_in_events(tiny: Tiny, tmp_path: Path, library: str) -> None:
     model = events_bundle(tiny.bundle, tmp_path / "events.onnx")
-    data = write_events(tmp_path / "in.parquet", 3_000, seed=4)
+    data = write_events(tmp_path / "in.parquet", 700, seed=4)
     table = LIBRARIES[library](pq.read_table(data).to_pydict(), data)
     same_vectors(
         seqembed.load(model).embed_table(table, keep="label"),
@@ -128,7 +128,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize("layout", ["nested", "events"])
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_text_times_and_missing_values(models: dict[str, Path], tmp_path: Path, library: str, layout: str) -> None:
-    rows = transactions(700, seed=5, new_merchants=0.1)
+    rows = transactions(200, seed=5, new_merchants=0.1)
     write = write_nested if layout == "nested" else write_transactions
     data = write(tmp_path / "in.parquet", rows)
     table = LIBRARIES[library](rows if layout == "nested" else flat(rows), data)

@@ -98,7 +98,8 @@ def save(figure: Figure, path: Path | str) -> None:
     """
     try:
         with any_script():
-            figure.savefig(path, dpi=DPI, format="png")
+            # `savefig` would draw everything twice, the first time only for the layout, which drawing does anyway.
+            FigureCanvasAgg(figure).print_png(path)
     except OSError as error:
         raise OutputError(
             f"{path}: the picture cannot be written ({error.strerror or error}). Free space, or fix the permissions."

@@ -1,7 +1,10 @@
 """Helpers for tests of all packages: command lines, small data, reading results."""
 
+import fcntl
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ import numpy as np
 import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from click.testing import CliRunner, Result
 
 from seqembed.data.contract import CONTRACT_KEY
@@ -28,6 +32,17 @@ def done(*words: object) -> Result:
     result = seqembed(*words)
     assert result.exit_code == 0, result.output
     return result
+
+
+@contextmanager
+def shared_directory(factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
+    """Yield a directory that all processes of a test run share; one fills it while the others wait."""
+    directory = factory.getbasetemp()
+    directory = (directory.parent if "PYTEST_XDIST_WORKER" in os.environ else directory) / name
+    directory.mkdir(exist_ok=True)
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield directory
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,19 @@
 """Small data and small models for the trainer's tests."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from seqembed.data.layout import RunLayout
 from seqembed.data.profile import SequenceProfile
 from seqembed.trainer.config.job import TrainJob
 from seqembed.trainer.job import train
 from seqembed.trainer.model.losses import Batch
-from seqembed_testing import sequences, write_sequences
+from seqembed.trainer.plots.pictures import draw
+from seqembed_testing import sequences, shared_directory, write_sequences
 
 # Small enough to train in a second, with everything in it that can go wrong: empty rows and missing values.
 SMALL = {
@@ -24,10 +27,18 @@ SMALL = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def without_pictures() -> Iterator[None]:
+    """Draw no pictures in any test of the trainer but with `with_pictures` and `finished`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("seqembed.trainer.job.draw", lambda *arguments, **options: None)
+        yield
+
+
 @pytest.fixture
-def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw no pictures: they take half the processor time of a small training, and other tests look at them."""
-    monkeypatch.setattr("seqembed.trainer.job.draw", lambda *arguments, **options: None)
+def with_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw pictures."""
+    monkeypatch.setattr("seqembed.trainer.job.draw", draw)
 
 
 @pytest.fixture
@@ -57,11 +68,13 @@ def batch() -> Batch:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainJob, Path]:
     """Return a job of every kind of option, and the run directory it made; tests read it or copy it."""
-    root = tmp_path_factory.mktemp("finished")
-    data = write_sequences(root / "data.parquet", sequences(60, seed=0, longest=9))
     options = {"decoder": "autoregressive", "reverse_target": True, "max_length": 6, "label": "label", "epochs": 3}
-    job = TrainJob.from_options({"inputs": [str(data)], **SMALL, **options})
-    train(job, root / "run")
+    with shared_directory(tmp_path_factory, "finished") as root, pytest.MonkeyPatch.context() as patch:
+        job = TrainJob.from_options({"inputs": [str(root / "data.parquet")], **SMALL, **options})
+        if not RunLayout(root / "run").contract.exists():  # a training writes it last
+            write_sequences(root / "data.parquet", sequences(60, seed=0, longest=9))
+            patch.setattr("seqembed.trainer.job.draw", draw)
+            train(job, root / "run")
     return job, root / "run"
 
 

@@ -16,17 +16,16 @@ from seqembed.trainer.model.blocks import embedding_blocks
 from seqembed.trainer.model.network import build_network, embed, with_output_map
 from seqembed_testing import done
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
-
 FORMS = [
     *[{"objective": "hybrid", "decoder": decoder, "channels": "both", "trajectory": 3} for decoder in DECODERS],
-    {"objective": "contrast", "channels": "differences", "frame": 2, "bidirectional": False},
+    {"objective": "contrast", "channels": "differences", "frame": 2},
     {
         "objective": "reconstruct",
         "task": "composite",
         "decoder": "repeat",
         "normalization": "sequence",
         "pooling": "last",
+        "bidirectional": True,
     },
     {"objective": "reconstruct", "task": "predict", "normalization": "dataset", "trajectory": 4, "channels": "values"},
 ]
@@ -45,7 +44,8 @@ def sample(num=30, longest=6):
 
 def build(profile, options):
     seed_everything(1)
-    config = resolved(**{"units": 5, "frame": 1, "channels": "values", "trajectory": 0, **options})
+    given = {"units": 5, "frame": 1, "channels": "values", "trajectory": 0, "bidirectional": False}
+    config = resolved(**{**given, **options})
     make = partial(build_network, config, profile, 6)
     return make(), make, embedding_blocks(config, 3, ())
 
@@ -122,7 +122,8 @@ def test_contract_and_inspect_list_the_blocks(tmp_path):
     pq.write_table(
         pa.table({"id": range(40), "x": [row.astype(np.float32) for row in rows]}), tmp_path / "days.parquet"
     )
-    done("train", tmp_path / "days.parquet", "--out", tmp_path / "run", "--units", 4, "--steps", 3, "--batch-size", 8)
+    options = ["--units", 4, "--steps", 1, "--batch-size", 8, "--forward-only"]
+    done("train", tmp_path / "days.parquet", "--out", tmp_path / "run", *options)
     done("export", tmp_path / "run", "--out", tmp_path / "encoder.onnx")
     contract = ModelContract.from_json((tmp_path / "run" / "contract.json").read_text(), "run")
     assert [block.name for block in contract.blocks][-3:] == ["statistics", "trajectory", "kernels"]

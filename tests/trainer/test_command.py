@@ -36,11 +36,11 @@ def test_training_ends_with_a_summary(data, tmp_path):
 
 def test_a_configuration_file_repeats_a_run_and_options_override_it(finished, tmp_path):
     first = RunLayout(finished[1]).config
-    changes = ["--units", 3, "--epochs", 1, "--bidirectional", "--progress", "none"]
+    changes = ["--units", 3, "--epochs", 0, "--bidirectional", "--progress", "none"]
     result = done("train", "--config", first, "--out", tmp_path / "run", *changes)
     assert "epoch" not in result.stderr  # the columns are said, progress is not
     assert result.stderr.splitlines()[0] == "2 features: x, y"
-    expected = first.read_text().replace("units = 4", "units = 3").replace("epochs = 3", "epochs = 1")
+    expected = first.read_text().replace("units = 4", "units = 3").replace("epochs = 3", "epochs = 0")
     expected = expected.replace("bidirectional = false", "bidirectional = true")
     assert RunLayout(tmp_path / "run").config.read_text() == expected != first.read_text()
 

@@ -52,11 +52,20 @@ def embedding_dim(layout):
     return json.loads(layout.contract.read_text())["embedding_dim"]
 
 
-def test_an_interrupted_overwrite_leaves_the_old_run_and_can_be_resumed(again):
-    job, layout = again
-    before, other = contents(layout.root), changed(job, embedding_dim=3, decoder="positional", reverse_target=False)
+@pytest.fixture(scope="module")
+def interrupted(finished, tmp_path_factory):
+    """Return a run directory with the files of an interrupted overwrite, and the job of the overwrite."""
+    job, run = finished
+    other = changed(job, embedding_dim=3, decoder="positional", reverse_target=False, epochs=2)
+    root = Path(shutil.copytree(run, tmp_path_factory.mktemp("interrupted") / "run"))
     with pytest.raises(Killed):
-        train(other, layout.root, overwrite=True, progress=KillAtEpoch())
+        train(other, root, overwrite=True, progress=KillAtEpoch())
+    return other, root
+
+
+def test_an_interrupted_overwrite_leaves_the_old_run_and_can_be_resumed(finished, interrupted, tmp_path):
+    (other, root), before = interrupted, contents(finished[1])
+    layout = RunLayout(Path(shutil.copytree(root, tmp_path / "run")))
     left = contents(layout.root)
     assert {name: left[name] for name in before} == before, "the old run is complete"
     assert any(name.startswith(".seqembed-replacement/checkpoints/ckpt-") for name in left)
@@ -68,18 +77,14 @@ def test_an_interrupted_overwrite_leaves_the_old_run_and_can_be_resumed(again):
     assert json.loads(layout.history.read_text())["epochs"][0]["epoch"] == 1
 
 
-def test_overwrite_removes_the_files_of_an_interrupted_overwrite(again):
-    job, layout = again
-    with pytest.raises(Killed):
-        train(changed(job, embedding_dim=3), layout.root, overwrite=True, progress=KillAtEpoch())
-    train(changed(job, embedding_dim=4, epochs=1), layout.root, overwrite=True)
+def test_overwrite_removes_the_files_of_an_interrupted_overwrite(finished, interrupted, tmp_path):
+    layout = RunLayout(Path(shutil.copytree(interrupted[1], tmp_path / "run")))
+    train(changed(finished[0], embedding_dim=4, epochs=0), layout.root, overwrite=True)
     assert embedding_dim(layout) == 4
     names = contents(layout.root)
     assert not [name for name in names if name.startswith(".")]
-    assert {name for name in names if name.startswith("checkpoints/ckpt-") and name.endswith(".index")} <= {
-        "checkpoints/ckpt-1.index",
-        "checkpoints/ckpt-2.index",
-    }, "those of the old run's three epochs are gone"
+    checkpoints = [name for name in names if name.startswith("checkpoints/ckpt-") and name.endswith(".index")]
+    assert checkpoints == ["checkpoints/ckpt-1.index"], "those of the old run's three epochs are gone"
 
 
 def test_a_failed_overwrite_leaves_the_old_run(again):
@@ -104,26 +109,42 @@ def test_user_files_stay_and_outdated_outputs_are_removed(again):
     assert not (layout.plots / "losses.png").exists(), "without epochs there is no picture of losses"
 
 
-@pytest.mark.parametrize("died_after", (0, 4, 16))
-def test_a_replacement_killed_while_files_move_is_finished_by_the_next_training(again, monkeypatch, died_after):
-    """The result is the old run, the new one, or an unfinished one, never a mixture that counts as finished."""
-    job, layout = again
-    other = changed(job, embedding_dim=3, epochs=1)
+def train_and_die(job, root, died_after, **options):
+    """Train, and die after some files were moved into the run directory."""
     replace, moved = Path.replace, []
 
     def replace_and_die(self, target):
-        if Path(target).is_relative_to(layout.root) and ".seqembed-replacement" not in str(target):
+        if Path(target).is_relative_to(root) and ".seqembed-replacement" not in str(target):
             moved.append(target)
             if len(moved) > died_after:
                 raise Killed
         return replace(self, target)
 
-    monkeypatch.setattr(Path, "replace", replace_and_die)
-    try:
-        train(other, layout.root, overwrite=True)
-    except Killed:
-        assert not layout.contract.exists()
-    monkeypatch.undo()
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Path, "replace", replace_and_die)
+        train(job, root, **options)
+
+
+@pytest.fixture(scope="module")
+def complete_replacement(finished, tmp_path_factory):
+    """Return a run directory whose replacement was killed before its first file was moved, and the job of it."""
+    job, run = finished
+    other = changed(job, embedding_dim=3, epochs=1)
+    root = Path(shutil.copytree(run, tmp_path_factory.mktemp("replacement") / "run"))
+    train_and_die(other, root, 0, overwrite=True)
+    return other, root
+
+
+@pytest.mark.parametrize("died_after", (0, 1, 4, 11))
+def test_a_replacement_killed_while_files_move_is_finished_by_the_next_training(
+    complete_replacement, tmp_path, died_after
+):
+    """The result is the old run, the new one, or an unfinished one, never a mixture that counts as finished."""
+    other, root = complete_replacement
+    layout = RunLayout(Path(shutil.copytree(root, tmp_path / "run")))
+    if died_after:
+        train_and_die(other, layout.root, died_after)
+    assert not layout.contract.exists()
     with pytest.raises(OutputError, match="already holds a run"):
         train(other, layout.root)
     assert embedding_dim(layout) == 3 and not [name for name in contents(layout.root) if name.startswith(".")]
@@ -142,13 +163,13 @@ def test_files_not_written_by_seqembed_are_never_replaced(job, tmp_path, name, f
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_plots_of_the_user_without_a_run_are_kept(job, tmp_path, overwrite):
+def test_plots_of_the_user_without_a_run_are_kept(job, tmp_path, with_pictures, overwrite):
     theirs = tmp_path / "run" / "plots" / "mine.png"
     theirs.parent.mkdir(parents=True)
     theirs.write_text("mine")
-    train(job(epochs=1), tmp_path / "run", overwrite=overwrite)
+    train(job(epochs=0), tmp_path / "run", overwrite=overwrite)
     assert theirs.read_text() == "mine"
-    assert {path.name for path in theirs.parent.iterdir()} == {"mine.png", *PLOT_NAMES}
+    assert {path.name for path in theirs.parent.iterdir()} == {"mine.png", *PLOT_NAMES} - {"losses.png"}
 
 
 def test_a_second_training_into_a_directory_is_refused_and_names_the_first(data, again):
@@ -208,7 +229,7 @@ def test_damaged_checkpoints_are_reported_with_a_remedy(again, damage, pattern):
     for path in layout.checkpoints.glob(pattern):
         damage(path)
     if pattern == "checkpoint" and damage is Path.unlink:
-        assert train(changed(job, epochs=4), layout.root, resume=True).history["best_epoch"], "the newest is found"
+        assert train(job, layout.root, resume=True).history["best_epoch"], "the newest is found"
         return
     before = contents(layout.root)
     with pytest.raises(BundleError, match=r"checkpoint.* Train again with --overwrite, or into another --out"):

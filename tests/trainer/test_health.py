@@ -1,6 +1,7 @@
 """A model that learned nothing is detected, reported, and restarted if that is cheap."""
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,9 @@ from seqembed.trainer.fit.checkpoint import TrainingState
 from seqembed.trainer.fit.health import Health, advice, examine, is_cheap
 from seqembed.trainer.fit.progress import Progress
 from seqembed.trainer.job import train
-from seqembed.trainer.model.backend import keras
+from seqembed.trainer.model.backend import keras, tf
 from seqembed.trainer.output.summary import TrainSummary
 from seqembed.trainer.prepare import Prepared
-
-pytestmark = pytest.mark.usefixtures("without_pictures")
 
 RECONSTRUCT = resolved(objective="reconstruct", units=4, pooling="last", bidirectional=False)
 BLOCKS = (EmbeddingBlock("values", 4, 1.0, 1.0), EmbeddingBlock("statistics", 2, 1.0, 1.0))
@@ -121,14 +120,15 @@ def test_only_small_trainings_are_cheap_to_restart():
     assert not is_cheap(num_steps_read=10_000 * 64 * 100, num_parameters=80_000)
 
 
-@pytest.fixture
-def ramps(tmp_path):
+@pytest.fixture(scope="module")
+def ramps(tmp_path_factory):
     """Return a job of forty rising lines, whose relu encoder is dead from the start with its first weights."""
     values = [[0.1 * start + 0.1 * step for step in range(4 + start % 5)] for start in range(40)]
-    pq.write_table(pa.table({"id": range(40), "x": values}), tmp_path / "ramps.parquet")
+    data = tmp_path_factory.mktemp("ramps") / "ramps.parquet"
+    pq.write_table(pa.table({"id": range(40), "x": values}), data)
     options = {"objective": "reconstruct", "units": 2, "activation": "relu", "bidirectional": False, "pooling": "last"}
-    options |= {"decoder_units": 16, "steps": 150, "batch_size": 8}
-    return TrainJob.from_options({"inputs": [str(tmp_path / "ramps.parquet")], **options})
+    options |= {"decoder_units": 16, "epochs": 8, "batch_size": 8}
+    return TrainJob.from_options({"inputs": [str(data)], **options})
 
 
 class Notes(Progress):
@@ -147,58 +147,85 @@ class Notes(Progress):
                 raise InterruptedError
 
 
-@pytest.fixture
-def dead_at_first(monkeypatch):
+def let_all_units_die(network):
+    """Assign weights with which all relu units of the encoder are dead."""
+    for variable in network.encoder.trainable_variables:
+        variable.assign(-10 * np.ones(variable.shape) if "bias" in variable.path else np.zeros(variable.shape))
+
+
+@contextmanager
+def dead_at_first():
     """Give every training initial weights with which all relu units are dead."""
     begin = TrainingState.__init__
 
     def with_dead_units(self, network, *rest):
-        for variable in network.encoder.trainable_variables:
-            variable.assign(-10 * np.ones(variable.shape) if "bias" in variable.path else np.zeros(variable.shape))
+        let_all_units_die(network)
         begin(self, network, *rest)
 
-    monkeypatch.setattr(TrainingState, "__init__", with_dead_units)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingState, "__init__", with_dead_units)
+        yield
+
+
+def num_restarts_of(run):
+    """Return the number of restarts up to the newest checkpoint of an unfinished run."""
+    newest = tf.train.latest_checkpoint(str(RunLayout(run).checkpoints))
+    return int(tf.train.load_variable(newest, "counters/.ATTRIBUTES/VARIABLE_VALUE")[3])
 
 
 def weights(run):
     return [np.asarray(weight) for weight in keras.models.load_model(RunLayout(run).autoencoder).weights]
 
 
-def test_a_dead_model_is_restarted_and_reported(ramps, tmp_path, dead_at_first):
-    said = Notes()
-    summary = train(ramps, tmp_path / "run", progress=said)
-    history = json.loads(RunLayout(tmp_path / "run").history.read_text())
+@pytest.fixture(scope="module")
+def restarted(ramps, tmp_path_factory):
+    """Return the run directory, the summary and the notes of a training that was restarted, uninterrupted."""
+    run, said = tmp_path_factory.mktemp("restarted") / "run", Notes()
+    with dead_at_first():
+        return run, train(ramps, run, progress=said), said.notes
+
+
+@pytest.fixture(scope="module")
+def alone(ramps, tmp_path_factory):
+    """Return the run directory of a sound training."""
+    run = tmp_path_factory.mktemp("alone") / "run"
+    train(ramps, run)
+    return run
+
+
+def test_a_dead_model_is_restarted_and_reported(restarted):
+    run, summary, notes = restarted
+    history = json.loads(RunLayout(run).history.read_text())
     assert history["num_restarts"] == 1 and history["discarded_attempt"]["health"]["problem"] in ("mean", "constant")
     assert history["health"]["problem"] != "constant" and history["health"]["constant_dimensions"] < 2
-    assert len(history["discarded_attempt"]["epochs"]) <= len(history["epochs"]) == 19
-    assert history["epochs"][0]["step"] == 8 and history["num_steps"] == 150
-    assert any("training is repeated with other initial weights" in note for note in said.notes)
+    assert len(history["discarded_attempt"]["epochs"]) <= len(history["epochs"]) == 8
+    assert history["epochs"][0]["step"] == 5 and history["num_steps"] == 40
+    assert any("training is repeated with other initial weights" in note for note in notes)
     assert any("was repeated with other initial weights" in line for line in summary.lines())
 
 
-@pytest.mark.parametrize("die_at", [3, 22], ids=["in the first attempt", "in the second"])
-def test_a_restarted_training_resumes_to_the_same_weights(ramps, tmp_path, dead_at_first, die_at):
-    train(ramps, tmp_path / "uninterrupted")
-    with pytest.raises(InterruptedError):
-        train(ramps, tmp_path / "killed", progress=Notes(die_at))
-    summary = train(ramps, tmp_path / "killed", resume=True)
+def test_a_restarted_training_resumes_to_the_same_weights(ramps, tmp_path, restarted):
+    with dead_at_first():
+        for die_at, num_restarts in ((3, 0), (7, 1)):  # 3 records of the first attempt, then its other 5 and 2 more
+            with pytest.raises(InterruptedError):
+                train(ramps, tmp_path / "killed", resume=True, progress=Notes(die_at))
+            assert num_restarts_of(tmp_path / "killed") == num_restarts
+        summary = train(ramps, tmp_path / "killed", resume=True)
     assert summary.history["num_restarts"] == 1
-    for mine, its in zip(weights(tmp_path / "killed"), weights(tmp_path / "uninterrupted"), strict=True):
+    for mine, its in zip(weights(tmp_path / "killed"), weights(restarted[0]), strict=True):
         np.testing.assert_array_equal(mine, its)
 
 
-@pytest.mark.parametrize("die_at", [None, 22], ids=["uninterrupted", "killed in the second attempt"])
-def test_the_better_attempt_is_kept(ramps, tmp_path, monkeypatch, die_at):
+@pytest.mark.parametrize("die_at", [None, 10], ids=["uninterrupted", "killed in the second attempt"])
+def test_the_better_attempt_is_kept(ramps, alone, tmp_path, monkeypatch, die_at):
     """The first attempt is sound here, and the second starts from dead weights."""
-    train(ramps, tmp_path / "alone")
     monkeypatch.setattr(Health, "worth_a_restart", lambda self, num_batches: True)
     build, dead = Prepared.build, iter((False, True, False, False, True, False))
 
     def dead_at_second(self, **options):
         network = build(self, **options)
         if next(dead):
-            for variable in network.encoder.trainable_variables:
-                variable.assign(-10 * np.ones(variable.shape) if "bias" in variable.path else np.zeros(variable.shape))
+            let_all_units_die(network)
         return network
 
     monkeypatch.setattr(Prepared, "build", dead_at_second)
@@ -206,11 +233,11 @@ def test_the_better_attempt_is_kept(ramps, tmp_path, monkeypatch, die_at):
         with pytest.raises(InterruptedError):
             train(ramps, tmp_path / "run", progress=Notes(die_at))
     history = train(ramps, tmp_path / "run", resume=True).history
-    alone = json.loads(RunLayout(tmp_path / "alone").history.read_text())
-    assert history["num_restarts"] == 1 and history["best_loss"] == alone["best_loss"]
-    assert [record["loss"] for record in history["epochs"]] == [record["loss"] for record in alone["epochs"]]
+    first = json.loads(RunLayout(alone).history.read_text())
+    assert history["num_restarts"] == 1 and history["best_loss"] == first["best_loss"]
+    assert [record["loss"] for record in history["epochs"]] == [record["loss"] for record in first["epochs"]]
     assert history["discarded_attempt"]["health"]["problem"] in ("mean", "constant")
-    for mine, its in zip(weights(tmp_path / "run"), weights(tmp_path / "alone"), strict=True):
+    for mine, its in zip(weights(tmp_path / "run"), weights(alone), strict=True):
         np.testing.assert_array_equal(mine, its)
 
 

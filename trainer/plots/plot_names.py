@@ -68,7 +68,7 @@ def name_points(
         raise TypeError("names need a canvas that measures text")
     axes.margins(0.12)
     with any_script():
-        canvas.draw()  # fixes the layout, so that positions in pixels are final
+        figure.draw_without_rendering()  # fixes the layout, so that positions in pixels are final
         figure.set_layout_engine("none")
         pixels = axes.transData.transform(points)
         frame = np.array(axes.get_window_extent().extents)
