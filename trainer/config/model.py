@@ -91,7 +91,7 @@ class ModelConfig:
         pooling: From steps to one vector: ``last`` state, ``mean`` or ``max`` over valid steps, or ``concat``, all
             three.
         embedding_dim: Width of the embedding: of a projection that is fitted after training for contrastive
-            objectives, where None is 256, or fewer if there is less to keep; of a dense layer that is trained with the
+            objectives, where None is 128, or fewer if there is less to keep; of a dense layer that is trained with the
             objective ``reconstruct``, where None keeps the width of the pooling.
         objective: ``contrast`` (distinguish two augmented views of a sequence from views of other sequences),
             ``reconstruct``, or ``hybrid``, which is both. None is as in `objective_for`.

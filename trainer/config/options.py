@@ -224,7 +224,7 @@ SECTIONS: dict[str, list[click.Option]] = {
             "--embedding-dim",
             "Width of the embedding.",
             _POSITIVE,
-            unset="256 or fewer; with --objective reconstruct the width of the pooling",
+            unset="128 or fewer; with --objective reconstruct the width of the pooling",
             metavar="N",
         ),
         _choice(
