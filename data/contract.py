@@ -175,6 +175,7 @@ class ModelContract:
         embeddings: Set by the exporter.
         golden: Set by the exporter.
         blocks: Blocks of the embedding, in order; empty where they are not known.
+        projected: Whether the embedding is a projection of the blocks, rather than the blocks themselves.
         other_outputs: Outputs of the model other than the embedding.
         frame: Consecutive steps that the recurrent layers read as one.
     """
@@ -192,6 +193,7 @@ class ModelContract:
     embeddings: EmbeddingProfile | None = None
     golden: tuple[GoldenSequence, ...] = field(default=())
     blocks: tuple[EmbeddingBlock, ...] = ()
+    projected: bool = False
     other_outputs: tuple[ModelOutput, ...] = ()
     frame: int = 1
 
@@ -229,6 +231,7 @@ class ModelContract:
         }
         if self.blocks:
             value["blocks"] = [block.to_json() for block in self.blocks]
+            value["projected"] = self.projected
         if self.quantisation is not None:
             value["quantisation"] = asdict(self.quantisation)
         if self.schema.categorical or self.schema.time_zone is not None:
@@ -294,6 +297,7 @@ class ModelContract:
             else None,
             golden=tuple(GoldenSequence.from_json(sequence) for sequence in value["golden"]),
             blocks=tuple(map(EmbeddingBlock.from_json, value.get("blocks", ()))),
+            projected=value.get("projected", False),
             other_outputs=_other_outputs(value),
             frame=value["frame"] if "frame" in value else _frame_of_architecture(value["architecture"]),
         )

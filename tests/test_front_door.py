@@ -329,8 +329,14 @@ def test_the_examples_in_the_documents_run(
     assert code.count("seqembed.") >= 1
     shutil.copy(tiny.bundle, tmp_path / "encoder.onnx")
     shutil.copy(tiny.data, tmp_path / "history.parquet")
+    days = pandas.date_range("2026-01-01", periods=120, freq="D", tz="UTC")
+    payments = {"customer": [f"c{day % 7}" for day in range(120)], "time": days, "amount": range(120)}
+    pandas.DataFrame(payments | {"shop": ["bakery", "pharmacy", "cinema"] * 40}).to_parquet(
+        tmp_path / "payments.parquet"
+    )
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, document, "exec"), {})
+    monkeypatch.setattr("seqembed.trainer.job.draw", lambda *arguments, **options: None)
+    exec(compile(code.replace('time="time")', 'time="time", steps=2)'), document, "exec"), {})
 
 
 def test_the_example_in_the_help_runs(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

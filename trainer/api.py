@@ -58,6 +58,7 @@ class TrainKeywords(TypedDict, total=False):
     frame: int | None
     overlap: int | None
     trajectory: int | None
+    kernels: int | None
     bidirectional: bool
     activation: str
     pooling: str

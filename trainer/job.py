@@ -13,7 +13,7 @@ from seqembed.trainer.fit.health import Health, advice
 from seqembed.trainer.fit.loop import CHECKPOINT_SECONDS
 from seqembed.trainer.fit.progress import Progress
 from seqembed.trainer.input.columns import TrainingColumns, find_columns
-from seqembed.trainer.model.network import with_scaled_blocks
+from seqembed.trainer.model.network import with_output_map
 from seqembed.trainer.output import artifacts
 from seqembed.trainer.output.directory import RunDirectory
 from seqembed.trainer.output.summary import TrainSummary
@@ -86,7 +86,9 @@ def train_into(
     else:
         blocks = ", ".join(f"{block.width} {block.name}" for block in prepared.embedding_blocks)
         width = sum(block.width for block in prepared.embedding_blocks)
-        progress.note(f"embedding of {width} dimensions: {blocks}; {fit.network.num_parameters:,} trainable parameters")
+        projected = f", projected to {prepared.projected_dim}" if prepared.projected_dim else ""
+        parameters = f"{fit.network.num_parameters:,} trainable parameters"
+        progress.note(f"embedding of {width} dimensions: {blocks}{projected}; {parameters}")
     artifacts.write_config(layout, prepared.job)
     if not resumed:
         fit.save()
@@ -100,7 +102,9 @@ def train_into(
 def _save(layout: RunLayout, fit: Fit, history: Mapping[str, Any]) -> None:
     """Write the files of a finished training, the contract last."""
     prepared, model = fit.prepared, fit.prepared.job.model
-    network = with_scaled_blocks(fit.network, prepared.build, prepared.embedding_blocks, prepared.sample)
+    network = with_output_map(
+        fit.network, prepared.build, prepared.embedding_blocks, prepared.sample, prepared.projected_dim
+    )
     artifacts.write_models(layout, network)
     artifacts.write_sample(layout, prepared.intake.survey, prepared.schema)
     artifacts.write_history(layout, history)

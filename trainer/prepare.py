@@ -19,6 +19,7 @@ from seqembed.trainer.input.columns import TrainingColumns
 from seqembed.trainer.input.intake import Intake, count, take_in
 from seqembed.trainer.input.scale import Changes, changes_of
 from seqembed.trainer.model.blocks import embedding_blocks
+from seqembed.trainer.model.kernels import Kernels, fit_kernels
 from seqembed.trainer.model.network import Network, build_network
 from seqembed.trainer.model.trajectory import PROBE_POINTS, measure_alignment
 
@@ -34,6 +35,7 @@ class Prepared:
         intake: Statistics, sample and number of the training sequences.
         changes: How their values change from step to step.
         statistics: Totals of the training sequences, for the contract.
+        kernels: Fixed kernels; None without them.
         fingerprint: Combined fingerprint of all files.
     """
 
@@ -43,6 +45,7 @@ class Prepared:
     intake: Intake
     changes: Changes
     statistics: Statistics
+    kernels: Kernels | None
     fingerprint: str
 
     @property
@@ -61,6 +64,11 @@ class Prepared:
         return embedding_blocks(self.job.model, self.schema.num_features, self.schema.categorical)
 
     @property
+    def projected_dim(self) -> int:
+        """Width that the embedding is projected to after training; 0 is not."""
+        return self.job.model.embedding_dim if self.job.model.contrasts else 0
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What must be equal between a training and the one it resumes."""
         categories = [field.name for field in self.schema.categorical]
@@ -75,7 +83,15 @@ class Prepared:
     def build(self, **options: Any) -> Network:
         """Build the network with new weights; options as for `build_network`."""
         model, fields = self.job.model, self.schema.categorical
-        make = partial(build_network, model, self.profile, self.intake.survey.max_length, self.changes.std, fields)
+        make = partial(
+            build_network,
+            model,
+            self.profile,
+            self.intake.survey.max_length,
+            self.changes.std,
+            fields,
+            kernels=self.kernels,
+        )
         return make(**options)
 
 
@@ -107,4 +123,10 @@ def prepare(job: TrainJob, columns: TrainingColumns, progress: Progress) -> Prep
         progress.note(line)
     statistics = count(columns.files, schema, job, intake, resolved.job.model.frame)
     fingerprint = combined_fingerprint(columns.files)
-    return Prepared(resolved.job, columns.files, schema, intake, changes, statistics, fingerprint)
+    kernels = None
+    if resolved.job.model.kernels:
+        model, seed = resolved.job.model, resolved.job.training.seed
+        kernels = fit_kernels(
+            sample, profile, model.normalization, model.kernels, median_length=found.median, seed=seed
+        )
+    return Prepared(resolved.job, columns.files, schema, intake, changes, statistics, kernels, fingerprint)

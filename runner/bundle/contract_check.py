@@ -27,6 +27,7 @@ _MAX_EMBEDDING_DIM = 1 << 16
 _MAX_GOLDEN_VALUES = 1 << 24
 _MAX_BATCH_SIZE = 1 << 12
 _MAX_FRAME = 1 << 12
+_MAX_BLOCK = 1 << 20
 
 
 def check_contract(contract: ModelContract, source: str, remedy: str = REEXPORT) -> None:
@@ -170,12 +171,14 @@ class _Check:
     def _blocks(self) -> None:
         blocks, dim = self._contract.blocks, self._contract.embedding_dim
         for block in blocks:
-            if not isinstance(block.name, str) or not is_integer_in(block.width, 1, dim):
-                self._refuse("blocks", (block.name, block.width), f"a name and a width in 1…{dim:,}")
+            if not isinstance(block.name, str) or not is_integer_in(block.width, 1, _MAX_BLOCK):
+                self._refuse("blocks", (block.name, block.width), f"a name and a width in 1…{_MAX_BLOCK:,}")
             self._numbers("blocks", (block.variance, block.max_scale), 2)
             if not (block.variance > 0 and block.max_scale > 0):
                 self._refuse("blocks", (block.variance, block.max_scale), "numbers above 0")
-        if blocks and sum(block.width for block in blocks) != dim:
+        if not isinstance(self._contract.projected, bool):
+            self._refuse("projected", self._contract.projected, "true or false")
+        if blocks and not self._contract.projected and sum(block.width for block in blocks) != dim:
             self._refuse("blocks", sum(block.width for block in blocks), f"{dim:,} numbers in total")
 
     def _golden(self, name: str, golden: GoldenSequence) -> None:

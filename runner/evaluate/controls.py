@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqembed.data.contract import ModelContract
-from seqembed.data.embedding_blocks import block_scales
+from seqembed.data.embedding_blocks import block_scales, fit_projection
 from seqembed.data.sequences import SequenceBlock
 from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.engines.pipeline import Pipeline
@@ -56,6 +56,7 @@ class Untrained:
         self._threads = threads
         self._encoder: Encoder | None = None
         self._blocks = contract.blocks
+        self._projected_dim = contract.embedding_dim if contract.projected else 0
         if contract.precision != "fp32":
             self.absent = f"the weights are {contract.precision}; evaluate the fp32 export to see this row"
             return
@@ -79,11 +80,14 @@ class Untrained:
         return found
 
     def finish(self, train: NDArray[np.floating], test: NDArray[np.floating]) -> Vectors:
-        """Return both with embedding blocks scaled as by the trainer."""
-        if not self._blocks:
-            return train, test
-        weights = block_scales(train, self._blocks)
-        return train * weights, test * weights
+        """Return both with embedding blocks scaled, and projected, as by the trainer."""
+        if self._blocks:
+            weights = block_scales(train, self._blocks)
+            train, test = train * weights, test * weights
+        if self._projected_dim:
+            projection = fit_projection(train, [block.width for block in self._blocks], self._projected_dim)
+            train, test = projection(train), projection(test)
+        return train, test
 
 
 class RawValues:

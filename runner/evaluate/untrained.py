@@ -2,10 +2,12 @@
 
 Nodes before the first weights of the graph (standardisation, imputation, frames) depend only on the moments of the data
 and are kept. Then recurrent weights and dense kernels are initialised as by Keras, embeddings of categories as by the
-trainer, and learned scales and offsets (normalisation layers, biases) become 1 and 0. The golden sequences of the
+trainer, and learned scales and offsets (normalisation layers, biases) become 1 and 0. Fixed kernels stay: they are not
+trained, and so the comparison shows what training added to them. The golden sequences of the
 bundle do not apply to such a graph, so it runs without that check, and is never written to a file.
 """
 
+import json
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import onnx
 from numpy.typing import NDArray
 
 from seqembed.data.contract import CONTRACT_KEY
+from seqembed.data.outputs import EMBEDDING
 from seqembed.runner.bundle.seal import sealed
 
 _RECURRENT = ("LSTM", "GRU")
@@ -40,13 +43,40 @@ def untrained_bundle(bundle: bytes, seed: int) -> bytes:
         bundle: Bytes of the trained bundle; its golden sequences do not apply to the result.
         seed: Seed of the weights.
 
+    Returns:
+        The bundle; a projected embedding is replaced by its blocks, since the projection was fitted to trained ones.
+
     Raises:
         UnknownWeightsError: The graph has trained weights of an unknown kind.
     """
     model = onnx.load_from_string(bundle)
-    _Redraw(model.graph, np.random.default_rng(seed)).run()
     (contract,) = [entry.value for entry in model.metadata_props if entry.key == CONTRACT_KEY]
+    document = json.loads(contract)
+    if document.get("projected"):
+        width = _without_projection(model.graph)
+        document |= {"embedding_dim": width, "projected": False, "golden": [], "embeddings": None}
+        document["outputs"][0]["width"] = width
+        document["training"]["statistics"] = None  # they describe other vectors
+        contract = json.dumps(document)
+    _Redraw(model.graph, np.random.default_rng(seed)).run()
     return sealed(model, contract)
+
+
+def _without_projection(graph: Any) -> int:
+    """Let a graph return the blocks of the embedding instead of their projection; return how many numbers they are."""
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    producers = {name: node for node in graph.node for name in node.output}
+    (output,) = [output for output in graph.output if output.name == EMBEDDING]
+    node = producers[EMBEDDING]
+    while node.op_type in ("Add", "Identity"):
+        node = next(producers[name] for name in node.input if name in producers)
+    if node.op_type not in _KERNELS or node.input[1] not in weights:
+        raise UnknownWeightsError(f"{node.op_type} node {node.name!r} is not a projection")
+    width = int(weights[node.input[1]].dims[0])
+    producers[EMBEDDING].output[0] = "projected"
+    graph.node.append(onnx.helper.make_node("Identity", [node.input[0]], [EMBEDDING]))
+    output.type.tensor_type.shape.dim[1].dim_value = width
+    return width
 
 
 class _Redraw:
@@ -77,7 +107,7 @@ class _Redraw:
         if node.op_type in _RECURRENT:
             self._recurrent(node, index, weights)
             learned = True
-        elif node.op_type in _KERNELS and weights:
+        elif node.op_type in _KERNELS and weights and (learned or not self._is_fixed(node, weights)):
             for slot in weights:
                 array = self._array(node, slot)
                 self._replace(node, index, slot, self._glorot(array) if array.ndim > 1 else np.zeros_like(array))
@@ -111,6 +141,11 @@ class _Redraw:
             elif array.size > 1:
                 raise UnknownWeightsError(f"{node.op_type} node {node.name!r} holds {array.size:,} trained numbers")
 
+    def _is_fixed(self, node: Any, weights: list[int]) -> bool:
+        """Return whether a product is with the fixed kernels of the trainer: each has two weights, in the ratio -2."""
+        arrays = [self._array(node, slot) for slot in weights]
+        return all(array.ndim == 2 and all(_is_fixed_kernel(column) for column in array.T) for array in arrays)
+
     def _array(self, node: Any, slot: int) -> NDArray[Any]:
         array: NDArray[Any] = self._constants[node.input[slot]]
         return array
@@ -136,6 +171,11 @@ class _Redraw:
 def _is_weight(array: NDArray[Any]) -> bool:
     """Return whether a constant may be trained; a scalar is a setting, such as an epsilon."""
     return array.ndim > 0 and array.dtype.kind == "f"
+
+
+def _is_fixed_kernel(weights: NDArray[Any]) -> bool:
+    low, high = float(weights.min()), float(weights.max())
+    return low < 0 and high == -2 * low and bool(np.isin(weights, (low, 0.0, high)).all())
 
 
 def _initial_bias(trained: NDArray[Any], operator: str, units: int) -> NDArray[Any]:

@@ -18,7 +18,8 @@ def describe_contract(contract: ModelContract) -> Iterator[str]:
     where = "one row per sequence" if schema.layout == "nested" else "one row per event, rows of an id contiguous"
     order = f", ordered by '{schema.time}'" if schema.time else ""
     if len(contract.blocks) > 1:
-        yield "Embedding: numbers of " + ", ".join(f"{block.name} {block.width}" for block in contract.blocks)
+        blocks = ", ".join(f"{block.name} {block.width}" for block in contract.blocks)
+        yield f"Embedding: {'projected from' if contract.projected else 'numbers of'} {blocks}"
     yield f"Layout: {schema.layout} ({where}{order}); id column '{schema.id}'"
     limit = policy.max_length
     yield (

@@ -84,6 +84,37 @@ def days(random, kind):
     return (np.exp(0.2 * random.standard_normal()) * (1 + day) + 0.25 * _coloured(random, 24, 1, 0.5)[:, 0])[:, None]
 
 
+def transients(random, kind):
+    """Local shape: one or two events of 8 to 40 steps anywhere in noise; half a wave, a wave, ringing or a decay."""
+    values = _coloured(random, random.integers(100, 151), 1, 0.5)[:, 0]
+    for _ in range(random.integers(1, 3)):
+        width = random.integers(8, 41)
+        within = np.arange(width) / width
+        shape = (
+            np.sin(np.pi * within),
+            np.sin(2 * np.pi * within),
+            np.sin(6 * np.pi * within) * np.exp(-3 * within),
+            np.exp(-6 * within),
+        )[kind]
+        start = random.integers(0, len(values) - width)
+        values[start : start + width] += 2.2 * np.exp(0.15 * random.standard_normal()) * shape
+    return values[:, None]
+
+
+def devices(random, kind):
+    """Signature: a device that switches on and off; its spike, its ramp and its ripple while on are the class."""
+    spike, ramp, ripple = ((0.0, 0.3, 0.0), (1.0, 0.0, 0.0), (0.0, -0.3, 0.25), (0.7, 0.0, 0.25))[kind]
+    values, step = np.zeros(150), int(random.uniform(0, 20))
+    while step < len(values):
+        steps_on = max(3, int(6 * np.exp(0.2 * random.standard_normal())))
+        within = np.arange(steps_on)
+        power = (1 + 0.1 * random.standard_normal()) * (1 + ramp * within / steps_on)
+        power = power + spike * np.exp(-within) + ripple * np.where(within % 3 == 0, 1, -0.5)
+        values[step : step + steps_on] = power[: len(values) - step]
+        step += steps_on + int(14 * np.exp(0.5 * random.standard_normal()))
+    return (np.exp(0.2 * random.standard_normal()) * values + 0.25 * random.standard_normal(150))[:, None]
+
+
 OWN_SETS = {
     "motifs": motifs,
     "rhythm": rhythm,
@@ -91,6 +122,8 @@ OWN_SETS = {
     "coupling": coupling,
     "ripples": ripples,
     "days": days,
+    "transients": transients,
+    "devices": devices,
 }
 NUM_TRAIN, NUM_HELD_OUT = 100, 1_000
 

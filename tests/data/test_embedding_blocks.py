@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from seqembed.data.embedding_blocks import EmbeddingBlock, block_scales
+from seqembed.data.embedding_blocks import EmbeddingBlock, block_scales, fit_projection
 
 BLOCKS = (
     EmbeddingBlock("values", 3, 2.0, 4.0),
@@ -36,3 +36,28 @@ def test_constant_blocks_get_a_finite_scale():
 
 def test_blocks_survive_a_json_round_trip():
     assert tuple(EmbeddingBlock.from_json(block.to_json()) for block in BLOCKS) == BLOCKS
+
+
+def test_a_projection_damps_strong_directions_and_bounds_outliers():
+    random = np.random.default_rng(0)
+    rotation = np.linalg.qr(random.normal(size=(6, 6)))[0]
+    spreads = (
+        np.array([3.0, 1.0, 0.3, 1e-2, 1e-2, 0.0]) * 1e-3
+    )  # so small beside the block that follows that tanh is straight
+    rows = np.concatenate([random.normal(size=(2_000, 6)) * spreads @ rotation, np.zeros((2_000, 1))], axis=1) + 5
+    projection = fit_projection(rows, [6, 1], 7)
+    projected = projection(rows)
+    np.testing.assert_allclose(projected.mean(axis=0), 0, atol=1e-6)
+    variances = np.linalg.eigvalsh(np.cov(projected.T))[::-1]
+    strengths = np.sqrt(variances[:3] / variances[0])
+    spread = projected[:, :5].std(axis=0)
+    assert spread.min() > spread.max() / 20, "a rotation spreads the variance over the numbers"
+    assert strengths[1] > 0.4 and strengths[2] > 0.12, "three and ten times weaker before"
+    assert not projection.matrix[:, 6].any() and not projection.slope[6], "a constant block says nothing"
+    far = rows[:1] + 1e6
+    assert np.abs(projection(far)).max() < 20 * np.abs(projected).max()
+
+
+def test_a_projection_of_equal_rows_is_zero():
+    projection = fit_projection(np.ones((9, 4), np.float32), [2, 2], 3)
+    assert not projection.matrix.any() and not projection(np.ones((2, 4))).any()

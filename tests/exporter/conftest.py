@@ -103,6 +103,7 @@ def encoder_of(profile: SequenceProfile) -> Callable[..., Any]:
 
     def build(**options: Any) -> Any:
         small = {"units": 7, "embedding_dim": 5, "channels": "values", "normalization": "dataset", **options}
+        small.setdefault("objective", "reconstruct")  # whose embedding_dim is a dense layer
         return randomised(build_encoder(resolved(**small), profile))
 
     return build

@@ -136,7 +136,7 @@ def test_a_layer_without_bias_stays_without(exported: Callable) -> None:
 
 def test_equal_constants_of_two_nodes_are_initialised_separately(tiny: Tiny) -> None:
     model = onnx.load(tiny.bundle)
-    (index,) = [index for index, node in enumerate(model.graph.node) if node.op_type == "MatMul"]
+    index = max(index for index, node in enumerate(model.graph.node) if node.op_type == "MatMul")  # the dense layer
     kernel = model.graph.node[index].input[1]
     shape = onnx.numpy_helper.to_array(next(t for t in model.graph.initializer if t.name == kernel)).shape
     # A second node that reads the same kernel, without effect on the result.
@@ -144,7 +144,7 @@ def test_equal_constants_of_two_nodes_are_initialised_separately(tiny: Tiny) -> 
     model.graph.node.insert(index + 1, second)
     graph = onnx.load_from_string(untrained_bundle(model.SerializeToString(), seed=0)).graph
     drawn = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
-    first, second = (drawn[node.input[1]] for node in graph.node if node.op_type == "MatMul")
+    first, second = [drawn[node.input[1]] for node in graph.node[index : index + 2]]
     assert first.shape == second.shape == shape
     assert not np.array_equal(first, second)
     assert kernel not in drawn

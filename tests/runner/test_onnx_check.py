@@ -281,10 +281,11 @@ INVALID = [
     ("format_version", "1"),
     ("blocks", 5),
     ("blocks", [{"name": "values"}]),
+    ("projected", "yes"),
+    ("projected", False),  # the blocks have more numbers than the embedding
     *[
         ("blocks", [{"name": "values", "width": 6, "variance": 1.0, "max_scale": 4.0, **invalid}])
         for invalid in (
-            {"width": 5},
             {"width": 6.0},
             {"width": -1},
             {"name": 3},

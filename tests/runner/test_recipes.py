@@ -51,7 +51,7 @@ def vectors(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
         columns["speaker"] = [str(label) for label in columns["label"]]
         columns["id"] = [f"{name}-{index:03}" for index in range(60)]
         columns["x"] = [
-            [None if x is None else x + 3 * label for x in row]
+            [None if x is None else x + 3 * (0, step, (-1) ** step)[label % 3] for step, x in enumerate(row)]
             for row, label in zip(columns["x"], columns["label"], strict=True)
         ]
         write_sequences(directory / "data" / f"{name}.parquet", columns)
@@ -85,4 +85,4 @@ def test_the_recipes_run_and_find_the_exact_neighbours(vectors: Path) -> None:
     accuracy = results.pop("A classifier of your own")
     assert set(results) == {"FAISS", "LanceDB", "PostgreSQL with pgvector", "DuckDB", "Polars"}
     assert results == dict.fromkeys(results, nearest(vectors))
-    assert accuracy > 0.8
+    assert accuracy > 0.6, "by chance 0.33; the tiny encoder has six numbers"

@@ -1,4 +1,4 @@
-"""Scaling the blocks of an embedding after training changes nothing else of the network."""
+"""Scaling and projecting the blocks of an embedding after training changes nothing else of the network."""
 
 from functools import partial
 
@@ -13,7 +13,7 @@ from seqembed.data.sequences import SequenceBlock
 from seqembed.trainer.config.model import DECODERS
 from seqembed.trainer.fit.steps import seed_everything
 from seqembed.trainer.model.blocks import embedding_blocks
-from seqembed.trainer.model.network import build_network, embed, with_scaled_blocks
+from seqembed.trainer.model.network import build_network, embed, with_output_map
 from seqembed_testing import done
 
 FORMS = [
@@ -29,7 +29,10 @@ FORMS = [
     },
     {"objective": "reconstruct", "task": "predict", "normalization": "dataset", "trajectory": 4, "channels": "values"},
 ]
-ALONE = [{"embedding_dim": 7}, {"objective": "reconstruct", "normalization": "dataset", "pooling": "mean"}]
+ALONE = [
+    {"embedding_dim": 7, "objective": "reconstruct"},
+    {"objective": "reconstruct", "normalization": "dataset", "pooling": "mean"},
+]
 
 
 def sample(num=30, longest=6):
@@ -56,7 +59,7 @@ def outputs_of(model, inputs):
 def test_every_block_gets_its_variance_and_all_outputs_stay_the_same(profile, batch, options):
     network, make, blocks = build(profile, options)
     block = sample()
-    other = with_scaled_blocks(network, make, blocks, block)
+    other = with_output_map(network, make, blocks, block, 0)
     before, after = embed(network, block), embed(other, block)
     assert after.shape[1] == sum(block.width for block in blocks) and len(blocks) > 1
     start = 0
@@ -81,10 +84,35 @@ def test_every_block_gets_its_variance_and_all_outputs_stay_the_same(profile, ba
         np.testing.assert_allclose(written[1], written[0], atol=1e-4)
 
 
+@pytest.mark.parametrize("options", [FORMS[0], *FORMS[-2:]], ids=str)
+def test_a_projection_to_all_directions_keeps_every_other_output(profile, batch, options):
+    """What takes the embedding gets the blocks back, of the training sequences exactly."""
+    network, make, blocks = build(profile, options)
+    block = sample()
+    width = sum(one.width for one in blocks)
+    other = with_output_map(network, make, blocks, block, width)
+    scaled = with_output_map(network, make, blocks, block, 0)
+    embeddings = embed(other, block)
+    strengths = np.linalg.eigvalsh(np.cov(embeddings.T))[::-1]
+    assert strengths[0] < np.linalg.eigvalsh(np.cov(embed(scaled, block).T))[-1] / 3, "it is damped"
+    inputs = {"values": block.values[None, : block.lengths[0]], "lengths": block.lengths[:1].astype(np.int32)}
+    answers = outputs_of(network.scorer, inputs), outputs_of(other.scorer, inputs)
+    for name, expected in answers[0].items():
+        np.testing.assert_allclose(answers[1][name], expected, atol=1e-3)
+
+
+def test_a_projection_to_few_numbers_keeps_the_strongest_directions(profile):
+    network, make, blocks = build(profile, FORMS[0])
+    block = sample()
+    wide, narrow = (embed(with_output_map(network, make, blocks, block, width), block) for width in (20, 4))
+    strengths = [np.linalg.eigvalsh(np.cov(vectors.T))[::-1][:4] for vectors in (narrow, wide)]
+    np.testing.assert_allclose(*strengths, rtol=1e-3)
+
+
 @pytest.mark.parametrize("options", ALONE, ids=str)
 def test_a_single_block_is_not_scaled(profile, options):
     network, make, blocks = build(profile, options)
-    assert len(blocks) == 1 and with_scaled_blocks(network, make, blocks, sample()) is network
+    assert len(blocks) == 1 and with_output_map(network, make, blocks, sample(), 0) is network
 
 
 def test_contract_and_inspect_list_the_blocks(tmp_path):
@@ -97,7 +125,7 @@ def test_contract_and_inspect_list_the_blocks(tmp_path):
     done("train", tmp_path / "days.parquet", "--out", tmp_path / "run", *options)
     done("export", tmp_path / "run", "--out", tmp_path / "encoder.onnx")
     contract = ModelContract.from_json((tmp_path / "run" / "contract.json").read_text(), "run")
-    assert [block.name for block in contract.blocks][-2:] == ["statistics", "trajectory"]
-    assert sum(block.width for block in contract.blocks) == contract.embedding_dim
+    assert [block.name for block in contract.blocks][-3:] == ["statistics", "trajectory", "kernels"]
+    assert contract.projected and contract.embedding_dim == 39, "forty sequences differ in so many directions"
     shown = done("inspect", tmp_path / "encoder.onnx").stdout
-    assert "statistics 2, trajectory 24" in shown
+    assert "projected from values" in shown and "statistics 2, trajectory 24, kernels 168" in shown

@@ -87,7 +87,14 @@ def test_config_repeats_the_run_and_another_seed_does_not(finished, tmp_path):
     job, run = finished
     options = tomllib.loads(RunLayout(run).config.read_text())
     chosen = {"frame": 1, "patience": 9, "learning_rate": 0.005, "validation_fraction": 0.1, "channels": "values"}
-    chosen |= {"normalization": "dataset", "overlap": 0, "trajectory": 0, "decoder_units": 64, "decoder_layers": 1}
+    chosen |= {
+        "normalization": "dataset",
+        "overlap": 0,
+        "trajectory": 0,
+        "kernels": 0,
+        "decoder_units": 64,
+        "decoder_layers": 1,
+    }
     assert options == {**job.to_options(), **chosen}
     train(TrainJob.from_options(options), tmp_path / "same")
     for mine, its in zip(weights(tmp_path / "same"), weights(run), strict=True):

@@ -20,7 +20,7 @@ from seqembed.trainer.model.frames import fold, with_next_steps
 
 def build(profile, **changes):
     keras.utils.set_random_seed(1)
-    return build_encoder(resolved(**{"units": 4, "embedding_dim": 3, **changes}), profile)
+    return build_encoder(resolved(**{"units": 4, **changes}), profile)
 
 
 def embed(encoder, values, lengths):
@@ -39,7 +39,8 @@ def test_embeddings_do_not_depend_on_other_sequences_or_padding(
         profile, cell=cell, layers=layers, activation=activation, pooling=pooling, bidirectional=bidirectional
     )
     together = embed(encoder, batch.values, batch.lengths)
-    assert together.shape == (5, 3) and together.dtype == np.float32 and np.isfinite(together).all()
+    width = 2 * 4 * (1 + bidirectional) * (3 if pooling == "concat" else 1) + 6  # two branches, mean and spread
+    assert together.shape == (5, width) and together.dtype == np.float32 and np.isfinite(together).all()
     assert len(np.unique(together.round(6), axis=0)) == 5, "different sequences, different embeddings"
     for row, length in enumerate(batch.lengths):
         alone = embed(encoder, batch.values[row : row + 1, : max(length, 1)], [length])
@@ -60,7 +61,7 @@ def test_a_missing_value_counts_as_the_mean(profile, batch):
 
 
 def test_missing_values_do_not_change_per_sequence_statistics(profile):
-    encoder = build(profile, embedding_dim=None, channels="values")
+    encoder = build(profile, channels="values")
     values = np.array([[[3.0, 2, 0], [np.nan, 2, 1], [6, np.nan, 5]]], np.float32)
     mean, std = np.asarray(profile.mean), np.where(np.asarray(profile.std) > 0, profile.std, 1)
     scaled = ((values[0] - mean) / std).clip(-10, 10)
@@ -74,7 +75,7 @@ def test_missing_values_do_not_change_per_sequence_statistics(profile):
 
 
 def test_differences_ignore_offsets_and_skip_missing_values(profile):
-    encoder = build(profile, embedding_dim=None, channels="differences", normalization="dataset")
+    encoder = build(profile, channels="differences", normalization="dataset")
     values = np.random.default_rng(0).normal(size=(1, 6, 3)).astype(np.float32)
     np.testing.assert_allclose(embed(encoder, values + 1, [6]), embed(encoder, values, [6]), atol=1e-5)
     values[0, 2, 1] = np.nan
@@ -128,7 +129,8 @@ def test_a_zero_is_a_value(profile):
 
 
 def test_every_layer_is_stock_keras(profile, tmp_path):
-    encoder = build(profile, layers=2)
+    branches = {"channels": "both", "normalization": "sequence", "layers": 2}
+    encoder = build(profile, objective="reconstruct", embedding_dim=3, **branches)
     encoder.save(tmp_path / "encoder.keras")
     for operation in encoder.operations:
         assert type(operation).__module__.startswith("keras."), operation

@@ -12,7 +12,9 @@ from seqembed.trainer.model.network import build_network
 def decode(profile):
     """Return a function from embeddings (batch, 5) and lengths to steps in raw units."""
     keras.utils.set_random_seed(1)
-    decoder = build_network(resolved(units=4, embedding_dim=5), profile, fixed_length=6).decoder
+    decoder = build_network(
+        resolved(units=4, embedding_dim=5, objective="reconstruct", decoder="positional"), profile, fixed_length=6
+    ).decoder
 
     def write(embedding, lengths, time=None):
         mask = np.arange(time or max(lengths)) < np.array(lengths)[:, None]

@@ -25,6 +25,8 @@ DECODER_OF = {"hybrid": "positional", "reconstruct": "repeat", "contrast": "posi
 MAX_UNITS, MAX_LAYERS = 8_192, 64
 # The graph has a slice for every frame that an overlap reaches into; measured: 256 of them take 15 s to export.
 MAX_OVERLAP = 512
+# Ten thousand are as many as MiniRocket has.
+MAX_KERNELS = 10_000
 _CHOICES = {
     "objective": OBJECTIVES,
     "cell": CELLS,
@@ -38,6 +40,7 @@ _CHOICES = {
 }
 _MINIMA = {
     "trajectory": 0,
+    "kernels": 0,
     "overlap": 0,
     "layers": 1,
     "embedding-dim": 1,
@@ -46,7 +49,13 @@ _MINIMA = {
     "decoder-units": 1,
     "decoder-layers": 1,
 }
-_MAXIMA = {"layers": MAX_LAYERS, "units": MAX_UNITS, "decoder-units": MAX_UNITS, "decoder-layers": MAX_LAYERS}
+_MAXIMA = {
+    "layers": MAX_LAYERS,
+    "units": MAX_UNITS,
+    "decoder-units": MAX_UNITS,
+    "decoder-layers": MAX_LAYERS,
+    "kernels": MAX_KERNELS,
+}
 
 
 def min_length(task: str) -> int:
@@ -75,11 +84,15 @@ class ModelConfig:
         trajectory: Resample each feature at this many points and append them to the embedding
             (`seqembed.trainer.model.trajectory`); 0 is off. None is chosen from the data for contrastive objectives, by
             whether sequences are aligned, else 0.
+        kernels: Append to the embedding how often each of this many fixed kernels responds
+            (`seqembed.trainer.model.kernels`); 0 is off. None is 84 per dilation for contrastive objectives, else 0.
         bidirectional: Whether the encoder also reads each sequence backwards.
         activation: Activation of the recurrent layers, ``tanh`` or ``relu``.
         pooling: From steps to one vector: ``last`` state, ``mean`` or ``max`` over valid steps, or ``concat``, all
             three.
-        embedding_dim: Width of the embedding, by a dense layer; None keeps the width of the pooling.
+        embedding_dim: Width of the embedding: of a projection that is fitted after training for contrastive
+            objectives, where None is 128, or fewer if there is less to keep; of a dense layer that is trained with the
+            objective ``reconstruct``, where None keeps the width of the pooling.
         objective: ``contrast`` (distinguish two augmented views of a sequence from views of other sequences),
             ``reconstruct``, or ``hybrid``, which is both. None is as in `objective_for`.
         decoder: How the embedding is decoded into steps; ``reshape`` and ``dense`` write one fixed length. None is
@@ -103,6 +116,7 @@ class ModelConfig:
     frame: int | None = None
     overlap: int | None = None
     trajectory: int | None = None
+    kernels: int | None = None
     bidirectional: bool = True
     activation: str = "tanh"
     pooling: str = "concat"

@@ -156,6 +156,12 @@ def _trajectory() -> click.Option:
     return _option("--trajectory", text, AutoNumber(0, "points"), unset=unset)
 
 
+def _kernels() -> click.Option:
+    text = "Append to the embedding how often each of N fixed kernels responds (0: off)."
+    unset = "auto: 84 for each of up to 4 dilations; 0 for events and with --objective reconstruct"
+    return _option("--kernels", text, AutoNumber(0, "kernels"), unset=unset)
+
+
 def _switch(flag: str, text: str) -> click.Option:
     return click.Option([flag], is_flag=True, default=False, show_default="off", help=text)
 
@@ -210,10 +216,17 @@ SECTIONS: dict[str, list[click.Option]] = {
         _frame(),
         _overlap(),
         _trajectory(),
+        _kernels(),
         _option("--bidirectional/--forward-only", "Whether the encoder also reads backwards."),
         _choice("--activation", choices.ACTIVATIONS, "Activation of the recurrent layers."),
         _choice("--pooling", choices.POOLINGS, "From steps to one vector; concat is all three."),
-        _option("--embedding-dim", "Width of the embedding.", _POSITIVE, unset="the width of the pooling", metavar="N"),
+        _option(
+            "--embedding-dim",
+            "Width of the embedding.",
+            _POSITIVE,
+            unset="128 or fewer; with --objective reconstruct the width of the pooling",
+            metavar="N",
+        ),
         _choice(
             "--objective",
             choices.OBJECTIVES,

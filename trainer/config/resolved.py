@@ -33,6 +33,7 @@ class ResolvedModel:
     frame: int
     overlap: int
     trajectory: int
+    kernels: int
     bidirectional: bool
     activation: str
     pooling: str
@@ -54,6 +55,11 @@ class ResolvedModel:
     def contrasts(self) -> bool:
         """Whether training compares two views of each sequence."""
         return self.objective != "reconstruct"
+
+    @property
+    def mixes(self) -> bool:
+        """Whether a trained dense layer mixes the blocks of the embedding; else they are projected after training."""
+        return self.embedding_dim > 0 and not self.contrasts
 
     @property
     def reconstructs(self) -> bool:
@@ -139,7 +145,7 @@ def trajectory_frame(frame: int) -> int:
 
 
 def resolve_model(
-    given: ModelConfig, *, events: bool, channels: str, frame: int, overlap: int, trajectory: int
+    given: ModelConfig, *, events: bool, channels: str, frame: int, overlap: int, trajectory: int, kernels: int
 ) -> ResolvedModel:
     """Return the model with every option set.
 
@@ -150,8 +156,9 @@ def resolve_model(
         frame: Steps per frame, unless given.
         overlap: Following steps of each frame, unless given.
         trajectory: Points of the trajectory, unless given.
+        kernels: Number of fixed kernels, unless given.
     """
-    found = {"channels": channels, "frame": frame, "overlap": overlap, "trajectory": trajectory}
+    found = {"channels": channels, "frame": frame, "overlap": overlap, "trajectory": trajectory, "kernels": kernels}
     chosen: dict[str, Any] = asdict(given)
     chosen |= {name: value for name, value in found.items() if chosen[name] is None}
     objective = given.objective_for(events=events)

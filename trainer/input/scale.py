@@ -46,6 +46,38 @@ def standardised_steps(block: SequenceBlock, profile: SequenceProfile) -> NDArra
     return scaled
 
 
+def normalized_steps(block: SequenceBlock, profile: SequenceProfile, normalization: str) -> NDArray[np.float64]:
+    """Return what the recurrent layers of an encoder read, float64 (steps, features); 0 where a value is missing.
+
+    Args:
+        block: Some of the training sequences, raw units.
+        profile: Statistics of all training sequences.
+        normalization: As `ModelConfig.normalization`.
+    """
+    scaled = standardised_steps(block, profile)
+    rows = np.flatnonzero(block.lengths)
+    if normalization == "dataset" or not len(rows):
+        return np.nan_to_num(scaled)
+    return _normalized(scaled, block.lengths[rows], block.offsets[:-1][rows])
+
+
+def _normalized(
+    scaled: NDArray[np.float64], lengths: NDArray[np.int64], starts: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Do what `normalize_sequences` in `encoder.py` does, on concatenated steps: float64 (steps, features)."""
+    known = ~np.isnan(scaled)
+    scaled = np.where(known, scaled, 0.0)
+    count = np.maximum(np.add.reduceat(known, starts, axis=0, dtype=np.float64), 1.0)
+
+    def per_step(per_sequence: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.repeat(per_sequence, lengths, axis=0)
+
+    centred = (scaled - per_step(np.add.reduceat(scaled, starts, axis=0) / count)) * known
+    spread = np.sqrt(np.add.reduceat(centred**2, starts, axis=0) / count)
+    normalized: NDArray[np.float64] = centred / per_step(spread + MIN_SPREAD)
+    return normalized
+
+
 def changes_of(block: SequenceBlock, profile: SequenceProfile) -> Changes:
     """Measure the differences from step to step.
 

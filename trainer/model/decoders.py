@@ -19,15 +19,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from seqembed.data.errors import UsageError
 from seqembed.data.schema.schema import CategoricalField
 from seqembed.trainer.config.model import FIXED_LENGTH_DECODERS
 from seqembed.trainer.config.resolved import ResolvedModel
 from seqembed.trainer.model.backend import keras
-from seqembed.trainer.model.blocks import unscaled
+from seqembed.trainer.model.blocks import OutputMap
 from seqembed.trainer.model.categories import class_logits, embedded, output_name, plain_name
 from seqembed.trainer.model.encoder import recurrent_layer
 
@@ -80,7 +77,7 @@ def build_decoder(
     num_features: int,
     fixed_length: int,
     fields: Sequence[CategoricalField] = (),
-    scales: NDArray[np.float32] | None = None,
+    output: OutputMap | None = None,
 ) -> DecoderGraph:
     """Build the decoder's graph.
 
@@ -90,12 +87,12 @@ def build_decoder(
         num_features: Numbers per step; may be 0 where there are fields.
         fixed_length: Steps that `reshape` and `dense` write; the others ignore it.
         fields: Categorical fields in model order.
-        scales: float32 (embedding_dim), by which the encoder multiplied the embedding; None is 1.
+        output: What the encoder did to the blocks of the embedding.
     """
     embedding = keras.Input((embedding_dim,), name="embedding", dtype="float32")
     mask = keras.Input((None,), name="mask", dtype="bool")
     inputs = {"embedding": embedding, "mask": mask}
-    embedding = unscaled(embedding, scales)
+    embedding = embedding if output is None else output.undo(embedding)
     if config.decoder == "autoregressive":
         previous = _previous(inputs, num_features, fields)
         hidden = _autoregressive(config, embedding, mask, previous)

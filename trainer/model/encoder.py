@@ -18,9 +18,10 @@ from seqembed.data.schema.schema import CategoricalField
 from seqembed.trainer.config.resolved import ResolvedModel
 from seqembed.trainer.input.scale import MAX_DEVIATIONS, MIN_SPREAD, moments
 from seqembed.trainer.model.backend import keras
-from seqembed.trainer.model.blocks import scaled_by
+from seqembed.trainer.model.blocks import OutputMap
 from seqembed.trainer.model.categories import embedded, summaries
 from seqembed.trainer.model.frames import Frames, fold, frames_of, mean_frames, num_frames, with_next_steps
+from seqembed.trainer.model.kernels import Kernels, kernel_shares
 from seqembed.trainer.model.trajectory import trajectory
 
 ops, layers = keras.ops, keras.layers
@@ -120,10 +121,11 @@ def build_encoder(
     profile: SequenceProfile,
     difference_std: NDArray[np.float32] | None = None,
     fields: Sequence[CategoricalField] = (),
-    scales: NDArray[np.float32] | None = None,
+    output: OutputMap | None = None,
+    kernels: Kernels | None = None,
 ) -> Any:
     """Return the Keras model of `encoder_graph`."""
-    return encoder_graph(config, profile, difference_std, fields, scales).model
+    return encoder_graph(config, profile, difference_std, fields, output, kernels).model
 
 
 def encoder_graph(
@@ -131,7 +133,8 @@ def encoder_graph(
     profile: SequenceProfile,
     difference_std: NDArray[np.float32] | None = None,
     fields: Sequence[CategoricalField] = (),
-    scales: NDArray[np.float32] | None = None,
+    output: OutputMap | None = None,
+    kernels: Kernels | None = None,
 ) -> EncoderGraph:
     """Build the encoder.
 
@@ -141,7 +144,8 @@ def encoder_graph(
         difference_std: float32 (features), spread of the differences from step to step of standardised values; None
             takes them as they are.
         fields: Categorical fields in model order.
-        scales: float32 (embedding_dim), factors of the embedding's dimensions; None is 1.
+        output: Scales and projection of the blocks, found after training; None leaves them as they are.
+        kernels: Fixed kernels; None without them.
 
     Returns:
         Its model goes to the embedding, float32 (batch, embedding_dim). Its inputs are ``lengths`` int32 (batch) and,
@@ -157,6 +161,7 @@ def encoder_graph(
     branches: list[Any] = []
     statistics: list[Any] = []
     trajectories: list[Any] = []
+    shares: list[Any] = []
     marks: list[Landmark] = []
     if "values" in inputs:
         values, time_axis = inputs["values"], 1
@@ -164,6 +169,7 @@ def encoder_graph(
             values, time_axis = _other_layout(values), 2
         # Recurrent layers get the lengths and ignore the padding, and zeroing it costs a tenth of such a layer.
         zeroed = config.normalization == "sequence" or config.channels != "values" or frames.size + frames.overlap > 1
+        zeroed = zeroed or kernels is not None
         present = known_values(values, mask, time_axis) if zeroed else ops.logical_not(ops.isnan(values))
         steps = standardised(values, present, profile, "standardise", time_axis)
         known = ops.cast(present, "float32")
@@ -178,6 +184,9 @@ def encoder_graph(
             frames_read = num_frames(lengths, size)[:, None]
             trajectories.append(trajectory(mean_frames(read, size), frames_read, config.trajectory))
             marks.append(Landmark("trajectory", f"{config.trajectory} points of each feature", trajectories[0]))
+        if kernels is not None:
+            shares.append(kernel_shares(read, mask, lengths, kernels))
+            marks.append(Landmark("kernels", "share of steps that each fits", shares[0]))
         channels.append(_noisy(config, read, "noise"))
     if "categories" in inputs:
         channels.append(embedded(inputs["categories"], mask, fields, "embed"))
@@ -194,13 +203,15 @@ def encoder_graph(
         changes = differences(steps, known, difference_std, time_axis)
         changes = _noisy(config, _other_layout(changes) if time_axis == 2 else changes, "noise_of_differences")
         branches.append(_branch(config, changes, frames, "encoder_differences", marks))
-    if config.embedding_dim:  # a dense layer mixes the blocks: a trajectory shall count as one of its points
+    if config.mixes:  # a dense layer mixes the blocks: a trajectory shall count as one of its points
         trajectories = [ops.multiply(points, 1 / math.sqrt(config.trajectory)) for points in trajectories]
-    blocks = [*branches, *statistics, *trajectories]
+    blocks = [*branches, *statistics, *trajectories, *shares]
     embedding = blocks[0] if len(blocks) == 1 else layers.Concatenate(name="joined")(blocks)
-    if config.embedding_dim:
+    if config.mixes:
         embedding = layers.Dense(config.embedding_dim, name="embedding")(embedding)  # (batch, embedding_dim)
-    model = keras.Model(inputs, scaled_by(embedding, scales, "block_scales"), name="encoder")
+    if output is not None:
+        embedding = output.apply(embedding)
+    model = keras.Model(inputs, embedding, name="encoder")
     return EncoderGraph(model, tuple(marks))
 
 

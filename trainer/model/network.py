@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqembed.data.batching import SequenceBatch, pad, plan_batches
-from seqembed.data.embedding_blocks import EmbeddingBlock, block_scales
+from seqembed.data.embedding_blocks import EmbeddingBlock, block_scales, fit_projection
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.schema.schema import CategoricalField
 from seqembed.data.sequences import SequenceBlock
 from seqembed.trainer.config.resolved import ResolvedModel
 from seqembed.trainer.input.source import MAX_BATCH_STEPS
 from seqembed.trainer.model.backend import keras
-from seqembed.trainer.model.blocks import embedding_blocks, unscaled
+from seqembed.trainer.model.blocks import OutputMap, embedding_blocks
 from seqembed.trainer.model.decoders import DecoderGraph, build_decoder, check_fixed_length, output_layers
 from seqembed.trainer.model.encoder import (
     Landmark,
@@ -26,6 +26,7 @@ from seqembed.trainer.model.encoder import (
     standardised,
     valid_steps,
 )
+from seqembed.trainer.model.kernels import Kernels
 
 ops, layers = keras.ops, keras.layers
 
@@ -78,7 +79,8 @@ def build_network(
     fixed_length: int,
     difference_std: NDArray[np.float32] | None = None,
     fields: Sequence[CategoricalField] = (),
-    scales: NDArray[np.float32] | None = None,
+    output: OutputMap | None = None,
+    kernels: Kernels | None = None,
 ) -> Network:
     """Build all models of a training.
 
@@ -88,15 +90,15 @@ def build_network(
         fixed_length: Steps of the longest sequence, which fixed-length decoders write.
         difference_std: float32 (features), from `seqembed.trainer.input.scale.changes_of`.
         fields: Categorical fields in model order.
-        scales: float32 (embedding_dim), from `seqembed.data.embedding_blocks.block_scales`: the encoder multiplies its
-            embedding by them, and whatever takes the embedding divides by them. None is 1.
+        output: What the encoder does to the blocks of its embedding; whatever takes the embedding undoes it.
+        kernels: Fixed kernels, from `seqembed.trainer.model.kernels.fit_kernels`; None without them.
 
     Raises:
         UsageError: A fixed-length decoder would be too large.
     """
     num_features = len(profile.mean)
     check_fixed_length(config, fixed_length, num_features + len(fields))
-    graph_of_encoder = encoder_graph(config, profile, difference_std, fields, scales)
+    graph_of_encoder = encoder_graph(config, profile, difference_std, fields, output, kernels)
     encoder = graph_of_encoder.model
     inputs = network_inputs(num_features, len(fields))
     embedding = encoder(inputs)
@@ -106,14 +108,14 @@ def build_network(
     scores: dict[str, Any] = {}
     raw: dict[str, Any] = {}
     if "reconstruction" in config.heads:
-        graph = build_decoder(config, embedding.shape[-1], num_features, fixed_length, fields, scales)
+        graph = build_decoder(config, embedding.shape[-1], num_features, fixed_length, fields, output)
         decoder = _raw_decoder(graph, config, profile, as_dict=bool(fields))
         found = _reconstruct(config, profile, graph, inputs, embedding, mask)
         scores |= found
         raw |= {name: _masked(steps, mask) for name, steps in _raw(found, config, profile, "reconstruction").items()}
-    plain = unscaled(embedding, scales)
+    plain = embedding if output is None else output.undo(embedding)
     if "prediction" in config.heads:
-        heads["next step"] = _prediction_head(config, embedding.shape[-1], num_features, fields)
+        heads["next step"] = _prediction_head(config, plain.shape[-1], num_features, fields)
         found = heads["next step"](plain)
         found = found if fields else {"prediction": found}
         scores |= found
@@ -133,21 +135,27 @@ def build_network(
     )
 
 
-def with_scaled_blocks(
-    network: Network, build: Callable[..., Network], blocks: Sequence[EmbeddingBlock], sample: SequenceBlock
+def with_output_map(
+    network: Network, build: Callable[..., Network], blocks: Sequence[EmbeddingBlock], sample: SequenceBlock, width: int
 ) -> Network:
-    """Return the same network with every block of its embedding scaled to its fixed variance.
+    """Return the same network with every block of its embedding scaled to its fixed variance, and all projected.
 
     Args:
-        network: The trained network, unscaled.
-        build: Builds the same network with ``scales``.
-        blocks: Blocks of its embedding; a single one is left as it is.
+        network: The trained network; its embedding is the blocks as they are.
+        build: Builds the same network with ``output``.
+        blocks: Blocks of its embedding; a single one is not scaled.
         sample: Training sequences, none of them empty.
+        width: Width of the projection; 0 is none.
     """
-    if len(blocks) == 1:
+    if len(blocks) == 1 and not width:
         return network
-    other = build(scales=block_scales(embed(network, sample), blocks))
-    other.scorer.set_weights(network.scorer.get_weights())
+    vectors = embed(network, sample)
+    scales = block_scales(vectors, blocks) if len(blocks) > 1 else np.ones(vectors.shape[1], np.float32)
+    widths = [block.width for block in blocks]
+    projection = fit_projection(vectors * scales, widths, width) if width else None
+    other = build(output=OutputMap(scales, projection))
+    for mine, trained in zip(other.trainable, network.trainable, strict=True):
+        mine.assign(trained)
     return other
 
 

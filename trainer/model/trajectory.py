@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.sequences import SequenceBlock
-from seqembed.trainer.input.scale import MIN_SPREAD, standardised_steps
+from seqembed.trainer.input.scale import normalized_steps
 from seqembed.trainer.model.backend import keras
 
 ops = keras.ops
@@ -73,8 +72,7 @@ def measure_alignment(
     lengths, starts = block.lengths[rows], block.offsets[:-1][rows]
     if not len(rows) or not block.values.shape[1] or not points:
         return Alignment(0.0)
-    scaled = standardised_steps(block, profile)
-    scaled = np.nan_to_num(scaled) if normalization == "dataset" else _normalized(scaled, lengths, starts)
+    scaled = normalized_steps(block, profile, normalization)
     total = np.concatenate([np.zeros((1, scaled.shape[1])), np.cumsum(scaled, axis=0)])
     num_frames = -(-lengths // frame)
     first = middle_frames(num_frames[:, None], np.arange(points)) * frame  # (sequences, points)
@@ -85,23 +83,6 @@ def measure_alignment(
     energy = float((resampled**2).mean(axis=0).sum())
     variance = float(resampled.var(axis=0).sum())
     return Alignment(1 - variance / energy if energy > 0 else 0.0)
-
-
-def _normalized(
-    scaled: NDArray[np.float64], lengths: NDArray[np.int64], starts: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Do what `normalize_sequences` in `encoder.py` does, on concatenated steps: float64 (steps, features)."""
-    known = ~np.isnan(scaled)
-    scaled = np.where(known, scaled, 0.0)
-    count = np.maximum(np.add.reduceat(known, starts, axis=0, dtype=np.float64), 1.0)
-
-    def per_step(per_sequence: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.repeat(per_sequence, lengths, axis=0)
-
-    centred = (scaled - per_step(np.add.reduceat(scaled, starts, axis=0) / count)) * known
-    spread = np.sqrt(np.add.reduceat(centred**2, starts, axis=0) / count)
-    normalized: NDArray[np.float64] = centred / per_step(spread + MIN_SPREAD)
-    return normalized
 
 
 def middle_frames(num_frames: Any, points: Any) -> Any:

@@ -97,7 +97,8 @@ def write_contract(
     contract = ModelContract(
         schema=schema,
         length_policy=job.data.length_policy,
-        embedding_dim=sum(block.width for block in blocks),
+        embedding_dim=job.model.embedding_dim or sum(block.width for block in blocks),
+        projected=job.model.embedding_dim > 0 and not job.model.mixes,
         blocks=blocks,
         frame=job.model.frame,
         architecture={**job.model.to_options(), "num_parameters": num_parameters},

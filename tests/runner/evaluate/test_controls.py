@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from seqembed.data.embedding_blocks import EmbeddingBlock
+from seqembed.data.embedding_blocks import EmbeddingBlock, fit_projection
 from seqembed.data.sequences import SequenceBlock
 from seqembed.exporter.checks.draws import as_block
 from seqembed.runner.bundle.encoder import Encoder
@@ -83,7 +83,12 @@ def test_an_untrained_encoder_gives_vectors_of_its_own_and_times_itself(tiny: Ti
     one, two = (Untrained(bundle, found, seed, threads=2) for seed in (0, 1))
     sequences = block([3, 20, 1], seed=3)
     vectors = one.vectors(sequences)
-    assert vectors.shape == (3, 6)
+    width = sum(block.width for block in found.blocks)
+    assert vectors.shape == (3, width), "not projected: the projection was fitted to trained vectors"
+    assert [one.shape for one in one.finish(vectors, vectors[:2])] == [
+        (3, found.embedding_dim),
+        (2, found.embedding_dim),
+    ]
     assert one.num_rows == 3
     assert one.seconds > 0
     assert np.abs(vectors - two.vectors(sequences)).max() > 1e-3
@@ -91,14 +96,20 @@ def test_an_untrained_encoder_gives_vectors_of_its_own_and_times_itself(tiny: Ti
 
 
 def test_blocks_of_an_untrained_encoder_are_scaled_by_its_own_training_rows(tiny: Tiny) -> None:
-    blocks = (EmbeddingBlock("values", 4, 2.0, 1e9), EmbeddingBlock("statistics", 2, 1.0, 1e9))
-    found = replace(Encoder.open(tiny.bundle).contract, blocks=blocks)
+    contract = Encoder.open(tiny.bundle).contract
+    width = sum(block.width for block in contract.blocks)
+    blocks = (EmbeddingBlock("values", 4, 2.0, 1e9), EmbeddingBlock("statistics", width - 4, 1.0, 1e9))
+    found = replace(contract, blocks=blocks, projected=False)
     control = Untrained(tiny.bundle.read_bytes(), found, 0, threads=1)
     plain = [control.vectors(block([3, 20, 1, 9], seed=seed)) for seed in (3, 4)]
     train, test = control.finish(*plain)
     assert train[:, :4].var(axis=0).sum() == pytest.approx(2, rel=1e-4)
     assert train[:, 4:].var(axis=0).sum() == pytest.approx(1, rel=1e-4)
-    np.testing.assert_allclose(test / plain[1], (train / plain[0])[:1].repeat(4, axis=0), rtol=1e-4)
+    factors = np.r_[np.full(4, train[0, 0] / plain[0][0, 0]), np.full(width - 4, train[0, -1] / plain[0][0, -1])]
+    np.testing.assert_allclose(test, plain[1] * factors, rtol=1e-4, atol=1e-6)
+    projected = Untrained(tiny.bundle.read_bytes(), replace(contract, blocks=blocks), 0, threads=1).finish(*plain)
+    expected = fit_projection(train, [4, width - 4], contract.embedding_dim)(test)
+    np.testing.assert_allclose(projected[1], expected, atol=1e-5)
 
 
 def test_a_quantised_bundle_has_no_untrained_control(tiny: Tiny) -> None:
