@@ -16,7 +16,7 @@ import click
 
 from seqembed.data.errors import UsageError
 
-COMMANDS = ("train", "export", "run", "evaluate", "inspect", "sample", "demo")  # which tables a file may have
+COMMANDS = ("group", "train", "export", "run", "evaluate", "inspect", "sample", "demo")  # which tables a file may have
 
 
 @dataclass(frozen=True, slots=True)

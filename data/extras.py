@@ -4,7 +4,7 @@ from seqembed.data.errors import UsageError
 
 # Import names of libraries that only extras install.
 _OPTIONAL = frozenset(
-    {"tensorflow", "keras", "tf2onnx", "onnx", "matplotlib", "tomli_w", "sklearn", "joblib", "threadpoolctl"}
+    {"duckdb", "tensorflow", "keras", "tf2onnx", "onnx", "matplotlib", "tomli_w", "sklearn", "joblib", "threadpoolctl"}
 )
 
 

@@ -44,8 +44,10 @@ def in_python(what: str, extra: str | None = None) -> Iterator[None]:
     try:
         yield
     except SeqembedError as error:
-        text = _SWITCHED_OFF.sub(lambda found: f"{_snake(found[1])}=False", str(error))
-        error.args = (_OPTION.sub(lambda found: _snake(found[1]), text),)
+        # A command line that a message names, to copy into a shell, stays as it is.
+        text, *line = re.split(r"(?=seqembed group )", str(error), maxsplit=1)
+        text = _SWITCHED_OFF.sub(lambda found: f"{_snake(found[1])}=False", text)
+        error.args = (_OPTION.sub(lambda found: _snake(found[1]), text) + "".join(line),)
         raise
     except ModuleNotFoundError as error:
         raise missing_extra(what, error, extra) from error

@@ -85,3 +85,8 @@ def _raise(number: int) -> None:
     _Stop.number = number
     _Stop.raised = KeyboardInterrupt() if number == signal.SIGINT else SystemExit(TERMINATED)
     raise _Stop.raised
+
+
+def interruption() -> BaseException:
+    """Return the exception for the signal that ended a call of a library, which reports it as an error of its own."""
+    return _Stop.raised or KeyboardInterrupt()

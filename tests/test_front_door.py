@@ -25,6 +25,8 @@ from seqembed.exporter.config import ExportConfig
 from seqembed.runner.api import EvaluateKeywords, InspectKeywords, RunKeywords
 from seqembed.runner.cli import main
 from seqembed.runner.evaluate.config import EvaluateConfig
+from seqembed.runner.group.api import GroupKeywords
+from seqembed.runner.group.options import GroupOptions
 from seqembed.runner.inspect.describe_data import DataOptions
 from seqembed.runner.options import RunOptions
 from seqembed.trainer.api import TrainKeywords
@@ -35,10 +37,11 @@ from seqembed_testing import Tiny, done, sequences, write_sequences
 
 ROOT = Path(__file__).parents[1]
 FRONT_DOOR = Path(seqembed.__file__)
-FUNCTIONS = ("run", "train", "export", "evaluate", "inspect")
+FUNCTIONS = ("group", "run", "train", "export", "evaluate", "inspect")
 HEAVY = {"numpy", "pyarrow", "click", "rich", "onnxruntime", "tensorflow", "keras", "onnx", "sklearn", "matplotlib"}
 KEYWORDS: list[tuple[type, tuple[type, ...]]] = [
     (RunKeywords, (RunOptions,)),
+    (GroupKeywords, (GroupOptions,)),
     (TrainKeywords, (DataConfig, ModelConfig, TrainingConfig)),
     (ExportKeywords, (ExportConfig,)),
     (EvaluateKeywords, (EvaluateConfig,)),
@@ -185,6 +188,7 @@ def test_a_type_checker_knows_the_functions(tmp_path: Path) -> None:
     [
         ("train('x.parquet', out='y')", "tensorflow"),
         ("export('run', out='y.onnx')", "tensorflow"),
+        ("group('x.parquet', out='y')", "duckdb"),
         ("evaluate('m.onnx', train='a', test='b', label='c')", "sklearn"),
     ],
 )
@@ -197,7 +201,7 @@ def test_a_function_without_its_extra_says_which_to_install(call: str, library: 
     ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     name = call.split("(")[0]
-    extra = "evaluate" if name == "evaluate" else "train"
+    extra = {"evaluate": "evaluate", "group": "events"}.get(name, "train")
     assert re.fullmatch(
         rf".*{name} needs .*, which is not installed.*pip install 'seqembed\[{extra}\]'\n", ended.stdout
     )
@@ -217,6 +221,7 @@ def test_errors_name_keywords(tiny: Tiny, tmp_path: Path) -> None:
             lambda: seqembed.train("x", out="y", resume=True, overwrite=True),
             r"^resume continues the run that overwrite",
         ),
+        (lambda: seqembed.group("x", out="o", memory="1MB"), r"^memory must be at least 512MB, was 1MB"),
         (lambda: seqembed.train("x", out="y", progress="loud"), "progress must be one of auto, bar, plain, none"),
         (lambda: seqembed.export(tiny.run, out="y", layout="flat"), "layout must be one of auto, nested, events"),
         (lambda: seqembed.inspect(tiny.data, layout="flat"), "layout must be one of auto, nested, events"),

@@ -35,7 +35,11 @@ BEYOND = {
     "data/display/pictures.py": {"matplotlib"},
     "data/config_file.py": {"click"},
 }
-ONE_FILE = {"tf2onnx": "exporter/onnx/convert.py", "onnxruntime": "runner/bundle/encoder.py"}
+ONE_FILE = {
+    "duckdb": "runner/group/sort.py",
+    "tf2onnx": "exporter/onnx/convert.py",
+    "onnxruntime": "runner/bundle/encoder.py",
+}
 
 
 def imported_names(path: Path) -> set[str]:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from seqembed.exporter.report import ExportReport
     from seqembed.runner.api import evaluate, inspect, run
     from seqembed.runner.evaluate.report import Evaluation
+    from seqembed.runner.group.api import group
+    from seqembed.runner.group.plan import GroupPlan
+    from seqembed.runner.group.report import GroupReport
     from seqembed.runner.inspect.describe import Description
     from seqembed.runner.job.plan import RunPlan
     from seqembed.runner.report import RunReport
@@ -45,6 +48,8 @@ __all__ = [
     "Description",
     "Evaluation",
     "ExportReport",
+    "GroupPlan",
+    "GroupReport",
     "HostError",
     "InputError",
     "OutputError",
@@ -58,6 +63,7 @@ __all__ = [
     "__version__",
     "evaluate",
     "export",
+    "group",
     "inspect",
     "load",
     "run",
@@ -70,6 +76,9 @@ _MODULES = {
     "runner.evaluate.report": ["Evaluation"],
     "exporter.report": ["ExportReport"],
     "runner.api": ["evaluate", "inspect", "run"],
+    "runner.group.api": ["group"],
+    "runner.group.plan": ["GroupPlan"],
+    "runner.group.report": ["GroupReport"],
     "runner.inspect.describe": ["Description"],
     "runner.job.plan": ["RunPlan"],
     "runner.report": ["RunReport"],

@@ -26,6 +26,7 @@ def decode_events(
     kept: tuple[str, ...],
     name: str,
     first_row: int = 0,
+    remedy: str | None = None,
 ) -> Iterator[SequenceBlock]:
     """Group events into sequences.
 
@@ -40,6 +41,7 @@ def decode_events(
         kept: Columns to keep; a sequence gets the value of its last event.
         name: The file, for messages.
         first_row: Position of the first event in its file.
+        remedy: What to do about an id whose events are not contiguous; None advises to sort the file.
 
     Raises:
         InputError: The events of an id are not contiguous.
@@ -56,15 +58,15 @@ def decode_events(
         else:
             complete = only_batch([*waiting, batch.slice(0, cut)]) if waiting or cut else None
             if complete is not None and complete.num_rows:
-                yield _sequences(complete, schema, policy, kept, name, first_row, seen)
+                yield _sequences(complete, schema, policy, kept, name, first_row, seen, remedy)
                 first_row += complete.num_rows
             waiting = [batch.slice(cut)]
         done, waiting = _shed_nulls(waiting, schema.id)
         if done is not None:
-            yield _sequences(done, schema, policy, kept, name, first_row, seen)
+            yield _sequences(done, schema, policy, kept, name, first_row, seen, remedy)
             first_row += done.num_rows
     if waiting:
-        yield _sequences(only_batch(waiting), schema, policy, kept, name, first_row, seen)
+        yield _sequences(only_batch(waiting), schema, policy, kept, name, first_row, seen, remedy)
 
 
 def _run_starts(ids: pa.Array) -> NDArray[np.int64]:
@@ -104,12 +106,13 @@ def _sequences(
     name: str,
     first_row: int,
     seen: SeenIds,
+    remedy: str | None,
 ) -> SequenceBlock:
     all_ids = events.column(schema.id)
     starts = _sequence_starts(all_ids)
     lengths = np.diff(np.append(starts, events.num_rows))
     ids = plain_values(all_ids.take(pa.array(starts)))
-    _refuse_scattered(ids, seen, name, schema.id, first_row + starts)
+    _refuse_scattered(ids, seen, name, schema.id, first_row + starts, remedy)
     values = np.empty((events.num_rows, schema.num_features), dtype=np.float32)
     for index, feature in enumerate(schema.numbers):
         values[:, index] = to_float32(events.column(feature.column))
@@ -143,7 +146,9 @@ def as_one_row(events: pa.RecordBatch) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(lists, names=events.schema.names)
 
 
-def _refuse_scattered(ids: pa.Array, seen: SeenIds, name: str, column: str, rows: NDArray[np.int64]) -> None:
+def _refuse_scattered(
+    ids: pa.Array, seen: SeenIds, name: str, column: str, rows: NDArray[np.int64], remedy: str | None
+) -> None:
     known = np.flatnonzero(~is_null_id(ids))
     again = seen.add(hash_ids(ids.take(pa.array(known))))
     if again is not None:
@@ -151,5 +156,5 @@ def _refuse_scattered(ids: pa.Array, seen: SeenIds, name: str, column: str, rows
         raise InputError(
             f"{name}: row {rows[index]}: the events of {column} = {quoted_id(id_text(ids[index]))} are not contiguous: "
             "there are other ids, or events without one, between them. "
-            f"Sort the file by '{column}' (and by time), with an id in every row, then run again."
+            + (remedy or f"Sort the file by '{column}' (and by time), with an id in every row, then run again.")
         )

@@ -10,7 +10,6 @@ sample. As long as there are no more ids than the capacity, all are kept and all
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
 
 import numpy as np
 import pyarrow as pa
@@ -20,13 +19,14 @@ from seqembed.data.decode.arrow import is_string, plain_type
 from seqembed.data.decode.hashing import hash_ids
 from seqembed.data.decode.ids import id_text, is_null_id, quoted_id, same_as_previous
 from seqembed.data.errors import BadFileError, InputError
+from seqembed.data.files.grouping import grouping_line
 from seqembed.data.files.inputs import InputFile, OpenedFile
 from seqembed.data.parquet.reader import record_batches
+from seqembed.data.schema.check import as_stored
 from seqembed.data.schema.schema import SequenceSchema
 
 FILES_CAPACITY = 1 << 21
 ROWS_CAPACITY = 1 << 18
-_MAX_LISTED = 3
 _NO_HASHES: NDArray[np.uint64] = np.empty(0, np.uint64)
 
 
@@ -165,6 +165,7 @@ def refuse_ids_in_several_files(
     take: Callable[[InputFile], pa.NativeFile | None] | None = None,
     skip_bad_files: bool = False,
     max_rows: int | None = None,
+    keep: Sequence[str] = (),
 ) -> None:
     """Refuse events of one id in several files; nested rows and single files are accepted without being read.
 
@@ -177,6 +178,7 @@ def refuse_ids_in_several_files(
         take: Hands over a file that is open already, or None, so that it is not opened once more.
         skip_bad_files: Whether to skip unreadable files, which are reported later, when they are embedded.
         max_rows: Maximum number of rows to read; files that would exceed it are skipped. None reads all.
+        keep: Kept columns, for the remedy.
 
     Raises:
         BadFileError: A file cannot be read.
@@ -195,6 +197,8 @@ def refuse_ids_in_several_files(
                 if parquet.metadata.num_rows > left:
                     continue
                 left -= parquet.metadata.num_rows
+            if as_stored(schema, parquet.schema_arrow).layout == "nested":
+                continue
             if parquet.metadata.num_rows:
                 kinds.setdefault(_kind(parquet.schema_arrow.field(schema.id).type), file)
             for ids in _ids_of_runs(file, parquet, schema):
@@ -215,7 +219,7 @@ def refuse_ids_in_several_files(
         raise InputError(
             f"{second_name}: events of {schema.id} = {quoted_id(text)} also lie in {first_name}. {census.result()} "
             f"have events in more than one of {len(files):,} files; each would get one vector per file. "
-            f"Bring the events of an id together first, for example with DuckDB: {duckdb_line(files, schema)}"
+            f"Bring the events of an id together first: {grouping_line(files, schema, keep)}"
         )
 
 
@@ -255,32 +259,3 @@ def _ids_of_runs(file: InputFile, parquet: OpenedFile, schema: SequenceSchema) -
         if len(ids):
             starts = np.concatenate([[True], ~same_as_previous(ids)]) & ~is_null_id(ids)
             yield ids.filter(pa.array(starts)) if not starts.all() else ids
-
-
-def duckdb_line(files: Sequence[InputFile], schema: SequenceSchema) -> str:
-    """Return SQL for DuckDB that writes the events of `files` to one file, grouped by id and in order."""
-    root = files[0].root
-    if len(files) > _MAX_LISTED and all(file.recursive and file.root == root for file in files):
-        suffix = PurePosixPath(files[0].name).suffix
-        sources = _text(f"{_parent(files[0])}/**/*{suffix}")
-    else:
-        sources = "[" + ", ".join(_text(file.location) for file in files) + "]"
-    order = [_name(schema.id), *([_name(schema.time)] if schema.time is not None else [])]
-    options = "union_by_name = true, hive_partitioning = false, filename = true, file_row_number = true"
-    return (
-        f"COPY (SELECT * EXCLUDE (filename, file_row_number) FROM read_parquet({sources}, {options}) "
-        f"ORDER BY {', '.join(order)}, filename, file_row_number) TO 'grouped.parquet' (FORMAT parquet);"
-    )
-
-
-def _parent(file: InputFile) -> str:
-    """Return the location of the input directory of a file."""
-    return file.location.removesuffix("/" + file.path[len(file.root.rstrip("/")) + 1 :])
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
-
-
-def _name(column: str) -> str:
-    return '"' + column.replace('"', '""') + '"'

@@ -9,6 +9,7 @@ from seqembed.data.decode.events import as_one_row
 from seqembed.data.decode.nested import plain_row
 from seqembed.data.files.inputs import InputFile, OpenedFile
 from seqembed.data.parquet.reader import record_batches, rows_before
+from seqembed.data.schema.check import as_stored
 from seqembed.data.schema.schema import SequenceSchema
 
 
@@ -34,6 +35,7 @@ def read_raw(
         BadFileError: The file can no longer be read.
     """
     parquet = file.open() if opened is None else opened
+    schema = as_stored(schema, parquet.schema_arrow)
     in_file = tuple(name for name in keep if name in parquet.schema_arrow.names)
     pieces: list[list[pa.RecordBatch]] = [[] for _ in spans]
     first = rows_before(parquet, row_groups)

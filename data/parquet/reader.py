@@ -19,6 +19,7 @@ from seqembed.data.decode.arrow import is_string, locate, plain_batch, plain_val
 from seqembed.data.decode.events import decode_events
 from seqembed.data.decode.nested import decode_nested
 from seqembed.data.errors import BadFileError
+from seqembed.data.files.grouping import grouping_line
 from seqembed.data.files.inputs import InputFile, OpenedFile
 from seqembed.data.files.partitions import with_partitions
 from seqembed.data.parquet.checked import CheckedFile
@@ -26,7 +27,7 @@ from seqembed.data.parquet.footer import RowGroup, read_row_groups
 from seqembed.data.parquet.pages import check_row_group
 from seqembed.data.parquet.rows import slices
 from seqembed.data.parquet.widths import SLICE_BYTES, narrower
-from seqembed.data.schema.check import check_schema, step_type
+from seqembed.data.schema.check import as_stored, check_schema, step_type
 from seqembed.data.schema.schema import SequenceSchema
 from seqembed.data.sequences import LengthPolicy, SequenceBlock, at_most
 
@@ -62,12 +63,14 @@ def read_blocks(
     """
     parquet = file.open() if opened is None else opened
     check_schema(file, parquet.schema_arrow, schema, keep, num_rows=parquet.metadata.num_rows)
+    schema = as_stored(schema, parquet.schema_arrow)
     policy = policy or LengthPolicy()
     in_file = tuple(column for column in keep if column in parquet.schema_arrow.names)
     batches = record_batches(file, parquet, schema, in_file, row_groups)
     first_row = rows_before(parquet, row_groups)
     if schema.layout == "events":
-        blocks = decode_events(batches, schema, policy, in_file, file.name, first_row)
+        remedy = None if schema.time is None else f"Bring them together first: {grouping_line([file], schema, keep)}"
+        blocks = decode_events(batches, schema, policy, in_file, file.name, first_row, remedy)
     else:
         blocks = _nested_blocks(batches, schema, policy, in_file, first_row)
     for block in at_most(blocks, limit):

@@ -1,6 +1,7 @@
 """Compare a file's columns with the schema that a model needs, before the first row is read."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NoReturn, Protocol
 
 import pyarrow as pa
@@ -28,6 +29,18 @@ class Tabular(Protocol):
     @property
     def partitions(self) -> Mapping[str, str | None]:
         """Hive keys of its path, with their values."""
+
+
+def as_stored(schema: SequenceSchema, arrow_schema: pa.Schema) -> SequenceSchema:
+    """Return a schema in the layout of a file: a model of events also reads grouped events, lists of the same names.
+
+    Args:
+        schema: The schema of a model.
+        arrow_schema: The file's columns.
+    """
+    names = {*schema.feature_columns, *([] if schema.time is None else [schema.time])} & {*arrow_schema.names}
+    grouped = bool(names) and all(is_list(arrow_schema.field(name).type) for name in names)
+    return replace(schema, layout="nested") if schema.layout == "events" and grouped else schema
 
 
 def check_schema(
@@ -59,6 +72,7 @@ def check_schema(
     if num_rows == 0:
         _require_names(file, arrow_schema, schema, keep, trained=trained)
         return
+    schema = as_stored(schema, arrow_schema)
     kind = require_column(file, arrow_schema, schema.id, "id", trained=trained).type
     _check_storable(file, schema.id, kind, "an id: numbers, text, bytes, times, or structs and lists of those")
     if schema.time is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from seqembed.data.errors import UsageError
 from seqembed.data.schema.schema import Layout
 from seqembed.data.synthetic import japanese_vowels, moving_ones, ramps, telemetry, transactions
+from seqembed.data.synthetic.daily import MAX_DAYS, write_days
 from seqembed.data.synthetic.generator import SampleGenerator, blocks
 from seqembed.data.synthetic.writer import WrittenSample, refuse_other_files, replacing, write_blocks
 
@@ -24,12 +25,14 @@ class SampleOptions:
         seed: Random seed, 0 or more. Default 0.
         layout: ``nested`` or ``events``. Default nested.
         files: Number of files in a directory. Default 1.
+        days: Write the events of this many days, a file each; None divides the sample by sequences.
     """
 
     rows: int | None = None
     seed: int | None = None
     layout: Layout | None = None
     files: int | None = None
+    days: int | None = None
 
 
 def write_sample(name: str, out: str, options: SampleOptions | None = None) -> WrittenSample:
@@ -50,7 +53,7 @@ def write_sample(name: str, out: str, options: SampleOptions | None = None) -> W
 
 
 def _refuse_generator_options(options: SampleOptions) -> None:
-    given = {"--seed": options.seed, "--layout": options.layout, "--files": options.files}
+    given = {"--seed": options.seed, "--layout": options.layout, "--files": options.files, "--days": options.days}
     for option, value in given.items():
         if value is not None:
             raise UsageError(
@@ -63,6 +66,8 @@ def _write_generated(generator: SampleGenerator, out: Path, options: SampleOptio
     rows = generator.default_rows if options.rows is None else options.rows
     seed = 0 if options.seed is None else options.seed
     layout = options.layout or "nested"
+    if options.days is not None:
+        return _write_days(generator, out, rows, seed, options.days, options)
     paths = _paths(out, rows, options.files)
     if paths != [out]:
         refuse_other_files(out, [path.name for path in paths])
@@ -76,6 +81,18 @@ def _write_generated(generator: SampleGenerator, out: Path, options: SampleOptio
         num_steps=num_steps,
         num_bytes=sum(path.stat().st_size for path in paths),
     )
+
+
+def _write_days(
+    generator: SampleGenerator, out: Path, rows: int, seed: int, days: int, options: SampleOptions
+) -> WrittenSample:
+    if not 1 <= days <= MAX_DAYS:
+        raise UsageError(f"--days must be between 1 and {MAX_DAYS}, was {days}.")
+    for option, value in (("--files", options.files), ("--layout", options.layout)):
+        if value is not None and value != "events":
+            raise UsageError(f"--days {days} writes one file of events per day; leave out {option} {value}.")
+    marker = json.dumps({"name": generator.name, "rows": rows, "seed": seed, "days": days})
+    return write_days(generator, out, rows, seed, days, marker.encode())
 
 
 def _paths(out: Path, rows: int, files: int | None) -> list[Path]:

@@ -57,6 +57,7 @@ class SampleGenerator:
         name: Name of the sample.
         columns: Columns of a step, in order.
         default_rows: Default number of sequences.
+        start: The first day of its times in the events layout.
         make: (number of the chunk's first row, random generator) → the `CHUNK_ROWS` sequences of the chunk.
     """
 
@@ -64,6 +65,7 @@ class SampleGenerator:
     columns: tuple[str, ...]
     default_rows: int
     make: Callable[[int, np.random.Generator], SampleBlock]
+    start: np.datetime64 = np.datetime64("2026-01-01")
 
 
 def blocks(generator: SampleGenerator, rows: int, seed: int) -> Iterator[SampleBlock]:

@@ -173,4 +173,10 @@ def _wall_clock(operational: NDArray[np.float64], clock: NDArray[np.float64]) ->
     return hours
 
 
-GENERATOR = SampleGenerator("transactions", ("time", "category", "type", "amount"), default_rows=6_000, make=make)
+GENERATOR = SampleGenerator(
+    "transactions",
+    ("time", "category", "type", "amount"),
+    default_rows=6_000,
+    make=make,
+    start=FIRST_MONDAY.astype("datetime64[D]"),
+)

@@ -23,6 +23,7 @@ from seqembed.runner.cli.streams import lost_output, settle_streams
 
 # Name → location of the click command, its one-line help, and the extra it needs.
 _COMMANDS = {
+    "group": ("runner.cli.group_events:group", "Group events in many files into one row per id.", "events"),
     "train": ("trainer.command:train", "Train a sequence autoencoder on Parquet.", "train"),
     "export": ("exporter.command:export", "Export a trained encoder to one checked ONNX file.", "train"),
     "run": ("runner.cli.run:run", "Embed Parquet sequences and write Parquet vectors.", None),

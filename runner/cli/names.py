@@ -1,4 +1,4 @@
-"""Option type for lists of column names."""
+"""Option types: lists of column names, and a number that may be left to the program."""
 
 from typing import Any
 
@@ -16,3 +16,18 @@ class Names(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.
         if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
             self.fail(f'{value!r} is not a list of names, such as a,b or in a file ["a", "b"].', param, ctx)
         return tuple(name for part in parts if (name := part.strip()))
+
+
+class Buckets(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
+    """A number, or ``auto``, which is None."""
+
+    name = "N|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        """Return the number."""
+        text = str(value)
+        if text == "auto":
+            return None
+        if isinstance(value, bool) or not text.isdecimal():
+            self.fail(f"{value!r} is neither a number nor auto.", param, ctx)
+        return int(text)

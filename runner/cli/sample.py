@@ -14,7 +14,16 @@ from seqembed.data.synthetic.catalog import SAMPLE_NAMES, SampleOptions, write_s
 @click.option("--seed", type=click.IntRange(min=0), help="The same seed gives the same bytes. Default 0.")
 @click.option("--layout", type=click.Choice(LAYOUTS), help="One row per sequence, or one row per step. Default nested.")
 @click.option("--files", type=click.IntRange(min=1), help="Number of files to write to a directory. Default 1.")
-def sample(name: str, out: str, rows: int | None, seed: int | None, layout: Layout | None, files: int | None) -> None:
+@click.option("--days", type=click.IntRange(min=1), help="Write events, one file per day, for the first N days.")
+def sample(
+    name: str,
+    out: str,
+    rows: int | None,
+    seed: int | None,
+    layout: Layout | None,
+    files: int | None,
+    days: int | None,
+) -> None:
     """Write sample data NAME as Parquet.
 
     \b
@@ -29,8 +38,9 @@ def sample(name: str, out: str, rows: int | None, seed: int | None, layout: Layo
                      Six kinds of customers in the column `label`; `order` and `timing` differ
                      from `plain` in the order of payments and of gaps between them alone.
 
-    All but japanese-vowels are generated, and take --seed, --layout and --files. In the events layout a
-    sequence without steps has no rows. Files that this command did not write are never replaced.
+    All but japanese-vowels are generated, and take --seed, --layout, --files and --days. In the events layout a
+    sequence without steps has no rows. With --days, events after the last day are left out. Files that this
+    command did not write are never replaced.
 
     \b
     Examples:
@@ -39,8 +49,9 @@ def sample(name: str, out: str, rows: int | None, seed: int | None, layout: Layo
       seqembed sample telemetry --out sensors --rows 1000000 --files 8
       seqembed sample telemetry --out events.parquet --layout events
       seqembed sample transactions --out payments --layout events --files 2
+      seqembed sample transactions --out daily --rows 100000 --days 365
     """  # noqa: D301 - the backspace character tells click not to rewrap these lines
-    options = SampleOptions(rows=rows, seed=seed, layout=layout, files=files)
+    options = SampleOptions(rows=rows, seed=seed, layout=layout, files=files, days=days)
     written = write_sample(name, out, options)
     click.echo(
         f"Wrote {written.path}: {counted(written.num_sequences, 'sequence')}, {counted(written.num_steps, 'step')}, "

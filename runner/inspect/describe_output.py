@@ -12,6 +12,7 @@ from seqembed.data.files.inputs import PARQUET_SUFFIXES
 from seqembed.data.plurals import counted
 from seqembed.data.statistics.readable import lines
 from seqembed.data.statistics.statistics import merged
+from seqembed.runner.inspect.describe_grouped import describe_grouped
 from seqembed.runner.job.plan import InputStates, plan_run
 from seqembed.runner.options import RunOptions
 from seqembed.runner.output.directory import RECORD, SUCCESS, OutputDirectory
@@ -63,6 +64,9 @@ def _overview(output: OutputDirectory, below: Sequence[str], others: Collection[
 
 
 def _lines(output: OutputDirectory, footers: Mapping[str, PartFooter]) -> Iterator[str]:
+    if any(footer.events is not None for footer in footers.values()):
+        yield from describe_grouped(output, footers)
+        return
     record = output.read_record()
     totals = sum((footer.counts for footer in footers.values()), PartCounts())
     success = output.read_success()

@@ -239,7 +239,7 @@ def check_inputs(
     skip = options.on_bad_file == "skip"
     files = [part.file for part in plan.parts]
     take = None if open_files is None else open_files.take
-    refuse_ids_in_several_files(files, contract.schema, take=take, skip_bad_files=skip)
+    refuse_ids_in_several_files(files, contract.schema, take=take, skip_bad_files=skip, keep=options.keep)
     if open_files is not None:
         open_files.close()
     return sum(part.num_rows for part in plan.to_make)

@@ -1,4 +1,7 @@
-"""Parts of an output directory: one Parquet file per input file, whose footer records its origin."""
+"""Parts of an output directory: one Parquet file per input file, or per bucket of grouped events.
+
+The footer of each records its origin.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,6 +10,7 @@ from typing import Any, Self
 
 from seqembed.data.errors import SeqembedError
 from seqembed.data.statistics.statistics import Statistics
+from seqembed.runner.output.event_counts import EventCounts
 
 FOOTER_KEY = b"seqembed.part"
 
@@ -108,6 +112,7 @@ class PartFooter:
         columns: Its columns, in order.
         layout: Layout of the input.
         statistics: Statistics of its valid rows; None if the model's contract defines none.
+        events: What a bucket of grouped events holds, whose `counts` count its ids; None for vectors.
     """
 
     key: PartKey
@@ -118,9 +123,11 @@ class PartFooter:
     columns: tuple[str, ...]
     layout: str
     statistics: Statistics | None = None
+    events: EventCounts | None = None
 
     def to_json(self) -> str:
         """Return the footer's text."""
+        events = {} if self.events is None else {"events": self.events.to_json()}
         return json.dumps(
             {
                 **asdict(self.key),
@@ -131,6 +138,7 @@ class PartFooter:
                 "layout": self.layout,
                 "counts": self.counts.to_json(),
                 "statistics": None if self.statistics is None else self.statistics.to_json(),
+                **events,
             },
             separators=(",", ":"),
         )
@@ -158,6 +166,7 @@ class PartFooter:
                 tuple(map(_text, value["columns"])),
                 _text(value["layout"]),
                 statistics,
+                EventCounts.from_json(value["events"]) if "events" in value else None,
             )
         except (KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             raise ValueError(f"not a part's footer ({type(error).__name__}: {error})") from error

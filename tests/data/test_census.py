@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from shlex import split
 
 import duckdb
 import numpy as np
@@ -18,6 +19,7 @@ from seqembed.data.files.listing import find_inputs
 from seqembed.data.parquet.reader import read_blocks
 from seqembed.data.schema.schema import Feature, SequenceSchema
 from seqembed.data.sequences import concatenate
+from seqembed_testing import done
 
 SCHEMA = SequenceSchema("id", (Feature("x", "x"),), "events")
 
@@ -77,7 +79,7 @@ def test_many_ids_are_sampled_within_the_capacity(share: float) -> None:
     assert str(found).startswith("about ")
 
 
-def test_ids_in_several_files_are_refused_with_sql_that_groups_them(tmp_path: Path) -> None:
+def test_ids_in_several_files_are_refused_with_the_command_that_groups_them(tmp_path: Path) -> None:
     for day in range(1, 6):
         write(tmp_path / "in" / f"day={day}" / "e.parquet", [c for c in "abc" for _ in range(day)], t=[day] * 3 * day)
     write(tmp_path / "in" / "day=6" / "e.parquet", ["new"], t=[6])
@@ -88,10 +90,12 @@ def test_ids_in_several_files_are_refused_with_sql_that_groups_them(tmp_path: Pa
     text = str(refused.value)
     for words in ("day=2/e.parquet: ", "id = 'a' ", "lie in day=1/e.parquet", "3 of 4 ids (75.0%)", "6 files"):
         assert words in text, text
-    line = re.search(r"COPY .*;", text)
-    assert line is not None
-    duckdb.sql(line[0].replace("'grouped.parquet'", f"'{tmp_path / 'grouped.parquet'}'"))
-    grouped = find_inputs([str(tmp_path / "grouped.parquet")]).files
+    words = split(text.partition("together first: ")[2])
+    assert words == [
+        *("seqembed", "group", str(tmp_path / "in"), "--id", "id", "--time", "t", "--features", "x", "--out", "grouped")
+    ]
+    done(*words[1:-1], tmp_path / "grouped")
+    grouped = find_inputs([str(tmp_path / "grouped")]).files
     refuse_ids_in_several_files(grouped, schema)
     block = concatenate(list(read_blocks(grouped[0], schema)))
     assert dict(zip(block.ids.to_pylist(), block.lengths.tolist(), strict=True)) == {
@@ -100,7 +104,7 @@ def test_ids_in_several_files_are_refused_with_sql_that_groups_them(tmp_path: Pa
         "c": 15,
         "new": 1,
     }
-    assert pq.read_table(tmp_path / "grouped.parquet").column_names == ["id", "x", "t"]
+    assert pq.read_table(tmp_path / "grouped").column_names == ["id", "t", "x"]
 
 
 def test_the_sql_names_the_files_and_keeps_their_order(tmp_path: Path) -> None:

@@ -395,3 +395,27 @@ def test_a_part_too_large_to_publish_says_so(store: Store, tiny: Tiny, monkeypat
     assert result.exit_code == 6
     assert "Split the input file" in " ".join(result.output.split())
     assert not store.parts("out")
+
+
+def test_events_are_grouped_from_a_bucket_into_a_bucket(store: Store, tmp_path: Path) -> None:
+    for day in range(3):
+        table = pa.table({"id": [k % 7 for k in range(40)], "time": [day] * 40, "x": [float(k) for k in range(40)]})
+        for path, filesystem in (
+            (f"{store.bucket}/in/{day}.parquet", store.filesystem),
+            (tmp_path / f"{day}.parquet", None),
+        ):
+            pq.write_table(table, path, filesystem=filesystem)
+    words = ("--buckets", 2, "--progress", "none")
+    done("group", store / "in", "--out", store / "out", *words)
+    done("group", *sorted(tmp_path.glob("*.parquet")), "--out", tmp_path / "out", *words)
+    for name, table in store.parts("out").items():
+        assert table.equals(pq.ParquetFile(tmp_path / "out" / name).read())
+    before = store.objects("out")
+    assert sorted(before) == [f"out/{name}" for name in ("_EVENTS", "_RUN", "_SUCCESS", *store.parts("out"))]
+    done("group", store / "in", "--out", store / "out", *words)
+    assert store.objects("out") == before
+    late = pa.table({"id": [0], "time": [9], "x": [9.0]})
+    pq.write_table(late, f"{store.bucket}/in/9.parquet", filesystem=store.filesystem)
+    done("group", store / "in", "--out", store / "out", *words)
+    changed = {name for name, found in store.objects("out").items() if found != before[name]}
+    assert len(changed & {f"out/{name}" for name in store.parts("out")}) == 1

@@ -1,5 +1,8 @@
 """The command `seqembed sample`: output, files and errors."""
 
+from datetime import datetime
+
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -17,7 +20,7 @@ def test_help_names_every_sample_its_default_rows_and_every_option():
     text = run("--help").output
     assert all(name in text for name in SAMPLE_NAMES)
     assert all(f"{recipe.default_rows:,}" in text for recipe in GENERATORS.values())
-    assert all(option in text for option in ("--out", "--rows", "--seed", "--layout", "--files", "Examples:"))
+    assert all(option in text for option in ("--out", "--rows", "--seed", "--layout", "--files", "--days", "Examples:"))
 
 
 def test_help_keeps_the_lines_of_its_examples():
@@ -66,3 +69,32 @@ def test_errors_carry_the_exit_code_of_their_kind(tmp_path):
     refused = run("japanese-vowels", "--out", tmp_path / "v", "--seed", 1).exception
     assert isinstance(refused, UsageError)
     assert refused.exit_code == 2
+
+
+def test_days_are_files_of_events_by_time_and_hold_the_same_events(tmp_path):
+    result = run("transactions", "--out", tmp_path / "daily", "--rows", 50, "--days", 30, "--seed", 3)
+    assert result.exit_code == 0, result.output
+    whole = run("transactions", "--out", tmp_path / "all.parquet", "--rows", 50, "--layout", "events", "--seed", 3)
+    assert whole.exit_code == 0
+    paths = sorted((tmp_path / "daily").iterdir())
+    assert [path.name for path in paths[:2]] == ["2025-01-06.parquet", "2025-01-07.parquet"]
+    assert len(paths) == 30
+    days = [pq.read_table(path, partitioning=None) for path in paths]
+    for path, day in zip(paths, days, strict=True):
+        times = day["time"].to_pylist()
+        assert times == sorted(times)
+        assert {f"{time:%Y-%m-%d}.parquet" for time in times} <= {path.name}
+    table = pq.read_table(tmp_path / "all.parquet")
+    first = table.filter(
+        pa.compute.less(table["time"], pa.scalar(datetime(2025, 2, 5), table.schema.field("time").type))
+    )
+    rows = [tuple(row.values()) for row in pa.concat_tables(days).to_pylist()]
+    assert sorted(rows) == sorted(tuple(row.values()) for row in first.to_pylist())
+    assert f"{len(rows):,} steps" in result.output
+    assert run("transactions", "--out", tmp_path / "daily", "--rows", 50, "--days", 30, "--seed", 3).exit_code == 0
+
+
+@pytest.mark.parametrize("more", [("--files", 2), ("--layout", "nested"), ("--days", 10**6)])
+def test_days_do_not_go_with_other_divisions(more, tmp_path):
+    assert run("ramps", "--out", tmp_path / "daily", "--days", 3, *more).exit_code == 1
+    assert list(tmp_path.iterdir()) == []

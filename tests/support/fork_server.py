@@ -21,9 +21,13 @@ from typing import Any
 import pandas  # noqa: F401 - pyarrow imports it at its first conversion, which would cost every child a second
 
 import seqembed.data.lock
+import seqembed.runner.cli.group_events  # noqa: F401
 import seqembed.runner.cli.run  # noqa: F401
 from seqembed.data.files.inputs import InputFile
 from seqembed.runner.cli import main
+from seqembed.runner.group import job as group_job
+from seqembed.runner.group import spill
+from seqembed.runner.group.spill import Spill
 from seqembed.runner.output.directory import OutputDirectory
 from seqembed.runner.output.staging import Staging
 from seqembed.runner.output.storage import Storage
@@ -46,6 +50,15 @@ STEPS: dict[str, tuple[Any, str, str]] = {
     "after _SUCCESS": (OutputDirectory, "succeed", "after"),
     "before cleaning": (OutputDirectory, "_clean", "before"),
     "cleaned": (OutputDirectory, "_clean", "after"),
+}
+
+# The same of `seqembed group` alone.
+GROUP_STEPS: dict[str, tuple[Any, str, str]] = {
+    "counted": (group_job, "plan_group", "after"),
+    "spilled": (Spill, "flush", "after"),
+    "chunk read": (spill, "read_chunk", "after"),
+    "bucket staged": (group_job, "_stage_bucket", "after"),
+    "census staged": (group_job, "stage_census", "after"),
 }
 
 
@@ -130,7 +143,7 @@ def child(options: dict[str, Any]) -> int:
     if options.get("step") == "reading":
         after_batch(options["number"], act)
     elif "step" in options:
-        at_call(STEPS[options["step"]], options["number"], act)
+        at_call({**STEPS, **GROUP_STEPS}[options["step"]], options["number"], act)
     try:
         main(options["words"])
     except SystemExit as end:

@@ -76,6 +76,6 @@ def find_columns(job: TrainJob) -> TrainingColumns:
         categorical=data.categorical,
         time_features=data.time_features,
     )
-    refuse_ids_in_several_files(files, schema)
+    refuse_ids_in_several_files(files, schema, keep=() if data.label is None else (data.label,))
     example = first_with_rows(files)
     return TrainingColumns(files, example, schema, tuple(found.notes()), merged_by_float32(example, schema))

@@ -1,0 +1,75 @@
+"""Describe an output directory of `seqembed group`: its events and ids, and what grouping again would read."""
+
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from seqembed.data.errors import InputError
+from seqembed.data.files.fingerprints import fingerprint
+from seqembed.data.files.listing import resolve_inputs
+from seqembed.data.plurals import counted
+from seqembed.runner.group.census import read_census
+from seqembed.runner.output.directory import OutputDirectory
+from seqembed.runner.output.event_counts import EventCounts
+from seqembed.runner.output.parts import PartFooter
+
+
+def describe_grouped(output: OutputDirectory, footers: Mapping[str, PartFooter]) -> Iterator[str]:
+    """Yield a description of grouped events, from the footers of their buckets.
+
+    Args:
+        output: The directory.
+        footers: Footers of its buckets, by name.
+
+    Raises:
+        OutputError: The directory may not be read.
+    """
+    counts = sum((footer.events for footer in footers.values() if footer.events is not None), EventCounts())
+    yield f"{output.given}: events grouped by seqembed; finished buckets: {len(footers):,}"
+    yield f"{counted(counts.events_out, 'event')} of {counted(counts.ids, 'id')}"
+    if counts.first is not None and counts.last is not None:
+        mean = counts.events_out / counts.ids
+        yield f"Times: {counts.first[1]} to {counts.last[1]}"
+        yield f"Events per id: shortest {counts.shortest:,}, mean {mean:,.1f}, longest {counts.longest:,}"
+    for what, number in (("repeated", counts.duplicates), ("beyond the maximum length", counts.truncated)):
+        if number:
+            yield f"Left out: {counted(number, 'event')}, {what}"
+    for name, number in counts.varying.items():
+        if number:
+            yield f"'{name}' varies within {counted(number, 'id')}; a row has the newest value"
+    options = next(iter(footers.values())).options
+    columns = options.get("columns")
+    if isinstance(columns, list):
+        yield f"Columns: {', '.join(map(str, columns))}"
+    success = output.read_success()
+    if success is None:
+        what = "A damaged _SUCCESS" if output.is_marked else "No _SUCCESS"
+        yield f"{what}: the last job did not finish. Run it again; finished buckets are skipped."
+    record = output.read_record() or {}
+    if isinstance(record.get("inputs"), list):
+        yield ""
+        hashes = {footer.key.options_hash for footer in footers.values()}
+        yield from _inputs_now(output, record["inputs"], hashes.pop() if len(hashes) == 1 else "")
+    id_column, time_column = options.get("id"), options.get("time")
+    if isinstance(id_column, str) and isinstance(time_column, str) and success is not None:
+        words = ["seqembed", "train", output.given, "--id", id_column, "--time", time_column, "--out", "RUN_DIR"]
+        yield f"Next: {shlex.join(words)}"
+
+
+def _inputs_now(output: OutputDirectory, inputs: list[Any], options_hash: str) -> Iterator[str]:
+    """Yield how the input files differ from those that were grouped."""
+    counts, before = read_census(output, options_hash)
+    try:
+        files = {file.location: file for file in resolve_inputs([str(given) for given in inputs])}
+        same = {location for location in files.keys() & counts.keys()}
+        same = {location for location in same if fingerprint(files[location]) == counts[location].fingerprint}
+    except (InputError, pa.ArrowException, OSError) as error:
+        yield f"The inputs of the last job cannot be found: {error}"
+        return
+    changed, new, gone = (files.keys() & before) - same, files.keys() - before, before - files.keys()
+    yield (
+        f"Compared with its inputs now: {counted(len(same), 'file')} unchanged, {len(changed):,} changed, "
+        f"{len(new):,} new, {len(gone):,} gone"
+    )
