@@ -18,7 +18,7 @@ from seqembed.trainer.output import artifacts
 from seqembed.trainer.output.directory import RunDirectory
 from seqembed.trainer.output.summary import TrainSummary
 from seqembed.trainer.plots.pictures import draw
-from seqembed.trainer.prepare import prepare
+from seqembed.trainer.prepare import Prepared, prepare
 
 
 def train(
@@ -84,11 +84,7 @@ def train_into(
         layout.contract.unlink(missing_ok=True)  # the run is unfinished again
         progress.note(f"continues after epoch {fit.state.epochs_done}, batch {fit.state.batches_done}")
     else:
-        blocks = ", ".join(f"{block.width} {block.name}" for block in prepared.embedding_blocks)
-        width = sum(block.width for block in prepared.embedding_blocks)
-        projected = f", projected to {prepared.projected_dim}" if prepared.projected_dim else ""
-        parameters = f"{fit.network.num_parameters:,} trainable parameters"
-        progress.note(f"embedding of {width} dimensions: {blocks}{projected}; {parameters}")
+        progress.note(f"{_embedding(prepared)}; {fit.network.num_parameters:,} trainable parameters")
     artifacts.write_config(layout, prepared.job)
     if not resumed:
         fit.save()
@@ -97,6 +93,19 @@ def train_into(
     _save(layout, fit, summary.history)
     directory.publish()
     return summary
+
+
+def _embedding(prepared: Prepared) -> str:
+    """Return what the embedding holds, for the notes."""
+    blocks = ", ".join(f"{block.width} {block.name}" for block in prepared.embedding_blocks)
+    width, projected = sum(block.width for block in prepared.embedding_blocks), prepared.projected_dim
+    if not projected:
+        return f"embedding of {width} dimensions: {blocks}"
+    most = min(width, prepared.intake.num_training - 1)
+    rest = (
+        f" (the training sequences differ in {most} directions at most; the others are 0)" if projected > most else ""
+    )
+    return f"embedding of {projected} dimensions{rest}, projected from {width}: {blocks}"
 
 
 def _save(layout: RunLayout, fit: Fit, history: Mapping[str, Any]) -> None:

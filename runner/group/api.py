@@ -32,7 +32,7 @@ class GroupKeywords(TypedDict, total=False):
     until: str | None
     max_length: int | None
     deduplicate: Sequence[str]
-    buckets: int | None
+    buckets: int | Literal["auto"] | None
     memory: str
     threads: int
     on_bad_row: GroupBadRow
@@ -95,6 +95,8 @@ def group(
         raise missing(group, inputs=inputs, out=out)
     from seqembed.runner.group.job import GroupJob, group_events, plan_group_job
 
+    if options.get("buckets") == "auto":  # as on the command line
+        options["buckets"] = None
     chosen = GroupOptions(dry_run=dry_run, **checked_options(group, options))
     job = GroupJob(several(inputs), os.fspath(out), chosen)
     return plan_group_job(job) if dry_run else group_events(job, sys.stderr)

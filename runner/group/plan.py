@@ -254,7 +254,7 @@ def _refuse_other_makers(
             )
         if footer.key.options_hash != options_hash and not options.overwrite:
             changed = [
-                f"--{option.replace('_', '-')} was {_shown(footer.options.get(option))}, is now {_shown(value)}"
+                f"{_named(option)} {_shown(footer.options.get(option))}, is now {_shown(value)}"
                 for option, value in values.items()
                 if footer.options.get(option) != value
             ]
@@ -283,8 +283,14 @@ def _notes(states: InputStates, columns: EventColumns) -> list[str]:
     return notes
 
 
+def _named(option: str) -> str:
+    return "the list of columns was" if option == "columns" else f"--{option.replace('_', '-')} was"
+
+
 def _shown(value: object) -> str:
-    return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
 
 
 def _size(num_bytes: float) -> str:

@@ -112,8 +112,8 @@ class Scan:
         null_ids = is_null_id(ids)
         null_times = pc.is_null(times, nan_is_null=True).to_numpy(zero_copy_only=False) & ~null_ids
         if self.on_bad_row == "fail":
-            _refuse(file, counts.rows, null_ids, f"no id: column '{self.columns.id.name}' is null")
-            _refuse(file, counts.rows, null_times, f"no time: column '{self.columns.time.name}' is null")
+            _refuse(file, counts.rows, null_ids, f"no id: column '{self.columns.id.name}' is null or NaN")
+            _refuse(file, counts.rows, null_times, f"no time: column '{self.columns.time.name}' is null or NaN")
         good: NDArray[np.bool_] = ~(null_ids | null_times)
         within = good.copy()
         for limit, compare in ((self.since, pc.greater_equal), (self.until, pc.less)):

@@ -8,6 +8,7 @@ from typing import Self
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from seqembed.data.errors import HostError, OutputError
 from seqembed.data.parquet.sizes import row_bytes
@@ -78,6 +79,12 @@ class Sorter:
             query += f" QUALIFY row_number() OVER (PARTITION BY {same} ORDER BY number DESC) = 1"
         query += " ORDER BY c0, c1, number"
         failures: list[BaseException] = []
+        stored, floats = schema, [] if equal is None else _floats(schema)
+        if floats:  # DuckDB turns -0.0 into 0.0 where it compares rows
+            events = (_turned(batch, floats) for batch in events)
+            schema = pa.schema(
+                [pa.field(one.name, _integers(one.type)) if i in floats else one for i, one in enumerate(stored)]
+            )
         reading = pa.RecordBatchReader.from_batches(schema, _remembering(events, failures))
         self._database.register("events", reading)
         try:
@@ -86,10 +93,34 @@ class Sorter:
             reader = getattr(found, "to_arrow_reader", None) or found.fetch_record_batch
             num_rows = min(_BATCH_ROWS, max(_VECTOR_ROWS, round(_BATCH_BYTES / event_bytes)))
             with reader(num_rows) as rows:  # closed before anything else: a connection has one open result
-                yield from _even(rows, schema)
+                for batch in _even(rows, schema):
+                    yield _turned(batch, floats, stored) if floats else batch
         except (duckdb.Error, RuntimeError) as error:
             raise _explained(error, failures) from error
         self._database.unregister("events")
+
+
+def _floats(schema: pa.Schema) -> list[int]:
+    """Return the columns of floats, but for the id, whose zeros are equal."""
+    wide = (pa.float32(), pa.float64())
+    return [index for index, field in enumerate(schema) if index and field.type in wide]
+
+
+def _integers(kind: pa.DataType) -> pa.DataType:
+    return pa.int32() if kind == pa.float32() else pa.int64()
+
+
+def _turned(batch: pa.RecordBatch, columns: Sequence[int], stored: pa.Schema | None = None) -> pa.RecordBatch:
+    """Return a batch with its floats as integers in the same order, bit by bit; with `stored`, the inverse."""
+    arrays = list(batch.columns)
+    for index in columns:
+        kind = _integers(arrays[index].type) if stored is None else arrays[index].type
+        bits = arrays[index].view(kind)
+        largest = pa.scalar(2 ** (kind.bit_width - 1) - 1, kind)
+        below = pc.less(bits, pa.scalar(0, kind))
+        ordered = pc.if_else(below, pc.bit_wise_xor(bits, largest), bits)
+        arrays[index] = ordered if stored is None else ordered.view(stored.field(index).type)
+    return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
 
 
 def _remembering(events: Iterator[pa.RecordBatch], failures: list[BaseException]) -> Iterator[pa.RecordBatch]:

@@ -52,7 +52,7 @@ def refuse_output_among_inputs(files: Sequence[InputFile], output: OutputDirecto
         if reaches or (roots[file.root] + below).startswith(inside):
             raise UsageError(
                 f"one of the output directory {output.given} and the input {file.root} contains the other: the next "
-                "run would read vectors as input. Choose an --out outside the input."
+                "run would read its own output as input. Choose an --out outside the input."
             )
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -150,3 +151,20 @@ def test_columns_that_do_not_fit_are_refused(tmp_path: Path, options: dict[str, 
     write_days(tmp_path / "in", [[{"id": "a", "time": 1, "x": 0.0, "kind": "p"}]], SCHEMA)
     with pytest.raises(InputError, match=said):
         seqembed.group(tmp_path / "in", out=tmp_path / "out", **options)
+
+
+@pytest.mark.parametrize("deduplicate", [(), ("time",), ("exact",), ("x",)], ids=str)
+@pytest.mark.parametrize("kind", [pa.float16(), pa.float32(), pa.float64()], ids=str)
+def test_floats_keep_every_bit(tmp_path: Path, kind: pa.DataType, deduplicate: tuple[str, ...]) -> None:
+    """DuckDB makes 0.0 of -0.0 where it compares rows."""
+    wanted = np.array([np.inf, -0.0, 1.5, 0.0, -np.inf, -2.5, np.nan], kind.to_pandas_dtype())
+    times = np.array([-1e300, -5.5, -0.0, 1e-9, 2.0, 3.0, np.inf])
+    shuffled = np.array([3, 0, 6, 2, 5, 1, 4])
+    table = {"id": ["a"] * 7, "time": times[shuffled], "x": pa.array(wanted[shuffled], kind)}
+    pq.write_table(pa.table(table), tmp_path / "in.parquet")
+    seqembed.group(
+        tmp_path / "in.parquet", out=tmp_path / "out", buckets="auto", deduplicate=deduplicate, **NO_PROGRESS
+    )
+    row = pq.read_table(tmp_path / "out").to_pylist()[0]
+    assert np.array(row["x"], wanted.dtype).tobytes() == wanted.tobytes()
+    assert np.array(row["time"]).tobytes() == times.tobytes()
