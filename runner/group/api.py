@@ -32,7 +32,7 @@ class GroupKeywords(TypedDict, total=False):
     until: str | None
     max_length: int | None
     deduplicate: Sequence[str]
-    buckets: int | Literal["auto"] | None
+    buckets: int | None
     memory: str
     threads: int
     on_bad_row: GroupBadRow

@@ -139,7 +139,7 @@ def test_other_options_need_overwrite_and_old_buckets_go(days: list[list[Event]]
     seqembed.group(tmp_path / "in", out=tmp_path / "out", **QUIET)
     for options in ({"max_length": 2}, {"buckets": 4}):
         with pytest.raises(
-            OutputError, match="with other options .*(max_length was None, is now 2|buckets was 8, is now 4)"
+            OutputError, match="with other options .*(max_length was none, is now 2|buckets was 8, is now 4)"
         ):
             seqembed.group(tmp_path / "in", out=tmp_path / "out", **(QUIET | options))
     report = seqembed.group(tmp_path / "in", out=tmp_path / "out", overwrite=True, **(QUIET | {"buckets": 4}))
