@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 # sets of 20 to 180 sequences, 34 of them made, 10 to 30 did equally well; a strength that grows with the number of
 # sequences, as whitening does, lost 14 points of accuracy on seven sets of 800.
 _DAMPING = 20.0
+_MIN_DEVIATION = 1e-12  # of a block's numbers: below it they are constant, and its inverse could exceed float32
 _MIN_SHARE = 1e-9  # of the variance: a direction with less is rounding
 
 
@@ -112,7 +113,7 @@ def fit_projection(vectors: NDArray[np.floating], block_widths: Sequence[int], w
     deviation = np.concatenate(
         [np.full(size, np.sqrt(block.sum() / size)) for size, block in _blocks(vectors.var(axis=0), block_widths)]
     )
-    slope = np.divide(0.5, deviation, out=np.zeros_like(deviation), where=deviation > 0)
+    slope = np.divide(0.5, deviation, out=np.zeros_like(deviation), where=deviation > _MIN_DEVIATION)
     bounded = np.tanh((vectors - mean) * slope) * (2 * deviation)
     centre = bounded.mean(axis=0)
     _, values, directions = np.linalg.svd(bounded - centre, full_matrices=False)

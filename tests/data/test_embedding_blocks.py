@@ -61,3 +61,10 @@ def test_a_projection_damps_strong_directions_and_bounds_outliers():
 def test_a_projection_of_equal_rows_is_zero():
     projection = fit_projection(np.ones((9, 4), np.float32), [2, 2], 3)
     assert not projection.matrix.any() and not projection(np.ones((2, 4))).any()
+
+
+def test_a_block_that_hardly_varies_gives_finite_numbers():
+    rows = np.random.default_rng(0).normal(size=(9, 4)) * [1, 1, 1e-42, 1e-42]
+    projection = fit_projection(rows, [2, 2], 3)
+    assert np.isfinite(projection.slope).all() and np.isfinite(projection(rows)).all()
+    assert not projection.slope[2:].any()
