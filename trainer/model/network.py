@@ -26,6 +26,7 @@ from seqembed.trainer.model.encoder import (
     standardised,
     valid_steps,
 )
+from seqembed.trainer.model.fused import fused
 from seqembed.trainer.model.kernels import Kernels
 
 ops, layers = keras.ops, keras.layers
@@ -179,7 +180,8 @@ def embed(network: Network, block: SequenceBlock) -> NDArray[np.float32]:
 
 def embed_batch(network: Network, batch: SequenceBatch) -> NDArray[np.float32]:
     """Return the embeddings of a batch, float32 (batch, embedding_dim)."""
-    return np.asarray(network.encoder(inputs_of(network.encoder, batch)))
+    with fused(network.encoder):  # or Keras runs a loop in Python over the steps
+        return np.asarray(network.encoder(inputs_of(network.encoder, batch)))
 
 
 def inputs_of(model: Any, batch: Any) -> dict[str, Any]:
