@@ -40,7 +40,7 @@ class UnknownShare:
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """Totals of a run over all parts of the output, new and skipped.
+    """Totals of a run over all parts of the output, new and skipped; with ``only``, over those of the slice.
 
     Attributes:
         parts: Every part with its counts, in input order.
@@ -61,6 +61,8 @@ class RunReport:
             was nothing to make.
         statistics: Statistics of the valid rows of all parts, made now or before; None without parts, or if the model's
             contract defines none.
+        unfinished: Parts outside the slice of ``only`` that are not finished; while there are any, there is no success
+            marker.
     """
 
     parts: tuple[tuple[Part, PartCounts], ...]
@@ -79,6 +81,7 @@ class RunReport:
     golden_difference: float | None
     trained_unknown: Mapping[str, float] = field(default_factory=dict)
     statistics: Statistics | None = None
+    unfinished: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """Return the totals, without the parts, which may be thousands."""

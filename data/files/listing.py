@@ -7,17 +7,16 @@ Hive.
 """
 
 import os
-import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from urllib.parse import unquote
 
 from pyarrow import fs
 
 from seqembed.data.errors import InputError
+from seqembed.data.files.globs import EVERYTHING, is_glob, literal, matches_any
 from seqembed.data.files.inputs import (
     PARQUET_SUFFIXES,
     InputFile,
@@ -33,7 +32,6 @@ from seqembed.data.files.secrets import without_secrets
 from seqembed.data.files.table_formats import Listing, is_hidden, local_listing, refuse_table, table_above, what_else
 from seqembed.data.host import raise_host_fault
 
-_WILDCARD = re.compile(r"[*?\[]")
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 _MAGIC = (b"PAR1", b"PARE")  # PARE: an encrypted footer
 _OTHER_FORMATS = {
@@ -46,7 +44,6 @@ _OTHER_FORMATS = {
 # More than the magic number: pyarrow cannot repeat a read on S3 that is shorter than the server's error text.
 _HEAD_BYTES = 1024
 _READERS = 8
-_EVERYTHING = "**"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +62,8 @@ class Scope:
         """Return whether a file at `location` (`InputFile.location`) would belong to the input."""
         root = self.root.rstrip("/")
         if location == root:
-            return self.patterns == (_EVERYTHING,)
-        return location.startswith(root + "/") and _matches_any(location[len(root) + 1 :], self.patterns)
+            return self.patterns == (EVERYTHING,)
+        return location.startswith(root + "/") and matches_any(location[len(root) + 1 :], self.patterns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +154,6 @@ def resolve_location(given: str) -> tuple[fs.FileSystem, str]:
     return filesystem_and_path(_escape_wildcards(given))
 
 
-def is_glob(path: str) -> bool:
-    """Return whether a path contains glob characters."""
-    return _WILDCARD.search(path) is not None
-
-
 def _find(given: str, found: _Found) -> None:
     shown = without_secrets(given)
     filesystem, path = resolve_location(given)
@@ -169,15 +161,15 @@ def _find(given: str, found: _Found) -> None:
         kind = _kind(filesystem, path, given)
         if kind == fs.FileType.File:
             root = str(PurePosixPath(path).parent)
-            patterns: tuple[str, ...] = (_literal(PurePosixPath(path).name),)
+            patterns: tuple[str, ...] = (literal(PurePosixPath(path).name),)
             refuse_table(filesystem, table_above(filesystem, root), shown)
             found.files.append(_file(filesystem, path, root))
         elif kind == fs.FileType.Directory:
-            root, patterns = path, (_EVERYTHING,)
+            root, patterns = path, (EVERYTHING,)
             _list(filesystem, root, patterns, given, found)
         elif kind == fs.FileType.NotFound and is_glob(path):
             names = PurePosixPath(path).parts
-            fixed = next(index for index, name in enumerate(names) if _WILDCARD.search(name))
+            fixed = next(index for index, name in enumerate(names) if is_glob(name))
             root, patterns = str(PurePosixPath(*names[:fixed])), _patterns("/".join(names[fixed:]), given)
             _list(filesystem, root, patterns, given, found)
         else:
@@ -195,19 +187,14 @@ def _find(given: str, found: _Found) -> None:
     found.scopes.append(Scope(location_of(filesystem, root), patterns))
 
 
-def _literal(name: str) -> str:
-    """Return a pattern that matches only this name."""
-    return re.sub(r"([*?\[])", r"[\1]", name)
-
-
 def _patterns(pattern: str, given: str) -> tuple[str, ...]:
     """Return the patterns of a glob.
 
     A glob that ends with a slash or a hive directory (``day=2026-*``) matches directories, and so all files below them.
     """
     if given.endswith("/"):
-        return (f"{pattern}/{_EVERYTHING}",)
-    return (pattern, f"{pattern}/{_EVERYTHING}") if "=" in pattern.split("/")[-1] else (pattern,)
+        return (f"{pattern}/{EVERYTHING}",)
+    return (pattern, f"{pattern}/{EVERYTHING}") if "=" in pattern.split("/")[-1] else (pattern,)
 
 
 def _kind(filesystem: fs.FileSystem, path: str, given: str) -> fs.FileType:
@@ -240,13 +227,13 @@ def _escape_wildcards(given: str) -> str:
 
 def _list(filesystem: fs.FileSystem, root: str, patterns: tuple[str, ...], given: str, found: _Found) -> None:
     """Add the Parquet files below `root` that one of `patterns` matches."""
-    recursive = any(_EVERYTHING in pattern.split("/") for pattern in patterns)
+    recursive = any(EVERYTHING in pattern.split("/") for pattern in patterns)
     shown = without_secrets(given)
     listing = _listing(filesystem, root, patterns[-1].split("/"))
     candidates = []
     for path in sorted(listing.files, key=lambda path: path.split("/")):
         relative = path[len(root.rstrip("/")) + 1 :]
-        if any(is_hidden(name) for name in relative.split("/")) or not _matches_any(relative, patterns):
+        if any(is_hidden(name) for name in relative.split("/")) or not matches_any(relative, patterns):
             continue
         if not is_utf8(path):
             raise InputError(f"{printable(path)}: the file's name is not UTF-8. Rename the file.")
@@ -255,13 +242,13 @@ def _list(filesystem: fs.FileSystem, root: str, patterns: tuple[str, ...], given
     files = _sorted_out(candidates, found)
     for path, what in listing.special:
         relative = path[len(root.rstrip("/")) + 1 :]
-        if _matches_any(relative, patterns):
+        if matches_any(relative, patterns):
             found.passed_over.append((relative, what))
             found.passed_locations.add(location_of(filesystem, path))
     if not files:
         looked = f"looked for names ending in {', '.join(PARQUET_SUFFIXES)} and for Parquet's first bytes below {root}"
         hint = " A glob matches files; end it with a slash to read everything below the directories it matches."
-        raise InputError(f"{shown}: no Parquet file found ({looked}).{'' if patterns == (_EVERYTHING,) else hint}")
+        raise InputError(f"{shown}: no Parquet file found ({looked}).{'' if patterns == (EVERYTHING,) else hint}")
     refuse_table(filesystem, table_above(filesystem, root), shown)
     found.files += sorted(files, key=lambda file: file.name)
 
@@ -308,23 +295,6 @@ def _listing(filesystem: fs.FileSystem, root: str, patterns: list[str]) -> Listi
         if info.type == fs.FileType.File:
             listing.add(info.path, root)
     return listing
-
-
-def _matches_any(relative: str, patterns: Sequence[str]) -> bool:
-    return any(pattern == _EVERYTHING or _matches(relative, pattern) for pattern in patterns)
-
-
-def _matches(relative: str, pattern: str) -> bool:
-    names, patterns = relative.split("/"), pattern.split("/")
-    if "**" in patterns:
-        index = patterns.index("**")
-        head, tail = patterns[:index], patterns[index + 1 :]
-        if not all(fnmatchcase(name, wanted) for name, wanted in zip(names, head, strict=False)):
-            return False
-        if not tail:
-            return len(names) > len(head)
-        return any(_matches("/".join(names[cut:]), "/".join(tail)) for cut in range(len(head), len(names)))
-    return len(names) == len(patterns) and all(map(fnmatchcase, names, patterns))
 
 
 def _file(filesystem: fs.FileSystem, path: str, root: str, recursive: bool = False) -> InputFile:

@@ -8,8 +8,9 @@ from typing import Literal
 from pyarrow import fs
 
 from seqembed.data.errors import InputError
+from seqembed.data.files.globs import is_glob
 from seqembed.data.files.inputs import PARQUET_SUFFIXES, is_local
-from seqembed.data.files.listing import is_glob, resolve_location
+from seqembed.data.files.listing import resolve_location
 from seqembed.data.files.secrets import without_secrets
 from seqembed.data.files.table_formats import what_else
 from seqembed.data.layout import RunLayout
