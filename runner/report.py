@@ -118,6 +118,12 @@ class RunReport:
         shares = {name: round(found / steps, 6) for name, found in self.counts.unknown_steps.items()}
         return {"unknown": shares} if shares else {}
 
+    def _tables(self) -> list[dict[str, Any]]:
+        """Return the versions of the tables that the inputs belong to."""
+        views = [part.file.view for part, _ in self.parts]
+        found = {str(view.table): view.table for view in views if view is not None}
+        return [asdict(table) for table in found.values()]
+
     def to_json(self, inputs: Sequence[str], model: str, model_sha256: str, options: RunOptions) -> dict[str, Any]:
         """Return the content of ``_SUCCESS``."""
         return {
@@ -140,6 +146,7 @@ class RunReport:
             "peak_rss_bytes": peak_rss_bytes(),
             "golden_difference": self.golden_difference,
             "statistics": None if self.statistics is None else described(self.statistics),
+            "tables": self._tables(),
             "orphans": [name for name in self.orphans if name not in self.pruned],
             "beyond_limit": [name for name in self.beyond if name not in self.pruned],
             "pruned": list(self.pruned),

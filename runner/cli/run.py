@@ -47,6 +47,12 @@ Examples:
     help="Make the parts whose path in DIR, or a directory of it, matches, and leave the others alone. Repeatable.",
 )
 @click.option(
+    "--version",
+    type=int,
+    metavar="N",
+    help="Version of the Delta tables among the inputs.  [default: the newest]",
+)
+@click.option(
     "--on-bad-row",
     type=click.Choice(ON_BAD_ROW),
     default=_DEFAULTS.on_bad_row,

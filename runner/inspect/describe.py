@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pyarrow import fs
 
@@ -45,7 +45,7 @@ class Description:
         return f"Description({self.source!r}, kind={self.kind!r})\n" + "\n".join(self.lines)
 
 
-def describe(given: str, **data_options: str) -> Iterator[str]:
+def describe(given: str, **data_options: Any) -> Iterator[str]:
     """Yield a description of a path or URI: a bundle, run directory, output directory or Parquet data.
 
     Args:

@@ -116,7 +116,7 @@ def _rerun(output: OutputDirectory, record: Mapping[str, Any]) -> Iterator[str]:
         yield "The record of the last run (_RUN) is damaged or of another version; the next run rewrites it."
         return
     try:
-        plan = plan_run(InputStates.find(inputs), output, model_sha256, options).sliced
+        plan = plan_run(InputStates.find(inputs, version=options.version), output, model_sha256, options).sliced
     except InputError as error:
         yield f"The inputs of the last run cannot be found: {error}"
         return

@@ -113,13 +113,15 @@ class InputStates:
     _inspected: dict[str, _InspectedFile | BadFileError] = field(default_factory=dict)
 
     @classmethod
-    def find(cls, inputs: Sequence[str], open_files: OpenFiles | None = None) -> "InputStates":
+    def find(
+        cls, inputs: Sequence[str], open_files: OpenFiles | None = None, version: int | None = None
+    ) -> "InputStates":
         """List the files of the inputs.
 
         Raises:
-            InputError: See `find_inputs`.
+            InputError, UsageError: See `find_inputs`.
         """
-        return cls(find_inputs(inputs), open_files)
+        return cls(find_inputs(inputs, version), open_files)
 
     def inspect(
         self, is_finished: Callable[[InputFile, FileState], bool], files: Sequence[InputFile] | None = None
@@ -151,8 +153,7 @@ class InputStates:
         if self.open_files is not None:
             self.open_files.keep(file, source)
         try:
-            metadata = state.metadata()
-            return _InspectedFile(bare, metadata.schema.to_arrow_schema(), metadata.num_rows)
+            return _InspectedFile(bare, *file.shape(state.metadata()))
         except BadFileError as error:
             return _InspectedFile(bare, damage=error)
         except (pa.ArrowException, ValueError, OSError) as error:  # a type that Arrow does not support

@@ -62,7 +62,7 @@ def plan_job(job: Job) -> tuple[RunPlan, int]:
         InputError, UsageError, OutputError: See `find_inputs`, `plan_run` and `check_inputs`.
     """
     content, open_files = read_bundle(job.model), OpenFiles()
-    states = InputStates.find(job.inputs, open_files)
+    states = InputStates.find(job.inputs, open_files, job.options.version)
     plan = plan_run(states, OutputDirectory(job.out), bundle_sha256(content), job.options)
     if not plan.to_make and not plan.joins_events:
         return plan, 0
@@ -83,7 +83,7 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
     start = time.perf_counter()
     content, output, open_files = read_bundle(job.model), OutputDirectory(job.out), OpenFiles()
     sha256 = bundle_sha256(content)
-    states = InputStates.find(job.inputs, open_files)
+    states = InputStates.find(job.inputs, open_files, job.options.version)
     plan = plan_run(states, output, sha256, job.options)
     if is_done(plan, output, job.named_inputs, prune=job.options.prune):
         output.remove_leftovers()
