@@ -47,6 +47,12 @@ Examples:
     metavar="N",
     help="Maximum rows of each split; a larger split is sampled, stratified by class, and the output says so.",
 )
+@click.option(
+    "--version",
+    type=int,
+    metavar="N",
+    help="Version of the Delta tables among the inputs.  [default: the newest]",
+)
 @click.option("--seed", type=int, default=_DEFAULTS["seed"], show_default=True, help="Seed of all random numbers.")
 @click.option(
     "--threads",

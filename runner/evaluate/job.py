@@ -55,7 +55,7 @@ def evaluate(config: EvaluateConfig, console: Console) -> Evaluation:
 
 def _check_inputs(config: EvaluateConfig, contract: ModelContract) -> list[str]:
     """Check that splits share no files and no id is in several files; return notes on the files for the user."""
-    found = find_inputs(config.train), find_inputs(config.test)
+    found = find_inputs(config.train, config.version), find_inputs(config.test, config.version)
     train, test = (split.files for split in found)
     both = {(file.filesystem.type_name, file.path) for file in train}
     for file in test:
