@@ -63,8 +63,8 @@ class _Steps:
         return min(max(self.minimum, self.passes * num_training // batch_size), self.maximum)
 
 
-# Measured on two sets of known structure, two seeds each, by accuracy: 500 and 1,000 batches at a peak rate of 0.008 are
-# level, and one to two points ahead of 2,000 at 0.002.
+# Accuracy on two sets of known structure, two seeds each: 500 and 1,000 batches at a peak rate of 0.008 are level, and
+# one to two points ahead of 2,000 at 0.002.
 _STEPS_OF_VIEWS, _STEPS_OF_EVENTS = _Steps(500, 2_000, 10), _Steps(1_000, 4_000, 10)
 _STEPS_OF_VIEWS_OF_EVENTS = _Steps(2_000, 4_000, 10)
 # A reconstruction keeps improving for longer: small data needs more batches, large data more time.

@@ -268,8 +268,8 @@ SECTIONS: dict[str, list[click.Option]] = {
             "--steps",
             "Number of training batches, instead of --epochs.",
             _POSITIVE,
-            unset="ten passes, but 500 at least and 2,000 at most (events: 1,000 and 4,000); with --objective reconstruct "
-            "of numbers alone 100 passes, but 2,000 at least and 10,000 at most",
+            unset="ten passes, but 500 at least and 2,000 at most (events: 1,000 and 4,000); with --objective "
+            "reconstruct of numbers alone 100 passes, but 2,000 at least and 10,000 at most",
             metavar="N",
         ),
         _option(
