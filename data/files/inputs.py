@@ -73,7 +73,7 @@ class View(Protocol):
     def token(self) -> bytes:
         """What distinguishes this view from others of the same file, for fingerprints."""
 
-    def shape(self, stored: pa.Schema, num_rows: int) -> tuple[pa.Schema, int]:
+    def shape(self, file: "InputFile", stored: pa.Schema, num_rows: int) -> tuple[pa.Schema, int]:
         """Return the columns and the number of rows in the table, of a file with these."""
 
     def source(self, file: "InputFile", stored: pa.Schema, opened: pa.NativeFile) -> pa.NativeFile:
@@ -155,7 +155,7 @@ class InputFile:
     def shape(self, stored: pq.FileMetaData) -> tuple[pa.Schema, int]:
         """Return the columns and the number of rows that `open` shows, from the footer alone."""
         schema, num_rows = stored.schema.to_arrow_schema(), stored.num_rows
-        return (schema, num_rows) if self.view is None else self.view.shape(schema, num_rows)
+        return (schema, num_rows) if self.view is None else self.view.shape(self, schema, num_rows)
 
     def open_bytes(self) -> pa.NativeFile:
         """Open for random access.
