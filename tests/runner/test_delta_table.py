@@ -58,6 +58,7 @@ def test_only_what_changed_is_embedded_and_the_vectors_are_those_of_the_rows(tin
     footers = [PartFooter.from_json(pq.read_metadata(out / name).metadata[FOOTER_KEY]) for name in names]
     assert {footer.table.kind for footer in footers} == {"Delta"}
     assert {footer.table.version for footer in footers} == {0, 3}
+    assert f"Made from version 3 of the Delta table {root}: " in done("inspect", out).output
     success = json.loads((out / "_SUCCESS").read_text())
     assert success["tables"] == [{"kind": "Delta", "root": str(root), "version": 3}]
     assert (success["rows_in"], success["orphans"]) == (39, [])
