@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from quick_graphs import optimised_graphs
 
 from seqembed.data.errors import BundleError, InputError, OutputError, UsageError
 from seqembed.data.layout import RunLayout
@@ -20,6 +22,13 @@ from seqembed.trainer.fit.progress import Progress
 from seqembed.trainer.job import train
 from seqembed.trainer.model.backend import keras
 from seqembed_testing import sequences, write_sequences
+
+
+@pytest.fixture(scope="module", autouse=True)
+def as_users_run() -> Iterator[None]:
+    """Optimise graphs as the process does that is killed: else the last bits of weights differ."""
+    with optimised_graphs():
+        yield
 
 
 class Killed(Exception):
@@ -73,7 +82,7 @@ def test_resumed_equals_uninterrupted(finished, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def in_steps(finished, tmp_path_factory):
+def in_steps(finished, as_users_run, tmp_path_factory):
     """Return a job that compares views for 6 steps, two a record, and the run directory it made uninterrupted."""
     options = {"objective": "hybrid", "decoder": "positional", "reverse_target": False, "epochs": None, "steps": 6}
     options["kernels"] = 8
