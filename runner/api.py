@@ -33,6 +33,8 @@ class RunKeywords(TypedDict, total=False):
     keep: Sequence[str]
     threads: int
     limit: int | None
+    only: Sequence[str]
+    version: int | None
     overwrite: bool
     prune: bool
     on_bad_row: OnBadRow
@@ -49,6 +51,7 @@ class InspectKeywords(TypedDict, total=False):
     layout: str
     time: str | None
     label: str | None
+    version: int | None
 
 
 class EvaluateKeywords(TypedDict, total=False):
@@ -56,6 +59,7 @@ class EvaluateKeywords(TypedDict, total=False):
 
     untrained_seeds: int
     max_rows: int
+    version: int | None
     seed: int
     threads: int
     progress: ProgressStyle

@@ -43,6 +43,8 @@ class RunOptions:
         keep: Columns to copy from input to output.
         threads: Threads that embed; the result does not depend on it.
         limit: Maximum number of sequences in total; None embeds all.
+        only: Globs of places of parts; all others are left as they are. Empty chooses all.
+        version: Version of the tables among the inputs that have versions; None is the newest.
         overwrite: Replace parts written by another model or with other options.
         prune: Remove parts whose input no longer exists.
         on_bad_row: ``fail``, write a ``null`` vector and the reason, or move the row to ``quarantine``.
@@ -56,6 +58,8 @@ class RunOptions:
     keep: tuple[str, ...] = ()
     threads: int = field(default_factory=usable_cores)
     limit: int | None = None
+    only: tuple[str, ...] = ()
+    version: int | None = None
     overwrite: bool = False
     prune: bool = False
     on_bad_row: OnBadRow = "fail"
@@ -83,6 +87,12 @@ class RunOptions:
             raise UsageError(f"--threads must be at least 1, was {self.threads}.")
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"--limit must be at least 1, was {self.limit}.")
+        if not all(self.only):
+            raise UsageError("--only must not be empty. Pass the place of a part, a directory, or a glob of either.")
+        if self.only and self.limit is not None:
+            raise UsageError("--only conflicts with --limit, which counts from the first part on. Pass one of them.")
+        if self.version is not None and self.version < 0:
+            raise UsageError(f"--version must be 0 or more, was {self.version}.")
         if not 0 <= self.max_bad_fraction <= 1:
             raise UsageError(f"--max-bad-fraction must be in [0, 1], was {self.max_bad_fraction}.")
         if "error" in self.keep and self.on_bad_row == "null":

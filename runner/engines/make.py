@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing
 from seqembed.data.decode.hashing import hash_ids
 from seqembed.data.errors import BundleError, ChangedInputError, InputError, SeqembedError, UsageError
 from seqembed.data.files.census import IdCensus
+from seqembed.data.files.inputs import REMOVED
 from seqembed.data.sequences import SequenceBlock
 from seqembed.data.source import Source
 from seqembed.runner.engines.count import PartCounter
@@ -161,13 +162,21 @@ class _PartMaker:
             raise change
         made_with, layout = task.options.result_values(), self._contract.schema.layout
         source = task.file.location, task.content
-        return PartFooter(task.key, self._counts, *source, made_with, columns, layout, self._counter.statistics)
+        table = None if task.file.view is None else task.file.view.table
+        return PartFooter(
+            task.key, self._counts, *source, made_with, columns, layout, self._counter.statistics, table=table
+        )
 
 
 def _change(task: PartTask, source: Source) -> ChangedInputError | None:
     """Return the error for a source that changed since the run was planned, or None."""
     if source.fingerprint() == task.fingerprint:
         return None
+    if task.file.view is not None:
+        return ChangedInputError(
+            f"{source.name}: the file changed while it was read, so its part was not published. "
+            f"{REMOVED.format(task.file.view.table)}"
+        )
     return ChangedInputError(
         f"{source.name}: the file changed while it was read, so its part was not published. Run again once "
         "its writer is done; better, have the writer rename finished files into place."

@@ -9,7 +9,7 @@ from seqembed.data.files.inputs import PARQUET_SUFFIXES, InputFile
 from seqembed.data.statistics.statistics import Statistics
 from seqembed.runner.output.parts import PartCounts, PartKey
 
-Action = Literal["make", "remake", "replace", "skip"]
+Action = Literal["make", "remake", "replace", "skip", "leave"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +23,11 @@ class Part:
         fingerprint: Fingerprint of the input file when the run was planned.
         content: Fingerprint of the input's content then, independent of its path.
         action: ``make`` it, ``remake`` it since its input changed, ``replace`` a part of other options, another model
-            or another input, or ``skip`` it.
-        done: Counts of a skipped part.
-        statistics: Statistics of a skipped part, if it holds any.
-        schema: Columns of the input; None for a skipped part.
-        num_rows: Rows of the input; 0 for a skipped part.
+            or another input, ``skip`` it, or ``leave`` it, since it is finished and outside the slice of ``--only``.
+        done: Counts of a part that is skipped or left.
+        statistics: Statistics of a part that is skipped or left, if it holds any.
+        schema: Columns of the input; None for a part that is skipped or left.
+        num_rows: Rows of the input; 0 for a part that is skipped or left.
         layout: Layout of the input of an existing part; None if there is none.
     """
 

@@ -19,6 +19,7 @@ from seqembed.data.files.listing import FoundInputs, find_inputs
 from seqembed.data.schema.check import check_schema
 from seqembed.runner.engines.rows import output_schema
 from seqembed.runner.job.open_files import OpenFiles
+from seqembed.runner.job.part_slice import PartSlice, parts_outside
 from seqembed.runner.job.parts import Action, Part
 from seqembed.runner.job.refusals import part_names, refuse_mixture, refuse_other_files, refuse_output_among_inputs
 from seqembed.runner.options import RunOptions
@@ -35,12 +36,14 @@ class RunPlan:
     """The plan of a run.
 
     Attributes:
-        parts: One per readable input file, in input order.
+        parts: One per readable input file, in input order; outside the slice of ``only``, finished ones alone.
         orphans: Finished parts whose input was below the given inputs and no longer exists.
         skipped_files: Names of files that cannot be read, with the reason.
         notes: Remarks on the inputs for the user, such as files that are not Parquet.
         beyond: Finished parts without any of the first `limit` sequences; more may be found while parts are made.
         blocking: Orphans whose path a new part needs: a file where a directory must be, or vice versa.
+        only: The slice of the parts that the run makes.
+        unfinished: Names of parts outside the slice that are missing, or made from other inputs, models or options.
     """
 
     parts: tuple[Part, ...]
@@ -49,6 +52,8 @@ class RunPlan:
     notes: tuple[str, ...] = ()
     beyond: tuple[str, ...] = ()
     blocking: tuple[str, ...] = ()
+    only: PartSlice = PartSlice()
+    unfinished: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """Return the number of parts to make; `to_make` has their names."""
@@ -60,12 +65,23 @@ class RunPlan:
     @property
     def to_make(self) -> tuple[Part, ...]:
         """Unfinished parts."""
-        return tuple(part for part in self.parts if part.action != "skip")
+        return tuple(part for part in self.parts if part.action not in ("skip", "leave"))
+
+    @property
+    def sliced(self) -> "RunPlan":
+        """The plan of the slice alone."""
+        parts = tuple(part for part in self.parts if part.action != "leave")
+        return replace(self, parts=parts, orphans=tuple(filter(self.only.covers, self.orphans)))
+
+    @property
+    def checked(self) -> tuple[Part, ...]:
+        """Parts whose ids are checked together: all as soon as none is missing, until then those of the slice."""
+        return self.sliced.parts if self.unfinished else self.parts
 
     @property
     def joins_events(self) -> bool:
         """Whether several finished parts hold events: separate runs did not check them for shared ids."""
-        return len(self.parts) > 1 and all(part.layout == "events" for part in self.parts)
+        return len(self.checked) > 1 and all(part.layout == "events" for part in self.checked)
 
     def cut(self, num_parts: int) -> "RunPlan":
         """Return the plan with its first parts only; existing other parts are beyond the limit."""
@@ -97,17 +113,22 @@ class InputStates:
     _inspected: dict[str, _InspectedFile | BadFileError] = field(default_factory=dict)
 
     @classmethod
-    def find(cls, inputs: Sequence[str], open_files: OpenFiles | None = None) -> "InputStates":
+    def find(
+        cls, inputs: Sequence[str], open_files: OpenFiles | None = None, version: int | None = None
+    ) -> "InputStates":
         """List the files of the inputs.
 
         Raises:
-            InputError: See `find_inputs`.
+            InputError, UsageError: See `find_inputs`.
         """
-        return cls(find_inputs(inputs), open_files)
+        return cls(find_inputs(inputs, version), open_files)
 
-    def inspect(self, is_finished: Callable[[InputFile, FileState], bool]) -> list[_InspectedFile | BadFileError]:
-        """Return the state of every file, in order; footers of files with a finished part are not parsed."""
-        unseen = [file for file in self.found.files if file.location not in self._inspected]
+    def inspect(
+        self, is_finished: Callable[[InputFile, FileState], bool], files: Sequence[InputFile] | None = None
+    ) -> list[_InspectedFile | BadFileError]:
+        """Return the state of every file, or of `files`; footers of files with a finished part are not parsed."""
+        files = self.found.files if files is None else files
+        unseen = [file for file in files if file.location not in self._inspected]
         for start in range(0, len(unseen), _INSPECTED_AT_A_TIME):
             some = unseen[start : start + _INSPECTED_AT_A_TIME]
             shared: list[pa.Schema] = []
@@ -116,7 +137,7 @@ class InputStates:
                 self._inspected[file.location] = (
                     inspected if isinstance(inspected, BadFileError) else _sharing(inspected, shared)
                 )
-        return [self._inspected[file.location] for file in self.found.files]
+        return [self._inspected[file.location] for file in files]
 
     def _inspect(
         self, file: InputFile, is_finished: Callable[[InputFile, FileState], bool]
@@ -132,8 +153,7 @@ class InputStates:
         if self.open_files is not None:
             self.open_files.keep(file, source)
         try:
-            metadata = state.metadata()
-            return _InspectedFile(bare, metadata.schema.to_arrow_schema(), metadata.num_rows)
+            return _InspectedFile(bare, *file.shape(state.metadata()))
         except BadFileError as error:
             return _InspectedFile(bare, damage=error)
         except (pa.ArrowException, ValueError, OSError) as error:  # a type that Arrow does not support
@@ -158,30 +178,34 @@ def plan_run(states: InputStates, output: OutputDirectory, model_sha256: str, op
 
     Raises:
         InputError: A file cannot be read and the option is ``fail``.
-        UsageError: Two inputs have the same part, or output and inputs overlap.
+        UsageError: Two inputs have the same part, output and inputs overlap, or `only` matches no part.
         OutputError: The directory has parts of another model, other options or other inputs that this run would
             keep or replace, or a file that seqembed did not write has the path of a part.
     """
-    files = states.found.files
-    refuse_output_among_inputs(files, output)
-    names = part_names(files)
-    ledger = output.read_ledger(names)
+    refuse_output_among_inputs(states.found.files, output)
+    all_names = part_names(states.found.files)
+    ledger, chosen = output.read_ledger(all_names), PartSlice(options.only)
+    footers, made_by = ledger.parts, (model_sha256, options.result_hash())
+    orphans = _orphans(states.found, footers, all_names)
+    chosen.refuse_unmatched(all_names, orphans)
+    named = list(zip(states.found.files, all_names, strict=True))
+    inside = [(file, name) for file, name in named if chosen.covers(name)]
+    outside = [(file, name) for file, name in named if not chosen.covers(name)]
+    names = [name for _, name in inside]
     refuse_other_files(names, ledger.others, output)
-    footers = ledger.parts
     outdated = ledger.outdated | _differently_counted(footers, model_sha256)
-    options_hash = options.result_hash()
-    name_of = {file.location: name for file, name in zip(files, names, strict=True)}
+    name_of = {file.location: name for file, name in inside}
 
     def is_finished(file: InputFile, state: FileState) -> bool:
         # With a limit a part's key depends on previous files, which are read in parallel.
         name = name_of[file.location]
         footer = None if name in outdated else footers.get(name)
-        key = PartKey(state.fingerprint, model_sha256, options_hash)
-        return options.limit is None and footer is not None and footer.key == key
+        return options.limit is None and footer is not None and footer.key == PartKey(state.fingerprint, *made_by)
 
     parts: list[Part] = []
     skipped, chain = [], ""
-    for file, name, inspected in zip(files, names, states.inspect(is_finished), strict=True):
+    states_inside = states.inspect(is_finished, [file for file, _ in inside])
+    for (file, name), inspected in zip(inside, states_inside, strict=True):
         damage = inspected if isinstance(inspected, BadFileError) else inspected.damage
         if isinstance(inspected, BadFileError) or damage is not None:
             if options.on_bad_file == "fail":
@@ -191,7 +215,7 @@ def plan_run(states: InputStates, output: OutputDirectory, model_sha256: str, op
         found = inspected.state.fingerprint
         # With a limit a part depends on the number of rows in previous files.
         chain = found if options.limit is None or not chain else hashlib.sha256(f"{chain}{found}".encode()).hexdigest()
-        key = PartKey(chain, model_sha256, options_hash)
+        key = PartKey(chain, *made_by)
         footer = footers.get(name)
         action = _action(key, footer, name in outdated)
         finished = footer if action == "skip" else None
@@ -201,13 +225,19 @@ def plan_run(states: InputStates, output: OutputDirectory, model_sha256: str, op
         parts.append(
             Part(file, name, key, found, content, action, done, inspected.schema, num_rows, layout, statistics)
         )
-    scopes = states.found.scopes
-    passed = states.found.passed_locations
-    gone = {name for name in set(footers) - set(names) if footers[name].input not in passed}
-    orphans = tuple(sorted(n for n in gone if any(scope.covers(footers[n].input) for scope in scopes)))
-    plan = RunPlan(tuple(parts), orphans, tuple(skipped), tuple(states.found.notes()), (), _blocking(orphans, names))
-    refuse_mixture(parts, orphans, names, footers, (model_sha256, options_hash), output, options)
-    return plan.cut(_num_within_limit(parts, options.limit))
+    left, unfinished = parts_outside(outside, footers, made_by)
+    planned = {part.name: part for part in (*parts, *left)}
+    plan = RunPlan(
+        tuple(planned[name] for name in all_names if name in planned),
+        orphans,
+        tuple(skipped),
+        tuple(states.found.notes()),
+        blocking=_blocking(orphans, names),
+        only=chosen,
+        unfinished=unfinished,
+    )
+    refuse_mixture(parts, plan.sliced.orphans, names, footers, made_by, output, options)
+    return plan if options.limit is None else plan.cut(_num_within_limit(parts, options.limit))
 
 
 def check_inputs(
@@ -237,12 +267,17 @@ def check_inputs(
             check_schema(part.file, part.schema, contract.schema, options.keep, trained=True, num_rows=part.num_rows)
             output_schema(part.schema, part.file.name, contract, options)
     skip = options.on_bad_file == "skip"
-    files = [part.file for part in plan.parts]
+    files = [part.file for part in plan.checked]
     take = None if open_files is None else open_files.take
     refuse_ids_in_several_files(files, contract.schema, take=take, skip_bad_files=skip, keep=options.keep)
     if open_files is not None:
         open_files.close()
     return sum(part.num_rows for part in plan.to_make)
+
+
+def _orphans(found: FoundInputs, footers: Mapping[str, PartFooter], names: Sequence[str]) -> tuple[str, ...]:
+    gone = {name for name in set(footers) - set(names) if footers[name].input not in found.passed_locations}
+    return tuple(sorted(n for n in gone if any(scope.covers(footers[n].input) for scope in found.scopes)))
 
 
 def _blocking(orphans: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
@@ -256,11 +291,11 @@ def _blocking(orphans: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def _num_within_limit(parts: list[Part], limit: int | None) -> int:
+def _num_within_limit(parts: list[Part], limit: int) -> int:
     """Return the number of parts needed, as far as known from the sequences in finished ones."""
     done = 0
     for index, part in enumerate(parts):
-        if limit is not None and done >= limit:
+        if done >= limit:
             return index
         if part.done is None:
             break

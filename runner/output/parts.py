@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 from seqembed.data.errors import SeqembedError
+from seqembed.data.files.inputs import TableVersion
 from seqembed.data.statistics.statistics import Statistics
 from seqembed.runner.output.event_counts import EventCounts
 
@@ -113,6 +114,7 @@ class PartFooter:
         layout: Layout of the input.
         statistics: Statistics of its valid rows; None if the model's contract defines none.
         events: What a bucket of grouped events holds, whose `counts` count its ids; None for vectors.
+        table: The version of the table that listed the input when the part was made; None for plain Parquet.
     """
 
     key: PartKey
@@ -124,6 +126,7 @@ class PartFooter:
     layout: str
     statistics: Statistics | None = None
     events: EventCounts | None = None
+    table: TableVersion | None = None
 
     def to_json(self) -> str:
         """Return the footer's text."""
@@ -139,6 +142,7 @@ class PartFooter:
                 "counts": self.counts.to_json(),
                 "statistics": None if self.statistics is None else self.statistics.to_json(),
                 **events,
+                **({} if self.table is None else {"table": asdict(self.table)}),
             },
             separators=(",", ":"),
         )
@@ -167,6 +171,7 @@ class PartFooter:
                 _text(value["layout"]),
                 statistics,
                 EventCounts.from_json(value["events"]) if "events" in value else None,
+                _table(value["table"]) if "table" in value else None,
             )
         except (KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             raise ValueError(f"not a part's footer ({type(error).__name__}: {error})") from error
@@ -180,6 +185,10 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r:.40} is not text")
     return value
+
+
+def _table(value: Any) -> TableVersion:
+    return TableVersion(_text(value["kind"]), _text(value["root"]), _count(value["version"]))
 
 
 def _count(value: Any) -> int:
