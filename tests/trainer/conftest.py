@@ -44,6 +44,12 @@ def quick() -> Iterator[None]:
 
 
 @pytest.fixture
+def eager_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the steps of a training without tracing them, which costs more than the first dozen batches gain."""
+    monkeypatch.setattr("seqembed.trainer.fit.steps.tf.function", lambda function, **options: function)
+
+
+@pytest.fixture
 def with_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw pictures."""
     monkeypatch.setattr("seqembed.trainer.job.draw", draw)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,20 +82,27 @@ def test_resumed_equals_uninterrupted(finished, tmp_path):
     same_run(run, uninterrupted)
 
 
-@pytest.fixture(scope="module")
-def in_steps(finished, as_users_run, tmp_path_factory):
-    """Return a job that compares views for 6 steps, two a record, and the run directory it made uninterrupted."""
-    options = {"objective": "hybrid", "decoder": "positional", "reverse_target": False, "epochs": None, "steps": 6}
-    options["kernels"] = 8
-    job = changed(finished[0], **options, validation_fraction=0.3, patience=300, frame=2)
-    run = tmp_path_factory.mktemp("in_steps") / "uninterrupted"
+@contextmanager
+def three_records():
+    """Train with at most three records, and without tracing the steps."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("seqembed.trainer.fit.loop.NUM_INTERVALS", 3)
+        patch.setattr("seqembed.trainer.fit.steps.tf.function", lambda function, **options: function)
+        yield
+
+
+@pytest.fixture(scope="module")
+def in_steps(finished, tmp_path_factory):
+    """Return a job that compares views for 6 steps, two a record, and the run directory it made uninterrupted."""
+    options = {"objective": "hybrid", "decoder": "positional", "reverse_target": False, "epochs": None, "steps": 6}
+    job = changed(finished[0], **options, validation_fraction=0.3, patience=300, frame=2, kernels=8)
+    run = tmp_path_factory.mktemp("in_steps") / "uninterrupted"
+    with three_records():
         train(job, run)
-        yield job, run
+    return job, run
 
 
-def test_resumed_equals_uninterrupted_in_steps(in_steps, tmp_path, monkeypatch):
+def test_resumed_equals_uninterrupted_in_steps(in_steps, tmp_path):
     """Killed within an interval and a pass over the data, and between the last batch of an interval and its record."""
     job, uninterrupted = in_steps
     run, save = tmp_path / "killed", Checkpoints.save
@@ -104,13 +112,13 @@ def test_resumed_equals_uninterrupted_in_steps(in_steps, tmp_path, monkeypatch):
         if (state.epochs_done, state.batches_done) == (2, 2):  # records written, batches since
             raise Killed
 
-    monkeypatch.setattr(Checkpoints, "save", save_and_die)
-    for batches in (3, None):
-        with pytest.raises(Killed):
-            train(job, run, resume=True, progress=KillAt(batches), checkpoint_seconds=0.0)
-    assert not RunLayout(run).contract.exists()
-    monkeypatch.undo()
-    train(job, run, resume=True)
+    with three_records():
+        for batches in (3, None):
+            with pytest.raises(Killed), pytest.MonkeyPatch.context() as patch:
+                patch.setattr(Checkpoints, "save", save_and_die)
+                train(job, run, resume=True, progress=KillAt(batches), checkpoint_seconds=0.0)
+        assert not RunLayout(run).contract.exists()
+        train(job, run, resume=True)
     assert [record["step"] for record in figures(run)] == [2, 4, 6]
     same_run(run, uninterrupted)
 
@@ -118,7 +126,8 @@ def test_resumed_equals_uninterrupted_in_steps(in_steps, tmp_path, monkeypatch):
 def test_more_steps_continue_the_training_and_its_records(in_steps, tmp_path):
     job, uninterrupted = in_steps
     run = Path(shutil.copytree(uninterrupted, tmp_path / "run"))
-    summary = train(changed(job, steps=10), run, resume=True)
+    with three_records():
+        summary = train(changed(job, steps=10), run, resume=True)
     assert figures(run)[:3] == figures(uninterrupted)
     assert [record["step"] for record in figures(run)[3:]] == [8, 10], "at most three records of four steps"
     assert "Pass more --steps to continue" in replace(summary, already_finished=True).lines()[0]
