@@ -247,8 +247,8 @@ def test_contradicting_options_end_with_exit_code_two(data, tmp_path, words, mes
         ('epochs = 5\nframe = "auto"\n', ["--steps", 1, "--frame", 2], {"steps": 1, "frame": 2}, "epochs"),
     ],
 )
-def test_the_command_line_overrides_the_configuration_file(data, tmp_path, filed, typed, kept, gone):
-    (tmp_path / "given.toml").write_text(filed + "units = 4\n")
+def test_the_command_line_overrides_the_configuration_file(eager_steps, data, tmp_path, filed, typed, kept, gone):
+    (tmp_path / "given.toml").write_text(filed + "units = 4\nkernels = 0\n")
     run = tmp_path / "run"
     done("train", data, "--features", "x,y", "--config", tmp_path / "given.toml", "--out", run, *typed)
     options = tomllib.loads(RunLayout(run).config.read_text())
