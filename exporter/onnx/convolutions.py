@@ -23,17 +23,19 @@ def convolve_over_time(model: Any) -> list[Any]:
     read = Counter(name for node in nodes for name in node.input)
     next_of = {node.input[0]: node for node in nodes if node.input and read[node.input[0]] == 1}
     gone: set[str] = set()  # by what a node returns
-    found = []
+    found: list[Any] = []
     for node in nodes:
-        squeeze, width = next_of.get(node.output[0]), _width(node, arrays)
-        add = None if squeeze is None else next_of.get(squeeze.output[0])
-        bias = None if add is None else _bias(arrays, add, arrays[node.input[1]].shape[0] if width else 0)
-        if not width or squeeze.op_type != "Squeeze" or bias is None or {squeeze.output[0]} & outputs:
-            if node.output[0] not in gone:
-                found.append(node)
-            continue
-        gone |= {squeeze.output[0], add.output[0]}
-        found += _over_time(model, node, width, (arrays[node.input[1]], bias), add.output[0])
+        width = _width(node, arrays)
+        squeeze = next_of.get(node.output[0]) if width else None
+        if squeeze is not None and squeeze.op_type == "Squeeze" and squeeze.output[0] not in outputs:
+            add = next_of.get(squeeze.output[0])
+            bias = None if add is None else _bias(arrays, add, len(arrays[node.input[1]]))
+            if add is not None and bias is not None:
+                gone |= {squeeze.output[0], add.output[0]}
+                found += _over_time(model, node, width, (arrays[node.input[1]], bias), add.output[0])
+                continue
+        if node.output[0] not in gone:
+            found.append(node)
     return found
 
 

@@ -73,12 +73,11 @@ def _fuse_clips(model: Any) -> list[Any]:
     for node in model.graph.node:
         inner = makers.get(node.input[0]) if node.op_type == "Max" else None
         if inner is not None and inner.op_type == "Min" and read[inner.output[0]] == 1:
-            bounds = [arrays.get(each.input[1]) for each in (node, inner) if len(each.input) == 2]
-            if len(bounds) == 2 and all(array is not None and array.size == 1 for array in bounds):
+            given = [arrays.get(each.input[1]) for each in (node, inner) if len(each.input) == 2]
+            bounds = [array.reshape(()) for array in given if array is not None and array.size == 1]
+            if len(bounds) == 2:
                 names = (f"{node.name}/low", f"{node.name}/high")
-                inputs = [
-                    add_constant(model, name, array.reshape(())) for name, array in zip(names, bounds, strict=True)
-                ]
+                inputs = [add_constant(model, name, array) for name, array in zip(names, bounds, strict=True)]
                 node = onnx.helper.make_node("Clip", [inner.input[0], *inputs], list(node.output), name=node.name)
         nodes.append(node)
     return nodes
