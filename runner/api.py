@@ -33,6 +33,7 @@ class RunKeywords(TypedDict, total=False):
     keep: Sequence[str]
     threads: int
     limit: int | None
+    rows_per_part: int | None
     overwrite: bool
     prune: bool
     on_bad_row: OnBadRow

@@ -43,6 +43,8 @@ class RunOptions:
         keep: Columns to copy from input to output.
         threads: Threads that embed; the result does not depend on it.
         limit: Maximum number of sequences in total; None embeds all.
+        rows_per_part: Maximum number of input rows of a part, unless a single row group has more: larger files are
+            divided by row groups. None makes one part per file.
         overwrite: Replace parts written by another model or with other options.
         prune: Remove parts whose input no longer exists.
         on_bad_row: ``fail``, write a ``null`` vector and the reason, or move the row to ``quarantine``.
@@ -56,6 +58,7 @@ class RunOptions:
     keep: tuple[str, ...] = ()
     threads: int = field(default_factory=usable_cores)
     limit: int | None = None
+    rows_per_part: int | None = None
     overwrite: bool = False
     prune: bool = False
     on_bad_row: OnBadRow = "fail"
@@ -83,6 +86,8 @@ class RunOptions:
             raise UsageError(f"--threads must be at least 1, was {self.threads}.")
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"--limit must be at least 1, was {self.limit}.")
+        if self.rows_per_part is not None and self.rows_per_part < 1:
+            raise UsageError(f"--rows-per-part must be at least 1, was {self.rows_per_part}.")
         if not 0 <= self.max_bad_fraction <= 1:
             raise UsageError(f"--max-bad-fraction must be in [0, 1], was {self.max_bad_fraction}.")
         if "error" in self.keep and self.on_bad_row == "null":
@@ -93,7 +98,7 @@ class RunOptions:
             raise UsageError("--keep embedding conflicts with the vector column of that name. Rename the input column.")
 
     def result_values(self) -> dict[str, Any]:
-        """Return the options that change the result, by name."""
+        """Return the options that change the rows of the output, by name; how files are divided does not count."""
         return {"keep": list(self.keep), "limit": self.limit, "on_bad_row": self.on_bad_row, "dtype": self.dtype}
 
     def result_hash(self) -> str:

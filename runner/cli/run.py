@@ -39,6 +39,13 @@ Examples:
 )
 @click.option("--limit", type=int, default=None, metavar="N", help="Embed the first N sequences only.")
 @click.option(
+    "--rows-per-part",
+    type=int,
+    default=None,
+    metavar="N",
+    help="Divide larger files by row groups into parts of at most N rows.  [default: one part per file]",
+)
+@click.option(
     "--on-bad-row",
     type=click.Choice(ON_BAD_ROW),
     default=_DEFAULTS.on_bad_row,
@@ -100,6 +107,8 @@ def _print_plan(plan: RunPlan, num_rows: int, job: Job) -> None:
     for names, why in ((plan.orphans, "its input no longer exists"), (plan.beyond, "beyond --limit")):
         for name in names:
             table.add_row(f"{'prune' if job.options.prune else 'leave'} ({why})", name)
+    for name in plan.superseded:
+        table.add_row("remove (its rows are in other parts)", name)
     for name, reason in plan.skipped_files:
         table.add_row("skip", f"{name}: {reason}")
     for note in plan.notes:

@@ -159,9 +159,13 @@ class _PartMaker:
         change = _change(task, self._source)
         if change is not None:
             raise change
-        made_with, layout = task.options.result_values(), self._contract.schema.layout
+        made_with, layout, bounds = task.options.result_values(), self._contract.schema.layout, None
+        if task.row_groups is not None:
+            made_with["rows_per_part"] = task.options.rows_per_part
+            bounds = task.row_groups.start, task.row_groups.stop
         source = task.file.location, task.content
-        return PartFooter(task.key, self._counts, *source, made_with, columns, layout, self._counter.statistics)
+        statistics = self._counter.statistics
+        return PartFooter(task.key, self._counts, *source, made_with, columns, layout, statistics, row_groups=bounds)
 
 
 def _change(task: PartTask, source: Source) -> ChangedInputError | None:

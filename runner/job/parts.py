@@ -1,4 +1,4 @@
-"""The parts that a run plans, one per input file."""
+"""The parts that a run plans: one per input file, or several of a large one."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -27,8 +27,9 @@ class Part:
         done: Counts of a skipped part.
         statistics: Statistics of a skipped part, if it holds any.
         schema: Columns of the input; None for a skipped part.
-        num_rows: Rows of the input; 0 for a skipped part.
+        num_rows: Its rows of the input; 0 for a skipped part.
         layout: Layout of the input of an existing part; None if there is none.
+        row_groups: Row groups of the input that it holds; None for the complete file.
     """
 
     file: InputFile
@@ -42,6 +43,7 @@ class Part:
     num_rows: int = 0
     layout: str | None = None
     statistics: Statistics | None = None
+    row_groups: range | None = None
 
 
 def part_name(file: InputFile) -> str:

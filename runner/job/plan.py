@@ -5,7 +5,7 @@ Planning reads two footers per part, of input and output, and no model: a run wi
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
@@ -21,6 +21,14 @@ from seqembed.runner.engines.rows import output_schema
 from seqembed.runner.job.open_files import OpenFiles
 from seqembed.runner.job.parts import Action, Part
 from seqembed.runner.job.refusals import part_names, refuse_mixture, refuse_other_files, refuse_output_among_inputs
+from seqembed.runner.job.slices import (
+    Slice,
+    file_of,
+    refuse_equal_names,
+    refuse_other_division,
+    slices_of,
+    superseded_parts,
+)
 from seqembed.runner.options import RunOptions
 from seqembed.runner.output.directory import OutputDirectory
 from seqembed.runner.output.parts import PartFooter, PartKey
@@ -35,12 +43,13 @@ class RunPlan:
     """The plan of a run.
 
     Attributes:
-        parts: One per readable input file, in input order.
+        parts: One per readable input file, or several of a large one, in input order.
         orphans: Finished parts whose input was below the given inputs and no longer exists.
         skipped_files: Names of files that cannot be read, with the reason.
         notes: Remarks on the inputs for the user, such as files that are not Parquet.
         beyond: Finished parts without any of the first `limit` sequences; more may be found while parts are made.
         blocking: Orphans whose path a new part needs: a file where a directory must be, or vice versa.
+        superseded: Finished parts whose rows other parts of the plan will hold, see `seqembed.runner.job.slices`.
     """
 
     parts: tuple[Part, ...]
@@ -49,6 +58,7 @@ class RunPlan:
     notes: tuple[str, ...] = ()
     beyond: tuple[str, ...] = ()
     blocking: tuple[str, ...] = ()
+    superseded: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """Return the number of parts to make; `to_make` has their names."""
@@ -79,8 +89,13 @@ class _InspectedFile:
 
     state: FileState
     schema: pa.Schema | None = None
-    num_rows: int = 0
+    group_rows: tuple[int, ...] = ()
     damage: BadFileError | None = None
+
+    @property
+    def num_rows(self) -> int:
+        """Its rows; 0 if its footer was not parsed."""
+        return sum(self.group_rows)
 
 
 @dataclass(slots=True)
@@ -133,7 +148,8 @@ class InputStates:
             self.open_files.keep(file, source)
         try:
             metadata = state.metadata()
-            return _InspectedFile(bare, metadata.schema.to_arrow_schema(), metadata.num_rows)
+            rows = tuple(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
+            return _InspectedFile(bare, metadata.schema.to_arrow_schema(), rows)
         except BadFileError as error:
             return _InspectedFile(bare, damage=error)
         except (pa.ArrowException, ValueError, OSError) as error:  # a type that Arrow does not support
@@ -158,7 +174,7 @@ def plan_run(states: InputStates, output: OutputDirectory, model_sha256: str, op
 
     Raises:
         InputError: A file cannot be read and the option is ``fail``.
-        UsageError: Two inputs have the same part, or output and inputs overlap.
+        UsageError: Two inputs have a part of the same name, or output and inputs overlap.
         OutputError: The directory has parts of another model, other options or other inputs that this run would
             keep or replace, or a file that seqembed did not write has the path of a part.
     """
@@ -173,41 +189,90 @@ def plan_run(states: InputStates, output: OutputDirectory, model_sha256: str, op
     name_of = {file.location: name for file, name in zip(files, names, strict=True)}
 
     def is_finished(file: InputFile, state: FileState) -> bool:
-        # With a limit a part's key depends on previous files, which are read in parallel.
+        # With a limit a part's key depends on previous files, which are read in parallel; and how a file is divided
+        # depends on its footer.
+        if options.limit is not None or options.rows_per_part is not None:
+            return False
         name = name_of[file.location]
         footer = None if name in outdated else footers.get(name)
         key = PartKey(state.fingerprint, model_sha256, options_hash)
-        return options.limit is None and footer is not None and footer.key == key
+        return footer is not None and footer.key == key
 
+    made_by = model_sha256, options_hash
     parts: list[Part] = []
-    skipped, chain = [], ""
+    skipped: dict[str, tuple[str, str]] = {}
+    chain = ""
     for file, name, inspected in zip(files, names, states.inspect(is_finished), strict=True):
         damage = inspected if isinstance(inspected, BadFileError) else inspected.damage
         if isinstance(inspected, BadFileError) or damage is not None:
             if options.on_bad_file == "fail":
                 raise damage or InputError(f"{file.name}: cannot be read.")
-            skipped.append((file.name, str(damage)))
+            skipped[name] = file.name, str(damage)
             continue
-        found = inspected.state.fingerprint
-        # With a limit a part depends on the number of rows in previous files.
-        chain = found if options.limit is None or not chain else hashlib.sha256(f"{chain}{found}".encode()).hexdigest()
-        key = PartKey(chain, model_sha256, options_hash)
-        footer = footers.get(name)
-        action = _action(key, footer, name in outdated)
-        finished = footer if action == "skip" else None
-        done, statistics = (None, None) if finished is None else (finished.counts, finished.statistics)
-        layout = None if footer is None else footer.layout
-        content, num_rows = inspected.state.content, inspected.num_rows
-        parts.append(
-            Part(file, name, key, found, content, action, done, inspected.schema, num_rows, layout, statistics)
-        )
-    scopes = states.found.scopes
-    passed = states.found.passed_locations
-    gone = {name for name in set(footers) - set(names) if footers[name].input not in passed}
-    orphans = tuple(sorted(n for n in gone if any(scope.covers(footers[n].input) for scope in scopes)))
-    plan = RunPlan(tuple(parts), orphans, tuple(skipped), tuple(states.found.notes()), (), _blocking(orphans, names))
-    refuse_mixture(parts, orphans, names, footers, (model_sha256, options_hash), output, options)
+        state = inspected.state
+        for piece in slices_of(name, inspected.group_rows, options):
+            found = piece.fingerprint(state.fingerprint)
+            # With a limit a part depends on the number of rows in previous ones.
+            is_first = options.limit is None or not chain
+            chain = found if is_first else hashlib.sha256(f"{chain}{found}".encode()).hexdigest()
+            footer = footers.get(piece.name)
+            key = PartKey(chain, *made_by)
+            action = _action(key, footer, piece.name in outdated)
+            parts.append(_part(file, piece, key, inspected, footer, action))
+    names = [part.name for part in parts]
+    refuse_equal_names(parts)
+    refuse_other_files(names, ledger.others, output)
+    names += skipped
+    superseded = superseded_parts(parts, footers)
+    orphans = _orphans({*names, *superseded}, footers, states)
+    passed_over, notes = tuple(skipped.values()), tuple(states.found.notes())
+    plan = RunPlan(tuple(parts), orphans, passed_over, notes, (), _blocking(orphans, names), superseded)
+    refuse_mixture(parts, orphans, [*names, *superseded], footers, made_by, output, options)
+    refuse_other_division(parts, superseded, footers, output, options)
     return plan.cut(_num_within_limit(parts, options.limit))
+
+
+def _part(
+    file: InputFile,
+    piece: Slice,
+    key: PartKey,
+    inspected: _InspectedFile,
+    footer: PartFooter | None,
+    action: Action,
+) -> Part:
+    finished = footer if action == "skip" else None
+    return Part(
+        file=file,
+        name=piece.name,
+        key=key,
+        fingerprint=inspected.state.fingerprint,
+        content=inspected.state.content,
+        action=action,
+        done=None if finished is None else finished.counts,
+        schema=inspected.schema if finished is None else None,
+        num_rows=piece.num_rows if finished is None else 0,
+        layout=None if footer is None else footer.layout,
+        statistics=None if finished is None else finished.statistics,
+        row_groups=piece.row_groups,
+    )
+
+
+def _orphans(names: Collection[str], footers: Mapping[str, PartFooter], states: InputStates) -> tuple[str, ...]:
+    """Return the finished parts whose input was below the given inputs and no longer exists, in order.
+
+    Args:
+        names: Parts of all files that exist; those of a file that cannot be read are kept, however it was divided.
+        footers: Footers of the finished parts, by name.
+        states: The files.
+    """
+    found, known = states.found, set(names)
+    return tuple(
+        name
+        for name, footer in sorted(footers.items())
+        if known.isdisjoint((name, file_of(name, footer.row_groups)))
+        and footer.input not in found.passed_locations
+        and any(scope.covers(footer.input) for scope in found.scopes)
+    )
 
 
 def check_inputs(
@@ -232,14 +297,20 @@ def check_inputs(
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UsageError(f"--keep {twice}: that column is in the output already. Omit it from --keep.")
-    for part in plan.to_make:
+    files = {part.file.location: part.file for part in plan.parts}
+    for part in {part.file.location: part for part in plan.to_make}.values():
         if part.schema is not None:
             check_schema(part.file, part.schema, contract.schema, options.keep, trained=True, num_rows=part.num_rows)
             output_schema(part.schema, part.file.name, contract, options)
     skip = options.on_bad_file == "skip"
-    files = [part.file for part in plan.parts]
+    slices: dict[str, list[range]] = {}
+    for part in plan.parts:
+        if part.row_groups is not None:
+            slices.setdefault(part.file.location, []).append(part.row_groups)
     take = None if open_files is None else open_files.take
-    refuse_ids_in_several_files(files, contract.schema, take=take, skip_bad_files=skip, keep=options.keep)
+    refuse_ids_in_several_files(
+        list(files.values()), contract.schema, take=take, skip_bad_files=skip, keep=options.keep, slices=slices
+    )
     if open_files is not None:
         open_files.close()
     return sum(part.num_rows for part in plan.to_make)

@@ -101,7 +101,7 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
             return _report(plan, Outcome(), (), start, golden)
         output.begin(job.record(sha256))
         outcome = Outcome()
-        if plan.to_make:
+        if plan.to_make or plan.superseded:
             encoder = encoder or Encoder.from_bytes(content, source=job.model)
             if not checked.issuperset(part.name for part in plan.to_make):
                 check_inputs(plan, encoder.contract, job.options, open_files)
