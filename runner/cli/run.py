@@ -26,6 +26,7 @@ Examples:
   seqembed run new/ --model encoder.onnx --out vectors/
   seqembed run 'in/day=*/part-*.parquet' --model encoder.onnx --out vectors/ --keep label
   seqembed run events.parquet --model encoder.onnx --out try/ --limit 1000
+  seqembed run year.parquet --model encoder.onnx --out vectors/ --rows-per-part 5000000
   seqembed run s3://lake/day=2026-11-26/ --model encoder.onnx --out s3://lake/vectors/
   seqembed run new/ --model encoder.onnx --out vectors/ --dry-run
 """
