@@ -13,7 +13,7 @@ from seqembed.data.signals import stopped_by_signals
 from seqembed.runner.cli.names import Names
 from seqembed.runner.job.plan import RunPlan
 from seqembed.runner.job.run import Job, plan_job, run_job
-from seqembed.runner.options import ON_BAD_FILE, ON_BAD_ROW, VECTOR_TYPES, RunOptions, usable_cores
+from seqembed.runner.options import ENGINES, ON_BAD_FILE, ON_BAD_ROW, VECTOR_TYPES, RunOptions, usable_cores
 from seqembed.runner.report import RunReport, peak_rss_bytes
 
 _DEFAULTS = RunOptions()
@@ -36,7 +36,23 @@ Examples:
 @click.option("--out", required=True, metavar="DIR", help="Output directory: one part per input file.")
 @click.option("--keep", type=Names(), default=_DEFAULTS.keep, help="Columns to copy to the output.")
 @click.option(
-    "--threads", type=int, default=None, help=f"Threads that embed.  [default: all cores, here {usable_cores()}]"
+    "--threads",
+    type=int,
+    default=None,
+    help=f"Threads that embed.  [default: all cores, here {usable_cores()}; with ray 1 for each part]",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    default=_DEFAULTS.engine,
+    show_default=True,
+    help="Make the parts in this process, or on the workers of Ray (extra `ray`). The bytes are the same.",
+)
+@click.option(
+    "--address",
+    default=None,
+    metavar="ADDRESS",
+    help="Ray cluster to use, such as 10.0.0.5:6379 or auto.  [default: start Ray on this host]",
 )
 @click.option("--limit", type=int, default=None, metavar="N", help="Embed the first N sequences only.")
 @click.option(
@@ -79,7 +95,7 @@ Examples:
 @click.option("--overwrite", is_flag=True, help="Replace parts of another model or other options, once all are made.")
 @click.option("--dry-run", is_flag=True, help="List the parts that would be made, without making them.")
 @click.option("--progress", type=click.Choice(PROGRESS_STYLES), default=_DEFAULTS.progress, show_default=True)
-def run(inputs: tuple[str, ...], model: str, out: str, threads: int | None, **rest: object) -> None:
+def run(inputs: tuple[str, ...], model: str, out: str, **rest: object) -> None:
     """Embed the sequences of INPUT: Parquet files, directories (hive partitions too) or globs.
 
     For every input file one part, a Parquet file with the same relative path, is written to the output directory. It
@@ -88,7 +104,7 @@ def run(inputs: tuple[str, ...], model: str, out: str, threads: int | None, **re
     """
     settle_without_pandas()
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
-    options = RunOptions(threads=usable_cores() if threads is None else threads, **rest)  # type: ignore[arg-type]
+    options = RunOptions(**rest)  # type: ignore[arg-type]
     job = Job(inputs, model, out, options)
     if options.dry_run:
         _print_plan(*plan_job(job), job)

@@ -161,7 +161,7 @@ def test_tasks_for_a_bucket_can_be_sent_to_another_process(
         store.put(f"in/{index}.parquet", seed=index)
     words = ("run", store / "in", "--model", tiny.bundle, "--out")
     done(*words, store / "here")
-    monkeypatch.setattr("seqembed.runner.job.run.LocalEngine", ProcessEngine)
+    monkeypatch.setattr("seqembed.runner.engines.choose.LocalEngine", ProcessEngine)
     done(*words, store / "there")
     here, there = store.objects("here"), store.objects("there")
     assert sorted(name.split("/")[1] for name in there) == ["0.parquet", "1.parquet", "_RUN", "_SUCCESS"]
