@@ -11,8 +11,8 @@ from seqembed.data.errors import UsageError
 
 OnBadRow = Literal["fail", "null", "quarantine"]
 ON_BAD_ROW: tuple[OnBadRow, ...] = ("fail", "null", "quarantine")
-EngineName = Literal["local", "ray"]
-ENGINES: tuple[EngineName, ...] = ("local", "ray")
+EngineName = Literal["local", "ray", "spark"]
+ENGINES: tuple[EngineName, ...] = ("local", "ray", "spark")
 OnBadFile = Literal["fail", "skip"]
 ON_BAD_FILE: tuple[OnBadFile, ...] = ("fail", "skip")
 VectorType = Literal["float32", "float16"]
@@ -45,7 +45,7 @@ class RunOptions:
         keep: Columns to copy from input to output.
         threads: Threads that embed; None for one per core, and with an engine other than ``local`` for one per task.
             The result does not depend on it.
-        engine: What makes the parts: this process (``local``), or the workers of ``ray``.
+        engine: What makes the parts: this process (``local``), or the workers of ``ray`` or ``spark``.
         address: Where that engine runs; None starts it on this host.
         limit: Maximum number of sequences in total; None embeds all.
         rows_per_part: Maximum number of input rows of a part, unless a single row group has more: larger files are
@@ -101,7 +101,7 @@ class RunOptions:
                 "fewer inputs."
             )
         if self.address is not None and self.engine == "local":
-            raise UsageError("--address says where Ray runs. Pass --engine ray with it.")
+            raise UsageError("--address says where Ray or Spark runs. Pass --engine ray or --engine spark with it.")
         if self.rows_per_part is not None and self.rows_per_part < 1:
             raise UsageError(f"--rows-per-part must be at least 1, was {self.rows_per_part}.")
         if not 0 <= self.max_bad_fraction <= 1:

@@ -39,20 +39,20 @@ Examples:
     "--threads",
     type=int,
     default=None,
-    help=f"Threads that embed.  [default: all cores, here {usable_cores()}; with ray 1 for each part]",
+    help=f"Threads that embed.  [default: all cores, here {usable_cores()}; with ray, spark 1]",
 )
 @click.option(
     "--engine",
     type=click.Choice(ENGINES),
     default=_DEFAULTS.engine,
     show_default=True,
-    help="Make the parts in this process, or on the workers of Ray (extra `ray`). The bytes are the same.",
+    help="Make the parts in this process, or on the workers of Ray or Spark (extras `ray`, `spark`); same bytes.",
 )
 @click.option(
     "--address",
     default=None,
     metavar="ADDRESS",
-    help="Ray cluster to use, such as 10.0.0.5:6379 or auto.  [default: start Ray on this host]",
+    help="Ray cluster (10.0.0.5:6379, auto), Spark master or Spark Connect (sc://HOST).  [default: start one here]",
 )
 @click.option("--limit", type=int, default=None, metavar="N", help="Embed the first N sequences only.")
 @click.option(

@@ -39,6 +39,11 @@ def start_engine(options: RunOptions, encoder: Encoder, bundle: bytes) -> Engine
     """
     if options.engine == "local":
         return LocalEngine(encoder, options.num_threads)
-    from seqembed.runner.engines.ray import RayEngine
+    where = options.num_threads, options.address
+    if options.engine == "ray":
+        from seqembed.runner.engines.ray import RayEngine
 
-    return RayEngine(bundle, options.num_threads, options.address)
+        return RayEngine(bundle, *where)
+    from seqembed.runner.engines.spark import SparkEngine
+
+    return SparkEngine(bundle, *where)

@@ -8,13 +8,10 @@ slot in flight, so that no worker waits, an autoscaler sees demand, and memory d
 import logging
 import os
 import shutil
-import signal
 import tempfile
-import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 # Read when Ray is imported. Telemetry is off; and `uv run` does not start workers anew in environments of their own.
@@ -26,10 +23,18 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from seqembed.data.errors import HostError, SeqembedError, UsageError
-from seqembed.data.signals import not_interrupted
+from seqembed.data.files.inputs import first_line
+from seqembed.data.signals import kept_signal_handlers, not_interrupted
 from seqembed.runner.engines.engine import Engine
 from seqembed.runner.engines.task import PartTask
-from seqembed.runner.engines.worker import FailedAttempt, attempt_part, lost_worker, next_attempt, seqembed_version
+from seqembed.runner.engines.worker import (
+    FailedAttempt,
+    attempt_part,
+    lost_worker,
+    next_attempt,
+    seqembed_version,
+    worker_without_seqembed,
+)
 from seqembed.runner.options import usable_cores
 from seqembed.runner.output.staging import StagedPart
 
@@ -78,7 +83,7 @@ class RayEngine(Engine):
             options |= {"_temp_dir": self._directory, "_node_ip_address": "127.0.0.1", "include_dashboard": False}
             options["object_store_memory"] = _STORE_BYTES + 2 * bundle_bytes
         try:
-            with _own_signal_handlers():
+            with kept_signal_handlers():
                 ray.init(address, configure_logging=False, log_to_driver=False, **options)
         except (RayError, OSError, RuntimeError, ValueError, TimeoutError) as error:
             self.close()
@@ -86,7 +91,7 @@ class RayEngine(Engine):
             if address == "local":
                 remedy = "Give this process more memory, descriptors and room below the temporary directory."
             what = "no Ray could be started here" if address == "local" else f"no Ray cluster answers at {address}"
-            raise HostError(f"{what} ({_first_line(error)}). {remedy}") from error
+            raise HostError(f"{what} ({first_line(error)}). {remedy}") from error
 
     def map(self, tasks: Iterable[PartTask]) -> Iterator[StagedPart]:
         """Yield a report of each task, in any order.
@@ -141,7 +146,7 @@ class RayEngine(Engine):
                 # Until they are dead they may still write below the directory that is removed next.
                 ray.wait(running, num_returns=len(running), timeout=_CANCEL_SECONDS)
             if self._is_own:
-                with _own_signal_handlers():
+                with kept_signal_handlers():
                     ray.shutdown()
                 if self._directory is not None:
                     shutil.rmtree(self._directory, ignore_errors=True)
@@ -168,28 +173,7 @@ def _result(reference: Any, task: PartTask) -> StagedPart | SeqembedError:
     except RayTaskError as error:
         if not isinstance(error.cause, ModuleNotFoundError):
             raise error.cause from None
-        raise HostError(
-            f"a Ray worker lacks a library ({_first_line(error.cause)}). Install seqembed with its dependencies on all "
-            "nodes, in the version of the driver."
-        ) from None
+        raise worker_without_seqembed("Ray", first_line(error.cause)) from None
     except RayError as error:
         return lost_worker(task, "Ray", type(error).__name__)
     return found.error if isinstance(found, FailedAttempt) else found
-
-
-@contextmanager
-def _own_signal_handlers() -> Iterator[None]:
-    """Keep the handlers of this process: Ray installs one for SIGTERM, which would change the exit code."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

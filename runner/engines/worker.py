@@ -8,6 +8,7 @@ worker that was thought dead writes to its own files, which nobody publishes.
 
 import logging
 import socket
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -30,7 +31,7 @@ class FailedAttempt:
 
     Attributes:
         name: Path of the part.
-        error: What the worker lacked.
+        error: What the worker lacked; a plain `SeqembedError` for a bug.
     """
 
     name: str
@@ -52,9 +53,10 @@ def attempt_part(task: PartTask, version: str, read_bundle: Callable[[], bytes])
         return FailedAttempt(task.name, _located(error))
     except Exception as error:
         fault = host_fault(error)
-        if fault is None:
-            raise
-        return FailedAttempt(task.name, _located(fault))
+        bug = (
+            f"{task.name}: a worker met a bug in seqembed. Please report it with these lines:\n{traceback.format_exc()}"
+        )
+        return FailedAttempt(task.name, SeqembedError(bug) if fault is None else _located(fault))
 
 
 def _shared_pipeline(bundle: BundleReference, threads: int, read_bundle: Callable[[], bytes]) -> Pipeline:
@@ -93,12 +95,20 @@ def next_attempt(task: PartTask, error: SeqembedError) -> PartTask:
     """Return the task of the next attempt after a failed one.
 
     Raises:
-        SeqembedError: `error`, after the last attempt.
+        SeqembedError: `error`, after the last attempt, or if it is a bug.
     """
-    if task.attempt >= MAX_ATTEMPTS:
+    if task.attempt >= MAX_ATTEMPTS or type(error) is SeqembedError:
         raise error
     logger.info("%s: attempt %d of %d failed: %s", task.name, task.attempt, MAX_ATTEMPTS, error)
     return replace(task, attempt=task.attempt + 1)
+
+
+def worker_without_seqembed(engine: str, reason: str) -> HostError:
+    """Return the error for a worker that cannot import what a task needs."""
+    return HostError(
+        f"a {engine} worker lacks a library ({reason}). Install seqembed with its dependencies on all hosts, in the "
+        "versions of this one."
+    )
 
 
 def lost_worker(task: PartTask, engine: str, reason: str) -> HostError:
