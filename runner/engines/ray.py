@@ -8,6 +8,7 @@ slot in flight, so that no worker waits, an autoscaler sees demand, and memory d
 import logging
 import os
 import shutil
+import socket
 import tempfile
 import time
 from collections import deque
@@ -18,6 +19,7 @@ from typing import Any
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 
 import ray
 from ray.exceptions import RayError, RayTaskError
@@ -42,6 +44,7 @@ _TASKS_PER_SLOT = 2
 _LOOK_AGAIN_SECONDS = 10.0  # at the size of the cluster, which may grow
 _STORE_BYTES = 128 << 20  # of a local object store, beside two copies of the bundle: reports are small
 _CANCEL_SECONDS = 10.0
+_KNOCK_SECONDS = 10.0
 
 
 class RayEngine(Engine):
@@ -63,6 +66,10 @@ class RayEngine(Engine):
         self._threads, self._running = threads, dict[Any, PartTask]()
         self._directory: str | None = None
         self._is_own = not ray.is_initialized()
+        if address is not None and not self._is_own:
+            raise UsageError(
+                f"--address {address}: this process is connected to Ray already. Omit --address to use that."
+            )
         if self._is_own:
             self._connect(address or os.environ.get("RAY_ADDRESS") or "local", len(bundle))
         try:
@@ -83,6 +90,7 @@ class RayEngine(Engine):
             options |= {"_temp_dir": self._directory, "_node_ip_address": "127.0.0.1", "include_dashboard": False}
             options["object_store_memory"] = _STORE_BYTES + 2 * bundle_bytes
         try:
+            _knock(address)
             with kept_signal_handlers():
                 ray.init(address, configure_logging=False, log_to_driver=False, **options)
         except (RayError, OSError, RuntimeError, ValueError, TimeoutError) as error:
@@ -150,6 +158,17 @@ class RayEngine(Engine):
                     ray.shutdown()
                 if self._directory is not None:
                     shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _knock(address: str) -> None:
+    """Check that something listens at the host and port of an address: Ray itself tries for seven minutes.
+
+    Raises:
+        OSError: Nothing does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=_KNOCK_SECONDS).close()
 
 
 def _attempt(task: PartTask, version: str, bundle: Sequence[Any]) -> StagedPart | FailedAttempt:
