@@ -5,6 +5,7 @@ end, so that one job of all parts would keep all reports in memory, and publish 
 attempt gets the number of Spark's own task attempt, so that retries and speculative copies write to their own files.
 """
 
+import atexit
 import logging
 import os
 import pickle
@@ -77,8 +78,8 @@ class SparkEngine(Engine):
         session = SparkSession.getActiveSession()
         self._is_own, self._spark = session is None, session
         try:
-            self._spark = session or _start(threads, address, self._directory)
-            self._bundle = ship(self._spark, bundle, self._directory)
+            self._spark = session or start_session(threads, address, self._directory)
+            self._bundle = ship(self._spark, bundle)
         except BaseException:
             self.close()
             raise
@@ -161,15 +162,23 @@ def _results(
     try:
         reports = {report.name: report for report in future.result()}
     except _FAILURES as error:
-        reason = " ".join(str(error).split())
+        reason = _reason(error)
         if "No module named" in reason:
-            raise worker_without_seqembed("Spark", reason[reason.index("No module named") :][:_MAX_REASON]) from None
+            raise worker_without_seqembed("Spark", reason[reason.index("No module named") :]) from None
         for task in tasks:
-            yield task, lost_worker(task, "Spark", reason[:_MAX_REASON])
+            yield task, lost_worker(task, "Spark", reason)
         return
     for task in tasks:
         found = reports[task.name]
         yield task, found.error if isinstance(found, FailedAttempt) else found
+
+
+def _reason(error: BaseException) -> str:
+    """Return what an error of Spark says, without the stack of Java."""
+    lines = [line.strip(": ") for line in str(error).splitlines() if not line.lstrip().startswith(("at ", "..."))]
+    lines = [line for line in lines if line and not line.startswith("An error occurred while calling")]
+    text = next((line for line in lines if "No module named" in line), lines[0] if lines else type(error).__name__)
+    return text.removeprefix("org.apache.spark.SparkException: ")[:_MAX_REASON]
 
 
 def map_in_arrow(frame: DataFrame, work: Callable[..., Iterator[pa.RecordBatch]], schema: Any) -> DataFrame:
@@ -190,16 +199,15 @@ def spark_schema(schema: pa.Schema) -> Any:
     return from_arrow_schema(schema)
 
 
-def ship(spark: SparkSession, bundle: bytes, directory: Path) -> str:
+def ship(spark: SparkSession, bundle: bytes) -> str:
     """Send a bundle to all executors, once per host; return the name for `shipped`.
 
-    Args:
-        spark: The session.
-        bundle: Bytes of the model.
-        directory: Where its file may lie as long as the session may need it.
+    Spark reads the file whenever an executor needs it, and refuses another file of the same name. So it lies in a
+    directory of this process, not of the run.
     """
-    path = directory / f"seqembed-{bundle_sha256(bundle)}.onnx"
-    path.write_bytes(bundle)
+    path = _directory_of_process() / f"seqembed-{bundle_sha256(bundle)}.onnx"
+    if not path.exists():
+        path.write_bytes(bundle)
     spark.addArtifacts(str(path), file=True)
     return path.name
 
@@ -210,25 +218,22 @@ def shipped(name: str) -> bytes:
 
 
 @lru_cache(maxsize=1)
-def directory_of_process() -> Path:
+def _directory_of_process() -> Path:
     """Return a temporary directory that is removed when this process ends."""
-    directory = tempfile.TemporaryDirectory(prefix="seqembed-spark-")
-    _kept.append(directory)
-    return Path(directory.name)
-
-
-_kept: list[tempfile.TemporaryDirectory[str]] = []
+    directory = Path(tempfile.mkdtemp(prefix="seqembed-spark-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    return directory
 
 
 def _is_remote(spark: SparkSession) -> bool:
     return type(spark).__module__.startswith("pyspark.sql.connect")
 
 
-def _start(threads: int, address: str | None, directory: Path) -> SparkSession:
+def start_session(threads: int, address: str | None, directory: Path) -> SparkSession:
     """Start a session; whatever Java writes goes to a file in `directory`."""
     builder = SparkSession.builder.appName("seqembed run").config("spark.ui.showConsoleProgress", "false")
     log = directory / "stderr"
-    logging.getLogger("py4j").setLevel(logging.ERROR)
+    logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)  # it logs connections that an interruption closes
     try:
         with kept_signal_handlers(), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # about pandas, see `map_in_arrow`
@@ -243,7 +248,7 @@ def _start(threads: int, address: str | None, directory: Path) -> SparkSession:
             return session
     except (*_FAILURES, OSError, ValueError) as error:
         said = [line for line in log.read_text(errors="replace").splitlines() if line] if log.exists() else []
-        reason = " ".join(str(error).split())[:_MAX_REASON]
+        reason = _reason(error)
         if "JAVA_GATEWAY_EXITED" in reason and said:
             reason = said[-1][:_MAX_REASON]
         where = "on this host" if address is None else f"at {address.split(';')[0]}"

@@ -7,14 +7,40 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Self
+
+import numpy as np
+import pyarrow as pa
 
 from seqembed.runner.engines.engine import Engine
 from seqembed.runner.engines.make import make_part
 from seqembed.runner.engines.task import PartTask
 from seqembed.runner.output.staging import StagedPart
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run and the directory that `--engine local` wrote.
+
+    Attributes:
+        words: The command line without `--out`.
+        expected: Its output, by the engine of this process.
+    """
+
+    words: tuple[object, ...]
+    expected: Path
+
+
+def check_vectors(found: pa.Table, expected: pa.Table) -> None:
+    """Check that two tables have the same rows in the same order, and the same vectors within 1e-6."""
+    plain = [name for name in expected.column_names if name != "embedding"]
+    assert found.select(plain).to_pylist() == expected.select(plain).to_pylist()
+    assert found["embedding"].is_null().to_pylist() == expected["embedding"].is_null().to_pylist()
+    vectors = [np.array(table["embedding"].drop_null().to_pylist(), np.float32) for table in (found, expected)]
+    np.testing.assert_allclose(*vectors, rtol=0, atol=1e-6)
 
 
 class ProcessEngine(Engine):

@@ -1,26 +1,11 @@
 """Fixtures of the engines' tests: data, models and expected parts, made once for all processes of a test run."""
 
-from dataclasses import dataclass
-from pathlib import Path
-
 import pyarrow.parquet as pq
 import pytest
+from engines_testing import Job
 from events_testing import untrained_run
 
 from seqembed_testing import done, shared_directory
-
-
-@dataclass(frozen=True)
-class Job:
-    """A run and the directory that `--engine local` wrote.
-
-    Attributes:
-        words: The command line without `--out`.
-        expected: Its output, by the engine of this process.
-    """
-
-    words: tuple[object, ...]
-    expected: Path
 
 
 @pytest.fixture(scope="session")

@@ -14,12 +14,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from engines_testing import Killer, Watcher
+from engines_testing import Job, Killer, Watcher, check_vectors
 from s3_testing import KEY, SECRET, Store
 
+import seqembed as seqembed_package
 from child_runner import check_complete, check_finished, contents, visible
-from seqembed.data.errors import OutputError
+from seqembed.data.errors import BundleError, InputError, OutputError
 from seqembed.runner.bundle.bundle_file import bundle_sha256, read_bundle
 from seqembed.runner.engines.task import BundleReference
 from seqembed.runner.job.make_parts import make_parts
@@ -27,7 +30,7 @@ from seqembed.runner.job.outcome import Outcome
 from seqembed.runner.job.plan import InputStates, plan_run
 from seqembed.runner.options import RunOptions
 from seqembed.runner.output.directory import OutputDirectory
-from seqembed_testing import Tiny, done, seqembed, sequences, write_sequences
+from seqembed_testing import Tiny, done, seqembed, sequences, with_contract, write_sequences
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
 
@@ -65,7 +68,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", ["telemetry", "transactions"])
-def test_the_bytes_are_those_of_this_process(cluster: Any, jobs: dict[str, Any], tmp_path: Path, name: str) -> None:
+def test_the_bytes_are_those_of_this_process(cluster: Any, jobs: dict[str, Job], tmp_path: Path, name: str) -> None:
     job = jobs[name]
     said = done(*job.words, "--out", tmp_path / "out", *RAY).output
     assert "parts made" in said
@@ -182,6 +185,28 @@ def test_a_driver_that_is_stopped(
     assert not (out / "_SUCCESS").exists()
     done(*words, "--out", out, *RAY)
     check_finished(out, new)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray Data 2.60 sets options of its own that it deprecates
+def test_rows_of_a_dataset(cluster: Any, jobs: dict[str, Job], tmp_path: Path) -> None:
+    job = jobs["telemetry"]
+    _, data, _, model, *_ = job.words
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_options.preserve_order = True
+    rows = seqembed_package.ray.embed(ray.data.read_parquet(str(data)), model, keep=["device"], batch_size=50)
+    found = pa.concat_tables(ray.get(rows.to_arrow_refs())).combine_chunks()
+    expected = pa.concat_tables(pq.ParquetFile(path).read() for path in sorted(job.expected.glob("*.parquet")))
+    assert found.column_names == ["id", "device", "embedding"]
+    check_vectors(found, expected)
+    with pytest.raises(InputError, match="no column 'nosuch'"):
+        seqembed_package.ray.embed(ray.data.read_parquet(str(data)), model, keep=["nosuch"])
+    events = ray.data.read_parquet(str(jobs["transactions"].words[1]))
+    with pytest.raises(InputError, match="single events"):
+        seqembed_package.ray.embed(events, jobs["transactions"].words[3])
+    int8 = with_contract(model, tmp_path / "int8.onnx", precision="int8")
+    with pytest.raises(BundleError):
+        seqembed_package.ray.embed(rows, int8)
 
 
 def test_a_cluster_that_is_not_there(tiny: Tiny, tmp_path: Path) -> None:
