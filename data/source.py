@@ -117,7 +117,8 @@ class ParquetSource:
     def fingerprint(self) -> str | None:
         """Return the file's current fingerprint, computed with the open file handle."""
         try:
-            return fingerprint(self.file, None if self._opened is None else self._opened.source)
+            opened = None if self._opened is None or self.file.view is not None else self._opened.source
+            return fingerprint(self.file, opened)
         except BadFileError:
             return None
 

@@ -36,6 +36,8 @@ class RunKeywords(TypedDict, total=False):
     address: str | None
     limit: int | None
     rows_per_part: int | None
+    only: Sequence[str]
+    version: int | None
     overwrite: bool
     prune: bool
     on_bad_row: OnBadRow
@@ -52,6 +54,7 @@ class InspectKeywords(TypedDict, total=False):
     layout: str
     time: str | None
     label: str | None
+    version: int | None
 
 
 class EvaluateKeywords(TypedDict, total=False):
@@ -59,6 +62,7 @@ class EvaluateKeywords(TypedDict, total=False):
 
     untrained_seeds: int
     max_rows: int
+    version: int | None
     seed: int
     threads: int
     progress: ProgressStyle

@@ -50,6 +50,8 @@ class RunOptions:
         limit: Maximum number of sequences in total; None embeds all.
         rows_per_part: Maximum number of input rows of a part, unless a single row group has more: larger files are
             divided by row groups. None makes one part per file.
+        only: Globs of places of parts; all others are left as they are. Empty chooses all.
+        version: Version of the tables among the inputs that have versions; None is the newest.
         overwrite: Replace parts written by another model or with other options.
         prune: Remove parts whose input no longer exists.
         on_bad_row: ``fail``, write a ``null`` vector and the reason, or move the row to ``quarantine``.
@@ -66,6 +68,8 @@ class RunOptions:
     address: str | None = None
     limit: int | None = None
     rows_per_part: int | None = None
+    only: tuple[str, ...] = ()
+    version: int | None = None
     overwrite: bool = False
     prune: bool = False
     on_bad_row: OnBadRow = "fail"
@@ -104,6 +108,12 @@ class RunOptions:
             raise UsageError("--address says where Ray or Spark runs. Pass --engine ray or --engine spark with it.")
         if self.rows_per_part is not None and self.rows_per_part < 1:
             raise UsageError(f"--rows-per-part must be at least 1, was {self.rows_per_part}.")
+        if not all(self.only):
+            raise UsageError("--only must not be empty. Pass the place of a part, a directory, or a glob of either.")
+        if self.only and self.limit is not None:
+            raise UsageError("--only conflicts with --limit, which counts from the first part on. Pass one of them.")
+        if self.version is not None and self.version < 0:
+            raise UsageError(f"--version must be 0 or more, was {self.version}.")
         if not 0 <= self.max_bad_fraction <= 1:
             raise UsageError(f"--max-bad-fraction must be in [0, 1], was {self.max_bad_fraction}.")
         if "error" in self.keep and self.on_bad_row == "null":

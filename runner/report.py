@@ -40,7 +40,7 @@ class UnknownShare:
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """Totals of a run over all parts of the output, new and skipped.
+    """Totals of a run over all parts of the output, new and skipped; with ``only``, over those of the slice.
 
     Attributes:
         parts: Every part with its counts, in input order.
@@ -61,6 +61,8 @@ class RunReport:
             was nothing to make.
         statistics: Statistics of the valid rows of all parts, made now or before; None without parts, or if the model's
             contract defines none.
+        unfinished: Parts outside the slice of ``only`` that are not finished; while there are any, there is no success
+            marker.
     """
 
     parts: tuple[tuple[Part, PartCounts], ...]
@@ -79,6 +81,7 @@ class RunReport:
     golden_difference: float | None
     trained_unknown: Mapping[str, float] = field(default_factory=dict)
     statistics: Statistics | None = None
+    unfinished: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """Return the totals, without the parts, which may be thousands."""
@@ -115,6 +118,12 @@ class RunReport:
         shares = {name: round(found / steps, 6) for name, found in self.counts.unknown_steps.items()}
         return {"unknown": shares} if shares else {}
 
+    def _tables(self) -> list[dict[str, Any]]:
+        """Return the versions of the tables that the inputs belong to."""
+        views = [part.file.view for part, _ in self.parts]
+        found = {str(view.table): view.table for view in views if view is not None}
+        return [asdict(table) for table in found.values()]
+
     def to_json(self, inputs: Sequence[str], model: str, model_sha256: str, options: RunOptions) -> dict[str, Any]:
         """Return the content of ``_SUCCESS``."""
         return {
@@ -137,6 +146,7 @@ class RunReport:
             "peak_rss_bytes": peak_rss_bytes(),
             "golden_difference": self.golden_difference,
             "statistics": None if self.statistics is None else described(self.statistics),
+            "tables": self._tables(),
             "orphans": [name for name in self.orphans if name not in self.pruned],
             "beyond_limit": [name for name in self.beyond if name not in self.pruned],
             "pruned": list(self.pruned),

@@ -34,8 +34,10 @@ BEYOND = {
     "data/display/progress.py": {"rich"},
     "data/display/pictures.py": {"matplotlib"},
     "data/config_file.py": {"click"},
+    "data/lake/delta.py": {"deltalake"},
 }
 ONE_FILE = {
+    "deltalake": "data/lake/delta.py",
     "duckdb": "runner/group/sort.py",
     "tf2onnx": "exporter/onnx/convert.py",
     "onnxruntime": "runner/bundle/encoder.py",

@@ -48,6 +48,7 @@ class TrainKeywords(TypedDict, total=False):
     time: str | None
     time_features: bool
     label: str | None
+    version: int | None
     max_length: int | None
     truncate: Truncate
     cell: str

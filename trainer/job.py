@@ -112,7 +112,7 @@ def _save(layout: RunLayout, fit: Fit, history: Mapping[str, Any]) -> None:
     """Write the files of a finished training, the contract last."""
     prepared, model = fit.prepared, fit.prepared.job.model
     network = with_output_map(
-        fit.network, prepared.build, prepared.embedding_blocks, prepared.sample, prepared.projected_dim
+        fit.network, prepared.build, prepared.embedding_blocks, fit.embeddings, prepared.projected_dim
     )
     artifacts.write_models(layout, network)
     artifacts.write_sample(layout, prepared.intake.survey, prepared.schema)

@@ -9,8 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from seqembed.data.errors import BadFileError
-from seqembed.data.files.inputs import UNREADABLE, InputFile, first_line, is_local, unreadable
-from seqembed.data.host import raise_host_fault
+from seqembed.data.files.inputs import UNREADABLE, InputFile, is_local, unreadable, unreadable_bytes
 
 # Most footers fit. Small reads must be avoided on S3: pyarrow cannot repeat a read that is shorter than the server's
 # error text (about 300 bytes).
@@ -57,14 +56,15 @@ def look_at(file: InputFile, source: pa.NativeFile | None = None) -> FileState:
         BadFileError: The file is missing, or too short to be Parquet.
     """
     size, footer = _footer(file, source)
-    content = f"{size}:".encode() + footer[:-8]
+    token = b"" if file.view is None else file.view.token
+    content = f"{size}:".encode() + footer[:-8] + token
     return FileState(
         file, hashlib.sha256(_file_times(file) + content).hexdigest(), hashlib.sha256(content).hexdigest(), footer
     )
 
 
 def fingerprint(file: InputFile, source: pa.NativeFile | None = None) -> str:
-    """Return a sha256 over footer and file times, which differs for every version of the file.
+    """Return a sha256 over footer and file times, which differs for every version of a file or its rows in a table.
 
     It reads the footer and one stat, no data page. The footer holds offsets, sizes and statistics of every column
     chunk. On a local filesystem the inode and its change time (ctime) are included: the kernel sets the ctime, so a
@@ -98,8 +98,7 @@ def _file_times(file: InputFile) -> bytes:
             return f"{stat.st_ino}:{stat.st_mtime_ns}:{stat.st_ctime_ns}:".encode()
         return f"{file.filesystem.get_file_info(file.path).mtime_ns}:".encode()
     except OSError as error:
-        raise_host_fault(error)
-        raise BadFileError(f"{file.name}: cannot be read ({first_line(error)}).") from error
+        raise unreadable_bytes(file, error) from error
 
 
 def _footer(file: InputFile, source: pa.NativeFile | None = None) -> tuple[int, bytes]:
@@ -118,5 +117,4 @@ def _footer(file: InputFile, source: pa.NativeFile | None = None) -> tuple[int, 
             tail = source.read_at(length + 8, size - 8 - length)
         return size, tail[-8 - length :]
     except OSError as error:
-        raise_host_fault(error)
-        raise BadFileError(f"{file.name}: cannot be read ({first_line(error)}).") from error
+        raise unreadable_bytes(file, error) from error

@@ -39,6 +39,9 @@ def grouping_remedy(file: InputFile, schema: SequenceSchema, keep: Sequence[str]
 
 def _sources(files: Sequence[InputFile]) -> list[str]:
     locations = [file.location for file in files]
+    roots = list(dict.fromkeys(file.view.table.root for file in files if file.view is not None))
+    if roots:
+        return roots + [file.location for file in files if file.view is None]
     if len(files) <= _MAX_LISTED:
         return locations
     root = files[0].root
@@ -51,17 +54,19 @@ def _sources(files: Sequence[InputFile]) -> list[str]:
 
 def _duckdb_line(files: Sequence[InputFile], schema: SequenceSchema) -> str:
     """Return SQL for DuckDB that writes the events of `files` to one file, grouped by id and in order."""
-    root = files[0].root
+    root, view = files[0].root, files[0].view
+    if view is not None:
+        source = f"delta_scan({_text(view.table.root)})"
+        return f"COPY (SELECT * FROM {source} ORDER BY {_name(schema.id)}) TO 'grouped.parquet' (FORMAT parquet);"
     if len(files) > _MAX_LISTED and all(file.recursive and file.root == root for file in files):
         suffix = PurePosixPath(files[0].name).suffix
         sources = _text(f"{_parent(files[0])}/**/*{suffix}")
     else:
         sources = "[" + ", ".join(_text(file.location) for file in files) + "]"
-    order = [_name(schema.id), *([_name(schema.time)] if schema.time is not None else [])]
     options = "union_by_name = true, hive_partitioning = false, filename = true, file_row_number = true"
     return (
         f"COPY (SELECT * EXCLUDE (filename, file_row_number) FROM read_parquet({sources}, {options}) "
-        f"ORDER BY {', '.join(order)}, filename, file_row_number) TO 'grouped.parquet' (FORMAT parquet);"
+        f"ORDER BY {_name(schema.id)}, filename, file_row_number) TO 'grouped.parquet' (FORMAT parquet);"
     )
 
 

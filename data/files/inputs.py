@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +24,8 @@ PARQUET_SUFFIXES = (".parquet", ".parq", ".pq")
 _URI = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
 # With a read buffer per column, a huge row group is not loaded completely; 1 MiB is Parquet's usual page size.
 _READ_BUFFER_BYTES = 1 << 20
+# What a reader is told about a data file of a table that is gone or differs.
+REMOVED = "{} lists it: if a VACUUM or another writer removed it since, run again to read the newest version."
 # Raised by pyarrow for bytes that are not Parquet: ArrowInvalid is a ValueError, as are bad UTF-8 names.
 UNREADABLE = (OSError, pa.ArrowException, ValueError, OverflowError, MemoryError)
 
@@ -41,6 +44,43 @@ class OpenedFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow has no types
 
 
 @dataclass(frozen=True, slots=True)
+class TableVersion:
+    """A version of a table of another format.
+
+    Attributes:
+        kind: ``Delta`` or ``Iceberg``.
+        root: Location of its directory.
+        version: Number of the version or snapshot.
+    """
+
+    kind: str
+    root: str
+    version: int
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        return f"version {self.version} of the {self.kind} table {self.root}"
+
+
+class View(Protocol):
+    """What the rows of a data file are in its table; see `seqembed.data.lake.view`."""
+
+    @property
+    def table(self) -> TableVersion:
+        """The version of the table."""
+
+    @property
+    def token(self) -> bytes:
+        """What distinguishes this view from others of the same file, for fingerprints."""
+
+    def shape(self, stored: pa.Schema, num_rows: int) -> tuple[pa.Schema, int]:
+        """Return the columns and the number of rows in the table, of a file with these."""
+
+    def source(self, file: "InputFile", stored: pa.Schema, opened: pa.NativeFile) -> pa.NativeFile:
+        """Return a file to read through."""
+
+
+@dataclass(frozen=True, slots=True)
 class InputFile:
     """One Parquet file.
 
@@ -52,6 +92,7 @@ class InputFile:
         root: The directory of the input, on that filesystem.
         partitions: Hive keys in `name` (``day=3``) with their values as text, None for hive's null.
         recursive: Whether all files anywhere below `root` belong to the input.
+        view: How a data file of a table of another format is to be read; None for plain Parquet.
     """
 
     filesystem: fs.FileSystem
@@ -60,6 +101,7 @@ class InputFile:
     root: str
     partitions: dict[str, str | None]
     recursive: bool = False
+    view: View | None = None
 
     @property
     def noun(self) -> str:
@@ -99,12 +141,21 @@ class InputFile:
             }
             metadata = None if opened is None else opened.metadata
             parquet = OpenedFile(source, metadata=metadata, coerce_int96_timestamp_unit="us", **options)
+            if self.view is not None and opened is None:
+                source = self.view.source(self, parquet.schema_arrow, parquet.source)
+                if source is not parquet.source:
+                    return OpenedFile(source, **options)
             if int96_unit(parquet) == "ns":
                 metadata = parquet.metadata
                 parquet = OpenedFile(source, metadata=metadata, coerce_int96_timestamp_unit="ns", **options)
             return parquet
         except UNREADABLE as error:
             raise unreadable(self, error) from error
+
+    def shape(self, stored: pq.FileMetaData) -> tuple[pa.Schema, int]:
+        """Return the columns and the number of rows that `open` shows, from the footer alone."""
+        schema, num_rows = stored.schema.to_arrow_schema(), stored.num_rows
+        return (schema, num_rows) if self.view is None else self.view.shape(schema, num_rows)
 
     def open_bytes(self) -> pa.NativeFile:
         """Open for random access.
@@ -115,8 +166,7 @@ class InputFile:
         try:
             return self.filesystem.open_input_file(self.path)
         except UNREADABLE as error:
-            raise_host_fault(error)
-            raise BadFileError(f"{self.name}: cannot be read ({first_line(error)}).") from error
+            raise unreadable_bytes(self, error) from error
 
     def batches(
         self, parquet: pq.ParquetFile, columns: Sequence[str], batch_size: int, row_groups: Sequence[int] | None = None
@@ -144,9 +194,22 @@ def unreadable(file: InputFile, error: BaseException) -> BadFileError:
         HostError: The host is at fault, not the file.
     """
     raise_host_fault(error)
+    if isinstance(error, FileNotFoundError):
+        return unreadable_bytes(file, error)
     if "encrypted" in str(error):
         return BadFileError(f"{file.name}: the file is encrypted. Decrypt it first.")
     return BadFileError(f"{file.name}: cannot be read as Parquet ({first_line(error)}). Is the file complete?")
+
+
+def unreadable_bytes(file: InputFile, error: BaseException) -> BadFileError:
+    """Return the error for a file that is missing or may not be read.
+
+    Raises:
+        HostError: The host is at fault, not the file.
+    """
+    raise_host_fault(error)
+    remedy = "" if file.view is None else f" {REMOVED.format(file.view.table)}"
+    return BadFileError(f"{file.name}: cannot be read ({first_line(error)}).{remedy}")
 
 
 def location_of(filesystem: fs.FileSystem, path: str) -> str:

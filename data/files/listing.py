@@ -7,17 +7,16 @@ Hive.
 """
 
 import os
-import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from urllib.parse import unquote
 
 from pyarrow import fs
 
-from seqembed.data.errors import InputError
+from seqembed.data.errors import InputError, UsageError
+from seqembed.data.files.globs import EVERYTHING, is_glob, literal, matches_any
 from seqembed.data.files.inputs import (
     PARQUET_SUFFIXES,
     InputFile,
@@ -30,10 +29,19 @@ from seqembed.data.files.inputs import (
     printable,
 )
 from seqembed.data.files.secrets import without_secrets
-from seqembed.data.files.table_formats import Listing, is_hidden, local_listing, refuse_table, table_above, what_else
+from seqembed.data.files.table_formats import (
+    DELTA,
+    Listing,
+    Table,
+    is_hidden,
+    local_listing,
+    refuse_table,
+    table_above,
+    what_else,
+)
 from seqembed.data.host import raise_host_fault
+from seqembed.data.lake.delta import delta_files
 
-_WILDCARD = re.compile(r"[*?\[]")
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 _MAGIC = (b"PAR1", b"PARE")  # PARE: an encrypted footer
 _OTHER_FORMATS = {
@@ -46,7 +54,6 @@ _OTHER_FORMATS = {
 # More than the magic number: pyarrow cannot repeat a read on S3 that is shorter than the server's error text.
 _HEAD_BYTES = 1024
 _READERS = 8
-_EVERYTHING = "**"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +72,8 @@ class Scope:
         """Return whether a file at `location` (`InputFile.location`) would belong to the input."""
         root = self.root.rstrip("/")
         if location == root:
-            return self.patterns == (_EVERYTHING,)
-        return location.startswith(root + "/") and _matches_any(location[len(root) + 1 :], self.patterns)
+            return self.patterns == (EVERYTHING,)
+        return location.startswith(root + "/") and matches_any(location[len(root) + 1 :], self.patterns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +81,7 @@ class FoundInputs:
     """The files found for some inputs.
 
     Attributes:
-        files: In the order of the inputs, sorted by name within each.
+        files: In the order of the inputs, sorted by name within each; of a table of another format, its live files.
         passed_over: Name and reason of each skipped file.
         passed_locations: Locations of the skipped files, as `InputFile.location`.
         scopes: One per input.
@@ -97,27 +104,36 @@ class FoundInputs:
 
 @dataclass(slots=True)
 class _Found:
+    version: int | None = None
+    tables: dict[str, tuple[InputFile, ...]] = field(default_factory=dict)
     files: list[InputFile] = field(default_factory=list)
     passed_over: list[tuple[str, str]] = field(default_factory=list)
     passed_locations: set[str] = field(default_factory=set)
     scopes: list[Scope] = field(default_factory=list)
 
 
-def resolve_inputs(inputs: Sequence[str]) -> tuple[InputFile, ...]:
+def resolve_inputs(inputs: Sequence[str], version: int | None = None) -> tuple[InputFile, ...]:
     """Return the files of `find_inputs`."""
-    return find_inputs(inputs).files
+    return find_inputs(inputs, version).files
 
 
-def find_inputs(inputs: Sequence[str]) -> FoundInputs:
+def find_inputs(inputs: Sequence[str], version: int | None = None) -> FoundInputs:
     """Find the Parquet files of `inputs`.
+
+    Args:
+        inputs: Files, directories, globs or URIs.
+        version: Version of the tables of other formats among them; None is the newest.
 
     Raises:
         InputError: An input has no files, a file is found twice (by name or through a link), an input is in a table of
-            another format (`seqembed.data.files.table_formats`), or a file's name is not UTF-8.
+            a format that is not read (`seqembed.data.files.table_formats`), or a file's name is not UTF-8.
+        UsageError: There is a version, and no table.
     """
-    found = _Found()
+    found = _Found(version=version)
     for given in inputs:
         _find(given, found)
+    if version is not None and all(file.view is None for file in found.files):
+        raise UsageError(f"--version {version}: no input is a table that has versions. Leave it out.")
     _refuse_twice(found.files)
     passed = tuple(found.passed_over), frozenset(found.passed_locations)
     return FoundInputs(tuple(found.files), *passed, tuple(found.scopes))
@@ -157,47 +173,64 @@ def resolve_location(given: str) -> tuple[fs.FileSystem, str]:
     return filesystem_and_path(_escape_wildcards(given))
 
 
-def is_glob(path: str) -> bool:
-    """Return whether a path contains glob characters."""
-    return _WILDCARD.search(path) is not None
-
-
 def _find(given: str, found: _Found) -> None:
     shown = without_secrets(given)
     filesystem, path = resolve_location(given)
     try:
-        kind = _kind(filesystem, path, given)
-        if kind == fs.FileType.File:
-            root = str(PurePosixPath(path).parent)
-            patterns: tuple[str, ...] = (_literal(PurePosixPath(path).name),)
-            refuse_table(filesystem, table_above(filesystem, root), shown)
-            found.files.append(_file(filesystem, path, root))
-        elif kind == fs.FileType.Directory:
-            root, patterns = path, (_EVERYTHING,)
-            _list(filesystem, root, patterns, given, found)
-        elif kind == fs.FileType.NotFound and is_glob(path):
-            names = PurePosixPath(path).parts
-            fixed = next(index for index, name in enumerate(names) if _WILDCARD.search(name))
-            root, patterns = str(PurePosixPath(*names[:fixed])), _patterns("/".join(names[fixed:]), given)
-            _list(filesystem, root, patterns, given, found)
+        kind, scope = _scope(filesystem, path, given)
+        table = table_above(filesystem, scope.root)
+        if table is not None:
+            found.files += _live_files(filesystem, table, scope, given, found)
+        elif kind == fs.FileType.File:
+            found.files.append(_file(filesystem, path, scope.root))
         else:
-            what = (
-                "no such file or directory"
-                if kind == fs.FileType.NotFound
-                else f"{what_else(path)}, neither a file nor a directory"
-            )
-            raise InputError(f"{shown}: {what}. Pass a Parquet file, a directory or a glob.")
+            _list(filesystem, scope.root, scope.patterns, given, found)
     except OSError as error:
         raise_host_fault(error)
         raise InputError(
             f"{shown}: cannot be listed ({first_line(error)}). Fix the permissions, or try again."
         ) from error
-    found.scopes.append(Scope(location_of(filesystem, root), patterns))
+    found.scopes.append(replace(scope, root=location_of(filesystem, scope.root)))
 
 
-def _literal(name: str) -> str:
-    """Return a pattern that matches only this name."""
-    return re.sub(r"([*?\[])", r"[\1]", name)
+def _scope(filesystem: fs.FileSystem, path: str, given: str) -> tuple[fs.FileType, Scope]:
+    """Return the type of an input and what it refers to; the root is a path on its filesystem.
+
+    Raises:
+        InputError: There is nothing of that name.
+    """
+    kind = _kind(filesystem, path, given)
+    if kind == fs.FileType.File:
+        return kind, Scope(str(PurePosixPath(path).parent), (literal(PurePosixPath(path).name),))
+    if kind == fs.FileType.Directory:
+        return kind, Scope(path, (EVERYTHING,))
+    if kind == fs.FileType.NotFound and is_glob(path):
+        names = PurePosixPath(path).parts
+        fixed = next(index for index, name in enumerate(names) if is_glob(name))
+        return kind, Scope(str(PurePosixPath(*names[:fixed])), _patterns("/".join(names[fixed:]), given))
+    is_missing = kind == fs.FileType.NotFound
+    what = "no such file or directory" if is_missing else f"{what_else(path)}, neither a file nor a directory"
+    raise InputError(f"{without_secrets(given)}: {what}. Pass a Parquet file, a directory or a glob.")
+
+
+def _live_files(filesystem: fs.FileSystem, table: Table, scope: Scope, given: str, found: _Found) -> list[InputFile]:
+    """Return the live files of a table that an input refers to: all, or those of a directory, glob or file in it.
+
+    Raises:
+        InputError: There is none, the table cannot be read, or its format is not supported.
+    """
+    location = location_of(filesystem, table.root)
+    if table.kind != DELTA:
+        refuse_table(filesystem, table, without_secrets(given))
+    if location not in found.tables:  # once, so that all inputs are of one version
+        found.tables[location] = delta_files(filesystem, table.root, given, found.version)
+    files = [file for file in found.tables[location] if scope.covers(file.path)]
+    if not files:
+        raise InputError(
+            f"{without_secrets(given)}: no live file of the {table.kind} table {location} lies there. Pass the "
+            "directory of the table, or another --version."
+        )
+    return files
 
 
 def _patterns(pattern: str, given: str) -> tuple[str, ...]:
@@ -206,8 +239,8 @@ def _patterns(pattern: str, given: str) -> tuple[str, ...]:
     A glob that ends with a slash or a hive directory (``day=2026-*``) matches directories, and so all files below them.
     """
     if given.endswith("/"):
-        return (f"{pattern}/{_EVERYTHING}",)
-    return (pattern, f"{pattern}/{_EVERYTHING}") if "=" in pattern.split("/")[-1] else (pattern,)
+        return (f"{pattern}/{EVERYTHING}",)
+    return (pattern, f"{pattern}/{EVERYTHING}") if "=" in pattern.split("/")[-1] else (pattern,)
 
 
 def _kind(filesystem: fs.FileSystem, path: str, given: str) -> fs.FileType:
@@ -240,13 +273,13 @@ def _escape_wildcards(given: str) -> str:
 
 def _list(filesystem: fs.FileSystem, root: str, patterns: tuple[str, ...], given: str, found: _Found) -> None:
     """Add the Parquet files below `root` that one of `patterns` matches."""
-    recursive = any(_EVERYTHING in pattern.split("/") for pattern in patterns)
+    recursive = any(EVERYTHING in pattern.split("/") for pattern in patterns)
     shown = without_secrets(given)
     listing = _listing(filesystem, root, patterns[-1].split("/"))
     candidates = []
     for path in sorted(listing.files, key=lambda path: path.split("/")):
         relative = path[len(root.rstrip("/")) + 1 :]
-        if any(is_hidden(name) for name in relative.split("/")) or not _matches_any(relative, patterns):
+        if any(is_hidden(name) for name in relative.split("/")) or not matches_any(relative, patterns):
             continue
         if not is_utf8(path):
             raise InputError(f"{printable(path)}: the file's name is not UTF-8. Rename the file.")
@@ -255,14 +288,13 @@ def _list(filesystem: fs.FileSystem, root: str, patterns: tuple[str, ...], given
     files = _sorted_out(candidates, found)
     for path, what in listing.special:
         relative = path[len(root.rstrip("/")) + 1 :]
-        if _matches_any(relative, patterns):
+        if matches_any(relative, patterns):
             found.passed_over.append((relative, what))
             found.passed_locations.add(location_of(filesystem, path))
     if not files:
         looked = f"looked for names ending in {', '.join(PARQUET_SUFFIXES)} and for Parquet's first bytes below {root}"
         hint = " A glob matches files; end it with a slash to read everything below the directories it matches."
-        raise InputError(f"{shown}: no Parquet file found ({looked}).{'' if patterns == (_EVERYTHING,) else hint}")
-    refuse_table(filesystem, table_above(filesystem, root), shown)
+        raise InputError(f"{shown}: no Parquet file found ({looked}).{'' if patterns == (EVERYTHING,) else hint}")
     found.files += sorted(files, key=lambda file: file.name)
 
 
@@ -308,23 +340,6 @@ def _listing(filesystem: fs.FileSystem, root: str, patterns: list[str]) -> Listi
         if info.type == fs.FileType.File:
             listing.add(info.path, root)
     return listing
-
-
-def _matches_any(relative: str, patterns: Sequence[str]) -> bool:
-    return any(pattern == _EVERYTHING or _matches(relative, pattern) for pattern in patterns)
-
-
-def _matches(relative: str, pattern: str) -> bool:
-    names, patterns = relative.split("/"), pattern.split("/")
-    if "**" in patterns:
-        index = patterns.index("**")
-        head, tail = patterns[:index], patterns[index + 1 :]
-        if not all(fnmatchcase(name, wanted) for name, wanted in zip(names, head, strict=False)):
-            return False
-        if not tail:
-            return len(names) > len(head)
-        return any(_matches("/".join(names[cut:]), "/".join(tail)) for cut in range(len(head), len(names)))
-    return len(names) == len(patterns) and all(map(fnmatchcase, names, patterns))
 
 
 def _file(filesystem: fs.FileSystem, path: str, root: str, recursive: bool = False) -> InputFile:

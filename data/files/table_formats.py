@@ -1,7 +1,8 @@
 """List directories, and recognise tables of other formats: Delta Lake, Apache Iceberg, Apache Hudi.
 
 The directory of such a table also holds files that an update, a deletion or a compaction removed; only the table's log
-lists the live files. Read as plain Parquet, deleted rows would come back and changed rows would count twice.
+lists the live files. Read as plain Parquet, deleted rows would come back and changed rows would count twice. Live files
+of Delta tables are read (`seqembed.data.lake`), the others are refused.
 
 Marker files: ``_delta_log`` (Delta, PROTOCOL.md), ``metadata/*.metadata.json`` (Iceberg, spec.md, "File System
 Tables"), ``.hoodie`` and ``.hoodie_partition_metadata`` (Hudi, technical specification).
@@ -25,10 +26,9 @@ DELTA, ICEBERG, HUDI = "Delta", "Iceberg", "Hudi"
 _MARKS = {"_delta_log": DELTA, ".hoodie": HUDI, ".hoodie_partition_metadata": HUDI}
 _ICEBERG_DIRECTORY, _ICEBERG_ENDS = "metadata", (".metadata.json", ".metadata.json.gz")
 _READERS = 8
-# DuckDB's delta and iceberg extensions read the live files; Hudi has no reader outside Spark and Flink.
+# DuckDB's iceberg extension reads the live files; Hudi has no reader outside Spark and Flink.
 _REMEDIES = {
-    DELTA: "write its current version as plain Parquet first, e.g. in DuckDB: "
-    "COPY (SELECT * FROM delta_scan('TABLE')) TO 'plain.parquet'",
+    DELTA: "pass TABLE itself as the input, whose live files are read",
     ICEBERG: "write its current snapshot as plain Parquet first, e.g. in DuckDB: "
     "COPY (SELECT * FROM iceberg_scan('TABLE')) TO 'plain.parquet'",
     HUDI: "write its current snapshot as plain Parquet first, e.g. in Spark: "
@@ -99,7 +99,7 @@ class Listing:
 
 
 def refuse_table(filesystem: fs.FileSystem, table: Table | None, shown: str) -> None:
-    """Refuse to read a table of another format as plain files.
+    """Refuse to read a table of another format as plain files: one that cannot be read, or lies below an input.
 
     Args:
         filesystem: Filesystem of the table.

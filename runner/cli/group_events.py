@@ -79,6 +79,12 @@ Examples:
     show_default=True,
     help="For an event without id or time: fail, or drop and count it.",
 )
+@click.option(
+    "--version",
+    type=int,
+    metavar="N",
+    help="Version of the Delta tables among the inputs.  [default: the newest]",
+)
 @click.option("--prune", is_flag=True, help="Leave out events of files that no longer exist.")
 @click.option("--overwrite", is_flag=True, help="Replace buckets made with other options, once all are made.")
 @click.option("--dry-run", is_flag=True, help="List the buckets that would be made, without making them.")

@@ -1,5 +1,7 @@
 """The command `seqembed inspect`."""
 
+from typing import Any
+
 import click
 
 from seqembed.data.schema.detect import LAYOUT_CHOICES
@@ -31,7 +33,8 @@ Examples:
 )
 @click.option("--time", default=_DEFAULTS.time, metavar="COLUMN", help="Data: the column to order steps by.")
 @click.option("--label", default=_DEFAULTS.label, metavar="COLUMN", help="Data: a column that is not a feature.")
-def inspect(path: str, **options: str) -> None:
+@click.option("--version", type=int, metavar="N", help="Data: the version of a Delta table.  [default: the newest]")
+def inspect(path: str, **options: Any) -> None:
     """Describe PATH: a model, a run directory, an output directory or Parquet data.
 
     PATH may be a URI, and for data a glob. For data, the output lists the columns that `seqembed train` would use and

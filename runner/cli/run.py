@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Sequence
 
 import click
 
@@ -27,6 +28,7 @@ Examples:
   seqembed run 'in/day=*/part-*.parquet' --model encoder.onnx --out vectors/ --keep label
   seqembed run events.parquet --model encoder.onnx --out try/ --limit 1000
   seqembed run year.parquet --model encoder.onnx --out vectors/ --rows-per-part 5000000
+  seqembed run lake/ --model encoder.onnx --out vectors/ --only 'day=2026-11-2*'
   seqembed run s3://lake/day=2026-11-26/ --model encoder.onnx --out s3://lake/vectors/
   seqembed run new/ --model encoder.onnx --out vectors/ --dry-run
 """
@@ -61,6 +63,18 @@ Examples:
     default=None,
     metavar="N",
     help="Divide larger files by row groups into parts of at most N rows.  [default: one part per file]",
+)
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="GLOB",
+    help="Make the parts whose path in DIR, or a directory of it, matches, and leave the others alone. Repeatable.",
+)
+@click.option(
+    "--version",
+    type=int,
+    metavar="N",
+    help="Version of the Delta tables among the inputs.  [default: the newest]",
 )
 @click.option(
     "--on-bad-row",
@@ -118,7 +132,7 @@ def _print_plan(plan: RunPlan, num_rows: int, job: Job) -> None:
     from rich.console import Console  # here: a job that runs needs neither
     from rich.table import Table
 
-    table = Table("would", "part")
+    table, plan = Table("would", "part"), plan.sliced
     for part in plan.parts:
         table.add_row(part.action, part.name)
     for names, why in ((plan.orphans, "its input no longer exists"), (plan.beyond, "beyond --limit")):
@@ -136,6 +150,13 @@ def _print_plan(plan: RunPlan, num_rows: int, job: Job) -> None:
         f"{most}{len(plan.to_make)} of {counted(len(plan.parts), 'part')} would be made in {without_secrets(job.out)}, "
         f"from {counted(num_rows, 'row')} of input"
     )
+    _print_unfinished(plan.unfinished)
+
+
+def _print_unfinished(names: Sequence[str]) -> None:
+    if names:
+        more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+        click.echo(f"outside --only, {names[0]}{more} not finished: no _SUCCESS until a run makes them")
 
 
 def _print_summary(report: RunReport, out: str) -> None:
@@ -175,3 +196,4 @@ def _print_summary(report: RunReport, out: str) -> None:
             f"peak memory {peak_rss_bytes() / 2**20:,.0f} MiB"
         )
     click.echo(f"{made}: {out}")
+    _print_unfinished(report.unfinished)

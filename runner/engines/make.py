@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing
 from seqembed.data.decode.hashing import hash_ids
 from seqembed.data.errors import BundleError, ChangedInputError, InputError, SeqembedError, UsageError
 from seqembed.data.files.census import IdCensus
+from seqembed.data.files.inputs import REMOVED
 from seqembed.data.sequences import SequenceBlock
 from seqembed.data.source import Source
 from seqembed.runner.engines.count import PartCounter
@@ -170,16 +171,23 @@ class _PartMaker:
         made_with, layout, bounds = task.options.result_values(), self._contract.schema.layout, None
         if task.row_groups is not None:
             made_with["rows_per_part"] = task.options.rows_per_part
-            bounds = task.row_groups.start, task.row_groups.stop
+            bounds = task.row_groups.start, task.row_groups.stop, task.num_row_groups
         source = task.file.location, task.content
         statistics = self._counter.statistics
-        return PartFooter(task.key, self._counts, *source, made_with, columns, layout, statistics, row_groups=bounds)
+        table = None if task.file.view is None else task.file.view.table
+        counted = task.key, self._counts
+        return PartFooter(*counted, *source, made_with, columns, layout, statistics, row_groups=bounds, table=table)
 
 
 def _change(task: PartTask, source: Source) -> ChangedInputError | None:
     """Return the error for a source that changed since the run was planned, or None."""
     if source.fingerprint() == task.fingerprint:
         return None
+    if task.file.view is not None:
+        return ChangedInputError(
+            f"{source.name}: the file changed while it was read, so its part was not published. "
+            f"{REMOVED.format(task.file.view.table)}"
+        )
     return ChangedInputError(
         f"{source.name}: the file changed while it was read, so its part was not published. Run again once "
         "its writer is done; better, have the writer rename finished files into place."

@@ -75,6 +75,7 @@ class PartTask:
         limit: Maximum number of sequences; None embeds all.
         row_groups: Row groups of the input to embed; None embeds all.
         attempt: Number of the attempt, from 1.
+        num_row_groups: Row groups of the input, if `row_groups` is not None.
     """
 
     name: str
@@ -88,6 +89,7 @@ class PartTask:
     limit: int | None = None
     row_groups: range | None = None
     attempt: int = 1
+    num_row_groups: int = 0
 
     def source(self, contract: ModelContract) -> ParquetSource:
         """Return the source of the sequences to embed."""

@@ -47,6 +47,12 @@ Examples:
     metavar="N",
     help="Maximum rows of each split; a larger split is sampled, stratified by class, and the output says so.",
 )
+@click.option(
+    "--version",
+    type=int,
+    metavar="N",
+    help="Version of the Delta tables among the inputs.  [default: the newest]",
+)
 @click.option("--seed", type=int, default=_DEFAULTS["seed"], show_default=True, help="Seed of all random numbers.")
 @click.option(
     "--threads",
@@ -73,8 +79,8 @@ def evaluate(threads: int | None, **options: Any) -> None:
 
     Both splits are embedded as by `seqembed run`. Embeddings are scored by TS2Vec's protocol (an RBF SVM on frozen
     vectors), logistic regression, nearest neighbour, and k-means. They are compared with the same encoder untrained,
-    the raw values if all sequences have the same length, mean and spread of each feature, and, for a model with
-    categories, their frequencies. Up to 20 classes are also listed individually.
+    the raw values if all sequences have the same length, mean and spread of each feature, the features of MiniRocket,
+    and, for a model with categories, their frequencies. Up to 20 classes are also listed individually.
 
     --train and --test take a file, a directory or a glob, and may be repeated. Rows without a label or without steps
     are excluded and counted.

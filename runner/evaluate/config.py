@@ -23,6 +23,7 @@ class EvaluateConfig:
         label: Column with the class of a sequence, or hive key of the path.
         untrained_seeds: Number of untrained encoders to compare with.
         max_rows: Maximum sequences of each split; a larger split is sampled, stratified by class.
+        version: Version of the tables among the inputs that have versions; None is the newest.
         seed: Seed of all random numbers.
         threads: Threads that embed and that search for C.
         json_path: JSON file for the results, ``-`` for standard output, or None.
@@ -39,6 +40,7 @@ class EvaluateConfig:
     label: str
     untrained_seeds: int = 3
     max_rows: int = 10_000
+    version: int | None = None
     seed: int = 0
     threads: int = field(default_factory=usable_cores)
     json_path: str | None = None

@@ -24,6 +24,7 @@ from seqembed.runner.evaluate.config import EvaluateConfig
 from seqembed.runner.evaluate.controls import Control, MeanAndSpread, RawValues, Untrained, Vectors
 from seqembed.runner.evaluate.gather import gather
 from seqembed.runner.evaluate.labels import check_label
+from seqembed.runner.evaluate.minirocket import MiniRocket
 from seqembed.runner.evaluate.progress import Stages, show_stages
 from seqembed.runner.evaluate.protocols import Task, score_vectors
 from seqembed.runner.evaluate.report import TRAINED, UNTRAINED, Encoding, Evaluation, Row, SplitCounts
@@ -54,7 +55,7 @@ def evaluate(config: EvaluateConfig, console: Console) -> Evaluation:
 
 def _check_inputs(config: EvaluateConfig, contract: ModelContract) -> list[str]:
     """Check that splits share no files and no id is in several files; return notes on the files for the user."""
-    found = find_inputs(config.train), find_inputs(config.test)
+    found = find_inputs(config.train, config.version), find_inputs(config.test, config.version)
     train, test = (split.files for split in found)
     both = {(file.filesystem.type_name, file.path) for file in train}
     for file in test:
@@ -89,7 +90,9 @@ class _Evaluator:
         config = self._config
         seeds = range(config.seed, config.seed + config.untrained_seeds)
         untrained = [Untrained(self._bundle, self._contract, seed, config.threads) for seed in seeds]
+        num_rows = sum(map(len, self._rows))
         plain: list[Control] = [RawValues(self._contract), MeanAndSpread(self._contract)]
+        plain.append(MiniRocket(self._contract, num_rows, config.seed))
         if self._contract.schema.categorical:
             plain.append(BagOfCategories(self._contract))
         trained = tuple(

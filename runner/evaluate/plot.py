@@ -13,6 +13,7 @@ from seqembed.data.display.pictures import (
     MIDDLE_GREY,
     NORMAL,
     PALE_BLUE,
+    PURPLE,
     SMALL,
     headline,
     new_figure,
@@ -21,6 +22,7 @@ from seqembed.data.display.pictures import (
     style_axes,
 )
 from seqembed.runner.evaluate.bag import BAG
+from seqembed.runner.evaluate.minirocket import MINIROCKET
 from seqembed.runner.evaluate.report import METRICS, TRAINED, UNTRAINED, Evaluation, Metric, Row
 
 _COLOURS = {
@@ -28,6 +30,7 @@ _COLOURS = {
     UNTRAINED: AMBER,
     "raw values": MIDDLE_GREY,
     "mean and spread": LIGHT_GREY,
+    MINIROCKET: PURPLE,
     BAG: PALE_BLUE,
 }
 WIDTH, HEIGHT = 10.0, 4.6  # inches

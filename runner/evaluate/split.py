@@ -66,7 +66,13 @@ def embed_split(config: EvaluateConfig, name: str, inputs: Sequence[str], out: P
         InputError: An input cannot be read, or has no usable row.
     """
     # Bad rows get a null vector: the evaluation excludes and counts them.
-    options = RunOptions(keep=(config.label,), threads=config.threads, on_bad_row="null", progress=config.progress)
+    options = RunOptions(
+        keep=(config.label,),
+        threads=config.threads,
+        version=config.version,
+        on_bad_row="null",
+        progress=config.progress,
+    )
     # One output directory per input, since files of two directories may have the same name.
     directories = [out / str(index) for index in range(len(inputs))]
     jobs = tuple(

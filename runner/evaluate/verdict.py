@@ -50,7 +50,7 @@ def verdict(trained: Row, untrained: Row, others: Sequence[Row]) -> Verdict:
 
 
 def _better_controls(trained: Row, others: Sequence[Row]) -> list[str]:
-    """Return a sentence on the best control without encoder, unless the trained vectors are significantly better."""
+    """Return a sentence on the best control without training, unless the trained vectors are significantly better."""
     best = max((row for row in others if row.scores), key=lambda row: row.scores[0].svm.accuracy, default=None)
     if best is None:
         return []
@@ -58,8 +58,8 @@ def _better_controls(trained: Row, others: Sequence[Row]) -> list[str]:
     ahead, error = _paired(mine.right, theirs.right)
     if ahead > _CLEAR * error:
         return []
-    word = "do better" if -ahead > _CLEAR * error else "do as well, within the noise"
-    return [f"Without any encoder, {best.name} {word}: {theirs.accuracy:.1%} against {mine.accuracy:.1%}."]
+    word = "does better" if -ahead > _CLEAR * error else "does as well, within the noise"
+    return [f"Without any training, '{best.name}' {word}: {theirs.accuracy:.1%} against {mine.accuracy:.1%}."]
 
 
 def _paired(mine: NDArray[np.bool_], theirs: NDArray[Any]) -> tuple[float, float]:

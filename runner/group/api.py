@@ -36,6 +36,7 @@ class GroupKeywords(TypedDict, total=False):
     memory: str
     threads: int
     on_bad_row: GroupBadRow
+    version: int | None
     prune: bool
     overwrite: bool
     progress: ProgressStyle

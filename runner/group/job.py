@@ -66,7 +66,9 @@ def plan_group_job(job: GroupJob) -> GroupPlan:
     Raises:
         InputError, UsageError, OutputError: See `plan_group`.
     """
-    return plan_group(GroupInputs(InputStates.find(job.inputs)), OutputDirectory(job.out), job.options)
+    return plan_group(
+        GroupInputs(InputStates.find(job.inputs, version=job.options.version)), OutputDirectory(job.out), job.options
+    )
 
 
 def group_events(job: GroupJob, terminal: IO[str]) -> GroupReport:
@@ -79,7 +81,7 @@ def group_events(job: GroupJob, terminal: IO[str]) -> GroupReport:
         HostError: The host lacks memory.
     """
     start, output = time.perf_counter(), OutputDirectory(job.out)
-    inputs = GroupInputs(InputStates.find(job.inputs))
+    inputs = GroupInputs(InputStates.find(job.inputs, version=job.options.version))
     plan = plan_group(inputs, output, job.options)
     if _is_done(plan, output, job):
         output.remove_leftovers()

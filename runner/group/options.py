@@ -35,6 +35,7 @@ class GroupOptions:
         memory: Bound on the memory of this process, such as ``2GB``.
         threads: Threads that sort; the result does not depend on it.
         on_bad_row: ``fail`` on an event without id or time, or ``drop`` and count it.
+        version: Version of the tables among the inputs that have versions; None is the newest.
         prune: Also leave out events of files that no longer exist.
         overwrite: Replace buckets that were made with other options.
         dry_run: Report what would be done, without doing it.
@@ -53,6 +54,7 @@ class GroupOptions:
     memory: str = "2GB"
     threads: int = field(default_factory=usable_cores)
     on_bad_row: GroupBadRow = "fail"
+    version: int | None = None
     prune: bool = False
     overwrite: bool = False
     dry_run: bool = False
@@ -78,6 +80,8 @@ class GroupOptions:
             if number is not None and (number < 1 or (most is not None and number > most)):
                 bound = "at least 1" if most is None else f"between 1 and {most}"
                 raise UsageError(f"--{option} must be {bound}, was {number}.")
+        if self.version is not None and self.version < 0:
+            raise UsageError(f"--version must be 0 or more, was {self.version}.")
         if self.memory_bytes < MIN_MEMORY_BYTES:
             raise UsageError(f"--memory must be at least {MIN_MEMORY_BYTES // 10**6}MB, was {self.memory}.")
         if EXACT in self.deduplicate and len(self.deduplicate) > 1:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from seqembed.data.errors import BadFileError, OutputError
 from seqembed.data.files.inputs import InputFile
+from seqembed.data.lake.delta import covers_table
 from seqembed.data.plurals import counted
 from seqembed.runner.group.census import MAKER, Counted, read_census
 from seqembed.runner.group.columns import EventColumns, event_columns
@@ -177,7 +178,9 @@ def plan_group(inputs: GroupInputs, output: OutputDirectory, options: GroupOptio
     _refuse_other_makers(ledger.parts, values, options_hash, output, options)
     census, before = read_census(output, options_hash)
     gone = tuple(sorted(before - {file.file.location for file in files}))
-    _refuse_gone(gone, output, options)
+    # A table's own log says which events it has: a file that it no longer lists was rewritten, or its rows deleted.
+    of_tables = {location for location in gone if covers_table(inputs.states.found.files, location)}
+    _refuse_gone([location for location in gone if location not in of_tables], output, options)
     finished = {name: footer for name, footer in ledger.parts.items() if footer.key.options_hash == options_hash}
     files = [_with_counts(file, census, inputs, scan, options_hash, count=bool(finished)) for file in files]
     return GroupPlan(

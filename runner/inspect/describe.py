@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pyarrow import fs
 
 from seqembed.data.errors import InputError
+from seqembed.data.files.globs import is_glob
 from seqembed.data.files.inputs import PARQUET_SUFFIXES, is_local
-from seqembed.data.files.listing import is_glob, resolve_location
+from seqembed.data.files.listing import resolve_location
 from seqembed.data.files.secrets import without_secrets
 from seqembed.data.files.table_formats import what_else
 from seqembed.data.layout import RunLayout
@@ -44,7 +45,7 @@ class Description:
         return f"Description({self.source!r}, kind={self.kind!r})\n" + "\n".join(self.lines)
 
 
-def describe(given: str, **data_options: str) -> Iterator[str]:
+def describe(given: str, **data_options: Any) -> Iterator[str]:
     """Yield a description of a path or URI: a bundle, run directory, output directory or Parquet data.
 
     Args:

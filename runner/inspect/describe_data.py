@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from seqembed.data.decode.ids import same_as_previous
 from seqembed.data.errors import InputError, UsageError
+from seqembed.data.files.fingerprints import look_at
 from seqembed.data.files.inputs import InputFile
 from seqembed.data.files.listing import resolve_inputs
 from seqembed.data.files.secrets import without_secrets
@@ -36,6 +37,7 @@ class DataOptions:
         layout: ``auto``, ``nested`` or ``events``.
         time: Column that orders the steps.
         label: Column that is not a feature.
+        version: Version of a table that has versions; None is the newest.
 
     Raises:
         UsageError: The layout does not exist.
@@ -45,6 +47,7 @@ class DataOptions:
     layout: str = "auto"
     time: str | None = None
     label: str | None = None
+    version: int | None = None
 
     def __post_init__(self) -> None:
         if self.layout not in LAYOUT_CHOICES:
@@ -62,7 +65,7 @@ def describe_data(given: str, options: DataOptions) -> Iterator[str]:
         InputError: There is no Parquet file, or a file cannot be read.
     """
     try:
-        files = resolve_inputs([given])
+        files = resolve_inputs([given], options.version)
     except InputError as error:
         shown = without_secrets(given)
         raise InputError(
@@ -71,8 +74,9 @@ def describe_data(given: str, options: DataOptions) -> Iterator[str]:
         ) from error
     example = first_with_rows(files)
     parquet = example.open()
-    num_rows = sum(file.open().metadata.num_rows for file in files)
-    yield f"{without_secrets(given)}: Parquet data, {counted(len(files), 'file')}, {counted(num_rows, 'row')}"
+    num_rows = sum(file.shape(look_at(file).metadata())[1] for file in files)
+    kind = "Parquet data" if example.view is None else str(example.view.table)
+    yield f"{without_secrets(given)}: {kind}, {counted(len(files), 'file')}, {counted(num_rows, 'row')}"
     yield ""
     yield from _types(parquet.schema_arrow)
     yield ""
@@ -149,5 +153,6 @@ def _flags(options: DataOptions) -> str:
         ("--layout", None if options.layout == "auto" else options.layout),
         ("--time", options.time),
         ("--label", options.label),
+        ("--version", None if options.version is None else str(options.version)),
     )
     return "".join(f" {flag} {quote(value)}" for flag, value in given if value is not None)

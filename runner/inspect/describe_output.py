@@ -85,7 +85,10 @@ def _lines(output: OutputDirectory, footers: Mapping[str, PartFooter]) -> Iterat
         yield f"Last complete run: {made} made in {success['seconds']} s by {success['model']}"
     else:
         what = "A damaged _SUCCESS" if output.is_marked else "No _SUCCESS"
-        yield f"{what}: the last run did not finish. Run it again; finished parts are skipped."
+        options = (record or {}).get("options")
+        is_slice = isinstance(options, dict) and options.get("only")
+        why = "the last run made a slice (--only), or did not finish" if is_slice else "the last run did not finish"
+        yield f"{what}: {why}. Run it again; finished parts are skipped."
     if record is not None or output.has_record:
         yield ""
         yield from _rerun(output, record or {})
@@ -102,20 +105,22 @@ def _rerun(output: OutputDirectory, record: Mapping[str, Any]) -> Iterator[str]:
     # With overwrite nothing is refused: parts of another model or other options count as outdated.
     lenient = {"on_bad_file": "skip", "overwrite": True, "prune": True}
     try:
-        options = RunOptions(**{**record["options"], "keep": tuple(record["options"]["keep"]), **lenient})
+        stored = record["options"]
+        lists = {name: tuple(stored[name]) for name in ("keep", "only")}
+        options = RunOptions(**{**stored, **lists, **lenient})
         inputs, model_sha256 = record["inputs"], record["model_sha256"]
-        names = [*inputs, *options.keep, model_sha256]
+        names = [*inputs, *options.keep, *options.only, model_sha256]
         if not isinstance(inputs, list) or not all(isinstance(name, str) for name in names):
             raise TypeError("names are text")
     except (KeyError, TypeError, ValueError, UsageError):
         yield "The record of the last run (_RUN) is damaged or of another version; the next run rewrites it."
         return
     try:
-        plan = plan_run(InputStates.find(inputs), output, model_sha256, options)
+        plan = plan_run(InputStates.find(inputs, version=options.version), output, model_sha256, options).sliced
     except InputError as error:
         yield f"The inputs of the last run cannot be found: {error}"
         return
-    except OutputError as error:
+    except (OutputError, UsageError) as error:
         yield f"A rerun would be refused: {error}"
         return
     states = {"skip": "complete", "make": "missing", "remake": "outdated", "replace": "outdated"}
@@ -138,3 +143,6 @@ def _rerun(output: OutputDirectory, record: Mapping[str, Any]) -> Iterator[str]:
         yield f"A rerun would make {num:,} {'part' if num == 1 else 'parts'} and skip {counts['complete']:,}."
     else:
         yield "A rerun would make nothing."
+    if plan.unfinished:
+        num = len(plan.unfinished)
+        yield f"Outside {', '.join(options.only)}, {counted(num, 'part')} not finished, such as {plan.unfinished[0]}."

@@ -50,7 +50,10 @@ def make_parts(
 
     def task(part: Part, limit: int | None = None) -> PartTask:
         made_of = part.fingerprint, part.content, part.key
-        return PartTask(part.name, part.file, *made_of, output.staging, bundle, options, limit, part.row_groups)
+        return PartTask(
+            *(part.name, part.file, *made_of, output.staging, bundle, options, limit, part.row_groups),
+            num_row_groups=part.num_row_groups,
+        )
 
     def collect(reports: Iterable[StagedPart]) -> None:
         for report in reports:

@@ -9,7 +9,7 @@ from seqembed.data.files.inputs import PARQUET_SUFFIXES, InputFile
 from seqembed.data.statistics.statistics import Statistics
 from seqembed.runner.output.parts import PartCounts, PartKey
 
-Action = Literal["make", "remake", "replace", "skip"]
+Action = Literal["make", "remake", "replace", "skip", "leave"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +23,14 @@ class Part:
         fingerprint: Fingerprint of the input file when the run was planned.
         content: Fingerprint of the input's content then, independent of its path.
         action: ``make`` it, ``remake`` it since its input changed, ``replace`` a part of other options, another model
-            or another input, or ``skip`` it.
-        done: Counts of a skipped part.
-        statistics: Statistics of a skipped part, if it holds any.
-        schema: Columns of the input; None for a skipped part.
-        num_rows: Its rows of the input; 0 for a skipped part.
+            or another input, ``skip`` it, or ``leave`` it, since it is finished and outside the slice of ``--only``.
+        done: Counts of a part that is skipped or left.
+        statistics: Statistics of a part that is skipped or left, if it holds any.
+        schema: Columns of the input; None for a part that is skipped or left.
+        num_rows: Its rows of the input; 0 for a part that is skipped or left.
         layout: Layout of the input of an existing part; None if there is none.
         row_groups: Row groups of the input that it holds; None for the complete file.
+        num_row_groups: Row groups of the input, if `row_groups` is not None.
     """
 
     file: InputFile
@@ -44,6 +45,7 @@ class Part:
     layout: str | None = None
     statistics: Statistics | None = None
     row_groups: range | None = None
+    num_row_groups: int = 0
 
 
 def part_name(file: InputFile) -> str:

@@ -5,7 +5,7 @@ Planning reads two footers per part, of input and output, and no model: a run wi
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
@@ -19,19 +19,14 @@ from seqembed.data.files.listing import FoundInputs, find_inputs
 from seqembed.data.schema.check import check_schema
 from seqembed.runner.engines.rows import output_schema
 from seqembed.runner.job.open_files import OpenFiles
+from seqembed.runner.job.part_slice import PartSlice, parts_outside
 from seqembed.runner.job.parts import Action, Part
+from seqembed.runner.job.pieces import Piece, pieces_of, refuse_equal_names, refuse_other_division, superseded_parts
 from seqembed.runner.job.refusals import part_names, refuse_mixture, refuse_other_files, refuse_output_among_inputs
-from seqembed.runner.job.slices import (
-    Slice,
-    file_of,
-    refuse_equal_names,
-    refuse_other_division,
-    slices_of,
-    superseded_parts,
-)
 from seqembed.runner.options import RunOptions
 from seqembed.runner.output.directory import OutputDirectory
 from seqembed.runner.output.parts import PartFooter, PartKey
+from seqembed.runner.output.piece_names import file_of
 from seqembed.runner.threads import in_threads
 
 # Footers in memory at a time while a run is planned: those of wide files take megabytes.
@@ -43,13 +38,16 @@ class RunPlan:
     """The plan of a run.
 
     Attributes:
-        parts: One per readable input file, or several of a large one, in input order.
+        parts: One per readable input file, or several of a large one, in input order; outside the slice of ``only``,
+            finished ones alone.
         orphans: Finished parts whose input was below the given inputs and no longer exists.
         skipped_files: Names of files that cannot be read, with the reason.
         notes: Remarks on the inputs for the user, such as files that are not Parquet.
         beyond: Finished parts without any of the first `limit` sequences; more may be found while parts are made.
         blocking: Orphans whose path a new part needs: a file where a directory must be, or vice versa.
-        superseded: Finished parts whose rows other parts of the plan will hold, see `seqembed.runner.job.slices`.
+        only: The slice of the parts that the run makes.
+        unfinished: Names of parts outside the slice that are missing, or made from other inputs, models or options.
+        superseded: Finished parts whose rows other parts of the plan will hold, see `seqembed.runner.job.pieces`.
     """
 
     parts: tuple[Part, ...]
@@ -58,6 +56,8 @@ class RunPlan:
     notes: tuple[str, ...] = ()
     beyond: tuple[str, ...] = ()
     blocking: tuple[str, ...] = ()
+    only: PartSlice = PartSlice()
+    unfinished: tuple[str, ...] = ()
     superseded: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -70,12 +70,23 @@ class RunPlan:
     @property
     def to_make(self) -> tuple[Part, ...]:
         """Unfinished parts."""
-        return tuple(part for part in self.parts if part.action != "skip")
+        return tuple(part for part in self.parts if part.action not in ("skip", "leave"))
+
+    @property
+    def sliced(self) -> "RunPlan":
+        """The plan of the slice alone."""
+        parts = tuple(part for part in self.parts if part.action != "leave")
+        return replace(self, parts=parts, orphans=tuple(filter(self.only.covers, self.orphans)))
+
+    @property
+    def checked(self) -> tuple[Part, ...]:
+        """Parts whose ids are checked together: all as soon as none is missing, until then those of the slice."""
+        return self.sliced.parts if self.unfinished else self.parts
 
     @property
     def joins_events(self) -> bool:
         """Whether several finished parts hold events: separate runs did not check them for shared ids."""
-        return len(self.parts) > 1 and all(part.layout == "events" for part in self.parts)
+        return len(self.checked) > 1 and all(part.layout == "events" for part in self.checked)
 
     def cut(self, num_parts: int) -> "RunPlan":
         """Return the plan with its first parts only; existing other parts are beyond the limit."""
@@ -112,17 +123,22 @@ class InputStates:
     _inspected: dict[str, _InspectedFile | BadFileError] = field(default_factory=dict)
 
     @classmethod
-    def find(cls, inputs: Sequence[str], open_files: OpenFiles | None = None) -> "InputStates":
+    def find(
+        cls, inputs: Sequence[str], open_files: OpenFiles | None = None, version: int | None = None
+    ) -> "InputStates":
         """List the files of the inputs.
 
         Raises:
-            InputError: See `find_inputs`.
+            InputError, UsageError: See `find_inputs`.
         """
-        return cls(find_inputs(inputs), open_files)
+        return cls(find_inputs(inputs, version), open_files)
 
-    def inspect(self, is_finished: Callable[[InputFile, FileState], bool]) -> list[_InspectedFile | BadFileError]:
-        """Return the state of every file, in order; footers of files with a finished part are not parsed."""
-        unseen = [file for file in self.found.files if file.location not in self._inspected]
+    def inspect(
+        self, is_finished: Callable[[InputFile, FileState], bool], files: Sequence[InputFile] | None = None
+    ) -> list[_InspectedFile | BadFileError]:
+        """Return the state of every file, or of `files`; footers of files with a finished part are not parsed."""
+        files = self.found.files if files is None else files
+        unseen = [file for file in files if file.location not in self._inspected]
         for start in range(0, len(unseen), _INSPECTED_AT_A_TIME):
             some = unseen[start : start + _INSPECTED_AT_A_TIME]
             shared: list[pa.Schema] = []
@@ -131,7 +147,7 @@ class InputStates:
                 self._inspected[file.location] = (
                     inspected if isinstance(inspected, BadFileError) else _sharing(inspected, shared)
                 )
-        return [self._inspected[file.location] for file in self.found.files]
+        return [self._inspected[file.location] for file in files]
 
     def _inspect(
         self, file: InputFile, is_finished: Callable[[InputFile, FileState], bool]
@@ -148,8 +164,10 @@ class InputStates:
             self.open_files.keep(file, source)
         try:
             metadata = state.metadata()
-            rows = tuple(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
-            return _InspectedFile(bare, metadata.schema.to_arrow_schema(), rows)
+            schema, num_rows = file.shape(metadata)
+            groups = [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
+            # A data file of a table may be read through a copy, whose row groups are others.
+            return _InspectedFile(bare, schema, tuple(groups) if file.view is None else (num_rows,))
         except BadFileError as error:
             return _InspectedFile(bare, damage=error)
         except (pa.ArrowException, ValueError, OSError) as error:  # a type that Arrow does not support
@@ -174,19 +192,21 @@ def plan_run(states: InputStates, output: OutputDirectory, model_sha256: str, op
 
     Raises:
         InputError: A file cannot be read and the option is ``fail``.
-        UsageError: Two inputs have a part of the same name, or output and inputs overlap.
+        UsageError: Two inputs have a part of the same name, output and inputs overlap, or `only` matches no part.
         OutputError: The directory has parts of another model, other options or other inputs that this run would
             keep or replace, or a file that seqembed did not write has the path of a part.
     """
-    files = states.found.files
-    refuse_output_among_inputs(files, output)
-    names = part_names(files)
-    ledger = output.read_ledger(names)
-    refuse_other_files(names, ledger.others, output)
-    footers = ledger.parts
+    refuse_output_among_inputs(states.found.files, output)
+    all_names = part_names(states.found.files)
+    ledger, chosen = output.read_ledger(all_names), PartSlice(options.only)
+    footers, made_by = ledger.parts, (model_sha256, options.result_hash())
+    orphans = _orphans(states.found, footers, all_names)
+    chosen.refuse_unmatched(all_names, orphans)
+    named = list(zip(states.found.files, all_names, strict=True))
+    inside = [(file, name) for file, name in named if chosen.covers(name)]
+    outside = [(file, name) for file, name in named if not chosen.covers(name)]
     outdated = ledger.outdated | _differently_counted(footers, model_sha256)
-    options_hash = options.result_hash()
-    name_of = {file.location: name for file, name in zip(files, names, strict=True)}
+    name_of = {file.location: name for file, name in inside}
 
     def is_finished(file: InputFile, state: FileState) -> bool:
         # With a limit a part's key depends on previous files, which are read in parallel; and how a file is divided
@@ -195,14 +215,13 @@ def plan_run(states: InputStates, output: OutputDirectory, model_sha256: str, op
             return False
         name = name_of[file.location]
         footer = None if name in outdated else footers.get(name)
-        key = PartKey(state.fingerprint, model_sha256, options_hash)
-        return footer is not None and footer.key == key
+        return footer is not None and footer.key == PartKey(state.fingerprint, *made_by)
 
-    made_by = model_sha256, options_hash
     parts: list[Part] = []
     skipped: dict[str, tuple[str, str]] = {}
     chain = ""
-    for file, name, inspected in zip(files, names, states.inspect(is_finished), strict=True):
+    states_inside = states.inspect(is_finished, [file for file, _ in inside])
+    for (file, name), inspected in zip(inside, states_inside, strict=True):
         damage = inspected if isinstance(inspected, BadFileError) else inspected.damage
         if isinstance(inspected, BadFileError) or damage is not None:
             if options.on_bad_file == "fail":
@@ -210,7 +229,7 @@ def plan_run(states: InputStates, output: OutputDirectory, model_sha256: str, op
             skipped[name] = file.name, str(damage)
             continue
         state = inspected.state
-        for piece in slices_of(name, inspected.group_rows, options):
+        for piece in pieces_of(name, inspected.group_rows, options):
             found = piece.fingerprint(state.fingerprint)
             # With a limit a part depends on the number of rows in previous ones.
             is_first = options.limit is None or not chain
@@ -224,17 +243,33 @@ def plan_run(states: InputStates, output: OutputDirectory, model_sha256: str, op
     refuse_other_files(names, ledger.others, output)
     names += skipped
     superseded = superseded_parts(parts, footers)
-    orphans = _orphans({*names, *superseded}, footers, states)
-    passed_over, notes = tuple(skipped.values()), tuple(states.found.notes())
-    plan = RunPlan(tuple(parts), orphans, passed_over, notes, (), _blocking(orphans, names), superseded)
-    refuse_mixture(parts, orphans, [*names, *superseded], footers, made_by, output, options)
+    left, unfinished = parts_outside(outside, footers, made_by)
+    plan = RunPlan(
+        _in_order(all_names, [*parts, *left]),
+        orphans,
+        tuple(skipped.values()),
+        tuple(states.found.notes()),
+        blocking=_blocking(orphans, names),
+        only=chosen,
+        unfinished=unfinished,
+        superseded=superseded,
+    )
+    refuse_mixture(parts, plan.sliced.orphans, [*names, *superseded], footers, made_by, output, options)
     refuse_other_division(parts, superseded, footers, output, options)
-    return plan.cut(_num_within_limit(parts, options.limit))
+    return plan if options.limit is None else plan.cut(_num_within_limit(parts, options.limit))
+
+
+def _in_order(names: Sequence[str], parts: Sequence[Part]) -> tuple[Part, ...]:
+    """Return parts in the order of the files; `names` are the names of the parts of complete files."""
+    by_file: dict[str, list[Part]] = {}
+    for part in parts:
+        by_file.setdefault(file_of(part.name, part.row_groups), []).append(part)
+    return tuple(part for name in names for part in by_file.get(name, ()))
 
 
 def _part(
     file: InputFile,
-    piece: Slice,
+    piece: Piece,
     key: PartKey,
     inspected: _InspectedFile,
     footer: PartFooter | None,
@@ -254,24 +289,7 @@ def _part(
         layout=None if footer is None else footer.layout,
         statistics=None if finished is None else finished.statistics,
         row_groups=piece.row_groups,
-    )
-
-
-def _orphans(names: Collection[str], footers: Mapping[str, PartFooter], states: InputStates) -> tuple[str, ...]:
-    """Return the finished parts whose input was below the given inputs and no longer exists, in order.
-
-    Args:
-        names: Parts of all files that exist; those of a file that cannot be read are kept, however it was divided.
-        footers: Footers of the finished parts, by name.
-        states: The files.
-    """
-    found, known = states.found, set(names)
-    return tuple(
-        name
-        for name, footer in sorted(footers.items())
-        if known.isdisjoint((name, file_of(name, footer.row_groups)))
-        and footer.input not in found.passed_locations
-        and any(scope.covers(footer.input) for scope in found.scopes)
+        num_row_groups=piece.num_row_groups,
     )
 
 
@@ -303,17 +321,36 @@ def check_inputs(
             check_schema(part.file, part.schema, contract.schema, options.keep, trained=True, num_rows=part.num_rows)
             output_schema(part.schema, part.file.name, contract, options)
     skip = options.on_bad_file == "skip"
-    slices: dict[str, list[range]] = {}
-    for part in plan.parts:
+    files = {part.file.location: part.file for part in plan.checked}
+    divisions: dict[str, list[range]] = {}
+    for part in plan.checked:
         if part.row_groups is not None:
-            slices.setdefault(part.file.location, []).append(part.row_groups)
+            divisions.setdefault(part.file.location, []).append(part.row_groups)
     take = None if open_files is None else open_files.take
     refuse_ids_in_several_files(
-        list(files.values()), contract.schema, take=take, skip_bad_files=skip, keep=options.keep, slices=slices
+        list(files.values()), contract.schema, take=take, skip_bad_files=skip, keep=options.keep, slices=divisions
     )
     if open_files is not None:
         open_files.close()
     return sum(part.num_rows for part in plan.to_make)
+
+
+def _orphans(found: FoundInputs, footers: Mapping[str, PartFooter], names: Sequence[str]) -> tuple[str, ...]:
+    """Return the finished parts whose input was below the given inputs and no longer exists, in order.
+
+    Args:
+        found: The files.
+        footers: Footers of the finished parts, by name.
+        names: Names of the parts of the undivided files; however a file was divided, its parts are no orphans.
+    """
+    known = set(names)
+    return tuple(
+        name
+        for name, footer in sorted(footers.items())
+        if known.isdisjoint((name, file_of(name, footer.row_groups)))
+        and footer.input not in found.passed_locations
+        and any(scope.covers(footer.input) for scope in found.scopes)
+    )
 
 
 def _blocking(orphans: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
@@ -327,11 +364,11 @@ def _blocking(orphans: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def _num_within_limit(parts: list[Part], limit: int | None) -> int:
+def _num_within_limit(parts: list[Part], limit: int) -> int:
     """Return the number of parts needed, as far as known from the sequences in finished ones."""
     done = 0
     for index, part in enumerate(parts):
-        if limit is not None and done >= limit:
+        if done >= limit:
             return index
         if part.done is None:
             break

@@ -104,6 +104,8 @@ def refuse_mixture(
         may_stay = name not in names or (options.limit is not None and name != names[0])
         if name in names and not options.overwrite:
             remedy = "pass --overwrite to replace the old parts once the new ones are complete"
+        elif options.only and name not in names:
+            remedy = "leave out --only, and pass --overwrite to replace all parts once the new ones are complete"
         elif name not in names and name not in orphans:
             remedy = "run each input into it again; or embed all inputs in one run, with --overwrite"
         elif may_stay and not options.prune:

@@ -64,7 +64,7 @@ def plan_job(job: Job) -> tuple[RunPlan, int]:
         InputError, UsageError, OutputError: See `find_inputs`, `plan_run` and `check_inputs`.
     """
     content, open_files = read_bundle(job.model), OpenFiles()
-    states = InputStates.find(job.inputs, open_files)
+    states = InputStates.find(job.inputs, open_files, job.options.version)
     plan = plan_run(states, OutputDirectory(job.out), bundle_sha256(content), job.options)
     if not plan.to_make and not plan.joins_events:
         return plan, 0
@@ -73,7 +73,7 @@ def plan_job(job: Job) -> tuple[RunPlan, int]:
 
 
 def run_job(job: Job, terminal: IO[str]) -> RunReport:
-    """Make unfinished parts, and write the success marker.
+    """Make unfinished parts, and write the success marker, unless a part outside the slice of `only` is missing.
 
     If every part is finished, no model is loaded and no file changed.
 
@@ -86,11 +86,11 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
     require_engine(job.options)
     content, output, open_files = read_bundle(job.model), OutputDirectory(job.out), OpenFiles()
     sha256 = bundle_sha256(content)
-    states = InputStates.find(job.inputs, open_files)
+    states = InputStates.find(job.inputs, open_files, job.options.version)
     plan = plan_run(states, output, sha256, job.options)
     if is_done(plan, output, job.named_inputs, prune=job.options.prune):
         output.remove_leftovers()
-        return _report(plan, Outcome(), (), start, None)
+        return _report(plan.sliced, Outcome(), (), start, None)
     encoder, checked = None, {part.name for part in plan.to_make}
     if plan.to_make or plan.joins_events:
         encoder = Encoder.from_bytes(content, source=job.model)
@@ -104,7 +104,7 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
             states, output, sha256, job.options
         )  # again: another run may have finished parts before the lock
         if is_done(plan, output, job.named_inputs, prune=job.options.prune):
-            return _report(plan, Outcome(), (), start, golden)
+            return _report(plan.sliced, Outcome(), (), start, golden)
         output.begin(job.record(sha256))
         outcome = Outcome()
         if plan.to_make or plan.superseded:
@@ -116,9 +116,10 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
                 plan = _make_parts(job, plan, engine, output, BundleReference.of(job.model, content), outcome, terminal)
         pruned = _prune(plan, output) if job.options.prune else plan.blocking if outcome.made else ()
         contract = None if encoder is None else encoder.contract
-        report = _report(plan, outcome, pruned, start, golden, contract)
-        output.succeed(report.to_json(job.named_inputs, without_secrets(job.model), sha256, job.options))
-    return report
+        if not plan.unfinished:
+            report = _report(plan, outcome, pruned, start, golden, contract)
+            output.succeed(report.to_json(job.named_inputs, without_secrets(job.model), sha256, job.options))
+        return _report(plan.sliced, outcome, pruned, start, golden, contract)
 
 
 def _make_parts(
@@ -145,7 +146,7 @@ def _make_parts(
 
 
 def _prune(plan: RunPlan, output: OutputDirectory) -> tuple[str, ...]:
-    names = plan.orphans + plan.beyond
+    names = plan.sliced.orphans + plan.beyond
     for name in names:
         output.remove_published(
             quarantine_name(name)
@@ -184,5 +185,6 @@ def _report(
         seconds=time.perf_counter() - start,
         golden_difference=golden,
         statistics=merged(of_parts),
+        unfinished=plan.unfinished,
         trained_unknown={field.name: field.vocabulary.unknown_share for field in fields if field.vocabulary},
     )

@@ -13,7 +13,7 @@ from seqembed.data.files.table_formats import is_hidden
 from seqembed.data.host import raise_host_fault
 from seqembed.runner.output.badrows import QUARANTINE
 from seqembed.runner.output.parts import FOOTER_KEY, Ledger, PartFooter
-from seqembed.runner.output.slice_names import name_of_complete
+from seqembed.runner.output.piece_names import name_of_complete
 from seqembed.runner.threads import in_threads
 
 PartState = PartFooter | Literal["outdated", "unreadable", "other"]
@@ -25,8 +25,8 @@ def read_ledger(
 ) -> Ledger:
     """Return the state of the files below a directory.
 
-    Files whose name or directory begins with ``_`` or ``.`` are not parts, unless they or the files they are slices of
-    are listed in `names`.
+    Files whose name or directory begins with ``_`` or ``.`` are not parts, unless they, or the part of the undivided
+    file, are listed in `names`.
 
     Args:
         filesystem: Filesystem of the directory.

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 from seqembed.data.errors import SeqembedError
+from seqembed.data.files.inputs import TableVersion
 from seqembed.data.statistics.statistics import Statistics
 from seqembed.runner.output.event_counts import EventCounts
 
@@ -114,7 +115,9 @@ class PartFooter:
         layout: Layout of the input.
         statistics: Statistics of its valid rows; None if the model's contract defines none.
         events: What a bucket of grouped events holds, whose `counts` count its ids; None for vectors.
-        row_groups: First row group of the input and end of those that the part holds; None for the complete file.
+        row_groups: First row group of the input that the part holds, end of those, and number of all; None for the
+            complete file.
+        table: The version of the table that listed the input when the part was made; None for plain Parquet.
     """
 
     key: PartKey
@@ -126,7 +129,8 @@ class PartFooter:
     layout: str
     statistics: Statistics | None = None
     events: EventCounts | None = None
-    row_groups: tuple[int, int] | None = None
+    row_groups: tuple[int, int, int] | None = None
+    table: TableVersion | None = None
 
     def to_json(self) -> str:
         """Return the footer's text."""
@@ -143,6 +147,7 @@ class PartFooter:
                 "statistics": None if self.statistics is None else self.statistics.to_json(),
                 **events,
                 **({} if self.row_groups is None else {"row_groups": list(self.row_groups)}),
+                **({} if self.table is None else {"table": asdict(self.table)}),
             },
             separators=(",", ":"),
         )
@@ -171,7 +176,8 @@ class PartFooter:
                 _text(value["layout"]),
                 statistics,
                 EventCounts.from_json(value["events"]) if "events" in value else None,
-                _bounds(value["row_groups"]) if "row_groups" in value else None,
+                _row_groups(value["row_groups"]) if "row_groups" in value else None,
+                _table(value["table"]) if "table" in value else None,
             )
         except (KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             raise ValueError(f"not a part's footer ({type(error).__name__}: {error})") from error
@@ -187,15 +193,19 @@ def _text(value: Any) -> str:
     return value
 
 
+def _table(value: Any) -> TableVersion:
+    return TableVersion(_text(value["kind"]), _text(value["root"]), _count(value["version"]))
+
+
 def _count(value: Any) -> int:
     if type(value) is not int or value < 0:
         raise TypeError(f"{value!r:.40} is not a count")
     return value
 
 
-def _bounds(value: Any) -> tuple[int, int]:
-    start, end = map(_count, value)
-    return start, end
+def _row_groups(value: Any) -> tuple[int, int, int]:
+    start, end, num = map(_count, value)
+    return start, end, num
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """The files of an input: Parquet by name or by content, no duplicates, no tables of other formats, no pipes."""
 
 import gzip
-import json
 import os
 import socket
 from pathlib import Path
@@ -113,12 +112,6 @@ def test_a_file_under_two_names_is_refused(tmp_path: Path, link: object) -> None
     assert names(tmp_path / "latest.parquet") == ["latest.parquet"]
 
 
-def delta(root: Path) -> None:
-    parquet(root / "part-0.parquet")
-    (root / "_delta_log").mkdir()
-    (root / "_delta_log" / "0.json").write_text(json.dumps({"add": {"path": "part-0.parquet"}}))
-
-
 def iceberg(root: Path) -> None:
     parquet(root / "data" / "day=1" / "part-0.parquet")
     (root / "metadata").mkdir()
@@ -130,7 +123,7 @@ def hudi(root: Path) -> None:
     (root / ".hoodie").mkdir()
 
 
-@pytest.mark.parametrize("make", [delta, iceberg, hudi])
+@pytest.mark.parametrize("make", [iceberg, hudi])
 def test_a_table_of_another_format_is_refused_at_above_and_below_its_root(tmp_path: Path, make: object) -> None:
     root = tmp_path / "lake" / "t"
     make(root)  # type: ignore[operator]

@@ -1,6 +1,6 @@
 """Fixtures of the exporter's tests: rows, untrained encoders with random weights, and their export to a session."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from model_testing import resolved
+from quick_graphs import quick_graphs
 
 from seqembed.data.contract import ModelContract, TrainingData
 from seqembed.data.layout import RunLayout
@@ -27,6 +28,13 @@ from seqembed.trainer.model.encoder import build_encoder
 
 NUM_FEATURES = 3
 MAX_LENGTH = 12
+
+
+@pytest.fixture(scope="package", autouse=True)
+def quick() -> Iterator[None]:
+    """Neither optimise graphs nor copy them."""
+    with quick_graphs():
+        yield
 
 
 @pytest.fixture(autouse=True)

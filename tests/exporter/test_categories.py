@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from batching_testing import assert_alone_equals_batched, batches, examples
+from hypothesis import given
 from hypothesis import strategies as st
 from model_testing import resolved
 
@@ -91,28 +92,11 @@ def test_equal_to_keras_with_one_lookup_per_table_before_native_nodes(made: Any)
     assert [d.dim_param or d.dim_value for d in shape.dim] == ["batch", "time", 2]
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    lengths=st.lists(st.integers(1, 20), min_size=1, max_size=12),
-    seed=st.integers(0, 2**32 - 1),
-    extra=st.integers(0, 20),
-    garbage=st.sampled_from([-1, -(2**31), 2**31 - 1, 42, 5]),
-)
-def test_alone_equals_batched_shuffled_and_padded(
-    made: Any, lengths: list[int], seed: int, extra: int, garbage: int
-) -> None:
-    encoder, block = made.encoder, random_block(lengths, made.model.num_features, seed)
-    singles = [pad(block, np.array([index])) for index in range(len(lengths))]
-    alone = np.concatenate([encoder.embed(one.values, one.lengths, one.categories) for one in singles])
-    order = np.random.default_rng(seed).permutation(len(lengths))
-    batch = pad(block, order, max(lengths) + extra)
-    padding = np.arange(batch.categories.shape[1]) >= batch.lengths[:, None]
-    batch.categories[padding] = garbage
-    batch.values[padding] = np.nan
-    together = np.empty_like(alone)
-    together[order] = encoder.embed(batch.values, batch.lengths, batch.categories)
-    assert np.isfinite(alone).all()
-    np.testing.assert_allclose(together, alone, rtol=2e-6, atol=2e-6)
+@examples(15)
+@given(drawn=st.fixed_dictionaries(batches(20, 12, 20, [-1, -(2**31), 2**31 - 1, 42, 5])))
+def test_alone_equals_batched_shuffled_and_padded(made: Any, drawn: dict[str, Any]) -> None:
+    block, garbage = random_block(drawn.pop("lengths"), made.model.num_features, drawn["seed"]), drawn.pop("garbage")
+    assert_alone_equals_batched(made.encoder, block, **drawn, garbage=np.nan, garbage_id=garbage, rtol=2e-6)
 
 
 def test_keras_does_not_depend_on_the_padding(made: Any) -> None:

@@ -7,17 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from batching_testing import assert_alone_equals_batched, batches, examples, random_values
+from hypothesis import given
 from hypothesis import strategies as st
 
-from seqembed.data.batching import pad
 from seqembed.data.contract import ModelContract
 from seqembed.data.errors import BundleError
 from seqembed.data.layout import RunLayout
 from seqembed.data.outputs import ModelOutput
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.sequences import SequenceBlock
-from seqembed.exporter.checks.draws import as_block
 from seqembed.exporter.checks.parity import measure_parity
 from seqembed.exporter.keras.libraries import keras, onnx
 from seqembed.exporter.keras.model import load_encoder
@@ -66,30 +65,11 @@ def test_equal_to_keras_with_one_native_node_per_layer(
     assert parity.max_difference <= TOLERANCE and parity.num_real == rows.num_sequences
 
 
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    lengths=st.lists(st.integers(1, 20), min_size=1, max_size=12),
-    seed=st.integers(0, 2**32 - 1),
-    extra=st.integers(0, 20),
-    garbage=st.sampled_from([1e6, -1e30, np.nan, np.inf, -np.inf]),
-)
-def test_alone_equals_batched_shuffled_and_padded(
-    framed: Any, lengths: list[int], seed: int, extra: int, garbage: float
-) -> None:
-    encoder = framed[3].encoder
-    random = np.random.default_rng(seed)
-    values = random.normal(scale=3, size=(sum(lengths), 3)).astype(np.float32)
-    values[random.random(values.shape) < 0.1] = np.nan
-    block = as_block(values, np.array(lengths))
-    batches = [pad(block, np.array([index])) for index in range(len(lengths))]
-    alone = np.concatenate([encoder.embed(batch.values, batch.lengths) for batch in batches])
-    order = random.permutation(len(lengths))
-    batch = pad(block, order, max(lengths) + extra)
-    batch.values[np.arange(batch.values.shape[1]) >= batch.lengths[:, None]] = garbage
-    together = np.empty_like(alone)
-    together[order] = encoder.embed(batch.values, batch.lengths)
-    assert np.isfinite(alone).all()
-    np.testing.assert_allclose(together, alone, rtol=5e-6, atol=5e-6)  # float32 sums in another order
+@examples(10)
+@given(drawn=st.fixed_dictionaries(batches(20, 12, 20)))
+def test_alone_equals_batched_shuffled_and_padded(framed: Any, drawn: dict[str, Any]) -> None:
+    block = random_values(drawn.pop("lengths"), drawn["seed"])
+    assert_alone_equals_batched(framed[3].encoder, block, **drawn, rtol=5e-6)  # float32 sums in another order
 
 
 def test_the_embedding_depends_on_each_step_of_a_frame_and_its_position(framed: Any) -> None:

@@ -4,13 +4,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from batching_testing import assert_alone_equals_batched, batches, examples, random_values
+from hypothesis import given
 from hypothesis import strategies as st
 from model_testing import resolved
 
 from seqembed.data.batching import pad
 from seqembed.exporter.bundle import assemble
-from seqembed.exporter.checks.draws import as_block
 from seqembed.exporter.checks.parity import measure_parity
 from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.evaluate.untrained import untrained_bundle
@@ -33,29 +33,11 @@ def test_equal_to_keras(made: Any, rows: Any, profile: Any) -> None:
     assert measure_parity(made.reference, made.encoder, rows, profile, tolerance=1e-5, seed=1).max_difference <= 1e-5
 
 
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    lengths=st.lists(st.integers(1, 40), min_size=1, max_size=12),
-    seed=st.integers(0, 2**32 - 1),
-    extra=st.integers(0, 20),
-    garbage=st.sampled_from([1e6, -1e30, np.nan, np.inf, -np.inf]),
-)
-def test_alone_equals_batched_shuffled_and_padded(
-    made: Any, lengths: list[int], seed: int, extra: int, garbage: float
-) -> None:
-    random = np.random.default_rng(seed)
-    values = random.normal(scale=3, size=(sum(lengths), 3)).astype(np.float32)
-    values[random.random(values.shape) < 0.1] = np.nan
-    block = as_block(values, np.array(lengths))
-    batches = [pad(block, np.array([index])) for index in range(len(lengths))]
-    alone = np.concatenate([made.encoder.embed(batch.values, batch.lengths) for batch in batches])
-    order = random.permutation(len(lengths))
-    batch = pad(block, order, max(lengths) + extra)
-    batch.values[np.arange(batch.values.shape[1]) >= batch.lengths[:, None]] = garbage
-    together = np.empty_like(alone)
-    together[order] = made.encoder.embed(batch.values, batch.lengths)
-    assert np.isfinite(alone).all()
-    np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-5)  # float32 sums in another order
+@examples(10)
+@given(drawn=st.fixed_dictionaries(batches(40, 12, 20)))
+def test_alone_equals_batched_shuffled_and_padded(made: Any, drawn: dict[str, Any]) -> None:
+    block = random_values(drawn.pop("lengths"), drawn["seed"])
+    assert_alone_equals_batched(made.encoder, block, **drawn, rtol=1e-5)  # float32 sums in another order
 
 
 def test_the_untrained_control_keeps_the_kernels(made: Any, rows: Any) -> None:

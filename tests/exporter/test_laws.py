@@ -5,14 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from batching_testing import GARBAGE, assert_alone_equals_batched, batches, examples, random_values
+from hypothesis import given
 from hypothesis import strategies as st
 
-from seqembed.data.batching import pad
-from seqembed.exporter.checks.draws import as_block
 from seqembed.runner.bundle.encoder import Encoder
-
-LENGTHS = st.lists(st.integers(1, 25), min_size=1, max_size=20)
 
 
 @pytest.fixture(scope="module", params=["lstm", "gru"])
@@ -21,34 +18,11 @@ def encoder(request: pytest.FixtureRequest, encoder_of: Callable[..., Any], expo
     return exported(encoder_of(cell=request.param, layers=2)).encoder
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    lengths=LENGTHS,
-    seed=st.integers(0, 2**32 - 1),
-    extra=st.integers(0, 40),
-    garbage=st.sampled_from([0.0, 1e6, -1e30, np.nan, np.inf, -np.inf]),
-)
-def test_alone_equals_batched_shuffled_and_padded(
-    encoder: Encoder, lengths: list[int], seed: int, extra: int, garbage: float
-) -> None:
-    random = np.random.default_rng(seed)
-    values = random.normal(scale=3, size=(sum(lengths), 3)).astype(np.float32)
-    values[random.random(values.shape) < 0.1] = np.nan
-    block = as_block(values, np.array(lengths))
-    alone = np.concatenate(
-        [
-            encoder.embed(batch.values, batch.lengths)
-            for i in range(len(lengths))
-            for batch in [pad(block, np.array([i]))]
-        ]
-    )
-    order = random.permutation(len(lengths))
-    batch = pad(block, order, max(lengths) + extra)
-    batch.values[np.arange(batch.values.shape[1]) >= batch.lengths[:, None]] = garbage
-    together = np.empty_like(alone)
-    together[order] = encoder.embed(batch.values, batch.lengths)
-    assert np.isfinite(alone).all()
-    np.testing.assert_allclose(together, alone, rtol=2e-6, atol=2e-6)
+@examples(40)
+@given(drawn=st.fixed_dictionaries(batches(25, 20, 40, [0.0, *GARBAGE])))
+def test_alone_equals_batched_shuffled_and_padded(encoder: Encoder, drawn: dict[str, Any]) -> None:
+    block = random_values(drawn.pop("lengths"), drawn["seed"])
+    assert_alone_equals_batched(encoder, block, **drawn, rtol=2e-6)
 
 
 def test_a_sequence_without_steps_is_finite(encoder: Encoder) -> None:

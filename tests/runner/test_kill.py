@@ -8,12 +8,20 @@ import os
 import random
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from child_runner import KILLED, ChildRunner, Contents, check_complete, check_finished, contents, fresh_copy
+from child_runner import (
+    KILLED,
+    ChildRunner,
+    Scenario,
+    check_complete,
+    check_finished,
+    contents,
+    fresh_copy,
+    kill_at_step,
+)
 from fork_server import STEPS
 from seqembed_testing import (
     Tiny,
@@ -30,25 +38,6 @@ NUM_RANDOM = int(os.environ.get("SEQEMBED_KILLS", "25"))
 SEED = int(os.environ.get("SEQEMBED_SEED", "3"))
 
 
-@dataclass(frozen=True)
-class Scenario:
-    """A run to be killed.
-
-    Attributes:
-        words: Its command line, without the output directory.
-        before: The initial output directory, or None.
-        old: Its content.
-        new: The content after an undisturbed run.
-        seconds: Duration of the undisturbed run.
-    """
-
-    words: tuple[object, ...]
-    before: Path | None
-    old: Contents
-    new: Contents
-    seconds: float
-
-
 def with_bad_rows(seed: int, num: int = 50) -> dict[str, list]:
     """Return rows of the nested layout, every ninth of which is bad."""
     columns = sequences(num, seed, shortest=1)
@@ -60,7 +49,7 @@ def with_bad_rows(seed: int, num: int = 50) -> dict[str, list]:
 def undisturbed(child_runner: ChildRunner, words: tuple[object, ...], before: Path | None, root: Path) -> Scenario:
     out = fresh_copy(before, root / "undisturbed")
     old = contents(before) if before is not None else {}
-    ended = child_runner.run("run", *words, "--out", out)
+    ended = child_runner.run(*words, "--out", out)
     assert ended.code == 0, ended.output
     return Scenario(words, before, old, contents(out), ended.seconds)
 
@@ -71,7 +60,7 @@ def first_run(tiny: Tiny, child_runner: ChildRunner, root: Path) -> Scenario:
     write_sequences(data / "a.parquet", sequences(70, seed=1), row_group_size=30)
     write_sequences(data / "day=1" / "b.parquet", with_bad_rows(2))
     write_sequences(data / "day=2" / "c.parquet", sequences(30, seed=3))
-    words = (data, "--model", tiny.bundle, "--threads", 2, "--on-bad-row", "quarantine", "--keep", "label")
+    words = ("run", data, "--model", tiny.bundle, "--threads", 2, "--on-bad-row", "quarantine", "--keep", "label")
     return undisturbed(child_runner, words, None, root)
 
 
@@ -82,8 +71,8 @@ def second_run(tiny: Tiny, child_runner: ChildRunner, root: Path) -> Scenario:
         write_sequences(
             data / f"{name}.parquet", with_bad_rows(ord(name)) if name in "bd" else sequences(40, seed=ord(name))
         )
-    words = (data, "--model", tiny.bundle, "--threads", 2, "--on-bad-row", "quarantine", "--prune")
-    done("run", *words, "--out", root / "before")
+    words = ("run", data, "--model", tiny.bundle, "--threads", 2, "--on-bad-row", "quarantine", "--prune")
+    done(*words, "--out", root / "before")
     write_sequences(data / "b.parquet", sequences(40, seed=11))
     write_sequences(data / "c.parquet", with_bad_rows(12))
     write_sequences(data / "e.parquet", sequences(20, seed=13))
@@ -98,8 +87,8 @@ def new_model(tiny: Tiny, child_runner: ChildRunner, root: Path) -> Scenario:
         write_sequences(
             data / f"{name}.parquet", sequences(40, seed=ord(name)) if name == "a" else with_bad_rows(ord(name))
         )
-    options = (data, "--threads", 2, "--on-bad-row", "quarantine")
-    done("run", *options, "--model", tiny.bundle, "--out", root / "before")
+    options = ("run", data, "--threads", 2, "--on-bad-row", "quarantine")
+    done(*options, "--model", tiny.bundle, "--out", root / "before")
     other = with_contract(tiny.bundle, root / "other.onnx", architecture={"name": "other"})
     return undisturbed(child_runner, (*options, "--model", other, "--overwrite"), root / "before", root)
 
@@ -109,7 +98,7 @@ def events(tiny: Tiny, child_runner: ChildRunner, root: Path) -> Scenario:
     for index in range(2):
         write_events(root / "in" / f"{index}.parquet", 80, seed=index, prefix=f"{index}-")
     bundle = events_bundle(tiny.bundle, root / "events.onnx")
-    return undisturbed(child_runner, (root / "in", "--model", bundle, "--threads", 2), None, root)
+    return undisturbed(child_runner, ("run", root / "in", "--model", bundle, "--threads", 2), None, root)
 
 
 SCENARIOS: dict[str, Callable[[Tiny, ChildRunner, Path], Scenario]] = {
@@ -128,11 +117,7 @@ def scenarios(tiny: Tiny, child_runner: ChildRunner, tmp_path_factory: pytest.Te
 def check_killed(scenario: Scenario, out: Path) -> None:
     """Check the output of a killed run, and that running again finishes it."""
     check_complete(out, scenario.old, scenario.new)
-    if (out / "_SUCCESS").exists():
-        parts = {name: text for name, text in contents(out).items() if not name.startswith(("_temporary", "_lock"))}
-        assert parts in (scenario.old, scenario.new), "a success marker beside unfinished parts"
-    done("run", *scenario.words, "--out", out)
-    check_finished(out, scenario.new)
+    scenario.finish(out)
 
 
 def named_steps() -> list[tuple[str, str]]:
@@ -155,18 +140,8 @@ def test_killed_at_a_named_step_the_rerun_equals_an_undisturbed_run(
     step: str,
     record_property: Callable[[str, object], None],
 ) -> None:
-    scenario, number = scenarios[name], 1
-    while True:
-        out = fresh_copy(scenario.before, tmp_path / "out")
-        ended = child_runner.run("run", *scenario.words, "--out", out, step=step, number=number)
-        if ended.code != KILLED:
-            break
-        check_killed(scenario, out)
-        number += 1
-    assert ended.code == 0, ended.output
-    check_finished(out, scenario.new)
-    record_property("kills", number - 1)
-    assert number > 1, "the run never came by this step"
+    kills = kill_at_step(child_runner, scenarios[name], tmp_path / "out", step, check_killed)
+    record_property("kills", kills)
 
 
 def test_killed_at_random_moments_the_rerun_equals_an_undisturbed_run(
@@ -177,9 +152,8 @@ def test_killed_at_random_moments_the_rerun_equals_an_undisturbed_run(
     for attempt in range(4 * NUM_RANDOM):
         name = list(scenarios)[attempt % len(scenarios)]
         scenario = scenarios[name]
-        out = fresh_copy(scenario.before, tmp_path / "out")
-        seconds = draw.uniform(0, 1.2 * longest[name])
-        ended = child_runner.run("run", *scenario.words, "--out", out, seconds=seconds)
+        out, seconds = tmp_path / "out", draw.uniform(0, 1.2 * longest[name])
+        ended = scenario.begin(child_runner, out, seconds=seconds)
         assert ended.code in (0, KILLED), (name, seconds, ended)
         killed += ended.code == KILLED
         # The speed of a shared machine varies: adapt, so that kills are spread over the complete run.
@@ -201,5 +175,5 @@ def test_the_checks_detect_an_incomplete_file(scenarios: dict[str, Scenario], tm
     part.write_bytes(part.read_bytes()[:-1])
     with pytest.raises(AssertionError, match="a.parquet"):
         check_complete(out, scenario.old, scenario.new)
-    assert seqembed("run", *scenario.words, "--out", out).exit_code == 0
+    assert seqembed(*scenario.words, "--out", out).exit_code == 0
     check_finished(out, scenario.new)

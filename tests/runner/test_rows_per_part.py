@@ -166,3 +166,20 @@ def test_bad_rows_are_named_and_quarantined_by_their_row_in_the_file(tiny: Tiny,
     (aside,) = (tmp_path / "out" / "_quarantine").iterdir()
     assert aside.name == "in.part-00002.parquet"
     assert pq.read_table(aside)["row"].to_pylist() == [47]
+
+
+def test_slices_of_the_job_take_divided_files_whole(tiny: Tiny, tmp_path: Path, data: Path) -> None:
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    words = ("run", data, "--model", tiny.bundle, "--rows-per-part", 45)
+    done(*words, "--out", whole)
+    assert "3 parts made" in done(*words, "--out", out, "--only", "a.parquet").output
+    assert parts(out) == THREE
+    assert not (out / "_SUCCESS").exists()
+    (out / THREE[1]).rename(tmp_path / "aside")
+    assert "1 part made" in done(*words, "--out", out, "--only", "b.parquet").output
+    assert not (out / "_SUCCESS").exists()
+    (tmp_path / "aside").rename(out / THREE[1])
+    done(*words, "--out", out, "--only", "b.parquet", "--overwrite")
+    assert parts(out) == [*THREE, "b.parquet"]
+    done(*words, "--out", out)
+    check_finished(out, contents(whole))

@@ -12,6 +12,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from delta_testing import nested
+from deltalake import DeltaTable, write_deltalake
 from engines_testing import ProcessEngine
 from s3_testing import KEY, SECRET, TOKEN, Store
 
@@ -94,7 +96,7 @@ def test_an_object_with_the_key_of_a_prefix_does_not_hide_what_is_below(store: S
     assert sorted(store.parts("other")) == ["day=1/p.parquet", "day=2/p.parquet"]
 
 
-@pytest.mark.parametrize("mark", ["_delta_log/0.json", "metadata/v1.metadata.json", ".hoodie/hoodie.properties"])
+@pytest.mark.parametrize("mark", ["metadata/v1.metadata.json", ".hoodie/hoodie.properties"])
 def test_a_table_of_another_kind_is_refused_in_a_bucket(store: Store, tiny: Tiny, mark: str) -> None:
     store.put("lake/t/day=1/p.parquet", seed=1)
     store.put("lake/plain/p.parquet", seed=2)
@@ -105,6 +107,29 @@ def test_a_table_of_another_kind_is_refused_in_a_bucket(store: Store, tiny: Tiny
         refused = seqembed("run", store / given, *options)
         assert (refused.exit_code, f"{store.bucket}/lake/t is a" in refused.output) == (3, True), refused.output
     done("run", store / "lake/plain", *options)
+
+
+def test_a_delta_table_in_a_bucket(store: Store, tiny: Tiny) -> None:
+    server = {"aws_endpoint": f"http://127.0.0.1:{store.server}", "aws_allow_http": "true", "aws_region": "us-east-1"}
+    keys = {"aws_access_key_id": KEY, "aws_secret_access_key": SECRET, "aws_conditional_put": "etag"}
+    table = {"storage_options": server | keys}
+    for name in "ab":
+        write_deltalake(
+            store / "t", nested(9, 1, name, day=[1, 2, 3] * 3), mode="append", partition_by=["day"], **table
+        )
+    DeltaTable(store / "t", **table).delete("day = 2 and id like 'a%'")
+    said = done("run", store / "t", "--model", tiny.bundle, "--out", store / "out", "--keep", "day").output
+    assert "15 rows in" in said
+    found = pa.concat_tables(store.parts("out").values())
+    true = pa.table(DeltaTable(store / "t", **table).scan())
+    assert sorted(found["id"].to_pylist()) == sorted(true["id"].to_pylist())
+    # The address of the server in the URI is enough; one partition of an old version.
+    given = store.query("t/day=2").replace("s3://", f"s3://{KEY}:{SECRET.replace('/', '%2F')}@")
+    done("run", given, "--model", tiny.bundle, "--out", store / "old", "--version", 1)
+    assert len(store.parts("old")) == 2
+    refused = seqembed("run", store / "t", "--model", tiny.bundle, "--out", store / "none", "--version", 7)
+    assert (refused.exit_code, "the Delta table cannot be read in version 7" in refused.output) == (3, True)
+    assert SECRET not in refused.output
 
 
 def test_the_ledger_holds_in_a_bucket(store: Store, tiny: Tiny) -> None:

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +14,7 @@ from typing import Any, Self
 import pyarrow.parquet as pq
 
 from seqembed.runner.output.parts import FOOTER_KEY, PartFooter
+from seqembed_testing import done
 
 HERE = Path(__file__).parent
 KILLED = -9
@@ -108,3 +110,64 @@ def fresh_copy(state: Path | None, to: Path) -> Path:
     if state is not None:
         shutil.copytree(state, to)
     return to
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A job to be killed.
+
+    Attributes:
+        words: Its command line, without the output directory.
+        before: The initial output directory, or None.
+        old: Its content.
+        new: The content after an undisturbed job.
+        seconds: Duration of the undisturbed job.
+    """
+
+    words: tuple[object, ...]
+    before: Path | None
+    old: Contents
+    new: Contents
+    seconds: float = 0.0
+
+    def begin(self, child_runner: ChildRunner, out: Path, **options: Any) -> ChildResult:
+        """Start the job in a child that is to be killed; `options` as for `ChildRunner.run`."""
+        return child_runner.run(*self.words, "--out", fresh_copy(self.before, out), **options)
+
+    def finish(self, out: Path) -> None:
+        """Check that a success marker is true, and that running again finishes a killed job."""
+        if (out / "_SUCCESS").exists():
+            assert visible(contents(out)) in (self.old, self.new), "a success marker beside unfinished files"
+        done(*self.words, "--out", out)
+        check_finished(out, self.new)
+
+
+def kill_at_step(
+    child_runner: ChildRunner,
+    scenario: Scenario,
+    out: Path,
+    step: str,
+    check: Callable[[Scenario, Path], None],
+    *,
+    every_call: bool = True,
+) -> int:
+    """Kill a job at a named step, at its first call or at every one; return how often.
+
+    Args:
+        child_runner: Runs the job.
+        scenario: The job.
+        out: Its output directory.
+        step: Where to kill it, see `fork_server.STEPS`.
+        check: Checks the output of a killed job, and that running again finishes it.
+        every_call: Whether to go on with the later calls of the step, until the job ends undisturbed.
+    """
+    kills = 0
+    while (ended := scenario.begin(child_runner, out, step=step, number=kills + 1)).code == KILLED:
+        check(scenario, out)
+        kills += 1
+        if not every_call:
+            return kills
+    assert ended.code == 0, ended.output
+    check_finished(out, scenario.new)
+    assert kills, "the job never came by this step"
+    return kills

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from quick_graphs import quick_graphs
 
 from seqembed.data.layout import RunLayout
 from seqembed.data.profile import SequenceProfile
@@ -32,6 +33,13 @@ def without_pictures() -> Iterator[None]:
     """Draw no pictures in any test of the trainer but with `with_pictures` and `finished`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("seqembed.trainer.job.draw", lambda *arguments, **options: None)
+        yield
+
+
+@pytest.fixture(scope="package", autouse=True)
+def quick() -> Iterator[None]:
+    """Neither optimise graphs nor copy them."""
+    with quick_graphs():
         yield
 
 

@@ -59,7 +59,7 @@ def outputs_of(model, inputs):
 def test_every_block_gets_its_variance_and_all_outputs_stay_the_same(profile, batch, options):
     network, make, blocks = build(profile, options)
     block = sample()
-    other = with_output_map(network, make, blocks, block, 0)
+    other = with_output_map(network, make, blocks, embed(network, block), 0)
     before, after = embed(network, block), embed(other, block)
     assert after.shape[1] == sum(block.width for block in blocks) and len(blocks) > 1
     start = 0
@@ -90,8 +90,8 @@ def test_a_projection_to_all_directions_keeps_every_other_output(profile, batch,
     network, make, blocks = build(profile, options)
     block = sample()
     width = sum(one.width for one in blocks)
-    other = with_output_map(network, make, blocks, block, width)
-    scaled = with_output_map(network, make, blocks, block, 0)
+    other = with_output_map(network, make, blocks, embed(network, block), width)
+    scaled = with_output_map(network, make, blocks, embed(network, block), 0)
     embeddings = embed(other, block)
     strengths = np.linalg.eigvalsh(np.cov(embeddings.T))[::-1]
     assert strengths[0] < np.linalg.eigvalsh(np.cov(embed(scaled, block).T))[-1] / 3, "it is damped"
@@ -104,7 +104,8 @@ def test_a_projection_to_all_directions_keeps_every_other_output(profile, batch,
 def test_a_projection_to_few_numbers_keeps_the_strongest_directions(profile):
     network, make, blocks = build(profile, FORMS[0])
     block = sample()
-    wide, narrow = (embed(with_output_map(network, make, blocks, block, width), block) for width in (20, 4))
+    vectors = embed(network, block)
+    wide, narrow = (embed(with_output_map(network, make, blocks, vectors, width), block) for width in (20, 4))
     strengths = [np.linalg.eigvalsh(np.cov(vectors.T))[::-1][:4] for vectors in (narrow, wide)]
     np.testing.assert_allclose(*strengths, rtol=1e-3)
 
@@ -112,7 +113,7 @@ def test_a_projection_to_few_numbers_keeps_the_strongest_directions(profile):
 @pytest.mark.parametrize("options", ALONE, ids=str)
 def test_a_single_block_is_not_scaled(profile, options):
     network, make, blocks = build(profile, options)
-    assert len(blocks) == 1 and with_output_map(network, make, blocks, sample(), 0) is network
+    assert len(blocks) == 1 and with_output_map(network, make, blocks, embed(network, sample()), 0) is network
 
 
 def test_contract_and_inspect_list_the_blocks(tmp_path):

@@ -1,32 +1,19 @@
-"""Models with categories, with or without numbers: invariants, all architectures, and complete trainings."""
+"""Models with categories, with or without numbers: invariants and all architectures."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from model_testing import resolved
 
-from seqembed.data.contract import ModelContract
-from seqembed.data.files.listing import resolve_inputs
-from seqembed.data.layout import RunLayout
 from seqembed.data.profile import SequenceProfile
-from seqembed.data.schema.detect import detect_schema
 from seqembed.data.schema.schema import CategoricalField, SequenceSchema
 from seqembed.data.schema.vocabulary import FIRST_ID, MISSING_ID, UNKNOWN_ID, Vocabulary
-from seqembed.data.sequences import LengthPolicy
 from seqembed.trainer.config.automatic import Findings, resolve
 from seqembed.trainer.config.job import TrainJob
 from seqembed.trainer.config.model import DECODERS
-from seqembed.trainer.fit.progress import Progress
 from seqembed.trainer.fit.steps import Steps, seed_everything
-from seqembed.trainer.input.columns import find_columns
-from seqembed.trainer.input.learn import learn_vocabularies
 from seqembed.trainer.input.scale import Changes
-from seqembed.trainer.input.source import SequenceSource
-from seqembed.trainer.job import train
 from seqembed.trainer.model.backend import keras, tf
 from seqembed.trainer.model.categories import (
     MAX_CLASSES,
@@ -43,8 +30,6 @@ from seqembed.trainer.model.network import build_network, inputs_of
 from seqembed.trainer.model.objective import Objective
 from seqembed.trainer.model.trajectory import Alignment
 from seqembed.trainer.plots.pictures import generate
-from seqembed.trainer.prepare import prepare
-from seqembed_testing import seqembed
 
 # With numbers or without; all decoders are built with and without them in the test of their outputs.
 FORMS = [
@@ -267,100 +252,6 @@ def test_rare_values_of_a_large_vocabulary_are_one_class():
     assert found[-1] == sum(counts[MAX_CLASSES:]) and found.sum() == sum(counts) + 3
 
 
-@pytest.fixture
-def payments(tmp_path):
-    """Sixty rows of 0 to 9 payments: times, text with gaps, numbers."""
-    random = np.random.default_rng(0)
-    columns = {"id": [f"s{row}" for row in range(60)], "time": [], "shop": [], "paid": [], "amount": []}
-    for row in range(60):
-        num = row % 10
-        columns["time"].append([int(second) for second in np.cumsum(random.integers(1, 90_000, num))])
-        columns["shop"].append([None if draw > 8 else f"shop {draw}" for draw in random.integers(0, 10, num)])
-        columns["paid"].append([("card", "cash")[draw] for draw in random.integers(0, 2, num)])
-        columns["amount"].append(random.normal(size=num).tolist())
-    kinds = {"time": pa.list_(pa.timestamp("s", "UTC"))}
-    table = pa.table({name: pa.array(values, kinds.get(name)) for name, values in columns.items()})
-    pq.write_table(table, tmp_path / "payments.parquet")
-    return tmp_path / "payments.parquet"
-
-
-SMALL = {"units": 3, "batch_size": 8, "steps": 2, "layout": "nested", "bidirectional": False}
-
-
-@pytest.mark.parametrize(
-    ("options", "heads"),
-    [
-        ({"time": "time"}, ["reconstruction"]),
-        ({"features": ["amount", "shop"], "objective": "contrast", "frame": 2}, []),
-        ({"features": ["amount", "paid"], "time": "time", "task": "predict"}, ["prediction"]),
-        (
-            {"features": ["shop", "paid"], "task": "composite", "decoder": "autoregressive"},
-            ["reconstruction", "prediction"],
-        ),
-    ],
-)
-def test_training_writes_a_complete_run_and_reports_every_field(payments, tmp_path, with_pictures, options, heads):
-    job = TrainJob.from_options({"inputs": [str(payments)], **SMALL, **options})
-    summary = train(job, tmp_path / "run")
-    layout = RunLayout(tmp_path / "run")
-    schema = ModelContract.from_json(layout.contract.read_text(), "contract").schema
-    history = json.loads(layout.history.read_text())
-    lines = "\n".join(summary.lines())
-    for head in heads:
-        for each in schema.categorical:
-            assert f"{head}.{each.name}_loss" in history["best"]
-            assert history["baseline"][f"{head}.{each.name}_loss"] == pytest.approx(1, abs=0.4)
-            assert f"{head}.{each.name}: " in lines
-    assert {path.name for path in layout.plots.iterdir()} >= {"losses.png", "model.png", "embeddings.png"}
-    encoder = keras.models.load_model(layout.encoder)
-    assert ("values" in encoder.input) == bool(schema.features) and "categories" in encoder.input
-
-
-class Killed(Exception):
-    pass
-
-
-class Killer(Progress):
-    """Ends a training after a number of batches."""
-
-    def __init__(self, num_batches):
-        self.left = num_batches
-
-    def batch_ends(self, num_rows, loss):
-        self.left -= 1
-        if not self.left:
-            raise Killed
-
-
-def test_resumed_equals_uninterrupted(payments, tmp_path):
-    job = TrainJob.from_options({"inputs": [str(payments)], **SMALL, "steps": 3, "features": ["amount", "paid"]})
-    train(job, tmp_path / "uninterrupted")
-    with pytest.raises(Killed):
-        train(job, tmp_path / "cut", progress=Killer(3), checkpoint_seconds=0)
-    train(job, tmp_path / "cut", resume=True)
-    weights = [
-        keras.models.load_model(RunLayout(tmp_path / run).autoencoder).weights for run in ("uninterrupted", "cut")
-    ]
-    for mine, its in zip(*weights, strict=True):
-        np.testing.assert_array_equal(mine, its)
-
-
-@pytest.mark.parametrize(
-    ("options", "objective", "decoder"),
-    [
-        ({"time": "time"}, "reconstruct", "repeat"),
-        ({"features": ["amount", "paid"], "decoder": "positional"}, "reconstruct", "positional"),
-        ({"time": "time", "objective": "hybrid"}, "hybrid", "positional"),
-        ({"features": ["amount"]}, "hybrid", "positional"),
-    ],
-)
-def test_events_are_reconstructed_unless_an_objective_is_given(payments, options, objective, decoder):
-    job = TrainJob.from_options({"inputs": [str(payments)], **SMALL, **options})
-    found = prepare(job, find_columns(job), Progress()).job
-    assert (found.model.objective, found.model.decoder, found.model.normalization) == (objective, decoder, "sequence")
-    assert found.model.frame == 1 and (found.training.measured_in, found.training.length) == ("steps", 2)
-
-
 def test_events_get_no_frames_and_train_for_steps():
     schema = SequenceSchema("id", (), "nested", categorical=FIELDS[:1])
     long = replace(profile_of(0), length_quantiles=(1, 2, 3, 4, 900, 901, 902, 903, 904))
@@ -373,30 +264,6 @@ def test_events_get_no_frames_and_train_for_steps():
         "steps",
         4_000,
     )
-
-
-def test_category_dropout_applies_only_in_training(payments):
-    files = resolve_inputs([str(payments)])
-    found = detect_schema(files, id_column="id", features=("paid",), layout="nested")
-    schema, _ = learn_vocabularies(files, found, min_count=1, max_vocabulary=10, named=("paid",))
-    for validation in (False, True):
-        found = {"seen": 0, "known": 0}
-        settings = {"validation": validation, "fraction": 0.5, "batch_size": 8, "seed": 1, "cache_bytes": 1 << 20}
-        source = SequenceSource(files, schema, LengthPolicy(), "reconstruct", **settings)
-        for epoch in range(20):
-            for batch in source.batches(epoch):
-                real = np.arange(batch.categories.shape[1]) < batch.lengths[:, None]
-                assert (batch.category_targets[real] != UNKNOWN_ID).all()
-                found["seen"] += real.sum()
-                found["known"] += (batch.categories[real] == batch.category_targets[real]).sum()
-        share = 1 - found["known"] / found["seen"]
-        assert share == 0 if validation else 0.03 < share < 0.07
-
-
-def test_differences_without_numbers_are_refused(payments, tmp_path):
-    result = seqembed("train", payments, "--features", "shop", "--channels", "both", "--out", tmp_path / "run")
-    assert result.exit_code == 2
-    assert "--channels both needs numbers" in result.output and "Traceback" not in result.output
 
 
 def test_an_encoder_of_numbers_has_no_categories_input():

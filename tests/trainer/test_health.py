@@ -127,7 +127,7 @@ def ramps(tmp_path_factory):
     data = tmp_path_factory.mktemp("ramps") / "ramps.parquet"
     pq.write_table(pa.table({"id": range(40), "x": values}), data)
     options = {"objective": "reconstruct", "units": 2, "activation": "relu", "bidirectional": False, "pooling": "last"}
-    options |= {"decoder_units": 16, "epochs": 8, "batch_size": 8}
+    options |= {"decoder_units": 16, "epochs": 4, "batch_size": 8}
     return TrainJob.from_options({"inputs": [str(data)], **options})
 
 
@@ -198,15 +198,15 @@ def test_a_dead_model_is_restarted_and_reported(restarted):
     history = json.loads(RunLayout(run).history.read_text())
     assert history["num_restarts"] == 1 and history["discarded_attempt"]["health"]["problem"] in ("mean", "constant")
     assert history["health"]["problem"] != "constant" and history["health"]["constant_dimensions"] < 2
-    assert len(history["discarded_attempt"]["epochs"]) <= len(history["epochs"]) == 8
-    assert history["epochs"][0]["step"] == 5 and history["num_steps"] == 40
+    assert len(history["discarded_attempt"]["epochs"]) <= len(history["epochs"]) == 4
+    assert history["epochs"][0]["step"] == 5 and history["num_steps"] == 20
     assert any("training is repeated with other initial weights" in note for note in notes)
     assert any("was repeated with other initial weights" in line for line in summary.lines())
 
 
 def test_a_restarted_training_resumes_to_the_same_weights(ramps, tmp_path, restarted):
     with dead_at_first():
-        for die_at, num_restarts in ((3, 0), (7, 1)):  # 3 records of the first attempt, then its other 5 and 2 more
+        for die_at, num_restarts in ((2, 0), (3, 1)):  # 2 records of the first attempt, then its other 2 and 1 more
             with pytest.raises(InterruptedError):
                 train(ramps, tmp_path / "killed", resume=True, progress=Notes(die_at))
             assert num_restarts_of(tmp_path / "killed") == num_restarts
@@ -216,7 +216,7 @@ def test_a_restarted_training_resumes_to_the_same_weights(ramps, tmp_path, resta
         np.testing.assert_array_equal(mine, its)
 
 
-@pytest.mark.parametrize("die_at", [None, 10], ids=["uninterrupted", "killed in the second attempt"])
+@pytest.mark.parametrize("die_at", [None, 5], ids=["uninterrupted", "killed in the second attempt"])
 def test_the_better_attempt_is_kept(ramps, alone, tmp_path, monkeypatch, die_at):
     """The first attempt is sound here, and the second starts from dead weights."""
     monkeypatch.setattr(Health, "worth_a_restart", lambda self, num_batches: True)

@@ -13,6 +13,7 @@ from seqembed.trainer.input.scale import normalized_steps
 from seqembed.trainer.model import kernels
 from seqembed.trainer.model.blocks import embedding_blocks
 from seqembed.trainer.model.encoder import build_encoder
+from seqembed.trainer.model.fused import fused
 from seqembed.trainer.model.kernels import TAPS, distances, fit_kernels, num_kernels
 
 
@@ -59,7 +60,8 @@ def test_the_encoder_computes_the_shares_of_each_sequence_alone(num_features, co
     padded = np.full((6, 260, num_features), 1e6, np.float32)
     for row, (start, end) in enumerate(zip(sequences.offsets[:-1], sequences.offsets[1:], strict=True)):
         padded[row, : end - start] = sequences.values[start:end]
-    embeddings = np.asarray(encoder({"values": padded, "lengths": sequences.lengths.astype(np.int32)}))
+    with fused(encoder):
+        embeddings = np.asarray(encoder({"values": padded, "lengths": sequences.lengths.astype(np.int32)}))
     normalized = normalized_steps(sequences, profile, normalization)
     expected = [
         expected_shares(normalized[start:end], found)

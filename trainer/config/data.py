@@ -26,6 +26,7 @@ class DataConfig:
         time_features: Whether timestamps in `time` become features.
         label: Column that colours the map of embeddings; not a feature unless named.
         max_length: Maximum steps of a sequence; longer ones are truncated. None keeps all steps.
+        version: Version of the tables among the inputs that have versions; None is the newest.
         truncate: Which steps a truncated sequence keeps: ``tail`` the newest, ``head`` the oldest.
 
     Raises:
@@ -43,6 +44,7 @@ class DataConfig:
     time_features: bool = True
     label: str | None = None
     max_length: int | None = None
+    version: int | None = None
     truncate: Truncate = "tail"
 
     def __post_init__(self) -> None:
@@ -56,6 +58,8 @@ class DataConfig:
             raise UsageError(f"--max-vocabulary must be at most {MAX_VOCABULARY:,}; was {self.max_vocabulary:,}.")
         if not self.time_features and self.time is None:
             raise UsageError("--no-time-features has no effect without --time. Pass --time too, or neither.")
+        if self.version is not None:
+            at_least("version", self.version, 0)
         if self.max_length is not None:
             at_least("max-length", self.max_length, 1)
         elif self.truncate != "tail":

@@ -186,6 +186,7 @@ SECTIONS: dict[str, list[click.Option]] = {
         _option(
             "--max-length", "Maximum steps of a sequence; longer ones are cut.", _POSITIVE, unset="all", metavar="N"
         ),
+        _option("--version", "Version of the Delta tables among the inputs.", _COUNT, unset="the newest", metavar="N"),
         _choice("--truncate", TRUNCATES, "Which steps a longer sequence keeps: tail the newest, head the oldest."),
         _option(
             "--validation-fraction",

@@ -5,6 +5,9 @@ from functools import cached_property
 from itertools import islice
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from seqembed.trainer.config.automatic import has_events
 from seqembed.trainer.fit.checkpoint import MAX_RESTART_PARAMETERS, Checkpoints, TrainingState
 from seqembed.trainer.fit.health import Health, examine, is_cheap
@@ -120,11 +123,11 @@ class Fit:
     def keep_better(self) -> None:
         """Load the weights that are kept, of the better attempt, and write `history` about it."""
         self.loop.run()  # trains no more; loads the best weights of the last attempt
-        self._forget_figures()
         last, first = self._document(), self.state.first_attempt
         kept, other = last, first
         if first is not None and _rank(first) <= _rank(last):
             self.state.restore_first()
+            self._forget_figures()
             kept, other = first, last
         discarded = None if other is None else {"epochs": other["epochs"], "health": other["health"]}
         self.history = {**kept, "num_restarts": self.state.num_restarts, "discarded_attempt": discarded}
@@ -138,8 +141,8 @@ class Fit:
         self._forget_figures()
 
     def _forget_figures(self) -> None:
-        for figures in ("best", "baseline", "training_baseline", "health"):
-            self.__dict__.pop(figures, None)  # cached at the end of the attempt before
+        for figures in ("best", "baseline", "training_baseline", "health", "embeddings"):
+            self.__dict__.pop(figures, None)  # of weights that were replaced
 
     @property
     def _is_cheap(self) -> bool:
@@ -174,15 +177,19 @@ class Fit:
         return self.loop.training if self.loop.validation is None else self.loop.validation
 
     @cached_property
+    def embeddings(self) -> NDArray[np.float32]:
+        """What the network makes of the sample of training sequences, float32 (sequences, numbers)."""
+        return embed(self.network, self.prepared.sample)
+
+    @cached_property
     def health(self) -> Health:
         """Whether the model learned anything."""
         prepared = self.prepared
-        embeddings = embed(self.network, prepared.sample)
         blocks, trained = prepared.embedding_blocks, bool(self.state.history)
         baselines = {"": self.baseline} if trained else {}
         if trained and self.loop.validation is not None:
             baselines = {"val_": self.baseline, "": self.training_baseline}
-        return examine(prepared.job.model, embeddings, blocks, self.best, baselines, trained=trained)
+        return examine(prepared.job.model, self.embeddings, blocks, self.best, baselines, trained=trained)
 
     def _document(self) -> dict[str, Any]:
         """Return the content of ``history.json``, but for what a restart adds."""

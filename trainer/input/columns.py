@@ -64,7 +64,7 @@ def find_columns(job: TrainJob) -> TrainingColumns:
         UsageError: Options contradict each other.
     """
     data = job.data
-    found = find_inputs(data.inputs)
+    found = find_inputs(data.inputs, data.version)
     files = found.files
     schema = detect_schema(
         files,

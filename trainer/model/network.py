@@ -26,6 +26,7 @@ from seqembed.trainer.model.encoder import (
     standardised,
     valid_steps,
 )
+from seqembed.trainer.model.fused import fused
 from seqembed.trainer.model.kernels import Kernels
 
 ops, layers = keras.ops, keras.layers
@@ -81,6 +82,7 @@ def build_network(
     fields: Sequence[CategoricalField] = (),
     output: OutputMap | None = None,
     kernels: Kernels | None = None,
+    trained: Network | None = None,
 ) -> Network:
     """Build all models of a training.
 
@@ -92,14 +94,19 @@ def build_network(
         fields: Categorical fields in model order.
         output: What the encoder does to the blocks of its embedding; whatever takes the embedding undoes it.
         kernels: Fixed kernels, from `seqembed.trainer.model.kernels.fit_kernels`; None without them.
+        trained: The same network without `output`, whose encoder's layers are used again; None builds all layers.
 
     Raises:
         UsageError: A fixed-length decoder would be too large.
     """
     num_features = len(profile.mean)
     check_fixed_length(config, fixed_length, num_features + len(fields))
-    graph_of_encoder = encoder_graph(config, profile, difference_std, fields, output, kernels)
-    encoder = graph_of_encoder.model
+    if trained is None or output is None:
+        graph_of_encoder = encoder_graph(config, profile, difference_std, fields, output, kernels)
+        encoder, landmarks = graph_of_encoder.model, graph_of_encoder.landmarks
+    else:
+        mapped = output.apply(trained.encoder.output)
+        encoder, landmarks = keras.Model(trained.encoder.input, mapped, name="encoder"), trained.landmarks
     inputs = network_inputs(num_features, len(fields))
     embedding = encoder(inputs)
     mask = valid_steps(inputs.get("values", inputs.get("categories")), inputs["lengths"])
@@ -131,29 +138,32 @@ def build_network(
         autoencoder=keras.Model(inputs, outputs, name="autoencoder"),
         scorer=keras.Model(inputs, scores, name="scorer"),
         heads=heads,
-        landmarks=graph_of_encoder.landmarks,
+        landmarks=landmarks,
     )
 
 
 def with_output_map(
-    network: Network, build: Callable[..., Network], blocks: Sequence[EmbeddingBlock], sample: SequenceBlock, width: int
+    network: Network,
+    build: Callable[..., Network],
+    blocks: Sequence[EmbeddingBlock],
+    vectors: NDArray[np.float32],
+    width: int,
 ) -> Network:
     """Return the same network with every block of its embedding scaled to its fixed variance, and all projected.
 
     Args:
         network: The trained network; its embedding is the blocks as they are.
-        build: Builds the same network with ``output``.
+        build: Builds the same network with ``output`` and ``trained``.
         blocks: Blocks of its embedding; a single one is not scaled.
-        sample: Training sequences, none of them empty.
+        vectors: float32 (sequences, numbers), its embeddings of some training sequences.
         width: Width of the projection; 0 is none.
     """
     if len(blocks) == 1 and not width:
         return network
-    vectors = embed(network, sample)
     scales = block_scales(vectors, blocks) if len(blocks) > 1 else np.ones(vectors.shape[1], np.float32)
     widths = [block.width for block in blocks]
     projection = fit_projection(vectors * scales, widths, width) if width else None
-    other = build(output=OutputMap(scales, projection))
+    other = build(output=OutputMap(scales, projection), trained=network)
     for mine, trained in zip(other.trainable, network.trainable, strict=True):
         mine.assign(trained)
     return other
@@ -170,7 +180,8 @@ def embed(network: Network, block: SequenceBlock) -> NDArray[np.float32]:
 
 def embed_batch(network: Network, batch: SequenceBatch) -> NDArray[np.float32]:
     """Return the embeddings of a batch, float32 (batch, embedding_dim)."""
-    return np.asarray(network.encoder(inputs_of(network.encoder, batch)))
+    with fused(network.encoder):  # or Keras runs a loop in Python over the steps
+        return np.asarray(network.encoder(inputs_of(network.encoder, batch)))
 
 
 def inputs_of(model: Any, batch: Any) -> dict[str, Any]:

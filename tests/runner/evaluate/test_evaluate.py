@@ -69,6 +69,7 @@ def test_a_user_sees_the_table_and_a_verdict(evaluate: Callable, tmp_path: Path)
         "untrained encoder",
         "raw values",
         "mean and spread",
+        "MiniRocket",
         "SVM",
         "1-NN",
         "chance 33.3%",

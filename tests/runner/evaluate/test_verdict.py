@@ -58,9 +58,9 @@ def test_a_hundred_percent_of_few_rows_is_uncertain() -> None:
 def test_controls_that_do_as_well_are_named() -> None:
     trained, untrained = row("trained", right(190)), row("untrained", right(150))
     rivals = [row("raw values", right(100)), row("mean and spread", right(189))]
-    assert "mean and spread do as well, within the noise: 94.5%" in verdict(trained, untrained, rivals).text
-    assert "mean and spread do better" in verdict(trained, untrained, [row("mean and spread", right(200))]).text
-    assert "Without any encoder" not in verdict(trained, untrained, rivals[:1]).text
+    assert "'mean and spread' does as well, within the noise: 94.5%" in verdict(trained, untrained, rivals).text
+    assert "'mean and spread' does better" in verdict(trained, untrained, [row("mean and spread", right(200))]).text
+    assert "Without any training" not in verdict(trained, untrained, rivals[:1]).text
 
 
 def test_without_a_control_the_effect_is_unknown() -> None:

@@ -3,7 +3,6 @@
 import os
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,22 +10,12 @@ import pyarrow as pa
 import pytest
 from grouping_testing import write_days
 
-from child_runner import KILLED, ChildRunner, Contents, check_finished, contents, fresh_copy, visible
+from child_runner import KILLED, ChildRunner, Scenario, contents, fresh_copy, kill_at_step, visible
 from fork_server import GROUP_STEPS, STEPS
 from seqembed_testing import done
 
 NUM_RANDOM = int(os.environ.get("SEQEMBED_KILLS", "5"))
 SCHEMA = pa.schema([("id", pa.int64()), ("time", pa.int64()), ("x", pa.float64())])
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """A grouping to be killed: its words, the directory before, and the contents before and after."""
-
-    words: tuple[object, ...]
-    before: Path | None
-    old: Contents
-    new: Contents
 
 
 def events(seed: int, ids: int) -> list[dict[str, object]]:
@@ -38,15 +27,15 @@ def events(seed: int, ids: int) -> list[dict[str, object]]:
 def scenarios(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scenario]:
     """Group into a new directory; add a file that touches some buckets; replace by other options."""
     root = tmp_path_factory.mktemp("scenario")
-    words = (root / "in", "--buckets", 4, "--threads", 1)
+    words = ("group", root / "in", "--buckets", 4, "--threads", 1)
     write_days(root / "in", [events(0, 30), events(1, 30)], SCHEMA)
-    done("group", *words, "--out", root / "one")
+    done(*words, "--out", root / "one")
     first = contents(root / "one")
-    inputs = (root / "in", root / "late", "--buckets", 4, "--threads", 1)
+    inputs = ("group", root / "in", root / "late", "--buckets", 4, "--threads", 1)
     write_days(root / "late", [events(2, 2)], SCHEMA)
-    done("group", *inputs, "--out", fresh_copy(root / "one", root / "two"))
+    done(*inputs, "--out", fresh_copy(root / "one", root / "two"))
     other = (*words, "--max-length", 2, "--overwrite")
-    done("group", *other, "--out", fresh_copy(root / "one", root / "three"))
+    done(*other, "--out", fresh_copy(root / "one", root / "three"))
     return {
         "new": Scenario(words, None, {}, first),
         "late file": Scenario(inputs, root / "one", first, contents(root / "two")),
@@ -58,11 +47,7 @@ def check_killed(scenario: Scenario, out: Path) -> None:
     """Check that every visible file is whole, and that running again finishes the job."""
     for name, content in visible(contents(out)).items():
         assert content in [state[name] for state in (scenario.old, scenario.new) if name in state], name
-    if (out / "_SUCCESS").exists():
-        found = {name: text for name, text in contents(out).items() if not name.startswith(("_temporary", "_lock"))}
-        assert found in (scenario.old, scenario.new), "a success marker beside unfinished buckets"
-    done("group", *scenario.words, "--out", out)
-    check_finished(out, scenario.new)
+    scenario.finish(out)
 
 
 def named_steps() -> list[tuple[str, str]]:
@@ -83,23 +68,10 @@ def test_killed_at_every_call_of_a_step_the_rerun_equals_an_undisturbed_one(
     step: str,
     record_property: Callable[[str, object], None],
 ) -> None:
-    scenario, number = scenarios[name], 1
     # Every call of those steps that change what a reader sees; elsewhere the first, as long tests are asked for.
     every = NUM_RANDOM >= 100 or (step == "after rename or removal" and name == "other options")
-    while True:
-        out = fresh_copy(scenario.before, tmp_path / "out")
-        ended = child_runner.run("group", *scenario.words, "--out", out, step=step, number=number)
-        if ended.code != KILLED:
-            break
-        check_killed(scenario, out)
-        number += 1
-        if not every:
-            record_property("kills", 1)
-            return
-    assert ended.code == 0, ended.output
-    check_finished(out, scenario.new)
-    record_property("kills", number - 1)
-    assert number > 1, "the job never came by this step"
+    kills = kill_at_step(child_runner, scenarios[name], tmp_path / "out", step, check_killed, every_call=every)
+    record_property("kills", kills)
 
 
 def test_killed_at_random_moments_the_rerun_equals_an_undisturbed_one(
@@ -108,8 +80,8 @@ def test_killed_at_random_moments_the_rerun_equals_an_undisturbed_one(
     draw, killed, longest = random.Random(1), 0, 0.4
     for attempt in range(5 * NUM_RANDOM):
         scenario = list(scenarios.values())[attempt % 3]
-        out = fresh_copy(scenario.before, tmp_path / "out")
-        ended = child_runner.run("group", *scenario.words, "--out", out, seconds=draw.uniform(0, longest))
+        out = tmp_path / "out"
+        ended = scenario.begin(child_runner, out, seconds=draw.uniform(0, longest))
         assert ended.code in (0, KILLED), ended
         killed += ended.code == KILLED
         longest *= 1.05 if ended.code == KILLED else 0.85

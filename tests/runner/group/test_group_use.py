@@ -150,6 +150,7 @@ def test_vectors_and_grouped_events_do_not_share_a_directory(
     assert result.exit_code == 6
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_train_evaluate_and_inspect_read_it(models: dict[str, Path], days: Path, tmp_path: Path) -> None:
     for index, path in enumerate(sorted(days.iterdir())):
         table = pq.read_table(path, partitioning=None)
@@ -157,7 +158,7 @@ def test_train_evaluate_and_inspect_read_it(models: dict[str, Path], days: Path,
         pq.write_table(table.append_column("label", label), tmp_path / f"{index}.parquet")
     files = sorted(tmp_path.glob("*.parquet"))
     group(*files, "--keep", "label", "--out", tmp_path / "grouped", "--buckets", 2)
-    small = ("--units", 2, "--embedding-dim", 2, "--steps", 1, "--task", "reconstruct", "--progress", "none")
+    small = ("--units", 2, "--embedding-dim", 2, "--steps", 1, "--kernels", 0, "--task", "reconstruct")
     done("train", tmp_path / "grouped", "--time", "time", "--label", "label", "--out", tmp_path / "run", *small)
     parts = [tmp_path / "grouped" / f"bucket-0000{index}.parquet" for index in (0, 1)]
     words = ("--model", models["nested"], "--train", parts[0], "--test", parts[1], "--label", "label")

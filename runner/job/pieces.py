@@ -1,7 +1,7 @@
-"""Parts that hold a slice of a file: their names, their keys, and parts of the same file that they replace.
+"""Parts of divided files: their names, their keys, and parts of the same file that they replace.
 
 `--rows-per-part` divides large files by row groups. The parts of ``a.parquet`` are ``a.part-00000.parquet``,
-``a.part-00001.parquet`` and so on, in the order of rows; the part of a file with a single slice is ``a.parquet``. Parts
+``a.part-00001.parquet`` and so on, in the order of rows; a file that makes one part makes ``a.parquet``. Parts
 of one file that were made of another version of it, or divided otherwise, hold some of the same rows. So they are
 removed before the first new part becomes visible, and the new parts become visible together.
 """
@@ -17,31 +17,33 @@ from seqembed.runner.job.refusals import refuse_other_input
 from seqembed.runner.options import RunOptions
 from seqembed.runner.output.directory import OutputDirectory
 from seqembed.runner.output.parts import PartFooter
-from seqembed.runner.output.slice_names import name_of_complete, slice_name
+from seqembed.runner.output.piece_names import file_of, piece_name
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
-    """A part of a file to plan.
+class Piece:
+    """A part of a file, to plan.
 
     Attributes:
         name: Path of the part, relative to the output directory.
         row_groups: Its row groups; None for the complete file.
         num_rows: Its rows.
+        num_row_groups: Row groups of the complete file.
     """
 
     name: str
     row_groups: range | None
     num_rows: int
+    num_row_groups: int
 
     def fingerprint(self, of_file: str) -> str:
-        """Return the fingerprint of the slice of a file with the fingerprint `of_file`."""
+        """Return the fingerprint of this piece of a file with the fingerprint `of_file`."""
         if self.row_groups is None:
             return of_file
         return hashlib.sha256(f"{of_file}:{self.row_groups.start}:{self.row_groups.stop}".encode()).hexdigest()
 
 
-def slices_of(name: str, group_rows: Sequence[int], options: RunOptions) -> list[Slice]:
+def pieces_of(name: str, group_rows: Sequence[int], options: RunOptions) -> list[Piece]:
     """Divide a file.
 
     Args:
@@ -51,15 +53,15 @@ def slices_of(name: str, group_rows: Sequence[int], options: RunOptions) -> list
     """
     ranges = divided(group_rows, options.rows_per_part)
     if len(ranges) == 1:
-        return [Slice(name, None, sum(group_rows))]
+        return [Piece(name, None, sum(group_rows), len(group_rows))]
     return [
-        Slice(slice_name(name, index), row_groups, sum(group_rows[row_groups.start : row_groups.stop]))
+        Piece(piece_name(name, index), row_groups, sum(group_rows[row_groups.start : row_groups.stop]), len(group_rows))
         for index, row_groups in enumerate(ranges)
     ]
 
 
 def refuse_equal_names(parts: Sequence[Part]) -> None:
-    """Check that no slice of a file has the name of another file's part.
+    """Check that no part of a divided file has the name of another file's part.
 
     Raises:
         UsageError: One has.
@@ -94,11 +96,6 @@ def superseded_parts(parts: Sequence[Part], footers: Mapping[str, PartFooter]) -
     return tuple(sorted(found))
 
 
-def file_of(name: str, row_groups: object) -> str:
-    """Return the name of the complete part for a part that holds these row groups; None stands for all."""
-    return name if row_groups is None else name_of_complete(name)
-
-
 def refuse_other_division(
     parts: Sequence[Part],
     superseded: Sequence[str],
@@ -118,7 +115,7 @@ def refuse_other_division(
         part = of_file[file_of(name, footer.row_groups)]
         if footer.input_content != part.content:
             refuse_other_input(name, footer, part, output)
-        elif name not in ranges or footer.row_groups != (None if now is None else (now.start, now.stop)):
+        elif name not in ranges or footer.row_groups is None or range(*footer.row_groups[:2]) != now:
             before = footer.options.get("rows_per_part")
             remedy = "Omit it" if before is None else f"Pass --rows-per-part {before}"
             raise OutputError(

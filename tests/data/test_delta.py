@@ -1,0 +1,168 @@
+"""Delta tables: the rows that seqembed reads are those that deltalake reads itself."""
+
+import sys
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from delta_testing import field, found_rows, nested, true_rows, write_log
+from deltalake import DeltaTable, write_deltalake
+
+from seqembed.data.errors import BadFileError, InputError, UsageError
+from seqembed.data.files.fingerprints import fingerprint, look_at
+from seqembed.data.files.listing import find_inputs
+
+DAYS = [date(2026, 11, 20 + index % 3) for index in range(30)]
+
+
+@pytest.mark.parametrize("partitions", [[], ["day"], ["day", "label"]])
+def test_every_version_of_a_table_that_is_changed_in_every_way(tmp_path: Path, partitions: list[str]) -> None:
+    root = tmp_path / "t"
+    write_deltalake(root, nested(30, 1, "a", day=DAYS), partition_by=partitions)
+    write_deltalake(root, nested(30, 2, "b", day=[None, *DAYS[1:]]), mode="append")
+    DeltaTable(root).delete("label = 1")
+    DeltaTable(root).update({"day": "date '2026-12-01'"}, predicate="id like 'a%' and label = 2")
+    write_deltalake(root, nested(9, 3, "c", day=DAYS[:9], added=range(9)), mode="append", schema_mode="merge")
+    DeltaTable(root).optimize.compact()
+    DeltaTable(root).delete("added > 4")
+    DeltaTable(root).create_checkpoint()
+    last = DeltaTable(root).version()
+    assert last == 6
+    for version in range(last + 1):
+        assert found_rows(root, version) == true_rows(root, version)
+    assert found_rows(root) == true_rows(root)
+    assert len(found_rows(root)) == 45
+    if not partitions:  # plain Parquet, which is read as it is
+        assert all(file.open().source is not None and file.view.token == b"" for file in find_inputs([str(root)]).files)
+
+
+def mapped(root: Path) -> Path:
+    """Write a table whose columns were renamed, dropped and added, with deleted rows and a nested field renamed."""
+    point = {
+        "type": "array",
+        "elementType": {"type": "struct", "fields": [field("u", "double", "f-1", 6), field("v", "long", "v", 7)]},
+        "containsNull": True,
+    }
+    fields = [
+        field("id", "string", "c-1", 1),
+        field("x", {"type": "array", "elementType": "float", "containsNull": True}, "c-2", 2),
+        field("day", "date", "c-3", 3),
+        field("new", "long", "c-4", 4),
+        field("points", point, "c-5", 5),
+    ]
+    points = [[{"f-1": 0.5, "v": index}] * (index % 3) if index % 5 else None for index in range(20)]
+    kind = pa.list_(pa.struct([("f-1", pa.float64()), ("v", pa.int64())]))
+    rows = nested(20, 1).select(["id", "x", "y"]).rename_columns(["c-1", "c-2", "dropped"])
+    first = rows.append_column("c-5", pa.array(points, kind))
+    second = nested(20, 2, "b").select(["id", "x"]).rename_columns(["c-1", "c-2"])
+    files = [
+        ("day=x/p 1%25.parquet".replace(" ", "%20"), first, {"c-3": "2026-11-20"}, [0, 6, 7, 19]),
+        ("p2.parquet", second, {"c-3": None}, []),
+        ("p3.parquet", nested(8, 3, "c").select(["id"]).rename_columns(["c-1"]), {"c-3": "2026-11-22"}, list(range(8))),
+    ]
+    write_log(root, fields, files, partitions=["day"])
+    (root / "day=x" / "p%201%25.parquet").rename(root / "day=x" / "p 1%.parquet")
+    return root
+
+
+def test_column_mapping_and_deletion_vectors(tmp_path: Path) -> None:
+    root = mapped(tmp_path / "t")
+    found = found_rows(root)
+    assert found == true_rows(root)
+    assert len(found) == 36
+    assert {row["day"] for row in found} == {date(2026, 11, 20), None}
+    files = find_inputs([str(root)]).files
+    assert [file.name for file in files] == ["day=x/p 1%.parquet", "p2.parquet", "p3.parquet"]
+    for file in files:
+        opened = file.open()
+        assert file.shape(look_at(file).metadata()) == (opened.schema_arrow.remove_metadata(), opened.metadata.num_rows)
+
+
+def test_a_fingerprint_depends_on_what_a_file_holds_in_its_table(tmp_path: Path) -> None:
+    rows = nested(9, 1)
+    fields = [
+        field(name, rows.schema.field(name).type.equals(pa.string()) and "string" or kind, name, index)
+        for index, (name, kind) in enumerate([("id", "string"), ("label", "long")], 1)
+    ]
+    plain = [("p.parquet", rows.select(["id", "label"]), {}, [])]
+    prints = []
+    for name, files, renamed in (("a", plain, "label"), ("b", plain, "kind"), ("c", [(*plain[0][:3], [3])], "label")):
+        root = write_log(tmp_path / name, [fields[0], field(renamed, "long", "label", 2)], files)
+        (file,) = find_inputs([str(root)]).files
+        prints.append(look_at(file).content)
+    assert len(set(prints)) == 3
+    assert prints[0] == look_at(find_inputs([str(tmp_path / "a")]).files[0]).content
+    # Without mapping or deleted rows it is that of the file.
+    pq.write_table(rows.select(["id", "label"]), tmp_path / "p.parquet", row_group_size=7)
+    assert look_at(find_inputs([str(tmp_path / "p.parquet")]).files[0]).content == prints[0]
+    assert fingerprint(file)
+
+
+def test_a_directory_a_glob_and_a_file_of_a_table(tmp_path: Path) -> None:
+    root = tmp_path / "t"
+    write_deltalake(root, nested(30, 1, day=DAYS), partition_by=["day"])
+    write_deltalake(root, nested(30, 2, "b", day=DAYS), partition_by=["day"], mode="append")
+    DeltaTable(root).delete("id like 'b%' and day = date '2026-11-20'")
+    names = [file.name for file in find_inputs([str(root)]).files]
+    assert len(names) == 5
+    for given, num in (("day=2026-11-20", 1), ("day=2026-11-2*", 5), ("day=*/*.parquet", 5), (names[1], 1)):
+        found = [file.name for file in find_inputs([str(root / given)]).files]
+        assert set(found) <= set(names)
+        assert len(found) == num
+    dead = next(p for p in root.glob("day=2026-11-20/*") if str(p.relative_to(root)) not in names)
+    for given in (dead, root / "_delta_log"):
+        with pytest.raises(InputError, match="no live file of the Delta table"):
+            find_inputs([str(given)])
+    with pytest.raises(InputError, match=f"is a Delta table .* pass {root} itself as the input"):
+        find_inputs([str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("features", "mode", "said"),
+    [(["rowTracking2"], "none", "rowTracking2"), (["columnMapping"], "id", "columnMapping by id")],
+)
+def test_what_is_not_honoured_is_refused_by_name(tmp_path: Path, features: list[str], mode: str, said: str) -> None:
+    table = nested(3, 1).select(["id"])
+    root = write_log(
+        tmp_path / "t", [field("id", "string", "id", 1)], [("p.parquet", table, {}, [])], features, mode=mode
+    )
+    with pytest.raises(InputError, match=f"{root}: the Delta table .*{said}"):
+        find_inputs([str(root)])
+
+
+def test_a_version_a_clone_and_a_log_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "t"
+    write_deltalake(root, nested(3, 1))
+    with pytest.raises(InputError, match="cannot be read in version 7"):
+        find_inputs([str(root)], version=7)
+    pq.write_table(nested(3, 1), tmp_path / "p.parquet")
+    with pytest.raises(UsageError, match="--version 0: no input is a table that has versions"):
+        find_inputs([str(tmp_path / "p.parquet")], version=0)
+    (tmp_path / "broken" / "_delta_log").mkdir(parents=True)
+    (tmp_path / "broken" / "_delta_log" / f"{0:020}.json").write_text("{}")
+    with pytest.raises(InputError, match="broken: the Delta table cannot be read"):
+        find_inputs([str(tmp_path / "broken")])
+    log = root / "_delta_log" / f"{0:020}.json"
+    log.write_text(log.read_text().replace('"path":"part', f'"path":"file://{tmp_path}/part'))
+    with pytest.raises(InputError, match="outside its directory, as shallow clones do"):
+        find_inputs([str(root)])
+    monkeypatch.setitem(sys.modules, "deltalake", None)
+    with pytest.raises(InputError, match=r"pip install 'seqembed\[delta\]'"):
+        find_inputs([str(root)])
+
+
+def test_a_file_that_was_vacuumed_names_the_version_and_the_way_out(tmp_path: Path) -> None:
+    root = tmp_path / "t"
+    for name in "ab":
+        write_deltalake(root, nested(9, 1, name), mode="append")
+    found = find_inputs([str(root)]).files
+    assert len(found) == 2
+    DeltaTable(root).optimize.compact()
+    DeltaTable(root).vacuum(0, enforce_retention_duration=False, dry_run=False)
+    for file in found:
+        for read in (file.open, lambda file=file: look_at(file)):
+            with pytest.raises(BadFileError, match=f"version 1 of the Delta table {root} lists it: if a VACUUM"):
+                read()
+    assert found_rows(root) == true_rows(root)
