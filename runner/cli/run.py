@@ -30,6 +30,7 @@ Examples:
   seqembed run year.parquet --model encoder.onnx --out vectors/ --rows-per-part 5000000
   seqembed run lake/ --model encoder.onnx --out vectors/ --only 'day=2026-11-2*'
   seqembed run s3://lake/day=2026-11-26/ --model encoder.onnx --out s3://lake/vectors/
+  seqembed run s3://lake/in/ --model encoder.onnx --out s3://lake/vectors/ --engine ray --address 10.0.0.5:6379
   seqembed run new/ --model encoder.onnx --out vectors/ --dry-run
 """
 )
@@ -54,7 +55,7 @@ Examples:
     "--address",
     default=None,
     metavar="ADDRESS",
-    help="Ray cluster (10.0.0.5:6379, auto), Spark master or Spark Connect (sc://HOST).  [default: start one here]",
+    help="Ray cluster (10.0.0.5:6379), Spark master or Spark Connect (sc://HOST).  [default: start one here]",
 )
 @click.option("--limit", type=int, default=None, metavar="N", help="Embed the first N sequences only.")
 @click.option(
