@@ -12,6 +12,8 @@ report stands for the others.
 import argparse
 import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -35,19 +37,25 @@ from seqembed.runner.report import peak_rss_bytes
 
 
 def model_and_data(root: Path, rows: int, files: int, units: int) -> tuple[Path, Path]:
-    """Write telemetry and an untrained LSTM of it."""
-    import sys
+    """Write telemetry and an untrained LSTM of it, in another process, since TensorFlow takes memory."""
+    words = ["make", "--rows", rows, "--files", files, "--units", units, "--out", root]
+    subprocess.run([sys.executable, __file__, *map(str, words)], check=True, stdout=subprocess.DEVNULL)
+    return root / "encoder.onnx", root / "in"
 
+
+def make(arguments: argparse.Namespace, _: Path) -> None:
+    """Write the model and the data."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
     from events_testing import untrained_run
 
     from seqembed_testing import done
 
+    root = Path(arguments.out)
     done("sample", "telemetry", "--out", root / "small", "--rows", 200)
-    done("sample", "telemetry", "--out", root / "in", "--rows", rows, "--files", files)
-    untrained_run(root / "run", next((root / "small").iterdir()), "nested", time=None, units=units, embedding_dim=128)
+    done("sample", "telemetry", "--out", root / "in", "--rows", arguments.rows, "--files", arguments.files)
+    small = {"units": arguments.units, "embedding_dim": 128}
+    untrained_run(root / "run", next((root / "small").iterdir()), "nested", time=None, **small)
     done("export", root / "run", "--out", root / "encoder.onnx")
-    return root / "encoder.onnx", root / "in"
 
 
 def seconds(model: Path, data: Path, engine: Engine) -> float:
@@ -159,15 +167,19 @@ def parts(arguments: argparse.Namespace, root: Path) -> None:
 def main() -> None:
     """Run one of the comparisons."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["scaling", "overhead", "parts"])
+    parser.add_argument("what", choices=["scaling", "overhead", "parts", "make"])
     parser.add_argument("--engine", choices=list(START), default="ray")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=40_000)
     parser.add_argument("--units", type=int, default=64)
     parser.add_argument("--num", type=int, default=100_000)
+    parser.add_argument("--files", type=int, default=8, help="of `make`")
+    parser.add_argument("--out", default=".", help="of `make`: where model and data go")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="seqembed-engines-") as directory:
-        {"scaling": scaling, "overhead": overhead, "parts": parts}[arguments.what](arguments, Path(directory))
+        {"scaling": scaling, "overhead": overhead, "parts": parts, "make": make}[arguments.what](
+            arguments, Path(directory)
+        )
 
 
 if __name__ == "__main__":
