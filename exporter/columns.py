@@ -38,5 +38,5 @@ def column_lines(config: ExportConfig) -> list[str]:
     if config.is_run_directory:
         return []
     files, schema = find_columns(config)
-    arrow_schema = first_with_rows(files).open().schema_arrow
+    arrow_schema, _ = first_with_rows(files).footer()
     return select(arrow_schema, schema, asked=config.features, categories=False).lines()

@@ -23,7 +23,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
         made = Tiny(directory / "train.parquet", directory / "run", directory / "encoder.onnx")
         if not made.bundle.exists():  # an export writes its file last, and completely or not at all
             write_sequences(made.data, sequences(120, seed=0))
-            layers = ["--cell", "gru", "--units", 8, "--embedding-dim", 6, "--pooling", "concat", "--bidirectional"]
-            done("train", made.data, "--out", made.run, "--epochs", 2, "--features", "x,y", *layers)
+            layers = "--cell gru --units 8 --embedding-dim 6 --pooling concat --bidirectional --kernels 8".split()
+            with pytest.MonkeyPatch.context() as patch:  # no test looks at its pictures
+                patch.setattr("seqembed.trainer.job.draw", lambda *arguments, **options: None)
+                done("train", made.data, "--out", made.run, "--epochs", 2, "--features", "x,y", *layers)
             done("export", made.run, "--out", made.bundle)
     return made

@@ -264,6 +264,7 @@ def test_training_exporting_and_evaluating(
 ) -> None:
     data = write_sequences(tmp_path / "in.parquet", sequences(60, seed=5, shortest=3))
     options: dict[str, Any] = {"units": 4, "embedding_dim": 3, "features": ["x", "y"], "progress": "none", "seed": 7}
+    options["kernels"] = 0
     summary = seqembed.train(data, out=tmp_path / "run", epochs=0, bidirectional=False, **options)
     assert summary.layout.root == tmp_path / "run"
     report = seqembed.export(tmp_path / "run", out=tmp_path / "encoder.onnx")
@@ -280,7 +281,7 @@ def test_training_exporting_and_evaluating(
     assert result.test.used == 60
     assert (tmp_path / "figures.json").exists()
     assert capfd.readouterr().out == ""
-    flags = ["--units", 4, "--embedding-dim", 3, "--features", "x,y", "--progress", "none", "--seed", 7]
+    flags = ["--units", 4, "--embedding-dim", 3, "--features", "x,y", "--progress", "none", "--seed", 7, "--kernels", 0]
     done("train", data, "--out", tmp_path / "again", "--epochs", 0, "--forward-only", *flags)
     assert (tmp_path / "again" / "config.toml").read_text() == (tmp_path / "run" / "config.toml").read_text()
 

@@ -35,9 +35,11 @@ BEYOND = {
     "data/display/pictures.py": {"matplotlib"},
     "data/config_file.py": {"click"},
     "data/lake/delta.py": {"deltalake"},
+    "data/lake/iceberg.py": {"pyiceberg"},
 }
 ONE_FILE = {
     "deltalake": "data/lake/delta.py",
+    "pyiceberg": "data/lake/iceberg.py",
     "duckdb": "runner/group/sort.py",
     "tf2onnx": "exporter/onnx/convert.py",
     "onnxruntime": "runner/bundle/encoder.py",

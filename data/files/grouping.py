@@ -56,7 +56,7 @@ def _duckdb_line(files: Sequence[InputFile], schema: SequenceSchema) -> str:
     """Return SQL for DuckDB that writes the events of `files` to one file, grouped by id and in order."""
     root, view = files[0].root, files[0].view
     if view is not None:
-        source = f"delta_scan({_text(view.table.root)})"
+        source = f"{view.table.kind.lower()}_scan({_text(view.table.root)})"
         return f"COPY (SELECT * FROM {source} ORDER BY {_name(schema.id)}) TO 'grouped.parquet' (FORMAT parquet);"
     if len(files) > _MAX_LISTED and all(file.recursive and file.root == root for file in files):
         suffix = PurePosixPath(files[0].name).suffix

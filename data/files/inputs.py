@@ -7,7 +7,7 @@ of a file.
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -73,7 +73,7 @@ class View(Protocol):
     def token(self) -> bytes:
         """What distinguishes this view from others of the same file, for fingerprints."""
 
-    def shape(self, stored: pa.Schema, num_rows: int) -> tuple[pa.Schema, int]:
+    def shape(self, file: "InputFile", stored: pa.Schema, num_rows: int) -> tuple[pa.Schema, int]:
         """Return the columns and the number of rows in the table, of a file with these."""
 
     def source(self, file: "InputFile", stored: pa.Schema, opened: pa.NativeFile) -> pa.NativeFile:
@@ -155,7 +155,17 @@ class InputFile:
     def shape(self, stored: pq.FileMetaData) -> tuple[pa.Schema, int]:
         """Return the columns and the number of rows that `open` shows, from the footer alone."""
         schema, num_rows = stored.schema.to_arrow_schema(), stored.num_rows
-        return (schema, num_rows) if self.view is None else self.view.shape(schema, num_rows)
+        return (schema, num_rows) if self.view is None else self.view.shape(self, schema, num_rows)
+
+    def footer(self) -> tuple[pa.Schema, int]:
+        """Return the columns and the number of rows that `open` shows; no file of a table is copied for them.
+
+        Raises:
+            BadFileError: The file is missing, unreadable or not Parquet.
+        """
+        stored = replace(self, view=None).open()
+        found = stored.schema_arrow, stored.metadata.num_rows
+        return found if self.view is None else self.view.shape(self, *found)
 
     def open_bytes(self) -> pa.NativeFile:
         """Open for random access.

@@ -31,6 +31,7 @@ from seqembed.data.files.inputs import (
 from seqembed.data.files.secrets import without_secrets
 from seqembed.data.files.table_formats import (
     DELTA,
+    ICEBERG,
     Listing,
     Table,
     is_hidden,
@@ -41,6 +42,7 @@ from seqembed.data.files.table_formats import (
 )
 from seqembed.data.host import raise_host_fault
 from seqembed.data.lake.delta import delta_files
+from seqembed.data.lake.iceberg import METADATA_END, iceberg_files
 
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 _MAGIC = (b"PAR1", b"PARE")  # PARE: an encrypted footer
@@ -180,7 +182,9 @@ def _find(given: str, found: _Found) -> None:
         kind, scope = _scope(filesystem, path, given)
         table = table_above(filesystem, scope.root)
         if table is not None:
-            found.files += _live_files(filesystem, table, scope, given, found)
+            metadata = path if kind == fs.FileType.File and path.endswith(METADATA_END) else None
+            scope = scope if metadata is None else Scope(table.root, (EVERYTHING,))
+            found.files += _live_files(filesystem, table, scope, given, found, metadata)
         elif kind == fs.FileType.File:
             found.files.append(_file(filesystem, path, scope.root))
         else:
@@ -213,17 +217,23 @@ def _scope(filesystem: fs.FileSystem, path: str, given: str) -> tuple[fs.FileTyp
     raise InputError(f"{without_secrets(given)}: {what}. Pass a Parquet file, a directory or a glob.")
 
 
-def _live_files(filesystem: fs.FileSystem, table: Table, scope: Scope, given: str, found: _Found) -> list[InputFile]:
+def _live_files(
+    filesystem: fs.FileSystem, table: Table, scope: Scope, given: str, found: _Found, metadata: str | None
+) -> list[InputFile]:
     """Return the live files of a table that an input refers to: all, or those of a directory, glob or file in it.
 
     Raises:
         InputError: There is none, the table cannot be read, or its format is not supported.
     """
     location = location_of(filesystem, table.root)
-    if table.kind != DELTA:
+    if table.kind not in (DELTA, ICEBERG):
         refuse_table(filesystem, table, without_secrets(given))
     if location not in found.tables:  # once, so that all inputs are of one version
-        found.tables[location] = delta_files(filesystem, table.root, given, found.version)
+        found.tables[location] = (
+            delta_files(filesystem, table.root, given, found.version)
+            if table.kind == DELTA
+            else iceberg_files(filesystem, table.root, metadata, found.version)
+        )
     files = [file for file in found.tables[location] if scope.covers(file.path)]
     if not files:
         raise InputError(

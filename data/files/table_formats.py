@@ -2,7 +2,7 @@
 
 The directory of such a table also holds files that an update, a deletion or a compaction removed; only the table's log
 lists the live files. Read as plain Parquet, deleted rows would come back and changed rows would count twice. Live files
-of Delta tables are read (`seqembed.data.lake`), the others are refused.
+of Delta and Iceberg tables are read (`seqembed.data.lake`); Hudi has no reader outside Spark and Flink.
 
 Marker files: ``_delta_log`` (Delta, PROTOCOL.md), ``metadata/*.metadata.json`` (Iceberg, spec.md, "File System
 Tables"), ``.hoodie`` and ``.hoodie_partition_metadata`` (Hudi, technical specification).
@@ -26,11 +26,9 @@ DELTA, ICEBERG, HUDI = "Delta", "Iceberg", "Hudi"
 _MARKS = {"_delta_log": DELTA, ".hoodie": HUDI, ".hoodie_partition_metadata": HUDI}
 _ICEBERG_DIRECTORY, _ICEBERG_ENDS = "metadata", (".metadata.json", ".metadata.json.gz")
 _READERS = 8
-# DuckDB's iceberg extension reads the live files; Hudi has no reader outside Spark and Flink.
 _REMEDIES = {
     DELTA: "pass TABLE itself as the input, whose live files are read",
-    ICEBERG: "write its current snapshot as plain Parquet first, e.g. in DuckDB: "
-    "COPY (SELECT * FROM iceberg_scan('TABLE')) TO 'plain.parquet'",
+    ICEBERG: "pass TABLE itself as the input, whose live files are read",
     HUDI: "write its current snapshot as plain Parquet first, e.g. in Spark: "
     "spark.read.format('hudi').load('TABLE').write.parquet('plain')",
 }

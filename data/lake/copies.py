@@ -8,7 +8,7 @@ import os
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from dataclasses import replace
 from typing import Protocol
 
@@ -27,23 +27,27 @@ _copies: OrderedDict[Hashable, int] = OrderedDict()  # descriptors
 
 
 class Rows(Protocol):
-    """Turns rows of a file into rows of its table."""
+    """Turns rows of a file into rows of its table.
 
-    def schema(self, stored: pa.Schema) -> pa.Schema:
-        """Return the columns of the table for a file with these columns."""
+    Attributes:
+        schema: The columns of the table.
+        needed: Columns of the file to read.
+    """
+
+    schema: pa.Schema
+    needed: list[str]
 
     def rows(self, batch: pa.RecordBatch, first_row: int) -> pa.RecordBatch:
         """Return the rows of a batch as they are in the table."""
 
 
-def copied(file: InputFile, key: Hashable, opened: pa.NativeFile, names: Sequence[str], rows: Rows) -> pa.NativeFile:
+def copied(file: InputFile, key: Hashable, opened: pa.NativeFile, rows: Rows) -> pa.NativeFile:
     """Return a copy of a file, open for reading.
 
     Args:
         file: The file.
         key: Equal for equal copies.
         opened: The file, open.
-        names: Columns to read.
         rows: What the copy holds.
 
     Raises:
@@ -55,7 +59,7 @@ def copied(file: InputFile, key: Hashable, opened: pa.NativeFile, names: Sequenc
             _copies.move_to_end(key)
             return pa.OSFile(f"/dev/fd/{_copies[key]}", "r")
     try:
-        descriptor = _write(replace(file, view=None), opened, names, rows)
+        descriptor = _write(replace(file, view=None), opened, rows)
     except OSError as error:
         raise_host_fault(error)
         raise HostError(
@@ -70,13 +74,13 @@ def copied(file: InputFile, key: Hashable, opened: pa.NativeFile, names: Sequenc
     return source
 
 
-def _write(file: InputFile, opened: pa.NativeFile, names: Sequence[str], rows: Rows) -> int:
+def _write(file: InputFile, opened: pa.NativeFile, rows: Rows) -> int:
     """Write the copy; return the descriptor of a file without a name."""
     from seqembed.data.parquet.reader import decoded  # here: it reads copies
 
     parquet = file.open(source=opened)
-    schema, first_row = rows.schema(parquet.schema_arrow), 0
-    columns = list(names) or parquet.schema_arrow.names[:1]  # at least one, whose rows are counted
+    schema, first_row = rows.schema, 0
+    columns = rows.needed or parquet.schema_arrow.names[:1]  # at least one, whose rows are counted
     with tempfile.TemporaryDirectory(prefix="seqembed-") as directory:
         path = os.path.join(directory, "copy.parquet")
         # Dictionaries of numbers would take most of the time.
@@ -84,7 +88,7 @@ def _write(file: InputFile, opened: pa.NativeFile, names: Sequence[str], rows: R
         with pq.ParquetWriter(path, schema, **how) as writer:
             for batch in decoded(file, parquet, columns, num_values=_DECODE_VALUES, max_rows=_MAX_ROWS):
                 # A row group per batch bounds the memory of the writer.
-                writer.write_table(pa.Table.from_batches([rows.rows(batch, first_row).cast(schema)]))
+                writer.write_table(pa.Table.from_batches([rows.rows(batch, first_row)]))
                 first_row += batch.num_rows
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 

@@ -135,7 +135,7 @@ def _files(table: "DeltaTable", filesystem: fs.FileSystem, root: str, location: 
         constants = {key: _typed(value, columns.field(key).type) for key, value in partition.items()}
         keep, num_deleted = kept.pop(f"{location}/{name}", (None, 0))
         stored_names = {each: other for each, other in physical.items() if each not in constants}
-        view = TableView(version, columns, constants, stored_names, keep, num_deleted)
+        view = TableView(version, columns, constants, physical=stored_names, keep=keep, num_deleted=num_deleted)
         path = f"{root.rstrip('/')}/{name}"
         yield InputFile(filesystem, path, name, root, partitions={}, recursive=True, view=view)
     if kept:

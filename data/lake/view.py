@@ -6,16 +6,21 @@ Parquet file with the table's columns and rows, so that every reader sees plain 
 
 import hashlib
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from seqembed.data.errors import BadFileError
 from seqembed.data.files.inputs import InputFile, TableVersion
 from seqembed.data.lake.copies import copied
+
+_FIELD_ID = b"PARQUET:field_id"
+_DROPPED = "\0"  # begins the new name of a column that is no longer in the table; no column is called so
 
 
 @dataclass(frozen=True)
@@ -25,9 +30,13 @@ class TableView:
     Attributes:
         table: The version of the table.
         columns: The table's columns, in order, with their types.
-        constants: Values of columns that are the same in all rows of the file and not stored in it, as in partitions.
+        constants: Values of columns that are the same in all rows of the file, as in partitions; not taken from it.
+        fallback: Values of columns where the file lacks them; others are null.
         physical: Name in the file of each column, and of each field of structs by path (``events.at``), where it is
             another one.
+        names: Name of each column and field by its id in the file; None finds them by name.
+        stored: Columns that every file must hold, since a table may keep their values elsewhere.
+        changed: What distinguishes names of now from those of earlier versions.
         keep: Packed bits of the rows that are not deleted, compressed; None keeps all. Rows beyond the bits are kept.
         num_deleted: Number of deleted rows.
     """
@@ -35,7 +44,11 @@ class TableView:
     table: TableVersion
     columns: pa.Schema
     constants: Mapping[str, pa.Scalar] = field(default_factory=dict)
+    fallback: Mapping[str, pa.Scalar] = field(default_factory=dict)
     physical: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[int, str] | None = None
+    stored: frozenset[str] = frozenset()
+    changed: str = ""
     keep: bytes | None = None
     num_deleted: int = 0
 
@@ -45,15 +58,20 @@ class TableView:
 
         Columns that the file lacks are left out, so that a column added to the table changes no part.
         """
-        if not self.constants and not self.physical and self.keep is None:
-            return b""
         constants = sorted((name, str(value)) for name, value in self.constants.items())
-        content = repr((constants, sorted(self.physical.items()), self.num_deleted)).encode()
-        return hashlib.sha256(content + (self.keep or b"")).digest()
+        content = [constants, sorted(self.physical.items()), self.changed, self.num_deleted]
+        if not any(content) and self.keep is None:
+            return b""
+        return hashlib.sha256(repr(content).encode() + (self.keep or b"")).digest()
 
-    def shape(self, stored: pa.Schema, num_rows: int) -> tuple[pa.Schema, int]:
-        """Return the columns and the number of rows in the table, of a file with these."""
-        return (stored if self._is_stored(stored) else self._logical(stored)), num_rows - self.num_deleted
+    def shape(self, file: InputFile, stored: pa.Schema, num_rows: int) -> tuple[pa.Schema, int]:
+        """Return the columns and the number of rows in the table, of a file with these.
+
+        Raises:
+            BadFileError: The file does not say which columns of the table it holds.
+        """
+        rows = _FileRows(self, file.name, stored)
+        return (stored if rows.are_stored else rows.schema), num_rows - self.num_deleted
 
     def source(self, file: InputFile, stored: pa.Schema, opened: pa.NativeFile) -> pa.NativeFile:
         """Return a file to read through: the stored one if it is as the table means it, or a copy that is.
@@ -64,80 +82,18 @@ class TableView:
             opened: The file, open.
 
         Raises:
-            BadFileError: It is damaged.
+            BadFileError: It is damaged, or does not say which columns of the table it holds.
             HostError: There is no temporary disk space.
         """
-        if self._is_stored(stored) and self.keep is None:
+        rows = _FileRows(self, file.name, stored)
+        if rows.are_stored and self.keep is None:
             return opened
-        found = [self._stored_name(name) for name in self.columns.names]
-        names = [name for name in found if name in stored.names]
-        return copied(file, (file.location, self.token, tuple(self.columns.names)), opened, names, self)
-
-    def schema(self, stored: pa.Schema) -> pa.Schema:
-        """Return the table's columns for a file with these columns."""
-        return self._logical(stored)
-
-    def rows(self, batch: pa.RecordBatch, first_row: int) -> pa.RecordBatch:
-        """Return the rows of a batch of the file as they are in the table.
-
-        Args:
-            batch: Stored columns.
-            first_row: Position of its first row in the file.
-        """
-        renamed = _as_type(batch, pa.schema([self._renamed(each, "") for each in batch.schema]))
-        schema = self._logical(batch.schema)
-        arrays = [
-            renamed.column(each.name)
-            if each.name in renamed.schema.names
-            else pa.repeat(self.constants[each.name], batch.num_rows)
-            if each.name in self.constants
-            else pa.nulls(batch.num_rows, each.type)
-            for each in schema
-        ]
-        table = pa.RecordBatch.from_arrays(arrays, schema=schema)
-        kept = self._kept(first_row, batch.num_rows)
-        return table if kept is None else table.filter(pa.array(kept))
-
-    def _kept(self, first_row: int, num_rows: int) -> NDArray[np.bool_] | None:
-        if self.keep is None:
-            return None
-        first_byte, before = divmod(first_row, 8)
-        some = self._bits[first_byte : (first_row + num_rows + 7) // 8]
-        bits = np.unpackbits(some, bitorder="little")[before : before + num_rows].astype(bool)
-        return np.concatenate([bits, np.ones(num_rows - len(bits), dtype=bool)])
+        return copied(file, (file.location, self.token, str(rows.schema)), opened, rows)
 
     @cached_property
-    def _bits(self) -> NDArray[np.uint8]:
+    def kept_bits(self) -> NDArray[np.uint8]:
+        """Packed bits of the rows that are not deleted, uint8 (bytes)."""
         return np.frombuffer(b"" if self.keep is None else zlib.decompress(self.keep), np.uint8)
-
-    def _is_stored(self, stored: pa.Schema) -> bool:
-        return not self.constants and not self.physical and set(stored.names) == set(self.columns.names)
-
-    def _logical(self, stored: pa.Schema) -> pa.Schema:
-        """Return the table's columns; those in the file have the file's types, such as large text."""
-        found = {each.name: each for each in (self._renamed(each, "") for each in stored)}
-        return pa.schema([found.get(each.name, each.remove_metadata()) for each in self.columns])
-
-    def _stored_name(self, path: str) -> str:
-        return self.physical.get(path, path.rpartition(".")[2])
-
-    @cached_property
-    def _logical_names(self) -> dict[tuple[str, str], str]:
-        """Return the logical name of each stored one, by the path of its parent."""
-        return {(path.rpartition(".")[0], name): path.rpartition(".")[2] for path, name in self.physical.items()}
-
-    def _renamed(self, stored: pa.Field, parent: str) -> pa.Field:
-        name = self._logical_names.get((parent, stored.name), stored.name)
-        return pa.field(name, self._renamed_type(stored.type, f"{parent}.{name}" if parent else name), stored.nullable)
-
-    def _renamed_type(self, kind: pa.DataType, path: str) -> pa.DataType:
-        types = pa.types
-        if types.is_struct(kind):
-            return pa.struct([self._renamed(kind.field(index), path) for index in range(kind.num_fields)])
-        if types.is_list(kind) or types.is_large_list(kind):
-            items = kind.value_field.with_type(self._renamed_type(kind.value_type, path))
-            return pa.list_(items) if types.is_list(kind) else pa.large_list(items)
-        return kind
 
 
 def packed(keep: NDArray[np.bool_]) -> bytes:
@@ -146,9 +102,133 @@ def packed(keep: NDArray[np.bool_]) -> bytes:
     return zlib.compress(np.packbits(padded, bitorder="little").tobytes())
 
 
+class _FileRows:
+    """The rows of one file as they are in its table.
+
+    Attributes:
+        schema: Their columns; those in the file have the file's types, such as large text.
+        needed: Columns of the file to read.
+    """
+
+    def __init__(self, view: TableView, name: str, stored: pa.Schema) -> None:
+        self._view, self._stored = view, stored
+        self._renames: dict[tuple[str, ...], str] = {}
+        logical = {path: other for other, path in _paths(view.physical)}
+        for each in stored:
+            self._find_names(each, (), "", logical, name)
+        renamed = [(each.name, self._renamed(each, ())) for each in stored]
+        present = {new.name: (old, new) for old, new in renamed if new.name not in view.constants}
+        self.schema = pa.schema([_typed(each, present.get(each.name)) for each in view.columns])
+        absent = next((each for each in view.stored if each in view.columns.names and each not in present), None)
+        if absent is not None:
+            raise BadFileError(
+                f"{name}: the file lacks column '{absent}', whose value only {view.table} knows. Rewrite the file with "
+                "the program that keeps the table, or write plain Parquet."
+            )
+        self.needed = [old for old, new in present.values() if new.name in self.schema.names]
+
+    @property
+    def are_stored(self) -> bool:
+        """Whether the file has just these columns, deleted rows aside."""
+        return not self._view.constants and _shape(self._stored) == _shape(self._view.columns) and not self._renames
+
+    def rows(self, batch: pa.RecordBatch, first_row: int) -> pa.RecordBatch:
+        """Return the rows of a batch of the file, with the position of its first row, as they are in the table."""
+        renamed = _as_type(batch, pa.schema([self._renamed(each, ()) for each in batch.schema]))
+        table = pa.RecordBatch.from_arrays([self._column(renamed, each) for each in self.schema], schema=self.schema)
+        return table if self._view.keep is None else table.filter(pa.array(self._kept(first_row, batch.num_rows)))
+
+    def _column(self, batch: pa.RecordBatch, wanted: pa.Field) -> pa.Array:
+        view = self._view
+        if wanted.name in view.constants:
+            return pa.repeat(view.constants[wanted.name], batch.num_rows)
+        if wanted.name in batch.schema.names:
+            column = batch.column(wanted.name)
+            return column if column.type == wanted.type else column.cast(wanted.type)
+        if wanted.name in view.fallback:
+            return pa.repeat(view.fallback[wanted.name], batch.num_rows)
+        return pa.nulls(batch.num_rows, wanted.type)
+
+    def _kept(self, first_row: int, num_rows: int) -> NDArray[np.bool_]:
+        first_byte, before = divmod(first_row, 8)
+        some = self._view.kept_bits[first_byte : (first_row + num_rows + 7) // 8]
+        bits = np.unpackbits(some, bitorder="little")[before : before + num_rows].astype(bool)
+        return np.concatenate([bits, np.ones(num_rows - len(bits), dtype=bool)])
+
+    def _find_names(
+        self, stored: pa.Field, above: tuple[str, ...], parent: str, logical: Mapping[tuple[str, str], str], file: str
+    ) -> None:
+        """Record the name in the table of a column or field, and of those inside it, where it is another one."""
+        name = logical.get((parent, stored.name), stored.name)
+        if self._view.names is not None:
+            number = (stored.metadata or {}).get(_FIELD_ID)
+            if number is None:
+                raise BadFileError(
+                    f"{file}: column '{stored.name}' has no field id, so its name in {self._view.table} is not known. "
+                    "Rewrite the file with the program that keeps the table, or write plain Parquet."
+                )
+            name = self._view.names.get(int(number), f"{_DROPPED}{stored.name}")
+        path = (*above, stored.name)
+        if name != stored.name:
+            self._renames[path] = name
+        inside = _step(stored.type)
+        if pa.types.is_struct(inside):
+            for each in _fields(inside):
+                self._find_names(each, path, f"{parent}.{name}" if parent else name, logical, file)
+
+    def _renamed(self, stored: pa.Field, above: tuple[str, ...]) -> pa.Field:
+        path = (*above, stored.name)
+        kind = self._renamed_type(stored.type, path)
+        return pa.field(self._renames.get(path, stored.name), kind, stored.nullable)
+
+    def _renamed_type(self, kind: pa.DataType, path: tuple[str, ...]) -> pa.DataType:
+        types = pa.types
+        if types.is_struct(kind):
+            return pa.struct([self._renamed(each, path) for each in _fields(kind)])
+        if types.is_list(kind) or types.is_large_list(kind):
+            items = pa.field(
+                kind.value_field.name, self._renamed_type(kind.value_type, path), kind.value_field.nullable
+            )
+            return pa.list_(items) if types.is_list(kind) else pa.large_list(items)
+        return kind
+
+
+def _typed(wanted: pa.Field, found: tuple[str, pa.Field] | None) -> pa.Field:
+    """Return a column with the type that the file has, or the table's if the fields of structs differ."""
+    is_alike = found is not None and _names_inside(found[1].type) == _names_inside(wanted.type)
+    return found[1] if found is not None and is_alike else wanted.remove_metadata()
+
+
+def _paths(physical: Mapping[str, str]) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Yield the logical name of each stored one, with the path of its parent and the stored name."""
+    for path, stored in physical.items():
+        parent, _, name = path.rpartition(".")
+        yield name, (parent, stored)
+
+
+def _fields(kind: pa.DataType) -> list[pa.Field]:
+    return [kind.field(index) for index in range(kind.num_fields)]
+
+
+def _step(kind: pa.DataType) -> pa.DataType:
+    """Return the type of the items of lists, or the type itself."""
+    while pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        kind = kind.value_type
+    return kind
+
+
+def _names_inside(kind: pa.DataType) -> Any:
+    kind = _step(kind)
+    return {each.name: _names_inside(each.type) for each in _fields(kind)} if pa.types.is_struct(kind) else None
+
+
+def _shape(schema: pa.Schema) -> dict[str, Any]:
+    return {each.name: _names_inside(each.type) for each in schema}
+
+
 @dataclass(frozen=True, slots=True)
 class _Retyped:
-    """An array of structs under the names of another type, without a copy, by the Arrow PyCapsule interface."""
+    """A batch under the names of another schema, without a copy, by the Arrow PyCapsule interface."""
 
     batch: pa.RecordBatch
     schema: pa.Schema

@@ -30,4 +30,4 @@ def first_with_rows(files: Sequence[InputFile]) -> InputFile:
     Raises:
         BadFileError: One of the files examined cannot be opened.
     """
-    return next((file for file in files if file.open().metadata.num_rows), files[0])
+    return next((file for file in files if file.footer()[1]), files[0])

@@ -53,7 +53,7 @@ def detect_schema(
         UsageError: Options contradict each other.
     """
     first = first_with_rows(files)
-    arrow_schema = first.open().schema_arrow
+    arrow_schema, _ = first.footer()
     require_column(first, arrow_schema, id_column, "id")
     asked = tuple(features) + (tuple(name for name in categorical if name not in features) if features else ())
     exclude = tuple(name for name in (*exclude, *sorted(index_columns(arrow_schema))) if name not in asked)
@@ -85,8 +85,8 @@ def detect_schema(
         time_zone=zone if made else None,
     )
     for file in files:
-        opened = file.open()
-        check_schema(file, opened.schema_arrow, schema, num_rows=opened.metadata.num_rows)
+        columns, num_rows = file.footer()
+        check_schema(file, columns, schema, num_rows=num_rows)
     return schema
 
 

@@ -33,7 +33,7 @@ def merged_by_float32(file: InputFile, schema: SequenceSchema) -> dict[str, tupl
     Raises:
         BadFileError: The file is damaged.
     """
-    arrow_schema = file.open().schema_arrow
+    arrow_schema, _ = file.footer()
     wide = {
         _name(feature): feature
         for feature in schema.numbers
@@ -95,7 +95,7 @@ def codes_at_start(file: InputFile, schema: SequenceSchema, num_slices: int) -> 
     Raises:
         BadFileError: The file is damaged.
     """
-    indices = integer_features(file.open().schema_arrow, schema)
+    indices = integer_features(file.footer()[0], schema)
     few = FewValues(indices)
     columns = list(dict.fromkeys(schema.features[index].column for index in indices))
     for batch in islice(peek(file, columns), num_slices if indices else 0):

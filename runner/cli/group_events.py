@@ -83,7 +83,7 @@ Examples:
     "--version",
     type=int,
     metavar="N",
-    help="Version of the Delta tables among the inputs.  [default: the newest]",
+    help="Version of the Delta tables, or snapshot of the Iceberg tables, among the inputs.  [default: the newest]",
 )
 @click.option("--prune", is_flag=True, help="Leave out events of files that no longer exist.")
 @click.option("--overwrite", is_flag=True, help="Replace buckets made with other options, once all are made.")

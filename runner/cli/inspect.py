@@ -33,7 +33,9 @@ Examples:
 )
 @click.option("--time", default=_DEFAULTS.time, metavar="COLUMN", help="Data: the column to order steps by.")
 @click.option("--label", default=_DEFAULTS.label, metavar="COLUMN", help="Data: a column that is not a feature.")
-@click.option("--version", type=int, metavar="N", help="Data: the version of a Delta table.  [default: the newest]")
+@click.option(
+    "--version", type=int, metavar="N", help="Data: the version or snapshot of a table.  [default: the newest]"
+)
 def inspect(path: str, **options: Any) -> None:
     """Describe PATH: a model, a run directory, an output directory or Parquet data.
 

@@ -75,7 +75,7 @@ Examples:
     "--version",
     type=int,
     metavar="N",
-    help="Version of the Delta tables among the inputs.  [default: the newest]",
+    help="Version of the Delta tables, or snapshot of the Iceberg tables, among the inputs.  [default: the newest]",
 )
 @click.option(
     "--on-bad-row",

@@ -51,7 +51,7 @@ Examples:
     "--version",
     type=int,
     metavar="N",
-    help="Version of the Delta tables among the inputs.  [default: the newest]",
+    help="Version of the Delta tables, or snapshot of the Iceberg tables, among the inputs.  [default: the newest]",
 )
 @click.option("--seed", type=int, default=_DEFAULTS["seed"], show_default=True, help="Seed of all random numbers.")
 @click.option(

@@ -65,7 +65,7 @@ def _check_inputs(config: EvaluateConfig, contract: ModelContract) -> list[str]:
             )
     check_label([*train, *test], config.label, contract.schema)
     for file in (*train, *test):  # before the first split is embedded
-        check_schema(file, file.open().schema_arrow, contract.schema, trained=True)
+        check_schema(file, file.footer()[0], contract.schema, trained=True)
     for split in (train, test):
         refuse_ids_in_several_files(split, contract.schema, keep=(config.label,))
     return [note for split in found for note in split.notes()]

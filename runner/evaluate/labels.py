@@ -29,7 +29,7 @@ def check_label(files: Sequence[InputFile], label: str, schema: SequenceSchema) 
 
 
 def _check_file(file: InputFile, label: str) -> None:
-    schema = file.open().schema_arrow
+    schema, _ = file.footer()
     indices = schema.get_all_field_indices(label)
     if not indices:
         present = ", ".join(schema.names[:20]) + (", …" if len(schema.names) > 20 else "")

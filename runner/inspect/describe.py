@@ -13,6 +13,7 @@ from seqembed.data.files.inputs import PARQUET_SUFFIXES, is_local
 from seqembed.data.files.listing import resolve_location
 from seqembed.data.files.secrets import without_secrets
 from seqembed.data.files.table_formats import what_else
+from seqembed.data.lake.iceberg import METADATA_END
 from seqembed.data.layout import RunLayout
 from seqembed.data.schema.schema import SequenceSchema
 from seqembed.runner.bundle.bundle_file import bundle_sha256, read_bundle
@@ -98,7 +99,7 @@ def _kind_and_lines(given: str, options: DataOptions) -> tuple[Kind, Iterator[st
 
 def _is_parquet(filesystem: fs.FileSystem, path: str) -> bool:
     """Return whether a file is named like Parquet or begins with its magic bytes."""
-    if path.lower().endswith(PARQUET_SUFFIXES):
+    if path.lower().endswith((*PARQUET_SUFFIXES, METADATA_END)):
         return True
     try:
         with filesystem.open_input_file(path) as source:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from seqembed.data.decode.ids import same_as_previous
 from seqembed.data.errors import InputError, UsageError
-from seqembed.data.files.fingerprints import look_at
 from seqembed.data.files.inputs import InputFile
 from seqembed.data.files.listing import resolve_inputs
 from seqembed.data.files.secrets import without_secrets
@@ -74,7 +73,7 @@ def describe_data(given: str, options: DataOptions) -> Iterator[str]:
         ) from error
     example = first_with_rows(files)
     parquet = example.open()
-    num_rows = sum(file.shape(look_at(file).metadata())[1] for file in files)
+    num_rows = sum(file.footer()[1] for file in files)
     kind = "Parquet data" if example.view is None else str(example.view.table)
     yield f"{without_secrets(given)}: {kind}, {counted(len(files), 'file')}, {counted(num_rows, 'row')}"
     yield ""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from seqembed.data.errors import InputError
+from seqembed.data.errors import InputError, UsageError
 from seqembed.data.files.fingerprints import fingerprint
 from seqembed.data.files.listing import resolve_inputs
 from seqembed.data.plurals import counted
@@ -51,21 +51,28 @@ def describe_grouped(output: OutputDirectory, footers: Mapping[str, PartFooter])
     if isinstance(record.get("inputs"), list):
         yield ""
         hashes = {footer.key.options_hash for footer in footers.values()}
-        yield from _inputs_now(output, record["inputs"], hashes.pop() if len(hashes) == 1 else "")
+        asked = record.get("options")
+        version = asked.get("version") if isinstance(asked, dict) else None
+        yield from _inputs_now(
+            output,
+            record["inputs"],
+            version if isinstance(version, int) else None,
+            hashes.pop() if len(hashes) == 1 else "",
+        )
     id_column, time_column = options.get("id"), options.get("time")
     if isinstance(id_column, str) and isinstance(time_column, str) and success is not None:
         words = ["seqembed", "train", output.given, "--id", id_column, "--time", time_column, "--out", "RUN_DIR"]
         yield f"Next: {shlex.join(words)}"
 
 
-def _inputs_now(output: OutputDirectory, inputs: list[Any], options_hash: str) -> Iterator[str]:
+def _inputs_now(output: OutputDirectory, inputs: list[Any], version: int | None, options_hash: str) -> Iterator[str]:
     """Yield how the input files differ from those that were grouped."""
     counts, before = read_census(output, options_hash)
     try:
-        files = {file.location: file for file in resolve_inputs([str(given) for given in inputs])}
+        files = {file.location: file for file in resolve_inputs([str(given) for given in inputs], version)}
         same = {location for location in files.keys() & counts.keys()}
         same = {location for location in same if fingerprint(files[location]) == counts[location].fingerprint}
-    except (InputError, pa.ArrowException, OSError) as error:
+    except (InputError, UsageError, pa.ArrowException, OSError) as error:
         yield f"The inputs of the last job cannot be found: {error}"
         return
     changed, new, gone = (files.keys() & before) - same, files.keys() - before, before - files.keys()

@@ -80,6 +80,8 @@ def _lines(output: OutputDirectory, footers: Mapping[str, PartFooter]) -> Iterat
         yield from lines(statistics)
     for model in sorted({footer.key.model_sha256 for footer in footers.values()}):
         yield f"Model sha256 {model[:16]}…"
+    for text, num in Counter(str(footer.table) for footer in footers.values() if footer.table is not None).items():
+        yield f"Made from {text}: {counted(num, 'part')}"
     if success is not None and _is_readable(success):
         made = counted(success["rows_made"], "row")
         yield f"Last complete run: {made} made in {success['seconds']} s by {success['model']}"

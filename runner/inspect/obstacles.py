@@ -38,7 +38,7 @@ def obstacle(files: Sequence[InputFile], example: InputFile, schema: SequenceSch
 def _refuse_ragged(file: InputFile, schema: SequenceSchema, num_slices: int) -> None:
     names = list(schema.feature_columns)
     if schema.time is not None:
-        names.append(locate(file.open().schema_arrow, schema.time)[0])
+        names.append(locate(file.footer()[0], schema.time)[0])
     names = list(dict.fromkeys(names))
     first_row = 0
     for batch in islice(peek(file, [schema.id, *names]), num_slices):

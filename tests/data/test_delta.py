@@ -1,5 +1,6 @@
 """Delta tables: the rows that seqembed reads are those that deltalake reads itself."""
 
+import pickle
 import sys
 from datetime import date
 from pathlib import Path
@@ -77,6 +78,8 @@ def test_column_mapping_and_deletion_vectors(tmp_path: Path) -> None:
     assert [file.name for file in files] == ["day=x/p 1%.parquet", "p2.parquet", "p3.parquet"]
     for file in files:
         opened = file.open()
+        assert pickle.loads(pickle.dumps(file)).open().read() == opened.read()  # as workers get it
+        assert file.footer() == (opened.schema_arrow, opened.metadata.num_rows)
         assert file.shape(look_at(file).metadata()) == (opened.schema_arrow.remove_metadata(), opened.metadata.num_rows)
 
 

@@ -58,6 +58,7 @@ def test_only_what_changed_is_embedded_and_the_vectors_are_those_of_the_rows(tin
     footers = [PartFooter.from_json(pq.read_metadata(out / name).metadata[FOOTER_KEY]) for name in names]
     assert {footer.table.kind for footer in footers} == {"Delta"}
     assert {footer.table.version for footer in footers} == {0, 3}
+    assert f"Made from version 3 of the Delta table {root}: " in done("inspect", out).output
     success = json.loads((out / "_SUCCESS").read_text())
     assert success["tables"] == [{"kind": "Delta", "root": str(root), "version": 3}]
     assert (success["rows_in"], success["orphans"]) == (39, [])
@@ -133,7 +134,7 @@ def test_every_other_command_reads_a_table(tiny: Tiny, tmp_path: Path, without_p
     said = done("inspect", root, "--version", 0, "--label", "label").output
     assert f"version 0 of the Delta table {root}, 2 files, 40 rows" in said
     assert f"seqembed train {root} --out RUN_DIR --label label --version 0" in said
-    said = done("train", root, "--version", 0, "--features", "x,y", "--steps", 1, "--out", tmp_path / "run").output
+    done("train", root, "--version", 0, "--features", "x,y", "--steps", 1, "--out", tmp_path / "run")
     assert "version = 0" in (tmp_path / "run" / "config.toml").read_text()
     done(
         *("evaluate", "--model", tiny.bundle, "--train", root / "split=train", "--test", root / "split=test"),
@@ -168,3 +169,4 @@ def test_events_of_a_table_are_grouped_and_a_compaction_loses_none(tmp_path: Pat
     assert refused.exit_code == 3
     done("group", root, "--out", tmp_path / "old", "--buckets", 2, "--version", 2)
     assert grouped(tmp_path / "old") == before
+    assert "3 files unchanged, 0 changed, 0 new, 0 gone" in done("inspect", tmp_path / "old").output

@@ -90,6 +90,19 @@ def test_what_lies_outside_the_slice_is_neither_made_nor_replaced_nor_pruned(
     assert "0 parts made, 1 up to date" in done(*slice_words).output
 
 
+def test_a_slice_of_which_all_inputs_are_gone_is_pruned(tiny: Tiny, lake: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ("run", lake, "--model", tiny.bundle, "--out", out)
+    done(*words)
+    shutil.rmtree(lake / f"day={DAYS[0]}")
+    said = done(*words, "--only", f"day={DAYS[0]}").output
+    assert said.count("its input no longer exists; the part was kept") == 2
+    done(*words, "--only", f"day={DAYS[0]}", "--prune")
+    assert set(state(out)) == {f"day={day}/part-{part}.parquet" for day in DAYS[1:] for part in range(2)}
+    assert (marker(out)["rows_in"], marker(out)["orphans"]) == (36, [])
+    assert seqembed(*words, "--only", f"day={DAYS[0]}").exit_code == 2
+
+
 def test_a_new_part_outside_means_no_marker(tiny: Tiny, lake: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = ("run", lake, "--model", tiny.bundle, "--out", out)

@@ -15,6 +15,7 @@ import pytest
 from delta_testing import nested
 from deltalake import DeltaTable, write_deltalake
 from engines_testing import ProcessEngine
+from pyiceberg.catalog.sql import SqlCatalog
 from s3_testing import KEY, SECRET, TOKEN, Store
 
 from seqembed.runner.output import directory, storage
@@ -96,11 +97,10 @@ def test_an_object_with_the_key_of_a_prefix_does_not_hide_what_is_below(store: S
     assert sorted(store.parts("other")) == ["day=1/p.parquet", "day=2/p.parquet"]
 
 
-@pytest.mark.parametrize("mark", ["metadata/v1.metadata.json", ".hoodie/hoodie.properties"])
-def test_a_table_of_another_kind_is_refused_in_a_bucket(store: Store, tiny: Tiny, mark: str) -> None:
+def test_a_table_of_another_kind_is_refused_in_a_bucket(store: Store, tiny: Tiny) -> None:
     store.put("lake/t/day=1/p.parquet", seed=1)
     store.put("lake/plain/p.parquet", seed=2)
-    with store.filesystem.open_output_stream(f"{store.bucket}/lake/t/{mark}") as stream:
+    with store.filesystem.open_output_stream(f"{store.bucket}/lake/t/.hoodie/hoodie.properties") as stream:
         stream.write(b"{}")
     options = ("--model", tiny.bundle, "--out", store / "out")
     for given in ("lake", "lake/t", "lake/t/day=1", "lake/t/day=1/p.parquet", "lake/*/day=*/*.parquet"):
@@ -130,6 +130,18 @@ def test_a_delta_table_in_a_bucket(store: Store, tiny: Tiny) -> None:
     refused = seqembed("run", store / "t", "--model", tiny.bundle, "--out", store / "none", "--version", 7)
     assert (refused.exit_code, "the Delta table cannot be read in version 7" in refused.output) == (3, True)
     assert SECRET not in refused.output
+
+
+def test_an_iceberg_table_in_a_bucket(store: Store, tiny: Tiny) -> None:
+    server = {"s3.endpoint": f"http://127.0.0.1:{store.server}", "s3.region": "us-east-1"}
+    keys = {"s3.access-key-id": KEY, "s3.secret-access-key": SECRET}
+    catalog = SqlCatalog("tests", uri="sqlite:///:memory:", warehouse=f"s3://{store.bucket}", **server, **keys)
+    catalog.create_namespace("n")
+    table = catalog.create_table("n.t", schema=nested(1, 1).schema)
+    table.append(nested(9, 1))
+    done("run", table.metadata_location, "--model", tiny.bundle, "--out", store / "out")
+    (found,) = store.parts("out").values()
+    assert found["id"].to_pylist() == table.scan().to_arrow()["id"].to_pylist()
 
 
 def test_the_ledger_holds_in_a_bucket(store: Store, tiny: Tiny) -> None:

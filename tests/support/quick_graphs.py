@@ -1,7 +1,7 @@
 """Settings that make small graphs cheaper to run and to convert."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
@@ -16,11 +16,21 @@ def quick_graphs() -> Iterator[None]:
     export. tf2onnx copies a graph before each of its optimisations, to go on where one fails; here that is an error.
     The complete job, and commands in processes of their own, run as users run them.
     """
-    options = tf.config.optimizer.set_experimental_options
-    options({"disable_meta_optimizer": True})
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, _optimised(False):
         patch.setenv("TF2ONNX_CATCH_ERRORS", "FALSE")
-        try:
-            yield
-        finally:
-            options({"disable_meta_optimizer": False})
+        yield
+
+
+def optimised_graphs() -> AbstractContextManager[None]:
+    """Run TensorFlow's graphs as users do, where weights are compared to the last bit with those of another process."""
+    return _optimised(True)
+
+
+@contextmanager
+def _optimised(wanted: bool) -> Iterator[None]:
+    before = tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer", False)
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not wanted})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": before})

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quick_graphs import quick_graphs
+from quick_graphs import optimised_graphs, quick_graphs
 
 from seqembed.data.layout import RunLayout
 from seqembed.data.profile import SequenceProfile
@@ -41,6 +41,12 @@ def quick() -> Iterator[None]:
     """Neither optimise graphs nor copy them."""
     with quick_graphs():
         yield
+
+
+@pytest.fixture
+def eager_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the steps of a training without tracing them, which costs more than the first dozen batches gain."""
+    monkeypatch.setattr("seqembed.trainer.fit.steps.tf.function", lambda function, **options: function)
 
 
 @pytest.fixture
@@ -82,7 +88,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainJob, Path]:
         if not RunLayout(root / "run").contract.exists():  # a training writes it last
             write_sequences(root / "data.parquet", sequences(60, seed=0, longest=9))
             patch.setattr("seqembed.trainer.job.draw", draw)
-            train(job, root / "run")
+            with optimised_graphs():
+                train(job, root / "run")
     return job, root / "run"
 
 

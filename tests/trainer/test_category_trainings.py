@@ -23,6 +23,8 @@ from seqembed.trainer.model.backend import keras
 from seqembed.trainer.prepare import prepare
 from seqembed_testing import seqembed
 
+pytestmark = pytest.mark.usefixtures("eager_steps")
+
 
 @pytest.fixture
 def payments(tmp_path):

@@ -11,6 +11,7 @@ import pytest
 
 from seqembed_testing import done, seqembed, sequences, write_events, write_sequences
 
+pytestmark = pytest.mark.usefixtures("eager_steps")
 ROOT = Path(__file__).parents[2]
 QUICK = ["--epochs", 0, "--units", 2, "--forward-only", "--objective", "reconstruct", "--progress", "plain"]
 

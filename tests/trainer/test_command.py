@@ -19,7 +19,7 @@ SMALL = ["--features", "x,y", "--units", 4, "--forward-only", "--embedding-dim",
 SMALL += ["--objective", "reconstruct"]
 
 
-def test_training_ends_with_a_summary(data, tmp_path):
+def test_training_ends_with_a_summary(eager_steps, data, tmp_path):
     result = done("train", data, "--out", tmp_path / "run", *SMALL, "--progress", "plain")
     assert re.search(r"epoch 1/1  loss \d\.\d{4}  val_loss \d\.\d{4}  [\d,]+ rows/s", result.stderr)
     for word in (
@@ -34,7 +34,7 @@ def test_training_ends_with_a_summary(data, tmp_path):
     assert f"Next: seqembed export {tmp_path / 'run'} --out encoder.onnx" in result.stdout
 
 
-def test_a_configuration_file_repeats_a_run_and_options_override_it(finished, tmp_path):
+def test_a_configuration_file_repeats_a_run_and_options_override_it(eager_steps, finished, tmp_path):
     first = RunLayout(finished[1]).config
     changes = ["--units", 3, "--epochs", 0, "--bidirectional", "--progress", "none"]
     result = done("train", "--config", first, "--out", tmp_path / "run", *changes)

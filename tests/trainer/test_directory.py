@@ -19,6 +19,7 @@ from seqembed.trainer.job import train
 from seqembed.trainer.output.directory import RunDirectory
 from seqembed_testing import seqembed
 
+pytestmark = pytest.mark.usefixtures("eager_steps")
 ROOT = Path(__file__).parents[2]
 
 

@@ -241,7 +241,7 @@ def test_the_better_attempt_is_kept(ramps, alone, tmp_path, monkeypatch, die_at)
         np.testing.assert_array_equal(mine, its)
 
 
-def test_a_model_that_learned_nothing_warns_but_does_not_fail(tmp_path):
+def test_a_model_that_learned_nothing_warns_but_does_not_fail(eager_steps, tmp_path):
     values = [[1.0, 1.0, 1.0]] * 20  # nothing differs: every sequence gets the same vector
     pq.write_table(pa.table({"id": range(20), "x": values}), tmp_path / "same.parquet")
     options = {"inputs": [str(tmp_path / "same.parquet")], "objective": "reconstruct", "units": 4, "steps": 5}

@@ -156,7 +156,7 @@ def hybrid(job):
     return lambda **changes: job(**{"objective": "hybrid", "epochs": None, "kernels": 0, **changes})
 
 
-def test_the_history_lists_the_loss_terms(hybrid, tmp_path):
+def test_the_history_lists_the_loss_terms(eager_steps, hybrid, tmp_path):
     train(hybrid(steps=3), tmp_path / "run")
     history = json.loads(RunLayout(tmp_path / "run").history.read_text())
     assert [record["step"] for record in history["epochs"]] == [1, 2, 3]

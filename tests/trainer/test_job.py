@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from quick_graphs import optimised_graphs
 
 from seqembed.data.contract import ModelContract
 from seqembed.data.errors import BadRowError, InputError
@@ -96,14 +97,15 @@ def test_config_repeats_the_run_and_another_seed_does_not(finished, tmp_path):
         "decoder_layers": 1,
     }
     assert options == {**job.to_options(), **chosen}
-    train(TrainJob.from_options(options), tmp_path / "same")
+    with optimised_graphs():
+        train(TrainJob.from_options(options), tmp_path / "same")
     for mine, its in zip(weights(tmp_path / "same"), weights(run), strict=True):
         np.testing.assert_array_equal(mine, its)
     first, same, other = (initial_weights(TrainJob.from_options({**options, "seed": seed})) for seed in (0, 0, 1))
     assert first == same != other
 
 
-def test_zero_epochs_write_an_untrained_model(job, tmp_path):
+def test_zero_epochs_write_an_untrained_model(eager_steps, job, tmp_path):
     layout = RunLayout(tmp_path / "run")
     summary = train(job(epochs=0), layout.root)
     assert summary.history["epochs"] == [] and summary.history["best_loss"] > 0
@@ -143,7 +145,7 @@ def test_events_train_like_nested(job, tmp_path):
     assert not RunLayout(tmp_path / "a").decoder.exists(), "a task that only predicts has no decoder"
 
 
-def test_tiny_data_with_a_constant_feature_trains_with_notes(job, tmp_path):
+def test_tiny_data_with_a_constant_feature_trains_with_notes(eager_steps, job, tmp_path):
     columns = sequences(2, seed=0, shortest=2, longest=5)
     columns["y"] = [[0.1] * len(values) for values in columns["x"]]
     data = write_sequences(tmp_path / "two.parquet", columns)

@@ -46,7 +46,7 @@ class TrainingColumns:
         )
         kept = {field.name for field in schema.categorical}
         selection = select(
-            self.example.open().schema_arrow,
+            self.example.footer()[0],
             schema,
             asked=data.features,
             label=data.label,

@@ -95,7 +95,7 @@ def take_in(files: Sequence[InputFile], schema: SequenceSchema, job: TrainJob) -
     keep = (job.data.label,) if job.data.label is not None else ()
     wanted = job.training.validation_fraction
     contrasts = job.model.objective_for(events=has_events(schema)) != "reconstruct"
-    whole_numbers = integer_features(first_with_rows(files).open().schema_arrow, schema)
+    whole_numbers = integer_features(first_with_rows(files).footer()[0], schema)
     for fraction in (_VALIDATION_FRACTION if wanted is None else wanted, 0.0):
         sides = _Sides(job, schema, fraction, FewValues(whole_numbers))
         found = survey(
