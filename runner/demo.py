@@ -15,7 +15,6 @@ from seqembed.data.schema.detect import detect_schema
 
 Command = Callable[[Sequence[str]], None]
 _LABEL = "speaker"
-NUM_DIMENSIONS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +59,14 @@ class DemoResult:
 
     Attributes:
         num_test: Number of test utterances.
+        num_dimensions: Width of the vectors.
         trained, untrained, mean_vector: Share of test utterances whose nearest training utterance (Euclidean) is by
             the same speaker: with the trained encoder, an untrained one, and the mean of each feature.
         chance: The same share when guessing the speaker.
     """
 
     num_test: int
+    num_dimensions: int
     trained: float
     untrained: float
     mean_vector: float
@@ -84,10 +85,7 @@ def run_demo(layout: DemoLayout, seed: int, command: Command) -> DemoResult:
     common = ["--label", _LABEL, "--seed", str(seed), *again]
     command(["sample", "japanese-vowels", "--out", str(layout.data)])
     train, control = str(layout.data / "train.parquet"), layout.control
-    # Without --embedding-dim the vectors have 720 numbers, and an untrained encoder does as well. Half the default
-    # number of batches, to be quick: more gain nothing on these data.
-    common += ["--embedding-dim", str(NUM_DIMENSIONS)]
-    command(["train", train, "--out", str(layout.run.root), "--steps", "1000", *common])
+    command(["train", train, "--out", str(layout.run.root), *common])
     _embed(layout, layout.data, again, command)
     command(["train", train, "--out", str(control.run.root), "--epochs", "0", *common])
     _embed(control, layout.data, again, command)
@@ -101,6 +99,7 @@ def run_demo(layout: DemoLayout, seed: int, command: Command) -> DemoResult:
 
     return DemoResult(
         num_test=len(labels["test.parquet"]),
+        num_dimensions=_vectors(layout.vectors / "test.parquet").shape[1],
         trained=accuracy(lambda part: _vectors(layout.vectors / part)),
         untrained=accuracy(lambda part: _vectors(control.vectors / part)),
         mean_vector=accuracy(lambda part: _mean_vectors(layout.data / part)),

@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from seqembed.runner.demo import NUM_DIMENSIONS, DemoLayout, DemoResult, run_demo
+from seqembed.runner.demo import DemoLayout, DemoResult, run_demo
 
 
 @click.command(
@@ -51,8 +51,8 @@ def demo(ctx: click.Context, out: Path, seed: int) -> None:
 def _print_accuracy(result: DemoResult) -> None:
     table = Table(f"speaker of the nearest training utterance, {result.num_test} test utterances", "right")
     table.columns[1].justify = "right"
-    table.add_row(f"trained encoder, {NUM_DIMENSIONS} numbers per utterance", f"{result.trained:.1%}")
-    table.add_row(f"the same encoder, untrained, {NUM_DIMENSIONS} numbers", f"{result.untrained:.1%}")
+    table.add_row(f"trained encoder, {result.num_dimensions} numbers per utterance", f"{result.trained:.1%}")
+    table.add_row(f"the same encoder, untrained, {result.num_dimensions} numbers", f"{result.untrained:.1%}")
     table.add_row("mean of each feature, 12 numbers", f"{result.mean_vector:.1%}")
     table.add_row("guessing (chance)", f"{result.chance:.1%}")
     Console().print(table)
