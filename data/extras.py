@@ -4,7 +4,10 @@ from seqembed.data.errors import UsageError
 
 # Import names of libraries that only extras install.
 _OPTIONAL = frozenset(
-    {"duckdb", "tensorflow", "keras", "tf2onnx", "onnx", "matplotlib", "tomli_w", "sklearn", "joblib", "threadpoolctl"}
+    (
+        *("duckdb", "ray", "pyspark", "py4j", "tensorflow", "keras", "tf2onnx", "onnx"),
+        *("matplotlib", "tomli_w", "sklearn", "joblib", "threadpoolctl"),
+    )
 )
 
 

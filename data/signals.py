@@ -69,6 +69,20 @@ def stopped_by_signals() -> Iterator[None]:
 
 
 @contextmanager
+def kept_signal_handlers() -> Iterator[None]:
+    """Restore the handlers of SIGTERM and SIGINT at the end; others would change the exit code of a stopped run."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def not_interrupted() -> Iterator[None]:
     """Defer signals inside the context; for short clean-ups."""
     _Stop.depth += 1

@@ -9,7 +9,7 @@ from seqembed.data.errors import BadFileError
 from seqembed.data.files.fingerprints import fingerprint
 from seqembed.data.files.inputs import InputFile, OpenedFile
 from seqembed.data.parquet.raw_rows import read_raw
-from seqembed.data.parquet.reader import read_blocks, rows_before
+from seqembed.data.parquet.reader import first_sequence_row, read_blocks
 from seqembed.data.schema.schema import SequenceSchema
 from seqembed.data.sequences import LengthPolicy, SequenceBlock
 
@@ -71,6 +71,7 @@ class ParquetSource:
         self.file = file
         self._schema, self._policy, self._keep, self._row_groups = schema, policy, tuple(keep), row_groups
         self._opened: OpenedFile | None = None
+        self._first_row: int | None = None
 
     @property
     def name(self) -> str:
@@ -79,8 +80,14 @@ class ParquetSource:
 
     @property
     def first_row(self) -> int:
-        """Position of its first row in the file."""
-        return rows_before(self._open(), self._row_groups)
+        """Row of the file at which its first sequence begins.
+
+        Raises:
+            BadFileError: The file cannot be read.
+        """
+        if self._first_row is None:
+            self._first_row = first_sequence_row(self.file, self._open(), self._schema, self._row_groups)
+        return self._first_row
 
     def columns(self) -> pa.Schema:
         """Return the columns of the file.
@@ -96,9 +103,8 @@ class ParquetSource:
         Raises:
             InputError: See `seqembed.data.parquet.reader.read_blocks`.
         """
-        return read_blocks(
-            self.file, self._schema, self._policy, self._keep, limit, self._open(), row_groups=self._row_groups
-        )
+        where = self._open(), self._row_groups, self.first_row
+        return read_blocks(self.file, self._schema, self._policy, self._keep, limit, *where)
 
     def rows_again(self, spans: Sequence[tuple[int, int]]) -> list[pa.RecordBatch]:
         """Return unchanged rows of the file; see `Source.rows_again`.

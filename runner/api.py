@@ -23,7 +23,7 @@ from seqembed.runner.inspect.describe import Description, description
 from seqembed.runner.inspect.describe_data import DataOptions
 from seqembed.runner.job.plan import RunPlan
 from seqembed.runner.job.run import Job, plan_job, run_job
-from seqembed.runner.options import OnBadFile, OnBadRow, RunOptions, VectorType
+from seqembed.runner.options import EngineName, OnBadFile, OnBadRow, RunOptions, VectorType
 from seqembed.runner.report import RunReport
 
 
@@ -31,8 +31,11 @@ class RunKeywords(TypedDict, total=False):
     """Options of `run`; `seqembed.runner.options.RunOptions` documents them and holds their defaults."""
 
     keep: Sequence[str]
-    threads: int
+    threads: int | None
+    engine: EngineName
+    address: str | None
     limit: int | None
+    rows_per_part: int | None
     only: Sequence[str]
     version: int | None
     overwrite: bool

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from seqembed.data.display.progress import PROGRESS_STYLES, ProgressStyle
@@ -11,6 +11,8 @@ from seqembed.data.errors import UsageError
 
 OnBadRow = Literal["fail", "null", "quarantine"]
 ON_BAD_ROW: tuple[OnBadRow, ...] = ("fail", "null", "quarantine")
+EngineName = Literal["local", "ray", "spark"]
+ENGINES: tuple[EngineName, ...] = ("local", "ray", "spark")
 OnBadFile = Literal["fail", "skip"]
 ON_BAD_FILE: tuple[OnBadFile, ...] = ("fail", "skip")
 VectorType = Literal["float32", "float16"]
@@ -41,8 +43,13 @@ class RunOptions:
 
     Attributes:
         keep: Columns to copy from input to output.
-        threads: Threads that embed; the result does not depend on it.
+        threads: Threads that embed; None for one per core, and with an engine other than ``local`` for one per task.
+            The result does not depend on it.
+        engine: What makes the parts: this process (``local``), or the workers of ``ray`` or ``spark``.
+        address: Where that engine runs; None starts it on this host.
         limit: Maximum number of sequences in total; None embeds all.
+        rows_per_part: Maximum number of input rows of a part, unless a single row group has more: larger files are
+            divided by row groups. None makes one part per file.
         only: Globs of places of parts; all others are left as they are. Empty chooses all.
         version: Version of the tables among the inputs that have versions; None is the newest.
         overwrite: Replace parts written by another model or with other options.
@@ -56,8 +63,11 @@ class RunOptions:
     """
 
     keep: tuple[str, ...] = ()
-    threads: int = field(default_factory=usable_cores)
+    threads: int | None = None
+    engine: EngineName = "local"
+    address: str | None = None
     limit: int | None = None
+    rows_per_part: int | None = None
     only: tuple[str, ...] = ()
     version: int | None = None
     overwrite: bool = False
@@ -80,13 +90,24 @@ class RunOptions:
             ("on-bad-file", self.on_bad_file, ON_BAD_FILE),
             ("dtype", self.dtype, VECTOR_TYPES),
             ("progress", self.progress, PROGRESS_STYLES),
+            ("engine", self.engine, ENGINES),
         ):
             if value not in choices:
                 raise UsageError(f"--{option} must be one of {', '.join(choices)}; was {value!r}.")
-        if self.threads < 1:
+        if self.threads is not None and self.threads < 1:
             raise UsageError(f"--threads must be at least 1, was {self.threads}.")
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"--limit must be at least 1, was {self.limit}.")
+        if self.limit is not None and self.engine != "local":
+            raise UsageError(
+                f"--limit cannot be combined with --engine {self.engine}: how many sequences a part contributes "
+                "depends on the parts before it, so workers would wait for each other. Use --engine local, or name "
+                "fewer inputs."
+            )
+        if self.address is not None and self.engine == "local":
+            raise UsageError("--address says where Ray or Spark runs. Pass --engine ray or --engine spark with it.")
+        if self.rows_per_part is not None and self.rows_per_part < 1:
+            raise UsageError(f"--rows-per-part must be at least 1, was {self.rows_per_part}.")
         if not all(self.only):
             raise UsageError("--only must not be empty. Pass the place of a part, a directory, or a glob of either.")
         if self.only and self.limit is not None:
@@ -102,8 +123,21 @@ class RunOptions:
         if "embedding" in self.keep:
             raise UsageError("--keep embedding conflicts with the vector column of that name. Rename the input column.")
 
+    @property
+    def num_threads(self) -> int:
+        """Threads that embed, in this process or in each task of an engine."""
+        if self.threads is not None:
+            return self.threads
+        return usable_cores() if self.engine == "local" else 1
+
+    def record(self) -> dict[str, Any]:
+        """Return the options as JSON values; without the address, which may hold a token."""
+        values = asdict(self) | {"threads": self.num_threads}
+        del values["address"]
+        return values
+
     def result_values(self) -> dict[str, Any]:
-        """Return the options that change the result, by name."""
+        """Return the options that change the rows of the output, by name; how files are divided does not count."""
         return {"keep": list(self.keep), "limit": self.limit, "on_bad_row": self.on_bad_row, "dtype": self.dtype}
 
     def result_hash(self) -> str:

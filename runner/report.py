@@ -131,7 +131,7 @@ class RunReport:
             "inputs": list(inputs),
             "model": model,
             "model_sha256": model_sha256,
-            "options": asdict(options),
+            "options": options.record(),
             "parts_made": self.num_made,
             "parts_skipped": len(self.parts) - self.num_made,
             **self.counts.to_json(),

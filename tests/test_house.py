@@ -43,6 +43,8 @@ ONE_FILE = {
     "duckdb": "runner/group/sort.py",
     "tf2onnx": "exporter/onnx/convert.py",
     "onnxruntime": "runner/bundle/encoder.py",
+    "pyspark": "runner/engines/spark.py",
+    "ray": "runner/engines/ray.py",
 }
 
 

@@ -5,7 +5,7 @@
 
 The folders of the repository are the subpackages `seqembed.data`, `seqembed.runner`, `seqembed.trainer` and
 `seqembed.exporter`. They are imported lazily, when a name is first used; TensorFlow is imported only when `train` or
-`export` is called.
+`export` is called. `seqembed.ray` and `seqembed.spark` embed the tables of those engines.
 """
 
 from importlib import import_module
@@ -103,6 +103,8 @@ if not TYPE_CHECKING:  # else a type checker would accept every name
         """Import a public name on first use."""
         if name == "__version__":
             value = import_module("importlib.metadata").version("seqembed")
+        elif name in ("ray", "spark"):
+            value = import_module(f"seqembed.{name}")
         elif name in _MODULE_OF:
             value = getattr(import_module(f"seqembed.{_MODULE_OF[name]}"), name)
         else:

@@ -153,8 +153,21 @@ def _refuse_scattered(
     again = seen.add(hash_ids(ids.take(pa.array(known))))
     if again is not None:
         index = int(known[again])
-        raise InputError(
-            f"{name}: row {rows[index]}: the events of {column} = {quoted_id(id_text(ids[index]))} are not contiguous: "
-            "there are other ids, or events without one, between them. "
-            + (remedy or f"Sort the file by '{column}' (and by time), with an id in every row, then run again.")
-        )
+        raise scattered_events(name, column, ids[index], int(rows[index]), remedy)
+
+
+def scattered_events(name: str, column: str, value: pa.Scalar, row: int, remedy: str | None) -> InputError:
+    """Return the error for an id whose events are not contiguous.
+
+    Args:
+        name: The file.
+        column: The id column.
+        value: The id.
+        row: Where it begins again.
+        remedy: See `decode_events`.
+    """
+    return InputError(
+        f"{name}: row {row}: the events of {column} = {quoted_id(id_text(value))} are not contiguous: "
+        "there are other ids, or events without one, between them. "
+        + (remedy or f"Sort the file by '{column}' (and by time), with an id in every row, then run again.")
+    )

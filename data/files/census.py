@@ -9,19 +9,20 @@ sample. As long as there are no more ids than the capacity, all are kept and all
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from seqembed.data.decode.arrow import is_string, plain_type
+from seqembed.data.decode.arrow import is_string, plain_type, plain_values
+from seqembed.data.decode.events import scattered_events
 from seqembed.data.decode.hashing import hash_ids
-from seqembed.data.decode.ids import id_text, is_null_id, quoted_id, same_as_previous
+from seqembed.data.decode.ids import equal_values, id_text, is_null_id, quoted_id, same_as_previous
 from seqembed.data.errors import BadFileError, InputError
-from seqembed.data.files.grouping import grouping_line
+from seqembed.data.files.grouping import grouping_line, grouping_remedy
 from seqembed.data.files.inputs import InputFile, OpenedFile
-from seqembed.data.parquet.reader import record_batches
+from seqembed.data.parquet.reader import ids_of_events, rows_before
 from seqembed.data.schema.check import as_stored
 from seqembed.data.schema.schema import SequenceSchema
 
@@ -166,8 +167,11 @@ def refuse_ids_in_several_files(
     skip_bad_files: bool = False,
     max_rows: int | None = None,
     keep: Sequence[str] = (),
+    slices: Mapping[str, Sequence[range]] | None = None,
 ) -> None:
-    """Refuse events of one id in several files; nested rows and single files are accepted without being read.
+    """Refuse events of one id in several files or, apart, in several slices of a file.
+
+    Nested rows and single files in one slice are accepted without being read.
 
     Only the id column is read.
 
@@ -179,18 +183,21 @@ def refuse_ids_in_several_files(
         skip_bad_files: Whether to skip unreadable files, which are reported later, when they are embedded.
         max_rows: Maximum number of rows to read; files that would exceed it are skipped. None reads all.
         keep: Kept columns, for the remedy.
+        slices: Ranges of row groups of files that are read in several slices, by location.
 
     Raises:
         BadFileError: A file cannot be read.
         InputError: Events of one id are in several files: the message names an id, two of its files, the number of such
             ids, and the remedy. Or the ids of two files have types that cannot be compared.
     """
-    if schema.layout != "events" or len(files) < 2:
+    slices = slices or {}
+    if schema.layout != "events" or (len(files) < 2 and not slices):
         return
     census, left = IdCensus(capacity), max_rows
+    sources: list[InputFile] = []
     example: tuple[str | None, str, str] | None = None
     kinds: dict[str, InputFile] = {}
-    for index, file in enumerate(files):
+    for file in files:
         try:
             parquet = file.open(source=None if take is None else take(file))
             if left is not None:
@@ -201,18 +208,28 @@ def refuse_ids_in_several_files(
                 continue
             if parquet.metadata.num_rows:
                 kinds.setdefault(_kind(parquet.schema_arrow.field(schema.id).type), file)
-            for ids in _ids_of_runs(file, parquet, schema):
+            ends = [rows_before(parquet, range(part.stop, part.stop)) for part in slices.get(file.location, ())]
+            for ids, rows in _ids_of_runs(file, parquet, schema):
+                while len(ends) > 1 and rows[0] >= ends[0]:  # record batches do not cross row groups
+                    census.end_source(len(sources))
+                    sources.append(file)
+                    del ends[0]
                 hashes = hash_ids(ids)
                 first = census.first_source(hashes)
                 if example is None and (first >= 0).any():
                     row = int(np.argmax(first >= 0))
-                    example = id_text(ids[row]), files[int(first[row])].name, file.name
+                    before = sources[int(first[row])]
+                    if before is file:
+                        remedy = grouping_remedy(file, schema, keep)
+                        raise scattered_events(file.name, schema.id, ids[row], int(rows[row]), remedy)
+                    example = id_text(ids[row]), before.name, file.name
                 census.add_to_source(hashes)
         except BadFileError:
             if not skip_bad_files:
                 raise
             census.forget_source()
-        census.end_source(index)
+        census.end_source(len(sources))
+        sources.append(file)
     _refuse_kinds(kinds, schema.id)
     if example is not None:
         text, first_name, second_name = example
@@ -251,11 +268,14 @@ def _refuse_kinds(kinds: Mapping[str, InputFile], column: str) -> None:
         )
 
 
-def _ids_of_runs(file: InputFile, parquet: OpenedFile, schema: SequenceSchema) -> Iterator[pa.Array]:
-    """Yield the ids of a file, one for each run of equal ids, without nulls."""
-    wanted = replace(schema, features=(), categorical=(), time=None, time_zone=None)
-    for batch in record_batches(file, parquet, wanted):
-        ids = batch.column(schema.id)
-        if len(ids):
-            starts = np.concatenate([[True], ~same_as_previous(ids)]) & ~is_null_id(ids)
-            yield ids.filter(pa.array(starts)) if not starts.all() else ids
+def _ids_of_runs(
+    file: InputFile, parquet: OpenedFile, schema: SequenceSchema
+) -> Iterator[tuple[pa.Array, NDArray[np.int64]]]:
+    """Yield the id and first row of each run of equal ids of a file, some at a time, without events that have none."""
+    row, last = 0, None
+    for ids in ids_of_events(file, parquet, schema):
+        begins = last is None or not equal_values(plain_values(ids[:1]), last)[0]
+        starts = np.flatnonzero(np.concatenate([[begins], ~same_as_previous(ids)]) & ~is_null_id(ids))
+        if len(starts):
+            yield ids.take(pa.array(starts)) if len(starts) < len(ids) else ids, row + starts
+        row, last = row + len(ids), plain_values(ids[-1:])

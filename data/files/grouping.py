@@ -32,6 +32,11 @@ def grouping_line(files: Sequence[InputFile], schema: SequenceSchema, keep: Sequ
     return join([*words, "--out", "grouped"])
 
 
+def grouping_remedy(file: InputFile, schema: SequenceSchema, keep: Sequence[str] = ()) -> str | None:
+    """Return what to do about an id whose events are not contiguous in a file; None without a time to order them."""
+    return None if schema.time is None else f"Bring them together first: {grouping_line([file], schema, keep)}"
+
+
 def _sources(files: Sequence[InputFile]) -> list[str]:
     locations = [file.location for file in files]
     roots = list(dict.fromkeys(file.view.table.root for file in files if file.view is not None))

@@ -29,7 +29,7 @@ def read_raw(
         keep: Kept columns; hive keys without a column in the file are left out.
         spans: First row and end of each sequence in the file, ascending; in the nested layout one row each.
         opened: The file if it is already open.
-        row_groups: Row groups that hold the spans; None reads all.
+        row_groups: Row groups in which the spans begin; None reads all.
 
     Raises:
         BadFileError: The file can no longer be read.
@@ -39,6 +39,8 @@ def read_raw(
     in_file = tuple(name for name in keep if name in parquet.schema_arrow.names)
     pieces: list[list[pa.RecordBatch]] = [[] for _ in spans]
     first = rows_before(parquet, row_groups)
+    if row_groups is not None and schema.layout == "events":
+        row_groups = range(row_groups.start, parquet.num_row_groups)  # the last sequence may end behind them
     for batch in record_batches(file, parquet, schema, in_file, row_groups):
         end = first + batch.num_rows
         for found, (start, stop) in zip(pieces, spans, strict=True):

@@ -11,6 +11,7 @@ limits of `seqembed.data.parquet.pages`, which are checked before anything is de
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,12 +20,13 @@ from seqembed.data.decode.arrow import is_string, locate, plain_batch, plain_val
 from seqembed.data.decode.events import decode_events
 from seqembed.data.decode.nested import decode_nested
 from seqembed.data.errors import BadFileError
-from seqembed.data.files.grouping import grouping_line
+from seqembed.data.files.grouping import grouping_remedy
 from seqembed.data.files.inputs import InputFile, OpenedFile
 from seqembed.data.files.partitions import with_partitions
 from seqembed.data.parquet.checked import CheckedFile
 from seqembed.data.parquet.footer import RowGroup, read_row_groups
 from seqembed.data.parquet.pages import check_row_group
+from seqembed.data.parquet.row_groups import complete_sequences, num_continued
 from seqembed.data.parquet.rows import slices
 from seqembed.data.parquet.widths import SLICE_BYTES, narrower
 from seqembed.data.schema.check import as_stored, check_schema, step_type
@@ -44,6 +46,7 @@ def read_blocks(
     limit: int | None = None,
     opened: pq.ParquetFile | None = None,
     row_groups: range | None = None,
+    first_row: int | None = None,
 ) -> Iterator[SequenceBlock]:
     """Yield the sequences of `file` in order, some thousands at a time.
 
@@ -54,8 +57,9 @@ def read_blocks(
         keep: Columns to keep, or hive keys of the path (as text).
         limit: Maximum number of sequences; None yields all.
         opened: The file as returned by `InputFile.open`, so that it is not opened again.
-        row_groups: Consecutive row groups to read; None reads all. In the events layout a sequence that crosses their
-            bounds is cut there.
+        row_groups: Consecutive row groups; None reads all. In the events layout, their sequences are those whose first
+            event lies in them.
+        first_row: As returned by `first_sequence_row`, if it is known.
 
     Raises:
         InputError: A column is missing or of the wrong type, the file is damaged, or the events of an id are not
@@ -66,12 +70,13 @@ def read_blocks(
     schema = as_stored(schema, parquet.schema_arrow)
     policy = policy or LengthPolicy()
     in_file = tuple(column for column in keep if column in parquet.schema_arrow.names)
-    batches = record_batches(file, parquet, schema, in_file, row_groups)
-    first_row = rows_before(parquet, row_groups)
+    first_row = first_sequence_row(file, parquet, schema, row_groups) if first_row is None else first_row
     if schema.layout == "events":
-        remedy = None if schema.time is None else f"Bring them together first: {grouping_line([file], schema, keep)}"
+        batches = _events(file, parquet, schema, in_file, row_groups, first_row)
+        remedy = grouping_remedy(file, schema, keep)
         blocks = decode_events(batches, schema, policy, in_file, file.name, first_row, remedy)
     else:
+        batches = record_batches(file, parquet, schema, in_file, row_groups)
         blocks = _nested_blocks(batches, schema, policy, in_file, first_row)
     for block in at_most(blocks, limit):
         yield with_partitions(block, file, keep)
@@ -88,6 +93,62 @@ def _nested_blocks(
         kept = {name: plain_values(batch.column(name)) for name in keep}
         yield decode_nested(batch, schema, policy, kept, first_row)
         first_row += batch.num_rows
+
+
+def _events(
+    file: InputFile,
+    parquet: pq.ParquetFile,
+    schema: SequenceSchema,
+    keep: tuple[str, ...],
+    row_groups: range | None,
+    first_row: int,
+) -> Iterator[pa.RecordBatch]:
+    if row_groups is None:
+        return record_batches(file, parquet, schema, keep)
+    start, end = rows_before(parquet, row_groups), rows_before(parquet, range(row_groups.stop, row_groups.stop))
+    batches = record_batches(file, parquet, schema, keep, range(row_groups.start, parquet.num_row_groups))
+    return complete_sequences(batches, schema.id, end - start, first_row - start)
+
+
+def first_sequence_row(
+    file: InputFile, parquet: pq.ParquetFile, schema: SequenceSchema, row_groups: range | None
+) -> int:
+    """Return the row at which the first sequence of some row groups begins; without any, a row behind them.
+
+    In the events layout, rows that continue a sequence of an earlier row group are passed over; of all columns, only
+    the ids are read.
+
+    Args:
+        file: The file.
+        parquet: The same file, opened.
+        schema: Which columns make a sequence.
+        row_groups: The row groups; None for all.
+
+    Raises:
+        BadFileError: The file is damaged.
+    """
+    row = rows_before(parquet, row_groups)
+    schema = as_stored(schema, parquet.schema_arrow)
+    if row_groups is None or row == 0 or schema.layout == "nested":
+        return row
+    before = max(index for index in range(row_groups.start) if parquet.metadata.row_group(index).num_rows)
+    *_, last = ids_of_events(file, parquet, schema, range(before, before + 1))
+    rest = ids_of_events(file, parquet, schema, range(row_groups.start, parquet.num_row_groups))
+    return row + num_continued(rest, last[-1:])
+
+
+def ids_of_events(
+    file: InputFile, parquet: pq.ParquetFile, schema: SequenceSchema, row_groups: range | None = None
+) -> Iterator[pa.Array]:
+    """Yield the ids of the events of a file, without reading other columns and without crossing row groups.
+
+    Raises:
+        BadFileError: The file is damaged.
+    """
+    wanted = replace(schema, features=(), categorical=(), time=None, time_zone=None)
+    for batch in record_batches(file, parquet, wanted, row_groups=row_groups):
+        if batch.num_rows:
+            yield batch.column(schema.id)
 
 
 def rows_before(parquet: pq.ParquetFile, row_groups: range | None) -> int:

@@ -59,6 +59,8 @@ def _refuse_unsupported(config: Mapping[str, Any], source: str, frame: int) -> N
         kind = layer.get("class_name")
         if kind == "ZeroPadding1D" and frame > 1 and _pads_the_end(layer):
             continue
+        if kind == "Conv1D" and _has_fixed_kernels(layer):
+            continue
         if layer.get("registered_name") in (None, kind) and kind in SUPPORTED:
             continue
         if str(layer.get("module", "")).startswith("keras.src.ops."):
@@ -78,6 +80,13 @@ def _pads_the_end(layer: Mapping[str, Any]) -> bool:
     """Return whether a ZeroPadding1D pads only after the last step, so that the index of each step stays the same."""
     padding = layer["config"]["padding"]
     return isinstance(padding, Sequence) and len(padding) == 2 and padding[0] == 0
+
+
+def _has_fixed_kernels(layer: Mapping[str, Any]) -> bool:
+    """Return whether a Conv1D is not trained and returns as many steps as it reads, as the trainer's fixed kernels."""
+    config = layer["config"]
+    steps = [config[name] for name in ("strides", "dilation_rate")]
+    return config["trainable"] is False and config["padding"] == "same" and all(set(step) == {1} for step in steps)
 
 
 def _flat_layers(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -21,6 +21,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from seqembed.exporter.keras.libraries import onnx
+from seqembed.exporter.onnx.convolutions import convolve_over_time
 from seqembed.exporter.onnx.graph import add_constant, constants, integers, replace_nodes
 
 _MIN_RUN = 64  # length of the last axis from which on expanding a constant gains nothing
@@ -28,7 +29,7 @@ _MIN_RUN = 64  # length of the last axis from which on expanding a constant gain
 
 def simplify(model: Any) -> None:
     """Rewrite a graph of standard operators in place."""
-    for rewrite in (_remove_identities, _fuse_clips, _swap_negated_choices, _expand_constants):
+    for rewrite in (_remove_identities, _fuse_clips, convolve_over_time, _swap_negated_choices, _expand_constants):
         replace_nodes(model, rewrite(model))
 
 
@@ -72,10 +73,12 @@ def _fuse_clips(model: Any) -> list[Any]:
     for node in model.graph.node:
         inner = makers.get(node.input[0]) if node.op_type == "Max" else None
         if inner is not None and inner.op_type == "Min" and read[inner.output[0]] == 1:
-            bounds = [(each.input[1], arrays.get(each.input[1])) for each in (node, inner) if len(each.input) == 2]
-            if len(bounds) == 2 and all(array is not None and array.ndim == 0 for _, array in bounds):
-                inputs = [inner.input[0], *(name for name, _ in bounds)]
-                node = onnx.helper.make_node("Clip", inputs, list(node.output), name=node.name)
+            given = [arrays.get(each.input[1]) for each in (node, inner) if len(each.input) == 2]
+            bounds = [array.reshape(()) for array in given if array is not None and array.size == 1]
+            if len(bounds) == 2:
+                names = (f"{node.name}/low", f"{node.name}/high")
+                inputs = [add_constant(model, name, array) for name, array in zip(names, bounds, strict=True)]
+                node = onnx.helper.make_node("Clip", [inner.input[0], *inputs], list(node.output), name=node.name)
         nodes.append(node)
     return nodes
 

@@ -14,7 +14,7 @@ from seqembed.data.signals import stopped_by_signals
 from seqembed.runner.cli.names import Names
 from seqembed.runner.job.plan import RunPlan
 from seqembed.runner.job.run import Job, plan_job, run_job
-from seqembed.runner.options import ON_BAD_FILE, ON_BAD_ROW, VECTOR_TYPES, RunOptions, usable_cores
+from seqembed.runner.options import ENGINES, ON_BAD_FILE, ON_BAD_ROW, VECTOR_TYPES, RunOptions, usable_cores
 from seqembed.runner.report import RunReport, peak_rss_bytes
 
 _DEFAULTS = RunOptions()
@@ -27,8 +27,10 @@ Examples:
   seqembed run new/ --model encoder.onnx --out vectors/
   seqembed run 'in/day=*/part-*.parquet' --model encoder.onnx --out vectors/ --keep label
   seqembed run events.parquet --model encoder.onnx --out try/ --limit 1000
+  seqembed run year.parquet --model encoder.onnx --out vectors/ --rows-per-part 5000000
   seqembed run lake/ --model encoder.onnx --out vectors/ --only 'day=2026-11-2*'
   seqembed run s3://lake/day=2026-11-26/ --model encoder.onnx --out s3://lake/vectors/
+  seqembed run s3://lake/in/ --model encoder.onnx --out s3://lake/vectors/ --engine ray --address 10.0.0.5:6379
   seqembed run new/ --model encoder.onnx --out vectors/ --dry-run
 """
 )
@@ -37,9 +39,32 @@ Examples:
 @click.option("--out", required=True, metavar="DIR", help="Output directory: one part per input file.")
 @click.option("--keep", type=Names(), default=_DEFAULTS.keep, help="Columns to copy to the output.")
 @click.option(
-    "--threads", type=int, default=None, help=f"Threads that embed.  [default: all cores, here {usable_cores()}]"
+    "--threads",
+    type=int,
+    default=None,
+    help=f"Threads that embed.  [default: all cores, here {usable_cores()}; with ray, spark 1]",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    default=_DEFAULTS.engine,
+    show_default=True,
+    help="Make the parts in this process, or on the workers of Ray or Spark (extras `ray`, `spark`); same bytes.",
+)
+@click.option(
+    "--address",
+    default=None,
+    metavar="ADDRESS",
+    help="Ray cluster (10.0.0.5:6379), Spark master or Spark Connect (sc://HOST).  [default: start one here]",
 )
 @click.option("--limit", type=int, default=None, metavar="N", help="Embed the first N sequences only.")
+@click.option(
+    "--rows-per-part",
+    type=int,
+    default=None,
+    metavar="N",
+    help="Divide larger files by row groups into parts of at most N rows.  [default: one part per file]",
+)
 @click.option(
     "--only",
     multiple=True,
@@ -85,7 +110,7 @@ Examples:
 @click.option("--overwrite", is_flag=True, help="Replace parts of another model or other options, once all are made.")
 @click.option("--dry-run", is_flag=True, help="List the parts that would be made, without making them.")
 @click.option("--progress", type=click.Choice(PROGRESS_STYLES), default=_DEFAULTS.progress, show_default=True)
-def run(inputs: tuple[str, ...], model: str, out: str, threads: int | None, **rest: object) -> None:
+def run(inputs: tuple[str, ...], model: str, out: str, **rest: object) -> None:
     """Embed the sequences of INPUT: Parquet files, directories (hive partitions too) or globs.
 
     For every input file one part, a Parquet file with the same relative path, is written to the output directory. It
@@ -94,7 +119,7 @@ def run(inputs: tuple[str, ...], model: str, out: str, threads: int | None, **re
     """
     settle_without_pandas()
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
-    options = RunOptions(threads=usable_cores() if threads is None else threads, **rest)  # type: ignore[arg-type]
+    options = RunOptions(**rest)  # type: ignore[arg-type]
     job = Job(inputs, model, out, options)
     if options.dry_run:
         _print_plan(*plan_job(job), job)
@@ -114,6 +139,8 @@ def _print_plan(plan: RunPlan, num_rows: int, job: Job) -> None:
     for names, why in ((plan.orphans, "its input no longer exists"), (plan.beyond, "beyond --limit")):
         for name in names:
             table.add_row(f"{'prune' if job.options.prune else 'leave'} ({why})", name)
+    for name in plan.superseded:
+        table.add_row("remove (its rows are in other parts)", name)
     for name, reason in plan.skipped_files:
         table.add_row("skip", f"{name}: {reason}")
     for note in plan.notes:

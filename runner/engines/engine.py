@@ -7,10 +7,17 @@ from typing import Self
 
 from seqembed.runner.engines.task import PartTask
 from seqembed.runner.output.staging import StagedPart
+from seqembed.runner.progress import ProgressView
 
 
 class Engine(ABC):
-    """Makes parts, in this process or elsewhere; use as a context manager."""
+    """Makes parts, in this process or elsewhere; use as a context manager.
+
+    Attributes:
+        progress: Notified of finished rows; None for nothing.
+    """
+
+    progress: ProgressView | None = None
 
     @abstractmethod
     def map(self, tasks: Iterable[PartTask]) -> Iterator[StagedPart]:
@@ -27,7 +34,13 @@ class Engine(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Stop the workers; tasks without report are cancelled."""
+        """Stop the workers; tasks without report are cancelled. May be called again."""
+
+    def advance(self, report: StagedPart) -> None:
+        """Notify `progress` of a complete part."""
+        if self.progress is not None and report.footer is not None:
+            counts = report.footer.counts
+            self.progress.advance(report.input_rows, counts.steps, counts.padded_steps)
 
     def __enter__(self) -> Self:
         """Return the engine."""

@@ -8,16 +8,14 @@ from seqembed.runner.engines.make import make_part
 from seqembed.runner.engines.pipeline import Pipeline
 from seqembed.runner.engines.task import PartTask
 from seqembed.runner.output.staging import StagedPart
-from seqembed.runner.progress import ProgressView
 
 
 class LocalEngine(Engine):
     """Makes parts with one encoder, shared by threads."""
 
-    def __init__(self, encoder: Encoder, threads: int, progress: ProgressView | None = None) -> None:
-        """Start `threads` workers that embed with `encoder`; `progress` is notified of finished rows."""
+    def __init__(self, encoder: Encoder, threads: int) -> None:
+        """Start `threads` workers that embed with `encoder`."""
         self._pipeline = Pipeline(encoder, threads)
-        self._progress = progress
 
     def map(self, tasks: Iterable[PartTask]) -> Iterator[StagedPart]:
         """Yield a report of each task, in order, each before the next task begins.
@@ -27,7 +25,7 @@ class LocalEngine(Engine):
             HostError: The host lacks memory, descriptors or threads.
         """
         for task in tasks:
-            yield make_part(task, self._pipeline, progress=self._progress)
+            yield make_part(task, self._pipeline, progress=self.progress)
 
     def close(self) -> None:
         """Stop the workers and drop queued batches."""

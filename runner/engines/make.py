@@ -54,18 +54,19 @@ def make_part(
         BundleError: The bundle cannot be opened here.
     """
     start = time.perf_counter()
-    pipeline = pipeline or _shared_pipeline(task.bundle, task.options.threads)
+    pipeline = pipeline or _shared_pipeline(task.bundle, task.options.num_threads)
     source = source or task.source(pipeline.contract)
     try:
-        made = _PartMaker(task, pipeline, source, progress).make()
+        maker = _PartMaker(task, pipeline, source, progress)
+        files, footer = maker.make()
     except _FAULTS as error:
         fault: SeqembedError = error
         if isinstance(error, InputError):  # the file may be changing, which can look like a bad row or file
             fault = _change(task, source) or error
         return StagedPart(task.name, task.attempt, fault=fault, seconds=time.perf_counter() - start)
-    files, footer, reasons, ids = made
     seconds = time.perf_counter() - start
-    return StagedPart(task.name, task.attempt, files, footer, None, reasons, ids, seconds)
+    rows = maker.input_rows
+    return StagedPart(task.name, task.attempt, files, footer, None, maker.reasons, maker.ids, seconds, rows)
 
 
 @functools.lru_cache(maxsize=1)
@@ -74,17 +75,23 @@ def _shared_pipeline(bundle: BundleReference, threads: int) -> Pipeline:
 
 
 class _PartMaker:
-    """One attempt at a part, with its counts so far."""
+    """One attempt at a part, with its counts so far.
+
+    Attributes:
+        reasons: Number of bad rows by reason.
+        ids: The ids of its rows, in the nested layout.
+        input_rows: Rows read.
+    """
 
     def __init__(self, task: PartTask, pipeline: Pipeline, source: Source, progress: ProgressView | None) -> None:
         self._task, self._pipeline, self._source, self._progress = task, pipeline, source, progress
         self._contract, self._on_bad_row = pipeline.contract, task.options.on_bad_row
-        self._counts, self._reasons, self._num_bad = PartCounts(), Counter[str](), 0
-        self._ids = IdCensus() if self._contract.schema.layout == "nested" else None
+        self._counts, self.reasons, self._num_bad, self.input_rows = PartCounts(), Counter[str](), 0, 0
+        self.ids = IdCensus() if self._contract.schema.layout == "nested" else None
         self._counter = PartCounter(self._contract)
 
-    def make(self) -> tuple[tuple[StagedFile, ...], PartFooter, Counter[str], IdCensus | None]:
-        """Stage the part; return its files, its footer, the number of bad rows by reason, and its ids.
+    def make(self) -> tuple[tuple[StagedFile, ...], PartFooter]:
+        """Stage the part; return its files and its footer.
 
         Raises:
             BadRowError: A row is not a sequence and the option is ``fail``, or too many rows are bad.
@@ -115,7 +122,7 @@ class _PartMaker:
                 quarantine.finish(footer)
         staged = [(quarantine_name(task.name), quarantine), (task.name, writer)]
         files = tuple(task.staging.staged_file(name, task.attempt, file) for name, file in staged if file is not None)
-        return files, footer, self._reasons, self._ids
+        return files, footer
 
     def _put_aside(self, window: EmbeddedWindow, quarantine: PartWriter | None, stack: ExitStack) -> PartWriter | None:
         """Count the bad rows of a window, and write those to be quarantined.
@@ -130,7 +137,7 @@ class _PartMaker:
         if bad and self._on_bad_row == "fail":
             refuse(self._source.name, bad[0])
         self._num_bad += len(bad)
-        self._reasons.update(kind_of_reason(row.reason) for row in bad)
+        self.reasons.update(kind_of_reason(row.reason) for row in bad)
         if not bad or self._on_bad_row != "quarantine":
             return quarantine
         if quarantine is None:
@@ -142,10 +149,11 @@ class _PartMaker:
 
     def _count(self, window: EmbeddedWindow) -> None:
         self._counts += counts_of(window, self._contract, self._on_bad_row)
-        hashes = None if self._ids is None else hash_ids(window.block.ids)
-        if self._ids is not None and hashes is not None:
-            self._ids.add_rows(hashes)
+        hashes = None if self.ids is None else hash_ids(window.block.ids)
+        if self.ids is not None and hashes is not None:
+            self.ids.add_rows(hashes)
         self._counter.add(window, hashes)
+        self.input_rows += window.block.num_rows
         if self._progress is not None:
             # With a limit progress counts sequences, since their number of events is unknown.
             block = window.block
@@ -160,12 +168,15 @@ class _PartMaker:
         change = _change(task, self._source)
         if change is not None:
             raise change
-        made_with, layout = task.options.result_values(), self._contract.schema.layout
+        made_with, layout, bounds = task.options.result_values(), self._contract.schema.layout, None
+        if task.row_groups is not None:
+            made_with["rows_per_part"] = task.options.rows_per_part
+            bounds = task.row_groups.start, task.row_groups.stop, task.num_row_groups
         source = task.file.location, task.content
+        statistics = self._counter.statistics
         table = None if task.file.view is None else task.file.view.table
-        return PartFooter(
-            task.key, self._counts, *source, made_with, columns, layout, self._counter.statistics, table=table
-        )
+        counted = task.key, self._counts
+        return PartFooter(*counted, *source, made_with, columns, layout, statistics, row_groups=bounds, table=table)
 
 
 def _change(task: PartTask, source: Source) -> ChangedInputError | None:

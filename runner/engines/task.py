@@ -38,13 +38,16 @@ class BundleReference:
         """Return the reference without credentials."""
         return f"BundleReference({without_secrets(self.path)!r}, {self.sha256!r})"
 
-    def open(self) -> Encoder:
+    def open(self, content: bytes | None = None) -> Encoder:
         """Open the bundle on this host, and verify its golden sequences.
+
+        Args:
+            content: Its bytes; None reads them from the path.
 
         Raises:
             BundleError: It cannot be read, changed since the run began, or its golden sequences get other vectors here.
         """
-        content = read_bundle(self.path)
+        content = read_bundle(self.path) if content is None else content
         found = bundle_sha256(content)
         if found != self.sha256:
             raise BundleError(
@@ -72,6 +75,7 @@ class PartTask:
         limit: Maximum number of sequences; None embeds all.
         row_groups: Row groups of the input to embed; None embeds all.
         attempt: Number of the attempt, from 1.
+        num_row_groups: Row groups of the input, if `row_groups` is not None.
     """
 
     name: str
@@ -85,6 +89,7 @@ class PartTask:
     limit: int | None = None
     row_groups: range | None = None
     attempt: int = 1
+    num_row_groups: int = 0
 
     def source(self, contract: ModelContract) -> ParquetSource:
         """Return the source of the sequences to embed."""

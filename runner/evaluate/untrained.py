@@ -2,9 +2,9 @@
 
 Nodes before the first weights of the graph (standardisation, imputation, frames) depend only on the moments of the data
 and are kept. Then recurrent weights and dense kernels are initialised as by Keras, embeddings of categories as by the
-trainer, and learned scales and offsets (normalisation layers, biases) become 1 and 0. Fixed kernels stay: they are not
-trained, and so the comparison shows what training added to them. The golden sequences of the
-bundle do not apply to such a graph, so it runs without that check, and is never written to a file.
+trainer, and learned scales and offsets (normalisation layers, biases) become 1 and 0. Convolutions stay: they are the
+trainer's fixed kernels, so the comparison shows what training added to them. The golden sequences of the bundle do not
+apply to such a graph, so it runs without that check, and is never written to a file.
 """
 
 import json
@@ -107,7 +107,7 @@ class _Redraw:
         if node.op_type in _RECURRENT:
             self._recurrent(node, index, weights)
             learned = True
-        elif node.op_type in _KERNELS and weights and (learned or not self._is_fixed(node, weights)):
+        elif node.op_type in _KERNELS and weights:
             for slot in weights:
                 array = self._array(node, slot)
                 self._replace(node, index, slot, self._glorot(array) if array.ndim > 1 else np.zeros_like(array))
@@ -141,11 +141,6 @@ class _Redraw:
             elif array.size > 1:
                 raise UnknownWeightsError(f"{node.op_type} node {node.name!r} holds {array.size:,} trained numbers")
 
-    def _is_fixed(self, node: Any, weights: list[int]) -> bool:
-        """Return whether a product is with the fixed kernels of the trainer: each has two weights, in the ratio -2."""
-        arrays = [self._array(node, slot) for slot in weights]
-        return all(array.ndim == 2 and all(_is_fixed_kernel(column) for column in array.T) for array in arrays)
-
     def _array(self, node: Any, slot: int) -> NDArray[Any]:
         array: NDArray[Any] = self._constants[node.input[slot]]
         return array
@@ -171,11 +166,6 @@ class _Redraw:
 def _is_weight(array: NDArray[Any]) -> bool:
     """Return whether a constant may be trained; a scalar is a setting, such as an epsilon."""
     return array.ndim > 0 and array.dtype.kind == "f"
-
-
-def _is_fixed_kernel(weights: NDArray[Any]) -> bool:
-    low, high = float(weights.min()), float(weights.max())
-    return low < 0 and high == -2 * low and bool(np.isin(weights, (low, 0.0, high)).all())
 
 
 def _initial_bias(trained: NDArray[Any], operator: str, units: int) -> NDArray[Any]:

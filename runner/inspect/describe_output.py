@@ -133,6 +133,7 @@ def _rerun(output: OutputDirectory, record: Mapping[str, Any]) -> Iterator[str]:
     )
     named = [(states[part.action], part.name) for part in plan.parts if part.action != "skip"]
     named += [("orphaned (its input no longer exists)", name) for name in plan.orphans]
+    named += [("outdated (its rows are in other parts)", name) for name in plan.superseded]
     named += [("beyond --limit", name) for name in plan.beyond]
     named += [("unreadable input", reason) for _, reason in plan.skipped_files]
     for state, name in named[:_MAX_PARTS]:

@@ -41,12 +41,19 @@ def make_parts(
     for name in plan.blocking:
         output.remove_published(quarantine_name(name))
         output.free_path(name)
-    # Old parts of another model or other options stay readable until all new ones are complete.
-    at_the_end = any(part.action == "replace" for part in plan.parts)
+    for name in plan.superseded:
+        output.remove_published(quarantine_name(name))
+        output.remove_published(name)
+    # Old parts of another model or other options, and those with the same rows, stay readable until all new ones are
+    # complete.
+    at_the_end = bool(plan.superseded) or any(part.action == "replace" for part in plan.parts)
 
     def task(part: Part, limit: int | None = None) -> PartTask:
         made_of = part.fingerprint, part.content, part.key
-        return PartTask(part.name, part.file, *made_of, output.staging, bundle, options, limit)
+        return PartTask(
+            *(part.name, part.file, *made_of, output.staging, bundle, options, limit, part.row_groups),
+            num_row_groups=part.num_row_groups,
+        )
 
     def collect(reports: Iterable[StagedPart]) -> None:
         for report in reports:

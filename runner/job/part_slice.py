@@ -8,6 +8,7 @@ from seqembed.data.files.globs import matches_any
 from seqembed.data.files.inputs import InputFile
 from seqembed.runner.job.parts import Part
 from seqembed.runner.output.parts import PartFooter, PartKey
+from seqembed.runner.output.piece_names import file_of
 
 _MAX_SHOWN = 3
 
@@ -60,15 +61,41 @@ def part_outside(file: InputFile, name: str, footer: PartFooter | None, made_by:
         return None
     key = PartKey(footer.key.input_fingerprint, *made_by)
     made_of = footer.key.input_fingerprint, footer.input_content
-    return Part(file, name, key, *made_of, "leave", footer.counts, layout=footer.layout, statistics=footer.statistics)
+    bounds = footer.row_groups
+    return Part(
+        *(file, name, key, *made_of, "leave", footer.counts),
+        layout=footer.layout,
+        statistics=footer.statistics,
+        row_groups=None if bounds is None else range(*bounds[:2]),
+        num_row_groups=0 if bounds is None else bounds[2],
+    )
 
 
 def parts_outside(
     files: Sequence[tuple[InputFile, str]], footers: Mapping[str, PartFooter], made_by: tuple[str, str]
 ) -> tuple[list[Part], tuple[str, ...]]:
     """Return the finished parts of some files outside the slice, and the names of those that are not finished."""
-    found = [(name, part_outside(file, name, footers.get(name), made_by)) for file, name in files]
-    return [part for _, part in found if part is not None], tuple(name for name, part in found if part is None)
+    names_of: dict[str, list[str]] = {}
+    for name, footer in sorted(footers.items(), key=lambda found: found[1].row_groups or (0, 0, 0)):
+        names_of.setdefault(file_of(name, footer.row_groups), []).append(name)
+    left, unfinished = list[Part](), list[str]()
+    for file, name in files:
+        names = names_of.get(name, [])
+        parts = [part for each in names if (part := part_outside(file, each, footers[each], made_by)) is not None]
+        if parts and len(parts) == len(names) and _are_complete([footers[each] for each in names]):
+            left += parts
+        else:
+            unfinished.append(name)
+    return left, tuple(unfinished)
+
+
+def _are_complete(footers: Sequence[PartFooter]) -> bool:
+    """Return whether the parts of a file, in order, hold all row groups of one version of it, once."""
+    bounds = [footer.row_groups for footer in footers if footer.row_groups is not None]
+    if len(bounds) < len(footers):
+        return len(footers) == 1
+    starts, ends = [start for start, _, _ in bounds], [end for _, end, _ in bounds]
+    return [*starts, bounds[0][2]] == [0, *ends] and len({footer.input_content for footer in footers}) == 1
 
 
 def _covers(glob: str, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""The parts that a run plans, one per input file."""
+"""The parts that a run plans: one per input file, or several of a large one."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -27,8 +27,10 @@ class Part:
         done: Counts of a part that is skipped or left.
         statistics: Statistics of a part that is skipped or left, if it holds any.
         schema: Columns of the input; None for a part that is skipped or left.
-        num_rows: Rows of the input; 0 for a part that is skipped or left.
+        num_rows: Its rows of the input; 0 for a part that is skipped or left.
         layout: Layout of the input of an existing part; None if there is none.
+        row_groups: Row groups of the input that it holds; None for the complete file.
+        num_row_groups: Row groups of the input, if `row_groups` is not None.
     """
 
     file: InputFile
@@ -42,6 +44,8 @@ class Part:
     num_rows: int = 0
     layout: str | None = None
     statistics: Statistics | None = None
+    row_groups: range | None = None
+    num_row_groups: int = 0
 
 
 def part_name(file: InputFile) -> str:

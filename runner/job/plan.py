@@ -21,10 +21,12 @@ from seqembed.runner.engines.rows import output_schema
 from seqembed.runner.job.open_files import OpenFiles
 from seqembed.runner.job.part_slice import PartSlice, parts_outside
 from seqembed.runner.job.parts import Action, Part
+from seqembed.runner.job.pieces import Piece, pieces_of, refuse_equal_names, refuse_other_division, superseded_parts
 from seqembed.runner.job.refusals import part_names, refuse_mixture, refuse_other_files, refuse_output_among_inputs
 from seqembed.runner.options import RunOptions
 from seqembed.runner.output.directory import OutputDirectory
 from seqembed.runner.output.parts import PartFooter, PartKey
+from seqembed.runner.output.piece_names import file_of
 from seqembed.runner.threads import in_threads
 
 # Footers in memory at a time while a run is planned: those of wide files take megabytes.
@@ -36,7 +38,8 @@ class RunPlan:
     """The plan of a run.
 
     Attributes:
-        parts: One per readable input file, in input order; outside the slice of ``only``, finished ones alone.
+        parts: One per readable input file, or several of a large one, in input order; outside the slice of ``only``,
+            finished ones alone.
         orphans: Finished parts whose input was below the given inputs and no longer exists.
         skipped_files: Names of files that cannot be read, with the reason.
         notes: Remarks on the inputs for the user, such as files that are not Parquet.
@@ -44,6 +47,7 @@ class RunPlan:
         blocking: Orphans whose path a new part needs: a file where a directory must be, or vice versa.
         only: The slice of the parts that the run makes.
         unfinished: Names of parts outside the slice that are missing, or made from other inputs, models or options.
+        superseded: Finished parts whose rows other parts of the plan will hold, see `seqembed.runner.job.pieces`.
     """
 
     parts: tuple[Part, ...]
@@ -54,6 +58,7 @@ class RunPlan:
     blocking: tuple[str, ...] = ()
     only: PartSlice = PartSlice()
     unfinished: tuple[str, ...] = ()
+    superseded: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """Return the number of parts to make; `to_make` has their names."""
@@ -95,8 +100,13 @@ class _InspectedFile:
 
     state: FileState
     schema: pa.Schema | None = None
-    num_rows: int = 0
+    group_rows: tuple[int, ...] = ()
     damage: BadFileError | None = None
+
+    @property
+    def num_rows(self) -> int:
+        """Its rows; 0 if its footer was not parsed."""
+        return sum(self.group_rows)
 
 
 @dataclass(slots=True)
@@ -153,7 +163,11 @@ class InputStates:
         if self.open_files is not None:
             self.open_files.keep(file, source)
         try:
-            return _InspectedFile(bare, *file.shape(state.metadata()))
+            metadata = state.metadata()
+            schema, num_rows = file.shape(metadata)
+            groups = [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
+            # A data file of a table may be read through a copy, whose row groups are others.
+            return _InspectedFile(bare, schema, tuple(groups) if file.view is None else (num_rows,))
         except BadFileError as error:
             return _InspectedFile(bare, damage=error)
         except (pa.ArrowException, ValueError, OSError) as error:  # a type that Arrow does not support
@@ -178,7 +192,7 @@ def plan_run(states: InputStates, output: OutputDirectory, model_sha256: str, op
 
     Raises:
         InputError: A file cannot be read and the option is ``fail``.
-        UsageError: Two inputs have the same part, output and inputs overlap, or `only` matches no part.
+        UsageError: Two inputs have a part of the same name, output and inputs overlap, or `only` matches no part.
         OutputError: The directory has parts of another model, other options or other inputs that this run would
             keep or replace, or a file that seqembed did not write has the path of a part.
     """
@@ -191,53 +205,92 @@ def plan_run(states: InputStates, output: OutputDirectory, model_sha256: str, op
     named = list(zip(states.found.files, all_names, strict=True))
     inside = [(file, name) for file, name in named if chosen.covers(name)]
     outside = [(file, name) for file, name in named if not chosen.covers(name)]
-    names = [name for _, name in inside]
-    refuse_other_files(names, ledger.others, output)
     outdated = ledger.outdated | _differently_counted(footers, model_sha256)
     name_of = {file.location: name for file, name in inside}
 
     def is_finished(file: InputFile, state: FileState) -> bool:
-        # With a limit a part's key depends on previous files, which are read in parallel.
+        # With a limit a part's key depends on previous files, which are read in parallel; and how a file is divided
+        # depends on its footer.
+        if options.limit is not None or options.rows_per_part is not None:
+            return False
         name = name_of[file.location]
         footer = None if name in outdated else footers.get(name)
-        return options.limit is None and footer is not None and footer.key == PartKey(state.fingerprint, *made_by)
+        return footer is not None and footer.key == PartKey(state.fingerprint, *made_by)
 
     parts: list[Part] = []
-    skipped, chain = [], ""
+    skipped: dict[str, tuple[str, str]] = {}
+    chain = ""
     states_inside = states.inspect(is_finished, [file for file, _ in inside])
     for (file, name), inspected in zip(inside, states_inside, strict=True):
         damage = inspected if isinstance(inspected, BadFileError) else inspected.damage
         if isinstance(inspected, BadFileError) or damage is not None:
             if options.on_bad_file == "fail":
                 raise damage or InputError(f"{file.name}: cannot be read.")
-            skipped.append((file.name, str(damage)))
+            skipped[name] = file.name, str(damage)
             continue
-        found = inspected.state.fingerprint
-        # With a limit a part depends on the number of rows in previous files.
-        chain = found if options.limit is None or not chain else hashlib.sha256(f"{chain}{found}".encode()).hexdigest()
-        key = PartKey(chain, *made_by)
-        footer = footers.get(name)
-        action = _action(key, footer, name in outdated)
-        finished = footer if action == "skip" else None
-        done, statistics = (None, None) if finished is None else (finished.counts, finished.statistics)
-        layout = None if footer is None else footer.layout
-        content, num_rows = inspected.state.content, inspected.num_rows
-        parts.append(
-            Part(file, name, key, found, content, action, done, inspected.schema, num_rows, layout, statistics)
-        )
+        state = inspected.state
+        for piece in pieces_of(name, inspected.group_rows, options):
+            found = piece.fingerprint(state.fingerprint)
+            # With a limit a part depends on the number of rows in previous ones.
+            is_first = options.limit is None or not chain
+            chain = found if is_first else hashlib.sha256(f"{chain}{found}".encode()).hexdigest()
+            footer = footers.get(piece.name)
+            key = PartKey(chain, *made_by)
+            action = _action(key, footer, piece.name in outdated)
+            parts.append(_part(file, piece, key, inspected, footer, action))
+    names = [part.name for part in parts]
+    refuse_equal_names(parts)
+    refuse_other_files(names, ledger.others, output)
+    names += skipped
+    superseded = superseded_parts(parts, footers)
     left, unfinished = parts_outside(outside, footers, made_by)
-    planned = {part.name: part for part in (*parts, *left)}
     plan = RunPlan(
-        tuple(planned[name] for name in all_names if name in planned),
+        _in_order(all_names, [*parts, *left]),
         orphans,
-        tuple(skipped),
+        tuple(skipped.values()),
         tuple(states.found.notes()),
         blocking=_blocking(orphans, names),
         only=chosen,
         unfinished=unfinished,
+        superseded=superseded,
     )
-    refuse_mixture(parts, plan.sliced.orphans, names, footers, made_by, output, options)
+    refuse_mixture(parts, plan.sliced.orphans, [*names, *superseded], footers, made_by, output, options)
+    refuse_other_division(parts, superseded, footers, output, options)
     return plan if options.limit is None else plan.cut(_num_within_limit(parts, options.limit))
+
+
+def _in_order(names: Sequence[str], parts: Sequence[Part]) -> tuple[Part, ...]:
+    """Return parts in the order of the files; `names` are the names of the parts of complete files."""
+    by_file: dict[str, list[Part]] = {}
+    for part in parts:
+        by_file.setdefault(file_of(part.name, part.row_groups), []).append(part)
+    return tuple(part for name in names for part in by_file.get(name, ()))
+
+
+def _part(
+    file: InputFile,
+    piece: Piece,
+    key: PartKey,
+    inspected: _InspectedFile,
+    footer: PartFooter | None,
+    action: Action,
+) -> Part:
+    finished = footer if action == "skip" else None
+    return Part(
+        file=file,
+        name=piece.name,
+        key=key,
+        fingerprint=inspected.state.fingerprint,
+        content=inspected.state.content,
+        action=action,
+        done=None if finished is None else finished.counts,
+        schema=inspected.schema if finished is None else None,
+        num_rows=piece.num_rows if finished is None else 0,
+        layout=None if footer is None else footer.layout,
+        statistics=None if finished is None else finished.statistics,
+        row_groups=piece.row_groups,
+        num_row_groups=piece.num_row_groups,
+    )
 
 
 def check_inputs(
@@ -262,22 +315,42 @@ def check_inputs(
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UsageError(f"--keep {twice}: that column is in the output already. Omit it from --keep.")
-    for part in plan.to_make:
+    files = {part.file.location: part.file for part in plan.parts}
+    for part in {part.file.location: part for part in plan.to_make}.values():
         if part.schema is not None:
             check_schema(part.file, part.schema, contract.schema, options.keep, trained=True, num_rows=part.num_rows)
             output_schema(part.schema, part.file.name, contract, options)
     skip = options.on_bad_file == "skip"
-    files = [part.file for part in plan.checked]
+    files = {part.file.location: part.file for part in plan.checked}
+    divisions: dict[str, list[range]] = {}
+    for part in plan.checked:
+        if part.row_groups is not None:
+            divisions.setdefault(part.file.location, []).append(part.row_groups)
     take = None if open_files is None else open_files.take
-    refuse_ids_in_several_files(files, contract.schema, take=take, skip_bad_files=skip, keep=options.keep)
+    refuse_ids_in_several_files(
+        list(files.values()), contract.schema, take=take, skip_bad_files=skip, keep=options.keep, slices=divisions
+    )
     if open_files is not None:
         open_files.close()
     return sum(part.num_rows for part in plan.to_make)
 
 
 def _orphans(found: FoundInputs, footers: Mapping[str, PartFooter], names: Sequence[str]) -> tuple[str, ...]:
-    gone = {name for name in set(footers) - set(names) if footers[name].input not in found.passed_locations}
-    return tuple(sorted(n for n in gone if any(scope.covers(footers[n].input) for scope in found.scopes)))
+    """Return the finished parts whose input was below the given inputs and no longer exists, in order.
+
+    Args:
+        found: The files.
+        footers: Footers of the finished parts, by name.
+        names: Names of the parts of the undivided files; however a file was divided, its parts are no orphans.
+    """
+    known = set(names)
+    return tuple(
+        name
+        for name, footer in sorted(footers.items())
+        if known.isdisjoint((name, file_of(name, footer.row_groups)))
+        and footer.input not in found.passed_locations
+        and any(scope.covers(footer.input) for scope in found.scopes)
+    )
 
 
 def _blocking(orphans: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:

@@ -98,7 +98,7 @@ def refuse_mixture(
         if (footer.key.model_sha256, footer.key.options_hash) == made_by:
             part = planned.get(name)
             if part is not None and part.action == "remake" and not options.overwrite:
-                _refuse_other_input(name, footer, part.file.location, part.content, output)
+                refuse_other_input(name, footer, part, output)
             continue
         # Which parts after the first hold sequences within the limit is not known in advance.
         may_stay = name not in names or (options.limit is not None and name != names[0])
@@ -118,8 +118,14 @@ def refuse_mixture(
         )
 
 
-def _refuse_other_input(name: str, footer: PartFooter, location: str, content: str, output: OutputDirectory) -> None:
-    if footer.input != location and footer.input_content != content:
+def refuse_other_input(name: str, footer: PartFooter, part: Part, output: OutputDirectory) -> None:
+    """Check that a finished part was not made from another file than the one that would replace it.
+
+    Raises:
+        OutputError: It was: both path and content differ.
+    """
+    location = part.file.location
+    if footer.input != location and footer.input_content != part.content:
         raise OutputError(
             f"{output.given}: {name} was made from {footer.input}, and would be replaced by the vectors of {location}. "
             "Pass the directory above both as one input, another --out, or --overwrite to replace the part."

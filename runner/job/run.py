@@ -1,7 +1,8 @@
 """Run a job: plan, check the model on this host, make and publish parts, report."""
 
 import time
-from dataclasses import asdict, dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -11,7 +12,8 @@ from seqembed.data.files.secrets import without_secrets
 from seqembed.data.statistics.statistics import merged
 from seqembed.runner.bundle.bundle_file import bundle_sha256, read_bundle
 from seqembed.runner.bundle.encoder import Encoder
-from seqembed.runner.engines.local import LocalEngine
+from seqembed.runner.engines.choose import require_engine, start_engine
+from seqembed.runner.engines.engine import Engine
 from seqembed.runner.engines.task import BundleReference
 from seqembed.runner.job.make_parts import make_parts
 from seqembed.runner.job.open_files import OpenFiles
@@ -51,7 +53,7 @@ class Job:
         """Return the record by which `inspect` finds out what running again would do."""
         model = without_secrets(self.model)
         named = {"inputs": self.named_inputs, "model": model, "model_sha256": model_sha256}
-        return named | {"options": asdict(self.options)}
+        return named | {"options": self.options.record()}
 
 
 def plan_job(job: Job) -> tuple[RunPlan, int]:
@@ -81,6 +83,7 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
         OutputError: The output cannot be written, or another run writes to it; finished parts are kept.
     """
     start = time.perf_counter()
+    require_engine(job.options)
     content, output, open_files = read_bundle(job.model), OutputDirectory(job.out), OpenFiles()
     sha256 = bundle_sha256(content)
     states = InputStates.find(job.inputs, open_files, job.options.version)
@@ -93,7 +96,10 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
         encoder = Encoder.from_bytes(content, source=job.model)
         check_inputs(plan, encoder.contract, job.options, open_files)
     golden = encoder.replay_golden() if encoder is not None else None
-    with output.lock():
+    with ExitStack() as stack:
+        # Before anything is changed, since an engine may not be there.
+        engine = None if encoder is None else stack.enter_context(start_engine(job.options, encoder, content))
+        stack.enter_context(output.lock())
         plan = plan_run(
             states, output, sha256, job.options
         )  # again: another run may have finished parts before the lock
@@ -101,11 +107,13 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
             return _report(plan.sliced, Outcome(), (), start, golden)
         output.begin(job.record(sha256))
         outcome = Outcome()
-        if plan.to_make:
+        if plan.to_make or plan.superseded:
             encoder = encoder or Encoder.from_bytes(content, source=job.model)
             if not checked.issuperset(part.name for part in plan.to_make):
                 check_inputs(plan, encoder.contract, job.options, open_files)
-            plan = _make_parts(job, plan, encoder, output, BundleReference.of(job.model, content), outcome, terminal)
+            engine = engine or stack.enter_context(start_engine(job.options, encoder, content))
+            with engine:  # closed before the staging directory is removed
+                plan = _make_parts(job, plan, engine, output, BundleReference.of(job.model, content), outcome, terminal)
         pruned = _prune(plan, output) if job.options.prune else plan.blocking if outcome.made else ()
         contract = None if encoder is None else encoder.contract
         if not plan.unfinished:
@@ -117,7 +125,7 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
 def _make_parts(
     job: Job,
     plan: RunPlan,
-    encoder: Encoder,
+    engine: Engine,
     output: OutputDirectory,
     bundle: BundleReference,
     outcome: Outcome,
@@ -130,10 +138,8 @@ def _make_parts(
     """
     options, total = job.options, sum(part.num_rows for part in plan.to_make)
     total = total if options.limit is None else min(total, options.limit)
-    with (
-        show_progress(options.progress, total, terminal) as progress,
-        LocalEngine(encoder, options.threads, progress) as engine,
-    ):
+    with show_progress(options.progress, total, terminal) as progress:
+        engine.progress = progress
         plan = make_parts(plan, engine, output, bundle, options, outcome)
     failed = [(part.file.name, outcome.unreadable[part.name]) for part in plan.parts if part.name in outcome.unreadable]
     return replace(plan, skipped_files=(*plan.skipped_files, *failed))

@@ -18,7 +18,7 @@ def is_done(plan: RunPlan, output: OutputDirectory, inputs: Sequence[str], *, pr
         inputs: Inputs, as written in the marker.
         prune: Whether orphans are to be removed.
     """
-    if plan.to_make or (prune and (plan.sliced.orphans or plan.beyond)):
+    if plan.to_make or plan.superseded or (prune and (plan.sliced.orphans or plan.beyond)):
         return False
     if plan.unfinished:
         return True  # a slice, which is finished; the marker is written once no part outside it is missing

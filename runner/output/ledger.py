@@ -13,6 +13,7 @@ from seqembed.data.files.table_formats import is_hidden
 from seqembed.data.host import raise_host_fault
 from seqembed.runner.output.badrows import QUARANTINE
 from seqembed.runner.output.parts import FOOTER_KEY, Ledger, PartFooter
+from seqembed.runner.output.piece_names import name_of_complete
 from seqembed.runner.threads import in_threads
 
 PartState = PartFooter | Literal["outdated", "unreadable", "other"]
@@ -24,7 +25,8 @@ def read_ledger(
 ) -> Ledger:
     """Return the state of the files below a directory.
 
-    Files whose name or directory begins with ``_`` or ``.`` are not parts, unless listed in `names`.
+    Files whose name or directory begins with ``_`` or ``.`` are not parts, unless they, or the part of the undivided
+    file, are listed in `names`.
 
     Args:
         filesystem: Filesystem of the directory.
@@ -37,7 +39,9 @@ def read_ledger(
     """
     wanted = set(names)
     looked_at = [
-        name for name in _names_below(filesystem, root) if name in wanted or not any(map(is_hidden, name.split("/")))
+        name
+        for name in _names_below(filesystem, root)
+        if not wanted.isdisjoint((name, name_of_complete(name))) or not any(map(is_hidden, name.split("/")))
     ]
     states = dict(
         zip(looked_at, in_threads(lambda name: look_at_part(filesystem, f"{root}/{name}"), looked_at), strict=True)
@@ -45,7 +49,11 @@ def read_ledger(
     parts = {name: state for name, state in states.items() if isinstance(state, PartFooter)}
     outdated = {name for name, state in states.items() if state == "outdated"}
     # Only for parts of the run: other ones may still be removed, with or without their quarantined rows.
-    quarantined = [name for name, footer in parts.items() if footer.counts.rows_quarantined and name in wanted]
+    quarantined = [
+        name
+        for name, footer in parts.items()
+        if footer.counts.rows_quarantined and not wanted.isdisjoint((name, name_of_complete(name)))
+    ]
     there = in_threads(lambda name: _has_quarantine(filesystem, root, name, parts[name]), quarantined)
     lost = {name for name, is_there in zip(quarantined, there, strict=True) if not is_there}
     parts = {name: footer for name, footer in parts.items() if name not in lost}

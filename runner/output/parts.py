@@ -1,4 +1,4 @@
-"""Parts of an output directory: one Parquet file per input file, or per bucket of grouped events.
+"""Parts of an output directory: one Parquet file per input file, or slice of one, or bucket of grouped events.
 
 The footer of each records its origin.
 """
@@ -21,7 +21,8 @@ class PartKey:
     """Hashes of everything that determines a part; equal keys mean equal bytes.
 
     Attributes:
-        input_fingerprint: sha256 of the input file's size, times and footer; with --limit also of previous files.
+        input_fingerprint: sha256 of the input file's size, times and footer; for a slice of the file also of its row
+            groups, with --limit also of previous parts.
         model_sha256: sha256 of the bundle.
         options_hash: sha256 of the options that change the result.
     """
@@ -114,6 +115,8 @@ class PartFooter:
         layout: Layout of the input.
         statistics: Statistics of its valid rows; None if the model's contract defines none.
         events: What a bucket of grouped events holds, whose `counts` count its ids; None for vectors.
+        row_groups: First row group of the input that the part holds, end of those, and number of all; None for the
+            complete file.
         table: The version of the table that listed the input when the part was made; None for plain Parquet.
     """
 
@@ -126,6 +129,7 @@ class PartFooter:
     layout: str
     statistics: Statistics | None = None
     events: EventCounts | None = None
+    row_groups: tuple[int, int, int] | None = None
     table: TableVersion | None = None
 
     def to_json(self) -> str:
@@ -142,6 +146,7 @@ class PartFooter:
                 "counts": self.counts.to_json(),
                 "statistics": None if self.statistics is None else self.statistics.to_json(),
                 **events,
+                **({} if self.row_groups is None else {"row_groups": list(self.row_groups)}),
                 **({} if self.table is None else {"table": asdict(self.table)}),
             },
             separators=(",", ":"),
@@ -171,6 +176,7 @@ class PartFooter:
                 _text(value["layout"]),
                 statistics,
                 EventCounts.from_json(value["events"]) if "events" in value else None,
+                _row_groups(value["row_groups"]) if "row_groups" in value else None,
                 _table(value["table"]) if "table" in value else None,
             )
         except (KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
@@ -195,6 +201,11 @@ def _count(value: Any) -> int:
     if type(value) is not int or value < 0:
         raise TypeError(f"{value!r:.40} is not a count")
     return value
+
+
+def _row_groups(value: Any) -> tuple[int, int, int]:
+    start, end, num = map(_count, value)
+    return start, end, num
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,7 @@ class StagedPart:
         reasons: Number of bad rows by reason.
         ids: The ids of its rows, in the nested layout.
         seconds: Wall time of the attempt.
+        input_rows: Rows read; in the events layout the number of events.
     """
 
     name: str
@@ -62,6 +63,7 @@ class StagedPart:
     reasons: Mapping[str, int] = field(default_factory=dict)
     ids: IdCensus | None = None
     seconds: float = 0.0
+    input_rows: int = 0
 
     @property
     def counts(self) -> PartCounts:

@@ -12,7 +12,7 @@ from seqembed.data.keywords import PathOrUri, in_python, several
 from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.engines.pipeline import EmbeddedWindow, Pipeline
 from seqembed.runner.engines.rows import output_schema, rows_of
-from seqembed.runner.options import RunOptions, usable_cores
+from seqembed.runner.options import RunOptions
 from seqembed.runner.tables.arrays import ArraySource, array_source
 from seqembed.runner.tables.arrow import ArrowData, ArrowStream
 from seqembed.runner.tables.source import TableSource, batches_source, table_source
@@ -197,8 +197,7 @@ def load(model: PathOrUri, *, threads: int | None = None) -> SequenceEncoder:
         BundleError: The file is missing, not a bundle, or was changed, or its golden sequences get other vectors here.
         UsageError: `threads` is below 1.
     """
-    options = RunOptions(threads=usable_cores() if threads is None else threads)
-    return SequenceEncoder(Encoder.open(model), options.threads)
+    return SequenceEncoder(Encoder.open(model), RunOptions(threads=threads).num_threads)
 
 
 def _some(found: Sequence[str]) -> str:

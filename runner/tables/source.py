@@ -17,7 +17,7 @@ from seqembed.data.decode.arrow import as_lists, locate, plain_batch, plain_valu
 from seqembed.data.decode.events import decode_events
 from seqembed.data.decode.nested import decode_nested
 from seqembed.data.errors import InputError
-from seqembed.data.schema.check import check_schema
+from seqembed.data.schema.check import as_stored, check_schema
 from seqembed.data.sequences import SequenceBlock, at_most
 from seqembed.runner.tables.arrow import TABLES, ArrowData, ArrowStream, alike, open_table
 
@@ -71,7 +71,7 @@ class TableSource:
         return at_most(self._blocks(), limit)
 
     def _blocks(self) -> Iterator[SequenceBlock]:
-        schema, policy = self.contract.schema, self.contract.length_policy
+        schema, policy = as_stored(self.contract.schema, self.schema), self.contract.length_policy
         slices = self._slices()
         if schema.layout == "events":
             try:
@@ -91,7 +91,7 @@ class TableSource:
         width = max(1, self.contract.schema.num_features + self.contract.schema.num_fields)
         for batch in self.batches:
             needed = batch.select(wanted)
-            ends = np.cumsum(np.maximum(_steps(needed, self.contract), 1) * width)
+            ends = np.cumsum(np.maximum(_steps(needed, self.contract, self.schema), 1) * width)
             first = 0
             while first < batch.num_rows:
                 before = int(ends[first - 1]) if first else 0
@@ -101,9 +101,9 @@ class TableSource:
                 first = end
 
 
-def _steps(batch: pa.RecordBatch, contract: ModelContract) -> NDArray[np.int64]:
+def _steps(batch: pa.RecordBatch, contract: ModelContract, columns: pa.Schema) -> NDArray[np.int64]:
     """Return the number of steps of each row, int64 (rows)."""
-    if contract.schema.layout == "events":
+    if as_stored(contract.schema, columns).layout == "events":
         return np.ones(batch.num_rows, dtype=np.int64)
     time = [] if contract.schema.time is None else [locate(batch.schema, contract.schema.time)[0]]
     lists = as_lists(batch.column([*contract.schema.feature_columns, *time][0]))

@@ -28,6 +28,17 @@ def made(exported: Any, rows: Any, profile: Any) -> Any:
     return exported(build_encoder(model, profile, kernels=kernels))
 
 
+def test_kernels_are_convolutions_over_time_that_need_no_other_layout(made: Any) -> None:
+    nodes = {output: node for node in made.graph.graph.node for output in node.output}
+    held = {tensor.name: tensor.dims for tensor in made.graph.graph.initializer}
+    convolutions = [node for node in nodes.values() if node.op_type == "Conv"]
+    assert len(convolutions) >= 3
+    for node in convolutions:
+        assert [len(held[name]) for name in node.input[1:]] == [3, 1], "kernels over one axis, and their bias"
+    clipped = [nodes[node.input[0]].op_type for node in nodes.values() if node.op_type == "Clip"]
+    assert clipped.count("Conv") == len(convolutions)
+
+
 def test_equal_to_keras(made: Any, rows: Any, profile: Any) -> None:
     assert not {"Loop", "Scan", "If"} & set(made.structure.op_counts)
     assert measure_parity(made.reference, made.encoder, rows, profile, tolerance=1e-5, seed=1).max_difference <= 1e-5

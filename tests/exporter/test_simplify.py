@@ -109,3 +109,43 @@ def test_a_constant_combined_with_other_tensors_is_unchanged() -> None:
     model = graph_of(nodes, {"axis": np.int64([1]), "scale": SCALE})
     simplify(model)
     assert operators(model) == {"ReduceSum": 1, "Mul": 1}
+
+
+BIASED = [
+    ("Unsqueeze", ["values", "second"], "over_two"),
+    ("Transpose", ["over_two"], "channels_first"),
+    ("Conv", ["channels_first", "kernels"], "convolved"),
+    ("Squeeze", ["convolved", "third"], "over_one"),
+    ("Add", ["over_one", "bias"], "biased"),
+    ("Min", ["biased", "high"], "low_enough"),
+    ("Max", ["low_enough", "low"], "clipped"),
+    ("Transpose", ["clipped"], "result"),
+]
+
+
+@pytest.mark.parametrize("bias", [(1, 3, 1), (3, 1), (1, 1, 1)])
+def test_a_convolution_over_time_is_written_as_such(bias: tuple[int, ...]) -> None:
+    """With a bias per kernel; what adds one number to all stays as it is."""
+    random = np.random.default_rng(0)
+    held = {
+        "second": np.array([1]),
+        "third": np.array([2]),
+        "kernels": random.normal(size=(3, 3, 1, 9)).astype(np.float32),
+        "bias": random.normal(size=bias).astype(np.float32),
+        "low": np.zeros((1, 1, 1), np.float32),
+        "high": np.ones((1, 1, 1), np.float32),
+    }
+    model = graph_of(BIASED, held)
+    attributes = {"channels_first": {"perm": [0, 3, 1, 2]}, "result": {"perm": [0, 2, 1]}}
+    attributes["convolved"] = {"auto_pad": "SAME_UPPER", "kernel_shape": [1, 9]}
+    for node in model.graph.node:
+        found = attributes.get(node.name, {})
+        node.attribute.extend(onnx.helper.make_attribute(name, value) for name, value in found.items())
+    values = random.normal(size=(2, 20, 3)).astype(np.float32)
+    before = result_of(model, values)
+    simplify(model)
+    onnx.checker.check_model(model, full_check=True)
+    np.testing.assert_allclose(result_of(model, values), before, atol=1e-6)
+    (conv,) = [node for node in model.graph.node if node.op_type == "Conv"]
+    assert len(conv.input) == (3 if np.prod(bias) == 3 else 2)
+    assert operators(model)["Clip"] == 1

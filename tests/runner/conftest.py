@@ -3,8 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
+from s3_testing import ports, store
 
 from child_runner import ChildRunner
+
+__all__ = ["child_runner", "ports", "store"]
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,6 @@ The server and a proxy that injects faults are in `tests/support/s3_server.py`, 
 import http.client
 import json
 import os
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,7 +15,6 @@ import pytest
 from delta_testing import nested
 from deltalake import DeltaTable, write_deltalake
 from engines_testing import ProcessEngine
-from pyarrow import fs
 from pyiceberg.catalog.sql import SqlCatalog
 from s3_testing import KEY, SECRET, TOKEN, Store
 
@@ -30,40 +26,6 @@ OUTAGES = [25]
 if os.environ.get("SEQEMBED_S3_FAULTS") == "all":
     FAULTS = [(kind, every) for kind in ("500", "503", "drop", "half", "late") for every in (2, 3, 4, 5, 7, 11)]
     OUTAGES = [*range(0, 40, 2)]
-
-
-@pytest.fixture(scope="module")
-def ports() -> Iterator[dict[str, int]]:
-    script = Path(__file__).parents[1] / "support" / "s3_server.py"
-    command = [sys.executable, str(script)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        yield json.loads(process.stdout.readline())
-        process.stdin.close()
-        assert process.wait(20) == 0
-
-
-@pytest.fixture
-def store(ports: dict[str, int], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Store:
-    environment = {
-        "AWS_ACCESS_KEY_ID": KEY,
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-        "AWS_SESSION_TOKEN": TOKEN,
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['server']}",
-    }
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    bucket = "b" + str(abs(hash(request.node.name)))[:12]
-    filesystem, _ = fs.FileSystem.from_uri(f"s3://{bucket}?allow_bucket_creation=true")
-    filesystem.create_dir(bucket)
-    return Store(filesystem, bucket, ports["server"], ports["proxy"])
 
 
 def test_input_and_output_in_a_bucket(store: Store, tiny: Tiny, tmp_path: Path) -> None:
@@ -99,7 +61,7 @@ def test_tasks_for_a_bucket_can_be_sent_to_another_process(
         store.put(f"in/{index}.parquet", seed=index)
     words = ("run", store / "in", "--model", tiny.bundle, "--out")
     done(*words, store / "here")
-    monkeypatch.setattr("seqembed.runner.job.run.LocalEngine", ProcessEngine)
+    monkeypatch.setattr("seqembed.runner.engines.choose.LocalEngine", ProcessEngine)
     done(*words, store / "there")
     here, there = store.objects("here"), store.objects("there")
     assert sorted(name.split("/")[1] for name in there) == ["0.parquet", "1.parquet", "_RUN", "_SUCCESS"]

@@ -1,13 +1,46 @@
-"""A second engine, for tests of the interface between runs and workers."""
+"""A second engine, for tests of the interface between runs and workers, and a thread that kills workers."""
 
-from collections.abc import Iterable, Iterator
+import os
+import random
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing import get_context
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
 
 from seqembed.runner.engines.engine import Engine
 from seqembed.runner.engines.make import make_part
 from seqembed.runner.engines.task import PartTask
 from seqembed.runner.output.staging import StagedPart
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run and the directory that `--engine local` wrote.
+
+    Attributes:
+        words: The command line without `--out`.
+        expected: Its output, by the engine of this process.
+    """
+
+    words: tuple[object, ...]
+    expected: Path
+
+
+def check_vectors(found: pa.Table, expected: pa.Table) -> None:
+    """Check that two tables have the same rows in the same order, and the same vectors within 1e-6."""
+    plain = [name for name in expected.column_names if name != "embedding"]
+    assert found.select(plain).to_pylist() == expected.select(plain).to_pylist()
+    assert found["embedding"].is_null().to_pylist() == expected["embedding"].is_null().to_pylist()
+    vectors = [np.array(table["embedding"].drop_null().to_pylist(), np.float32) for table in (found, expected)]
+    np.testing.assert_allclose(*vectors, rtol=0, atol=1e-6)
 
 
 class ProcessEngine(Engine):
@@ -30,3 +63,83 @@ class ProcessEngine(Engine):
     def close(self) -> None:
         """End the process."""
         self._pool.shutdown()
+
+
+def descendants(title: str) -> list[int]:
+    """Return the processes below this one whose command line contains `title`, so that tests kill their own alone."""
+    found = []
+    for directory in Path("/proc").iterdir():
+        if directory.name.isdecimal() and title in _read(directory / "cmdline") and _is_below_this(int(directory.name)):
+            found.append(int(directory.name))
+    return found
+
+
+def _is_below_this(process: int) -> bool:
+    while process > 1:
+        status = _read(Path(f"/proc/{process}/stat"))
+        process = int(status.rpartition(")")[2].split()[1]) if status else 0
+        if process == os.getpid():
+            return True
+    return False
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode(errors="replace").replace("\0", " ")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+class Watcher(threading.Thread):
+    """Acts once, as soon as something is true; use as a context manager.
+
+    Attributes:
+        has_acted: Whether it has.
+    """
+
+    def __init__(self, when: Callable[[], bool], act: Callable[[], None]) -> None:
+        """Set condition and action."""
+        super().__init__(daemon=True)
+        self._when, self._act, self._over, self.has_acted = when, act, threading.Event(), False
+
+    def run(self) -> None:
+        """Watch."""
+        while not self._over.wait(0.01):
+            if self._when():
+                self._act()
+                self.has_acted = True
+                return
+
+    def __enter__(self) -> Self:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Stop."""
+        self._over.set()
+        self.join()
+
+
+class Killer(Watcher):
+    """Kills processes below this one whose command line contains a title; use as a context manager.
+
+    Attributes:
+        num_kills: Processes killed so far.
+    """
+
+    def __init__(self, title: str, num: int, pause_seconds: float) -> None:
+        """Kill `num` processes, one after another, with at least a pause before each."""
+        super().__init__(lambda: bool(descendants(title)), lambda: None)
+        self._title, self._num, self._pause = title, num, pause_seconds
+        self.num_kills = 0
+
+    def run(self) -> None:
+        """Kill."""
+        while self.num_kills < self._num and not self._over.wait(self._pause):
+            victims = descendants(self._title)
+            while not victims and not self._over.wait(0.005):
+                victims = descendants(self._title)
+            with suppress(ProcessLookupError, IndexError):
+                os.kill(random.choice(victims), signal.SIGKILL)
+                self.num_kills += 1

@@ -1,12 +1,18 @@
-"""A bucket of the S3 server of `s3_server.py`, as tests see it."""
+"""A bucket on an S3 server on loopback, for tests: fixtures that `tests/runner/conftest.py` makes available."""
 
 import base64
 import json
+import os
+import subprocess
+import sys
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from pyarrow import fs
 
 from seqembed_testing import sequences
@@ -74,3 +80,37 @@ class Store:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.proxy}/{wish}") as answer:
             content: bytes = answer.read()
         return content
+
+
+@pytest.fixture(scope="module")
+def ports() -> Iterator[dict[str, int]]:
+    script = Path(__file__).with_name("s3_server.py")
+    command = [sys.executable, str(script)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        yield json.loads(process.stdout.readline())
+        process.stdin.close()
+        assert process.wait(20) == 0
+
+
+@pytest.fixture
+def store(ports: dict[str, int], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Store:
+    environment = {
+        "AWS_ACCESS_KEY_ID": KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_SESSION_TOKEN": TOKEN,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['server']}",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    bucket = "b" + str(abs(hash(request.node.name)))[:12]
+    filesystem, _ = fs.FileSystem.from_uri(f"s3://{bucket}?allow_bucket_creation=true")
+    filesystem.create_dir(bucket)
+    return Store(filesystem, bucket, ports["server"], ports["proxy"])

@@ -30,7 +30,7 @@ def chosen(num_training=1_000, median=30, fraction=0.0, **options):
 
 @pytest.mark.parametrize(
     ("num_training", "batch_size", "steps"),
-    [(50, 32, 2_000), (270, 32, 2_000), (9_600, 32, 3_000), (20_000, 64, 3_125), (50_000_000, 64, 4_000)],
+    [(50, 32, 500), (270, 32, 500), (3_200, 32, 1_000), (20_000, 64, 2_000), (50_000_000, 64, 2_000)],
 )
 @pytest.mark.parametrize("objective", ["hybrid", "contrast"])
 def test_steps_and_batch_size_depend_on_the_number_of_sequences(objective, num_training, batch_size, steps):
@@ -81,7 +81,7 @@ def test_a_reconstruction_of_small_data_uses_many_small_batches(task, num_traini
     training = chosen(num_training, objective="reconstruct", task=task).job.training
     assert (training.measured_in, training.length, training.batch_size) == ("steps", steps, batch_size)
     assert training.patience == round(steps / 2), "the learning rate falls in the second half"
-    assert training.learning_rate == 0.005 and chosen().job.training.learning_rate == 0.002
+    assert training.learning_rate == 0.005 and chosen().job.training.learning_rate == 0.008
     assert chosen(task=task).job.model.objective == ("hybrid" if task == "reconstruct" else "reconstruct")
 
 
@@ -91,16 +91,22 @@ def test_a_reconstruction_of_small_data_uses_many_small_batches(task, num_traini
         (1, 2, 1),
         (11, 2, 1),
         (12, 2, 2),
-        (89, 2, 2),
-        (90, 2, 3),
-        (150, 2, 5),
-        (1_000, 2, 33),
+        (59, 2, 2),
+        (60, 2, 3),
+        (150, 2, 7),
+        (1_000, 2, 50),
         (1_000, 200, 2),
         (60, 600, 1),
     ],
 )
-def test_there_are_30_to_60_frames_unless_they_would_be_too_wide(median, num_features, frame):
-    assert choose_frame(profile(median, num_features), num_features, pairs=True) == frame
+def test_there_are_20_to_40_frames_unless_they_would_be_too_wide(median, num_features, frame):
+    assert choose_frame(profile(median, num_features), num_features, 20, pairs=True) == frame
+
+
+def test_beside_kernels_there_are_fewer_frames_and_units():
+    options = [{}, {"kernels": 0}, {"objective": "reconstruct"}, {"units": 5, "frame": 4}]
+    models = [chosen(median=150, **each).job.model for each in options]
+    assert [(model.frame, model.units) for model in models] == [(7, 32), (5, 64), (5, 64), (4, 5)]
 
 
 def test_contrastive_objectives_use_frames_of_two_steps_for_short_sequences():
@@ -118,14 +124,14 @@ def test_overlap_is_twice_the_frame_unless_too_wide(frame, num_features, overlap
 
 def test_only_contrastive_objectives_get_an_overlap_and_a_given_one_is_kept():
     overlaps = [chosen(median=100, objective=one).job.model.overlap for one in ("hybrid", "contrast", "reconstruct")]
-    assert overlaps == [6, 6, 0]
+    assert overlaps == [10, 10, 0]
     assert chosen(median=100, overlap=1).job.model.overlap == 1
     assert chosen(median=100, overlap=0).job.model.overlap == 0
     assert chosen(median=100, frame=1, overlap=3).job.model.overlap == 3
 
 
 def test_a_given_frame_is_kept():
-    assert chosen(median=1_000).job.model.frame == 33
+    assert chosen(median=1_000).job.model.frame == 50
     assert chosen(median=1_000, frame=1).job.model.frame == 1
     assert chosen(median=30, frame=7).job.model.frame == 7
 
@@ -136,7 +142,7 @@ def test_a_given_frame_is_kept():
         (
             {"frame": 1},
             "hybrid: distinguishes views of a sequence from other sequences, and reconstructs it; "
-            "2,000 batches of 32 sequences (64.0 passes over the data)",
+            "500 batches of 32 sequences (16.0 passes over the data)",
         ),
         (
             {"objective": "contrast", "epochs": 5, "frame": 1},
@@ -156,11 +162,11 @@ def test_notes_describe_the_training(options, notes):
 @pytest.mark.parametrize(
     ("changes", "options", "channels", "units"),
     [
-        (SMOOTH, {}, "both", 48),
-        (NOISE, {}, "values", 64),
+        (SMOOTH, {}, "both", 32),
+        (NOISE, {}, "values", 32),
         (NOISE, {"units": 5}, "values", 5),
-        (NOISE, {"channels": "both"}, "both", 48),
-        (SMOOTH, {"channels": "differences"}, "differences", 64),
+        (NOISE, {"channels": "both", "kernels": 0}, "both", 48),
+        (SMOOTH, {"channels": "differences", "kernels": 0}, "differences", 64),
         (SMOOTH, {"objective": "reconstruct"}, "values", 64),
     ],
 )
@@ -177,7 +183,7 @@ def test_differences_are_an_input_channel_unless_they_are_noise(changes, options
 def test_notes_report_frames_and_trajectory():
     frames, trajectory = chosen(median=151).notes[1:]
     assert frames == (
-        "frames of 5 steps: a sequence of median length (151 steps) has 31, each with the 10 steps after it"
+        "frames of 7 steps: a sequence of median length (151 steps) has 22, each with the 14 steps after it"
     )
     assert trajectory == "no trajectory: sequences are not aligned (the mean trajectory explains 10% of the energy)"
 

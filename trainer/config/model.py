@@ -69,7 +69,8 @@ class ModelConfig:
 
     Attributes:
         cell: Recurrent cell, ``lstm`` or ``gru``.
-        units: Units of each recurrent layer and direction; None is 64, or 48 in each branch with both input channels.
+        units: Units of each recurrent layer and direction; None is 32 beside fixed kernels, else 64,
+            or 48 in each branch with both input channels.
         layers: Recurrent layers of the encoder.
         channels: Input channels of the recurrent layers: the ``values``, their ``differences`` from step to step, or
             ``both``, with separate layers. None is chosen from the data for contrastive objectives, else

@@ -201,7 +201,11 @@ SECTIONS: dict[str, list[click.Option]] = {
     "Model": [
         _choice("--cell", choices.CELLS, "Recurrent cell."),
         _option(
-            "--units", "Units of each recurrent layer and direction.", _POSITIVE, unset="64, or 48 and 48", metavar="N"
+            "--units",
+            "Units of each recurrent layer and direction.",
+            _POSITIVE,
+            unset="32 beside kernels, else 64, or 48 and 48",
+            metavar="N",
         ),
         _option("--layers", "Recurrent layers of the encoder.", _POSITIVE, metavar="N"),
         _choice(
@@ -266,8 +270,8 @@ SECTIONS: dict[str, list[click.Option]] = {
             "--steps",
             "Number of training batches, instead of --epochs.",
             _POSITIVE,
-            unset="ten passes, but 2,000 (events: 1,000) at least and 4,000 at most; with --objective reconstruct of "
-            "numbers alone 100 passes, but 2,000 at least and 10,000 at most",
+            unset="ten passes, but 500 at least and 2,000 at most (events: 1,000 and 4,000); with --objective "
+            "reconstruct of numbers alone 100 passes, but 2,000 at least and 10,000 at most",
             metavar="N",
         ),
         _option(
@@ -281,7 +285,7 @@ SECTIONS: dict[str, list[click.Option]] = {
             "--learning-rate",
             "Peak of Adam's learning rate, which falls towards the end; that of events stays.",
             float,
-            unset="0.002; 0.005 with --objective reconstruct of numbers alone",
+            unset="0.008; events 0.002; 0.005 with --objective reconstruct of numbers alone",
             metavar="RATE",
         ),
         _option(

@@ -12,6 +12,7 @@ from seqembed.trainer.config.model import DECODER_OF, ModelConfig
 
 # Two branches of 48 units cost as much as one of 64.
 _UNITS_OF = {"values": 64, "differences": 64, "both": 48}
+_UNITS_BESIDE_KERNELS = 32  # fixed kernels already read the shapes of numbers
 # A decoder of two units cannot reconstruct from an embedding of two numbers: it also has to count steps and remember.
 _MIN_DECODER_UNITS, _POSITIONAL_UNITS = 64, 128
 _ABSENT = ("embedding_dim", "decoder_units", "decoder_layers")  # options for which 0 means that the network lacks it
@@ -162,7 +163,8 @@ def resolve_model(
     chosen: dict[str, Any] = asdict(given)
     chosen |= {name: value for name, value in found.items() if chosen[name] is None}
     objective = given.objective_for(events=events)
-    units = given.units or _UNITS_OF[chosen["channels"]]
+    beside_kernels = chosen["kernels"] > 0 and objective != "reconstruct" and not events
+    units = given.units or (_UNITS_BESIDE_KERNELS if beside_kernels else _UNITS_OF[chosen["channels"]])
     decoder = given.decoder or DECODER_OF[objective]
     decoder_units = _POSITIONAL_UNITS if decoder == "positional" else max(_MIN_DECODER_UNITS, units)
     has_decoder = objective != "contrast" and given.task != "predict"

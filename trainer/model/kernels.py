@@ -47,14 +47,15 @@ class Dilation:
 
     Attributes:
         distance: Steps from one tap to the next.
-        stride: Steps from one place where the kernels are compared to the next: wide kernels change slowly.
+        phases: First steps of two series of places where the kernels are compared, each with the dilation between its
+            places: wide kernels change slowly.
         channels: int (channels), features that the kernels read.
         weights: float32 (taps × channels, kernels).
         bias: float32 (kernels); weights and bias together give 0 below a threshold and 1 above it.
     """
 
     distance: int
-    stride: int
+    phases: tuple[int, ...]
     channels: NDArray[np.int64]
     weights: NDArray[np.float32]
     bias: NDArray[np.float32]
@@ -179,8 +180,8 @@ def _fit_dilation(
         rows = slice(starts[0], starts[-1] + counts[-1])
         responded = np.clip(places.around(rows, distance, channels) @ soft + bias, 0, 1)
         shares.append(np.add.reduceat(responded, starts - starts[0], axis=0, dtype=np.float64) / counts[:, None])
-    stride = max(1, distance // 2)
-    return Dilation(distance, stride, channels, soft, bias), np.concatenate(shares)
+    phases = (0,) if distance == 1 else (0, (distance + 1) // 2)
+    return Dilation(distance, phases, channels, soft, bias), np.concatenate(shares)
 
 
 def _choose(num: int, wanted: int, random: np.random.Generator) -> NDArray[np.int64]:
@@ -210,26 +211,37 @@ def kernel_shares(steps: Any, mask: Any, lengths: Any, kernels: Kernels) -> Any:
         lengths: int32 (batch).
         kernels: What to look for.
     """
-    reach = max(dilation.distance for dilation in kernels.dilations) * (TAPS // 2)
-    padded = ops.pad(steps, [(0, 0), (reach, reach), (0, 0)])
-    shares = [_shares(padded, reach, mask, lengths, dilation) for dilation in kernels.dilations]
+    # Behind the sequences stands a step for the last phase of all, since ONNX Runtime cannot convolve nothing.
+    reach = [(0, 0), (0, max(dilation.phases[-1] for dilation in kernels.dilations)), (0, 0)]
+    steps, real = ops.pad(steps, reach), ops.pad(ops.cast(ops.expand_dims(mask, 2), "float32"), reach)
+    shares = [_shares(steps, real, lengths[:, None], dilation) for dilation in kernels.dilations]
     joined = shares[0] if len(shares) == 1 else layers.Concatenate(name="shares_of_kernels")(shares)
     scale, unit = 1 / kernels.spread.astype(np.float64), 1 / math.sqrt(len(kernels.mean))
     scaled = layers.Rescaling((unit * scale).tolist(), (-unit * kernels.mean * scale).tolist(), name="unit_kernels")
     return ops.clip(scaled(joined), -unit * _MAX_DEVIATIONS, unit * _MAX_DEVIATIONS)
 
 
-def _shares(padded: Any, reach: int, mask: Any, lengths: Any, dilation: Dilation) -> Any:
-    """Return the shares of one dilation, (batch, kernels)."""
-    distance, stride = dilation.distance, dilation.stride
-    if len(dilation.channels) < padded.shape[-1]:
-        padded = ops.take(padded, dilation.channels, axis=2)
-    offsets = [reach + distance * (tap - TAPS // 2) for tap in range(TAPS)]
-    taps = [padded[:, first : (first - 2 * reach) or None : stride] for first in offsets]
-    width = len(dilation.bias)
-    layer = layers.Dense(width, name=f"kernels_{distance}_steps_apart", trainable=False)
-    responses = ops.clip(layer(ops.concatenate(taps, axis=-1)), 0.0, 1.0)  # (batch, time / stride, kernels)
-    layer.set_weights([dilation.weights, dilation.bias])
-    real = ops.cast(mask[:, None, ::stride], "float32")  # (batch, 1, time / stride)
-    count = ops.cast(ops.maximum(num_frames(lengths, stride), 1), "float32")
-    return ops.divide(ops.reshape(ops.matmul(real, responses), (-1, width)), ops.expand_dims(count, 1))
+def _shares(steps: Any, real: Any, lengths: Any, dilation: Dilation) -> Any:
+    """Return the shares of one dilation, (batch, kernels).
+
+    Args:
+        steps: float32 (batch, time, features), normalised; 0 in the padding and where a value is missing.
+        real: float32 (batch, time, 1), 1 at real steps. Both have more steps than any phase of the dilation.
+        lengths: int32 (batch, 1).
+        dilation: The kernels.
+    """
+    if len(dilation.channels) < steps.shape[-1]:
+        steps = ops.take(steps, dilation.channels, axis=2)
+    width, name = len(dilation.bias), f"kernels_{dilation.distance}_steps_apart"
+    layer = layers.Conv1D(width, TAPS, padding="same", name=name, trainable=False)
+    sums, counts = [], []
+    for first in dilation.phases:
+        # Every distance-th step, so that the taps of the kernels are neighbours: an ordinary convolution.
+        places = slice(first, None, dilation.distance)
+        responses = ops.clip(layer(steps[:, places]), 0.0, 1.0)  # (batch, places, kernels)
+        sums.append(ops.matmul(ops.transpose(responses, (0, 2, 1)), real[:, places]))
+        counts.append(num_frames(ops.maximum(lengths - first, 0) if first else lengths, dilation.distance))
+    layer.set_weights([dilation.weights.reshape(TAPS, -1, width), dilation.bias])
+    total = sums[0] if len(sums) == 1 else ops.add(*sums)  # (batch, kernels, 1)
+    count = counts[0] if len(counts) == 1 else ops.add(*counts)  # (batch, 1)
+    return ops.divide(ops.reshape(total, (-1, width)), ops.cast(ops.maximum(count, 1), "float32"))

@@ -1,0 +1,303 @@
+"""Make parts on Spark: one partition per part, mapped in Arrow, so that Spark Connect works, too.
+
+Each job is a DataFrame of some task numbers, and several jobs run at a time: Spark returns the results of a job at its
+end, so that one job of all parts would keep all reports in memory, and publish nothing until the last part is made. An
+attempt gets the number of Spark's own task attempt, so that retries and speculative copies write to their own files.
+"""
+
+import atexit
+import logging
+import os
+import pickle
+import shutil
+import sys
+import tempfile
+import uuid
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import lru_cache, partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from py4j.protocol import Py4JError
+from pyspark import SparkFiles, TaskContext
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
+
+from seqembed.data.errors import HostError, SeqembedError, UsageError
+from seqembed.data.signals import kept_signal_handlers, not_interrupted
+from seqembed.runner.bundle.bundle_file import bundle_sha256
+from seqembed.runner.engines.engine import Engine
+from seqembed.runner.engines.task import PartTask
+from seqembed.runner.engines.worker import (
+    MAX_ATTEMPTS,
+    FailedAttempt,
+    attempt_part,
+    lost_worker,
+    next_attempt,
+    seqembed_version,
+    worker_without_seqembed,
+)
+from seqembed.runner.options import usable_cores
+from seqembed.runner.output.staging import StagedPart
+
+# Reports of a job are in memory together; one with the ids of its rows takes up to 3 MB.
+_MAX_TASKS_PER_JOB = 64
+_MIN_JOBS = 3
+_SLOTS_OF_REMOTE = 64  # Spark Connect does not say how many tasks run at a time
+_MAX_REASON = 400
+_FAILURES = (PySparkException, Py4JError, ConnectionError)
+
+
+class SparkEngine(Engine):
+    """Makes parts on the executors of a Spark session."""
+
+    def __init__(self, bundle: bytes, threads: int, address: str | None = None) -> None:
+        """Use the active session, or start one.
+
+        Args:
+            bundle: Bytes of the model.
+            threads: Threads of each task.
+            address: A master (``local[4]``, ``spark://host:7077``, ``yarn``) or Spark Connect (``sc://host``); None for
+                that of the configuration, as under spark-submit, or else this host.
+
+        Raises:
+            UsageError: Java is missing.
+            HostError: Spark cannot be started, or does not answer at the address.
+        """
+        self._directory = Path(tempfile.mkdtemp(prefix="seqembed-spark-"))
+        self._tag, self._threads = f"seqembed-{uuid.uuid4().hex}", threads
+        self._pool = ThreadPoolExecutor(thread_name_prefix="spark")
+        session = SparkSession.getActiveSession()
+        self._is_own, self._spark = session is None, session
+        try:
+            self._spark = session or start_session(threads, address, self._directory)
+            self._bundle = ship(self._spark, bundle)
+        except BaseException:
+            self.close()
+            raise
+
+    def map(self, tasks: Iterable[PartTask]) -> Iterator[StagedPart]:
+        """Yield a report of each task, in any order.
+
+        Raises:
+            OutputError, HostError, BundleError: No attempt at a part succeeded, for a reason other than its input.
+        """
+        waiting, again = iter(tasks), deque[PartTask]()
+        running: dict[Future[list[StagedPart | FailedAttempt]], list[PartTask]] = {}
+        while True:
+            size, num_jobs = self._sizes()
+            while len(running) < num_jobs:
+                some = [again.popleft()] if again else list(islice(waiting, size))
+                if not some:
+                    break
+                running[self._pool.submit(self._collect, some)] = some
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                some = running.pop(future)
+                for task, found in _results(future, some):
+                    if isinstance(found, SeqembedError):
+                        again.append(next_attempt(task, found))
+                    else:
+                        self.advance(found)
+                        yield found
+
+    def _sizes(self) -> tuple[int, int]:
+        """Return the number of tasks of a job, and of jobs at a time; executors may come and go."""
+        slots = _SLOTS_OF_REMOTE
+        if not _is_remote(self._spark):
+            context = self._spark.sparkContext
+            slots = max(1, context.defaultParallelism // int(context.getConf().get("spark.task.cpus", "1")))
+        size = min(slots, _MAX_TASKS_PER_JOB)
+        return size, max(_MIN_JOBS, -(-2 * slots // size))
+
+    def _collect(self, tasks: Sequence[PartTask]) -> list[StagedPart | FailedAttempt]:
+        self._spark.addTag(self._tag)  # holds for this thread
+        work = partial(_attempts, pickle.dumps(list(tasks)), seqembed_version(), self._bundle)
+        numbers = self._spark.range(0, len(tasks), 1, len(tasks))
+        return [pickle.loads(row.report) for row in map_in_arrow(numbers, work, "report binary").collect()]
+
+    def close(self) -> None:
+        """Cancel jobs, and stop the session if it was started here."""
+        with not_interrupted():
+            if self._spark is not None:
+                try:
+                    self._spark.interruptTag(self._tag)
+                except _FAILURES:
+                    self._is_own = False  # Spark is gone already
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            if self._is_own and self._spark is not None:
+                self._spark.stop()
+            self._spark = None
+            shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _attempts(tasks: bytes, version: str, bundle: str, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Make the parts of some task numbers; runs in a worker of Spark."""
+    context = TaskContext.get()
+    attempt = 1 + (context.taskAttemptId() if context is not None else 0)
+    for batch in batches:
+        for number in batch.column(0).to_pylist():
+            task = replace(pickle.loads(tasks)[number], attempt=attempt)
+            report = attempt_part(task, version, lambda: shipped(bundle))
+            yield pa.RecordBatch.from_pydict({"report": pa.array([pickle.dumps(report)], pa.binary())})
+
+
+def _results(
+    future: Future[list[StagedPart | FailedAttempt]], tasks: Sequence[PartTask]
+) -> Iterator[tuple[PartTask, StagedPart | SeqembedError]]:
+    """Yield the report of each task of a job, or why there is none.
+
+    Raises:
+        HostError: Workers lack seqembed.
+    """
+    try:
+        reports = {report.name: report for report in future.result()}
+    except _FAILURES as error:
+        reason = _reason(error)
+        if "No module named" in reason:
+            raise worker_without_seqembed("Spark", reason[reason.index("No module named") :]) from None
+        for task in tasks:
+            yield task, lost_worker(task, "Spark", reason)
+        return
+    for task in tasks:
+        found = reports[task.name]
+        yield task, found.error if isinstance(found, FailedAttempt) else found
+
+
+def _reason(error: BaseException) -> str:
+    """Return what an error of Spark says, without the stack of Java."""
+    lines = [line.strip(": ") for line in str(error).splitlines() if not line.lstrip().startswith(("at ", "..."))]
+    lines = [line for line in lines if line and not line.startswith("An error occurred while calling")]
+    text = next((line for line in lines if "No module named" in line), lines[0] if lines else type(error).__name__)
+    return text.removeprefix("org.apache.spark.SparkException: ")[:_MAX_REASON]
+
+
+def map_in_arrow(frame: DataFrame, work: Callable[..., Iterator[pa.RecordBatch]], schema: Any) -> DataFrame:
+    """Return a DataFrame of what `work` makes of each partition; its partitions are those of `frame`."""
+    with warnings.catch_warnings():
+        # pyspark 4.3 warns of every pandas from 3 on, though nothing is converted to pandas here.
+        warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas", category=FutureWarning)
+        return frame.mapInArrow(work, schema)
+
+
+def arrow_schema(frame: DataFrame) -> pa.Schema:
+    """Return the columns of a DataFrame as a worker gets them."""
+    return to_arrow_schema(frame.schema)
+
+
+def spark_schema(schema: pa.Schema) -> Any:
+    """Return Arrow columns as those of a DataFrame."""
+    return from_arrow_schema(schema)
+
+
+def ship(spark: SparkSession, bundle: bytes) -> str:
+    """Send a bundle to all executors, once per host; return the name for `shipped`.
+
+    Spark reads the file whenever an executor needs it, and refuses another file of the same name. So it lies in a
+    directory of this process, not of the run.
+    """
+    path = _directory_of_process() / f"seqembed-{bundle_sha256(bundle)}.onnx"
+    if not path.exists():
+        path.write_bytes(bundle)
+    spark.addArtifacts(str(path), file=True)
+    return path.name
+
+
+def shipped(name: str) -> bytes:
+    """Return the bytes of a bundle; called by a worker."""
+    return Path(SparkFiles.get(name)).read_bytes()
+
+
+@lru_cache(maxsize=1)
+def _directory_of_process() -> Path:
+    """Return a temporary directory that is removed when this process ends."""
+    directory = Path(tempfile.mkdtemp(prefix="seqembed-spark-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    return directory
+
+
+def _is_remote(spark: SparkSession) -> bool:
+    return type(spark).__module__.startswith("pyspark.sql.connect")
+
+
+def start_session(threads: int, address: str | None, directory: Path) -> SparkSession:
+    """Start a session; whatever Java writes goes to a file in `directory`."""
+    builder = SparkSession.builder.appName("seqembed run").config("spark.ui.showConsoleProgress", "false")
+    log = directory / "stderr"
+    logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)  # it logs connections that an interruption closes
+    try:
+        with kept_signal_handlers(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # about pandas, see `map_in_arrow`
+            if address is not None and address.startswith("sc://"):
+                session: SparkSession = builder.remote(address).getOrCreate()
+                return session
+            _require_java()
+            for name, value in _settings(threads, address, directory).items():
+                builder = builder.config(name, value)
+            with _stderr_in(log):
+                session = builder.getOrCreate()
+            return session
+    except (*_FAILURES, OSError, ValueError) as error:
+        said = [line for line in log.read_text(errors="replace").splitlines() if line] if log.exists() else []
+        reason = _reason(error)
+        if "JAVA_GATEWAY_EXITED" in reason and said:
+            reason = said[-1][:_MAX_REASON]
+        where = "on this host" if address is None else f"at {address.split(';')[0]}"
+        raise HostError(
+            f"no Spark session could be started {where} ({reason}). Check the address, and that the cluster is up; "
+            "without --address, Spark runs on this host."
+        ) from error
+
+
+def _settings(threads: int, address: str | None, directory: Path) -> dict[str, str]:
+    found = {"spark.task.cpus": str(threads), "spark.ui.enabled": "false", "spark.log.level": "ERROR"}
+    is_submitted = "PYSPARK_GATEWAY_PORT" in os.environ
+    if address is not None:
+        found["spark.master"] = address
+    elif not is_submitted:
+        # With a second number, a task whose worker crashed is repeated, as on a cluster.
+        found["spark.master"] = f"local[{max(usable_cores(), threads)},{MAX_ATTEMPTS}]"
+    if not is_submitted and found.get("spark.master", "").startswith("local"):
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        found |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+        found["spark.local.dir"] = str(directory)
+    return found
+
+
+def _require_java() -> None:
+    """Check that there is a Java.
+
+    Raises:
+        UsageError: There is none.
+    """
+    home = os.environ.get("JAVA_HOME")
+    java = shutil.which("java") if home is None else shutil.which(os.path.join(home, "bin", "java"))
+    if java is None:
+        where = "no `java` is on the PATH" if home is None else f"JAVA_HOME is {home}, which has no bin/java"
+        raise UsageError(
+            f"--engine spark needs Java 17 or later, and {where}. Install it, set JAVA_HOME, or pass the --address of "
+            "a Spark Connect server (sc://HOST), which needs no Java here."
+        )
+
+
+@contextmanager
+def _stderr_in(path: Path) -> Iterator[None]:
+    """Let processes that are started inside the block write their standard error to a file."""
+    kept = os.dup(2)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        os.dup2(descriptor, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(descriptor)
