@@ -9,6 +9,7 @@ from seqembed.data.schema.detect import LAYOUT_CHOICES
 from seqembed.exporter.keras.archive import refuse_other_kinds
 
 KERAS_SUFFIX = ".keras"
+ELSEWHERE = "a Keras model trained elsewhere"  # `made_by` in the contract of a ``.keras`` file
 
 
 @dataclass(frozen=True, slots=True)

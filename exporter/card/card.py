@@ -13,6 +13,7 @@ from seqembed.data.profile import QUANTILES
 from seqembed.exporter.card.limits import limits
 from seqembed.exporter.card.markdown import escaped, front_matter, table
 from seqembed.exporter.card.training import TrainingResult
+from seqembed.exporter.config import ELSEWHERE
 
 _MAX_ROWS = 100
 _MAX_COLUMNS = 6
@@ -76,14 +77,17 @@ def _intended_use(contract: ModelContract) -> Iterator[str]:
     )
     yield ""
     yield (
-        "It was trained without labels. What its vectors are worth for a task is not known until it is measured on "
-        "labels of that task: `seqembed evaluate`. Do not use it for decisions about people before that."
+        "What its vectors are worth for a task is not known until it is measured on labels of that task, with "
+        "`seqembed evaluate`. Do not use it for decisions about people before that."
     )
 
 
 def _training_data(contract: ModelContract) -> Iterator[str]:
     profile, data = contract.training.profile, contract.training
     lengths = dict(zip(QUANTILES, profile.length_quantiles, strict=True))
+    if contract.architecture.get("made_by") == ELSEWHERE:
+        yield "The model was trained elsewhere, on data not known here. These are the data that it was exported with."
+        yield ""
     yield (
         f"{counted(profile.num_sequences, 'sequence')} ({counted(profile.num_steps, 'step')}) in "
         f"{counted(data.num_files, 'file')}, and {profile.num_empty:,} empty; fingerprint `{data.fingerprint}`."

@@ -25,23 +25,23 @@ def _lengths(contract: ModelContract) -> Iterator[str]:
         which = "newest" if policy.truncate == "tail" else "oldest"
         yield f"Of a sequence of more than {counted(policy.max_length, 'step')} only the {which} are read."
     else:
-        yield f"No sequence of more than {counted(longest, 'step')} was in training; longer ones are embedded, too."
+        yield f"No sequence of more than {counted(longest, 'step')} was in these data; longer ones are embedded, too."
     yield "A sequence without steps has no vector."
 
 
 def _values(contract: ModelContract) -> Iterator[str]:
     schema, profile = contract.schema, contract.training.profile
     if schema.features:
-        yield "Values are in the raw units of the training data. Other units, or another meaning, are not noticed."
+        yield "Values are in the raw units of these data. Other units, or another meaning, are not noticed."
     gaps = [name for name, rate in zip(schema.feature_names, profile.missing_rate, strict=True) if rate]
     if schema.features and not gaps:
-        yield "No value was missing in training; missing values are accepted and replaced in the graph."
+        yield "No value was missing in these data; missing values are accepted and replaced in the graph."
     if schema.categorical:
-        yield "All values of a category that were not in training count as one unknown value."
+        yield "All other values of a category count as one unknown value."
     if schema.time_zone == "aware":
         yield "Times are read in UTC, whatever zone the column names."
     if schema.time_zone == "naive":
         yield "Times have no zone and are read as what the clock showed."
     constant = [name for name, std in zip(schema.feature_names, profile.std, strict=True) if std == 0]
     if constant:
-        yield f"Constant in training, so of no use: {', '.join(map(escaped, constant[:10]))}."
+        yield f"Constant in these data, so of no use: {', '.join(map(escaped, constant[:10]))}."

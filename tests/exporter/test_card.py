@@ -18,7 +18,7 @@ from seqembed.data.schema.vocabulary import Vocabulary
 from seqembed.exporter.card.card import card_text
 from seqembed.exporter.card.markdown import CARD_START, escaped
 from seqembed.exporter.card.training import TrainingResult, read_training
-from seqembed.exporter.config import ExportConfig
+from seqembed.exporter.config import ELSEWHERE, ExportConfig
 from seqembed.runner.bundle.encoder import Encoder
 from seqembed_testing import Tiny, done, seqembed
 
@@ -150,6 +150,13 @@ def test_a_damaged_history_is_named(tiny: Tiny, tmp_path: Path) -> None:
     assert not (tmp_path / "e.onnx").exists()
 
 
+def test_a_model_trained_elsewhere_claims_no_training_data(card: Path) -> None:
+    contract = Encoder.open(card.with_name("encoder.v2.onnx")).contract
+    text = card_text("e.onnx", b"", replace(contract, architecture={"made_by": ELSEWHERE}), None)
+    assert "The model was trained elsewhere, on data not known here" in text and "loss" not in text
+    assert "trained elsewhere" not in card.read_text()
+
+
 def test_names_of_users_are_shown_as_they_are(card: Path) -> None:
     contract = Encoder.open(card.with_name("encoder.v2.onnx")).contract
     num = len(HOSTILE)
@@ -187,4 +194,4 @@ def test_names_of_users_are_shown_as_they_are(card: Path) -> None:
     ]
     assert shown[:num] == expected
     assert "a *bad* one" in html and escaped("plain name") == "plain name"
-    assert "Constant in training" in html and "read in UTC" in html
+    assert "Constant in these data" in html and "read in UTC" in html
