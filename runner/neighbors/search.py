@@ -187,7 +187,8 @@ def plain_value(value: pa.Scalar) -> Value:
 def _with_steps(report: NeighborReport, files: Sequence[VectorFile], options: NeighborOptions) -> NeighborReport:
     everything = [one for result in report.results for one in (result.row, *result.nearest)]
     exclude = {name for one in everything for name in one.kept}
-    steps = read_steps(options, files[0].id_column, exclude, map(_key, everything))
+    made_from = {one.file.name: one.made_from for one in files}
+    steps = read_steps(options, files[0].id_column, exclude, map(_key, everything), made_from)
 
     def drawn(one: Neighbor) -> Neighbor:
         return replace(one, steps=steps.get(_key(one)))

@@ -1,6 +1,7 @@
 """Read the sequences of some ids, each shortened to what a picture shows."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NoReturn
 
 import numpy as np
@@ -22,18 +23,23 @@ RowKey = tuple[str, str]
 
 
 def read_steps(
-    options: NeighborOptions, id_column: str, exclude: Collection[str], wanted: Iterable[RowKey]
+    options: NeighborOptions,
+    id_column: str,
+    exclude: Collection[str],
+    wanted: Iterable[RowKey],
+    made_from: Mapping[str, str | None],
 ) -> dict[RowKey, Steps]:
     """Return the sequences of `options.data` for some rows of vectors.
 
-    A part is named like the input file that it was made from. So of several sequences of one id the first in the file
-    of that name is taken, else the first of all: daily files hold many sequences of an id.
+    Daily files hold many sequences of an id. The first in the file that the vector was made from is taken, or in one of
+    the same name, which data that were moved have; else the first of all.
 
     Args:
         options: Where the data is, and how to read it.
         id_column: Its id column.
         exclude: Columns that are no features, such as those kept beside the vectors.
         wanted: The rows.
+        made_from: By name of a vector's file, the location of the file that it was made from, if it is known.
 
     Raises:
         InputError: There is no such data, or no column of numbers in it, or it cannot be read.
@@ -43,20 +49,26 @@ def read_steps(
     rows = set(wanted)
     first: dict[str, Steps] = {}
     same_file: dict[RowKey, Steps] = {}
-    matcher = IdMatcher([text for _, text in rows])
+    by_text: defaultdict[str, list[RowKey]] = defaultdict(list)
+    for key in rows:
+        by_text[key[1]].append(key)
+    matcher = IdMatcher(list(by_text))
     for file in files:
         if rows <= same_file.keys():
             break
         for block in read_blocks(file, schema):
             for row, text in matcher.rows(block.ids):
-                key = (file.name, text)
-                if text in first and (key in same_file or key not in rows):
+                of_file = [
+                    key
+                    for key in by_text[text]
+                    if key not in same_file and (key[0] == file.name or made_from.get(key[0]) == file.location)
+                ]
+                if text in first and not of_file:
                     continue
                 values = block.values[block.offsets[row] : block.offsets[row + 1]]
                 steps = _shortened(values, schema.feature_names)
                 first.setdefault(text, steps)
-                if key in rows:
-                    same_file.setdefault(key, steps)
+                same_file |= dict.fromkeys(of_file, steps)
     return {key: same_file.get(key) or first[key[1]] for key in rows if key[1] in first}
 
 

@@ -34,6 +34,7 @@ class VectorFile:
         kept: Its other columns, without the reasons for missing vectors.
         width: Numbers of a vector, where the type says so.
         model_sha256: The model that made them; None if `seqembed run` did not write the file.
+        made_from: Location of the file with their sequences (`InputFile.location`); None likewise.
     """
 
     file: InputFile
@@ -41,6 +42,7 @@ class VectorFile:
     kept: tuple[str, ...]
     width: int | None
     model_sha256: str | None
+    made_from: str | None
 
 
 def find_vectors(given: str, id_column: str | None) -> list[VectorFile]:
@@ -91,6 +93,7 @@ def _of(file: InputFile, id_column: str | None) -> VectorFile:
         kept=tuple(column for column in columns.names if column not in aside),
         width=kind.list_size if pa.types.is_fixed_size_list(kind) else None,
         model_sha256=None if footer is None else footer.key.model_sha256,
+        made_from=None if footer is None else footer.input,
     )
 
 

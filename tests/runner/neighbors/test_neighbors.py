@@ -203,3 +203,24 @@ def test_events_and_grouped_events(tiny: Tiny, tmp_path: Path) -> None:
     no_id = write_sequences(tmp_path / "other.parquet", sequences(3, seed=0))
     refused = seqembed("neighbors", tmp_path / "v", "--id", "s4", "--data", no_id)
     assert refused.exit_code == 3 and "no column 'customer', the id column of the vectors" in refused.output
+
+
+def test_the_sequence_is_that_of_the_file_the_vector_was_made_from(tiny: Tiny, tmp_path: Path) -> None:
+    for name in "ab":
+        write_sequences(
+            tmp_path / "in" / f"{name}.parquet", sequences(40, seed=ord(name), shortest=1), row_group_size=10
+        )
+    out, words = tmp_path / "v", ["--rows-per-part", 10]
+    done("run", tmp_path / "in", "--model", tiny.bundle, "--out", out, *words)
+    parts = sorted(out.rglob("*.parquet"))
+    assert len(parts) == 8
+    for part in parts:
+        ids = pq.read_table(part)["id"].to_pylist()
+        report = front.neighbors(part, id=ids[0], k=1, data=tmp_path / "in")
+        source = "a" if "a" in part.relative_to(out).as_posix().split(".")[0] else "b"
+        stored = {row["id"]: row for row in pq.read_table(tmp_path / "in" / f"{source}.parquet").to_pylist()}
+        steps = report.results[0].row.steps
+        assert steps is not None
+        assert np.array(steps.values["y"], np.float32).tolist() == pytest.approx(
+            np.array(stored[ids[0]]["y"], np.float32).tolist(), nan_ok=True
+        )
