@@ -16,7 +16,8 @@ import click
 
 from seqembed.data.errors import UsageError
 
-COMMANDS = ("group", "train", "export", "run", "evaluate", "inspect", "sample", "demo")  # which tables a file may have
+# Which tables a file may have.
+COMMANDS = ("group", "train", "export", "run", "evaluate", "inspect", "neighbors", "sample", "demo")
 
 
 @dataclass(frozen=True, slots=True)

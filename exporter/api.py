@@ -20,6 +20,7 @@ class ExportKeywords(TypedDict, total=False):
     features: Sequence[str]
     layout: str
     time: str | None
+    card: bool
 
 
 @shows_options(ExportConfig)
@@ -34,6 +35,8 @@ def export(
 ) -> ExportReport:
     """Export a trained encoder to one ONNX file, checked against Keras, as `seqembed export` does.
 
+    A model card for people is written beside it, unless `card` is false.
+
     Args:
         source: Run directory, or a ``.keras`` file trained elsewhere, which needs `data`.
         out: ONNX file to write.
@@ -41,7 +44,7 @@ def export(
         options: See `seqembed export --help` and `seqembed.exporter.config.ExportConfig`.
 
     Returns:
-        The file that was written and the results of its checks.
+        The files that were written and the results of its checks.
 
     Raises:
         UsageError: An option is out of range, or the extra ``train`` is not installed.

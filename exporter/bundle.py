@@ -3,7 +3,7 @@
 import os
 import platform
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
@@ -59,16 +59,32 @@ def write_bundle(bundle: bytes, path: Path) -> None:
         OutputError: The file cannot be written.
         BundleError: The written file does not reproduce the golden sequences.
     """
-    with _output_errors(path):
+    write_file(bundle, path, "the bundle", lambda temporary: Encoder.open(temporary).replay_golden())
+
+
+def write_file(content: bytes, path: Path, what: str, check: Callable[[Path], object] | None = None) -> None:
+    """Write a file to a temporary name and rename it, so that it is never incomplete.
+
+    Args:
+        content: Its bytes.
+        path: Where it is written; missing parent directories are created.
+        what: What it is, for messages.
+        check: Called with the temporary file before it is renamed; if it raises, nothing changes.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    with _output_errors(path, what):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
-        with _output_errors(path), open(temporary, "xb") as file:
-            file.write(bundle)
+        with _output_errors(path, what), open(temporary, "xb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Encoder.open(temporary).replay_golden()
-        with _output_errors(path):
+        if check is not None:
+            check(temporary)
+        with _output_errors(path, what):
             os.replace(temporary, path)
             _sync_directory(path.parent)
     finally:
@@ -77,12 +93,12 @@ def write_bundle(bundle: bytes, path: Path) -> None:
 
 
 @contextmanager
-def _output_errors(path: Path) -> Iterator[None]:
+def _output_errors(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise OutputError(
-            f"{path}: cannot write the bundle ({error.strerror}). Choose another --out, or free or unlock this one."
+            f"{path}: cannot write {what} ({error.strerror}). Choose another --out, or free or unlock this one."
         ) from error
 
 

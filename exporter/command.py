@@ -60,6 +60,12 @@ _DEFAULTS = {field.name: field.default for field in fields(ExportConfig)}
 @click.option(
     "--time", default=_DEFAULTS["time"], metavar="COLUMN", help="With --data, events layout: column to order steps by."
 )
+@click.option(
+    "--card/--no-card",
+    default=_DEFAULTS["card"],
+    show_default=True,
+    help="Write a model card for people beside the file: encoder.md for encoder.onnx.",
+)
 def export(**options: Any) -> None:
     """Export a trained encoder to one ONNX file, checked against Keras.
 
@@ -100,6 +106,7 @@ def summary(report: ExportReport) -> str:
             f"{parity.num_sequences} sequences, {parity.num_real} of them real",
             *_int8(report),
             f"  golden   {len(contract.golden)} sequences that every host must reproduce before it writes",
+            *([] if report.card is None else [f"  card     {report.card}"]),
             f"Next: seqembed run INPUT --model {report.path} --out DIR",
         ]
     )

@@ -9,6 +9,7 @@ from seqembed.data.schema.detect import LAYOUT_CHOICES
 from seqembed.exporter.keras.archive import refuse_other_kinds
 
 KERAS_SUFFIX = ".keras"
+ELSEWHERE = "a Keras model trained elsewhere"  # `made_by` in the contract of a ``.keras`` file
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class ExportConfig:
         features: Feature columns of `data` in model order; empty for every numeric sequence column.
         layout: ``auto``, ``nested`` or ``events``.
         time: Events only: column that orders the steps of an id.
+        card: Whether to write a model card (`card_path`) beside the bundle.
 
     Raises:
         UsageError: A value is out of range, or an option does not apply to `source`.
@@ -43,6 +45,7 @@ class ExportConfig:
     features: tuple[str, ...] = ()
     layout: str = "auto"
     time: str | None = None
+    card: bool = True
 
     def __post_init__(self) -> None:
         if not 0 < self.tolerance <= MAX_TOLERANCE:  # false for NaN
@@ -55,6 +58,11 @@ class ExportConfig:
             raise UsageError(f"--precision must be {' or '.join(PRECISIONS)}, was {self.precision}.")
         if self.layout not in LAYOUT_CHOICES:
             raise UsageError(f"--layout must be one of {', '.join(LAYOUT_CHOICES)}, was {self.layout!r}.")
+        if self.card and self.card_path == self.out:
+            raise UsageError(
+                f"--out {self.out}: the bundle has the name of its model card. Choose a name that ends in .onnx, or "
+                "pass --no-card."
+            )
         refuse_other_kinds(self.source)
         if self.is_run_directory:
             lone = [f for f in fields(self) if f.name in ("data", "id", "features", "layout", "time")]
@@ -75,6 +83,11 @@ class ExportConfig:
                 f"{self.source}: a {KERAS_SUFFIX} file does not describe the data it was trained on. Pass some with "
                 "--data INPUT.parquet: the export is checked on it, and its columns become the contract."
             )
+
+    @property
+    def card_path(self) -> Path:
+        """The model card: the name of the bundle, with the suffix ``.md``."""
+        return self.out.parent / f"{self.out.stem}.md"
 
     @property
     def is_run_directory(self) -> bool:

@@ -5,7 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 from seqembed.data.contract import ModelContract, Parity
-from seqembed.exporter.bundle import assemble, library_versions, write_bundle
+from seqembed.exporter.bundle import assemble, library_versions, write_bundle, write_file
+from seqembed.exporter.card.card import card_text
+from seqembed.exporter.card.training import read_training
 from seqembed.exporter.checks.embeddings import with_embeddings
 from seqembed.exporter.checks.golden import golden_sequences
 from seqembed.exporter.checks.parity import measure_parity
@@ -29,19 +31,20 @@ _MIN_BATCH_SIZE = 24
 
 
 def export_encoder(config: ExportConfig) -> ExportReport:
-    """Export a trained encoder to one checked ONNX file.
+    """Export a trained encoder to one checked ONNX file, and describe it in a model card beside it.
 
     Raises:
         UsageError: The opset is not supported, or the encoder cannot be quantised to int8.
         InputError: The data given for a ``.keras`` file cannot be read.
         BundleError: The source is incomplete or has an unsupported layer, or the graph has an unexpected structure.
         QualityGateError: ONNX Runtime differs from Keras, or int8 from fp32; nothing was written.
-        OutputError: The file cannot be written, or a file that is not a bundle exists there.
+        OutputError: A file cannot be written, or a file that is not a bundle, or not a card, exists there.
     """
     start = time.monotonic()
     check_opset(config.opset)
     refuse_destination(config)
     source = open_source(config)
+    training = read_training(config) if config.card else None
     converted = convert(source.model, config.opset)
     fp32 = converted.graph
 
@@ -69,6 +72,9 @@ def export_encoder(config: ExportConfig) -> ExportReport:
     bundle = assemble(graph, contract)
     refuse_destination(config)  # again: it may have changed since the export began
     write_bundle(bundle, config.out)
+    if config.card:
+        card = card_text(config.out.name, bundle, contract, training)
+        write_file(card.encode(), config.card_path, "the model card")
     return ExportReport(
         path=config.out,
         num_bytes=len(bundle),
@@ -77,6 +83,7 @@ def export_encoder(config: ExportConfig) -> ExportReport:
         structure=structure,
         parity=parity,
         seconds=time.monotonic() - start,
+        card=config.card_path if config.card else None,
     )
 
 

@@ -22,6 +22,7 @@ class ExportReport:
         structure: Nodes of its graph.
         parity: Measured difference between ONNX Runtime and Keras, in fp32.
         seconds: Duration of the export.
+        card: The model card; None if none was written.
     """
 
     path: Path
@@ -31,6 +32,7 @@ class ExportReport:
     structure: "GraphStructure"
     parity: Parity
     seconds: float
+    card: Path | None = None
 
     def __repr__(self) -> str:
         """Return path, size and parity; `contract` has the rest."""

@@ -19,7 +19,7 @@ from seqembed.data.sequences import LengthPolicy, SequenceBlock
 from seqembed.data.statistics.measure import define, measure
 from seqembed.data.survey import survey
 from seqembed.exporter.columns import find_columns
-from seqembed.exporter.config import KERAS_SUFFIX, ExportConfig
+from seqembed.exporter.config import ELSEWHERE, KERAS_SUFFIX, ExportConfig
 from seqembed.exporter.keras.model import EncoderModel, load_encoder
 from seqembed.runner.bundle.contract_check import check_contract
 
@@ -136,7 +136,7 @@ def _describe(model: EncoderModel, profile: SequenceProfile) -> dict[str, Any]:
     """Return a human-readable description of the architecture."""
     layers = [f"{type(layer).__name__} {layer.name}" for layer in model.keras_model.layers]
     return {
-        "made_by": "a Keras model trained elsewhere",
+        "made_by": ELSEWHERE,
         "layers": layers,
         "parameters": int(model.keras_model.count_params()),
         "missing_values": "handled by the model" if model.handles_padding else "replaced by the mean of the data",

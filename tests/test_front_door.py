@@ -28,6 +28,8 @@ from seqembed.runner.evaluate.config import EvaluateConfig
 from seqembed.runner.group.api import GroupKeywords
 from seqembed.runner.group.options import GroupOptions
 from seqembed.runner.inspect.describe_data import DataOptions
+from seqembed.runner.neighbors.api import NeighborKeywords
+from seqembed.runner.neighbors.options import NeighborOptions
 from seqembed.runner.options import RunOptions
 from seqembed.trainer.api import TrainKeywords
 from seqembed.trainer.config.data import DataConfig
@@ -37,7 +39,8 @@ from seqembed_testing import Tiny, done, sequences, write_sequences
 
 ROOT = Path(__file__).parents[1]
 FRONT_DOOR = Path(seqembed.__file__)
-FUNCTIONS = ("group", "run", "train", "export", "evaluate", "inspect")
+FUNCTIONS = ("group", "run", "train", "export", "evaluate", "inspect", "neighbors")
+NO_CONFIG = ("inspect", "neighbors")  # functions without it, whose required parameters need no default
 HEAVY = {"numpy", "pyarrow", "click", "rich", "onnxruntime", "tensorflow", "keras", "onnx", "sklearn", "matplotlib"}
 KEYWORDS: list[tuple[type, tuple[type, ...]]] = [
     (RunKeywords, (RunOptions,)),
@@ -46,6 +49,7 @@ KEYWORDS: list[tuple[type, tuple[type, ...]]] = [
     (ExportKeywords, (ExportConfig,)),
     (EvaluateKeywords, (EvaluateConfig,)),
     (InspectKeywords, (DataOptions,)),
+    (NeighborKeywords, (NeighborOptions,)),
 ]
 # Parameters of the functions that are not configuration keywords, by configuration class.
 NAMED = {"inputs", "source", "out", "model", "train", "test", "label", "json_path", "plot_path", "dry_run"}
@@ -92,18 +96,20 @@ def test_a_function_takes_the_options_of_its_command_with_the_same_defaults(name
     command = main.get_command(click.Context(main), name)
     assert command is not None
     options = {
-        (option.name or "").removesuffix("_path"): option for option in command.params if option.name != "config"
+        (option.name or "").removesuffix("_path"): option
+        for option in command.params
+        if option.name not in ("config", "as_json")
     }
     parameters = inspect.signature(getattr(seqembed, name)).parameters
-    assert set(parameters) - {"config"} == set(options) and ("config" in parameters) == (name != "inspect")
+    assert set(parameters) - {"config"} == set(options) and ("config" in parameters) == (name not in NO_CONFIG)
     given = command.make_context(name, [], resilient_parsing=True).params
     for key, parameter in parameters.items():
         if key == "config":
             continue
         option = options[key]
         if option.required:
-            # A configuration file may hold it instead, except for inspect.
-            assert parameter.default is (inspect.Parameter.empty if name == "inspect" else None), key
+            # A configuration file may hold it instead.
+            assert parameter.default is (inspect.Parameter.empty if name in NO_CONFIG else None), key
         elif key != "threads":  # all cores, in either case
             assert plain(parameter.default) == plain(given[option.name or ""]), key
 

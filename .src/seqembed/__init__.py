@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from seqembed.runner.group.report import GroupReport
     from seqembed.runner.inspect.describe import Description
     from seqembed.runner.job.plan import RunPlan
+    from seqembed.runner.neighbors.api import neighbors
+    from seqembed.runner.neighbors.report import Neighbor, NeighborReport, Neighbors, Steps
     from seqembed.runner.report import RunReport
     from seqembed.runner.tables.encoder import SequenceEncoder, load
     from seqembed.trainer.api import train
@@ -52,12 +54,16 @@ __all__ = [
     "GroupReport",
     "HostError",
     "InputError",
+    "Neighbor",
+    "NeighborReport",
+    "Neighbors",
     "OutputError",
     "QualityGateError",
     "RunPlan",
     "RunReport",
     "SeqembedError",
     "SequenceEncoder",
+    "Steps",
     "TrainSummary",
     "UsageError",
     "__version__",
@@ -66,6 +72,7 @@ __all__ = [
     "group",
     "inspect",
     "load",
+    "neighbors",
     "run",
     "train",
 ]
@@ -81,6 +88,8 @@ _MODULES = {
     "runner.group.report": ["GroupReport"],
     "runner.inspect.describe": ["Description"],
     "runner.job.plan": ["RunPlan"],
+    "runner.neighbors.api": ["neighbors"],
+    "runner.neighbors.report": ["Neighbor", "NeighborReport", "Neighbors", "Steps"],
     "runner.report": ["RunReport"],
     "runner.tables.encoder": ["SequenceEncoder", "load"],
     "trainer.api": ["train"],

@@ -55,7 +55,8 @@ def test_the_command_prints_a_summary(bundle: tuple[Path, Result]) -> None:
     assert result.exit_code == 0, result.output
     for words in (str(path), "1 LSTM", "opset 17", "60 of them real", "5 sequences", f"--model {path} --out DIR"):
         assert words in result.output
-    assert names_in(path.parent) == ["encoder.onnx"]
+    assert f"card     {path.with_suffix('.md')}" in result.output
+    assert names_in(path.parent) == ["encoder.md", "encoder.onnx"]
 
 
 def test_the_bundle_contains_its_contract(bundle: tuple[Path, Result], run: RunLayout, rows: SequenceBlock) -> None:
@@ -108,7 +109,7 @@ def test_an_older_bundle_is_replaced(bundle: tuple[Path, Result], run: RunLayout
     out = Path(shutil.copy(bundle[0], tmp_path / "encoder.onnx"))
     assert seqembed("export", run.root, "--out", out, "--opset", 15).exit_code == 0
     assert onnx.load(out).opset_import[0].version == 15
-    assert names_in(tmp_path) == ["encoder.onnx"]
+    assert names_in(tmp_path) == ["encoder.md", "encoder.onnx"]
 
 
 def test_a_bundle_that_does_not_replay_is_not_published(bundle: tuple[Path, Result], tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Write the model card: what a person should know about a bundle."""

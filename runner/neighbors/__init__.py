@@ -1,0 +1,1 @@
+"""Look at the nearest vectors of some ids: `seqembed neighbors`."""
