@@ -62,7 +62,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Enough files that every worker makes several."""
     data = tmp_path_factory.mktemp("many")
-    for index in range(12 + 3 * NUM_KILLS):
+    for index in range(24 if NUM_KILLS <= 4 else 15 * NUM_KILLS):
         write_sequences(data / f"{index:03}.parquet", sequences(1500, seed=index, longest=60))
     return data
 
@@ -145,7 +145,7 @@ def test_workers_that_are_killed_lose_no_part(cluster: Any, tiny: Tiny, many: Pa
     out, words = tmp_path / "out", ("run", many, "--model", tiny.bundle, "--progress", "none")
     done(*words, "--out", tmp_path / "expected")
     num = NUM_KILLS if title == "pyspark.daemon" else 1
-    with Killer(title, num, 0.2) as killer:
+    with Killer(title, num, 0.2 if NUM_KILLS <= 4 else 1.5) as killer:
         done(*words, "--out", out, *SPARK)
     assert killer.num_kills >= num / 2  # the run may end before the last one
     check_finished(out, contents(tmp_path / "expected"))
