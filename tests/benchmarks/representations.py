@@ -138,6 +138,7 @@ def summary(draws, seconds):
         "untrained": untrained,
         "raw values": draws[-1]["raw values"]["mean"]["svm"],
         "mean and spread": draws[-1]["mean and spread"]["mean"]["svm"],
+        "MiniRocket": draws[-1]["MiniRocket"]["mean"]["svm"],
         "train_seconds": seconds,
     }
 
@@ -150,12 +151,15 @@ def spread(values):
 
 def table(found):
     """Return the table of README, in Markdown."""
-    heads = ["set", "trained, SVM", "logistic", "1-NN", "untrained", "raw values", "mean, spread", "TS2Vec", "T-Loss"]
+    heads = ["set", "trained, SVM", "logistic", "1-NN", "untrained", "raw values", "mean, spread"]
+    heads += ["MiniRocket", "TS2Vec", "T-Loss"]
     lines = ["| " + " | ".join([*heads, "rows/s, 1 core", "TS2Vec's", "×"]) + " |", "|---" * (len(heads) + 3) + "|"]
     for name, one in found.items():
         cells = [name, *(spread([score[key] for score in one["trained"]]) for key in ("svm", "logistic", "nearest"))]
         cells += [spread(one["untrained"])]
-        cells += ["–" if one[key] is None else f"{one[key]:.3f}" for key in ("raw values", "mean and spread")]
+        cells += [
+            "–" if one[key] is None else f"{one[key]:.3f}" for key in ("raw values", "mean and spread", "MiniRocket")
+        ]
         cells += [f"{TS2VEC[name]:.3f}", f"{T_LOSS[name]:.3f}", f"{one['rows_per_second']:,.0f}"]
         cells += [f"{one['ts2vec']:,.0f}", f"{one['rows_per_second'] / one['ts2vec']:.0f}"]
         lines.append("| " + " | ".join(cells) + " |")
