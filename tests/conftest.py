@@ -1,9 +1,15 @@
 """Fixtures of all tests: one tiny model, trained and exported once per session by the real commands."""
 
+import os
+
 import pytest
 from hypothesis import settings
 
 from seqembed_testing import Tiny, done, sequences, shared_directory, write_sequences
+
+# Read when Ray is imported, by a test before seqembed.runner.engines.ray sets it: `uv run pytest` does not make Ray
+# start its workers in environments of their own, in which seqembed is not installed.
+os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 
 # Tests run on shared, noisy machines: a slow example is not a failure.
 settings.register_profile("seqembed", deadline=None)

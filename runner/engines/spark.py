@@ -233,7 +233,9 @@ def start_session(threads: int, address: str | None, directory: Path) -> SparkSe
     """Start a session; whatever Java writes goes to a file in `directory`."""
     builder = SparkSession.builder.appName("seqembed run").config("spark.ui.showConsoleProgress", "false")
     log = directory / "stderr"
-    logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)  # it logs connections that an interruption closes
+    # Py4J logs the calls that an interruption ends, with a traceback, and some of them as the root logger.
+    logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)
+    logging.getLogger().addFilter(_is_not_of_py4j)
     try:
         with kept_signal_handlers(), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # about pandas, see `map_in_arrow`
@@ -256,6 +258,10 @@ def start_session(threads: int, address: str | None, directory: Path) -> SparkSe
             f"no Spark session could be started {where} ({reason}). Check the address, and that the cluster is up; "
             "without --address, Spark runs on this host."
         ) from error
+
+
+def _is_not_of_py4j(record: logging.LogRecord) -> bool:
+    return "py4j" not in Path(record.pathname).parts
 
 
 def _settings(threads: int, address: str | None, directory: Path) -> dict[str, str]:

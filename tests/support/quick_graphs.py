@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import pytest
 
@@ -34,3 +35,8 @@ def _optimised(wanted: bool) -> Iterator[None]:
         yield
     finally:
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": before})
+
+
+def untraced(function: Any = None, **options: Any) -> Any:
+    """Stand in for `tf.function`, also as a decorator with options, as Keras uses it: the function as it is."""
+    return untraced if function is None else function

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quick_graphs import optimised_graphs, quick_graphs
+from quick_graphs import optimised_graphs, quick_graphs, untraced
 
 from seqembed.data.layout import RunLayout
 from seqembed.data.profile import SequenceProfile
@@ -46,7 +46,7 @@ def quick() -> Iterator[None]:
 @pytest.fixture
 def eager_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the steps of a training without tracing them, which costs more than the first dozen batches gain."""
-    monkeypatch.setattr("seqembed.trainer.fit.steps.tf.function", lambda function, **options: function)
+    monkeypatch.setattr("seqembed.trainer.fit.steps.tf.function", untraced)
 
 
 @pytest.fixture
