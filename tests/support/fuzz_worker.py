@@ -16,7 +16,8 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
-from seqembed_testing import seqembed  # noqa: E402 - after the environment is set
+from seqembed.runner.report import peak_rss_bytes  # noqa: E402 - after the environment is set
+from seqembed_testing import seqembed  # noqa: E402
 
 _MEMORY_BYTES = 6 << 30
 _CRITICAL = bytes([0, 1, 2, 0x15, 0x16, 0x19, 0x4C, 0x7F, 0x80, 0xFE, 0xFF])
@@ -125,7 +126,7 @@ def run_case(
         "code": result.exit_code,
         "output": result.output if result.exit_code not in (0, 3, 4, 6) or "Traceback" in result.output else "",
         "half": result.exit_code != 0 and bool(parts),
-        "rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "rss": peak_rss_bytes(),
     }
 
 
