@@ -10,14 +10,10 @@ from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
-from seqembed.data.contract import ModelContract
-from seqembed.data.errors import BadFileError, InputError, UsageError
-from seqembed.data.files.census import refuse_ids_in_several_files
+from seqembed.data.errors import BadFileError, InputError
 from seqembed.data.files.fingerprints import FileState, look_at
 from seqembed.data.files.inputs import InputFile
 from seqembed.data.files.listing import FoundInputs, find_inputs
-from seqembed.data.schema.check import check_schema
-from seqembed.runner.engines.rows import output_schema
 from seqembed.runner.job.open_files import OpenFiles
 from seqembed.runner.job.part_slice import PartSlice, parts_outside
 from seqembed.runner.job.parts import Action, Part
@@ -115,7 +111,7 @@ class InputStates:
 
     Attributes:
         found: The files.
-        open_files: Keeps files to be read open, for `check_inputs`; None closes each file at once.
+        open_files: Keeps files to be read open, for the checks before the first row; None closes each file at once.
     """
 
     found: FoundInputs
@@ -291,48 +287,6 @@ def _part(
         row_groups=piece.row_groups,
         num_row_groups=piece.num_row_groups,
     )
-
-
-def check_inputs(
-    plan: RunPlan, contract: ModelContract, options: RunOptions, open_files: OpenFiles | None = None
-) -> int:
-    """Check every file to be read against the contract, before the first row is read.
-
-    Args:
-        plan: The plan, with the files to read.
-        contract: Contract of the model.
-        options: Options of the run, with the columns to keep.
-        open_files: Files that are already open; they are closed.
-
-    Returns:
-        The number of rows to read.
-
-    Raises:
-        InputError: A file does not match the contract, or the events of an id are in several files.
-        UsageError: A kept column is already in the output.
-    """
-    names = [contract.schema.id, *options.keep]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise UsageError(f"--keep {twice}: that column is in the output already. Omit it from --keep.")
-    files = {part.file.location: part.file for part in plan.parts}
-    for part in {part.file.location: part for part in plan.to_make}.values():
-        if part.schema is not None:
-            check_schema(part.file, part.schema, contract.schema, options.keep, trained=True, num_rows=part.num_rows)
-            output_schema(part.schema, part.file.name, contract, options)
-    skip = options.on_bad_file == "skip"
-    files = {part.file.location: part.file for part in plan.checked}
-    divisions: dict[str, list[range]] = {}
-    for part in plan.checked:
-        if part.row_groups is not None:
-            divisions.setdefault(part.file.location, []).append(part.row_groups)
-    take = None if open_files is None else open_files.take
-    refuse_ids_in_several_files(
-        list(files.values()), contract.schema, take=take, skip_bad_files=skip, keep=options.keep, slices=divisions
-    )
-    if open_files is not None:
-        open_files.close()
-    return sum(part.num_rows for part in plan.to_make)
 
 
 def _orphans(found: FoundInputs, footers: Mapping[str, PartFooter], names: Sequence[str]) -> tuple[str, ...]:

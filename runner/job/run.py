@@ -15,10 +15,11 @@ from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.engines.choose import require_engine, start_engine
 from seqembed.runner.engines.engine import Engine
 from seqembed.runner.engines.task import BundleReference
+from seqembed.runner.job.check_inputs import check_inputs
 from seqembed.runner.job.make_parts import make_parts
 from seqembed.runner.job.open_files import OpenFiles
 from seqembed.runner.job.outcome import Outcome
-from seqembed.runner.job.plan import InputStates, RunPlan, check_inputs, plan_run
+from seqembed.runner.job.plan import InputStates, RunPlan, plan_run
 from seqembed.runner.job.success import is_done
 from seqembed.runner.options import RunOptions
 from seqembed.runner.output.directory import OutputDirectory
