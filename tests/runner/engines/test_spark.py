@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,20 +15,22 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from engine_laws import (
+    NUM_KILLS,
+    check_broken_disk,
+    check_bucket,
+    check_faults_of_data,
+    check_same_bytes,
+    check_stopped_driver,
+    write_many,
+)
 from engines_testing import Job, Killer, check_vectors
-from s3_testing import KEY, SECRET, Store
+from s3_testing import Store
 
 import seqembed as seqembed_package
-from child_runner import check_complete, check_finished, contents, visible
-from seqembed.data.errors import BundleError, InputError, OutputError
-from seqembed.runner.bundle.bundle_file import bundle_sha256, read_bundle
-from seqembed.runner.engines.task import BundleReference
-from seqembed.runner.job.make_parts import make_parts
-from seqembed.runner.job.outcome import Outcome
-from seqembed.runner.job.plan import InputStates, plan_run
-from seqembed.runner.options import RunOptions
-from seqembed.runner.output.directory import OutputDirectory
-from seqembed_testing import Tiny, done, events_bundle, seqembed, sequences, with_contract, write_sequences
+from child_runner import check_finished, contents
+from seqembed.data.errors import BundleError, InputError
+from seqembed_testing import Tiny, done, events_bundle, with_contract
 
 pytest.importorskip("pyspark", reason="the extra `spark` is not installed")
 pytestmark = [
@@ -40,7 +41,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-NUM_KILLS = int(os.environ.get("SEQEMBED_KILLS", "4"))
 SIGNALS = [(signal.SIGINT, 130)] + ([(signal.SIGKILL, -9)] if "SEQEMBED_KILLS" in os.environ else [])
 SPARK = ("--engine", "spark")
 
@@ -61,47 +61,20 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Enough files that every worker makes several."""
-    data = tmp_path_factory.mktemp("many")
-    for index in range(24 if NUM_KILLS <= 4 else 15 * NUM_KILLS):
-        write_sequences(data / f"{index:03}.parquet", sequences(1500, seed=index, longest=60))
-    return data
+    return write_many(tmp_path_factory.mktemp("many"))
 
 
 @pytest.mark.parametrize("name", ["telemetry", "transactions"])
 def test_the_bytes_are_those_of_this_process(cluster: Any, jobs: dict[str, Job], tmp_path: Path, name: str) -> None:
-    job = jobs[name]
-    assert "parts made" in done(*job.words, "--out", tmp_path / "out", *SPARK).output
-    check_finished(tmp_path / "out", contents(job.expected))
-    assert "0 parts made" in done(*job.words, "--out", tmp_path / "out").output
+    check_same_bytes(jobs[name], tmp_path / "out", SPARK)
 
 
 def test_on_a_bucket(cluster: Any, store: Store, tiny: Tiny) -> None:
-    for index in range(2):
-        store.put(f"in/{index}.parquet", seed=index)
-    given, out = (
-        store.query(name).replace("s3://", f"s3://{KEY}:{SECRET.replace('/', '%2F')}@") for name in ("in", "out")
-    )
-    done("run", store / "in", "--model", tiny.bundle, "--out", store / "here")
-    done("run", given, "--model", tiny.bundle, "--out", out, *SPARK)
-    here, there = store.objects("here"), store.objects("out")
-    assert sorted(name.split("/")[1] for name in there) == ["0.parquet", "1.parquet", "_RUN", "_SUCCESS"]
-    for name in ("0.parquet", "1.parquet"):
-        assert there[f"out/{name}"][0] == here[f"here/{name}"][0]
+    check_bucket(store, tiny, SPARK)
 
 
 def test_faults_of_the_data_are_reported_once_as_by_a_local_run(cluster: Any, tiny: Tiny, tmp_path: Path) -> None:
-    columns = sequences(60, seed=1, shortest=1)
-    columns["x"][33][0] = float("inf")
-    write_sequences(tmp_path / "in" / "a.parquet", columns)
-    write_sequences(tmp_path / "in" / "b.parquet", sequences(60, seed=2))
-    words = ("run", tmp_path / "in", "--model", tiny.bundle)
-    local, there = seqembed(*words, "--out", tmp_path / "o1"), seqembed(*words, "--out", tmp_path / "o2", *SPARK)
-    assert there.exit_code == local.exit_code == 3
-    assert there.output == local.output
-    assert not (tmp_path / "o2" / "_temporary").exists()
-    done(*words, "--out", tmp_path / "o2", *SPARK, "--on-bad-row", "quarantine", "--overwrite")
-    done(*words, "--out", tmp_path / "o3", "--on-bad-row", "quarantine")
-    check_finished(tmp_path / "o2", contents(tmp_path / "o3"))
+    check_faults_of_data(tiny, tmp_path, SPARK)
 
 
 def last_attempt(session: Any) -> int:
@@ -119,25 +92,9 @@ def last_attempt(session: Any) -> int:
 
 @pytest.mark.parametrize("num_broken", [1, 4])
 def test_a_broken_disk_of_a_worker(cluster: Any, tiny: Tiny, tmp_path: Path, num_broken: int) -> None:
-    """The directories of the first attempts cannot be written; the part is made by the next attempt, or refused."""
     from seqembed.runner.engines.spark import SparkEngine
 
-    data, out = write_sequences(tmp_path / "in" / "a.parquet", sequences(60, seed=1)).parent, tmp_path / "out"
-    content, output, options = read_bundle(tiny.bundle), OutputDirectory(str(out)), RunOptions(engine="spark")
-    plan = plan_run(InputStates.find([str(data)]), output, bundle_sha256(content), options)
-    outcome = Outcome()
-    first = last_attempt(cluster) + 2
-    with output.lock(), SparkEngine(content, 1) as engine:
-        output.begin({})
-        for number in range(first, first + num_broken):
-            (out / output.staging.directory / str(number)).write_text("in the way")
-        make = (plan, engine, output, BundleReference.of(str(tiny.bundle), content), options, outcome)
-        if num_broken < 4:
-            make_parts(*make)
-        else:
-            with pytest.raises(OutputError, match="cannot write to the output directory .*worker on host"):
-                make_parts(*make)
-    assert list(visible(contents(out))) == (["a.parquet"] if num_broken < 4 else [])
+    check_broken_disk(tiny, tmp_path, SparkEngine, "spark", last_attempt(cluster) + 2, num_broken)
 
 
 @pytest.mark.parametrize("title", ["pyspark.daemon", "CoarseGrainedExecutorBackend"])
@@ -153,26 +110,7 @@ def test_workers_that_are_killed_lose_no_part(cluster: Any, tiny: Tiny, many: Pa
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
 def test_a_driver_that_is_stopped(tiny: Tiny, many: Path, tmp_path: Path, number: signal.Signals, code: int) -> None:
-    out, words = tmp_path / "out", ("run", many, "--model", tiny.bundle, "--progress", "none")
-    done(*words, "--out", tmp_path / "expected")
-    new = contents(tmp_path / "expected")
-    command = [sys.executable, "-m", "seqembed", *words, "--out", out, *SPARK, "--address", "local[1]"]
-    command = [str(word) for word in command]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as driver:
-        while driver.poll() is None and len(list(out.glob("*.parquet"))) < 2:
-            time.sleep(0.02)
-        driver.send_signal(number)
-        said, _ = driver.communicate(timeout=120)
-    assert driver.returncode == code, said
-    assert "Traceback" not in said
-    assert "WARN" not in said
-    if number != signal.SIGKILL:
-        assert not (out / "_temporary").exists()
-        assert not (out / "_lock").exists()
-    check_complete(out, new)
-    assert not (out / "_SUCCESS").exists()
-    done(*words, "--out", out)
-    check_finished(out, new)
+    check_stopped_driver(tiny, many, tmp_path, SPARK, "local[1]", (number, code), seconds=120)
 
 
 def test_an_engine_that_cannot_start(tiny: Tiny, tmp_path: Path) -> None:

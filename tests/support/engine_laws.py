@@ -1,0 +1,151 @@
+"""What every engine beyond this process must do, on a real cluster: the tests of Ray and of Spark call these."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from engines_testing import Job
+from s3_testing import KEY, SECRET, Store
+
+from child_runner import check_complete, check_finished, contents, visible
+from seqembed.data.errors import OutputError
+from seqembed.runner.bundle.bundle_file import bundle_sha256, read_bundle
+from seqembed.runner.engines.engine import Engine
+from seqembed.runner.engines.task import BundleReference
+from seqembed.runner.job.make_parts import make_parts
+from seqembed.runner.job.outcome import Outcome
+from seqembed.runner.job.plan import InputStates, plan_run
+from seqembed.runner.options import EngineName, RunOptions
+from seqembed.runner.output.directory import OutputDirectory
+from seqembed_testing import Tiny, done, seqembed, sequences, write_sequences
+
+NUM_KILLS = int(os.environ.get("SEQEMBED_KILLS", "4"))
+
+
+def write_many(data: Path) -> Path:
+    """Write enough files that every worker makes several."""
+    for index in range(24 if NUM_KILLS <= 4 else 15 * NUM_KILLS):
+        write_sequences(data / f"{index:03}.parquet", sequences(1500, seed=index, longest=60))
+    return data
+
+
+def check_same_bytes(job: Job, out: Path, engine: Sequence[str]) -> None:
+    """The parts are those of this process, byte for byte, which therefore has nothing left to make."""
+    assert "parts made" in done(*job.words, "--out", out, *engine).output
+    check_finished(out, contents(job.expected))
+    assert "0 parts made" in done(*job.words, "--out", out).output
+
+
+def check_bucket(store: Store, tiny: Tiny, engine: Sequence[str]) -> None:
+    """Workers read from a bucket and write to it, with the bytes of this process."""
+    for index in range(2):
+        store.put(f"in/{index}.parquet", seed=index)
+    given, out = (
+        store.query(name).replace("s3://", f"s3://{KEY}:{SECRET.replace('/', '%2F')}@") for name in ("in", "out")
+    )
+    done("run", store / "in", "--model", tiny.bundle, "--out", store / "here")
+    done("run", given, "--model", tiny.bundle, "--out", out, *engine)
+    here, there = store.objects("here"), store.objects("out")
+    assert sorted(name.split("/")[1] for name in there) == ["0.parquet", "1.parquet", "_RUN", "_SUCCESS"]
+    for name in ("0.parquet", "1.parquet"):
+        assert there[f"out/{name}"][0] == here[f"here/{name}"][0]
+
+
+def check_faults_of_data(tiny: Tiny, directory: Path, engine: Sequence[str]) -> None:
+    """A bad row ends the run once, with the text and the code of a local run, or is quarantined alike."""
+    columns = sequences(60, seed=1, shortest=1)
+    columns["x"][33][0] = float("inf")
+    write_sequences(directory / "in" / "a.parquet", columns)
+    write_sequences(directory / "in" / "b.parquet", sequences(60, seed=2))
+    words = ("run", directory / "in", "--model", tiny.bundle)
+    local, there = (
+        seqembed(*words, "--out", directory / "o1"),
+        seqembed(*words, "--out", directory / "o2", *engine),
+    )
+    assert there.exit_code == local.exit_code == 3
+    assert there.output == local.output
+    assert "a.parquet: row 33 (id 's33')" in there.output
+    assert not (directory / "o2" / "_temporary").exists()
+    done(*words, "--out", directory / "o2", *engine, "--on-bad-row", "quarantine", "--overwrite")
+    done(*words, "--out", directory / "o3", "--on-bad-row", "quarantine")
+    check_finished(directory / "o2", contents(directory / "o3"))
+
+
+def check_broken_disk(
+    tiny: Tiny, directory: Path, kind: type[Engine], name: EngineName, first: int, num_broken: int
+) -> None:
+    """The directories of attempts cannot be written; the part is made by the next attempt, or refused after four.
+
+    Args:
+        tiny: The model.
+        directory: Where to write.
+        kind, name: The engine and its option.
+        first: Number of the first attempt.
+        num_broken: Attempts that fail.
+    """
+    data, out = write_sequences(directory / "in" / "a.parquet", sequences(60, seed=1)).parent, directory / "out"
+    done("run", data, "--model", tiny.bundle, "--out", directory / "expected")
+    content, output, options = read_bundle(tiny.bundle), OutputDirectory(str(out)), RunOptions(engine=name)
+    plan = plan_run(InputStates.find([str(data)]), output, bundle_sha256(content), options)
+    with output.lock(), kind(content, 1) as engine:  # type: ignore[call-arg]
+        output.begin({})
+        for number in range(first, first + num_broken):
+            (out / output.staging.directory / str(number)).write_text("in the way")
+        make = (plan, engine, output, BundleReference.of(str(tiny.bundle), content), options, Outcome())
+        if num_broken < 4:
+            make_parts(*make)
+        else:
+            with pytest.raises(OutputError, match="cannot write to the output directory .*worker on host"):
+                make_parts(*make)
+    assert list(visible(contents(out))) == (["a.parquet"] if num_broken < 4 else [])
+    if num_broken < 4:
+        assert (out / "a.parquet").read_bytes() == (directory / "expected" / "a.parquet").read_bytes()
+
+
+def check_stopped_driver(
+    tiny: Tiny,
+    many: Path,
+    directory: Path,
+    engine: Sequence[str],
+    address: str,
+    stop: tuple[signal.Signals, int],
+    *,
+    again: Sequence[str] = (),
+    seconds: int = 60,
+) -> None:
+    """A driver stopped by a signal keeps its parts, says no traceback, and leaves a directory to be completed.
+
+    Args:
+        tiny: The model.
+        many: The input, of `write_many`.
+        directory: Where to write.
+        engine: Options of the engine, without the address.
+        address: Of the cluster.
+        stop: Signal and expected exit code.
+        again: Options of the run that completes the directory.
+        seconds: Within which the driver ends.
+    """
+    out, words = directory / "out", ("run", many, "--model", tiny.bundle, "--progress", "none")
+    done(*words, "--out", directory / "expected")
+    new, (number, code) = contents(directory / "expected"), stop
+    command = [sys.executable, "-m", "seqembed", *map(str, words), "--out", str(out), *engine, "--address", address]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as driver:
+        while driver.poll() is None and len(list(out.glob("*.parquet"))) < 2:
+            time.sleep(0.02)  # until the first parts are published
+        driver.send_signal(number)
+        said, _ = driver.communicate(timeout=seconds)
+    assert driver.returncode == code, said
+    assert "Traceback" not in said
+    assert "WARN" not in said
+    if number != signal.SIGKILL:
+        assert not (out / "_temporary").exists()
+        assert not (out / "_lock").exists()
+    check_complete(out, new)
+    assert not (out / "_SUCCESS").exists()
+    done(*words, "--out", out, *again)
+    check_finished(out, new)
