@@ -8,12 +8,12 @@ do nothing with them.
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 
 @contextmanager
-def hidden_stderr() -> Iterator[None]:
-    """Redirect file descriptor 2 to the null device inside the context; exceptions are raised as usual."""
+def stderr_in(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Append to a file what this process and those it starts inside write to descriptor 2; exceptions pass."""
     if sys.stderr is not None:
         sys.stderr.flush()
     try:
@@ -21,14 +21,21 @@ def hidden_stderr() -> Iterator[None]:
     except OSError:  # a daemon may have closed it
         yield
         return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            os.dup2(file, 2)
+        finally:
+            os.close(file)
         yield
     finally:
         os.dup2(saved, 2)
         os.close(saved)
-        os.close(nowhere)
+
+
+def hidden_stderr() -> AbstractContextManager[None]:
+    """Redirect descriptor 2 to the null device inside the context."""
+    return stderr_in(os.devnull)
 
 
 @contextmanager

@@ -64,6 +64,13 @@ def _open(location: str, options: dict[str, str], version: int | None) -> "Delta
     try:
         return DeltaTable(location, version=version, storage_options=options)
     except Exception as error:
+        if version is not None:
+            newest = _open(location, options, None).version()
+            if version > newest:
+                raise InputError(
+                    f"{location}: the Delta table cannot be read in version {version}, since its newest is {newest}. "
+                    "Pass that --version or an older one, or none for the newest."
+                ) from error
         raise _failed(location, error, version) from error
 
 

@@ -17,7 +17,6 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import islice
@@ -31,6 +30,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 
+from seqembed.data.display.quiet import stderr_in
 from seqembed.data.errors import HostError, SeqembedError, UsageError
 from seqembed.data.signals import kept_signal_handlers, not_interrupted
 from seqembed.runner.bundle.bundle_file import bundle_sha256
@@ -245,7 +245,7 @@ def start_session(threads: int, address: str | None, directory: Path) -> SparkSe
             _require_java()
             for name, value in _settings(threads, address, directory).items():
                 builder = builder.config(name, value)
-            with _stderr_in(log):
+            with stderr_in(log):
                 session = builder.getOrCreate()
             return session
     except (*_FAILURES, OSError, ValueError) as error:
@@ -293,17 +293,3 @@ def _require_java() -> None:
             f"--engine spark needs Java 17 or later, and {where}. Install it, set JAVA_HOME, or pass the --address of "
             "a Spark Connect server (sc://HOST), which needs no Java here."
         )
-
-
-@contextmanager
-def _stderr_in(path: Path) -> Iterator[None]:
-    """Let processes that are started inside the block write their standard error to a file."""
-    kept = os.dup(2)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        os.dup2(descriptor, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(descriptor)

@@ -138,7 +138,7 @@ def test_what_is_not_honoured_is_refused_by_name(tmp_path: Path, features: list[
 def test_a_version_a_clone_and_a_log_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "t"
     write_deltalake(root, nested(3, 1))
-    with pytest.raises(InputError, match="cannot be read in version 7"):
+    with pytest.raises(InputError, match="cannot be read in version 7, since its newest is 0"):
         find_inputs([str(root)], version=7)
     pq.write_table(nested(3, 1), tmp_path / "p.parquet")
     with pytest.raises(UsageError, match="--version 0: no input is a table that has versions"):
