@@ -67,8 +67,11 @@ def copied(file: InputFile, key: Hashable, opened: pa.NativeFile, rows: Rows) ->
             f"({first_line(error)}). Set TMPDIR to a directory with more space."
         ) from error
     with _lock:
-        _copies[key] = descriptor
-        source = pa.OSFile(f"/dev/fd/{descriptor}", "r")
+        if key in _copies:  # another thread was quicker
+            os.close(descriptor)
+        else:
+            _copies[key] = descriptor
+        source = pa.OSFile(f"/dev/fd/{_copies[key]}", "r")
         while len(_copies) > _MAX_COPIES:
             os.close(_copies.popitem(last=False)[1])
     return source

@@ -1,7 +1,10 @@
 """Delta tables: the rows that seqembed reads are those that deltalake reads itself."""
 
+import gc
+import os
 import pickle
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 
@@ -169,3 +172,16 @@ def test_a_file_that_was_vacuumed_names_the_version_and_the_way_out(tmp_path: Pa
             with pytest.raises(BadFileError, match=f"version 1 of the Delta table {root} lists it: if a VACUUM"):
                 read()
     assert found_rows(root) == true_rows(root)
+
+
+def test_threads_that_copy_one_file_keep_one_copy(tmp_path: Path) -> None:
+    """The descriptor of a copy that came second is closed."""
+    root = tmp_path / "t"
+    write_deltalake(root, nested(30, 1, "a", day=DAYS), partition_by=["day"])
+    files = find_inputs([str(root)]).files[:2]
+    before = set(os.listdir("/proc/self/fd"))
+    with ThreadPoolExecutor(8) as pool:
+        sizes = list(pool.map(lambda file: file.open().read().num_rows, [*files] * 8))
+    assert sizes == [file.open().read().num_rows for file in files] * 8
+    gc.collect()
+    assert len(set(os.listdir("/proc/self/fd")) - before) <= len(files)
