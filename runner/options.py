@@ -58,6 +58,7 @@ class RunOptions:
         max_bad_fraction: Maximum share of bad rows per part, unless bad rows fail the run anyway.
         on_bad_file: ``fail``, or ``skip`` files that cannot be read and report them.
         dtype: Type of the numbers of the output vectors; float16 halves their size and keeps three digits.
+        fail_on_drift: Exit with 5, before the success marker, if the rows moved too far from the training data.
         dry_run: Report what would be done, without doing it.
         progress: ``auto`` shows a bar on a terminal and plain lines elsewhere.
     """
@@ -76,6 +77,7 @@ class RunOptions:
     max_bad_fraction: float = 1.0
     on_bad_file: OnBadFile = "fail"
     dtype: VectorType = "float32"
+    fail_on_drift: bool = False
     dry_run: bool = False
     progress: ProgressStyle = "auto"
 

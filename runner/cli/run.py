@@ -32,6 +32,7 @@ Examples:
   seqembed run s3://lake/day=2026-11-26/ --model encoder.onnx --out s3://lake/vectors/
   seqembed run s3://lake/in/ --model encoder.onnx --out s3://lake/vectors/ --engine ray --address 10.0.0.5:6379
   seqembed run new/ --model encoder.onnx --out vectors/ --dry-run
+  seqembed run lake/day=2026-11-26/ --model encoder.onnx --out vectors/ --fail-on-drift
 """
 )
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
@@ -108,6 +109,11 @@ Examples:
 )
 @click.option("--prune", is_flag=True, help="Remove parts whose input no longer exists or is beyond --limit.")
 @click.option("--overwrite", is_flag=True, help="Replace parts of another model or other options, once all are made.")
+@click.option(
+    "--fail-on-drift",
+    is_flag=True,
+    help="Exit with 5, before _SUCCESS, if the rows moved too far from the training data. Parts stay.",
+)
 @click.option("--dry-run", is_flag=True, help="List the parts that would be made, without making them.")
 @click.option("--progress", type=click.Choice(PROGRESS_STYLES), default=_DEFAULTS.progress, show_default=True)
 def run(inputs: tuple[str, ...], model: str, out: str, **rest: object) -> None:
@@ -176,6 +182,8 @@ def _print_summary(report: RunReport, out: str) -> None:
             click.secho(f"WARNING {known}, in training {field.trained:.1%}: train again on newer data", fg="yellow")
         else:
             click.echo(f"{known} (in training {field.trained:.1%})")
+    if report.drift is not None:
+        click.secho(report.drift.line(), fg="yellow" if report.drift.alarmed else None)
     for reason, count in sorted(report.bad_rows.items(), key=lambda found: -found[1])[:_MAX_REASONS]:
         click.secho(f"BAD ROWS {count:,}: {reason}", fg="yellow")
     if report.quarantined:

@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import IO, Any
 
 from seqembed.data.contract import ModelContract
+from seqembed.data.drift.compare import drift_of
 from seqembed.data.files.inputs import is_uri
 from seqembed.data.files.secrets import without_secrets
 from seqembed.data.statistics.statistics import merged
 from seqembed.runner.bundle.bundle_file import bundle_sha256, read_bundle
+from seqembed.runner.bundle.contract_of import contract_of
 from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.engines.choose import require_engine, start_engine
 from seqembed.runner.engines.engine import Engine
 from seqembed.runner.engines.task import BundleReference
 from seqembed.runner.job.check_inputs import check_inputs
+from seqembed.runner.job.drift_gate import is_refused, refuse_drift
 from seqembed.runner.job.make_parts import make_parts
 from seqembed.runner.job.open_files import OpenFiles
 from seqembed.runner.job.outcome import Outcome
@@ -80,6 +83,7 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
 
     Raises:
         BundleError: The golden sequences get other vectors on this host; nothing was written.
+        DriftError: The rows moved too far from the training data, and `fail_on_drift` is set; all parts are complete.
         InputError: An input cannot be read, was changed during the run, or has a bad row; finished parts are kept.
         OutputError: The output cannot be written, or another run writes to it; finished parts are kept.
     """
@@ -91,7 +95,9 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
     plan = plan_run(states, output, sha256, job.options)
     if is_done(plan, output, job.named_inputs, prune=job.options.prune):
         output.remove_leftovers()
-        return _report(plan.sliced, Outcome(), (), start, None)
+        report = _report(plan.sliced, Outcome(), (), start, None, contract_of(content, job.model))
+        refuse_drift(report, job.out, job.options, marked=True)
+        return report
     encoder, checked = None, {part.name for part in plan.to_make}
     if plan.to_make or plan.joins_events:
         encoder = Encoder.from_bytes(content, source=job.model)
@@ -105,7 +111,9 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
             states, output, sha256, job.options
         )  # again: another run may have finished parts before the lock
         if is_done(plan, output, job.named_inputs, prune=job.options.prune):
-            return _report(plan.sliced, Outcome(), (), start, golden)
+            report = _report(plan.sliced, Outcome(), (), start, golden, contract_of(content, job.model))
+            refuse_drift(report, job.out, job.options, marked=True)
+            return report
         output.begin(job.record(sha256))
         outcome = Outcome()
         if plan.to_make or plan.superseded:
@@ -116,11 +124,16 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
             with engine:  # closed before the staging directory is removed
                 plan = _make_parts(job, plan, engine, output, BundleReference.of(job.model, content), outcome, terminal)
         pruned = _prune(plan, output) if job.options.prune else plan.blocking if outcome.made else ()
-        contract = None if encoder is None else encoder.contract
-        if not plan.unfinished:
-            report = _report(plan, outcome, pruned, start, golden, contract)
-            output.succeed(report.to_json(job.named_inputs, without_secrets(job.model), sha256, job.options))
-        return _report(plan.sliced, outcome, pruned, start, golden, contract)
+        contract = contract_of(content, job.model) if encoder is None else encoder.contract
+        total, report = (_report(each, outcome, pruned, start, golden, contract) for each in (plan, plan.sliced))
+        judged = (report,) if plan.unfinished else (report, total)
+        is_complete = not plan.unfinished and not any(is_refused(each, job.options) for each in judged)
+        output.remember(report.history(sha256, complete=is_complete))
+        for each in judged:
+            refuse_drift(each, job.out, job.options)
+        if is_complete:
+            output.succeed(total.to_json(job.named_inputs, without_secrets(job.model), sha256, job.options))
+        return report
 
 
 def _make_parts(
@@ -169,7 +182,7 @@ def _report(
     counted = [(part, outcome.made.get(part.name, part.done)) for part in plan.parts]
     parts = tuple((part, counts) for part, counts in counted if counts is not None)
     of_parts = (outcome.statistics.get(part.name, part.statistics) for part, _ in parts)
-    shared = outcome.ids.result()
+    statistics, shared = merged(of_parts), outcome.ids.result()
     return RunReport(
         parts=parts,
         orphans=plan.orphans,
@@ -185,7 +198,8 @@ def _report(
         made=sum(outcome.made.values(), PartCounts()),
         seconds=time.perf_counter() - start,
         golden_difference=golden,
-        statistics=merged(of_parts),
+        statistics=statistics,
+        drift=None if contract is None else drift_of(statistics, contract),
         unfinished=plan.unfinished,
         trained_unknown={field.name: field.vocabulary.unknown_share for field in fields if field.vocabulary},
     )
