@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from seqembed.data.contract import ModelContract
+from seqembed.data.display.events import emit
 from seqembed.data.drift.compare import drift_of
 from seqembed.data.files.inputs import is_uri
 from seqembed.data.files.secrets import without_secrets
@@ -24,6 +25,7 @@ from seqembed.runner.job.open_files import OpenFiles
 from seqembed.runner.job.outcome import Outcome
 from seqembed.runner.job.plan import InputStates, RunPlan, plan_run
 from seqembed.runner.job.success import is_done
+from seqembed.runner.metrics.watch import Watch, watched
 from seqembed.runner.options import RunOptions
 from seqembed.runner.output.directory import OutputDirectory
 from seqembed.runner.output.parts import PartCounts
@@ -87,15 +89,24 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
         InputError: An input cannot be read, was changed during the run, or has a bad row; finished parts are kept.
         OutputError: The output cannot be written, or another run writes to it; finished parts are kept.
     """
+    with watched(job.options, job.out, terminal) as watch:
+        return _run(job, terminal, watch)
+
+
+def _run(job: Job, terminal: IO[str], watch: Watch) -> RunReport:
     start = time.perf_counter()
+    named = {"inputs": job.named_inputs, "model": without_secrets(job.model), "out": without_secrets(job.out)}
+    emit("started", **named, engine=job.options.engine)
     require_engine(job.options)
     content, output, open_files = read_bundle(job.model), OutputDirectory(job.out), OpenFiles()
-    sha256 = bundle_sha256(content)
+    watch.model_sha256 = sha256 = bundle_sha256(content)
     states = InputStates.find(job.inputs, open_files, job.options.version)
     plan = plan_run(states, output, sha256, job.options)
+    rows = sum(part.num_rows for part in plan.to_make)
+    emit("planned", parts=len(plan.parts), parts_to_make=len(plan.to_make), rows_to_read=rows)
     if is_done(plan, output, job.named_inputs, prune=job.options.prune):
         output.remove_leftovers()
-        report = _report(plan.sliced, Outcome(), (), start, None, contract_of(content, job.model))
+        report = watch.reports(_report(plan.sliced, Outcome(), (), start, None, contract_of(content, job.model)))
         refuse_drift(report, job.out, job.options, marked=True)
         return report
     encoder, checked = None, {part.name for part in plan.to_make}
@@ -103,6 +114,7 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
         encoder = Encoder.from_bytes(content, source=job.model)
         check_inputs(plan, encoder.contract, job.options, open_files)
     golden = encoder.replay_golden() if encoder is not None else None
+    emit("checked", golden_difference=golden)
     with ExitStack() as stack:
         # Before anything is changed, since an engine may not be there.
         engine = None if encoder is None else stack.enter_context(start_engine(job.options, encoder, content))
@@ -112,6 +124,7 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
         )  # again: another run may have finished parts before the lock
         if is_done(plan, output, job.named_inputs, prune=job.options.prune):
             report = _report(plan.sliced, Outcome(), (), start, golden, contract_of(content, job.model))
+            watch.reports(report)
             refuse_drift(report, job.out, job.options, marked=True)
             return report
         output.begin(job.record(sha256))
@@ -126,6 +139,7 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
         pruned = _prune(plan, output) if job.options.prune else plan.blocking if outcome.made else ()
         contract = contract_of(content, job.model) if encoder is None else encoder.contract
         total, report = (_report(each, outcome, pruned, start, golden, contract) for each in (plan, plan.sliced))
+        watch.reports(report)
         judged = (report,) if plan.unfinished else (report, total)
         is_complete = not plan.unfinished and not any(is_refused(each, job.options) for each in judged)
         output.remember(report.history(sha256, complete=is_complete))
@@ -152,7 +166,8 @@ def _make_parts(
     """
     options, total = job.options, sum(part.num_rows for part in plan.to_make)
     total = total if options.limit is None else min(total, options.limit)
-    with show_progress(options.progress, total, terminal) as progress:
+    style = options.progress if options.log_format == "text" or options.progress == "none" else "plain"
+    with show_progress(style, total, terminal) as progress:
         engine.progress = progress
         plan = make_parts(plan, engine, output, bundle, options, outcome)
     failed = [(part.file.name, outcome.unreadable[part.name]) for part in plan.parts if part.name in outcome.unreadable]
