@@ -105,7 +105,7 @@ class Distances:
         """
         vectors = self._block("vectors", found)
         if not self.num_vectors or not self._block("vector_sums").shape[1]:
-            return np.zeros((len(found), 0))
+            return np.zeros((len(found), min(1, self._block("vector_sums").shape[1])))
         mean, second = self._moments(self._training)
         weight = vectors / (vectors + PRIOR)
         own_mean, own_second = self._moments(found)
