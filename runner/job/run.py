@@ -84,7 +84,7 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
         OutputError: The output cannot be written, or another run writes to it; finished parts are kept.
     """
     start = time.perf_counter()
-    require_engine(job.options)
+    require_engine(job.options.engine)
     content, output, open_files = read_bundle(job.model), OutputDirectory(job.out), OpenFiles()
     sha256 = bundle_sha256(content)
     states = InputStates.find(job.inputs, open_files, job.options.version)
