@@ -97,7 +97,7 @@ def _run(job: Job, terminal: IO[str], watch: Watch) -> RunReport:
     start = time.perf_counter()
     named = {"inputs": job.named_inputs, "model": without_secrets(job.model), "out": without_secrets(job.out)}
     emit("started", **named, engine=job.options.engine)
-    require_engine(job.options)
+    require_engine(job.options.engine)
     content, output, open_files = read_bundle(job.model), OutputDirectory(job.out), OpenFiles()
     watch.model_sha256 = sha256 = bundle_sha256(content)
     states = InputStates.find(job.inputs, open_files, job.options.version)
