@@ -7,6 +7,7 @@ from typing import Any
 
 from pyarrow.fs import FileType
 
+from seqembed.data.drift.drift import Drift
 from seqembed.data.errors import InputError, OutputError, UsageError
 from seqembed.data.files.inputs import PARQUET_SUFFIXES
 from seqembed.data.plurals import counted
@@ -16,6 +17,7 @@ from seqembed.runner.inspect.describe_grouped import describe_grouped
 from seqembed.runner.job.plan import InputStates, plan_run
 from seqembed.runner.options import RunOptions
 from seqembed.runner.output.directory import RECORD, SUCCESS, OutputDirectory
+from seqembed.runner.output.history import read_history
 from seqembed.runner.output.parts import PartCounts, PartFooter
 
 _MAX_PARTS = 50
@@ -85,15 +87,28 @@ def _lines(output: OutputDirectory, footers: Mapping[str, PartFooter]) -> Iterat
     if success is not None and _is_readable(success):
         made = counted(success["rows_made"], "row")
         yield f"Last complete run: {made} made in {success['seconds']} s by {success['model']}"
+        yield from _drift_line(success)
     else:
         what = "A damaged _SUCCESS" if output.is_marked else "No _SUCCESS"
         options = (record or {}).get("options")
         is_slice = isinstance(options, dict) and options.get("only")
         why = "the last run made a slice (--only), or did not finish" if is_slice else "the last run did not finish"
+        drifted = isinstance(options, dict) and options.get("fail_on_drift") is True
+        why += ", or --fail-on-drift ended it" if drifted else ""
         yield f"{what}: {why}. Run it again; finished parts are skipped."
+        for newest in read_history(output.storage)[-1:]:
+            yield from _drift_line(newest)
     if record is not None or output.has_record:
         yield ""
         yield from _rerun(output, record or {})
+
+
+def _drift_line(value: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the line about drift of a success marker or a record of the history, if it has one."""
+    try:
+        yield Drift.from_json(value["drift"]).line()
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return  # of an older version, or edited
 
 
 def _is_readable(success: Mapping[str, Any]) -> bool:

@@ -121,6 +121,8 @@ def test_a_run_that_fails_on_drift_keeps_its_parts_and_is_finished_without_the_o
         assert failed.exit_code == 5
         assert "x, mean 1.9" in failed.output and "without --fail-on-drift" in failed.output
         assert not (out / "_SUCCESS").exists()
+        said = done("inspect", out).output
+        assert "or --fail-on-drift ended it" in said and "x, mean 1.9" in said
     part = (out / "a.parquet").stat().st_mtime_ns
     with pytest.raises(seqembed.DriftError) as error:
         run(tiny, tmp_path, fail_on_drift=True)
@@ -128,7 +130,7 @@ def test_a_run_that_fails_on_drift_keeps_its_parts_and_is_finished_without_the_o
     accepted = done(*words).output
     assert "0 parts made" in accepted and "drift: " in accepted and " moved: " in accepted
     assert (out / "a.parquet").stat().st_mtime_ns == part
-    assert marker(out)["drift"]["alarmed"]
+    assert marker(out)["drift"]["alarmed"] and "x, mean 1.9" in done("inspect", out).output
     before = (out / "_SUCCESS").read_bytes()
     assert command(*words, "--fail-on-drift").exit_code == 5  # the rows are as they were, and so is the marker
     assert (out / "_SUCCESS").read_bytes() == before

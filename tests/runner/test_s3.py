@@ -19,6 +19,8 @@ from pyiceberg.catalog.sql import SqlCatalog
 from s3_testing import KEY, SECRET, TOKEN, Store
 
 from seqembed.runner.output import directory, storage
+from seqembed.runner.output.history import read_history
+from seqembed.runner.output.storage import Storage
 from seqembed_testing import Tiny, done, seqembed, sequences, write_sequences
 
 FAULTS = [("503", 5), ("half", 4), ("late", 3)]
@@ -142,6 +144,22 @@ def test_an_iceberg_table_in_a_bucket(store: Store, tiny: Tiny) -> None:
     done("run", table.metadata_location, "--model", tiny.bundle, "--out", store / "out")
     (found,) = store.parts("out").values()
     assert found["id"].to_pylist() == table.scan().to_arrow()["id"].to_pylist()
+
+
+def test_the_history_of_runs_in_a_bucket(store: Store, tiny: Tiny) -> None:
+    store.put("in/0.parquet", seed=1)
+    words = ("run", store / "in", "--model", tiny.bundle, "--out", store / "out")
+    done(*words)
+    store.put("in/1.parquet", seed=2)
+    done(*words)
+    done(*words)  # nothing to do
+    given = Storage.of(str(store / "out"))
+    records = read_history(given)
+    assert [(each["complete"], each["parts_made"], each["parts_skipped"]) for each in records] == [
+        (True, 1, 0),
+        (True, 1, 1),
+    ]
+    assert "finished parts: 2" in done("inspect", store / "out").output
 
 
 def test_the_ledger_holds_in_a_bucket(store: Store, tiny: Tiny) -> None:

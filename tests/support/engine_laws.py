@@ -1,5 +1,6 @@
 """What every engine beyond this process must do, on a real cluster: the tests of Ray and of Spark call these."""
 
+import json
 import os
 import signal
 import subprocess
@@ -39,6 +40,25 @@ def check_same_bytes(job: Job, out: Path, engine: Sequence[str]) -> None:
     assert "parts made" in done(*job.words, "--out", out, *engine).output
     check_finished(out, contents(job.expected))
     assert "0 parts made" in done(*job.words, "--out", out).output
+
+
+def check_drift(tiny: Tiny, directory: Path, engine: Sequence[str]) -> None:
+    """Drift, its gate, metrics and events are those of this process, with parts that were skipped."""
+    for index in range(3):
+        write_sequences(directory / "in" / f"{index}.parquet", sequences(100, seed=index, shortest=1))
+    words = ("run", directory / "in", "--model", tiny.bundle)
+    assert seqembed(*words, "--out", directory / "here", "--fail-on-drift").exit_code == 0
+    done(*words, "--out", directory / "there", "--only", "1.parquet")
+    result = done(*words, "--out", directory / "there", "--log-format", "json", "--fail-on-drift", *engine)
+    events = [json.loads(line) for line in result.stderr.splitlines() if line.startswith("{")]
+    assert sorted(each["name"] for each in events if each["event"] == "part") == ["0.parquet", "2.parquet"]
+    here, there = (json.loads((directory / name / "_SUCCESS").read_text())["drift"] for name in ("here", "there"))
+    assert here == there and here["sequences"] == 300
+    write_sequences(directory / "in" / "3.parquet", {"id": list(range(400)), "x": [[9.0]] * 400, "y": [[0.1]] * 400})
+    metrics = directory / "run.prom"
+    failed = seqembed(*words, "--out", directory / "there", "--fail-on-drift", "--metrics", metrics, *engine)
+    assert failed.exit_code == 5 and not (directory / "there" / "_SUCCESS").exists()
+    assert f'seqembed_run_exit_code{{out="{directory / "there"}"}} 5.0' in metrics.read_text()
 
 
 def check_bucket(store: Store, tiny: Tiny, engine: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ from engine_laws import (
     NUM_KILLS,
     check_broken_disk,
     check_bucket,
+    check_drift,
     check_faults_of_data,
     check_same_bytes,
     check_stopped_driver,
@@ -68,6 +69,10 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_bytes_are_those_of_this_process(cluster: Any, jobs: dict[str, Job], tmp_path: Path, name: str) -> None:
     check_same_bytes(jobs[name], tmp_path / "out", RAY)
     assert len(visible(contents(jobs[name].expected))) == (4 if name == "telemetry" else 8)
+
+
+def test_drift_is_that_of_this_process(cluster: Any, tiny: Tiny, tmp_path: Path) -> None:
+    check_drift(tiny, tmp_path, RAY)
 
 
 def test_on_a_bucket(cluster: Any, store: Store, tiny: Tiny) -> None:
