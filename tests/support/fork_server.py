@@ -47,6 +47,7 @@ STEPS: dict[str, tuple[Any, str, str]] = {
     "before rename": (OutputDirectory, "_refuse_way_out", "before"),
     "after rename or removal": (Storage, "sync_directory", "before"),
     "published": (OutputDirectory, "publish", "after"),
+    "history written": (OutputDirectory, "remember", "after"),
     "before _SUCCESS": (OutputDirectory, "succeed", "before"),
     "after _SUCCESS": (OutputDirectory, "succeed", "after"),
     "before cleaning": (OutputDirectory, "_clean", "before"),
