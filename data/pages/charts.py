@@ -76,8 +76,8 @@ class Chart:
 
     @property
     def legend(self) -> tuple[Shape, ...]:
-        """Shapes with a name, unless there is only one and nothing to compare it with."""
-        named = tuple(shape for shape in self.shapes if shape.name)
+        """Shapes with a name, grey ones last, unless there is only one and nothing to compare it with."""
+        named = tuple(sorted((shape for shape in self.shapes if shape.name), key=lambda shape: "c8" in shape.style))
         return named if len(named) + len(self.rules) > 1 else ()
 
 

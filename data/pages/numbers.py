@@ -23,7 +23,8 @@ def number(value: float | None, digits: int = 3) -> str:
     if size >= _LARGE or size < _SMALL:
         mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
         return f"{_signed(mantissa)} × 10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
-    decimals = max(0, digits - 1 - math.floor(math.log10(size)))
+    rounded = abs(float(f"{value:.{digits - 1}e}"))  # 0.9996 has as many decimals as 1
+    decimals = max(0, digits - 1 - math.floor(math.log10(rounded)))
     return _signed(f"{value:,.{decimals}f}")
 
 

@@ -12,6 +12,7 @@ from seqembed.data.plurals import counted
 from seqembed.trainer.page.material import Material
 
 _WIDE = 20.0  # ratio of the largest to the smallest loss from which the scale is logarithmic
+_NARROW = 2.0  # ratio below which the scale does not begin at 0
 _MAX_TERMS = 12
 
 
@@ -97,7 +98,11 @@ def _scale(values: NDArray[np.float64], is_share: bool) -> Scale:
     if is_share:
         return linear([0, float(np.nanmax(values))], share=True, zero=True, widened=True)
     low, high = np.nanmin(values), np.nanmax(values)
-    return logarithmic(values) if low > 0 and high / low > _WIDE else linear(values, zero=bool(low >= 0), widened=True)
+    return (
+        logarithmic(values)
+        if low > 0 and high / low > _WIDE
+        else linear(values, zero=bool(high > _NARROW * low >= 0), widened=True)
+    )
 
 
 def _kept(

@@ -104,7 +104,7 @@ def still(material: Material) -> list[str]:
 def _feature(material: Material, index: int) -> FeatureRow:
     profile, feature = material.profile, material.schema.features[index]
     known = _known(material.sample.values[:, index])
-    low, high = (float(end) for end in np.quantile(known, _MOST)) if len(known) else (np.nan, np.nan)
+    low, high = (float(end) for end in np.quantile(known, _MOST, method="nearest")) if len(known) else (np.nan, np.nan)
     is_empty = profile.missing_rate[index] == 1
     return FeatureRow(
         name=shortened(feature.name, 60),

@@ -71,7 +71,7 @@ def embedding_map(material: Material) -> Chart:
     shapes = _dots(points[rows], _kinds(material.labels(), rows), x, y)
     count, dims = counted(len(rows), "sequence"), counted(vectors.shape[1], "number")
     held = f"{percent(float(shares.sum()))} of their variance" if vectors.shape[1] > 2 else "all that they hold"
-    coloured = f", coloured by {shortened(material.label, 40)}" if material.label is not None else ""
+    coloured = _coloured(material)
     return Chart(
         title=f"{count} on the two directions that hold {held}{coloured}",
         description=f"Each dot is a sequence; its vector of {dims} is projected. Close dots may still differ in the "
@@ -108,9 +108,7 @@ def neighbours(material: Material) -> tuple[list[str], list[list[Neighbour]]]:
         return [], []
     labels = material.labels()
     rows = chosen_rows(material.sample.lengths, labels)
-    num_sparks = min(material.schema.num_features, _MAX_SPARKS)
-    features = np.unique(np.linspace(0, material.schema.num_features - 1, num_sparks).astype(int)).tolist()
-    fields = list(range(min(material.schema.num_fields, _MAX_SPARKS - len(features))))
+    features, fields = _shown(material)
     names = [material.schema.feature_names[index] for index in features]
     names += [material.schema.categorical[index].name for index in fields]
     found = []
@@ -120,6 +118,17 @@ def neighbours(material: Material) -> tuple[list[str], list[list[Neighbour]]]:
         near = np.argsort(distances, kind="stable")[: _NUM_NEIGHBOURS + 1].tolist()
         found.append(_group(material, near, distances, labels, features, fields))
     return [shortened(name, 24) for name in names], found
+
+
+def _shown(material: Material) -> tuple[list[int], list[int]]:
+    """Return up to `_MAX_SPARKS` features and fields: measured ones first, then categories, then times."""
+    kinds = [feature.kind for feature in material.schema.features]
+    measured = [index for index, kind in enumerate(kinds) if kind == "numeric"]
+    times = [index for index, kind in enumerate(kinds) if kind == "time"]
+    places = np.unique(np.linspace(0, len(measured) - 1, min(len(measured), _MAX_SPARKS)).astype(int)).tolist()
+    features = [measured[place] for place in places]
+    fields = list(range(min(material.schema.num_fields, _MAX_SPARKS - len(features))))
+    return features + times[: _MAX_SPARKS - len(features) - len(fields)], fields
 
 
 def _group(
@@ -173,6 +182,15 @@ def _category(values: Sequence[object], one: int) -> str:
     if one >= FIRST_ID:
         return shortened(str(values[one - FIRST_ID]), 16)
     return "unknown" if one == UNKNOWN_ID else "missing"
+
+
+def _coloured(material: Material) -> str:
+    labels = material.labels()
+    if labels is None:
+        return ""
+    num = len({label for label in labels if label is not None})
+    most = f" (the {_MAX_LABELS} most frequent of {num:,})" if num > _MAX_LABELS else ""
+    return f", coloured by {shortened(material.label, 40)}{most}"
 
 
 def _projected(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
