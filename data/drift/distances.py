@@ -1,7 +1,7 @@
 """Distances between the totals of rows and those of the training data, for one run or many resamples at once.
 
 Both sides are smoothed, so that no share is zero and few sequences never look far away: the training data by
-`PRIOR` sequences spread over all bins, the rows by `PRIOR` sequences that look like the training data.
+`SPREAD` sequences spread over all bins, the rows by `PRIOR` sequences that look like the training data.
 """
 
 from collections.abc import Mapping
@@ -16,6 +16,7 @@ from seqembed.data.statistics.definition import NUM_BINS, Definition
 from seqembed.data.statistics.statistics import layout_of
 
 PRIOR: Final = 10.0
+SPREAD: Final = 2.0
 _NUM_LENGTH_GROUPS: Final = 10
 Numbers = NDArray[np.float64]
 _ALL_BINS: Final[NDArray[np.bool_]] = np.ones((1, 1), dtype=bool)
@@ -85,7 +86,7 @@ class Distances:
         is_used = np.broadcast_to(is_used, training.shape[1:])
         uniform = is_used / np.maximum(1, is_used.sum(axis=1, keepdims=True))
         known = _ratio(training, training.sum(axis=2, keepdims=True))
-        q = (self.num_training * known + PRIOR * uniform) / (self.num_training + PRIOR)
+        q = (self.num_training * known + SPREAD * uniform) / (self.num_training + SPREAD)
         weight = (sequences / (sequences + PRIOR))[:, :, None]
         p = weight * _ratio(found, found.sum(axis=2, keepdims=True)) + (1 - weight) * q
         compared = (found.sum(axis=2) > 0) & (training.sum(axis=2) > 0)
@@ -104,7 +105,7 @@ class Distances:
         """
         vectors = self._block("vectors", found)
         if not self.num_vectors or not self._block("vector_sums").shape[1]:
-            return np.zeros((len(found), 0))
+            return np.zeros((len(found), min(1, self._block("vector_sums").shape[1])))
         mean, second = self._moments(self._training)
         weight = vectors / (vectors + PRIOR)
         own_mean, own_second = self._moments(found)

@@ -126,7 +126,7 @@ def model(name: str, root: Path) -> Path:
         write(next(chunks(name, TRAINING_ROWS)), root / name / "train.parquet", unchanged, np.random.default_rng(0))
         time = {"time": "time"} if name == "transactions" else {}
         seqembed.train(root / name, out=root / f"{name}_run", steps=200, progress="none", overwrite=True, **time)
-        seqembed.export(root / f"{name}_run", out=bundle, overwrite=True)
+        seqembed.export(root / f"{name}_run", out=bundle)
     return bundle
 
 
