@@ -1,6 +1,6 @@
 """The command `seqembed inspect`."""
 
-import json as json_library
+import json
 from typing import Any
 
 import click
@@ -38,15 +38,15 @@ Examples:
 @click.option(
     "--version", type=int, metavar="N", help="Data: the version or snapshot of a table.  [default: the newest]"
 )
-@click.option("--json", is_flag=True, help="Print one JSON object with a field `kind`, for scripts.")
-def inspect(path: str, json: bool, **options: Any) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object with a field `kind`, for scripts.")
+def inspect(path: str, as_json: bool, **options: Any) -> None:
     """Describe PATH: a model, a run directory, an output directory or Parquet data.
 
     PATH may be a URI, and for data a glob. For data, the output lists the columns that `seqembed train` would use and
     what it would refuse. It reads footers, the start of one file, and the ids of events in several files.
     """
-    if json:
-        click.echo(json_library.dumps(description(path, DataOptions(**options)).facts, indent=1, allow_nan=False))
+    if as_json:
+        click.echo(json.dumps(description(path, DataOptions(**options)).facts, indent=1, allow_nan=False))
         return
     given = {name: value for name, value in options.items() if value != getattr(_DEFAULTS, name)}
     for line in describe(path, **given):
