@@ -44,6 +44,7 @@ class RunKeywords(TypedDict, total=False):
     max_bad_fraction: float
     on_bad_file: OnBadFile
     dtype: VectorType
+    score: bool
     progress: ProgressStyle
 
 

@@ -58,6 +58,7 @@ class RunOptions:
         max_bad_fraction: Maximum share of bad rows per part, unless bad rows fail the run anyway.
         on_bad_file: ``fail``, or ``skip`` files that cannot be read and report them.
         dtype: Type of the numbers of the output vectors; float16 halves their size and keeps three digits.
+        score: Write ``score`` and ``score_quantile``, for a bundle with a decoder.
         dry_run: Report what would be done, without doing it.
         progress: ``auto`` shows a bar on a terminal and plain lines elsewhere.
     """
@@ -76,6 +77,7 @@ class RunOptions:
     max_bad_fraction: float = 1.0
     on_bad_file: OnBadFile = "fail"
     dtype: VectorType = "float32"
+    score: bool = False
     dry_run: bool = False
     progress: ProgressStyle = "auto"
 
@@ -138,7 +140,8 @@ class RunOptions:
 
     def result_values(self) -> dict[str, Any]:
         """Return the options that change the rows of the output, by name; how files are divided does not count."""
-        return {"keep": list(self.keep), "limit": self.limit, "on_bad_row": self.on_bad_row, "dtype": self.dtype}
+        values = {"keep": list(self.keep), "limit": self.limit, "on_bad_row": self.on_bad_row, "dtype": self.dtype}
+        return values | ({"score": True} if self.score else {})  # parts of before it existed stay current without it
 
     def result_hash(self) -> str:
         """Return a sha256 over the options that change the result."""

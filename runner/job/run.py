@@ -11,9 +11,11 @@ from seqembed.data.files.inputs import is_uri
 from seqembed.data.files.secrets import without_secrets
 from seqembed.data.statistics.statistics import merged
 from seqembed.runner.bundle.bundle_file import bundle_sha256, read_bundle
+from seqembed.runner.bundle.contract_of import read_contract
 from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.engines.choose import require_engine, start_engine
 from seqembed.runner.engines.engine import Engine
+from seqembed.runner.engines.scores import profile_of
 from seqembed.runner.engines.task import BundleReference
 from seqembed.runner.job.check_inputs import check_inputs
 from seqembed.runner.job.make_parts import make_parts
@@ -64,7 +66,7 @@ def plan_job(job: Job) -> tuple[RunPlan, int]:
         BundleError: The model cannot be loaded.
         InputError, UsageError, OutputError: See `find_inputs`, `plan_run` and `check_inputs`.
     """
-    content, open_files = read_bundle(job.model), OpenFiles()
+    content, open_files = _read_bundle(job), OpenFiles()
     states = InputStates.find(job.inputs, open_files, job.options.version)
     plan = plan_run(states, OutputDirectory(job.out), bundle_sha256(content), job.options)
     if not plan.to_make and not plan.joins_events:
@@ -85,7 +87,7 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
     """
     start = time.perf_counter()
     require_engine(job.options)
-    content, output, open_files = read_bundle(job.model), OutputDirectory(job.out), OpenFiles()
+    content, output, open_files = _read_bundle(job), OutputDirectory(job.out), OpenFiles()
     sha256 = bundle_sha256(content)
     states = InputStates.find(job.inputs, open_files, job.options.version)
     plan = plan_run(states, output, sha256, job.options)
@@ -121,6 +123,19 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
             report = _report(plan, outcome, pruned, start, golden, contract)
             output.succeed(report.to_json(job.named_inputs, without_secrets(job.model), sha256, job.options))
         return _report(plan.sliced, outcome, pruned, start, golden, contract)
+
+
+def _read_bundle(job: Job) -> bytes:
+    """Return the bytes of the model.
+
+    Raises:
+        BundleError: It cannot be read, or has no decoder where scores are asked for.
+    """
+    content = read_bundle(job.model)
+    if job.options.score:
+        source = without_secrets(job.model)
+        profile_of(read_contract(content, source)[0], source)
+    return content
 
 
 def _make_parts(

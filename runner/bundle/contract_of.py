@@ -1,0 +1,22 @@
+"""Read the contract of a bundle, without loading its graph."""
+
+from seqembed.data.contract import ModelContract
+from seqembed.runner.bundle.contract_check import check_contract
+from seqembed.runner.bundle.onnx_check import CheckedModel, check_model
+from seqembed.runner.bundle.seal import unseal
+
+
+def read_contract(model: bytes, source: str) -> tuple[ModelContract, CheckedModel]:
+    """Return the contract of a bundle, verified and consistent, and what the check of the file found.
+
+    Args:
+        model: The bundle's bytes.
+        source: Its file, for messages.
+
+    Raises:
+        BundleError: The bytes are not an ONNX model, the model is not allowed, or it has no valid contract.
+    """
+    checked = check_model(model, source)
+    contract = ModelContract.from_value(unseal(checked.contract, model, source), source)
+    check_contract(contract, source)
+    return contract, checked
