@@ -110,13 +110,13 @@ def load_reconstruction(path: Path, encoder: Any, contract: ModelContract) -> Re
         BundleError: The file is missing or damaged, or from another training than the encoder.
     """
     config = read_config(path)
-    refuse_unsupported(config, str(path), contract.frame, DECODING)
-    if _DECODER not in [layer.get("name") for layer in config["config"]["layers"]]:
+    if _lacks_decoder(config):
         raise UsageError(
             f"{path.parent}: --with-decoder exports the decoder of a run, and this one has none: it was trained with "
             "--objective contrast or --task predict. Train with --objective hybrid or reconstruct, or leave out "
             "--with-decoder."
         )
+    refuse_unsupported(config, str(path), contract.frame, DECODING)
     autoencoder = load_keras(path)
     refuse_other_precision(autoencoder, path)
     inner = autoencoder.get_layer(_ENCODER)
@@ -139,6 +139,14 @@ def load_reconstruction(path: Path, encoder: Any, contract: ModelContract) -> Re
         feature_weights(contract.schema.features),
         names,
     )
+
+
+def _lacks_decoder(config: Mapping[str, Any]) -> bool:
+    """Return whether an autoencoder has no decoder; false for a malformed configuration, which is refused later."""
+    try:
+        return _DECODER not in [layer["name"] for layer in config["config"]["layers"]]
+    except (KeyError, TypeError):
+        return False
 
 
 def _standardised(layer: Any, contract: ModelContract) -> Any:
