@@ -59,6 +59,11 @@ class RunLayout:
         return self.root / "sample.parquet"
 
     @property
+    def held_out(self) -> Path:
+        """Some sequences that were held out of the training, for their errors at export; missing if none were."""
+        return self.root / "held_out.parquet"
+
+    @property
     def checkpoints(self) -> Path:
         """Directory of training checkpoints."""
         return self.root / "checkpoints"

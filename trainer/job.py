@@ -114,7 +114,7 @@ def _save(layout: RunLayout, fit: Fit, summary: TrainSummary, progress: Progress
         fit.network, prepared.build, prepared.embedding_blocks, fit.embeddings, prepared.projected_dim
     )
     artifacts.write_models(layout, network)
-    artifacts.write_sample(layout, prepared.intake.survey, prepared.schema)
+    artifacts.write_samples(layout, prepared.intake.survey, prepared.schema)
     artifacts.write_history(layout, history)
     label = prepared.job.data.label
     draw(

@@ -15,7 +15,9 @@ from seqembed.data.files.secrets import without_secrets
 from seqembed.data.files.table_formats import what_else
 from seqembed.data.lake.iceberg import METADATA_END
 from seqembed.data.layout import RunLayout
+from seqembed.data.plurals import counted
 from seqembed.data.schema.schema import SequenceSchema
+from seqembed.data.scores import LEVELS
 from seqembed.runner.bundle.bundle_file import bundle_sha256, read_bundle
 from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.inspect.describe_contract import describe_contract
@@ -147,6 +149,13 @@ def _bundle(given: str, facts: Facts) -> Iterator[str]:
             f"{measured.mean_cosine_alone:.5f}, minimum {measured.min_cosine_alone:.5f}; beside an outlier "
             f"{measured.mean_cosine_beside_outlier:.5f}"
         )
+    if contract.errors is not None:
+        errors = contract.errors
+        rows = counted(errors.num_sequences, f"{'held-out' if errors.held_out else 'training'} sequence")
+        median, high, most = (errors.quantiles[LEVELS.searchsorted(level)] for level in (0.5, 0.99, 1.0))
+        facts["reconstruction_errors"] = {"sequences": errors.num_sequences, "held_out": errors.held_out}
+        facts["reconstruction_errors"] |= {"median": median, "p99": high, "largest": most}
+        yield f"Reconstruction errors of {rows}: median {median:.3g}, 99 % up to {high:.3g}, largest {most:.3g}"
     difference = encoder.replay_golden() if contract.golden else None
     facts["golden"] = {"sequences": len(contract.golden), "difference_on_this_host": difference}
     if difference is not None:

@@ -69,10 +69,13 @@ def write_models(layout: RunLayout, network: Network) -> None:
                 model.save(temporary)
 
 
-def write_sample(layout: RunLayout, found: Survey, schema: SequenceSchema) -> None:
-    """Write the sample of training sequences."""
+def write_samples(layout: RunLayout, found: Survey, schema: SequenceSchema) -> None:
+    """Write the sample of training sequences, and that of held-out ones if there are any."""
     with replacing(layout.sample) as temporary:
         write_sequences(temporary, found.sample, schema)
+    if found.aside.num_sequences:
+        with replacing(layout.held_out) as temporary:
+            write_sequences(temporary, found.aside, schema)
 
 
 def write_history(layout: RunLayout, history: Mapping[str, Any]) -> None:

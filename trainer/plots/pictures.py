@@ -16,8 +16,8 @@ from seqembed.data.profile import SequenceProfile
 from seqembed.data.schema.schema import SequenceSchema
 from seqembed.data.schema.vocabulary import FIRST_ID, MISSING_ID, UNKNOWN_ID
 from seqembed.data.sequences import SequenceBlock
+from seqembed.data.standardise import moments
 from seqembed.trainer.config.resolved import ResolvedModel
-from seqembed.trainer.input.scale import moments
 from seqembed.trainer.model.categories import answers
 from seqembed.trainer.model.network import Network, embed, embed_batch
 from seqembed.trainer.output.artifacts import replacing
