@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from seqembed.data.drift.noise import Noise
 from seqembed.data.embedding_blocks import EmbeddingBlock
 from seqembed.data.errors import BundleError
-from seqembed.data.outputs import EMBEDDING, ModelOutput
+from seqembed.data.outputs import EMBEDDING, RECONSTRUCTION_ERROR, ModelOutput
 from seqembed.data.preprocessing import preprocessing
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.schema.schema import SequenceSchema
+from seqembed.data.scores import ErrorProfile
 from seqembed.data.sequences import LengthPolicy
 from seqembed.data.statistics.statistics import Statistics
 
@@ -181,6 +182,7 @@ class ModelContract:
         projected: Whether the embedding is a projection of the blocks, rather than the blocks themselves.
         other_outputs: Outputs of the model other than the embedding.
         frame: Consecutive steps that the recurrent layers read as one.
+        errors: Set by the exporter for a model with a decoder.
     """
 
     schema: SequenceSchema
@@ -199,11 +201,17 @@ class ModelContract:
     projected: bool = False
     other_outputs: tuple[ModelOutput, ...] = ()
     frame: int = 1
+    errors: ErrorProfile | None = None
 
     @property
     def outputs(self) -> tuple[ModelOutput, ...]:
         """What the model returns, in the order of the output's columns: the embedding first."""
         return (ModelOutput(EMBEDDING, width=self.embedding_dim), *self.other_outputs)
+
+    @property
+    def has_decoder(self) -> bool:
+        """Whether the model also returns ``reconstruction_error``."""
+        return any(output.name == RECONSTRUCTION_ERROR for output in self.other_outputs)
 
     def to_json(self) -> str:
         """Return the contract as JSON text, stable for equal contracts.
@@ -238,6 +246,8 @@ class ModelContract:
             value["projected"] = self.projected
         if self.quantisation is not None:
             value["quantisation"] = asdict(self.quantisation)
+        if self.errors is not None:
+            value["reconstruction_errors"] = self.errors.to_json()
         if self.schema.categorical or self.schema.time_zone is not None:
             value["preprocessing"] = preprocessing(self.schema, self.length_policy)
         return json.dumps(value, indent=1, allow_nan=False)
@@ -305,6 +315,7 @@ class ModelContract:
             projected=value.get("projected", False),
             other_outputs=_other_outputs(value),
             frame=value["frame"] if "frame" in value else _frame_of_architecture(value["architecture"]),
+            errors=ErrorProfile.from_json(value["reconstruction_errors"]) if "reconstruction_errors" in value else None,
         )
 
 

@@ -49,9 +49,19 @@ class RunLayout:
         return self.root / "contract.json"
 
     @property
+    def report(self) -> Path:
+        """The page of the training, as HTML."""
+        return self.root / "report.html"
+
+    @property
     def sample(self) -> Path:
         """Some training sequences as Parquet, for parity at export and for plots."""
         return self.root / "sample.parquet"
+
+    @property
+    def held_out(self) -> Path:
+        """Some sequences that were held out of the training, for their errors at export; missing if none were."""
+        return self.root / "held_out.parquet"
 
     @property
     def checkpoints(self) -> Path:

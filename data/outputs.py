@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 EMBEDDING = "embedding"
+RECONSTRUCTION_ERROR = "reconstruction_error"
+NOTHING_KNOWN = -1.0  # the error of a sequence without any known value
 OUTPUT_DTYPES = ("float32",)
 
 

@@ -39,6 +39,7 @@ class Survey:
         shared_ids: Ids that several rows of the nested layout share; None if there are none.
         sample: A uniform sample of the selected sequences with at least one step, including one of the shortest and one
             of the longest.
+        aside: A uniform sample of other sequences with at least one step, which the caller sets aside.
     """
 
     profile: SequenceProfile
@@ -48,6 +49,7 @@ class Survey:
     num_truncated: int
     shared_ids: SharedIds | None
     sample: SequenceBlock
+    aside: SequenceBlock
 
 
 def survey(
@@ -58,6 +60,7 @@ def survey(
     seed: int,
     keep: Sequence[str] = (),
     select: Callable[[SequenceBlock], NDArray[np.bool_]] | None = None,
+    set_aside: Callable[[SequenceBlock], NDArray[np.bool_]] | None = None,
     max_sample: int = 1000,
 ) -> Survey:
     """Read all `files` once.
@@ -69,14 +72,15 @@ def survey(
         seed: Seed of the sample.
         keep: Columns to keep in the sample.
         select: Returns which sequences of a block to include in profile and sample, bool (sequences); None is all.
-        max_sample: Maximum sequences of the sample, in addition to the shortest and the longest.
+        set_aside: Returns which sequences of a block to sample separately, bool (sequences); None is none.
+        max_sample: Maximum sequences of a sample; that of the selected ones also has the shortest and the longest.
 
     Raises:
         BadRowError: A row is not a valid sequence.
         InputError: A file cannot be read as `schema`.
     """
     accumulator = ProfileAccumulator(schema.num_features)
-    reservoir = _Reservoir(seed, max_sample)
+    reservoir, aside = _Reservoir(seed, max_sample), _Reservoir([seed, 1], max_sample, extremes=False)
     census = IdCensus()
     num_total = num_selected = max_length = num_truncated = 0
     for file in files:
@@ -91,6 +95,8 @@ def survey(
             num_selected += chosen.num_sequences
             accumulator.update(chosen)
             reservoir.update(chosen)
+            if set_aside is not None:
+                aside.update(block.take(np.flatnonzero(set_aside(block))))
     shared = census.result()
     return Survey(
         profile=accumulator.finish(),
@@ -100,6 +106,7 @@ def survey(
         num_truncated=num_truncated,
         shared_ids=shared if shared.num_shared else None,
         sample=reservoir.finish(),
+        aside=aside.finish(),
     )
 
 
@@ -152,9 +159,13 @@ def _example(schema: SequenceSchema, row: pa.RecordBatch) -> str:
 
 
 class _Reservoir:
-    """A uniform sample of a stream: the sequences with the smallest of independent random keys."""
+    """A uniform sample of a stream: the sequences with the smallest of independent random keys.
 
-    def __init__(self, seed: int, size: int) -> None:
+    With `extremes` it also has one of the shortest and one of the longest sequences.
+    """
+
+    def __init__(self, seed: int | Sequence[int], size: int, *, extremes: bool = True) -> None:
+        self._extremes = extremes
         self._random = np.random.default_rng(seed)
         self._size = size
         self._blocks: list[SequenceBlock] = []
@@ -195,6 +206,8 @@ class _Reservoir:
     def finish(self) -> SequenceBlock:
         if self._shortest is None or self._longest is None:
             return SequenceBlock(np.zeros((0, 0), np.float32), np.zeros(1, np.int64), pa.nulls(0))
+        if not self._extremes:
+            return self._blocks[0]
         lengths = self._blocks[0].lengths
         extremes = [self._shortest] if self._shortest.lengths[0] < lengths.min() else []
         extremes += [self._longest] if self._longest.lengths[0] > lengths.max() else []

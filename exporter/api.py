@@ -21,6 +21,7 @@ class ExportKeywords(TypedDict, total=False):
     layout: str
     time: str | None
     card: bool
+    with_decoder: bool
 
 
 @shows_options(ExportConfig)

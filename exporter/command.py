@@ -66,6 +66,11 @@ _DEFAULTS = {field.name: field.default for field in fields(ExportConfig)}
     show_default=True,
     help="Write a model card for people beside the file: encoder.md for encoder.onnx.",
 )
+@click.option(
+    "--with-decoder",
+    is_flag=True,
+    help="Add the output reconstruction_error, an anomaly score for `seqembed run --score`, from the decoder of a run.",
+)
 def export(**options: Any) -> None:
     """Export a trained encoder to one ONNX file, checked against Keras.
 
@@ -77,10 +82,14 @@ def export(**options: Any) -> None:
     0.999 with the fp32 vectors and keep 95 % of the nearest neighbours. An int8 vector depends slightly on the other
     rows of its batch; running the same input again still gives the same bytes. LSTM only.
 
+    With --with-decoder the file also returns the mean squared error of the reconstruction of each sequence, in standard
+    deviations. The embedding keeps its bytes, and a run without --score does not compute the decoder.
+
     \b
     Examples:
       seqembed export run/ --out encoder.onnx
       seqembed export run/ --out encoder.onnx --precision int8
+      seqembed export run/ --out encoder.onnx --with-decoder
       seqembed export theirs.keras --data history.parquet --features f0,f1,f2 --out encoder.onnx
     """  # noqa: D301 - click needs the backspace character itself
     config = ExportConfig(**options)
@@ -100,7 +109,7 @@ def summary(report: ExportReport) -> str:
         [
             f"{report.path}  {_size(report.num_bytes)}, in {report.seconds:.1f} s",
             f"  inputs   {_inputs(contract.schema)}",
-            f"  output   embedding (batch, {contract.embedding_dim})",
+            *(f"  output   {output}" for output in contract.outputs),
             f"  graph    {structure.num_nodes} nodes, of them {recurrent or 'none recurrent'}; opset {structure.opset}",
             f"  parity   maximum difference from Keras {parity.max_difference:.1e} (allowed {parity.tolerance:.0e}) on "
             f"{parity.num_sequences} sequences, {parity.num_real} of them real",

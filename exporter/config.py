@@ -29,6 +29,7 @@ class ExportConfig:
         layout: ``auto``, ``nested`` or ``events``.
         time: Events only: column that orders the steps of an id.
         card: Whether to write a model card (`card_path`) beside the bundle.
+        with_decoder: Whether the bundle also returns ``reconstruction_error``, from the decoder of a run.
 
     Raises:
         UsageError: A value is out of range, or an option does not apply to `source`.
@@ -46,6 +47,7 @@ class ExportConfig:
     layout: str = "auto"
     time: str | None = None
     card: bool = True
+    with_decoder: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.tolerance <= MAX_TOLERANCE:  # false for NaN
@@ -78,6 +80,11 @@ class ExportConfig:
                 )
         elif not self.source.exists():
             raise BundleError(f"{self.source}: there is no such file. Check the name.")
+        elif self.with_decoder:
+            raise UsageError(
+                f"--with-decoder exports the decoder of a run; {self.source} is a {KERAS_SUFFIX} file, without a known "
+                "decoder. Leave out --with-decoder, or train with `seqembed train`."
+            )
         elif not self.data:
             raise UsageError(
                 f"{self.source}: a {KERAS_SUFFIX} file does not describe the data it was trained on. Pass some with "

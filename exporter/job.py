@@ -9,6 +9,7 @@ from seqembed.exporter.bundle import assemble, library_versions, write_bundle, w
 from seqembed.exporter.card.card import card_text
 from seqembed.exporter.card.training import read_training
 from seqembed.exporter.checks.embeddings import with_embeddings
+from seqembed.exporter.checks.errors import with_errors
 from seqembed.exporter.checks.golden import golden_sequences
 from seqembed.exporter.checks.parity import measure_parity
 from seqembed.exporter.checks.precision import measure_quantisation
@@ -34,7 +35,7 @@ def export_encoder(config: ExportConfig) -> ExportReport:
     """Export a trained encoder to one checked ONNX file, and describe it in a model card beside it.
 
     Raises:
-        UsageError: The opset is not supported, or the encoder cannot be quantised to int8.
+        UsageError: The opset is not supported, the encoder cannot be quantised to int8, or the run has no decoder.
         InputError: The data given for a ``.keras`` file cannot be read.
         BundleError: The source is incomplete or has an unsupported layer, or the graph has an unexpected structure.
         QualityGateError: ONNX Runtime differs from Keras, or int8 from fp32; nothing was written.
@@ -55,6 +56,7 @@ def export_encoder(config: ExportConfig) -> ExportReport:
             outputs=source.model.outputs,
             num_recurrent=converted.num_recurrent,
             num_masked=converted.num_masked,
+            num_decoding=converted.num_decoding,
             opset=config.opset,
             source=str(config.source),
             frame=source.model.frame,
@@ -119,4 +121,5 @@ def _checked_contract(
         measured = measure_quantisation(reference, encoder, source.rows, golden, source=str(config.source))
         contract = replace(contract, quantisation=measured)
     contract = with_embeddings(replace(contract, parity=parity, golden=golden), encoder, source.rows)
+    contract = with_errors(contract, encoder, source.held_out, source.rows, str(config.source))
     return contract, parity

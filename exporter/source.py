@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from seqembed.data.survey import survey
 from seqembed.exporter.columns import find_columns
 from seqembed.exporter.config import ELSEWHERE, KERAS_SUFFIX, ExportConfig
 from seqembed.exporter.keras.model import EncoderModel, load_encoder
+from seqembed.exporter.keras.reconstruction import load_reconstruction
 from seqembed.runner.bundle.contract_check import check_contract
 
 _SURVEY_SEED = 0
@@ -34,11 +36,13 @@ class ExportSource:
         model: The Keras encoder.
         contract: The contract, without the measurements of the exporter.
         rows: Sequences of the data, each of at least one step.
+        held_out: The same of sequences that were held out of the training, for a model with a decoder; None without.
     """
 
     model: EncoderModel
     contract: ModelContract
     rows: SequenceBlock
+    held_out: SequenceBlock | None = None
 
 
 def open_source(config: ExportConfig) -> ExportSource:
@@ -50,10 +54,12 @@ def open_source(config: ExportConfig) -> ExportSource:
     """
     if not is_utf8(os.path.abspath(config.source)):
         raise BundleError(f"{printable(str(config.source))}: the name is not UTF-8. Rename the file or directory.")
-    return _open_run(RunLayout(config.source)) if config.is_run_directory else _open_model(config)
+    if not config.is_run_directory:
+        return _open_model(config)
+    return _open_run(RunLayout(config.source), with_decoder=config.with_decoder)
 
 
-def _open_run(layout: RunLayout) -> ExportSource:
+def _open_run(layout: RunLayout, *, with_decoder: bool) -> ExportSource:
     if not layout.root.is_dir():
         raise BundleError(
             f"{layout.root}: there is no such run directory. Train one with `seqembed train INPUT --out "
@@ -66,25 +72,52 @@ def _open_run(layout: RunLayout) -> ExportSource:
         raise BundleError(f"{layout.root}: the run directory lacks {', '.join(missing)}; {remedy}.")
     try:
         contract = ModelContract.from_json(layout.contract.read_text(encoding="utf-8"), str(layout.contract))
-        rows, _ = read_sequences(layout.sample)
-    except (OSError, UnicodeDecodeError, InputError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise BundleError(f"{layout.root}: the run directory is damaged: {error}. Train again.") from error
     check_contract(contract, str(layout.contract), RETRAIN)
     model = load_encoder(layout.encoder, contract.frame)
     _check_widths(model, contract.schema, "the run's contract")
-    if (rows.values.shape[1], rows.categories.shape[1]) != (model.num_features, model.num_fields):
-        raise BundleError(
-            f"{layout.sample}: {rows.values.shape[1]} features and {rows.categories.shape[1]} categorical fields; the "
-            f"encoder takes {model.num_features} and {model.num_fields}. The files are from different trainings: train "
-            "again."
-        )
+    rows = _read_rows(layout.sample, model)
     if model.embedding_dim != contract.embedding_dim or not model.handles_padding:
         raise BundleError(
             f"{layout.encoder}: the encoder returns {model.embedding_dim} numbers from {len(model.keras_model.inputs)} "
             f"input(s); the run's contract says {contract.embedding_dim} from values and lengths. The files are from "
             "different trainings: train again."
         )
-    return ExportSource(model, contract, _with_steps(rows))
+    found = ExportSource(model, contract, rows)
+    return _with_decoder(found, layout) if with_decoder else found
+
+
+def _with_decoder(found: ExportSource, layout: RunLayout) -> ExportSource:
+    """Return an opened run with its decoder and its held-out sequences.
+
+    Raises:
+        UsageError: It has no decoder.
+        BundleError: A file is damaged.
+    """
+    decoder = load_reconstruction(layout.autoencoder, found.model.keras_model, found.contract)
+    model = replace(found.model, reconstruction=decoder)
+    contract = replace(found.contract, other_outputs=model.outputs[1:])
+    held_out = _read_rows(layout.held_out, model) if layout.held_out.is_file() else None
+    return replace(found, model=model, contract=contract, held_out=held_out)
+
+
+def _read_rows(path: Path, model: EncoderModel) -> SequenceBlock:
+    """Return the sequences of a sample, each of at least one step.
+
+    Raises:
+        BundleError: The file is damaged, or other than what the model reads.
+    """
+    try:
+        rows, _ = read_sequences(path)
+    except (OSError, InputError) as error:
+        raise BundleError(f"{path.parent}: the run directory is damaged: {error}. Train again.") from error
+    if (rows.values.shape[1], rows.categories.shape[1]) != (model.num_features, model.num_fields):
+        raise BundleError(
+            f"{path}: {rows.values.shape[1]} features and {rows.categories.shape[1]} categorical fields; the encoder "
+            f"takes {model.num_features} and {model.num_fields}. The files are from different trainings: train again."
+        )
+    return _with_steps(rows)
 
 
 def _open_model(config: ExportConfig) -> ExportSource:

@@ -62,6 +62,7 @@ class RunOptions:
         fail_on_drift: Exit with 5, before the success marker, if the rows moved too far from the training data.
         metrics: File on this host to write metrics to when the run ends, for Prometheus; None writes none.
         log_format: ``text`` for people, or ``json``: an event per line, for programs.
+        score: Write ``score`` and ``score_quantile``, for a bundle with a decoder.
         dry_run: Report what would be done, without doing it.
         progress: ``auto`` shows a bar on a terminal and plain lines elsewhere.
     """
@@ -83,6 +84,7 @@ class RunOptions:
     fail_on_drift: bool = False
     metrics: str | None = None
     log_format: LogFormat = "text"
+    score: bool = False
     dry_run: bool = False
     progress: ProgressStyle = "auto"
 
@@ -146,7 +148,8 @@ class RunOptions:
 
     def result_values(self) -> dict[str, Any]:
         """Return the options that change the rows of the output, by name; how files are divided does not count."""
-        return {"keep": list(self.keep), "limit": self.limit, "on_bad_row": self.on_bad_row, "dtype": self.dtype}
+        values = {"keep": list(self.keep), "limit": self.limit, "on_bad_row": self.on_bad_row, "dtype": self.dtype}
+        return values | ({"score": True} if self.score else {})  # parts of before it existed stay current without it
 
     def result_hash(self) -> str:
         """Return a sha256 over the options that change the result."""

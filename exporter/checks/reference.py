@@ -78,7 +78,7 @@ class KerasReference:
 
     def rounding_noise(
         self, block: SequenceBlock, outputs: Mapping[str, NDArray[np.float32]], random: np.random.Generator
-    ) -> NDArray[np.float32]:
+    ) -> dict[str, NDArray[np.float32]]:
         """Return the change of each output, over max(1, |output|), when each weight changes by its last bit.
 
         A relu cell is unbounded: for values far from the training data it can amplify the last bit of a weight until
@@ -91,11 +91,12 @@ class KerasReference:
             random: Chooses which weights go up and which go down, in each of a few trials.
 
         Returns:
-            float32 (sequences), the maximum over trials, outputs and dimensions; infinite where one is not finite.
+            Each output by name: float32 (sequences), the maximum over trials and dimensions; infinite where one is not
+            finite.
         """
-        variables = self.model.keras_model.trainable_variables
+        variables = self.model.weights
         weights = [variable.numpy() for variable in variables]
-        noise = np.zeros(block.num_sequences, np.float32)
+        noise = {name: np.zeros(block.num_sequences, np.float32) for name in outputs}
         for _ in range(_TRIALS):
             try:
                 for variable, weight in zip(variables, weights, strict=True):
@@ -109,5 +110,5 @@ class KerasReference:
                 with np.errstate(invalid="ignore", over="ignore"):  # inf - inf is NaN, which counts as infinite
                     moved = np.abs(nudged[name] - array) / np.maximum(1.0, np.abs(array))
                 moved = np.nan_to_num(moved, nan=np.inf).reshape(block.num_sequences, -1)
-                noise = np.maximum(noise, moved.max(axis=1))
+                noise[name] = np.maximum(noise[name], moved.max(axis=1))
         return noise

@@ -24,24 +24,26 @@ STEPWISE = (
     "ReLU",
     "Rescaling",
 )
+DECODING = ("Reshape",)  # more layers of decoders: they need not return as many steps as they read
 MERGING = ("Add", "Average", "Concatenate", "Maximum", "Minimum", "Multiply", "Subtract")
 SUPPORTED = ("InputLayer", "Masking", *RECURRENT, *POOLING, *INACTIVE, *STEPWISE, *MERGING)
 _CONTAINERS = ("Functional", "Sequential")
 
 
-def refuse_unsupported(config: Mapping[str, Any], source: str, frame: int = 1) -> None:
+def refuse_unsupported(config: Mapping[str, Any], source: str, frame: int = 1, more: Sequence[str] = ()) -> None:
     """Check every layer of a model's configuration, nested models included.
 
     Args:
         config: The configuration, as returned by `read_config`.
         source: File of the model, for messages.
         frame: Steps that recurrent layers read as one; if more than 1, the last frame is padded with zeros.
+        more: Further classes of layers that are supported.
 
     Raises:
         BundleError: A layer is not supported; the message names it and lists the supported ones.
     """
     try:
-        _refuse_unsupported(config, source, frame)
+        _refuse_unsupported(config, source, frame, more)
     except (KeyError, TypeError, AttributeError, ValueError, IndexError, RecursionError) as error:
         raise BundleError(
             f"{source}: the configuration in this model file is malformed ({type(error).__name__}: {error}). Save the "
@@ -49,7 +51,7 @@ def refuse_unsupported(config: Mapping[str, Any], source: str, frame: int = 1) -
         ) from error
 
 
-def _refuse_unsupported(config: Mapping[str, Any], source: str, frame: int) -> None:
+def _refuse_unsupported(config: Mapping[str, Any], source: str, frame: int, more: Sequence[str]) -> None:
     if config.get("class_name") not in _CONTAINERS:
         raise BundleError(
             f"{source}: the model is of class {config.get('class_name')!r}; only Sequential and functional models "
@@ -61,7 +63,7 @@ def _refuse_unsupported(config: Mapping[str, Any], source: str, frame: int) -> N
             continue
         if kind == "Conv1D" and _has_fixed_kernels(layer):
             continue
-        if layer.get("registered_name") in (None, kind) and kind in SUPPORTED:
+        if layer.get("registered_name") in (None, kind) and kind in (*SUPPORTED, *more):
             continue
         if str(layer.get("module", "")).startswith("keras.src.ops."):
             continue

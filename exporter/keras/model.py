@@ -1,7 +1,6 @@
 """Load a Keras encoder, trained by seqembed or elsewhere, behind one interface."""
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqembed.data.errors import BundleError
-from seqembed.data.outputs import EMBEDDING, ModelOutput
+from seqembed.data.outputs import EMBEDDING, RECONSTRUCTION_ERROR, ModelOutput
 from seqembed.exporter.keras.archive import read_config
 from seqembed.exporter.keras.layers import refuse_unsupported
 from seqembed.exporter.keras.libraries import keras, tf
-from seqembed.runner.bundle.memory import memory_limited
+from seqembed.exporter.keras.load import load_keras, refuse_other_precision
+from seqembed.exporter.keras.reconstruction import Reconstruction
 
 _CATEGORIES = "categories"
 
@@ -35,6 +35,7 @@ class EncoderModel:
         frame: Consecutive steps that the recurrent layers read as one.
         fill: float32 (features), replaces missing values and padding for a model without a lengths input, which cannot
             distinguish them from data.
+        reconstruction: Its decoder, for the output ``reconstruction_error``; None exports the encoder alone.
     """
 
     keras_model: Any
@@ -47,6 +48,7 @@ class EncoderModel:
     num_fields: int = 0
     frame: int = 1
     fill: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    reconstruction: Reconstruction | None = None
 
     @property
     def handles_padding(self) -> bool:
@@ -74,7 +76,14 @@ class EncoderModel:
     @property
     def outputs(self) -> tuple[ModelOutput, ...]:
         """Outputs of the exported graph, in order."""
-        return (ModelOutput(EMBEDDING, width=self.embedding_dim),)
+        others = () if self.reconstruction is None else (ModelOutput(RECONSTRUCTION_ERROR),)
+        return (ModelOutput(EMBEDDING, width=self.embedding_dim), *others)
+
+    @property
+    def weights(self) -> list[Any]:
+        """The Keras variables of float32, those of the decoder included."""
+        models = [self.keras_model, *([] if self.reconstruction is None else [self.reconstruction.model])]
+        return [variable for model in models for variable in model.weights if variable.dtype == "float32"]
 
     def call(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Call the model in inference mode, on symbolic or eager tensors.
@@ -85,6 +94,13 @@ class EncoderModel:
         Returns:
             A float32 tensor for each of `outputs`, by name.
         """
+        outputs = {EMBEDDING: tf.identity(self.embed(inputs))}
+        if self.reconstruction is not None:
+            outputs[RECONSTRUCTION_ERROR] = self.reconstruction.error(inputs, outputs[EMBEDDING])
+        return outputs
+
+    def embed(self, inputs: Mapping[str, Any]) -> Any:
+        """Call the encoder alone, as `call` does: float32 (batch, embedding_dim)."""
         own = {"values": self.values_input, "categories": self.categories_input, "lengths": self.lengths_input}
         kinds = {tensor.name: tensor.dtype for tensor in self.keras_model.inputs}
         own_inputs = {}
@@ -93,8 +109,8 @@ class EncoderModel:
             if layer is not None:
                 own_inputs[layer] = keras.ops.cast(tensor, kinds[layer])
         outputs = self.keras_model(_arrange(self.keras_model, own_inputs), training=False)
-        tensors = keras.tree.flatten(outputs)  # may be a dict or list with one tensor
-        return {output.name: tensor for output, tensor in zip(self.outputs, tensors, strict=True)}
+        (embedding,) = keras.tree.flatten(outputs)  # may be a dict or list with one tensor
+        return embedding
 
 
 def _arrange(model: Any, tensors: Mapping[str, Any]) -> Any:
@@ -118,28 +134,16 @@ def load_encoder(path: Path, frame: int = 1) -> EncoderModel:
         BundleError: The file is missing or damaged, has an unsupported layer, or the model's inputs and outputs are
             not those of an encoder.
     """
-    config = read_config(path)
-    refuse_unsupported(config, str(path), frame)
-    tf.zeros(()).numpy()  # starts TensorFlow's threads first, so that their stacks do not count towards the model
-    # Enough for Keras itself and several times the weights: a small file cannot contain a layer of a billion units.
-    allowed = (2 << 30) + (32 << 20) * (os.cpu_count() or 1) + 8 * path.stat().st_size
-    try:
-        with memory_limited(allowed):
-            model = keras.models.load_model(path, compile=False)
-            outputs = list(model.outputs)
-    except Exception as error:  # Keras may raise anything for a malformed configuration
-        raise BundleError(
-            f"{path}: Keras cannot load this model ({type(error).__name__}: {_first_lines(error)}). If it was never "
-            "called, build it on keras.Input((None, features)); then save it again with model.save('name.keras')."
-        ) from error
-    _constants_to_arrays(model)
+    refuse_unsupported(read_config(path), str(path), frame)
+    model = load_keras(path)
+    outputs = list(model.outputs)
     values, categories, lengths = _inputs(model, path)
     if len(outputs) != 1 or len(outputs[0].shape) != 2 or outputs[0].shape[1] is None:
         raise BundleError(
             f"{path}: the model returns {_shapes(outputs)}; an encoder returns one (batch, embedding_dim) tensor. "
             "Export the encoder alone, without its decoder."
         )
-    _refuse_other_precision(model, path)
+    refuse_other_precision(model, path)
     return EncoderModel(
         keras_model=model,
         source=str(path),
@@ -151,46 +155,6 @@ def load_encoder(path: Path, frame: int = 1) -> EncoderModel:
         num_fields=0 if categories is None else categories.shape[2],
         frame=frame,
     )
-
-
-def _refuse_other_precision(model: Any, path: Path) -> None:
-    for layer in _flat_layers(model):
-        if isinstance(layer, keras.Model):
-            continue  # its layers are checked individually
-        kinds = {getattr(layer, "compute_dtype", "float32"), getattr(layer, "variable_dtype", "float32")}
-        kinds |= {getattr(tensor, "dtype", "float32") for tensor in keras.tree.flatten(getattr(layer, "output", None))}
-        other = sorted(kind for kind in kinds if "float" in str(kind) and kind != "float32")
-        if other:
-            raise BundleError(
-                f"{path}: layer {layer.name!r} computes in {other[0]}; only float32 can be exported. Rebuild the model "
-                "after keras.config.set_dtype_policy('float32'), with inputs and casts of dtype 'float32', and cast "
-                "its weights: new.set_weights([weight.astype('float32') for weight in old.get_weights()])."
-            )
-
-
-def _flat_layers(model: Any) -> Iterator[Any]:
-    """Yield layers and operations, including those of nested models."""
-    for operation in getattr(model, "operations", None) or model.layers:
-        yield operation
-        if isinstance(operation, keras.Model):
-            yield from _flat_layers(operation)
-
-
-def _constants_to_arrays(model: Any) -> None:
-    """Convert eager tensors among the arguments of a functional model's operations to numpy arrays.
-
-    A traced function captures eager tensors, which become required inputs of the ONNX graph; an array becomes a
-    constant.
-    """
-
-    def as_array(value: Any) -> Any:
-        return value.numpy() if isinstance(value, tf.Tensor) else value
-
-    for operation in _flat_layers(model):
-        for node in operation._inbound_nodes:
-            arguments = node.arguments
-            arguments.args = keras.tree.map_structure(as_array, arguments.args)
-            arguments.kwargs = keras.tree.map_structure(as_array, arguments.kwargs)
 
 
 def _inputs(model: Any, path: Path) -> tuple[Any, Any, Any]:
@@ -217,10 +181,6 @@ def _inputs(model: Any, path: Path) -> tuple[Any, Any, Any]:
                 "fixed. Rebuild the model on keras.Input((None, features)) and set its weights."
             )
     return next(iter(values), None), next(iter(categories), None), next(iter(lengths), None)
-
-
-def _first_lines(error: Exception) -> str:
-    return " ".join(str(error).split())[:500]
 
 
 def _shapes(tensors: list[Any]) -> str:

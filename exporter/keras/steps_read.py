@@ -39,7 +39,7 @@ def refuse_fewer_steps(model: EncoderModel) -> None:
 
         def count(*tensors: Any) -> list[Any]:
             steps_read.clear()
-            model.call(dict(zip(model.interface, tensors, strict=True)))
+            model.embed(dict(zip(model.interface, tensors, strict=True)))
             return [num_steps for _, num_steps in steps_read]
 
         try:

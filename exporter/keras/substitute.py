@@ -34,6 +34,7 @@ class Tracing:
         lengths_read: Symbolic int32 (batch), lengths as recurrent layers read them, in steps or frames; set by `start`.
         specs: One per recurrent layer, in the order of the calls; its index is the number in the op's name.
         num_masked: How many of them skip masked steps.
+        num_decoding: How many of them, the last ones, are of the decoder.
         masked_steps: The raw steps that Masking layers skip, each float32 (features).
         error: First error of a replaced layer, unchanged: Keras and TensorFlow add their tracebacks to the message of
             an error that passes through them.
@@ -44,7 +45,7 @@ class Tracing:
         self.lengths: Any = None
         self.lengths_read: Any = None
         self.specs: list[RecurrentSpec] = []
-        self.num_masked = 0
+        self.num_masked = self.num_decoding = 0
         self._frame = 1
         self.masked_steps: list[NDArray[np.float32]] = []
         self.error: BundleError | None = None
@@ -61,7 +62,7 @@ class Tracing:
         self.lengths_read = tf.truncatediv(lengths + (frame - 1), frame) if frame > 1 else lengths
         self.specs.clear()
         self.masked_steps.clear()
-        self.num_masked = 0
+        self.num_masked = self.num_decoding = 0
 
     def recording_error(self, call: Callable[..., Any]) -> Callable[..., Any]:
         """Return `call`, with its first error also stored in `error`."""
@@ -90,6 +91,23 @@ class Tracing:
             if not self._is_determined(mask):
                 return self._masked(spec, sequences, initial, mask)
             steps, states = self._opaque(spec, sequences, self.lengths_read, initial)
+            return _keras_outputs(spec, steps, states[0], states)
+
+        return call
+
+    def decoding(self, layer: Any) -> Callable[..., Any]:
+        """Return a replacement for the `call` of an LSTM or GRU layer of a decoder, which writes steps, not frames.
+
+        Such a layer has no mask, and what it writes beyond a length is not used. One that writes a fixed number of
+        steps writes as many of them as the sequence has.
+        """
+        spec = recurrent_spec(layer, self.source)
+
+        def call(sequences: Any, initial_state: Any = None, mask: Any = None, training: Any = None) -> Any:
+            written = sequences.shape[1]
+            lengths = self.lengths if written is None else tf.minimum(self.lengths, written)
+            self.num_decoding += 1
+            steps, states = self._opaque(spec, sequences, lengths, _stack_states(spec, initial_state))
             return _keras_outputs(spec, steps, states[0], states)
 
         return call
@@ -245,10 +263,10 @@ def _normalization(layer: Any) -> Callable[..., Any]:
     return lambda inputs: inputs * spread + mean if layer.invert else (inputs - mean) / spread
 
 
-def _replacement(layer: Any, tracing: Tracing) -> Callable[..., Any] | None:
+def _replacement(layer: Any, tracing: Tracing, *, of_decoder: bool) -> Callable[..., Any] | None:
     layers = keras.layers
     if isinstance(layer, layers.LSTM | layers.GRU | layers.Bidirectional):
-        return tracing.recurrent(layer)
+        return tracing.decoding(layer) if of_decoder else tracing.recurrent(layer)
     if isinstance(layer, layers.GlobalAveragePooling1D | layers.GlobalMaxPooling1D):
         if layer.data_format != "channels_last":
             raise BundleError(
@@ -273,12 +291,13 @@ def flat_layers(model: Any) -> Iterator[Any]:
 
 
 @contextmanager
-def substituted(model: Any, source: str) -> Iterator[Tracing]:
+def substituted(model: Any, source: str, decoder: Any | None = None) -> Iterator[Tracing]:
     """Replace the calls of layers inside `model` while the block runs.
 
     Args:
         model: A Keras model.
         source: Its file, for messages.
+        decoder: The Keras model of its decoder; None without one.
 
     Raises:
         BundleError: A layer has an option without equivalent in ONNX.
@@ -287,8 +306,10 @@ def substituted(model: Any, source: str) -> Iterator[Tracing]:
     replaced: list[Any] = []
     regularized: list[tuple[Any, Any]] = []
     try:
-        for layer in flat_layers(model):
-            call = _replacement(layer, tracing)
+        found = [(layer, False) for layer in flat_layers(model)]
+        found += [] if decoder is None else [(layer, True) for layer in flat_layers(decoder)]
+        for layer, of_decoder in found:
+            call = _replacement(layer, tracing, of_decoder=of_decoder)
             if call is not None and layer not in replaced:
                 layer.call = tracing.recording_error(call)
                 replaced.append(layer)

@@ -45,6 +45,7 @@ class Conversion:
         graph: The ONNX model, with the inputs of `EncoderModel.interface` and its `outputs`.
         num_recurrent: Expected number of recurrent nodes.
         num_masked: How many of them skip masked steps.
+        num_decoding: How many of them, the last ones, are of the decoder.
         masked_steps: Raw steps that the model's Masking layers skip, each float32 (features).
     """
 
@@ -52,6 +53,7 @@ class Conversion:
     num_recurrent: int
     num_masked: int
     masked_steps: tuple[NDArray[np.float32], ...]
+    num_decoding: int = 0
 
 
 def convert(model: EncoderModel, opset: int) -> Conversion:
@@ -67,7 +69,8 @@ def convert(model: EncoderModel, opset: int) -> Conversion:
     """
     check_opset(opset)
     signature = model.signature
-    with substituted(model.keras_model, model.source) as tracing:
+    decoder = None if model.reconstruction is None else model.reconstruction.model
+    with substituted(model.keras_model, model.source, decoder) as tracing:
 
         def encode(*tensors: Any) -> dict[str, Any]:
             inputs = dict(zip(model.interface, tensors, strict=True))
@@ -109,7 +112,7 @@ def convert(model: EncoderModel, opset: int) -> Conversion:
     Lowering(proto, tracing.specs).run()
     simplify(proto)
     _name_dimensions(proto, model)
-    return Conversion(proto, len(tracing.specs), tracing.num_masked, tuple(tracing.masked_steps))
+    return Conversion(proto, len(tracing.specs), tracing.num_masked, tuple(tracing.masked_steps), tracing.num_decoding)
 
 
 def _keep_opaque(context: Any, node: Any, name: str, _: Any) -> None:

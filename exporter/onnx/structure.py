@@ -24,7 +24,7 @@ class GraphStructure:
     Attributes:
         op_counts: Operator → number of nodes.
         opset: ONNX operator set.
-        recurrent_width: Units of the widest recurrent node, summed over its directions; 0 if there is none.
+        recurrent_width: Units of the widest recurrent node of the encoder, summed over its directions; 0 without one.
     """
 
     op_counts: Mapping[str, int]
@@ -51,6 +51,7 @@ def check_structure(
     opset: int,
     source: str,
     num_masked: int = 0,
+    num_decoding: int = 0,
     frame: int = 1,
     num_ids: Sequence[int] = (),
     precision: str = "fp32",
@@ -65,6 +66,7 @@ def check_structure(
         opset: Expected ONNX operator set.
         source: The converted model, for messages.
         num_masked: Recurrent layers that skip masked steps.
+        num_decoding: Recurrent layers of the decoder, whose nodes follow those of the encoder.
         frame: Consecutive steps that the recurrent layers read as one.
         num_ids: Number of ids of each categorical field, in order: rows of its lookup table.
         precision: ``fp32``: standard operators only; ``int8``: every recurrent node is a DynamicQuantizeLSTM.
@@ -75,23 +77,28 @@ def check_structure(
     graph = model.graph
     counts = Counter(node.op_type for node in graph.node)
     _check_operators(model, counts, opset, source, precision)
-    _check_recurrent(graph, counts, num_recurrent, num_masked, frame, source, precision)
+    _check_recurrent(graph, counts, num_recurrent, num_masked, num_decoding, frame, source, precision)
     _check_lookups(graph, num_ids, source)
     _check_interface(graph, num_features, len(num_ids), outputs, source)
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise BundleError(f"{source}: the converted graph is not valid ONNX: {error}. {_HINT}") from error
-    return GraphStructure(op_counts=dict(counts), opset=opset, recurrent_width=_recurrent_width(graph, precision))
+    width = _recurrent_width(_recurrent_nodes(graph, precision)[: num_recurrent - num_decoding])
+    return GraphStructure(op_counts=dict(counts), opset=opset, recurrent_width=width)
 
 
-def _recurrent_width(graph: Any, precision: str) -> int:
+def _recurrent_nodes(graph: Any, precision: str) -> list[Any]:
+    """Return the recurrent nodes in order; those of a decoder come last, since they read the embedding."""
+    return [node for node in graph.node if node.op_type in _RECURRENT[precision]]
+
+
+def _recurrent_width(nodes: Sequence[Any]) -> int:
     widths = [0]
-    for node in graph.node:
-        if node.op_type in _RECURRENT[precision]:
-            found = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-            directions = 2 if found.get("direction") == b"bidirectional" else 1
-            widths.append(found["hidden_size"] * directions)
+    for node in nodes:
+        found = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        directions = 2 if found.get("direction") == b"bidirectional" else 1
+        widths.append(found["hidden_size"] * directions)
     return max(widths)
 
 
@@ -117,9 +124,16 @@ def _check_operators(model: Any, counts: Mapping[str, int], opset: int, source: 
 
 
 def _check_recurrent(
-    graph: Any, counts: Mapping[str, int], num_recurrent: int, num_masked: int, frame: int, source: str, precision: str
+    graph: Any,
+    counts: Mapping[str, int],
+    num_recurrent: int,
+    num_masked: int,
+    num_decoding: int,
+    frame: int,
+    source: str,
+    precision: str,
 ) -> None:
-    nodes = [node for node in graph.node if node.op_type in _RECURRENT[precision]]
+    nodes = _recurrent_nodes(graph, precision)
     if len(nodes) != num_recurrent:
         raise BundleError(
             f"{source}: the converted graph has {len(nodes)} {' or '.join(_RECURRENT[precision])} nodes "
@@ -127,14 +141,18 @@ def _check_recurrent(
         )
     makers = {output: node for node in graph.node for output in node.output}
     found_masked = 0
-    for node in nodes:
+    for index, node in enumerate(nodes):
+        decodes = index >= num_recurrent - num_decoding
         name, steps = _origin(graph, makers, node.input[_SEQUENCE_LENS] if len(node.input) > _SEQUENCE_LENS else "")
-        if num_masked and _counts_kept_steps(makers, name):
+        if num_masked and not decodes and _counts_kept_steps(makers, name):
             found_masked += 1
             continue
-        expected = [("Add", frame - 1), ("Div", frame)] if frame > 1 else []
+        in_frames = frame > 1 and not decodes
+        expected = [("Add", frame - 1), ("Div", frame)] if in_frames else []
+        if decodes:  # a fixed number of steps bounds the lengths
+            steps = [step for step in steps if step[0] != "Min"]
         if name != "lengths" or steps != expected:
-            what = "the graph input 'lengths'" + (f" in frames of {frame} steps" if frame > 1 else "")
+            what = "the graph input 'lengths'" + (f" in frames of {frame} steps" if in_frames else "")
             raise BundleError(
                 f"{source}: sequence_lens of {node.op_type} node {node.name!r} comes from {name or 'nowhere'!r}"
                 f"{f' by {steps}' if steps else ''}, expected {what}: padding would change the embedding. {_HINT}"
@@ -161,13 +179,13 @@ def _counts_kept_steps(makers: Mapping[str, Any], name: str) -> bool:
 
 
 def _origin(graph: Any, makers: Mapping[str, Any], name: str) -> tuple[str, list[tuple[str, int]]]:
-    """Return the tensor `name` is computed from, and the additions and divisions by constants in between, in order."""
+    """Return the tensor `name` is computed from, and the operations with constants in between, in order."""
     constants = {tensor.name: tensor for tensor in graph.initializer}
     constants |= {n.output[0]: n.attribute[0].t for n in graph.node if n.op_type == "Constant"}
     steps: list[tuple[str, int]] = []
     while name in makers:
         node = makers[name]
-        if node.op_type in ("Add", "Div") and node.input[1] in constants:
+        if node.op_type in ("Add", "Div", "Min") and node.input[1] in constants:
             value = onnx.numpy_helper.to_array(constants[node.input[1]])
             steps.insert(0, (node.op_type, int(value.reshape(-1)[0])))
         elif node.op_type not in _TRANSPARENT:

@@ -17,8 +17,9 @@ from seqembed.data.contract import (
     ModelContract,
 )
 from seqembed.data.errors import BundleError
-from seqembed.data.outputs import OUTPUT_DTYPES
+from seqembed.data.outputs import OUTPUT_DTYPES, RECONSTRUCTION_ERROR
 from seqembed.data.profile import QUANTILES
+from seqembed.data.scores import LEVELS
 from seqembed.data.sequences import TRUNCATES
 from seqembed.data.statistics.definition import MAX_CATEGORY_BINS, MAX_DIMENSIONS, counted_names, is_finite
 from seqembed.runner.bundle.schema_check import check_contract_schema, is_integer_in
@@ -61,6 +62,7 @@ class _Check:
         self._statistics()
         self._parity()
         self._quantisation()
+        self._errors()
         self._other_fields()
         self._blocks()
         steps = sum(len(sequence.values) for sequence in contract.golden)
@@ -160,6 +162,18 @@ class _Check:
             self._refuse("golden_tolerance", measured.golden_tolerance, f"a number in (0, {MAX_GOLDEN_TOLERANCE:g}]")
         if not is_integer_in(measured.num_sequences, 0, 1 << 62):
             self._refuse("quantisation", measured.num_sequences, "a number of sequences")
+
+    def _errors(self) -> None:
+        errors = self._contract.errors
+        if errors is None:
+            return
+        if not self._contract.has_decoder:
+            self._refuse("reconstruction_errors", "figures", f"none without the output '{RECONSTRUCTION_ERROR}'")
+        self._numbers("reconstruction_errors", errors.quantiles, len(LEVELS))
+        if min(errors.quantiles) < 0 or (np.diff(errors.quantiles) < 0).any():
+            self._refuse("reconstruction_errors", "descending or negative numbers", "ascending numbers of at least 0")
+        if not is_integer_in(errors.num_sequences, 1, 1 << 62) or not isinstance(errors.held_out, bool):
+            self._refuse("reconstruction_errors", errors.num_sequences, "a number of sequences, and true or false")
 
     def _other_fields(self) -> None:
         contract = self._contract

@@ -20,9 +20,9 @@ from seqembed.data.contract import GoldenSequence, ModelContract
 from seqembed.data.errors import BundleError
 from seqembed.data.files.secrets import without_secrets
 from seqembed.data.host import raise_host_fault
-from seqembed.data.outputs import EMBEDDING, ModelOutput
+from seqembed.data.outputs import EMBEDDING, RECONSTRUCTION_ERROR, ModelOutput
 from seqembed.runner.bundle.bundle_file import read_bundle
-from seqembed.runner.bundle.contract_check import check_contract
+from seqembed.runner.bundle.contract_of import read_contract
 from seqembed.runner.bundle.golden import (
     difference_of_numbers,
     distance_of_vectors,
@@ -31,8 +31,8 @@ from seqembed.runner.bundle.golden import (
     usual_norm,
 )
 from seqembed.runner.bundle.memory import memory_limited
-from seqembed.runner.bundle.onnx_check import CheckedModel, check_model
-from seqembed.runner.bundle.seal import unseal
+from seqembed.runner.bundle.onnx_check import CheckedModel
+from seqembed.runner.bundle.prune import without_output
 
 # A session computes on the calling thread: several calling threads are up to 2× faster than one call spread over
 # threads, since an LSTM's small matrix products are too short for a barrier each.
@@ -50,9 +50,16 @@ class Encoder:
         source: File of the bundle, for messages.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, contract: ModelContract, source: str) -> None:
-        """Wrap an open session; see `from_bytes` and `open`."""
+    def __init__(
+        self,
+        session: onnxruntime.InferenceSession,
+        contract: ModelContract,
+        source: str,
+        without_decoder: onnxruntime.InferenceSession,
+    ) -> None:
+        """Wrap open sessions; see `from_bytes` and `open`."""
         self._session = session
+        self._without_decoder = without_decoder
         self.contract = contract
         self.source = source
 
@@ -73,9 +80,7 @@ class Encoder:
             BundleError: The bytes are not an ONNX model, the model is not allowed, or it has no seqembed contract.
         """
         source = without_secrets(source)
-        checked = check_model(model, source)
-        contract = ModelContract.from_value(unseal(checked.contract, model, source), source)
-        check_contract(contract, source)
+        contract, checked = read_contract(model, source)
         _check_precision(contract, checked, source)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = _THREADS_PER_CALL
@@ -88,11 +93,15 @@ class Encoder:
         with memory_limited(_allowed_memory(model, contract)):
             try:
                 session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+                encoder = session
+                if contract.has_decoder:
+                    pruned = without_output(model, RECONSTRUCTION_ERROR)
+                    encoder = onnxruntime.InferenceSession(pruned, options, providers=["CPUExecutionProvider"])
             except Exception as error:  # the exceptions of ONNX Runtime have no public base class
                 raise BundleError(f"{source}: not a model ONNX Runtime can load ({_first_line(error)}).") from error
             _check_interface(session, contract, source)
             _try(session, contract, source)
-        return cls(session, contract, source)
+        return cls(session, contract, source, encoder)
 
     def embed(
         self,
@@ -113,13 +122,14 @@ class Encoder:
         Raises:
             BundleError, ValueError: See `run`.
         """
-        return self._run(self.contract.outputs[:1], values, lengths, categories)[EMBEDDING]
+        return self.run(values, lengths, categories, self.contract.outputs[:1])[EMBEDDING]
 
     def run(
         self,
         values: NDArray[np.float32],
         lengths: NDArray[np.int32],
         categories: NDArray[np.int32] | None = None,
+        outputs: Sequence[ModelOutput] | None = None,
     ) -> dict[str, NDArray[np.float32]]:
         """Return the outputs of the model for each sequence; padding beyond a sequence's length has no effect.
 
@@ -131,24 +141,17 @@ class Encoder:
             lengths: int32 (batch), each in 1…time.
             categories: int32 (batch, time, fields), ids from the vocabularies of the contract; None for a model without
                 categorical fields.
+            outputs: Which outputs of the contract to return; None is all. Without ``reconstruction_error`` the decoder
+                is not computed.
 
         Returns:
-            The outputs listed in the contract, by name, in its order: each float32 (batch, width) or (batch).
+            The outputs by name, in order: each float32 (batch, width) or (batch).
 
         Raises:
             BundleError: The model fails on these values, or returns an unexpected shape.
             ValueError: The model needs categories and none are given.
         """
-        return self._run(self.contract.outputs, values, lengths, categories)
-
-    def _run(
-        self,
-        outputs: Sequence[ModelOutput],
-        values: NDArray[np.float32],
-        lengths: NDArray[np.int32],
-        categories: NDArray[np.int32] | None,
-    ) -> dict[str, NDArray[np.float32]]:
-        schema = self.contract.schema
+        schema, outputs = self.contract.schema, self.contract.outputs if outputs is None else outputs
         inputs: dict[str, NDArray[np.float32] | NDArray[np.int32]] = {"lengths": lengths}
         if schema.features:
             inputs["values"] = values
@@ -156,8 +159,10 @@ class Encoder:
             if categories is None:
                 raise ValueError(f"{self.source} needs categories, {len(schema.categorical)} per step; none are given")
             inputs["categories"] = categories
+        names = [output.name for output in outputs]
+        session = self._session if RECONSTRUCTION_ERROR in names else self._without_decoder
         try:
-            arrays = self._session.run([output.name for output in outputs], inputs)
+            arrays = session.run(names, inputs)
         except Exception as error:  # no public base class, as above
             raise_host_fault(error)
             shapes = ", ".join(f"{name} {array.shape}" for name, array in inputs.items())

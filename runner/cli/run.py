@@ -33,6 +33,7 @@ Examples:
   seqembed run lake/ --model encoder.onnx --out vectors/ --only 'day=2026-11-2*'
   seqembed run s3://lake/day=2026-11-26/ --model encoder.onnx --out s3://lake/vectors/
   seqembed run s3://lake/in/ --model encoder.onnx --out s3://lake/vectors/ --engine ray --address 10.0.0.5:6379
+  seqembed run new/ --model encoder.onnx --out scored/ --score
   seqembed run new/ --model encoder.onnx --out vectors/ --dry-run
   seqembed run lake/day=2026-11-26/ --model encoder.onnx --out vectors/ --fail-on-drift
   seqembed run new/ --model encoder.onnx --out vectors/ --metrics /var/lib/node_exporter/seqembed.prom
@@ -110,6 +111,12 @@ Examples:
     default=_DEFAULTS.dtype,
     show_default=True,
     help="Number type of the vectors; float16 halves their size and keeps three digits.",
+)
+@click.option(
+    "--score",
+    is_flag=True,
+    help="Write how anomalous each sequence is: score, the error of its reconstruction, and score_quantile, the share "
+    "of held-out training rows with a smaller one. Needs a bundle of `export --with-decoder`.",
 )
 @click.option("--prune", is_flag=True, help="Remove parts whose input no longer exists or is beyond --limit.")
 @click.option("--overwrite", is_flag=True, help="Replace parts of another model or other options, once all are made.")

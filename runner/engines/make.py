@@ -20,6 +20,7 @@ from seqembed.runner.engines.count import PartCounter
 from seqembed.runner.engines.finite import refuse_not_finite
 from seqembed.runner.engines.pipeline import EmbeddedWindow, Pipeline
 from seqembed.runner.engines.rows import counts_of, output_schema, rows_of
+from seqembed.runner.engines.scores import outputs_of_run, profile_of
 from seqembed.runner.engines.task import BundleReference, PartTask, shared_encoder
 from seqembed.runner.output.badrows import kind_of_reason, quarantine_rows, quarantine_schema, refuse, refuse_too_many
 from seqembed.runner.output.parts import PartCounts, PartFooter
@@ -89,6 +90,8 @@ class _PartMaker:
         self._counts, self.reasons, self._num_bad, self.input_rows = PartCounts(), Counter[str](), 0, 0
         self.ids = IdCensus() if self._contract.schema.layout == "nested" else None
         self._counter = PartCounter(self._contract)
+        self._outputs = outputs_of_run(self._contract, score=task.options.score)
+        self._errors = profile_of(self._contract, pipeline.source) if task.options.score else None
 
     def make(self) -> tuple[tuple[StagedFile, ...], PartFooter]:
         """Stage the part; return its files and its footer.
@@ -100,21 +103,21 @@ class _PartMaker:
             OutputError: The output cannot be written.
         """
         task, source = self._task, self._source
-        schema = output_schema(source.columns(), source.name, self._contract, task.options)
-        vectors = [output.name for output in self._contract.outputs if output.width is not None]
+        schema = output_schema(source.columns(), source.name, self._contract, self._outputs, task.options)
+        vectors = [output.name for output in self._outputs if output.width is not None]
         blocks, first_row = source.blocks(task.limit), source.first_row
         if self._on_bad_row == "fail":
             blocks = _good_rows(blocks, source.name)
         with ExitStack() as stack:
             writer = stack.enter_context(task.staging.stage(task.name, task.attempt, schema, vectors))
             # Closed before an error is examined, so that no other thread reads the source.
-            windows = stack.enter_context(closing(self._pipeline.embed(blocks)))
+            windows = stack.enter_context(closing(self._pipeline.embed(blocks, self._outputs)))
             quarantine: PartWriter | None = None
             for embedded in windows:
                 window = refuse_not_finite(embedded, source, first_row)
                 first_row += window.block.num_rows
                 quarantine = self._put_aside(window, quarantine, stack)
-                writer.write(rows_of(window, source.name, schema, self._on_bad_row))
+                writer.write(rows_of(window, source.name, schema, self._on_bad_row, self._errors))
                 self._count(window)
             footer = self._footer(tuple(schema.names))
             writer.finish(footer)

@@ -7,7 +7,7 @@ windows in input order. NumPy, pyarrow and ONNX Runtime release the GIL in the e
 import queue
 import threading
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -44,7 +44,7 @@ class EmbeddedWindow:
 
     Attributes:
         block: The sequences, in input order.
-        outputs: Outputs of the contract, by name: float32 (sequences, width) or (sequences); zero for sequences without
+        outputs: Outputs of the model, by name: float32 (sequences, width) or (sequences); zero for sequences without
             steps.
         has_embedding: bool (sequences).
         padded_steps: Steps computed, including padding.
@@ -106,12 +106,13 @@ class Pipeline:
 
     Attributes:
         contract: Contract of the encoder.
+        source: File of the encoder, for messages.
     """
 
     def __init__(self, encoder: Encoder, threads: int) -> None:
         """Start `threads` workers that embed with `encoder`."""
         self._encoder = encoder
-        self.contract = encoder.contract
+        self.contract, self.source = encoder.contract, encoder.source
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="embed")
 
@@ -129,21 +130,29 @@ class Pipeline:
         """Stop the workers and drop queued batches."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def embed(self, blocks: Iterator[SequenceBlock]) -> Generator[EmbeddedWindow, None, None]:
+    def embed(
+        self, blocks: Iterator[SequenceBlock], outputs: Sequence[ModelOutput] | None = None
+    ) -> Generator[EmbeddedWindow, None, None]:
         """Yield the sequences of `blocks` with their embeddings, in order, window by window.
 
         Windows and batches depend on the sequences only, so equal input gives equal bytes with any number of threads.
         If the generator is closed early, it stops reading `blocks`.
+
+        Args:
+            blocks: The sequences.
+            outputs: Outputs of the contract to compute; None is all.
         """
         contract = self.contract
         max_steps = max(1, MAX_WINDOW_VALUES // (contract.schema.num_features + contract.schema.num_fields))
-        num_values = sum(output.num_values for output in contract.outputs)
+        # Single numbers do not count: with scores, windows and so vectors are the same to the last bit.
+        num_values = sum(output.width or 0 for output in contract.outputs)
         max_sequences = max(1, min(MAX_WINDOW_SEQUENCES, MAX_WINDOW_VALUES // num_values))
+        outputs = contract.outputs if outputs is None else outputs
         source = read_ahead(windows(blocks, max_sequences, max_steps, FIRST_WINDOW_SEQUENCES), _DECODED_AHEAD)
         in_flight: deque[_PendingWindow] = deque()
         try:
             for block in source:
-                in_flight.append(self._submit(block))
+                in_flight.append(self._submit(block, outputs))
                 if len(in_flight) >= _IN_FLIGHT:
                     yield in_flight.popleft().finished()
             while in_flight:
@@ -154,12 +163,10 @@ class Pipeline:
                 for future in pending.futures:
                     future.cancel()
 
-    def _submit(self, block: SequenceBlock) -> _PendingWindow:
+    def _submit(self, block: SequenceBlock, outputs: Sequence[ModelOutput]) -> _PendingWindow:
         batches = batches_of_window(block, self.contract.batch_size)
         num_rows = len(batches.order)
-        vectors = {
-            output: np.empty((num_rows, output.num_values), dtype=np.float32) for output in self.contract.outputs
-        }
+        vectors = {output: np.empty((num_rows, output.num_values), dtype=np.float32) for output in outputs}
         share = batches.num_batches // (_MIN_TASKS_PER_WORKER * self._threads)
         size = max(1, min(share, _MAX_BATCHES_PER_TASK))
         futures = [
@@ -173,7 +180,7 @@ class Pipeline:
     ) -> None:
         for index in indices:
             batch = batches.batch(index)
-            found = self._encoder.run(batch.values, batch.lengths, batch.categories)
+            found = self._encoder.run(batch.values, batch.lengths, batch.categories, tuple(vectors))
             rows = slice(batches.bounds[index], batches.bounds[index + 1])
             for output, array in vectors.items():
                 array[rows] = found[output.name].reshape(-1, output.num_values)

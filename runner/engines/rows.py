@@ -1,5 +1,7 @@
 """Convert windows of vectors to rows of a part, and count them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -8,18 +10,22 @@ from numpy.typing import NDArray
 from seqembed.data.contract import ModelContract
 from seqembed.data.decode.arrow import plain_type
 from seqembed.data.errors import InputError, UsageError
-from seqembed.data.outputs import ModelOutput
+from seqembed.data.outputs import RECONSTRUCTION_ERROR, ModelOutput
 from seqembed.data.schema.vocabulary import UNKNOWN_ID
+from seqembed.data.scores import ErrorProfile
 from seqembed.data.sequences import SequenceBlock
 from seqembed.runner.engines.pipeline import EmbeddedWindow
+from seqembed.runner.engines.scores import column_names, is_unknown, score_columns
 from seqembed.runner.options import OnBadRow, RunOptions
 from seqembed.runner.output.parts import PartCounts
 
 
-def output_schema(columns: pa.Schema, name: str, contract: ModelContract, options: RunOptions) -> pa.Schema:
+def output_schema(
+    columns: pa.Schema, name: str, contract: ModelContract, outputs: Sequence[ModelOutput], options: RunOptions
+) -> pa.Schema:
     """Return the columns of a part: id, kept columns, the model's outputs, and ``error``.
 
-    Vectors, such as ``embedding``, are lists of fixed size.
+    Vectors, such as ``embedding``, are lists of fixed size. With scores the reconstruction error becomes two columns.
 
     Ids and kept columns have the plain types of `seqembed.data.decode.arrow.plain_type`.
 
@@ -27,12 +33,14 @@ def output_schema(columns: pa.Schema, name: str, contract: ModelContract, option
         columns: Columns of the input.
         name: The input, for messages.
         contract: Contract of the model.
-        options: Options of the run: columns to keep, type of the vectors, and treatment of bad rows.
+        outputs: Outputs of the model that are computed.
+        options: Options of the run: columns to keep, type of the vectors, scores, and treatment of bad rows.
 
     Raises:
         InputError: The id or a kept column has the name of an added column.
     """
-    added = [output.name for output in contract.outputs] + (["error"] if options.on_bad_row == "null" else [])
+    names = column_names(outputs, score=options.score)
+    added = names + (["error"] if options.on_bad_row == "null" else [])
     for column in (contract.schema.id, *options.keep):
         if column in added:
             raise InputError(
@@ -47,7 +55,8 @@ def output_schema(columns: pa.Schema, name: str, contract: ModelContract, option
         in_file = column in columns.names
         kind = plain_type(columns.field(column).type) if in_file else pa.string()  # else a hive key of the path
         fields.append(pa.field(column, kind))
-    fields += [pa.field(output.name, _type(output, options)) for output in contract.outputs]
+    types = {output.name: _type(output, options) for output in outputs}
+    fields += [pa.field(added_name, types.get(added_name, pa.float32())) for added_name in names]
     if options.on_bad_row == "null":
         fields.append(pa.field("error", pa.string()))
     return pa.schema(fields)
@@ -60,7 +69,9 @@ def _type(output: ModelOutput, options: RunOptions) -> pa.DataType:
     return pa.list_(pa.field("element", number), output.width)
 
 
-def rows_of(window: EmbeddedWindow, name: str, schema: pa.Schema, on_bad_row: OnBadRow) -> pa.RecordBatch:
+def rows_of(
+    window: EmbeddedWindow, name: str, schema: pa.Schema, on_bad_row: OnBadRow, errors: ErrorProfile | None = None
+) -> pa.RecordBatch:
     """Return a window as rows of the output.
 
     Args:
@@ -68,14 +79,22 @@ def rows_of(window: EmbeddedWindow, name: str, schema: pa.Schema, on_bad_row: On
         name: The input, for messages.
         schema: Columns of the part, by `output_schema`.
         on_bad_row: Whether bad rows are omitted (``quarantine``) or included with a reason (``null``).
+        errors: Errors of known sequences, for a schema with scores.
 
     Raises:
         UsageError: A number is beyond what float16 holds.
     """
-    missing = None if window.has_embedding.all() else pa.array(~window.has_embedding)
     columns = [window.block.ids, *window.block.kept.values()]
     plain = [column.dictionary_decode() if pa.types.is_dictionary(column.type) else column for column in columns]
-    plain += [_column(array, schema.field(output).type, missing, name) for output, array in window.outputs.items()]
+    for output, array in window.outputs.items():
+        missing = ~window.has_embedding
+        if output == RECONSTRUCTION_ERROR:
+            missing |= is_unknown(array)
+        if output in schema.names:
+            nulls = pa.array(missing) if missing.any() else None
+            plain.append(_column(array, schema.field(output).type, nulls, name))
+        elif errors is not None:
+            plain += score_columns(array, missing, errors)
     bad_rows = np.array([index for index, _ in window.block.bad], dtype=np.int64)
     if on_bad_row == "null":
         reasons = np.full(window.block.num_sequences, None, dtype=object)

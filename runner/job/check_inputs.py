@@ -5,6 +5,7 @@ from seqembed.data.errors import UsageError
 from seqembed.data.files.census import refuse_ids_in_several_files
 from seqembed.data.schema.check import check_schema
 from seqembed.runner.engines.rows import output_schema
+from seqembed.runner.engines.scores import outputs_of_run
 from seqembed.runner.job.open_files import OpenFiles
 from seqembed.runner.job.plan import RunPlan
 from seqembed.runner.options import RunOptions
@@ -32,10 +33,11 @@ def check_inputs(
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UsageError(f"--keep {twice}: that column is in the output already. Omit it from --keep.")
+    outputs = outputs_of_run(contract, score=options.score)
     for part in {part.file.location: part for part in plan.to_make}.values():
         if part.schema is not None:
             check_schema(part.file, part.schema, contract.schema, options.keep, trained=True, num_rows=part.num_rows)
-            output_schema(part.schema, part.file.name, contract, options)
+            output_schema(part.schema, part.file.name, contract, outputs, options)
     skip = options.on_bad_file == "skip"
     files = {part.file.location: part.file for part in plan.checked}
     divisions: dict[str, list[range]] = {}

@@ -139,9 +139,9 @@ def _differences(footer: PartFooter, made_by: tuple[str, str], options: RunOptio
         return f"another model (sha256 {footer.key.model_sha256[:12]}…, this one {model_sha256[:12]}…)"
     now = options.result_values()
     changed = [
-        f"--{name.replace('_', '-')} was {_shown(footer.options.get(name))}, is now {_shown(value)}"
-        for name, value in now.items()
-        if footer.options.get(name) != value
+        f"--{name.replace('_', '-')} was {_shown(footer.options.get(name))}, is now {_shown(now.get(name))}"
+        for name in (*now, *(name for name in ("score",) if name not in now))
+        if footer.options.get(name) != now.get(name)
     ]
     return f"other options ({'; '.join(changed) or 'another version of seqembed'})"
 
@@ -149,4 +149,6 @@ def _differences(footer: PartFooter, made_by: tuple[str, str], options: RunOptio
 def _shown(value: object) -> str:
     if isinstance(value, list):
         return ",".join(map(str, value)) or "none"
+    if value is True:
+        return "on"
     return "none" if value is None else str(value)

@@ -13,10 +13,11 @@ from seqembed.data.files.inputs import is_uri
 from seqembed.data.files.secrets import without_secrets
 from seqembed.data.statistics.statistics import merged
 from seqembed.runner.bundle.bundle_file import bundle_sha256, read_bundle
-from seqembed.runner.bundle.contract_of import contract_of
+from seqembed.runner.bundle.contract_of import read_contract
 from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.engines.choose import require_engine, start_engine
 from seqembed.runner.engines.engine import Engine
+from seqembed.runner.engines.scores import profile_of
 from seqembed.runner.engines.task import BundleReference
 from seqembed.runner.job.check_inputs import check_inputs
 from seqembed.runner.job.drift_gate import is_refused, refuse_drift
@@ -69,7 +70,7 @@ def plan_job(job: Job) -> tuple[RunPlan, int]:
         BundleError: The model cannot be loaded.
         InputError, UsageError, OutputError: See `find_inputs`, `plan_run` and `check_inputs`.
     """
-    content, open_files = read_bundle(job.model), OpenFiles()
+    content, open_files = _read_bundle(job), OpenFiles()
     states = InputStates.find(job.inputs, open_files, job.options.version)
     plan = plan_run(states, OutputDirectory(job.out), bundle_sha256(content), job.options)
     if not plan.to_make and not plan.joins_events:
@@ -98,7 +99,7 @@ def _run(job: Job, terminal: IO[str], watch: Watch) -> RunReport:
     named = {"inputs": job.named_inputs, "model": without_secrets(job.model), "out": without_secrets(job.out)}
     emit("started", **named, engine=job.options.engine)
     require_engine(job.options.engine)
-    content, output, open_files = read_bundle(job.model), OutputDirectory(job.out), OpenFiles()
+    content, output, open_files = _read_bundle(job), OutputDirectory(job.out), OpenFiles()
     watch.model_sha256 = sha256 = bundle_sha256(content)
     states = InputStates.find(job.inputs, open_files, job.options.version)
     plan = plan_run(states, output, sha256, job.options)
@@ -106,7 +107,7 @@ def _run(job: Job, terminal: IO[str], watch: Watch) -> RunReport:
     emit("planned", parts=len(plan.parts), parts_to_make=len(plan.to_make), rows_to_read=rows)
     if is_done(plan, output, job.named_inputs, prune=job.options.prune):
         output.remove_leftovers()
-        report = watch.reports(_report(plan.sliced, Outcome(), (), start, None, contract_of(content, job.model)))
+        report = watch.reports(_report(plan.sliced, Outcome(), (), start, None, _contract(content, job)))
         refuse_drift(report, job.out, job.options, marked=True)
         return report
     encoder, checked = None, {part.name for part in plan.to_make}
@@ -123,7 +124,7 @@ def _run(job: Job, terminal: IO[str], watch: Watch) -> RunReport:
             states, output, sha256, job.options
         )  # again: another run may have finished parts before the lock
         if is_done(plan, output, job.named_inputs, prune=job.options.prune):
-            report = _report(plan.sliced, Outcome(), (), start, golden, contract_of(content, job.model))
+            report = _report(plan.sliced, Outcome(), (), start, golden, _contract(content, job))
             watch.reports(report)
             refuse_drift(report, job.out, job.options, marked=True)
             return report
@@ -137,7 +138,7 @@ def _run(job: Job, terminal: IO[str], watch: Watch) -> RunReport:
             with engine:  # closed before the staging directory is removed
                 plan = _make_parts(job, plan, engine, output, BundleReference.of(job.model, content), outcome, terminal)
         pruned = _prune(plan, output) if job.options.prune else plan.blocking if outcome.made else ()
-        contract = contract_of(content, job.model) if encoder is None else encoder.contract
+        contract = _contract(content, job) if encoder is None else encoder.contract
         total, report = (_report(each, outcome, pruned, start, golden, contract) for each in (plan, plan.sliced))
         watch.reports(report)
         judged = (report,) if plan.unfinished else (report, total)
@@ -148,6 +149,23 @@ def _run(job: Job, terminal: IO[str], watch: Watch) -> RunReport:
         if is_complete:
             output.succeed(total.to_json(job.named_inputs, without_secrets(job.model), sha256, job.options))
         return report
+
+
+def _contract(content: bytes, job: Job) -> ModelContract:
+    return read_contract(content, job.model)[0]
+
+
+def _read_bundle(job: Job) -> bytes:
+    """Return the bytes of the model.
+
+    Raises:
+        BundleError: It cannot be read, or has no decoder where scores are asked for.
+    """
+    content = read_bundle(job.model)
+    if job.options.score:
+        source = without_secrets(job.model)
+        profile_of(read_contract(content, source)[0], source)
+    return content
 
 
 def _make_parts(

@@ -9,9 +9,11 @@ from numpy.typing import ArrayLike, NDArray
 from seqembed.data.contract import ModelContract
 from seqembed.data.errors import UsageError
 from seqembed.data.keywords import PathOrUri, in_python, several
+from seqembed.data.outputs import ModelOutput
 from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.engines.pipeline import EmbeddedWindow, Pipeline
 from seqembed.runner.engines.rows import output_schema, rows_of
+from seqembed.runner.engines.scores import outputs_of_run, profile_of
 from seqembed.runner.options import RunOptions
 from seqembed.runner.tables.arrays import ArraySource, array_source
 from seqembed.runner.tables.arrow import ArrowData, ArrowStream
@@ -98,7 +100,7 @@ class SequenceEncoder:
             BadRowError: A row is not a sequence, and `on_bad_row` is ``fail``.
             BundleError: The model fails on these values.
         """
-        windows = self._windows(self._source(data, ()), on_bad_row)
+        windows = self._windows(self._source(data, ()), on_bad_row, outputs_of_run(self.contract, score=False))
         vectors = [vectors_of(window) for window in windows]
         return np.concatenate([np.empty((0, self.embedding_dim), dtype=np.float32), *vectors])
 
@@ -109,6 +111,7 @@ class SequenceEncoder:
         keep: str | Sequence[str] = (),
         *,
         on_bad_row: OnBadRowInMemory = "fail",
+        score: bool = False,
     ) -> pa.Table:
         """Return a table with the columns that `seqembed run` writes: id, kept columns, ``embedding``, other outputs.
 
@@ -117,6 +120,8 @@ class SequenceEncoder:
             keep: Columns to copy; in the events layout, the value of the last event.
             on_bad_row: For a row that is not a sequence: ``fail``, or return a null vector and the reason in a column
                 ``error`` (``null``).
+            score: For a model with a decoder: return ``score`` and ``score_quantile``, as ``run --score`` does, instead
+                of ``reconstruction_error``.
 
         Returns:
             Table (sequences); ``embedding`` is a list of fixed size, null for a sequence without steps.
@@ -124,11 +129,11 @@ class SequenceEncoder:
         Raises:
             InputError, BadRowError, BundleError: See `embed`.
             UsageError: A kept column is already a column of the table.
+            BundleError: `score` is asked of a model without a decoder.
         """
         source = self._source(data, several(keep))
-        schema = self._columns(source, on_bad_row)
-        rows = [rows_of(window, source.name, schema, on_bad_row) for window in self._windows(source, on_bad_row)]
-        return pa.Table.from_batches(rows, schema)
+        schema = self._columns(source, on_bad_row, score=score)
+        return pa.Table.from_batches(self._rows(source, schema, on_bad_row), schema)
 
     @in_python("embed_batches")
     def embed_batches(
@@ -137,6 +142,7 @@ class SequenceEncoder:
         keep: str | Sequence[str] = (),
         *,
         on_bad_row: OnBadRowInMemory = "fail",
+        score: bool = False,
     ) -> Iterator[pa.RecordBatch]:
         """Embed a stream in bounded memory, in order.
 
@@ -146,6 +152,7 @@ class SequenceEncoder:
                 the next batch.
             keep: See `embed_table`.
             on_bad_row: See `embed_table`.
+            score: See `embed_table`.
 
         Returns:
             An iterator of record batches with the columns of `embed_table`; their sizes differ from those of the input.
@@ -157,32 +164,46 @@ class SequenceEncoder:
         source = batches_source(batches, self.contract, several(keep))
         if source is None:
             return iter(())
-        return self._rows(source, self._columns(source, on_bad_row), on_bad_row)
+        return self._batches(source, self._columns(source, on_bad_row, score=score), on_bad_row)
 
-    def _rows(self, source: TableSource, schema: pa.Schema, on_bad_row: OnBadRowInMemory) -> Iterator[pa.RecordBatch]:
+    def _batches(
+        self, source: TableSource, schema: pa.Schema, on_bad_row: OnBadRowInMemory
+    ) -> Iterator[pa.RecordBatch]:
         with in_python("embed_batches"):
-            for window in self._windows(source, on_bad_row):
-                yield rows_of(window, source.name, schema, on_bad_row)
+            yield from self._rows(source, schema, on_bad_row)
+
+    def _rows(
+        self, source: TableSource | ArraySource, schema: pa.Schema, on_bad_row: OnBadRowInMemory
+    ) -> Iterator[pa.RecordBatch]:
+        for window in self._windows(source, on_bad_row):
+            yield rows_of(window, source.name, schema, on_bad_row, self.contract.errors)
 
     def _source(self, data: ArrowData | Sequence[ArrayLike], keep: tuple[str, ...]) -> TableSource | ArraySource:
         if isinstance(data, list | tuple | np.ndarray):
             return array_source(data, self.contract, keep)
         return table_source(data, self.contract, keep)
 
-    def _columns(self, source: TableSource | ArraySource, on_bad_row: OnBadRowInMemory) -> pa.Schema:
+    def _columns(self, source: TableSource | ArraySource, on_bad_row: OnBadRowInMemory, *, score: bool) -> pa.Schema:
         id_name = self.contract.schema.id
         standing = [id_name, *source.keep]
         twice = next((name for name in standing if standing.count(name) > 1), None)
         if twice is not None:
             raise UsageError(f"--keep {twice}: that column is in the output already. Omit it from --keep.")
         refuse_unknown(on_bad_row)
-        options = RunOptions(keep=source.keep, on_bad_row=on_bad_row)
-        return output_schema(source.columns(), source.name, self.contract, options)
+        if score:
+            profile_of(self.contract, self.source)
+        options = RunOptions(keep=source.keep, on_bad_row=on_bad_row, score=score)
+        return output_schema(source.columns(), source.name, self.contract, self.contract.outputs, options)
 
-    def _windows(self, source: TableSource | ArraySource, on_bad_row: OnBadRowInMemory) -> Iterator[EmbeddedWindow]:
+    def _windows(
+        self,
+        source: TableSource | ArraySource,
+        on_bad_row: OnBadRowInMemory,
+        outputs: Sequence[ModelOutput] | None = None,
+    ) -> Iterator[EmbeddedWindow]:
         refuse_unknown(on_bad_row)
         with Pipeline(self._encoder, self._threads) as pipeline:
-            yield from embedded_windows(source, pipeline, on_bad_row)
+            yield from embedded_windows(source, pipeline, on_bad_row, outputs)
 
 
 @in_python("load")

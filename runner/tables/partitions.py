@@ -109,7 +109,9 @@ def partition_embedder(
             f"the table holds single events, and those of one '{contract.schema.id}' may lie in several partitions. "
             "Group them into one row per id first, for example with `seqembed group`."
         )
-    result = output_schema(columns, "the table", contract, RunOptions(keep=keep, on_bad_row=on_bad_row))
+    result = output_schema(
+        columns, "the table", contract, contract.outputs, RunOptions(keep=keep, on_bad_row=on_bad_row)
+    )
     fields = [pa.field(field.name, _portable(field.type)) for field in result]
     sha256 = bundle_sha256(content)
     return PartitionEmbedder(sha256, encoder.source, keep, on_bad_row, threads, pa.schema(fields)), content

@@ -1,6 +1,6 @@
 """Embed a source in windows, and apply the option for bad rows in memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from seqembed.data.bad_rows import bad_row_error
 from seqembed.data.errors import UsageError
+from seqembed.data.outputs import ModelOutput
 from seqembed.data.sequences import SequenceBlock
 from seqembed.data.source import Source
 from seqembed.runner.engines.finite import refuse_not_finite
@@ -17,8 +18,13 @@ OnBadRowInMemory = Literal["fail", "null"]
 ON_BAD_ROW_IN_MEMORY: tuple[OnBadRowInMemory, ...] = ("fail", "null")
 
 
-def embedded_windows(source: Source, pipeline: Pipeline, on_bad_row: OnBadRowInMemory) -> Iterator[EmbeddedWindow]:
-    """Yield the sequences of a source with their vectors, in order.
+def embedded_windows(
+    source: Source,
+    pipeline: Pipeline,
+    on_bad_row: OnBadRowInMemory,
+    outputs: Sequence[ModelOutput] | None = None,
+) -> Iterator[EmbeddedWindow]:
+    """Yield the sequences of a source with their vectors, in order; `outputs` are all of the model unless given.
 
     Raises:
         BadRowError: A row is not a sequence, or its vector is not finite, and `on_bad_row` is ``fail``.
@@ -29,7 +35,7 @@ def embedded_windows(source: Source, pipeline: Pipeline, on_bad_row: OnBadRowInM
     if on_bad_row == "fail":
         blocks = _good(blocks, source.name)
     first_row = source.first_row
-    for embedded in pipeline.embed(blocks):
+    for embedded in pipeline.embed(blocks, outputs):
         window = refuse_not_finite(embedded, source, first_row)
         first_row += window.block.num_rows
         if on_bad_row == "fail":

@@ -1,4 +1,4 @@
-"""The law of every exported encoder: an embedding does not depend on what else is in the batch, nor on padding."""
+"""The law of every exported model: its outputs do not depend on what else is in the batch, nor on padding."""
 
 from typing import Any
 
@@ -55,13 +55,14 @@ def assert_alone_equals_batched(
     """
     num = block.num_sequences
     singles = [pad(block, np.array([index])) for index in range(num)]
-    alone = np.concatenate([encoder.embed(one.values, one.lengths, one.categories) for one in singles])
+    every = [encoder.run(one.values, one.lengths, one.categories) for one in singles]
+    alone = {name: np.concatenate([outputs[name] for outputs in every]) for name in every[0]}
     order = np.random.default_rng(seed).permutation(num)
     batch = pad(block, order, int(block.lengths.max()) + extra)
     padding = np.arange(batch.values.shape[1]) >= batch.lengths[:, None]
     batch.values[padding] = garbage
     batch.categories[padding] = garbage_id
-    together = np.empty_like(alone)
-    together[order] = encoder.embed(batch.values, batch.lengths, batch.categories)
-    assert np.isfinite(alone).all()
-    np.testing.assert_allclose(together, alone, rtol=rtol, atol=rtol)
+    together = encoder.run(batch.values, batch.lengths, batch.categories)
+    for name, expected in alone.items():
+        assert np.isfinite(expected).all()
+        np.testing.assert_allclose(together[name], expected[order], rtol=rtol, atol=rtol)

@@ -7,6 +7,7 @@ import pytest
 from model_testing import resolved
 
 from seqembed.data.profile import SequenceProfile
+from seqembed.data.schema.classes import MAX_CLASSES, frequencies, num_classes
 from seqembed.data.schema.schema import CategoricalField, SequenceSchema
 from seqembed.data.schema.vocabulary import FIRST_ID, MISSING_ID, UNKNOWN_ID, Vocabulary
 from seqembed.trainer.config.automatic import Findings, resolve
@@ -16,11 +17,8 @@ from seqembed.trainer.fit.steps import Steps, seed_everything
 from seqembed.trainer.input.scale import Changes
 from seqembed.trainer.model.backend import keras, tf
 from seqembed.trainer.model.categories import (
-    MAX_CLASSES,
     MAX_WIDTH,
     answers,
-    frequencies,
-    num_classes,
     summary_width,
     width_of,
 )

@@ -165,6 +165,17 @@ def test_nothing_is_held_out_if_all_ids_would_be(job, tmp_path):
     assert (intake.num_training, intake.num_validation, intake.validation_fraction) == (3, 0, 0.0)
 
 
+def test_some_held_out_sequences_are_kept_beside_the_sample(eager_steps, job, tmp_path):
+    layout = RunLayout(tmp_path / "run")
+    train(job(epochs=0, validation_fraction=0.3), layout.root)
+    (kept, schema), (sample, _) = read_sequences(layout.held_out), read_sequences(layout.sample)
+    assert schema.feature_names == ("x", "y")
+    assert kept.num_sequences + sample.num_sequences > 45 and kept.num_sequences > 5 and (kept.lengths > 0).all()
+    assert not set(kept.ids.to_pylist()) & set(sample.ids.to_pylist())
+    train(job(epochs=0, validation_fraction=0.0), layout.root, overwrite=True)
+    assert not layout.held_out.exists()
+
+
 @pytest.mark.parametrize(("task", "longest"), [("reconstruct", 0), ("predict", 1)])
 def test_too_few_sequences_are_refused(job, tmp_path, task, longest):
     data = write_sequences(tmp_path / "short.parquet", sequences(9, seed=0, longest=longest))

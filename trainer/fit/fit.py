@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seqembed.data.standardise import feature_weights
 from seqembed.trainer.config.automatic import has_events
 from seqembed.trainer.fit.checkpoint import MAX_RESTART_PARAMETERS, Checkpoints, TrainingState
 from seqembed.trainer.fit.health import Health, examine, is_cheap
@@ -15,7 +16,6 @@ from seqembed.trainer.fit.loop import Loop
 from seqembed.trainer.fit.progress import Progress
 from seqembed.trainer.fit.steps import Decay, Steps, seed_everything
 from seqembed.trainer.input.feeds import make_feeds, monitored_fraction
-from seqembed.trainer.model.losses import feature_weights
 from seqembed.trainer.model.network import embed
 from seqembed.trainer.model.objective import Objective
 from seqembed.trainer.prepare import Prepared

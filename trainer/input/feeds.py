@@ -1,16 +1,16 @@
 """The training and validation batches: how much of the held-out data is scored, and how large a batch may be."""
 
 from seqembed.data.files.inputs import InputFile
+from seqembed.data.schema.classes import num_classes
 from seqembed.data.schema.schema import SequenceSchema
+from seqembed.data.standardise import moments
 from seqembed.trainer.config.model import FIXED_LENGTH_DECODERS
 from seqembed.trainer.config.resolved import ResolvedJob
 from seqembed.trainer.fit.loop import NUM_INTERVALS
 from seqembed.trainer.input.feed import Feed
 from seqembed.trainer.input.intake import Intake
-from seqembed.trainer.input.scale import moments
 from seqembed.trainer.input.source import MAX_BATCH_STEPS, SequenceSource
 from seqembed.trainer.input.views import ViewMaker
-from seqembed.trainer.model.categories import num_classes
 
 # Memory for decoded sequences that are kept between epochs if they fit: together 256 MB.
 _TRAINING_CACHE_BYTES = 192_000_000

@@ -32,7 +32,8 @@ class Intake:
     """The data of a training.
 
     Attributes:
-        survey: Profile and sample of the training side; the longest sequence of both sides.
+        survey: Profile and sample of the training side, and a sample of the held-out sequences; the longest sequence of
+            both sides.
         num_training: Number of training sequences.
         num_validation: Number of held-out sequences.
         num_too_short: Sequences of either side without enough steps for the task (empty ones included).
@@ -99,7 +100,13 @@ def take_in(files: Sequence[InputFile], schema: SequenceSchema, job: TrainJob) -
     for fraction in (_VALIDATION_FRACTION if wanted is None else wanted, 0.0):
         sides = _Sides(job, schema, fraction, FewValues(whole_numbers))
         found = survey(
-            files, schema, job.data.length_policy, seed=job.training.seed, keep=keep, select=sides.training_side
+            files,
+            schema,
+            job.data.length_policy,
+            seed=job.training.seed,
+            keep=keep,
+            select=sides.training_side,
+            set_aside=sides.held_out if fraction else None,
         )
         if sides.num_training + sides.num_validation < 2:
             raise InputError(
@@ -164,6 +171,10 @@ class _Sides:
         self.num_validation += int((usable & held_out).sum())
         self.num_training += int((usable & ~held_out).sum())
         return _on_training_side(block, usable, held_out)
+
+    def held_out(self, block: SequenceBlock) -> NDArray[np.bool_]:
+        """Return which sequences are held out, bool (sequences)."""
+        return (block.lengths >= self._min_length) & in_validation(block, self._fraction)
 
     def _check_binary(self, block: SequenceBlock) -> None:
         outside = (block.values < 0) | (block.values > 1)

@@ -7,20 +7,9 @@ from numpy.typing import NDArray
 
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.sequences import SequenceBlock
+from seqembed.data.standardise import MAX_DEVIATIONS, moments
 
-MAX_DEVIATIONS = 10.0
 MIN_SPREAD = 0.1  # of the data's standard deviation: sequences that hardly vary are not scaled up to noise
-_MIN_STD = 1e-30  # its inverse still fits into float32
-
-
-def moments(profile: SequenceProfile) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return mean and standard deviation to standardise with, each float32 (features), raw units.
-
-    A constant feature gets a deviation of 1: it standardises to 0, or to its difference from the mean once it changes.
-    """
-    mean = np.asarray(profile.mean, dtype=np.float32)
-    std = np.asarray(profile.std, dtype=np.float64)
-    return mean, np.where(std > _MIN_STD, std, 1.0).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)

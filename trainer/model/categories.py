@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seqembed.data.schema.classes import frequencies, num_classes
 from seqembed.data.schema.schema import CategoricalField
-from seqembed.data.schema.vocabulary import FIRST_ID, MISSING_ID, UNKNOWN_ID, Vocabulary
+from seqembed.data.schema.vocabulary import FIRST_ID, MISSING_ID, UNKNOWN_ID
 from seqembed.trainer.model.backend import keras
 
 ops, layers = keras.ops, keras.layers
@@ -24,8 +25,6 @@ _MIN_WIDTH = 2
 # all favourites of a sequence.
 _MAX_SUMMARY_WIDTH = 32
 _INITIAL_STD = 0.5  # of the embeddings; Keras's default is tiny compared to standardised numbers
-# A decoder of ten thousand classes would cost a hundred times the encoder; the rarest classes say little.
-MAX_CLASSES = 1_000
 
 
 def width_of(field: CategoricalField) -> int:
@@ -97,43 +96,12 @@ def output_name(head: str, field: CategoricalField | None = None) -> str:
     return head if field is None else f"{head}.{field.name}"
 
 
-def num_classes(field: CategoricalField) -> int:
-    """Return the number of output classes for `field`: ids up to a limit, and one class for rarer values."""
-    return min(field.num_ids, FIRST_ID + MAX_CLASSES + 1)
-
-
 def class_logits(hidden: Any, field: CategoricalField, name: str) -> Any:
     """Return logits (…, classes) of hidden (…, units); the bias is initialised with the class frequencies."""
     layer = layers.Dense(num_classes(field), name=name)
     logits = layer(hidden)
     layer.bias.assign(log_frequencies(field))
     return logits
-
-
-def frequencies(field: CategoricalField) -> NDArray[np.float64]:
-    """Return the count of each class in the training data, float64 (classes), without missing steps; sums to 1 or more.
-
-    Raises:
-        ValueError: The vocabulary is not learned yet.
-    """
-    vocabulary = field.vocabulary
-    if not isinstance(vocabulary, Vocabulary):
-        raise ValueError(f"the vocabulary of {field.name!r} is not learned yet")
-    counts = np.zeros(field.num_ids)
-    counts[UNKNOWN_ID] = vocabulary.num_unknown
-    counts[FIRST_ID:] = vocabulary.counts
-    last = num_classes(field) - 1
-    cut = np.append(counts[:last], counts[last:].sum())
-    if not cut.sum():
-        cut[UNKNOWN_ID] = 1.0
-    return cut
-
-
-def entropy(field: CategoricalField) -> float:
-    """Return the entropy of the class frequencies in nats: the loss of always predicting the frequencies."""
-    shares = frequencies(field)
-    shares = shares[shares > 0] / shares.sum()
-    return float(-(shares * np.log(shares)).sum())
 
 
 def log_frequencies(field: CategoricalField) -> NDArray[np.float32]:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from seqembed.data.plurals import counted
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.schema.schema import CategoricalField
+from seqembed.data.standardise import MAX_DEVIATIONS, moments
 from seqembed.trainer.config.resolved import ResolvedModel
-from seqembed.trainer.input.scale import MAX_DEVIATIONS, MIN_SPREAD, moments
+from seqembed.trainer.input.scale import MIN_SPREAD
 from seqembed.trainer.model.backend import keras
 from seqembed.trainer.model.blocks import OutputMap
 from seqembed.trainer.model.categories import embedded, summaries

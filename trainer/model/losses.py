@@ -3,13 +3,11 @@
 Losses return sums and counts instead of means, so that a mean over many batches is exact however they are cut.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from seqembed.data.schema.schema import Feature
 from seqembed.data.schema.vocabulary import MISSING_ID
 from seqembed.trainer.model.backend import tf
 
@@ -112,13 +110,6 @@ def category_sums(ids: Any, logits: Any, mask: Any) -> Any:
     losses = tf.where(valid, tf.nn.sparse_softmax_cross_entropy_with_logits(labels=classes, logits=logits), 0.0)
     right = tf.logical_and(valid, tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), classes))
     return tf.stack([tf.reduce_sum(tf.cast(each, tf.float32)) for each in (losses, valid, right)])
-
-
-def feature_weights(features: Sequence[Feature]) -> NDArray[np.float32]:
-    """Return the loss weight of each feature, float32 (features): 1, but all features of one time column sum to 1."""
-    time_columns = [feature.column if feature.kind == "time" else None for feature in features]
-    counted = [1.0 if column is None else 1.0 / time_columns.count(column) for column in time_columns]
-    return np.asarray(counted, dtype=np.float32)
 
 
 def contrast_sums(projections: Any) -> Any:

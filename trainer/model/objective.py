@@ -8,14 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqembed.data.profile import SequenceProfile
+from seqembed.data.schema.classes import unit_of_surprise
 from seqembed.data.schema.schema import CategoricalField
+from seqembed.data.standardise import MAX_DEVIATIONS, moments
 from seqembed.trainer.config.resolved import ResolvedModel
-from seqembed.trainer.input.scale import MAX_DEVIATIONS, moments
 from seqembed.trainer.model.backend import tf
-from seqembed.trainer.model.categories import entropy, log_frequencies, output_name
+from seqembed.trainer.model.categories import log_frequencies, output_name
 from seqembed.trainer.model.losses import Batch, category_sums, contrast_sums, masked_sums
-
-_MIN_ENTROPY = 0.05  # nats: the loss of a field that hardly changes is not scaled up
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ class Objective:
         self.heads = config.heads
         self._mean, self._std = moments(profile)
         self._feature_weights = None if weights is None or (weights == 1).all() else weights
-        self._entropies = [max(entropy(field), _MIN_ENTROPY) for field in fields]
+        self._entropies = [unit_of_surprise(field) for field in fields]
         self._logits = [log_frequencies(field) for field in fields]
         counted = len(self._mean) if self._feature_weights is None else float(self._feature_weights.sum())
         self.terms = tuple(term for head in self.heads for term in _terms(head, fields, counted))

@@ -69,15 +69,23 @@ def write_models(layout: RunLayout, network: Network) -> None:
                 model.save(temporary)
 
 
-def write_sample(layout: RunLayout, found: Survey, schema: SequenceSchema) -> None:
-    """Write the sample of training sequences."""
+def write_samples(layout: RunLayout, found: Survey, schema: SequenceSchema) -> None:
+    """Write the sample of training sequences, and that of held-out ones if there are any."""
     with replacing(layout.sample) as temporary:
         write_sequences(temporary, found.sample, schema)
+    if found.aside.num_sequences:
+        with replacing(layout.held_out) as temporary:
+            write_sequences(temporary, found.aside, schema)
 
 
 def write_history(layout: RunLayout, history: Mapping[str, Any]) -> None:
     """Write losses and totals."""
     write_text(layout.history, json.dumps(history, indent=1, allow_nan=False))
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the libraries that made a model, and of Python."""
+    return {**{name: metadata.version(name) for name in _LIBRARIES}, "python": platform.python_version()}
 
 
 def write_contract(
@@ -93,7 +101,6 @@ def write_contract(
     num_parameters: int,
 ) -> None:
     """Write the contract, which marks the run as finished."""
-    versions = {name: metadata.version(name) for name in _LIBRARIES}
     contract = ModelContract(
         schema=schema,
         length_policy=job.data.length_policy,
@@ -103,6 +110,6 @@ def write_contract(
         frame=job.model.frame,
         architecture={**job.model.to_options(), "num_parameters": num_parameters},
         training=TrainingData(fingerprint, num_files, profile, statistics),
-        versions={**versions, "python": platform.python_version()},
+        versions=versions(),
     )
     write_text(layout.contract, contract.to_json())
