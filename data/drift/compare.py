@@ -32,7 +32,7 @@ _FEW: Final = 3
 _STUCK_BY_CHANCE: Final = 1e-6
 # Equal embeddings differ in their last bits between batches, and are rounded to 1/256 of a standard deviation.
 _STUCK_VARIANCE: Final = 1e-3
-_GAP: Final = TIME_FEATURES[0]
+_GAPS: Final = TIME_FEATURES[:2]  # log1p of seconds
 
 
 def drift_of(statistics: Statistics | None, contract: ModelContract) -> Drift | None:
@@ -60,7 +60,9 @@ def drift_of(statistics: Statistics | None, contract: ModelContract) -> Drift | 
 class _Comparison:
     def __init__(self, run: Statistics, training: Statistics, noise: Noise, schema: SequenceSchema) -> None:
         self._run, self._training, self._noise = run, training, noise
-        self._gaps = {feature.name for feature in schema.features if feature.kind == "time" and feature.column == _GAP}
+        self._gaps = {
+            feature.name for feature in schema.features if feature.kind == "time" and feature.component in _GAPS
+        }
         num_training, num_vectors = training.number("sequences"), training.number("vectors")
         self._distances = Distances(training.definition, training.totals, num_training, num_vectors)
 
@@ -79,6 +81,9 @@ class _Comparison:
                 shown: MeasureName = "gaps" if name == "values" and feature in self._gaps else name
                 threshold = self._threshold(name, shown, index)
                 value, sides = _rounded(value), (expected[index], observed[index])
+                if shown == "gaps":
+                    with np.errstate(over="ignore"):
+                        sides = float(np.expm1(sides[0])), float(np.expm1(sides[1]))
                 yield DriftMeasure(shown, feature, value, threshold, value > threshold, *map(_plain, sides))
 
     def _threshold(self, name: MeasureName, shown: MeasureName, index: int) -> float:

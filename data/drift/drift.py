@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, Self, get_args
 
+from seqembed.data.display.progress import duration
 from seqembed.data.plurals import counted
 from seqembed.data.statistics.definition import finite
 
@@ -14,7 +15,7 @@ EMBEDDING: Final = "embedding"
 MEANINGS: Final[Mapping[MeasureName, tuple[str, str]]] = {
     "values": ("values of a feature", "population stability index"),
     "missing": ("share of steps without a value of a feature", "difference of the shares"),
-    "gaps": ("time since the event before", "population stability index"),
+    "gaps": ("time since the event before, and since the first", "population stability index"),
     "lengths": ("steps of a sequence", "population stability index"),
     "categories": ("frequencies of the values of a field", "population stability index"),
     "unknown": ("share of steps with a value that is not in the vocabulary", "share beyond that of training"),
@@ -35,7 +36,8 @@ class DriftMeasure:
         threshold: What a run of as many sequences exceeds hardly ever by chance, and at least what matters.
         alarmed: Whether `value` is beyond it.
         expected, observed: The same number of the training data and of the run, to show side by side: mean of a
-            feature (raw units) or of the lengths, or a share; None where there is no such number.
+            feature (raw units) or of the lengths, geometric mean of gaps (seconds), or a share; None where there is no
+            such number.
     """
 
     name: MeasureName
@@ -61,10 +63,11 @@ class DriftMeasure:
         if self.name in ("missing", "unknown"):
             of = "missing" if self.name == "missing" else "unknown values"
             return f"{of}{name} {_share(self.observed)}, in training {_share(self.expected)}"
+        if self.name == "gaps" and self.expected is not None and self.observed is not None:
+            return f"{self.feature} typically {duration(self.observed)}, in training {duration(self.expected)}"
         if self.expected is not None and self.observed is not None:
             kind = "mean length" if self.name == "lengths" else "mean"
-            where = name.removeprefix(" of ") if self.name == "values" else f"{self.name}{name}"
-            of = "" if self.name == "lengths" else f"{where}, "
+            of = "" if self.name == "lengths" else f"{self.feature}, "
             return f"{of}{kind} {_plain(self.observed)}, in training {_plain(self.expected)}"
         return "embeddings" if self.name == "embeddings" else f"{self.name}{name}"
 

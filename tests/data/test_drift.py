@@ -116,6 +116,9 @@ def test_the_line_names_what_moved_in_plain_words() -> None:
         "drift: 4 of 5 measures moved: f3 is 7 throughout; missing of f2 30.0%, in training 0.0%; "
         "f1, mean 5.25, in training 3; and 1 more"
     )
+    gap = DriftMeasure("gaps", "time.since_previous", 0.2, 0.1, True, 3_600.0, 45.0)
+    assert str(gap) == "time.since_previous typically 45 s, in training 60 min"
+    assert str(measures[2]) == "mean length 21, in training 20"
     calm = Drift.of(measures[2:3], 1)
     assert (
         calm.line()

@@ -15,6 +15,7 @@ from seqembed.data.contract import ModelContract
 from seqembed.data.drift.compare import drift_of
 from seqembed.data.drift.drift import Drift, DriftMeasure
 from seqembed.data.errors import BundleError
+from seqembed.data.schema.schema import Feature
 from seqembed.runner.bundle.contract_check import check_contract
 from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.output.history import MAX_RUNS, read_history
@@ -180,6 +181,18 @@ def test_the_training_data_itself_has_not_moved(tiny: Tiny) -> None:
     found = drift_of(contract.training.statistics, contract)
     assert found is not None and not found.alarmed
     assert max(measure.value for measure in found.measures) < 0.03
+
+
+def test_times_between_events_are_gaps_in_seconds(tiny: Tiny) -> None:
+    contract = contract_of(tiny)
+    features = Feature("x", "time", "since_previous", "time"), *contract.schema.features[1:]
+    contract = replace(contract, schema=replace(contract.schema, features=features))
+    training = contract.training.statistics
+    found = drift_of(training, contract)
+    assert found is not None and training is not None
+    (gaps,) = (measure for measure in found.measures if measure.name == "gaps")
+    assert gaps.feature == "x" and gaps.expected == gaps.observed == pytest.approx(np.expm1(training.mean[0]), rel=1e-5)
+    assert [measure.feature for measure in found.measures if measure.name == "values"] == ["y"]
 
 
 def test_noise_that_does_not_fit_the_statistics_is_refused(tiny: Tiny) -> None:
