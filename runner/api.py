@@ -48,6 +48,7 @@ class RunKeywords(TypedDict, total=False):
     fail_on_drift: bool
     metrics: str | None
     log_format: LogFormat
+    report: bool
     progress: ProgressStyle
 
 

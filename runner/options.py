@@ -62,6 +62,7 @@ class RunOptions:
         fail_on_drift: Exit with 5, before the success marker, if the rows moved too far from the training data.
         metrics: File on this host to write metrics to when the run ends, for Prometheus; None writes none.
         log_format: ``text`` for people, or ``json``: an event per line, for programs.
+        report: Write a page about the run, ``_report.html``, into the output directory.
         dry_run: Report what would be done, without doing it.
         progress: ``auto`` shows a bar on a terminal and plain lines elsewhere.
     """
@@ -83,6 +84,7 @@ class RunOptions:
     fail_on_drift: bool = False
     metrics: str | None = None
     log_format: LogFormat = "text"
+    report: bool = False
     dry_run: bool = False
     progress: ProgressStyle = "auto"
 
