@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.dataset as ds
 import pytest
 from browser import Browser, check_page, open_browser
+from s3_testing import Store
 
 import seqembed
 from seqembed.data.pages.charts import Chart, Shape, bars, cells, curve
@@ -58,7 +59,6 @@ def test_a_run_with_bad_rows_drift_and_history_is_shown(tiny: Tiny, tmp_path: Pa
     texts = [
         "340 rows",
         "Drift.",
-        "stuck",
         "Bad rows.",
         "ragged",
         "±inf",
@@ -117,6 +117,15 @@ def test_a_page_that_cannot_be_made_is_a_warning(
     monkeypatch.setattr("seqembed.runner.page.write.find_spec", lambda name: None)
     with pytest.raises(seqembed.UsageError, match=r"pip install 'seqembed\[report\]'"):
         run(tiny, tmp_path, report=True)
+
+
+def test_an_object_store_gets_the_page_too(tiny: Tiny, tmp_path: Path, store: Store) -> None:
+    data = write_sequences(tmp_path / "a.parquet", sequences(20, seed=1))
+    out = f"s3://{store.bucket}/out"
+    for _ in range(2):
+        seqembed.run(data, model=tiny.bundle, out=out, progress="none", report=True)
+    assert b"20 rows" in store.read(f"{store.bucket}/out/{REPORT}")
+    assert not [name for name in store.names("out") if "_temporary" in name]
 
 
 def test_the_command_has_the_option(tiny: Tiny, tmp_path: Path) -> None:
