@@ -49,6 +49,7 @@ class RunKeywords(TypedDict, total=False):
     metrics: str | None
     log_format: LogFormat
     score: bool
+    report: bool
     progress: ProgressStyle
 
 

@@ -63,6 +63,7 @@ class RunOptions:
         metrics: File on this host to write metrics to when the run ends, for Prometheus; None writes none.
         log_format: ``text`` for people, or ``json``: an event per line, for programs.
         score: Write ``score`` and ``score_quantile``, for a bundle with a decoder.
+        report: Write a page about the run, ``_report.html``, into the output directory.
         dry_run: Report what would be done, without doing it.
         progress: ``auto`` shows a bar on a terminal and plain lines elsewhere.
     """
@@ -85,6 +86,7 @@ class RunOptions:
     metrics: str | None = None
     log_format: LogFormat = "text"
     score: bool = False
+    report: bool = False
     dry_run: bool = False
     progress: ProgressStyle = "auto"
 

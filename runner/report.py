@@ -65,6 +65,7 @@ class RunReport:
             contract defines none.
         drift: How far the rows behind `statistics` are from the training data; None without statistics, or if the
             bundle is of a version that did not compare them.
+        slowest: Name and seconds of the made parts that took longest.
         unfinished: Parts outside the slice of ``only`` that are not finished; while there are any, there is no success
             marker.
     """
@@ -86,6 +87,7 @@ class RunReport:
     trained_unknown: Mapping[str, float] = field(default_factory=dict)
     statistics: Statistics | None = None
     drift: Drift | None = None
+    slowest: tuple[tuple[str, float], ...] = ()
     unfinished: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -123,6 +125,12 @@ class RunReport:
         shares = {name: round(found / steps, 6) for name, found in self.counts.unknown_steps.items()}
         return {"unknown": shares} if shares else {}
 
+    def _slowest_parts(self) -> list[dict[str, Any]]:
+        rows = {part.name: counts.rows_in for part, counts in self.parts}
+        return [
+            {"name": name, "seconds": round(seconds, 3), "rows_in": rows.get(name, 0)} for name, seconds in self.slowest
+        ]
+
     def _tables(self) -> list[dict[str, Any]]:
         """Return the versions of the tables that the inputs belong to."""
         views = [part.file.view for part, _ in self.parts]
@@ -148,6 +156,7 @@ class RunReport:
             "seconds": round(self.seconds, 3),
             "rows_per_second": round(self.rows_per_second, 1),
             "padding_share": round(self.padding_share, 5),
+            "slowest_parts": self._slowest_parts(),
             "peak_rss_bytes": peak_rss_bytes(),
             "golden_difference": self.golden_difference,
             "statistics": None if self.statistics is None else described(self.statistics),

@@ -61,7 +61,7 @@ def linear(
     Args:
         values: What is to be shown.
         num_ticks: About how many labels.
-        whole: Label integers only.
+        whole: Label integers only, if there are any.
         zero: Begin at 0.
         share: Label in percent.
         widened: End at labelled numbers.
@@ -70,7 +70,7 @@ def linear(
     low = min(low, 0.0) if zero else low
     if low == high:
         low, high = (low, low + 1.0) if zero else (low - abs(low) * 0.1 - 0.5, high + abs(high) * 0.1 + 0.5)
-    step = _step(low, high, num_ticks, whole)
+    step = _step(low, high, num_ticks, whole and high - low >= 1)
     if widened:
         low, high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
     first = math.ceil(low / step - 1e-9)

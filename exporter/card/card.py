@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from seqembed.data.contract import ModelContract
 from seqembed.data.plurals import counted
 from seqembed.data.profile import QUANTILES
+from seqembed.data.scores import LEVELS
 from seqembed.exporter.card.limits import limits
 from seqembed.exporter.card.markdown import escaped, front_matter, table
 from seqembed.exporter.card.training import TrainingResult
@@ -50,6 +51,21 @@ def _summary(contract: ModelContract) -> Iterator[str]:
         f"An encoder in one ONNX file, made by seqembed {escaped(contract.versions['seqembed'])}. "
         f"It turns a sequence of any length, with {' and '.join(kinds)} per step, into a vector of "
         f"{contract.embedding_dim} numbers ({contract.precision})."
+    )
+    yield from _scores(contract)
+
+
+def _scores(contract: ModelContract) -> Iterator[str]:
+    """Yield what the anomaly score means, for a model that has one."""
+    if contract.errors is None:
+        return
+    rows = "sequences held out of the training" if contract.errors.held_out else "training sequences"
+    yield ""
+    yield (
+        "It also returns `reconstruction_error`: how badly its decoder reconstructs a sequence, 1 being about the "
+        "error of always writing the mean. `seqembed run --score` writes it as `score`, with the share of "
+        f"{contract.errors.num_sequences:,} {rows} whose error is smaller as `score_quantile`. A high score is "
+        "unusual, which need not be wrong."
     )
 
 
@@ -145,6 +161,11 @@ def _rows(bundle: bytes, contract: ModelContract, training: TrainingResult | Non
         yield [f"mean cosine of int8 and fp32 vectors of {rows}", f"{int8.mean_cosine:.5f}"]
         yield ["minimum of these cosines", f"{int8.min_cosine:.5f}"]
         yield ["nearest neighbour kept by int8", f"{int8.neighbour_agreement:.1%}"]
+    if (errors := contract.errors) is not None:
+        of = "held-out" if errors.held_out else "training"
+        for level, name in ((0.5, "median"), (0.99, "99 % quantile"), (1.0, "maximum")):
+            figure = errors.quantiles[int(LEVELS.searchsorted(level))]
+            yield [f"{name} of the reconstruction error of {of} sequences", f"{figure:.3g}"]
     yield ["golden sequences, which every host must reproduce before it writes", str(len(contract.golden))]
     yield ["precision", contract.precision]
     yield ["size in bytes", f"{len(bundle):,}"]

@@ -15,6 +15,8 @@ def limits(contract: ModelContract, training: TrainingResult | None) -> Iterator
     yield "Vectors of two models cannot be compared, also not of two trainings on the same data."
     yield from _lengths(contract)
     yield from _values(contract)
+    if contract.has_decoder:
+        yield "A reconstruction error is blind to missing values, and small for anomalies that the decoder can write."
     if contract.precision == "int8":
         yield "An int8 vector depends slightly on the other rows of its batch."
 

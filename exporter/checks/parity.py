@@ -123,7 +123,7 @@ def _determined(
     """Return for each output which sequences are compared, bool (sequences).
 
     The decoder of a projected embedding undoes a tanh, which amplifies the last bit of an embedding at its ends: of a
-    hybrid model one error in three hundred changes by more than a tenth of the tolerance when weights do by a bit.
+    hybrid model one error in a hundred changes by more than a tenth of the tolerance when weights do by a bit.
 
     Raises:
         QualityGateError: Too few real sequences could be compared.

@@ -36,6 +36,7 @@ Examples:
   seqembed run new/ --model encoder.onnx --out scored/ --score
   seqembed run new/ --model encoder.onnx --out vectors/ --dry-run
   seqembed run lake/day=2026-11-26/ --model encoder.onnx --out vectors/ --fail-on-drift
+  seqembed run new/ --model encoder.onnx --out vectors/ --report
   seqembed run new/ --model encoder.onnx --out vectors/ --metrics /var/lib/node_exporter/seqembed.prom
   seqembed run new/ --model encoder.onnx --out vectors/ --log-format json 2> events.jsonl
 """
@@ -136,6 +137,11 @@ Examples:
     default=_DEFAULTS.log_format,
     show_default=True,
     help="Messages on standard error: text, or a JSON object per line.",
+)
+@click.option(
+    "--report",
+    is_flag=True,
+    help="Write a page about the run, _report.html, into DIR after _SUCCESS (extra `report`).",
 )
 @click.option("--dry-run", is_flag=True, help="List the parts that would be made, without making them.")
 @click.option("--progress", type=click.Choice(PROGRESS_STYLES), default=_DEFAULTS.progress, show_default=True)

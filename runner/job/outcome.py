@@ -13,6 +13,8 @@ from seqembed.runner.output.directory import OutputDirectory
 from seqembed.runner.output.parts import PartCounts
 from seqembed.runner.output.staging import StagedPart
 
+_MAX_SLOWEST = 10
+
 
 @dataclass(slots=True)
 class Outcome:
@@ -25,6 +27,7 @@ class Outcome:
         reasons: Number of bad rows by reason.
         quarantined: Paths of the quarantine files, relative to the output directory.
         ids: Counts ids shared by several rows in the nested layout.
+        seconds: Wall time of each part, by name.
     """
 
     made: dict[str, PartCounts] = field(default_factory=dict)
@@ -33,6 +36,7 @@ class Outcome:
     reasons: Counter[str] = field(default_factory=Counter)
     quarantined: list[str] = field(default_factory=list)
     ids: IdCensus = field(default_factory=IdCensus)
+    seconds: dict[str, float] = field(default_factory=dict)
 
     def add(self, part: StagedPart, output: OutputDirectory, on_bad_file: OnBadFile) -> None:
         """Add a worker's report: queue its part for publication, or record why there is none.
@@ -52,6 +56,7 @@ class Outcome:
             return
         self.unreadable.pop(part.name, None)
         self.made[part.name] = part.counts
+        self.seconds[part.name] = part.seconds
         counts, seconds = part.counts.to_json(), round(part.seconds, 3)
         numbers = {name: counts[name] for name in EVENTS["part"] if name in counts}
         emit("part", name=part.name, **numbers, seconds=seconds, attempt=part.attempt)
@@ -61,6 +66,10 @@ class Outcome:
             self.quarantined.append(part.quarantined)
         if part.ids is not None:
             self.ids.add(part.ids)
+
+    def slowest(self) -> tuple[tuple[str, float], ...]:
+        """Return name and seconds of the parts that took longest, at most `_MAX_SLOWEST`."""
+        return tuple(sorted(self.seconds.items(), key=lambda found: (-found[1], found[0]))[:_MAX_SLOWEST])
 
     def refuse_lost(self, names: Collection[str]) -> None:
         """Check that every part of `names` was made or has an unreadable input.

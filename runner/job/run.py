@@ -31,6 +31,7 @@ from seqembed.runner.options import RunOptions
 from seqembed.runner.output.directory import OutputDirectory
 from seqembed.runner.output.parts import PartCounts
 from seqembed.runner.output.staging import quarantine_name
+from seqembed.runner.page.write import require_report, write_missing_report, write_report
 from seqembed.runner.progress import show_progress
 from seqembed.runner.report import RunReport
 
@@ -99,6 +100,7 @@ def _run(job: Job, terminal: IO[str], watch: Watch) -> RunReport:
     named = {"inputs": job.named_inputs, "model": without_secrets(job.model), "out": without_secrets(job.out)}
     emit("started", **named, engine=job.options.engine)
     require_engine(job.options.engine)
+    require_report(job.options.report)
     content, output, open_files = _read_bundle(job), OutputDirectory(job.out), OpenFiles()
     watch.model_sha256 = sha256 = bundle_sha256(content)
     states = InputStates.find(job.inputs, open_files, job.options.version)
@@ -107,6 +109,8 @@ def _run(job: Job, terminal: IO[str], watch: Watch) -> RunReport:
     emit("planned", parts=len(plan.parts), parts_to_make=len(plan.to_make), rows_to_read=rows)
     if is_done(plan, output, job.named_inputs, prune=job.options.prune):
         output.remove_leftovers()
+        if job.options.report:
+            write_missing_report(output)
         report = watch.reports(_report(plan.sliced, Outcome(), (), start, None, _contract(content, job)))
         refuse_drift(report, job.out, job.options, marked=True)
         return report
@@ -126,6 +130,8 @@ def _run(job: Job, terminal: IO[str], watch: Watch) -> RunReport:
         if is_done(plan, output, job.named_inputs, prune=job.options.prune):
             report = _report(plan.sliced, Outcome(), (), start, golden, _contract(content, job))
             watch.reports(report)
+            if job.options.report:
+                write_missing_report(output, locked=True)
             refuse_drift(report, job.out, job.options, marked=True)
             return report
         output.begin(job.record(sha256))
@@ -144,10 +150,15 @@ def _run(job: Job, terminal: IO[str], watch: Watch) -> RunReport:
         judged = (report,) if plan.unfinished else (report, total)
         is_complete = not plan.unfinished and not any(is_refused(each, job.options) for each in judged)
         output.remember(report.history(sha256, complete=is_complete))
+        shown = report if plan.unfinished else total
+        document = shown.to_json(job.named_inputs, without_secrets(job.model), sha256, job.options)
+        if is_complete:
+            output.succeed(document)
+        if job.options.report:
+            refused = any(is_refused(each, job.options) for each in judged)
+            write_report(output, document, "complete" if is_complete else "refused" if refused else "slice")
         for each in judged:
             refuse_drift(each, job.out, job.options)
-        if is_complete:
-            output.succeed(total.to_json(job.named_inputs, without_secrets(job.model), sha256, job.options))
         return report
 
 
@@ -231,6 +242,7 @@ def _report(
         made=sum(outcome.made.values(), PartCounts()),
         seconds=time.perf_counter() - start,
         golden_difference=golden,
+        slowest=outcome.slowest(),
         statistics=statistics,
         drift=None if contract is None else drift_of(statistics, contract),
         unfinished=plan.unfinished,

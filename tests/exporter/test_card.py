@@ -43,6 +43,15 @@ def card(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out.with_name("encoder.v2.md")
 
 
+def test_the_card_of_a_model_with_a_decoder_says_what_its_score_is(tiny: Tiny, tmp_path: Path) -> None:
+    done("export", tiny.run, "--out", tmp_path / "encoder.onnx", "--with-decoder")
+    text, errors = (tmp_path / "encoder.md").read_text(), Encoder.open(tmp_path / "encoder.onnx").contract.errors
+    assert errors is not None
+    assert f"the share of {errors.num_sequences:,} training sequences whose error is smaller" in text
+    assert f"| maximum of the reconstruction error of training sequences | {errors.quantiles[-1]:.3g} |" in text
+    assert "is blind to missing values" in text
+
+
 def test_the_card_has_the_figures_of_the_bundle(card: Path, tiny: Tiny) -> None:
     text, bundle = card.read_text(), card.with_name("encoder.v2.onnx")
     contract = Encoder.open(bundle).contract

@@ -101,7 +101,8 @@ def check_page(browser: Browser, page: Path, texts: Sequence[str]) -> None:
         assert browser.errors() == []
         assert browser.run("return document.documentElement.scrollWidth") <= width
         shown = browser.text()
-        assert [text for text in texts if text not in shown] == []
+        missing = [text for text in texts if text not in shown]
+        assert not missing, missing
     check_colours(browser, page)
     check_pictures(browser)
     check_keyboard(browser, page)
