@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from seqembed.data.drift.noise import Noise
 from seqembed.data.embedding_blocks import EmbeddingBlock
 from seqembed.data.errors import BundleError
 from seqembed.data.outputs import EMBEDDING, RECONSTRUCTION_ERROR, ModelOutput
@@ -140,12 +141,14 @@ class TrainingData:
         profile: What the encoder standardises with: moments and lengths of the training rows.
         statistics: Totals of the training rows, as a run counts its own; of a bundle also those of the embeddings of
             some of them. None in contracts of older versions.
+        noise: How far rows like those of the training data are from it by chance; set by the exporter.
     """
 
     fingerprint: str
     num_files: int
     profile: SequenceProfile
     statistics: Statistics | None = None
+    noise: Noise | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +232,7 @@ class ModelContract:
                 "num_files": self.training.num_files,
                 "profile": self.training.profile.to_json(),
                 "statistics": None if self.training.statistics is None else self.training.statistics.to_json(),
+                "noise": None if self.training.noise is None else self.training.noise.to_json(),
             },
             "versions": self.versions,
             "precision": self.precision,
@@ -281,7 +285,7 @@ class ModelContract:
     @classmethod
     def _from_value(cls, value: Mapping[str, Any]) -> Self:
         training, embeddings = value["training"], value["embeddings"]
-        quantisation, statistics = value.get("quantisation"), training.get("statistics")
+        quantisation, statistics, noise = value.get("quantisation"), training.get("statistics"), training.get("noise")
         return cls(
             schema=SequenceSchema.from_json(value["schema"]),
             length_policy=LengthPolicy(**value["length_policy"]),
@@ -292,6 +296,7 @@ class ModelContract:
                 num_files=training["num_files"],
                 profile=SequenceProfile.from_json(training["profile"]),
                 statistics=Statistics.from_json(statistics) if statistics is not None else None,
+                noise=Noise.from_json(noise) if noise is not None else None,
             ),
             versions=value["versions"],
             precision=value["precision"],

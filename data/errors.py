@@ -8,13 +8,17 @@
     │   └── ChangedInputError 3  a file that was rewritten while it was read
     ├── BundleError          4  a model file or contract that is damaged or does not fit the data
     ├── QualityGateError     5  a failed check of numbers (parity, golden sequences at export, NaN loss)
+    │   └── DriftError       5  a run with --fail-on-drift whose rows moved too far from the training data
     ├── OutputError          6  an output that is not writable, full, or not written by seqembed
     └── HostError            6  a host without the memory, file descriptors or threads that are needed
 
 Every message names the location, what was found, what was expected, and the remedy.
 """
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from seqembed.data.drift.drift import Drift
 
 
 class SeqembedError(Exception):
@@ -57,6 +61,18 @@ class QualityGateError(SeqembedError):
     """A failed check of numbers; nothing was written."""
 
     exit_code = 5
+
+
+class DriftError(QualityGateError):
+    """Rows of a run that moved too far from the training data; the parts are complete, the success marker is missing.
+
+    Attributes:
+        drift: How far each measure moved.
+    """
+
+    def __init__(self, message: str, drift: "Drift") -> None:
+        super().__init__(message)
+        self.drift = drift
 
 
 class OutputError(SeqembedError):

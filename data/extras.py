@@ -6,7 +6,7 @@ from seqembed.data.errors import UsageError
 _OPTIONAL = frozenset(
     (
         *("duckdb", "ray", "pyspark", "py4j", "tensorflow", "keras", "tf2onnx", "onnx"),
-        *("matplotlib", "tomli_w", "sklearn", "joblib", "threadpoolctl"),
+        *("matplotlib", "tomli_w", "sklearn", "joblib", "threadpoolctl", "jinja2", "prometheus_client"),
     )
 )
 

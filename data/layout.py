@@ -49,6 +49,11 @@ class RunLayout:
         return self.root / "contract.json"
 
     @property
+    def report(self) -> Path:
+        """The page of the training, as HTML."""
+        return self.root / "report.html"
+
+    @property
     def sample(self) -> Path:
         """Some training sequences as Parquet, for parity at export and for plots."""
         return self.root / "sample.parquet"

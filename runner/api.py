@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Literal, TypedDict, Unpack, overload
 
+from seqembed.data.display.events import LogFormat
 from seqembed.data.display.progress import ProgressStyle
 from seqembed.data.keywords import (
     Inputs,
@@ -45,6 +46,9 @@ class RunKeywords(TypedDict, total=False):
     on_bad_file: OnBadFile
     dtype: VectorType
     score: bool
+    fail_on_drift: bool
+    metrics: str | None
+    log_format: LogFormat
     progress: ProgressStyle
 
 
@@ -119,7 +123,7 @@ def run(
         A report of the run; with `dry_run` the plan, whose ``to_make`` lists the parts to be written.
 
     Raises:
-        UsageError, InputError, BundleError, OutputError: See `seqembed.runner.job.run.run_job`.
+        UsageError, InputError, BundleError, DriftError, OutputError: See `seqembed.runner.job.run.run_job`.
         TypeError: There is no such option, or `inputs`, `model` or `out` is missing.
     """
     if inputs is None or model is None or out is None:

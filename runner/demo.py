@@ -1,4 +1,4 @@
-"""Train, export, run and evaluate on the recorded data that is installed with the package."""
+"""Train, export, run and evaluate on a sample in which training matters."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,8 @@ from seqembed.data.parquet.reader import read_blocks
 from seqembed.data.schema.detect import detect_schema
 
 Command = Callable[[Sequence[str]], None]
-_LABEL = "speaker"
+_LABEL = "open_pipe"
+_TRAIN, _TEST = "part-00000.parquet", "part-00001.parquet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class DemoLayout:
 
     @property
     def data(self) -> Path:
-        """Directory of the recorded utterances, train.parquet and test.parquet."""
+        """Directory of the windows, one file to train on and one to test on."""
         return self.root / "data"
 
     @property
@@ -58,18 +59,19 @@ class DemoResult:
     """Results of the demo.
 
     Attributes:
-        num_test: Number of test utterances.
+        num_test: Number of test windows.
         num_dimensions: Width of the vectors.
-        trained, untrained, mean_vector: Share of test utterances whose nearest training utterance (Euclidean) is by
-            the same speaker: with the trained encoder, an untrained one, and the mean of each feature.
-        chance: The same share when guessing the speaker.
+        trained, untrained, mean_and_spread: Share of test windows whose nearest training window (Euclidean) has the
+            same open pipe: with the trained encoder, an untrained one, and mean and standard deviation of each
+            feature, standardised.
+        chance: The same share when guessing the pipe.
     """
 
     num_test: int
     num_dimensions: int
     trained: float
     untrained: float
-    mean_vector: float
+    mean_and_spread: float
     chance: float
 
 
@@ -83,27 +85,26 @@ def run_demo(layout: DemoLayout, seed: int, command: Command) -> DemoResult:
     """
     again = ["--overwrite"] if layout.root.exists() else []
     common = ["--label", _LABEL, "--seed", str(seed), *again]
-    command(["sample", "japanese-vowels", "--out", str(layout.data)])
-    train, control = str(layout.data / "train.parquet"), layout.control
+    command(["sample", "tanks", "--out", str(layout.data), "--files", "2"])
+    train, control = str(layout.data / _TRAIN), layout.control
     command(["train", train, "--out", str(layout.run.root), *common])
     _embed(layout, layout.data, again, command)
     command(["train", train, "--out", str(control.run.root), "--epochs", "0", *common])
     _embed(control, layout.data, again, command)
-    labels = {part: _labels(layout.data / part) for part in ("train.parquet", "test.parquet")}
+    labels = {part: _labels(layout.data / part) for part in (_TRAIN, _TEST)}
 
     def accuracy(vectors: Callable[[str], NDArray[np.float32]]) -> float:
-        train_part, test_part = labels
-        return nearest_neighbour_accuracy(
-            vectors(train_part), labels[train_part], vectors(test_part), labels[test_part]
-        )
+        return nearest_neighbour_accuracy(vectors(_TRAIN), labels[_TRAIN], vectors(_TEST), labels[_TEST])
 
+    known = _mean_and_spread(layout.data / _TRAIN)
+    center, scale = known.mean(axis=0), known.std(axis=0)
     return DemoResult(
-        num_test=len(labels["test.parquet"]),
-        num_dimensions=_vectors(layout.vectors / "test.parquet").shape[1],
+        num_test=len(labels[_TEST]),
+        num_dimensions=_vectors(layout.vectors / _TEST).shape[1],
         trained=accuracy(lambda part: _vectors(layout.vectors / part)),
         untrained=accuracy(lambda part: _vectors(control.vectors / part)),
-        mean_vector=accuracy(lambda part: _mean_vectors(layout.data / part)),
-        chance=1 / len(np.unique(labels["train.parquet"])),
+        mean_and_spread=accuracy(lambda part: (_mean_and_spread(layout.data / part) - center) / scale),
+        chance=1 / len(np.unique(labels[_TRAIN])),
     )
 
 
@@ -137,11 +138,13 @@ def _vectors(path: Path) -> NDArray[np.float32]:
     return vectors
 
 
-def _mean_vectors(path: Path) -> NDArray[np.float32]:
+def _mean_and_spread(path: Path) -> NDArray[np.float32]:
     files = resolve_inputs([str(path)])
     schema = detect_schema(files)
-    means = [
-        np.add.reduceat(block.values, block.offsets[:-1]) / block.lengths[:, None]
-        for block in read_blocks(files[0], schema)
-    ]
-    return np.concatenate(means).astype(np.float32)
+    found = []
+    for block in read_blocks(files[0], schema):
+        lengths = block.lengths[:, None]
+        means = np.add.reduceat(block.values, block.offsets[:-1]) / lengths
+        squares = np.add.reduceat((block.values - np.repeat(means, block.lengths, axis=0)) ** 2, block.offsets[:-1])
+        found.append(np.hstack([means, np.sqrt(squares / lengths)]))
+    return np.concatenate(found).astype(np.float32)

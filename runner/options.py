@@ -6,6 +6,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from seqembed.data.display.events import LOG_FORMATS, LogFormat
 from seqembed.data.display.progress import PROGRESS_STYLES, ProgressStyle
 from seqembed.data.errors import UsageError
 
@@ -59,6 +60,9 @@ class RunOptions:
         on_bad_file: ``fail``, or ``skip`` files that cannot be read and report them.
         dtype: Type of the numbers of the output vectors; float16 halves their size and keeps three digits.
         score: Write ``score`` and ``score_quantile``, for a bundle with a decoder.
+        fail_on_drift: Exit with 5, before the success marker, if the rows moved too far from the training data.
+        metrics: File on this host to write metrics to when the run ends, for Prometheus; None writes none.
+        log_format: ``text`` for people, or ``json``: an event per line, for programs.
         dry_run: Report what would be done, without doing it.
         progress: ``auto`` shows a bar on a terminal and plain lines elsewhere.
     """
@@ -78,6 +82,9 @@ class RunOptions:
     on_bad_file: OnBadFile = "fail"
     dtype: VectorType = "float32"
     score: bool = False
+    fail_on_drift: bool = False
+    metrics: str | None = None
+    log_format: LogFormat = "text"
     dry_run: bool = False
     progress: ProgressStyle = "auto"
 
@@ -93,6 +100,7 @@ class RunOptions:
             ("dtype", self.dtype, VECTOR_TYPES),
             ("progress", self.progress, PROGRESS_STYLES),
             ("engine", self.engine, ENGINES),
+            ("log-format", self.log_format, LOG_FORMATS),
         ):
             if value not in choices:
                 raise UsageError(f"--{option} must be one of {', '.join(choices)}; was {value!r}.")

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 from seqembed.data.display.progress import BAR, COUNT, LEFT, Bar, Pace, ProgressStyle, duration, style_on
 
@@ -60,14 +60,27 @@ class _Meter:
 
     @property
     def padding(self) -> str:
-        return f"{1 - self._steps / self._padded_steps:.1%}" if self._padded_steps else "0.0%"
+        return f"{self.padding_share:.1%}"
+
+    @property
+    def padding_share(self) -> float:
+        """Share of padding in the computed steps."""
+        return 1 - self._steps / self._padded_steps if self._padded_steps else 0.0
 
 
 class _Plain(_Meter):
     def show(self, rows: int) -> None:
         if self.pace.is_due(_PLAIN_EVERY_SECONDS):
             done, total, left = self.pace.done, self.pace.total, duration(self.pace.seconds_left)
-            logger.info("%d of %d rows, %s, padding %s, %s left", done, total, self.rate, self.padding, left)
+            said = "%d of %d rows, %s, padding %s, %s left"
+            logger.info(said, done, total, self.rate, self.padding, left, extra=self._event())
+
+    def _event(self) -> dict[str, Any]:
+        """Return what a log in JSON shows instead of the line."""
+        fields = {"rows_done": int(self.pace.done), "rows_total": int(self.pace.total)}
+        numbers = {"rows_per_second": self.pace.rate, "seconds_left": self.pace.seconds_left}
+        rounded = {name: round(number, 1) for name, number in numbers.items()}
+        return {"event": "progress", "fields": {**fields, **rounded, "padding_share": round(self.padding_share, 5)}}
 
 
 class _Shown(_Meter):

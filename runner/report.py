@@ -3,11 +3,12 @@
 import resource
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from seqembed.data.drift.drift import Drift
 from seqembed.data.files.census import SharedIds
 from seqembed.data.statistics.readable import described
 from seqembed.data.statistics.statistics import Statistics
@@ -15,6 +16,7 @@ from seqembed.runner.job.parts import Part
 from seqembed.runner.options import RunOptions
 from seqembed.runner.output.parts import PartCounts
 
+_IN_HISTORY = 10  # measures of drift, and reasons of bad rows
 _MAX_UNKNOWN_ABOVE_TRAINING = 0.10
 
 
@@ -61,6 +63,8 @@ class RunReport:
             was nothing to make.
         statistics: Statistics of the valid rows of all parts, made now or before; None without parts, or if the model's
             contract defines none.
+        drift: How far the rows behind `statistics` are from the training data; None without statistics, or if the
+            bundle is of a version that did not compare them.
         unfinished: Parts outside the slice of ``only`` that are not finished; while there are any, there is no success
             marker.
     """
@@ -81,6 +85,7 @@ class RunReport:
     golden_difference: float | None
     trained_unknown: Mapping[str, float] = field(default_factory=dict)
     statistics: Statistics | None = None
+    drift: Drift | None = None
     unfinished: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -146,12 +151,36 @@ class RunReport:
             "peak_rss_bytes": peak_rss_bytes(),
             "golden_difference": self.golden_difference,
             "statistics": None if self.statistics is None else described(self.statistics),
+            "drift": None if self.drift is None else self.drift.to_json(),
             "tables": self._tables(),
             "orphans": [name for name in self.orphans if name not in self.pruned],
             "beyond_limit": [name for name in self.beyond if name not in self.pruned],
             "pruned": list(self.pruned),
             "skipped_files": [{"name": name, "reason": reason} for name, reason in self.skipped_files],
             "parts": [{"name": part.name, **asdict(part.key), **counts.to_json()} for part, counts in self.parts],
+        }
+
+    def history(self, model_sha256: str, *, complete: bool) -> dict[str, Any]:
+        """Return the compact record of this run for the history of the directory.
+
+        Args:
+            model_sha256: Of the bundle.
+            complete: Whether the success marker follows.
+        """
+        drift, farthest = self.drift, () if self.drift is None else self.drift.measures[:_IN_HISTORY]
+        return {
+            "complete": complete,
+            "model_sha256": model_sha256,
+            "parts_made": self.num_made,
+            "parts_skipped": len(self.parts) - self.num_made,
+            **self.counts.to_json(),
+            "rows_made": self.made.rows_in,
+            "bad_rows": dict(sorted(self.bad_rows.items(), key=lambda found: -found[1])[:_IN_HISTORY]),
+            "seconds": round(self.seconds, 3),
+            "rows_per_second": round(self.rows_per_second, 1),
+            "padding_share": round(self.padding_share, 5),
+            "peak_rss_bytes": peak_rss_bytes(),
+            "drift": None if drift is None else replace(drift, measures=farthest).to_json(),
         }
 
 

@@ -20,6 +20,7 @@ settings.load_profile("seqembed")
 def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw no pictures: a third of the processor time of a small training."""
     monkeypatch.setattr("seqembed.trainer.job.draw", lambda *arguments, **options: None)
+    monkeypatch.setattr("seqembed.trainer.job.write_page", lambda *arguments, **options: None)
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +33,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
             layers = "--cell gru --units 8 --embedding-dim 6 --pooling concat --bidirectional --kernels 8".split()
             with pytest.MonkeyPatch.context() as patch:  # no test looks at its pictures
                 patch.setattr("seqembed.trainer.job.draw", lambda *arguments, **options: None)
+                patch.setattr("seqembed.trainer.job.write_page", lambda *arguments, **options: None)
                 done("train", made.data, "--out", made.run, "--epochs", 2, "--features", "x,y", *layers)
             done("export", made.run, "--out", made.bundle)
     return made

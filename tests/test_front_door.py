@@ -343,6 +343,7 @@ def test_the_examples_in_the_documents_run(
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("seqembed.trainer.job.draw", lambda *arguments, **options: None)
+    monkeypatch.setattr("seqembed.trainer.job.write_page", lambda *arguments, **options: None)
     exec(compile(code.replace('time="time")', 'time="time", steps=2)'), document, "exec"), {})
 
 

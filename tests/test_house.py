@@ -34,10 +34,12 @@ BEYOND = {
     "data/display/progress.py": {"rich"},
     "data/display/pictures.py": {"matplotlib"},
     "data/config_file.py": {"click"},
+    "data/pages/render.py": {"jinja2"},
     "data/lake/delta.py": {"deltalake"},
     "data/lake/iceberg.py": {"pyiceberg"},
 }
 ONE_FILE = {
+    "jinja2": "data/pages/render.py",
     "deltalake": "data/lake/delta.py",
     "pyiceberg": "data/lake/iceberg.py",
     "duckdb": "runner/group/sort.py",
@@ -115,7 +117,7 @@ def test_the_runner_imports_no_training_library() -> None:
 def test_a_run_does_not_import_pandas_which_stays_importable(tiny: Tiny, tmp_path: Path) -> None:
     run = ["run", str(tiny.data), "--model", str(tiny.bundle), "--out", str(tmp_path / "out"), "--progress", "none"]
     code = f"from seqembed.runner.cli import main\nmain({run}, standalone_mode=False)\n"
-    assert not imports_of(code) & (TRAINING | {"rich"})
+    assert not imports_of(code) & (TRAINING | {"rich", "jinja2"})
     code += "import pyarrow as pa; assert pa.table({'a': [1]}).to_pandas()['a'].sum() == 1"
     assert "pandas" in imports_of(code)
 

@@ -1,8 +1,6 @@
 """A complete training, from Parquet to a run directory: prepare, fit, save."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from seqembed.data.errors import OutputError
 from seqembed.data.layout import RunLayout
@@ -17,6 +15,7 @@ from seqembed.trainer.model.network import with_output_map
 from seqembed.trainer.output import artifacts
 from seqembed.trainer.output.directory import RunDirectory
 from seqembed.trainer.output.summary import TrainSummary
+from seqembed.trainer.page.write import write_page
 from seqembed.trainer.plots.pictures import draw
 from seqembed.trainer.prepare import Prepared, prepare
 
@@ -90,7 +89,7 @@ def train_into(
         fit.save()
     fit.run()
     summary = _summary(directory, fit)
-    _save(layout, fit, summary.history)
+    _save(layout, fit, summary, progress)
     directory.publish()
     return summary
 
@@ -108,9 +107,9 @@ def _embedding(prepared: Prepared) -> str:
     return f"embedding of {projected} dimensions{rest}, projected from {width}: {blocks}"
 
 
-def _save(layout: RunLayout, fit: Fit, history: Mapping[str, Any]) -> None:
+def _save(layout: RunLayout, fit: Fit, summary: TrainSummary, progress: Progress) -> None:
     """Write the files of a finished training, the contract last."""
-    prepared, model = fit.prepared, fit.prepared.job.model
+    prepared, model, history = fit.prepared, fit.prepared.job.model, summary.history
     network = with_output_map(
         fit.network, prepared.build, prepared.embedding_blocks, fit.embeddings, prepared.projected_dim
     )
@@ -131,6 +130,7 @@ def _save(layout: RunLayout, fit: Fit, history: Mapping[str, Any]) -> None:
         measured_in=history["measured_in"],
         kept_epoch=history["best_epoch"],
     )
+    write_page(layout, prepared, network, history, summary.warnings, progress)
     artifacts.write_contract(
         layout,
         prepared.job,

@@ -30,6 +30,8 @@ class Prepared:
 
     Attributes:
         job: The options in force.
+        given: The options as given.
+        found: What the data showed, from which the unset ones were chosen.
         files: Parquet files.
         schema: Which columns make a sequence.
         intake: Statistics, sample and number of the training sequences.
@@ -40,6 +42,8 @@ class Prepared:
     """
 
     job: ResolvedJob
+    given: TrainJob
+    found: Findings
     files: tuple[InputFile, ...]
     schema: SequenceSchema
     intake: Intake
@@ -129,4 +133,4 @@ def prepare(job: TrainJob, columns: TrainingColumns, progress: Progress) -> Prep
         kernels = fit_kernels(
             sample, profile, model.normalization, model.kernels, median_length=found.median, seed=seed
         )
-    return Prepared(resolved.job, columns.files, schema, intake, changes, statistics, kernels, fingerprint)
+    return Prepared(resolved.job, job, found, columns.files, schema, intake, changes, statistics, kernels, fingerprint)

@@ -12,11 +12,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from seqembed.data.drift.drift import Drift, DriftMeasure
     from seqembed.data.errors import (
         BadFileError,
         BadRowError,
         BundleError,
         ChangedInputError,
+        DriftError,
         HostError,
         InputError,
         OutputError,
@@ -48,6 +50,9 @@ __all__ = [
     "BundleError",
     "ChangedInputError",
     "Description",
+    "Drift",
+    "DriftError",
+    "DriftMeasure",
     "Evaluation",
     "ExportReport",
     "GroupPlan",
@@ -78,6 +83,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "data.drift.drift": ["Drift", "DriftMeasure"],
     "data.errors": [name for name in __all__ if name.endswith("Error")],
     "exporter.api": ["export"],
     "runner.evaluate.report": ["Evaluation"],

@@ -11,7 +11,7 @@ from seqembed.data.schema.candidates import is_value
 from seqembed.data.schema.pandas_index import index_columns
 from seqembed.data.schema.schema import SequenceSchema
 
-LINE_WIDTH = 100
+LINE_WIDTH = 80
 _MIN_RUN = 4
 _MAX_NAMES = 40
 

@@ -5,11 +5,14 @@ from typing import Any
 
 import numpy as np
 
+from seqembed.data.display.tables import aligned
 from seqembed.data.schema.vocabulary import MISSING_ID, UNKNOWN_ID
 from seqembed.data.statistics.definition import LENGTH_EDGES
 from seqembed.data.statistics.statistics import Statistics
 
 _MAX_LINES = 30
+_HEADS = ("feature", "mean", "std", "min", "max", "missing", "outside", "clipped")
+_CLIPPED = 0.0005  # share from which it is shown
 
 
 def described(statistics: Statistics) -> dict[str, Any]:
@@ -89,27 +92,27 @@ def lines(statistics: Statistics) -> Iterator[str]:
         f"Statistics: {sequences:,} sequences of {lengths}; {statistics.number('empty'):,} empty; values of "
         f"{statistics.number('counted_steps'):,} of {steps:,} steps counted"
     )
-    width = max((len(feature.name) for feature in statistics.definition.features[:_MAX_LINES]), default=0)
-    found = [f"  {name:<{width}}  {_feature_line(one)}" for name, one in _features(statistics)]
-    found += [
-        f"  {name}  unknown {one['unknown_share']:.1%}, missing {one['missing_share']:.1%}"
-        for name, one in _fields(statistics)
-    ]
-    yield from found[:_MAX_LINES]
-    if len(found) > _MAX_LINES:
-        yield f"  … and {len(found) - _MAX_LINES} more"
+    features, fields = list(_features(statistics)), list(_fields(statistics))
+    yield from aligned(_HEADS, [(name, *_cells(one)) for name, one in features[:_MAX_LINES]])
+    shown = fields[: max(0, _MAX_LINES - len(features))]
+    shares = [(name, f"{one['unknown_share']:.1%}", f"{one['missing_share']:.1%}") for name, one in shown]
+    yield from aligned(("categorical field", "unknown", "missing"), shares)
+    left = len(features) + len(fields) - min(len(features), _MAX_LINES) - len(shown)
+    if left:
+        yield f"  … and {left} more"
+    if any(one["clipped_share"] >= _CLIPPED for _, one in features[:_MAX_LINES]):
+        yield "  clipped: mean and std are those of the clipped values"
 
 
-def _feature_line(one: dict[str, Any]) -> str:
-    missing = f"missing {one['missing_share']:.1%}"
+def _cells(one: dict[str, Any]) -> tuple[str, ...]:
+    """Return the cells of a feature: what lies outside is the share beyond the range of the training sample."""
+    missing = f"{one['missing_share']:.1%}"
     if not one["count"]:
-        return missing
+        return ("", "", "", "", missing, "", "")
     outside = (one["histogram"][0] + one["histogram"][-1]) / one["count"] if one["edges"] else 1.0
-    clipped = f", clipped {one['clipped_share']:.1%}: mean and std are those of the clipped values"
-    return (
-        f"mean {one['mean']:.4g}, std {one['std']:.4g}, {one['min']:.4g} to {one['max']:.4g}, {missing}, "
-        f"outside the training range {outside:.1%}"
-    ) + (clipped if one["clipped_share"] >= 0.0005 else "")
+    numbers = (f"{one[name]:.4g}" for name in ("mean", "std", "min", "max"))
+    clipped = f"{one['clipped_share']:.1%}" if one["clipped_share"] >= _CLIPPED else ""
+    return (*numbers, missing, f"{outside:.1%}", clipped)
 
 
 def _number(value: float | np.floating[Any]) -> float | int | None:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from seqembed.data.errors import UsageError
 from seqembed.data.schema.schema import Layout
-from seqembed.data.synthetic import japanese_vowels, moving_ones, ramps, telemetry, transactions
+from seqembed.data.synthetic import japanese_vowels, moving_ones, ramps, tanks, telemetry, transactions
 from seqembed.data.synthetic.daily import MAX_DAYS, write_days
 from seqembed.data.synthetic.generator import SampleGenerator, blocks
 from seqembed.data.synthetic.writer import WrittenSample, refuse_other_files, replacing, write_blocks
 
-_ALL = (moving_ones.GENERATOR, ramps.GENERATOR, telemetry.GENERATOR, transactions.GENERATOR)
+_ALL = (moving_ones.GENERATOR, ramps.GENERATOR, tanks.GENERATOR, telemetry.GENERATOR, transactions.GENERATOR)
 GENERATORS: dict[str, SampleGenerator] = {generator.name: generator for generator in _ALL}
 SAMPLE_NAMES = (japanese_vowels.NAME, *GENERATORS)
 

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqembed.data.contract import EmbeddingProfile, ModelContract
+from seqembed.data.decode.hashing import hash_ids
+from seqembed.data.drift.noise import resampled_noise
 from seqembed.data.sequences import SequenceBlock
 from seqembed.data.statistics.counter import Counter
 from seqembed.data.statistics.projection import vector_grid
@@ -15,7 +17,7 @@ from seqembed.runner.engines.count import counter_of
 
 
 def with_embeddings(contract: ModelContract, encoder: Encoder, real: SequenceBlock) -> ModelContract:
-    """Return a contract with the profile and the statistics of the embeddings of real sequences.
+    """Return a contract with the profile and statistics of the embeddings of real sequences, and what chance moves.
 
     Args:
         contract: Without either.
@@ -34,7 +36,23 @@ def with_embeddings(contract: ModelContract, encoder: Encoder, real: SequenceBlo
     counter = counter_of(contract)
     assert isinstance(counter, Counter)  # noqa: S101 - the contract has all that it needs
     counter.update_embeddings(vectors)
-    return replace(contract, training=replace(training, statistics=statistics.merge(counter.statistics)))
+    noise = resampled_noise(statistics.definition, _each(contract, real, vectors), statistics.number("sequences"))
+    statistics = statistics.merge(counter.statistics)
+    return replace(contract, training=replace(training, statistics=statistics, noise=noise))
+
+
+def _each(contract: ModelContract, real: SequenceBlock, vectors: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return what a run counts of each sequence, int64 (sequences, as `layout_of`)."""
+    counter, hashes = counter_of(contract), hash_ids(real.ids)
+    assert isinstance(counter, Counter)  # noqa: S101 - as above
+    totals = counter.statistics.totals
+    sums = np.zeros((1 + real.num_sequences, len(totals)), np.int64)
+    for index in range(real.num_sequences):
+        one = slice(index, index + 1)
+        counter.update(real.slice(index, index + 1), hashes[one])
+        counter.update_embeddings(vectors[one], hashes[one])
+        sums[1 + index] = totals
+    return np.diff(sums, axis=0)
 
 
 def embedding_profile(vectors: NDArray[np.float32]) -> EmbeddingProfile:

@@ -123,6 +123,9 @@ class _Check:
         for field in definition.fields:
             if field.num_bins != min(num_ids[field.name], MAX_CATEGORY_BINS):
                 self._refuse(f"statistics of '{field.name}'", field.num_bins, f"bins of {num_ids[field.name]} ids")
+        noise = contract.training.noise
+        if noise is not None and not noise.fits(definition):
+            self._refuse("noise", {name: len(found) for name, found in noise.factors.items()}, "that of the statistics")
         if definition.vectors is None:
             return
         dimensions = min(contract.embedding_dim, MAX_DIMENSIONS)

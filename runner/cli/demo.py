@@ -29,10 +29,10 @@ Examples:
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the training.")
 @click.pass_context
 def demo(ctx: click.Context, out: Path, seed: int) -> None:
-    """Train, export and run on 640 recorded utterances of nine speakers, and evaluate the vectors.
+    """Train, export and run on 1,000 windows of four tanks, one of whose pipes is open, and evaluate the vectors.
 
-    The data is JapaneseVowels (UCI, CC BY 4.0), installed with seqembed. Every command is printed before it runs, so
-    that you can repeat it on your own data.
+    The windows are simulated (`seqembed sample tanks`); training never sees which pipe is open. Every command is
+    printed before it runs, so that you can repeat it on your own data.
     """
     group, layout, start = ctx.find_root().command, DemoLayout(out), time.perf_counter()
 
@@ -44,16 +44,16 @@ def demo(ctx: click.Context, out: Path, seed: int) -> None:
     click.echo()
     _print_accuracy(result)
     _print_files(layout)
-    click.echo(f"Done in {time.perf_counter() - start:.0f} s. Plot of the embeddings, coloured by speaker:")
+    click.echo(f"Done in {time.perf_counter() - start:.0f} s. Plot of the embeddings, coloured by open pipe:")
     click.echo(f"  {layout.run.plots / 'embeddings.png'}")
 
 
 def _print_accuracy(result: DemoResult) -> None:
-    table = Table(f"speaker of the nearest training utterance, {result.num_test} test utterances", "right")
+    table = Table(f"open pipe of the nearest training window, {result.num_test} test windows", "right")
     table.columns[1].justify = "right"
-    table.add_row(f"trained encoder, {result.num_dimensions} numbers per utterance", f"{result.trained:.1%}")
+    table.add_row(f"trained encoder, {result.num_dimensions} numbers per window", f"{result.trained:.1%}")
     table.add_row(f"the same encoder, untrained, {result.num_dimensions} numbers", f"{result.untrained:.1%}")
-    table.add_row("mean of each feature, 12 numbers", f"{result.mean_vector:.1%}")
+    table.add_row("mean and spread of each level, 8 numbers", f"{result.mean_and_spread:.1%}")
     table.add_row("guessing (chance)", f"{result.chance:.1%}")
     Console().print(table)
 
@@ -62,7 +62,7 @@ def _print_files(layout: DemoLayout) -> None:
     table = Table("what", "where", "bytes")
     table.columns[2].justify = "right"
     rows = [
-        ("recorded utterances, from Parquet", layout.data),
+        ("windows of levels, from Parquet", layout.data),
         ("trained model, history, plots", layout.run.root),
         ("the one file to deploy", layout.bundle),
         ("vectors, to Parquet", layout.vectors),

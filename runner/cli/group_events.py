@@ -13,13 +13,12 @@ from seqembed.data.plurals import counted
 from seqembed.data.signals import stopped_by_signals
 from seqembed.runner.cli.names import Buckets, Names
 from seqembed.runner.group.job import GroupJob, group_events, plan_group_job
-from seqembed.runner.group.options import GROUP_BAD_ROW, GroupOptions
+from seqembed.runner.group.options import GROUP_BAD_ROW, GROUP_ENGINES, GroupOptions
 from seqembed.runner.group.plan import GroupPlan, bucket_name
 from seqembed.runner.group.report import GroupReport
-from seqembed.runner.options import usable_cores
 from seqembed.runner.report import peak_rss_bytes
 
-_DEFAULTS = GroupOptions(threads=1)
+_DEFAULTS = GroupOptions()
 
 
 @click.command(
@@ -29,6 +28,7 @@ Examples:
   seqembed group 'lake/day=*/' --id customer --time time --keep segment --out histories/ --memory 4GB
   seqembed group events/ --id customer --time time --features amount,shop --since 2026-01-01 --out histories/
   seqembed group events/ --id customer --time time --deduplicate event_id --out histories/ --dry-run
+  seqembed group s3://lake/events/ --id customer --time time --out s3://lake/histories/ --engine spark
 """
 )
 @click.argument("inputs", nargs=-1, required=True, metavar="EVENTS...")
@@ -69,9 +69,23 @@ Examples:
     default=_DEFAULTS.memory,
     show_default=True,
     metavar="SIZE",
-    help="Bound on memory; the rest goes to disk.",
+    help="Bound on memory, on Spark of each task; the rest goes to disk.",
 )
-@click.option("--threads", type=int, default=None, help="Threads that sort.  [default: all cores]")
+@click.option(
+    "--threads", type=int, default=None, help="Threads that sort.  [default: all cores; on Spark, 1 per task]"
+)
+@click.option(
+    "--engine",
+    type=click.Choice(GROUP_ENGINES),
+    default=_DEFAULTS.engine,
+    show_default=True,
+    help="Sort here, or on the workers of Spark; the output has the same bytes.",
+)
+@click.option(
+    "--address",
+    metavar="ADDRESS",
+    help="Where Spark runs: spark://HOST:7077, yarn, or sc://HOST of Spark Connect.  [default: this host]",
+)
 @click.option(
     "--on-bad-row",
     type=click.Choice(GROUP_BAD_ROW),
@@ -89,7 +103,7 @@ Examples:
 @click.option("--overwrite", is_flag=True, help="Replace buckets made with other options, once all are made.")
 @click.option("--dry-run", is_flag=True, help="List the buckets that would be made, without making them.")
 @click.option("--progress", type=click.Choice(PROGRESS_STYLES), default=_DEFAULTS.progress, show_default=True)
-def group(inputs: tuple[str, ...], out: str, threads: int | None, **rest: Any) -> None:
+def group(inputs: tuple[str, ...], out: str, **rest: Any) -> None:
     """Group EVENTS, one per row in any number of Parquet files, into one row per id.
 
     A row has the id, the kept columns, and lists of times and features in time order; events of one time stay in the
@@ -98,8 +112,7 @@ def group(inputs: tuple[str, ...], out: str, threads: int | None, **rest: Any) -
     """
     settle_without_pandas()
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
-    options = GroupOptions(threads=usable_cores() if threads is None else threads, **rest)
-    job = GroupJob(inputs, out, options)
+    job = GroupJob(inputs, out, GroupOptions(**rest))
     if job.options.dry_run:
         _print_plan(plan_group_job(job), out)
         return
@@ -145,8 +158,6 @@ def _print_summary(report: GroupReport, out: str) -> None:
     kept = len(report.buckets) - len(report.made)
     made = f"{counted(len(report.made), 'bucket')} made" + (f", {kept} up to date" if kept else "")
     if report.made:
-        made += (
-            f"; {report.seconds:.1f} s, {report.spilled_bytes / 1e6:,.0f} MB on temporary disk, peak memory "
-            f"{peak_rss_bytes() / 2**20:,.0f} MiB"
-        )
+        spilled = f"{report.spilled_bytes / 1e6:,.0f} MB on temporary disk, " if report.spilled_bytes else ""
+        made += f"; {report.seconds:.1f} s, {spilled}peak memory {peak_rss_bytes() / 2**20:,.0f} MiB"
     click.echo(f"{made}: {out}")

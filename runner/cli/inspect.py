@@ -1,11 +1,12 @@
 """The command `seqembed inspect`."""
 
+import json
 from typing import Any
 
 import click
 
 from seqembed.data.schema.detect import LAYOUT_CHOICES
-from seqembed.runner.inspect.describe import describe
+from seqembed.runner.inspect.describe import describe, description
 from seqembed.runner.inspect.describe_data import DataOptions
 
 _DEFAULTS = DataOptions()
@@ -20,6 +21,7 @@ Examples:
   seqembed inspect vectors/
   seqembed inspect history.parquet
   seqembed inspect events/ --id customer --time at
+  seqembed inspect vectors/ --json
 """
 )
 @click.argument("path")
@@ -36,12 +38,16 @@ Examples:
 @click.option(
     "--version", type=int, metavar="N", help="Data: the version or snapshot of a table.  [default: the newest]"
 )
-def inspect(path: str, **options: Any) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object with a field `kind`, for scripts.")
+def inspect(path: str, as_json: bool, **options: Any) -> None:
     """Describe PATH: a model, a run directory, an output directory or Parquet data.
 
     PATH may be a URI, and for data a glob. For data, the output lists the columns that `seqembed train` would use and
     what it would refuse. It reads footers, the start of one file, and the ids of events in several files.
     """
+    if as_json:
+        click.echo(json.dumps(description(path, DataOptions(**options)).facts, indent=1, allow_nan=False))
+        return
     given = {name: value for name, value in options.items() if value != getattr(_DEFAULTS, name)}
     for line in describe(path, **given):
         click.echo(line)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import click
 
 from seqembed.data.arrow_start import settle_without_pandas
+from seqembed.data.display.events import LOG_FORMATS
 from seqembed.data.display.progress import PROGRESS_STYLES
 from seqembed.data.files.secrets import without_secrets
 from seqembed.data.plurals import counted
@@ -14,6 +15,7 @@ from seqembed.data.signals import stopped_by_signals
 from seqembed.runner.cli.names import Names
 from seqembed.runner.job.plan import RunPlan
 from seqembed.runner.job.run import Job, plan_job, run_job
+from seqembed.runner.metrics.watch import exit_code_of
 from seqembed.runner.options import ENGINES, ON_BAD_FILE, ON_BAD_ROW, VECTOR_TYPES, RunOptions, usable_cores
 from seqembed.runner.report import RunReport, peak_rss_bytes
 
@@ -33,6 +35,9 @@ Examples:
   seqembed run s3://lake/in/ --model encoder.onnx --out s3://lake/vectors/ --engine ray --address 10.0.0.5:6379
   seqembed run new/ --model encoder.onnx --out scored/ --score
   seqembed run new/ --model encoder.onnx --out vectors/ --dry-run
+  seqembed run lake/day=2026-11-26/ --model encoder.onnx --out vectors/ --fail-on-drift
+  seqembed run new/ --model encoder.onnx --out vectors/ --metrics /var/lib/node_exporter/seqembed.prom
+  seqembed run new/ --model encoder.onnx --out vectors/ --log-format json 2> events.jsonl
 """
 )
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
@@ -115,6 +120,23 @@ Examples:
 )
 @click.option("--prune", is_flag=True, help="Remove parts whose input no longer exists or is beyond --limit.")
 @click.option("--overwrite", is_flag=True, help="Replace parts of another model or other options, once all are made.")
+@click.option(
+    "--fail-on-drift",
+    is_flag=True,
+    help="Exit with 5, before _SUCCESS, if the rows moved too far from the training data. Parts stay.",
+)
+@click.option(
+    "--metrics",
+    metavar="FILE",
+    help="Write metrics for Prometheus' textfile collector there, also when the run fails (extra `metrics`).",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(LOG_FORMATS),
+    default=_DEFAULTS.log_format,
+    show_default=True,
+    help="Messages on standard error: text, or a JSON object per line.",
+)
 @click.option("--dry-run", is_flag=True, help="List the parts that would be made, without making them.")
 @click.option("--progress", type=click.Choice(PROGRESS_STYLES), default=_DEFAULTS.progress, show_default=True)
 def run(inputs: tuple[str, ...], model: str, out: str, **rest: object) -> None:
@@ -131,8 +153,13 @@ def run(inputs: tuple[str, ...], model: str, out: str, **rest: object) -> None:
     if options.dry_run:
         _print_plan(*plan_job(job), job)
         return
-    with stopped_by_signals():
-        report = run_job(job, sys.stderr)
+    try:
+        with stopped_by_signals():
+            report = run_job(job, sys.stderr)
+    except BaseException as error:
+        if options.log_format == "text":
+            raise
+        raise click.exceptions.Exit(exit_code_of(error)) from error  # the last line in JSON says why
     _print_summary(report, without_secrets(out))
 
 
@@ -183,6 +210,8 @@ def _print_summary(report: RunReport, out: str) -> None:
             click.secho(f"WARNING {known}, in training {field.trained:.1%}: train again on newer data", fg="yellow")
         else:
             click.echo(f"{known} (in training {field.trained:.1%})")
+    if report.drift is not None:
+        click.secho(report.drift.line(), fg="yellow" if report.drift.alarmed else None)
     for reason, count in sorted(report.bad_rows.items(), key=lambda found: -found[1])[:_MAX_REASONS]:
         click.secho(f"BAD ROWS {count:,}: {reason}", fg="yellow")
     if report.quarantined:

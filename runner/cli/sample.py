@@ -31,6 +31,8 @@ def sample(
                      A directory gets train.parquet (270) and test.parquet (370);
                      a single file gets all of them and a column `split`.
     moving-ones      1,000 rows of 0 to 10 steps, 8 features: a one that moves by one feature per step.
+    tanks            1,000 windows of 50 to 90 levels of four tanks, one of whose pipes is open
+                     (column `open_pipe`): one level follows another one, three steps later.
     ramps            400 short rising lines of four kinds with a little noise, 1 feature.
     telemetry        10,000 windows of 5 to 100 steps from six devices, 8 features;
                      ask for millions: memory stays the same.
@@ -45,6 +47,7 @@ def sample(
     \b
     Examples:
       seqembed sample japanese-vowels --out vowels
+      seqembed sample tanks --out tanks --files 2
       seqembed sample moving-ones --out ones.parquet --rows 5000 --seed 7
       seqembed sample telemetry --out sensors --rows 1000000 --files 8
       seqembed sample telemetry --out events.parquet --layout events

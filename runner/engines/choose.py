@@ -11,17 +11,17 @@ from seqembed.runner.options import RunOptions
 _LIBRARIES = {"ray": "ray", "spark": "pyspark"}
 
 
-def require_engine(options: RunOptions) -> None:
+def require_engine(engine: str) -> None:
     """Check that the library of the engine is installed.
 
     Raises:
         UsageError: It is not; the message names the extra.
     """
-    library = _LIBRARIES.get(options.engine)
+    library = _LIBRARIES.get(engine)
     if library is not None and find_spec(library) is None:
         raise UsageError(
-            f"--engine {options.engine} needs {library}, which is not installed here. Install the extra: "
-            f"pip install 'seqembed[{options.engine}]'"
+            f"--engine {engine} needs {library}, which is not installed here. Install the extra: "
+            f"pip install 'seqembed[{engine}]'"
         )
 
 

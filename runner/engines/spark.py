@@ -56,6 +56,91 @@ _MAX_REASON = 400
 _FAILURES = (PySparkException, Py4JError, ConnectionError)
 
 
+REPORT = "report binary"
+
+
+class LostWorkersError(Exception):
+    """Spark gave a job up, since the workers of a task died time after time; the text says what Spark says."""
+
+
+class OpenSession:
+    """The active session, or one that is started here and stopped at the end.
+
+    Attributes:
+        spark: The session.
+    """
+
+    def __init__(self, threads: int, address: str | None) -> None:
+        """Use the active session, or start one.
+
+        Args:
+            threads: CPUs of each task.
+            address: A master or a Spark Connect server; None for that of the configuration, or else this host.
+
+        Raises:
+            UsageError: Java is missing.
+            HostError: Spark cannot be started, or does not answer at the address.
+        """
+        self._directory = Path(tempfile.mkdtemp(prefix="seqembed-spark-"))
+        self._tag = f"seqembed-{uuid.uuid4().hex}"
+        self._pool = ThreadPoolExecutor(thread_name_prefix="spark")
+        session = SparkSession.getActiveSession()
+        self._is_own, self._is_open = session is None, True
+        try:
+            self.spark = session or start_session(threads, address, self._directory)
+        except BaseException:
+            shutil.rmtree(self._directory, ignore_errors=True)
+            raise
+
+    @property
+    def slots(self) -> int:
+        """Tasks that run at a time."""
+        if type(self.spark).__module__.startswith("pyspark.sql.connect"):
+            return _SLOTS_OF_REMOTE
+        context = self.spark.sparkContext
+        return max(1, int(context.defaultParallelism) // int(context.getConf().get("spark.task.cpus", "1")))
+
+    def numbers(self, count: int) -> DataFrame:
+        """Return the numbers from 0, each in a partition of its own."""
+        return self.spark.range(0, count, 1, count)
+
+    def submit(self, reports: DataFrame) -> Future[list[Any]]:
+        """Start a job in another thread, since a signal cannot interrupt a call of Java.
+
+        Args:
+            reports: A DataFrame of `REPORT`, made by `packed`.
+
+        Returns:
+            What its rows report, in any order; raises `LostWorkersError`, and `HostError` where workers lack seqembed.
+        """
+        return self._pool.submit(self._collect, reports)
+
+    def _collect(self, reports: DataFrame) -> list[Any]:
+        self.spark.addTag(self._tag)  # holds for this thread
+        try:
+            return [pickle.loads(row.report) for row in reports.collect()]
+        except _FAILURES as error:
+            reason = _reason(error)
+            if "No module named" in reason:
+                raise worker_without_seqembed("Spark", reason[reason.index("No module named") :]) from None
+            raise LostWorkersError(reason) from None
+
+    def close(self) -> None:
+        """Cancel jobs, and stop the session if it was started here; a second call does nothing."""
+        with not_interrupted():
+            if not self._is_open:
+                return
+            self._is_open = False
+            try:
+                self.spark.interruptTag(self._tag)
+            except _FAILURES:
+                self._is_own = False  # Spark is gone already
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            if self._is_own:
+                self.spark.stop()
+            shutil.rmtree(self._directory, ignore_errors=True)
+
+
 class SparkEngine(Engine):
     """Makes parts on the executors of a Spark session."""
 
@@ -72,14 +157,10 @@ class SparkEngine(Engine):
             UsageError: Java is missing.
             HostError: Spark cannot be started, or does not answer at the address.
         """
-        self._directory = Path(tempfile.mkdtemp(prefix="seqembed-spark-"))
-        self._tag, self._threads = f"seqembed-{uuid.uuid4().hex}", threads
-        self._pool = ThreadPoolExecutor(thread_name_prefix="spark")
-        session = SparkSession.getActiveSession()
-        self._is_own, self._spark = session is None, session
+        self._threads = threads
+        self._session = OpenSession(threads, address)
         try:
-            self._spark = session or start_session(threads, address, self._directory)
-            self._bundle = ship(self._spark, bundle)
+            self._bundle = ship(self._session.spark, bundle)
         except BaseException:
             self.close()
             raise
@@ -91,14 +172,14 @@ class SparkEngine(Engine):
             OutputError, HostError, BundleError: No attempt at a part succeeded, for a reason other than its input.
         """
         waiting, again = iter(tasks), deque[PartTask]()
-        running: dict[Future[list[StagedPart | FailedAttempt]], list[PartTask]] = {}
+        running: dict[Future[list[Any]], list[PartTask]] = {}
         while True:
             size, num_jobs = self._sizes()
             while len(running) < num_jobs:
                 some = [again.popleft()] if again else list(islice(waiting, size))
                 if not some:
                     break
-                running[self._pool.submit(self._collect, some)] = some
+                running[self._session.submit(self._frame(some))] = some
             if not running:
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -112,47 +193,42 @@ class SparkEngine(Engine):
 
     def _sizes(self) -> tuple[int, int]:
         """Return the number of tasks of a job, and of jobs at a time; executors may come and go."""
-        slots = _SLOTS_OF_REMOTE
-        if not _is_remote(self._spark):
-            context = self._spark.sparkContext
-            slots = max(1, context.defaultParallelism // int(context.getConf().get("spark.task.cpus", "1")))
+        slots = self._session.slots
         size = min(slots, _MAX_TASKS_PER_JOB)
         return size, max(_MIN_JOBS, -(-2 * slots // size))
 
-    def _collect(self, tasks: Sequence[PartTask]) -> list[StagedPart | FailedAttempt]:
-        self._spark.addTag(self._tag)  # holds for this thread
+    def _frame(self, tasks: Sequence[PartTask]) -> DataFrame:
         work = partial(_attempts, pickle.dumps(list(tasks)), seqembed_version(), self._bundle)
-        numbers = self._spark.range(0, len(tasks), 1, len(tasks))
-        return [pickle.loads(row.report) for row in map_in_arrow(numbers, work, "report binary").collect()]
+        return map_in_arrow(self._session.numbers(len(tasks)), work, REPORT)
 
     def close(self) -> None:
         """Cancel jobs, and stop the session if it was started here."""
-        with not_interrupted():
-            if self._spark is not None:
-                try:
-                    self._spark.interruptTag(self._tag)
-                except _FAILURES:
-                    self._is_own = False  # Spark is gone already
-            self._pool.shutdown(wait=True, cancel_futures=True)
-            if self._is_own and self._spark is not None:
-                self._spark.stop()
-            self._spark = None
-            shutil.rmtree(self._directory, ignore_errors=True)
+        self._session.close()
 
 
 def _attempts(tasks: bytes, version: str, bundle: str, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Make the parts of some task numbers; runs in a worker of Spark."""
-    context = TaskContext.get()
-    attempt = 1 + (context.taskAttemptId() if context is not None else 0)
+    attempt = attempt_number()
     for batch in batches:
         for number in batch.column(0).to_pylist():
             task = replace(pickle.loads(tasks)[number], attempt=attempt)
             report = attempt_part(task, version, lambda: shipped(bundle))
-            yield pa.RecordBatch.from_pydict({"report": pa.array([pickle.dumps(report)], pa.binary())})
+            yield packed(report)
+
+
+def attempt_number() -> int:
+    """Return a number, from 1, that no other attempt at a task of the session has; called by a worker."""
+    context = TaskContext.get()
+    return 1 if context is None else 1 + int(context.taskAttemptId())
+
+
+def packed(report: object) -> pa.RecordBatch:
+    """Return what a worker reports as a row of `REPORT`."""
+    return pa.RecordBatch.from_pydict({"report": pa.array([pickle.dumps(report)], pa.binary())})
 
 
 def _results(
-    future: Future[list[StagedPart | FailedAttempt]], tasks: Sequence[PartTask]
+    future: Future[list[Any]], tasks: Sequence[PartTask]
 ) -> Iterator[tuple[PartTask, StagedPart | SeqembedError]]:
     """Yield the report of each task of a job, or why there is none.
 
@@ -161,12 +237,9 @@ def _results(
     """
     try:
         reports = {report.name: report for report in future.result()}
-    except _FAILURES as error:
-        reason = _reason(error)
-        if "No module named" in reason:
-            raise worker_without_seqembed("Spark", reason[reason.index("No module named") :]) from None
+    except LostWorkersError as error:
         for task in tasks:
-            yield task, lost_worker(task, "Spark", reason)
+            yield task, lost_worker(task, "Spark", str(error))
         return
     for task in tasks:
         found = reports[task.name]
@@ -225,13 +298,9 @@ def _directory_of_process() -> Path:
     return directory
 
 
-def _is_remote(spark: SparkSession) -> bool:
-    return type(spark).__module__.startswith("pyspark.sql.connect")
-
-
 def start_session(threads: int, address: str | None, directory: Path) -> SparkSession:
     """Start a session; whatever Java writes goes to a file in `directory`."""
-    builder = SparkSession.builder.appName("seqembed run").config("spark.ui.showConsoleProgress", "false")
+    builder = SparkSession.builder.appName("seqembed").config("spark.ui.showConsoleProgress", "false")
     log = directory / "stderr"
     # Py4J logs the calls that an interruption ends, with a traceback, and some of them as the root logger.
     logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)
@@ -266,6 +335,8 @@ def _is_not_of_py4j(record: logging.LogRecord) -> bool:
 
 def _settings(threads: int, address: str | None, directory: Path) -> dict[str, str]:
     found = {"spark.task.cpus": str(threads), "spark.ui.enabled": "false", "spark.log.level": "ERROR"}
+    # Rows of grouped events are chunks of megabytes; a batch of them is in memory twice.
+    found["spark.sql.execution.arrow.maxRecordsPerBatch"] = "16"
     is_submitted = "PYSPARK_GATEWAY_PORT" in os.environ
     if address is not None:
         found["spark.master"] = address

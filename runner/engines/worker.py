@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import metadata
+from typing import TypeVar
 
 from seqembed.data.errors import BundleError, HostError, OutputError, SeqembedError
 from seqembed.data.host import host_fault
@@ -21,6 +22,7 @@ from seqembed.runner.engines.task import BundleReference, PartTask
 from seqembed.runner.output.staging import StagedPart
 
 MAX_ATTEMPTS = 4
+Made = TypeVar("Made")
 logger = logging.getLogger("seqembed")
 _pipelines: dict[tuple[str, int], Pipeline] = {}
 
@@ -46,17 +48,30 @@ def attempt_part(task: PartTask, version: str, read_bundle: Callable[[], bytes])
         version: Version of seqembed of the driver.
         read_bundle: Returns the bytes of the task's bundle; called once per process for consecutive tasks.
     """
+    return attempted(
+        task.name,
+        version,
+        lambda: make_part(task, _shared_pipeline(task.bundle, task.options.num_threads, read_bundle)),
+    )
+
+
+def attempted(name: str, version: str, make: Callable[[], Made]) -> Made | FailedAttempt:
+    """Return what `make` makes, or how it failed, for a worker whose exceptions the engine would show as tracebacks.
+
+    Args:
+        name: What is made, for messages.
+        version: Version of seqembed of the driver.
+        make: Makes it.
+    """
     try:
         _refuse_version(version)
-        return make_part(task, _shared_pipeline(task.bundle, task.options.num_threads, read_bundle))
+        return make()
     except (OutputError, HostError, BundleError) as error:
-        return FailedAttempt(task.name, _located(error))
+        return FailedAttempt(name, _located(error))
     except Exception as error:
         fault = host_fault(error)
-        bug = (
-            f"{task.name}: a worker met a bug in seqembed. Please report it with these lines:\n{traceback.format_exc()}"
-        )
-        return FailedAttempt(task.name, SeqembedError(bug) if fault is None else _located(fault))
+        bug = f"{name}: a worker met a bug in seqembed. Please report it with these lines:\n{traceback.format_exc()}"
+        return FailedAttempt(name, SeqembedError(bug) if fault is None else _located(fault))
 
 
 def _shared_pipeline(bundle: BundleReference, threads: int, read_bundle: Callable[[], bytes]) -> Pipeline:

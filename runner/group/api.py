@@ -16,7 +16,7 @@ from seqembed.data.keywords import (
     shows_options,
     takes_config,
 )
-from seqembed.runner.group.options import GroupBadRow, GroupOptions
+from seqembed.runner.group.options import GroupBadRow, GroupEngine, GroupOptions
 from seqembed.runner.group.plan import GroupPlan
 from seqembed.runner.group.report import GroupReport
 
@@ -34,7 +34,9 @@ class GroupKeywords(TypedDict, total=False):
     deduplicate: Sequence[str]
     buckets: int | None
     memory: str
-    threads: int
+    threads: int | None
+    engine: GroupEngine
+    address: str | None
     on_bad_row: GroupBadRow
     version: int | None
     prune: bool

@@ -1,38 +1,28 @@
 """Group events: plan, read and partition, sort each bucket, publish, report."""
 
 import logging
-import shutil
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from seqembed.data.errors import ChangedInputError, OutputError
-from seqembed.data.files.fingerprints import fingerprint
+from seqembed.data.errors import OutputError
 from seqembed.data.files.inputs import is_uri
 from seqembed.data.files.secrets import without_secrets
+from seqembed.runner.engines.choose import require_engine
 from seqembed.runner.group.census import Counted, stage_census
-from seqembed.runner.group.histories import Histories
-from seqembed.runner.group.options import EXACT, GroupOptions
-from seqembed.runner.group.plan import EventFile, GroupInputs, GroupPlan, bucket_key, bucket_name, plan_group
+from seqembed.runner.group.here import make_here
+from seqembed.runner.group.options import GroupOptions
+from seqembed.runner.group.plan import EventFile, GroupInputs, GroupPlan, bucket_name, plan_group
 from seqembed.runner.group.progress import EventProgress, show_events
 from seqembed.runner.group.report import GroupReport
-from seqembed.runner.group.sort import Sorter
-from seqembed.runner.group.spill import Spill
 from seqembed.runner.job.plan import InputStates
 from seqembed.runner.output.directory import OutputDirectory
 from seqembed.runner.output.event_counts import EventCounts
-from seqembed.runner.output.parts import PartCounts, PartFooter
+from seqembed.runner.output.parts import PartFooter
 from seqembed.runner.output.staging import StagedPart
 
-# Of the memory allowed: DuckDB's limit, and the events read before they are written to disk. Python, Arrow and copies
-# take the rest.
-_SORT_SHARE = 0.45
-_CHUNK_SHARE = 1 / 16
-_MAX_CHUNK_BYTES = 256 << 20
 logger = logging.getLogger("seqembed")
 
 
@@ -56,8 +46,10 @@ class GroupJob:
         return [without_secrets(given) if is_uri(given) else str(Path(given).absolute()) for given in self.inputs]
 
     def record(self) -> dict[str, Any]:
-        """Return the record by which `inspect` finds out what running again would do."""
-        return {"command": "group", "inputs": self.named_inputs, "options": asdict(self.options)}
+        """Return the record by which `inspect` finds out what running again would do; an address may hold a token."""
+        options = asdict(self.options)
+        del options["address"]
+        return {"command": "group", "inputs": self.named_inputs, "options": options}
 
 
 def plan_group_job(job: GroupJob) -> GroupPlan:
@@ -76,11 +68,12 @@ def group_events(job: GroupJob, terminal: IO[str]) -> GroupReport:
 
     Raises:
         InputError: An input cannot be read, was changed meanwhile, or has a bad row; finished buckets are kept.
-        UsageError: Options do not fit the columns.
+        UsageError: Options do not fit the columns, or Spark or Java is missing.
         OutputError: The output cannot be written, or another job writes to it; finished buckets are kept.
-        HostError: The host lacks memory.
+        HostError: A host lacks memory, or Spark cannot be started or gives up.
     """
     start, output = time.perf_counter(), OutputDirectory(job.out)
+    require_engine(job.options.engine)
     inputs = GroupInputs(InputStates.find(job.inputs, version=job.options.version))
     plan = plan_group(inputs, output, job.options)
     if _is_done(plan, output, job):
@@ -121,114 +114,26 @@ def _make(
     """Make every unfinished bucket, and publish each as early as allowed.
 
     Returns:
-        The files with their counts, the footers of the new buckets, and the bytes on temporary disk.
+        The files with their counts, the footers of the new buckets, and the bytes on temporary disk of this host.
     """
     if not plan.to_make:
         return plan.files, {}, 0
-    # Old buckets of other options stay readable until all new ones are complete.
-    at_the_end = "replace" in plan.actions
     made: dict[str, PartFooter] = {}
-    with _workspace(output) as directory:
-        chunk = min(int(options.memory_bytes * _CHUNK_SHARE), _MAX_CHUNK_BYTES)
-        _warn_of_little_space(plan, directory)
-        spill = Spill(directory, plan.columns.carried, chunk, plan.wanted)
-        files = _partition(plan, spill, output, progress)
-        memory = int(options.memory_bytes * _SORT_SHARE)
-        with Sorter(directory, memory, options.threads) as sorter:
-            for index, action in enumerate(plan.actions):
-                if action == "skip":
-                    continue
-                part = _stage_bucket(index, plan, files, spill, sorter, output, options, progress)
-                if part.footer is None or not output.take(part):
-                    raise OutputError(f"{part.name}: the staged file was changed before it was published. Run again.")
-                made[part.name] = part.footer
-                if not at_the_end:
-                    output.publish()
-    return files, made, spill.num_bytes
 
+    def take(part: StagedPart) -> None:
+        if part.footer is None or not output.take(part):
+            raise OutputError(f"{part.name}: the staged file was changed before it was published. Run again.")
+        made[part.name] = part.footer
+        # Old buckets of other options stay readable until all new ones are complete.
+        if "replace" not in plan.actions:
+            output.publish()
 
-@contextmanager
-def _workspace(output: OutputDirectory) -> Iterator[Path]:
-    """Yield a local directory for temporary events: inside the output if that is local."""
-    if not output.storage.is_local:
-        with tempfile.TemporaryDirectory(prefix="seqembed-group-") as name:
-            yield Path(name)
-        return
-    directory = f"{output.staging.directory}/events"
-    output.storage.make_directory(directory)
-    yield Path(output.storage.at(directory))
+    if options.engine == "spark":
+        from seqembed.runner.group.spark import make_on_spark
 
-
-def _warn_of_little_space(plan: GroupPlan, directory: Path) -> None:
-    free = shutil.disk_usage(directory).free
-    if plan.temporary_bytes > free:
-        logger.warning(
-            "%s: %.1f GB are free, and up to %.1f GB are needed; continuing, since events are compressed",
-            directory,
-            free / 1e9,
-            plan.temporary_bytes / 1e9,
-        )
-
-
-def _partition(plan: GroupPlan, spill: Spill, output: OutputDirectory, progress: EventProgress) -> list[EventFile]:
-    """Read all files, and write their events to disk by bucket; return the files with their counts.
-
-    Raises:
-        ChangedInputError: A file changed since the job was planned.
-    """
-    files, first_number = [], 0
-    for file in plan.files:
-        counts = plan.scan.counts()
-        for events, buckets in plan.scan.events(file.file, first_number, counts):
-            with output.storage.translated("write to"):
-                spill.add(events, buckets)
-            progress.advance("reading", len(buckets))
-        first_number += file.num_rows
-        if fingerprint(file.file) != file.fingerprint:
-            raise ChangedInputError(
-                f"{file.file.name}: the file changed while it was read. Run again once its writer is done; better, "
-                "have the writer rename finished files into place."
-            )
-        files.append(replace(file, counts=counts))
-    with output.storage.translated("write to"):
-        spill.flush()
-    return files
-
-
-def _stage_bucket(
-    index: int,
-    plan: GroupPlan,
-    files: Sequence[EventFile],
-    spill: Spill,
-    sorter: Sorter,
-    output: OutputDirectory,
-    options: GroupOptions,
-    progress: EventProgress,
-) -> StagedPart:
-    name, columns = bucket_name(index), plan.columns
-    histories = Histories(columns, options.max_length)
-    equal = [columns.index(column) for column in options.deduplicate] if options.deduplicate != (EXACT,) else None
-    equal = list(range(len(columns.all))) if options.deduplicate == (EXACT,) else equal
-    ordered = sorter.ordered(spill.read(index), columns.carried, plan.event_bytes, equal or None)
-    with output.staging.stage(name, 1, columns.output) as writer:
-        for rows in histories.rows(ordered):
-            writer.write(rows)
-        num_events = sum(int(file.counts.buckets[index]) for file in files if file.counts is not None)
-        counts = histories.counts
-        duplicates = num_events - counts.events
-        counts += EventCounts(events=duplicates, duplicates=duplicates)
-        footer = _footer(bucket_key(files, index, plan.options_hash), counts, plan, options)
-        writer.finish(footer)
-    progress.advance("writing", num_events)
-    return StagedPart(name, 1, (output.staging.staged_file(name, 1, writer),), footer)
-
-
-def _footer(key: Any, counts: EventCounts, plan: GroupPlan, options: GroupOptions) -> PartFooter:
-    rows = PartCounts(
-        rows_in=counts.ids, rows_embedded=counts.ids, rows_truncated=counts.truncated_ids, steps=counts.events_out
-    )
-    columns = tuple(plan.columns.output.names)
-    return PartFooter(key, rows, "", key.input_fingerprint, plan.options, columns, "events", None, counts)
+        return make_on_spark(plan, output.staging, options, progress, take), made, 0
+    files, spilled = make_here(plan, output, options, progress, take)
+    return files, made, spilled
 
 
 def _report(

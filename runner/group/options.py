@@ -1,7 +1,7 @@
 """Options of `seqembed group`, and which of them determine the bytes of a bucket."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from seqembed.data.display.progress import PROGRESS_STYLES, ProgressStyle
@@ -10,6 +10,8 @@ from seqembed.runner.options import usable_cores
 
 GroupBadRow = Literal["fail", "drop"]
 GROUP_BAD_ROW: tuple[GroupBadRow, ...] = ("fail", "drop")
+GroupEngine = Literal["duckdb", "spark"]
+GROUP_ENGINES: tuple[GroupEngine, ...] = ("duckdb", "spark")
 EXACT = "exact"
 MAX_BUCKETS = 4096
 # Python, Arrow and DuckDB alone take 200 MB.
@@ -32,9 +34,11 @@ class GroupOptions:
         max_length: Maximum number of events of an id, of which the newest are taken; None takes all.
         deduplicate: Of several events of an id that agree in these columns, take the last; ``exact`` means all columns.
         buckets: Number of output files; None chooses it from the size of the data and keeps it in later runs.
-        memory: Bound on the memory of this process, such as ``2GB``.
-        threads: Threads that sort; the result does not depend on it.
+        memory: Bound on the memory of this process, such as ``2GB``; on Spark, of each task.
+        threads: Threads that sort, without effect on the result; None for one per core, and on Spark for one per task.
         on_bad_row: ``fail`` on an event without id or time, or ``drop`` and count it.
+        engine: What sorts the events: DuckDB in this process (``duckdb``), or in the workers of ``spark``.
+        address: Where Spark runs; None takes that of its configuration, or this host.
         version: Version of the tables among the inputs that have versions; None is the newest.
         prune: Also leave out events of files that no longer exist.
         overwrite: Replace buckets that were made with other options.
@@ -52,7 +56,9 @@ class GroupOptions:
     deduplicate: tuple[str, ...] = ()
     buckets: int | None = None
     memory: str = "2GB"
-    threads: int = field(default_factory=usable_cores)
+    threads: int | None = None
+    engine: GroupEngine = "duckdb"
+    address: str | None = None
     on_bad_row: GroupBadRow = "fail"
     version: int | None = None
     prune: bool = False
@@ -69,6 +75,7 @@ class GroupOptions:
         for option, value, choices in (
             ("on-bad-row", self.on_bad_row, GROUP_BAD_ROW),
             ("progress", self.progress, PROGRESS_STYLES),
+            ("engine", self.engine, GROUP_ENGINES),
         ):
             if value not in choices:
                 raise UsageError(f"--{option} must be one of {', '.join(choices)}; was {value!r}.")
@@ -80,6 +87,8 @@ class GroupOptions:
             if number is not None and (number < 1 or (most is not None and number > most)):
                 bound = "at least 1" if most is None else f"between 1 and {most}"
                 raise UsageError(f"--{option} must be {bound}, was {number}.")
+        if self.address is not None and self.engine != "spark":
+            raise UsageError("--address says where Spark runs. Pass --engine spark with it.")
         if self.version is not None and self.version < 0:
             raise UsageError(f"--version must be 0 or more, was {self.version}.")
         if self.memory_bytes < MIN_MEMORY_BYTES:
@@ -99,6 +108,13 @@ class GroupOptions:
                     f"{place} {name}: the column is named in {other} already, and would be in the output twice. "
                     "Name it once."
                 )
+
+    @property
+    def num_threads(self) -> int:
+        """Threads that sort, in this process or in each task of Spark."""
+        if self.threads is not None:
+            return self.threads
+        return usable_cores() if self.engine == "duckdb" else 1
 
     @property
     def memory_bytes(self) -> int:

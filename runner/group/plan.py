@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqembed.data.errors import BadFileError, OutputError
+from seqembed.data.errors import BadFileError, ChangedInputError, OutputError
+from seqembed.data.files.fingerprints import fingerprint
 from seqembed.data.files.inputs import InputFile
 from seqembed.data.lake.delta import covers_table
 from seqembed.data.plurals import counted
@@ -52,6 +53,18 @@ class EventFile:
     fingerprint: str
     num_rows: int
     counts: FileCounts | None = None
+
+    def refuse_changed(self) -> None:
+        """Check that the file is as it was planned; called once it is read.
+
+        Raises:
+            ChangedInputError: It is not.
+        """
+        if fingerprint(self.file) != self.fingerprint:
+            raise ChangedInputError(
+                f"{self.file.name}: the file changed while it was read. Run again once its writer is done; better, "
+                "have the writer rename finished files into place."
+            )
 
 
 @dataclass(frozen=True, slots=True)

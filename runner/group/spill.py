@@ -15,6 +15,43 @@ from numpy.typing import NDArray
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
+class Gathered:
+    """Events that wait in memory until there are enough of them to be distributed over buckets."""
+
+    def __init__(self, wanted: NDArray[np.bool_]) -> None:
+        """Begin without events.
+
+        Args:
+            wanted: bool (buckets), which buckets are needed; events of others are dropped.
+        """
+        self._wanted, self._everything = wanted, bool(wanted.all())
+        self._waiting: list[tuple[pa.RecordBatch, NDArray[np.int64]]] = []
+        self.num_bytes = 0
+
+    def add(self, events: pa.RecordBatch, buckets: NDArray[np.int64]) -> None:
+        """Add events with the bucket of each, int64 (events)."""
+        if not self._everything:
+            rows = np.flatnonzero(self._wanted[buckets])
+            if len(rows) < len(buckets):
+                events, buckets = events.take(pa.array(rows)), buckets[rows]
+        if len(buckets):
+            self._waiting.append((events, buckets))
+            self.num_bytes += events.nbytes
+
+    def split(self) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Yield each bucket with its waiting events, in the order in which they were added; none wait afterwards."""
+        if not self._waiting:
+            return
+        buckets = np.concatenate([numbers for _, numbers in self._waiting])
+        events = pa.concat_batches([batch for batch, _ in self._waiting])
+        self._waiting, self.num_bytes = [], 0
+        events = events.take(pa.array(np.argsort(buckets, kind="stable")))
+        counts = np.bincount(buckets, minlength=len(self._wanted))
+        starts = np.cumsum(counts) - counts
+        for bucket in np.flatnonzero(counts).tolist():
+            yield bucket, events.slice(int(starts[bucket]), int(counts[bucket]))
+
+
 class Spill:
     """Events on disk by bucket.
 
@@ -32,10 +69,8 @@ class Spill:
             chunk_bytes: Bytes of events in memory before they are written.
             wanted: bool (buckets), which buckets are needed; events of others are dropped.
         """
-        self._directory, self._schema, self._chunk_bytes, self._wanted = directory, schema, chunk_bytes, wanted
-        self._everything = bool(wanted.all())
-        self._waiting: list[tuple[pa.RecordBatch, NDArray[np.int64]]] = []
-        self._waiting_bytes = 0
+        self._directory, self._schema, self._chunk_bytes = directory, schema, chunk_bytes
+        self._gathered = Gathered(wanted)
         self._places: defaultdict[int, list[tuple[Path, int]]] = defaultdict(list)
         self._num_chunks = 0
         self.num_bytes = self.num_rows = 0
@@ -46,15 +81,8 @@ class Spill:
         Raises:
             OSError: The disk is full or not writable.
         """
-        if not self._everything:
-            rows = np.flatnonzero(self._wanted[buckets])
-            if len(rows) < len(buckets):
-                events, buckets = events.take(pa.array(rows)), buckets[rows]
-        if not len(buckets):
-            return
-        self._waiting.append((events, buckets))
-        self._waiting_bytes += events.nbytes
-        if self._waiting_bytes >= self._chunk_bytes:
+        self._gathered.add(events, buckets)
+        if self._gathered.num_bytes >= self._chunk_bytes:
             self.flush()
 
     def flush(self) -> None:
@@ -63,23 +91,17 @@ class Spill:
         Raises:
             OSError: The disk is full or not writable.
         """
-        if not self._waiting:
+        if not self._gathered.num_bytes:
             return
-        buckets = np.concatenate([numbers for _, numbers in self._waiting])
-        events = pa.concat_batches([batch for batch, _ in self._waiting])
-        self._waiting, self._waiting_bytes = [], 0
-        events = events.take(pa.array(np.argsort(buckets, kind="stable")))
-        counts = np.bincount(buckets, minlength=len(self._wanted))
-        starts = np.cumsum(counts) - counts
         path = self._directory / f"{self._num_chunks:06d}.arrow"
         self._num_chunks += 1
         with pa.OSFile(str(path), "wb") as sink:
             with pa.ipc.new_file(sink, self._schema, options=_OPTIONS) as writer:
-                for index, bucket in enumerate(np.flatnonzero(counts).tolist()):
-                    writer.write_batch(events.slice(int(starts[bucket]), int(counts[bucket])))
+                for index, (bucket, events) in enumerate(self._gathered.split()):
+                    writer.write_batch(events)
                     self._places[bucket].append((path, index))
+                    self.num_rows += events.num_rows
             self.num_bytes += sink.tell()
-        self.num_rows += events.num_rows
 
     def read(self, bucket: int) -> Iterator[pa.RecordBatch]:
         """Yield the events of a bucket, in the order in which they were added.

@@ -1,7 +1,7 @@
 """Describe a path or URI: find out its kind, and describe models here and other kinds in their modules."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,8 +24,9 @@ from seqembed.runner.inspect.describe_contract import describe_contract
 from seqembed.runner.inspect.describe_data import DataOptions, describe_data
 from seqembed.runner.inspect.describe_output import describe_output
 from seqembed.runner.inspect.describe_run import describe_run, is_unfinished
+from seqembed.runner.inspect.facts import Facts, as_json, contract_facts, input_facts
 
-Kind = Literal["bundle", "run", "output", "data"]
+Kind = Literal["bundle", "run", "output", "outputs", "grouped", "data"]
 _MAGIC = b"PAR1"
 
 
@@ -35,13 +36,16 @@ class Description:
 
     Attributes:
         source: The path or URI, without credentials.
-        kind: A model ``bundle``, a ``run`` directory, an ``output`` directory, or Parquet ``data``.
+        kind: A model ``bundle``, a ``run`` directory of a training, an ``output`` directory, a directory of several
+            ``outputs``, ``grouped`` events, or Parquet ``data``.
         lines: The description.
+        facts: The same as JSON values, with `source` and `kind`: what ``seqembed inspect --json`` prints.
     """
 
     source: str
     kind: Kind
     lines: tuple[str, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """Return kind and description."""
@@ -59,21 +63,21 @@ def describe(given: str, **data_options: Any) -> Iterator[str]:
         InputError: The path does not exist, or is nothing that seqembed reads or writes.
         BundleError: A model, a contract or the history of a run is damaged.
     """
-    _, lines = _kind_and_lines(given, DataOptions(**data_options))
-    yield from lines
+    yield from _lines(given, DataOptions(**data_options), {})
 
 
 def description(given: str, options: DataOptions) -> Description:
-    """Return the lines of `describe` together with the kind.
+    """Return the lines of `describe` together with the kind, and the same as JSON values.
 
     Raises:
         InputError, BundleError: See `describe`.
     """
-    kind, lines = _kind_and_lines(given, options)
-    return Description(without_secrets(given), kind, tuple(lines))
+    facts: Facts = {"kind": None, "source": without_secrets(given), "next": None}
+    lines = tuple(_lines(given, options, facts))
+    return Description(facts["source"], facts["kind"], lines, as_json(facts))
 
 
-def _kind_and_lines(given: str, options: DataOptions) -> tuple[Kind, Iterator[str]]:
+def _lines(given: str, options: DataOptions, facts: Facts) -> Iterator[str]:
     filesystem, path = resolve_location(given)
     shown = without_secrets(given)
     if not path.strip("/") and not is_local(filesystem):
@@ -84,19 +88,23 @@ def _kind_and_lines(given: str, options: DataOptions) -> tuple[Kind, Iterator[st
         raise InputError(f"{shown}: cannot be read ({error}).") from error
     if kind == fs.FileType.NotFound:
         if is_glob(path):
-            return "data", describe_data(given, options)
+            return _data(given, options, facts)
         raise InputError(f"{shown}: no such file or directory.")
     if kind == fs.FileType.Unknown:
         raise InputError(f"{shown}: {what_else(path)}. Pass a file, a directory or a glob.")
     if kind == fs.FileType.File:
-        is_data = _is_parquet(filesystem, path)
-        return ("data", describe_data(given, options)) if is_data else ("bundle", _bundle(given))
+        return _data(given, options, facts) if _is_parquet(filesystem, path) else _bundle(given, facts)
     if is_local(filesystem):
         layout = RunLayout(Path(path))
         if layout.contract.exists() or is_unfinished(layout):
-            return "run", describe_run(layout)
-    lines = describe_output(given)
-    return ("data", describe_data(given, options)) if lines is None else ("output", lines)
+            facts["kind"] = "run"
+            return describe_run(layout, facts)
+    return describe_output(given, facts) or _data(given, options, facts)
+
+
+def _data(given: str, options: DataOptions, facts: Facts) -> Iterator[str]:
+    facts["kind"] = "data"
+    return describe_data(given, options, facts)
 
 
 def _is_parquet(filesystem: fs.FileSystem, path: str) -> bool:
@@ -110,10 +118,15 @@ def _is_parquet(filesystem: fs.FileSystem, path: str) -> bool:
         return False  # reading it as a model then explains why it cannot be read
 
 
-def _bundle(given: str) -> Iterator[str]:
+def _bundle(given: str, facts: Facts) -> Iterator[str]:
     content = read_bundle(given)
     encoder = Encoder.from_bytes(content, source=given)
     contract = encoder.contract
+    facts |= {"kind": "bundle", "bytes": len(content), "sha256": bundle_sha256(content)}
+    facts |= {"inputs": input_facts(contract.schema), "outputs": [output.to_json() for output in contract.outputs]}
+    facts |= contract_facts(contract)
+    for name, checked in (("parity", contract.parity), ("quantisation", contract.quantisation)):
+        facts[name] = None if checked is None else asdict(checked)
     yield f"{encoder.source}: a seqembed model, {len(content):,} bytes, sha256 {bundle_sha256(content)[:16]}…"
     yield ""
     yield from _inputs(contract.schema)
@@ -141,8 +154,10 @@ def _bundle(given: str) -> Iterator[str]:
         rows = counted(errors.num_sequences, f"{'held-out' if errors.held_out else 'training'} sequence")
         median, high, most = (errors.quantiles[LEVELS.searchsorted(level)] for level in (0.5, 0.99, 1.0))
         yield f"Reconstruction errors of {rows}: median {median:.3g}, 99 % up to {high:.3g}, largest {most:.3g}"
-    if contract.golden:
-        yield f"Golden sequences: {len(contract.golden)}; on this host they differ by {encoder.replay_golden():.2g}"
+    difference = encoder.replay_golden() if contract.golden else None
+    facts["golden"] = {"sequences": len(contract.golden), "difference_on_this_host": difference}
+    if difference is not None:
+        yield f"Golden sequences: {len(contract.golden)}; on this host they differ by {difference:.2g}"
 
 
 def _inputs(schema: SequenceSchema) -> Iterator[str]:

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 
+from seqembed.data.display.tables import WIDTH, aligned, cut, folded
 from seqembed.data.schema.schema import CategoricalField, SequenceSchema
 
 _MAX_FIELDS = 30
 _MAX_VALUES = 5
 _MAX_VALUE_CHARACTERS = 24
-_MEANINGS = {
+MEANINGS = {
     "since_previous": "log1p of the seconds since the previous step, 0 for the first",
     "since_first": "log1p of the seconds since the first step that is kept",
     "day_sin": "sine of the time of day",
@@ -23,25 +24,31 @@ def describe_fields(schema: SequenceSchema) -> Iterator[str]:
     if not fields:
         return
     yield f"{len(fields)} categorical {'field' if len(fields) == 1 else 'fields'} in this order:"
-    width = max(len(field.name) for field in fields[:_MAX_FIELDS])
+    yield from aligned(("field", "kind", "values", "unknown", "missing"), [_cells(one) for one in fields[:_MAX_FIELDS]])
     for field in fields[:_MAX_FIELDS]:
-        yield f"  {field.name:<{width}}  {_vocabulary(field)}"
+        yield from (
+            f"  {line}" for line in folded(f"{cut(field.name, 30)}, most frequent: {_frequent(field)}", WIDTH - 2)
+        )
     if len(fields) > _MAX_FIELDS:
         yield f"  … and {len(fields) - _MAX_FIELDS} more"
 
 
-def _vocabulary(field: CategoricalField) -> str:
+def _cells(field: CategoricalField) -> tuple[str, ...]:
     vocabulary = field.vocabulary
     if vocabulary is None:
-        return "no vocabulary yet"
+        return (field.name, "no vocabulary yet", "", "", "")
+    shares = (f"{share:.1%}" if share else "" for share in (vocabulary.unknown_share, vocabulary.missing_share))
+    return (field.name, vocabulary.kind, f"{len(vocabulary.values):,}", *shares)
+
+
+def _frequent(field: CategoricalField) -> str:
+    vocabulary = field.vocabulary
+    if vocabulary is None or not vocabulary.values:
+        return "none"
     total = max(1, sum(vocabulary.counts) + vocabulary.num_unknown + vocabulary.num_missing)
     pairs = zip(vocabulary.values[:_MAX_VALUES], vocabulary.counts, strict=False)
-    frequent = ", ".join(f"{_short(value)} {count / total:.1%}" for value, count in pairs)
     more = ", …" if len(vocabulary.values) > _MAX_VALUES else ""
-    text = f"{vocabulary.kind}, {len(vocabulary.values):,} values, most frequent: {frequent or 'none'}{more}"
-    for share, name in ((vocabulary.unknown_share, "unknown"), (vocabulary.missing_share, "missing")):
-        text += f"; {name} {share:.1%}" if share else ""
-    return text
+    return ", ".join(f"{_short(value)} {count / total:.1%}" for value, count in pairs) + more
 
 
 def _short(value: object) -> str:
@@ -58,4 +65,4 @@ def describe_times(schema: SequenceSchema) -> Iterator[str]:
     features = [feature for feature in schema.features if feature.kind == "time"]
     width = max(len(feature.name) for feature in features)
     for feature in features:
-        yield f"  {feature.name:<{width}}  {_MEANINGS[str(feature.component)]}"
+        yield f"  {feature.name:<{width}}  {MEANINGS[str(feature.component)]}"

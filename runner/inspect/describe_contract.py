@@ -1,8 +1,10 @@
 """Describe the contract of a model: its data and its training."""
 
 from collections.abc import Iterator
+from itertools import islice
 
 from seqembed.data.contract import ModelContract
+from seqembed.data.display.tables import aligned, folded
 from seqembed.data.plurals import counted
 from seqembed.data.profile import QUANTILES, SequenceProfile
 from seqembed.data.schema.schema import SequenceSchema
@@ -14,12 +16,13 @@ _MAX_FEATURES = 30
 def describe_contract(contract: ModelContract) -> Iterator[str]:
     """Yield a description of a contract."""
     schema, policy, profile = contract.schema, contract.length_policy, contract.training.profile
-    yield "Architecture: " + ", ".join(f"{name} {_plain(value)}" for name, value in contract.architecture.items())
+    parts = ", ".join(f"{name} {_plain(value)}" for name, value in contract.architecture.items())
+    yield from folded(f"Architecture: {parts}")
     where = "one row per sequence" if schema.layout == "nested" else "one row per event, rows of an id contiguous"
     order = f", ordered by '{schema.time}'" if schema.time else ""
     if len(contract.blocks) > 1:
         blocks = ", ".join(f"{block.name} {block.width}" for block in contract.blocks)
-        yield f"Embedding: {'projected from' if contract.projected else 'numbers of'} {blocks}"
+        yield from folded(f"Embedding: {'projected from' if contract.projected else 'numbers of'} {blocks}")
     yield f"Layout: {schema.layout} ({where}{order}); id column '{schema.id}'"
     limit = policy.max_length
     yield (
@@ -43,7 +46,7 @@ def describe_contract(contract: ModelContract) -> Iterator[str]:
     yield from _statistics(contract)
     yield from describe_times(schema)
     yield ""
-    yield "Made with " + ", ".join(f"{name} {version}" for name, version in sorted(contract.versions.items()))
+    yield from folded("Made with " + ", ".join(f"{name} {one}" for name, one in sorted(contract.versions.items())))
 
 
 def _statistics(contract: ModelContract) -> Iterator[str]:
@@ -53,21 +56,21 @@ def _statistics(contract: ModelContract) -> Iterator[str]:
     stride, vectors = statistics.definition.stride, statistics.number("vectors")
     which = "every step" if stride == 1 else f"one step in {stride:,}"
     of_vectors = f"; embeddings compared with those of {vectors:,} training sequences" if vectors else ""
-    yield f"Statistics of a run: rows, lengths, and the values of {which}{of_vectors}"
+    yield from folded(f"Statistics of a run: rows, lengths, and the values of {which}{of_vectors}")
 
 
 def _features(schema: SequenceSchema, profile: SequenceProfile) -> Iterator[str]:
     if not schema.features:
         return
     yield f"{counted(schema.num_features, 'feature')} in this order:"
-    width = max(len(name) for name in schema.feature_names[:_MAX_FEATURES])
     moments = zip(schema.features, profile.mean, profile.std, profile.missing_rate, strict=True)
-    for index, (feature, mean, std, missing) in enumerate(moments):
-        if index == _MAX_FEATURES:
-            yield f"  … and {schema.num_features - _MAX_FEATURES} more"
-            break
-        gaps = f", missing {missing:.1%}" if missing else ""
-        yield f"  {feature.name:<{width}}  {feature.kind}, mean {mean:.4g}, std {std:.4g}{gaps}"
+    rows = [
+        (feature.name, feature.kind, f"{mean:.4g}", f"{std:.4g}", f"{missing:.1%}" if missing else "")
+        for feature, mean, std, missing in islice(moments, _MAX_FEATURES)
+    ]
+    yield from aligned(("feature", "kind", "mean", "std", "missing"), rows)
+    if schema.num_features > _MAX_FEATURES:
+        yield f"  … and {schema.num_features - _MAX_FEATURES} more"
 
 
 def _plain(value: object) -> str:

@@ -22,6 +22,7 @@ from seqembed.data.schema.detect import LAYOUT_CHOICES, detect_schema
 from seqembed.data.schema.hints import codes_at_start, hint_at_codes
 from seqembed.data.schema.schema import SequenceSchema
 from seqembed.data.schema.selection import grouped_names, select
+from seqembed.runner.inspect.facts import Facts
 from seqembed.runner.inspect.obstacles import obstacle
 
 _NUM_SLICES = 20  # of the start of a file, each of at most a thousand rows
@@ -53,12 +54,13 @@ class DataOptions:
             raise UsageError(f"--layout must be one of {', '.join(LAYOUT_CHOICES)}; was {self.layout!r}.")
 
 
-def describe_data(given: str, options: DataOptions) -> Iterator[str]:
+def describe_data(given: str, options: DataOptions, facts: Facts) -> Iterator[str]:
     """Yield a description of the sequences in Parquet data and whether a model can be trained on them.
 
     Args:
         given: File, directory, glob or URI.
         options: How to read the data.
+        facts: Receives the same as JSON values.
 
     Raises:
         InputError: There is no Parquet file, or a file cannot be read.
@@ -75,6 +77,9 @@ def describe_data(given: str, options: DataOptions) -> Iterator[str]:
     parquet = example.open()
     num_rows = sum(file.footer()[1] for file in files)
     kind = "Parquet data" if example.view is None else str(example.view.table)
+    facts |= {"table": None if example.view is None else str(example.view.table), "files": len(files), "rows": num_rows}
+    facts["columns"] = [{"name": column.name, "type": str(column.type)} for column in parquet.schema_arrow]
+    facts["problem"] = None
     yield f"{without_secrets(given)}: {kind}, {counted(len(files), 'file')}, {counted(num_rows, 'row')}"
     yield ""
     yield from _types(parquet.schema_arrow)
@@ -89,20 +94,29 @@ def describe_data(given: str, options: DataOptions) -> Iterator[str]:
             exclude=() if options.label is None else (options.label,),
         )
     except (InputError, UsageError) as error:
+        facts["problem"] = str(error)
         yield f"Not readable as sequences yet: {error}"
         return
     where = "one row per sequence" if schema.layout == "nested" else "one row per event, rows of an id contiguous"
     yield f"Layout: {schema.layout} ({where}); id column '{schema.id}'"
-    yield from select(parquet.schema_arrow, schema, label=options.label).lines(max_names=None)
-    yield from _lengths(example, schema)
-    yield from hint_at_codes(schema, codes_at_start(example, schema, _NUM_SLICES))
+    selection = select(parquet.schema_arrow, schema, label=options.label)
+    facts |= {"layout": schema.layout, "id": schema.id, "time": schema.time, "label": options.label}
+    facts |= {"features": list(schema.feature_names), "categories": [field.name for field in schema.categorical]}
+    facts["left_out"] = [{"name": name, "reason": reason} for name, reason in selection.left_out]
+    yield from selection.lines(max_names=None)
+    yield from _lengths(example, schema, facts)
+    facts["hints"] = hint_at_codes(schema, codes_at_start(example, schema, _NUM_SLICES))
+    yield from facts["hints"]
     keys = dict.fromkeys(key for file in files for key in file.partitions)
+    facts["partition_keys"] = list(keys)
     if keys:
         yield f"Partition keys of the path, one value per file: {', '.join(keys)}"
     if (reason := obstacle(files, example, schema, _NUM_SLICES)) is not None:
+        facts["problem"] = reason
         yield f"Not ready for training: {reason}"
         return
-    yield f"Next: seqembed train {quote(without_secrets(given))} --out RUN_DIR{_flags(options)}"
+    facts["next"] = f"seqembed train {quote(without_secrets(given))} --out RUN_DIR{_flags(options)}"
+    yield f"Next: {facts['next']}"
 
 
 def _types(arrow_schema: pa.Schema) -> Iterator[str]:
@@ -113,7 +127,7 @@ def _types(arrow_schema: pa.Schema) -> Iterator[str]:
         yield from (f"  {line}" for line in grouped_names(kind, names))
 
 
-def _lengths(file: InputFile, schema: SequenceSchema) -> Iterator[str]:
+def _lengths(file: InputFile, schema: SequenceSchema, facts: Facts) -> Iterator[str]:
     """Yield the lengths of the sequences at the start of a file; nothing if it has no rows."""
     if schema.layout == "nested":
         column = (*schema.feature_columns, schema.time or schema.id)[0]
@@ -138,6 +152,7 @@ def _lengths(file: InputFile, schema: SequenceSchema) -> Iterator[str]:
         looked_at = f"first {counted(num_events, 'event')}, of {counted(len(lengths), 'sequence')}"
     if len(lengths) and lengths.any():
         low, middle, high = (int(x) for x in np.quantile(lengths, [0, 0.5, 1], method="nearest"))
+        facts["lengths"] = {"shortest": low, "median": middle, "longest": high, "of": looked_at}
         yield f"Steps per sequence: shortest {low:,}, median {middle:,}, longest {high:,} ({looked_at})"
 
 

@@ -11,22 +11,28 @@ from seqembed.data.files.fingerprints import fingerprint
 from seqembed.data.files.listing import resolve_inputs
 from seqembed.data.plurals import counted
 from seqembed.runner.group.census import read_census
+from seqembed.runner.inspect.facts import Facts
 from seqembed.runner.output.directory import OutputDirectory
 from seqembed.runner.output.event_counts import EventCounts
 from seqembed.runner.output.parts import PartFooter
 
 
-def describe_grouped(output: OutputDirectory, footers: Mapping[str, PartFooter]) -> Iterator[str]:
+def describe_grouped(output: OutputDirectory, footers: Mapping[str, PartFooter], facts: Facts) -> Iterator[str]:
     """Yield a description of grouped events, from the footers of their buckets.
 
     Args:
         output: The directory.
         footers: Footers of its buckets, by name.
+        facts: Receives the same as JSON values.
 
     Raises:
         OutputError: The directory may not be read.
     """
     counts = sum((footer.events for footer in footers.values() if footer.events is not None), EventCounts())
+    facts |= {"buckets": len(footers), "events": counts.events_out, "ids": counts.ids}
+    facts |= {"first_time": counts.first and counts.first[1], "last_time": counts.last and counts.last[1]}
+    facts |= {"shortest": counts.shortest, "longest": counts.longest}
+    facts |= {"repeated": counts.duplicates, "truncated": counts.truncated, "varying": dict(counts.varying)}
     yield f"{output.given}: events grouped by seqembed; finished buckets: {len(footers):,}"
     yield f"{counted(counts.events_out, 'event')} of {counted(counts.ids, 'id')}"
     if counts.first is not None and counts.last is not None:
@@ -44,6 +50,7 @@ def describe_grouped(output: OutputDirectory, footers: Mapping[str, PartFooter])
     if isinstance(columns, list):
         yield f"Columns: {', '.join(map(str, columns))}"
     success = output.read_success()
+    facts |= {"columns": list(map(str, columns)) if isinstance(columns, list) else [], "finished": success is not None}
     if success is None:
         what = "A damaged _SUCCESS" if output.is_marked else "No _SUCCESS"
         yield f"{what}: the last job did not finish. Run it again; finished buckets are skipped."
@@ -58,14 +65,18 @@ def describe_grouped(output: OutputDirectory, footers: Mapping[str, PartFooter])
             record["inputs"],
             version if isinstance(version, int) else None,
             hashes.pop() if len(hashes) == 1 else "",
+            facts,
         )
     id_column, time_column = options.get("id"), options.get("time")
     if isinstance(id_column, str) and isinstance(time_column, str) and success is not None:
         words = ["seqembed", "train", output.given, "--id", id_column, "--time", time_column, "--out", "RUN_DIR"]
-        yield f"Next: {shlex.join(words)}"
+        facts["next"] = shlex.join(words)
+        yield f"Next: {facts['next']}"
 
 
-def _inputs_now(output: OutputDirectory, inputs: list[Any], version: int | None, options_hash: str) -> Iterator[str]:
+def _inputs_now(
+    output: OutputDirectory, inputs: list[Any], version: int | None, options_hash: str, facts: Facts
+) -> Iterator[str]:
     """Yield how the input files differ from those that were grouped."""
     counts, before = read_census(output, options_hash)
     try:
@@ -73,9 +84,12 @@ def _inputs_now(output: OutputDirectory, inputs: list[Any], version: int | None,
         same = {location for location in files.keys() & counts.keys()}
         same = {location for location in same if fingerprint(files[location]) == counts[location].fingerprint}
     except (InputError, UsageError, pa.ArrowException, OSError) as error:
-        yield f"The inputs of the last job cannot be found: {error}"
+        facts["inputs"] = {"problem": f"The inputs of the last job cannot be found: {error}"}
+        yield facts["inputs"]["problem"]
         return
     changed, new, gone = (files.keys() & before) - same, files.keys() - before, before - files.keys()
+    numbers = {"unchanged": len(same), "changed": len(changed), "new": len(new), "gone": len(gone)}
+    facts["inputs"] = {"problem": None, **numbers}
     yield (
         f"Compared with its inputs now: {counted(len(same), 'file')} unchanged, {len(changed):,} changed, "
         f"{len(new):,} new, {len(gone):,} gone"

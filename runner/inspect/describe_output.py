@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
+from shlex import quote
 from typing import Any
 
 from pyarrow.fs import FileType
@@ -10,9 +11,10 @@ from pyarrow.fs import FileType
 from seqembed.data.errors import InputError, OutputError, UsageError
 from seqembed.data.files.inputs import PARQUET_SUFFIXES
 from seqembed.data.plurals import counted
-from seqembed.data.statistics.readable import lines
+from seqembed.data.statistics.readable import described, lines
 from seqembed.data.statistics.statistics import merged
 from seqembed.runner.inspect.describe_grouped import describe_grouped
+from seqembed.runner.inspect.facts import Facts
 from seqembed.runner.job.plan import InputStates, plan_run
 from seqembed.runner.options import RunOptions
 from seqembed.runner.output.directory import RECORD, SUCCESS, OutputDirectory
@@ -21,12 +23,15 @@ from seqembed.runner.output.parts import PartCounts, PartFooter
 _MAX_PARTS = 50
 
 
-def describe_output(given: str) -> Iterator[str] | None:
+def describe_output(given: str, facts: Facts) -> Iterator[str] | None:
     """Return a description of an output directory, or of those below it; None if no run wrote there.
 
     Parts alone do not identify an output directory: they may have been copied from several, or lie next to their
-        inputs.
-    Nor does a success marker, which Spark writes too.
+    inputs. Nor does a success marker, which Spark writes too.
+
+    Args:
+        given: Path or URI.
+        facts: Receives the same as JSON values.
 
     Raises:
         OutputError: The directory may not be read.
@@ -34,11 +39,14 @@ def describe_output(given: str) -> Iterator[str] | None:
     output = OutputDirectory(given)
     ledger = output.read_ledger()
     if output.has_record or (output.is_marked and (ledger.parts or _is_readable(output.read_success() or {}))):
-        return _lines(output, ledger.parts)
+        return _lines(output, ledger.parts, facts)
     if not ledger.parts:
         return None
     below = _outputs_below(output, ledger.parts)
-    return _overview(output, below, ledger.others) if below else _lines(output, ledger.parts)
+    if not below:
+        return _lines(output, ledger.parts, facts)
+    facts["kind"] = "outputs"
+    return _overview(output, below, ledger.others, facts)
 
 
 def _outputs_below(output: OutputDirectory, names: Iterable[str]) -> list[str]:
@@ -50,7 +58,7 @@ def _outputs_below(output: OutputDirectory, names: Iterable[str]) -> list[str]:
     return [directory for directory, is_output in zip(directories, found, strict=True) if is_output]
 
 
-def _overview(output: OutputDirectory, below: Sequence[str], others: Collection[str]) -> Iterator[str]:
+def _overview(output: OutputDirectory, below: Sequence[str], others: Collection[str], facts: Facts) -> Iterator[str]:
     num, given = len(below), output.given.rstrip("/")
     what = "1 output directory of seqembed" if num == 1 else f"{num:,} output directories of seqembed"
     yield f"{output.given}: not an output directory itself; {what} below it:"
@@ -60,13 +68,17 @@ def _overview(output: OutputDirectory, below: Sequence[str], others: Collection[
     data = sorted(name for name in others if name.lower().endswith(PARQUET_SUFFIXES))
     if data:
         yield f"Other Parquet files below it: {len(data):,}, such as {data[0]}"
+    facts |= {"directories": [f"{given}/{directory}" for directory in below], "other_parquet_files": len(data)}
+    facts["next"] = f"seqembed inspect {quote(f'{given}/{below[0]}')}"
     yield f"Next: seqembed inspect {given}/{below[0]}"
 
 
-def _lines(output: OutputDirectory, footers: Mapping[str, PartFooter]) -> Iterator[str]:
+def _lines(output: OutputDirectory, footers: Mapping[str, PartFooter], facts: Facts) -> Iterator[str]:
     if any(footer.events is not None for footer in footers.values()):
-        yield from describe_grouped(output, footers)
+        facts["kind"] = "grouped"
+        yield from describe_grouped(output, footers, facts)
         return
+    facts["kind"] = "output"
     record = output.read_record()
     totals = sum((footer.counts for footer in footers.values()), PartCounts())
     success = output.read_success()
@@ -76,24 +88,32 @@ def _lines(output: OutputDirectory, footers: Mapping[str, PartFooter]) -> Iterat
         f"{totals.rows_quarantined:,} quarantined; {totals.rows_truncated:,} truncated"
     )
     statistics = merged(footer.statistics for footer in footers.values())
+    found = None if statistics is None else described(statistics)
+    facts |= {"parts": len(footers), **totals.to_json()}
+    facts["statistics"] = None if found is None else {name: one for name, one in found.items() if name != "exact"}
     if statistics is not None:
         yield from lines(statistics)
-    for model in sorted({footer.key.model_sha256 for footer in footers.values()}):
+    facts["models"] = sorted({footer.key.model_sha256 for footer in footers.values()})
+    for model in facts["models"]:
         yield f"Model sha256 {model[:16]}…"
-    for text, num in Counter(str(footer.table) for footer in footers.values() if footer.table is not None).items():
+    tables = Counter(str(footer.table) for footer in footers.values() if footer.table is not None)
+    facts |= {"tables": [{"table": text, "parts": num} for text, num in tables.items()], "last_run": None}
+    for text, num in tables.items():
         yield f"Made from {text}: {counted(num, 'part')}"
     if success is not None and _is_readable(success):
+        facts["last_run"] = {name: success[name] for name in ("rows_made", "seconds", "model")}
         made = counted(success["rows_made"], "row")
         yield f"Last complete run: {made} made in {success['seconds']} s by {success['model']}"
     else:
         what = "A damaged _SUCCESS" if output.is_marked else "No _SUCCESS"
         options = (record or {}).get("options")
         is_slice = isinstance(options, dict) and options.get("only")
+        facts["unfinished"] = "damaged" if output.is_marked else "slice" if is_slice else "interrupted"
         why = "the last run made a slice (--only), or did not finish" if is_slice else "the last run did not finish"
         yield f"{what}: {why}. Run it again; finished parts are skipped."
     if record is not None or output.has_record:
         yield ""
-        yield from _rerun(output, record or {})
+        yield from _rerun(output, record or {}, facts)
 
 
 def _is_readable(success: Mapping[str, Any]) -> bool:
@@ -102,8 +122,10 @@ def _is_readable(success: Mapping[str, Any]) -> bool:
     return isinstance(rows, int) and isinstance(seconds, int | float) and isinstance(model, str)
 
 
-def _rerun(output: OutputDirectory, record: Mapping[str, Any]) -> Iterator[str]:
+def _rerun(output: OutputDirectory, record: Mapping[str, Any], facts: Facts) -> Iterator[str]:
     """Yield which parts are complete, outdated, missing or orphaned, and so what running again would do."""
+    rerun: dict[str, Any] = {"problem": None}
+    facts["rerun"] = rerun
     # With overwrite nothing is refused: parts of another model or other options count as outdated.
     lenient = {"on_bad_file": "skip", "overwrite": True, "prune": True}
     try:
@@ -115,15 +137,20 @@ def _rerun(output: OutputDirectory, record: Mapping[str, Any]) -> Iterator[str]:
         if not isinstance(inputs, list) or not all(isinstance(name, str) for name in names):
             raise TypeError("names are text")
     except (KeyError, TypeError, ValueError, UsageError):
-        yield "The record of the last run (_RUN) is damaged or of another version; the next run rewrites it."
+        rerun["problem"] = (
+            "The record of the last run (_RUN) is damaged or of another version; the next run rewrites it."
+        )
+        yield rerun["problem"]
         return
     try:
         plan = plan_run(InputStates.find(inputs, version=options.version), output, model_sha256, options).sliced
     except InputError as error:
-        yield f"The inputs of the last run cannot be found: {error}"
+        rerun["problem"] = f"The inputs of the last run cannot be found: {error}"
+        yield rerun["problem"]
         return
     except (OutputError, UsageError) as error:
-        yield f"A rerun would be refused: {error}"
+        rerun["problem"] = f"A rerun would be refused: {error}"
+        yield rerun["problem"]
         return
     states = {"skip": "complete", "make": "missing", "remake": "outdated", "replace": "outdated"}
     counts = Counter(states[part.action] for part in plan.parts)
@@ -136,6 +163,9 @@ def _rerun(output: OutputDirectory, record: Mapping[str, Any]) -> Iterator[str]:
     named += [("outdated (its rows are in other parts)", name) for name in plan.superseded]
     named += [("beyond --limit", name) for name in plan.beyond]
     named += [("unreadable input", reason) for _, reason in plan.skipped_files]
+    rerun |= {state: counts[state] for state in ("complete", "outdated", "missing")}
+    rerun |= {"orphaned": len(plan.orphans), "make": len(plan.to_make), "unfinished_outside_only": len(plan.unfinished)}
+    rerun["parts"] = [{"state": state, "name": name} for state, name in named]
     for state, name in named[:_MAX_PARTS]:
         yield f"  {state}: {name}"
     if len(named) > _MAX_PARTS:

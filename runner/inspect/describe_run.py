@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from seqembed.data.contract import RETRAIN, ModelContract
@@ -10,6 +11,7 @@ from seqembed.data.errors import BundleError
 from seqembed.data.layout import CONFIG_HEADER, RunLayout
 from seqembed.runner.bundle.contract_check import check_contract
 from seqembed.runner.inspect.describe_contract import describe_contract
+from seqembed.runner.inspect.facts import Facts, contract_facts
 
 
 def is_unfinished(layout: RunLayout) -> bool:
@@ -21,26 +23,33 @@ def is_unfinished(layout: RunLayout) -> bool:
         return False
 
 
-def describe_run(layout: RunLayout) -> Iterator[str]:
+def describe_run(layout: RunLayout, facts: Facts) -> Iterator[str]:
     """Yield a description of a run directory.
+
+    Args:
+        layout: Its paths.
+        facts: Receives the same as JSON values.
 
     Raises:
         BundleError: The contract or the history is damaged.
     """
+    facts["finished"] = layout.contract.exists()
     if not layout.contract.exists():
         yield f"{layout.root}: a seqembed run directory; its training has not finished"
         yield "Next: the same `seqembed train` with --resume"
         return
     contract = ModelContract.from_json(_text(layout.contract), str(layout.contract))
     check_contract(contract, str(layout.contract), RETRAIN)
+    facts |= contract_facts(contract)
     yield f"{layout.root}: a seqembed run directory"
     yield ""
     yield from describe_contract(contract)
-    yield from _training(layout.history)
+    yield from _training(layout.history, facts)
+    facts["next"] = f"seqembed export {quote(str(layout.root))} --out encoder.onnx"
     yield f"Next: seqembed export {layout.root} --out encoder.onnx"
 
 
-def _training(path: Path) -> list[str]:
+def _training(path: Path, facts: Facts) -> list[str]:
     """Return a line about the training and its losses, and a warning if training had a problem.
 
     Raises:
@@ -48,6 +57,13 @@ def _training(path: Path) -> list[str]:
     """
     try:
         history: dict[str, Any] = json.loads(_text(path))
+        facts["training"] = {
+            "steps": history["num_steps"],
+            "monitored": history["monitored"],
+            "loss": history["best_loss"],
+            "baseline_loss": history["baseline"]["loss"],
+            "problem": history["health"]["problem"],
+        }
         lines = [f"Training: {history['num_steps']:,} batches{_losses(history)}"]
         if (problem := history["health"]["problem"]) is not None:
             lines.append(f"WARNING: the training ended with a problem, {problem!r}: see `health` in {path}")

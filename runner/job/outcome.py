@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from seqembed.data.display.events import EVENTS, emit
 from seqembed.data.errors import BadFileError, OutputError
 from seqembed.data.files.census import IdCensus
 from seqembed.data.statistics.statistics import Statistics
@@ -45,11 +46,15 @@ class Outcome:
                 raise part.fault
             if part.name not in self.made:
                 self.unreadable[part.name] = str(part.fault)
+                emit("unreadable", name=part.name, reason=str(part.fault))
             return
         if not output.take(part):
             return
         self.unreadable.pop(part.name, None)
         self.made[part.name] = part.counts
+        counts, seconds = part.counts.to_json(), round(part.seconds, 3)
+        numbers = {name: counts[name] for name in EVENTS["part"] if name in counts}
+        emit("part", name=part.name, **numbers, seconds=seconds, attempt=part.attempt)
         self.statistics[part.name] = None if part.footer is None else part.footer.statistics
         self.reasons.update(part.reasons)
         if part.quarantined is not None:

@@ -7,22 +7,26 @@ from pathlib import Path
 from typing import IO, Any
 
 from seqembed.data.contract import ModelContract
+from seqembed.data.display.events import emit
+from seqembed.data.drift.compare import drift_of
 from seqembed.data.files.inputs import is_uri
 from seqembed.data.files.secrets import without_secrets
 from seqembed.data.statistics.statistics import merged
 from seqembed.runner.bundle.bundle_file import bundle_sha256, read_bundle
-from seqembed.runner.bundle.contract_of import read_contract
+from seqembed.runner.bundle.contract_of import contract_of
 from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.engines.choose import require_engine, start_engine
 from seqembed.runner.engines.engine import Engine
 from seqembed.runner.engines.scores import profile_of
 from seqembed.runner.engines.task import BundleReference
 from seqembed.runner.job.check_inputs import check_inputs
+from seqembed.runner.job.drift_gate import is_refused, refuse_drift
 from seqembed.runner.job.make_parts import make_parts
 from seqembed.runner.job.open_files import OpenFiles
 from seqembed.runner.job.outcome import Outcome
 from seqembed.runner.job.plan import InputStates, RunPlan, plan_run
 from seqembed.runner.job.success import is_done
+from seqembed.runner.metrics.watch import Watch, watched
 from seqembed.runner.options import RunOptions
 from seqembed.runner.output.directory import OutputDirectory
 from seqembed.runner.output.parts import PartCounts
@@ -82,23 +86,36 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
 
     Raises:
         BundleError: The golden sequences get other vectors on this host; nothing was written.
+        DriftError: The rows moved too far from the training data, and `fail_on_drift` is set; all parts are complete.
         InputError: An input cannot be read, was changed during the run, or has a bad row; finished parts are kept.
         OutputError: The output cannot be written, or another run writes to it; finished parts are kept.
     """
+    with watched(job.options, job.out, terminal) as watch:
+        return _run(job, terminal, watch)
+
+
+def _run(job: Job, terminal: IO[str], watch: Watch) -> RunReport:
     start = time.perf_counter()
-    require_engine(job.options)
+    named = {"inputs": job.named_inputs, "model": without_secrets(job.model), "out": without_secrets(job.out)}
+    emit("started", **named, engine=job.options.engine)
+    require_engine(job.options.engine)
     content, output, open_files = _read_bundle(job), OutputDirectory(job.out), OpenFiles()
-    sha256 = bundle_sha256(content)
+    watch.model_sha256 = sha256 = bundle_sha256(content)
     states = InputStates.find(job.inputs, open_files, job.options.version)
     plan = plan_run(states, output, sha256, job.options)
+    rows = sum(part.num_rows for part in plan.to_make)
+    emit("planned", parts=len(plan.parts), parts_to_make=len(plan.to_make), rows_to_read=rows)
     if is_done(plan, output, job.named_inputs, prune=job.options.prune):
         output.remove_leftovers()
-        return _report(plan.sliced, Outcome(), (), start, None)
+        report = watch.reports(_report(plan.sliced, Outcome(), (), start, None, contract_of(content, job.model)))
+        refuse_drift(report, job.out, job.options, marked=True)
+        return report
     encoder, checked = None, {part.name for part in plan.to_make}
     if plan.to_make or plan.joins_events:
         encoder = Encoder.from_bytes(content, source=job.model)
         check_inputs(plan, encoder.contract, job.options, open_files)
     golden = encoder.replay_golden() if encoder is not None else None
+    emit("checked", golden_difference=golden)
     with ExitStack() as stack:
         # Before anything is changed, since an engine may not be there.
         engine = None if encoder is None else stack.enter_context(start_engine(job.options, encoder, content))
@@ -107,7 +124,10 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
             states, output, sha256, job.options
         )  # again: another run may have finished parts before the lock
         if is_done(plan, output, job.named_inputs, prune=job.options.prune):
-            return _report(plan.sliced, Outcome(), (), start, golden)
+            report = _report(plan.sliced, Outcome(), (), start, golden, contract_of(content, job.model))
+            watch.reports(report)
+            refuse_drift(report, job.out, job.options, marked=True)
+            return report
         output.begin(job.record(sha256))
         outcome = Outcome()
         if plan.to_make or plan.superseded:
@@ -118,11 +138,17 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
             with engine:  # closed before the staging directory is removed
                 plan = _make_parts(job, plan, engine, output, BundleReference.of(job.model, content), outcome, terminal)
         pruned = _prune(plan, output) if job.options.prune else plan.blocking if outcome.made else ()
-        contract = None if encoder is None else encoder.contract
-        if not plan.unfinished:
-            report = _report(plan, outcome, pruned, start, golden, contract)
-            output.succeed(report.to_json(job.named_inputs, without_secrets(job.model), sha256, job.options))
-        return _report(plan.sliced, outcome, pruned, start, golden, contract)
+        contract = contract_of(content, job.model) if encoder is None else encoder.contract
+        total, report = (_report(each, outcome, pruned, start, golden, contract) for each in (plan, plan.sliced))
+        watch.reports(report)
+        judged = (report,) if plan.unfinished else (report, total)
+        is_complete = not plan.unfinished and not any(is_refused(each, job.options) for each in judged)
+        output.remember(report.history(sha256, complete=is_complete))
+        for each in judged:
+            refuse_drift(each, job.out, job.options)
+        if is_complete:
+            output.succeed(total.to_json(job.named_inputs, without_secrets(job.model), sha256, job.options))
+        return report
 
 
 def _read_bundle(job: Job) -> bytes:
@@ -133,8 +159,7 @@ def _read_bundle(job: Job) -> bytes:
     """
     content = read_bundle(job.model)
     if job.options.score:
-        source = without_secrets(job.model)
-        profile_of(read_contract(content, source)[0], source)
+        profile_of(contract_of(content, job.model), without_secrets(job.model))
     return content
 
 
@@ -154,7 +179,8 @@ def _make_parts(
     """
     options, total = job.options, sum(part.num_rows for part in plan.to_make)
     total = total if options.limit is None else min(total, options.limit)
-    with show_progress(options.progress, total, terminal) as progress:
+    style = options.progress if options.log_format == "text" or options.progress == "none" else "plain"
+    with show_progress(style, total, terminal) as progress:
         engine.progress = progress
         plan = make_parts(plan, engine, output, bundle, options, outcome)
     failed = [(part.file.name, outcome.unreadable[part.name]) for part in plan.parts if part.name in outcome.unreadable]
@@ -184,7 +210,7 @@ def _report(
     counted = [(part, outcome.made.get(part.name, part.done)) for part in plan.parts]
     parts = tuple((part, counts) for part, counts in counted if counts is not None)
     of_parts = (outcome.statistics.get(part.name, part.statistics) for part, _ in parts)
-    shared = outcome.ids.result()
+    statistics, shared = merged(of_parts), outcome.ids.result()
     return RunReport(
         parts=parts,
         orphans=plan.orphans,
@@ -200,7 +226,8 @@ def _report(
         made=sum(outcome.made.values(), PartCounts()),
         seconds=time.perf_counter() - start,
         golden_difference=golden,
-        statistics=merged(of_parts),
+        statistics=statistics,
+        drift=None if contract is None else drift_of(statistics, contract),
         unfinished=plan.unfinished,
         trained_unknown={field.name: field.vocabulary.unknown_share for field in fields if field.vocabulary},
     )

@@ -19,6 +19,7 @@ from pyarrow import fs
 from seqembed.data.errors import OutputError
 from seqembed.data.lock import LOCK, hold_lock
 from seqembed.data.signals import not_interrupted
+from seqembed.runner.output.history import add_to_history
 from seqembed.runner.output.ledger import files_below, look_at_part, read_ledger
 from seqembed.runner.output.parts import Ledger
 from seqembed.runner.output.staging import TEMPORARY, StagedPart, Staging, quarantine_name
@@ -194,6 +195,15 @@ class OutputDirectory:
         """Write the success marker atomically."""
         with self.storage.translated("write to"):
             self._write_json(SUCCESS, totals)
+
+    def remember(self, record: dict[str, Any]) -> None:
+        """Add the record of this run to the history of the directory.
+
+        Raises:
+            OutputError: The directory cannot be written.
+        """
+        temporary = posixpath.join(self.staging.directory, "history.json")
+        add_to_history(self.storage, self.staging.run_id, temporary, record)
 
     def _write_json(self, name: str, value: dict[str, Any]) -> None:
         self.storage.write_json(name, value, temporary=posixpath.join(self.staging.directory, name))

@@ -19,7 +19,7 @@ from seqembed_testing import done
 HERE = Path(__file__).parent
 KILLED = -9
 # Files with times and durations, which differ between runs.
-_OF_THE_RUN = ("_SUCCESS", "_RUN")
+_OF_THE_RUN = ("_SUCCESS", "_RUN", "_history/")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def contents(directory: Path) -> Contents:
     """Return name → bytes of every file below a directory, except those with times."""
     files = (path for path in directory.rglob("*") if path.is_file())
     named = {str(path.relative_to(directory)): path for path in files}
-    return {name: path.read_bytes() for name, path in sorted(named.items()) if name not in _OF_THE_RUN}
+    return {name: path.read_bytes() for name, path in sorted(named.items()) if not name.startswith(_OF_THE_RUN)}
 
 
 def visible(found: Contents) -> Contents:

@@ -27,6 +27,7 @@ from seqembed.data.files.inputs import InputFile
 from seqembed.runner.cli import main
 from seqembed.runner.group import job as group_job
 from seqembed.runner.group import spill
+from seqembed.runner.group.bucket import BucketTask
 from seqembed.runner.group.spill import Spill
 from seqembed.runner.output.directory import OutputDirectory
 from seqembed.runner.output.staging import Staging
@@ -46,6 +47,7 @@ STEPS: dict[str, tuple[Any, str, str]] = {
     "before rename": (OutputDirectory, "_refuse_way_out", "before"),
     "after rename or removal": (Storage, "sync_directory", "before"),
     "published": (OutputDirectory, "publish", "after"),
+    "history written": (OutputDirectory, "remember", "after"),
     "before _SUCCESS": (OutputDirectory, "succeed", "before"),
     "after _SUCCESS": (OutputDirectory, "succeed", "after"),
     "before cleaning": (OutputDirectory, "_clean", "before"),
@@ -57,7 +59,7 @@ GROUP_STEPS: dict[str, tuple[Any, str, str]] = {
     "counted": (group_job, "plan_group", "after"),
     "spilled": (Spill, "flush", "after"),
     "chunk read": (spill, "read_chunk", "after"),
-    "bucket staged": (group_job, "_stage_bucket", "after"),
+    "bucket staged": (BucketTask, "make", "after"),
     "census staged": (group_job, "stage_census", "after"),
 }
 

@@ -43,10 +43,10 @@ class Store:
         pq.write_table(table, f"{self.bucket}/{name}", filesystem=self.filesystem, use_dictionary=False)
 
     def names(self, below: str = "") -> list[str]:
-        """Return the names of all objects below a prefix."""
+        """Return the names of all objects below a prefix, but for the history of runs, whose names hold times."""
         selector = fs.FileSelector(f"{self.bucket}/{below}".rstrip("/"), recursive=True, allow_not_found=True)
         found = [info.path for info in self.filesystem.get_file_info(selector) if info.type == fs.FileType.File]
-        return sorted(path.removeprefix(f"{self.bucket}/") for path in found)
+        return sorted(path.removeprefix(f"{self.bucket}/") for path in found if "/_history/" not in path)
 
     def objects(self, below: str = "") -> dict[str, tuple[bytes, int]]:
         """Return the bytes and the time of every object below a prefix, by name."""

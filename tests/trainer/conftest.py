@@ -13,6 +13,7 @@ from seqembed.data.profile import SequenceProfile
 from seqembed.trainer.config.job import TrainJob
 from seqembed.trainer.job import train
 from seqembed.trainer.model.losses import Batch
+from seqembed.trainer.page.write import write_page
 from seqembed.trainer.plots.pictures import draw
 from seqembed_testing import sequences, shared_directory, write_sequences
 
@@ -33,6 +34,7 @@ def without_pictures() -> Iterator[None]:
     """Draw no pictures in any test of the trainer but with `with_pictures` and `finished`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("seqembed.trainer.job.draw", lambda *arguments, **options: None)
+        patch.setattr("seqembed.trainer.job.write_page", lambda *arguments, **options: None)
         yield
 
 
@@ -53,6 +55,7 @@ def eager_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 def with_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw pictures."""
     monkeypatch.setattr("seqembed.trainer.job.draw", draw)
+    monkeypatch.setattr("seqembed.trainer.job.write_page", write_page)
 
 
 @pytest.fixture
@@ -88,6 +91,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainJob, Path]:
         if not RunLayout(root / "run").contract.exists():  # a training writes it last
             write_sequences(root / "data.parquet", sequences(60, seed=0, longest=9))
             patch.setattr("seqembed.trainer.job.draw", draw)
+            patch.setattr("seqembed.trainer.job.write_page", write_page)
             with optimised_graphs():
                 train(job, root / "run")
     return job, root / "run"

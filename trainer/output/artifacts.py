@@ -83,6 +83,11 @@ def write_history(layout: RunLayout, history: Mapping[str, Any]) -> None:
     write_text(layout.history, json.dumps(history, indent=1, allow_nan=False))
 
 
+def versions() -> dict[str, str]:
+    """Return the versions of the libraries that made a model, and of Python."""
+    return {**{name: metadata.version(name) for name in _LIBRARIES}, "python": platform.python_version()}
+
+
 def write_contract(
     layout: RunLayout,
     job: ResolvedJob,
@@ -96,7 +101,6 @@ def write_contract(
     num_parameters: int,
 ) -> None:
     """Write the contract, which marks the run as finished."""
-    versions = {name: metadata.version(name) for name in _LIBRARIES}
     contract = ModelContract(
         schema=schema,
         length_policy=job.data.length_policy,
@@ -106,6 +110,6 @@ def write_contract(
         frame=job.model.frame,
         architecture={**job.model.to_options(), "num_parameters": num_parameters},
         training=TrainingData(fingerprint, num_files, profile, statistics),
-        versions={**versions, "python": platform.python_version()},
+        versions=versions(),
     )
     write_text(layout.contract, contract.to_json())

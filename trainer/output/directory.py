@@ -155,7 +155,7 @@ class RunDirectory:
 
 def _root_names(layout: RunLayout) -> list[str]:
     files = [layout.contract, layout.encoder, layout.decoder, layout.autoencoder, layout.config, layout.history]
-    return [path.name for path in (*files, layout.sample, layout.held_out)]
+    return [path.name for path in (*files, layout.sample, layout.held_out, layout.report)]
 
 
 def _owned(layout: RunLayout) -> list[Path]:

@@ -137,6 +137,7 @@ class TrainSummary:
             (layout.encoder, "sequences → embedding"),
             (layout.decoder, "{embedding, mask} → steps"),
             (layout.autoencoder, "sequences → reconstruction or prediction, in raw units"),
+            (layout.report, "the page of this training, for a browser"),
             (layout.history, "losses and metrics of every epoch"),
             (layout.config, "the effective options"),
             (layout.contract, "the encoder's inputs, and statistics of the training data"),

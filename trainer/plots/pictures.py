@@ -97,7 +97,7 @@ def reconstructions(
     if config.decoder == "autoregressive":
         written = generate(network, config, profile, batch, max_steps=_MAX_SHOWN_STEPS)
     else:
-        written = _decoded(_decoder(network)({"embedding": embed_batch(network, batch), "mask": _mask(batch)}))
+        written = decode(network, batch)
     how = ", free-running" if config.decoder == "autoregressive" else ""
     ids = np.where(batch.categories == MISSING_ID, np.nan, batch.categories)
     steps = np.concatenate([batch.values, ids], axis=2, dtype=np.float32)
@@ -139,6 +139,19 @@ def _of_different_lengths(rows: NDArray[np.int64], lengths: NDArray[np.int64], w
         if len(np.unique(lengths[chosen])) == wanted:
             break
     return chosen
+
+
+def decode(network: Network, batch: SequenceBatch) -> NDArray[np.float32]:
+    """Decode embeddings with a decoder that needs no previous steps.
+
+    Args:
+        network: Models with such a decoder.
+        batch: Sequences, raw units.
+
+    Returns:
+        float32 (batch, time, features + fields), raw units and the most likely ids.
+    """
+    return _decoded(_decoder(network)({"embedding": embed_batch(network, batch), "mask": _mask(batch)}))
 
 
 def generate(

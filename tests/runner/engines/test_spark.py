@@ -12,9 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from column_types import columns
 from engine_laws import (
     NUM_KILLS,
     check_broken_disk,
@@ -30,7 +33,12 @@ from s3_testing import Store
 import seqembed as seqembed_package
 from child_runner import check_finished, contents
 from seqembed.data.errors import BundleError, InputError
-from seqembed_testing import Tiny, done, events_bundle, with_contract
+from seqembed.runner.group.options import GroupOptions
+from seqembed.runner.group.plan import GroupInputs, plan_group
+from seqembed.runner.group.progress import show_events
+from seqembed.runner.job.plan import InputStates
+from seqembed.runner.output.directory import OutputDirectory
+from seqembed_testing import Tiny, done, events_bundle, seqembed, with_contract
 
 pytest.importorskip("pyspark", reason="the extra `spark` is not installed")
 pytestmark = [
@@ -43,6 +51,21 @@ pytestmark = [
 
 SIGNALS = [(signal.SIGINT, 130)] + ([(signal.SIGKILL, -9)] if "SEQEMBED_KILLS" in os.environ else [])
 SPARK = ("--engine", "spark")
+GROUPED = {
+    *(
+        "float16",
+        "float64",
+        "string",
+        "large_string",
+        "latin_1",
+        "binary",
+        "uuid",
+        "decimal128",
+        "decimal256",
+        "date32",
+    ),
+    *("time64", "timestamp_ns", "timestamp_zone", "duration", "struct", "list"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -170,3 +193,89 @@ def test_a_model_of_int8_is_refused(cluster: Any, tiny: Tiny, tmp_path: Path) ->
     frame = cluster.read.parquet(str(tiny.data))
     with pytest.raises(BundleError):
         seqembed_package.spark.embed(frame, int8)
+
+
+@pytest.fixture(scope="module")
+def days(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three days of events, with columns of every type."""
+    root, random = tmp_path_factory.mktemp("days") / "in", np.random.default_rng(0)
+    kinds = pa.table({f"c_{name}": values for name, values in columns(6).items() if name in GROUPED})
+    for day in range(3):
+        events = pa.concat_tables([kinds] * 600)
+        for name, most in (("time", 900), ("id", 40)):
+            events = events.add_column(0, name, pa.array(random.integers(0, most, len(events))))
+        root.mkdir(exist_ok=True)
+        pq.write_table(events, root / f"{day}.parquet", row_group_size=700)
+    return root
+
+
+def test_events_are_grouped_into_the_bytes_of_this_process(cluster: Any, days: Path, tmp_path: Path) -> None:
+    """More buckets than ids, so that some are empty."""
+    words = ("group", days, "--buckets", 64, "--deduplicate", "time,c_string", "--max-length", 200)
+    done(*words, "--out", tmp_path / "expected")
+    assert "64 buckets made" in done(*words, "--out", tmp_path / "out", *SPARK).output
+    check_finished(tmp_path / "out", contents(tmp_path / "expected"))
+    assert "0 buckets made, 64 up to date" in done(*words, "--out", tmp_path / "out").output
+
+
+def test_a_late_file_changes_the_same_buckets(cluster: Any, days: Path, tmp_path: Path) -> None:
+    early, words = tmp_path / "early", ("--buckets", 64, "--out", tmp_path / "out")
+    early.mkdir()
+    for name in ("0.parquet", "1.parquet"):
+        shutil.copy(days / name, early / name)
+    done("group", early, *words)
+    late = pq.read_table(days / "2.parquet")
+    pq.write_table(late.filter(pc.less(late["id"], 3)), early / "2.parquet")
+    made = done("group", early, *words, *SPARK).output
+    assert "3 buckets made, 61 up to date" in made
+    done("group", early, "--buckets", 64, "--out", tmp_path / "expected")
+    check_finished(tmp_path / "out", contents(tmp_path / "expected"))
+
+
+def test_faults_of_events_are_those_of_this_process(cluster: Any, days: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad"
+    shutil.copytree(days, bad)
+    events = pq.read_table(bad / "1.parquet")
+    ids = events["id"].to_pylist()
+    ids[2345] = None
+    pq.write_table(events.set_column(0, "id", pa.array(ids)), bad / "1.parquet", row_group_size=700)
+    words = ("group", bad, "--buckets", 2)
+    here, there = seqembed(*words, "--out", tmp_path / "o1"), seqembed(*words, "--out", tmp_path / "o2", *SPARK)
+    assert here.exit_code == there.exit_code == 3
+    assert here.output.splitlines()[-1] == there.output.splitlines()[-1]
+    assert "1.parquet: row 2345: no id" in there.output
+    assert not list((tmp_path / "o2").glob("bucket*"))
+    dropping = (*words, "--on-bad-row", "drop")
+    done(*dropping, "--out", tmp_path / "o2", *SPARK)
+    done(*dropping, "--out", tmp_path / "o1")
+    check_finished(tmp_path / "o2", contents(tmp_path / "o1"))
+
+
+def test_buckets_whose_worker_has_a_broken_disk_are_made_again(
+    cluster: Any, days: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from seqembed.runner.group.spark import make_on_spark
+
+    out, options = OutputDirectory(str(tmp_path / "out")), GroupOptions(buckets=2, engine="spark")
+    plan = plan_group(GroupInputs(InputStates.find([str(days)])), out, options)
+    with caplog.at_level("INFO"), out.lock():
+        out.begin({})
+        staged = tmp_path / "out" / out.staging.directory
+        # The next attempts: this test's own, 3 that count files, 3 that read them, and those of the 2 buckets.
+        for number in range(last_attempt(cluster) + 8, last_attempt(cluster) + 9):
+            (staged / str(number)).write_text("in the way")
+        made: list[str] = []
+        with show_events("none", 0, sys.stderr) as progress:
+            make_on_spark(plan, out.staging, options, progress, lambda part: made.append(part.name))
+    assert sorted(made) == ["bucket-00000.parquet", "bucket-00001.parquet"]
+    assert f"attempt 1 of 4 failed: {out.given}: cannot write to the output directory" in caplog.text
+
+
+@pytest.mark.parametrize("title", ["pyspark.daemon", "CoarseGrainedExecutorBackend"])
+def test_killed_workers_lose_no_event(cluster: Any, days: Path, tmp_path: Path, title: str) -> None:
+    words = ("group", days, "--buckets", 24, "--progress", "none")
+    done(*words, "--out", tmp_path / "expected")
+    with Killer(title, 1, 0.5) as killer:
+        done(*words, "--out", tmp_path / "out", *SPARK)
+    assert killer.num_kills == 1
+    check_finished(tmp_path / "out", contents(tmp_path / "expected"))

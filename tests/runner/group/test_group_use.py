@@ -174,7 +174,7 @@ def test_train_evaluate_and_inspect_read_it(models: dict[str, Path], days: Path,
         f"Next: seqembed train {tmp_path / 'grouped'} --id id --time time --out RUN_DIR",
     ):
         assert text in shown, shown
-    assert seqembed.inspect(tmp_path / "grouped").kind == "output"
+    assert seqembed.inspect(tmp_path / "grouped").kind == "grouped"
     (tmp_path / "grouped" / "_SUCCESS").unlink()
     pq.write_table(pq.read_table(files[0]), files[0])
     shown = done("inspect", tmp_path / "grouped").output

@@ -1,0 +1,1 @@
+"""What a run reports to schedulers and dashboards: a file of metrics, and events."""

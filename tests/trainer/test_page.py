@@ -1,0 +1,148 @@
+"""The page of a training, in a real browser: odd names, wide data, few rows, and what it says."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from browser import Browser, check_page, open_browser
+
+from seqembed.data.pages.render import MAX_BYTES
+from seqembed.trainer.config.job import TrainJob
+from seqembed.trainer.fit.progress import Progress
+from seqembed.trainer.job import train
+from seqembed.trainer.page.write import write_page
+
+HOSTILE = ("<script>alert(1)</script>", "温度センサー", "🙂 \"quoted\" & 'x'", "long " * 60, "<img src=//elsewhere/x>")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with open_browser() as opened:
+        yield opened
+
+
+@pytest.fixture(autouse=True)
+def with_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqembed.trainer.job.write_page", write_page)
+
+
+class Notes(Progress):
+    """Keeps the notes of a training."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def written(path: Path, columns: dict[str, object], out: Path, **options: object) -> Path:
+    """Train on a table of columns for a moment; return its page."""
+    table = columns if isinstance(columns, pa.Table) else pa.table(columns)
+    pq.write_table(table, path)
+    job = TrainJob.from_options({"inputs": [str(path)], "steps": 2, "units": 4, **options})
+    notes = Notes()
+    train(job, out, progress=notes)
+    assert not [line for line in notes.lines if "report.html" in line]
+    return out / "report.html"
+
+
+def waves(num: int, seed: int, shortest: int = 3, longest: int = 40) -> list[list[float]]:
+    """Return sequences of one feature."""
+    random = np.random.default_rng(seed)
+    lengths = random.integers(shortest, longest + 1, num)
+    return [np.sin(np.arange(length) / 3 + random.normal()).tolist() for length in lengths]
+
+
+def several(num: int, names: tuple[str, ...]) -> dict[str, object]:
+    """Return an id and features of equal lengths in each row."""
+    random = np.random.default_rng(0)
+    lengths = random.integers(3, 30, num)
+    return {"id": list(range(num))} | {name: [random.normal(size=n).tolist() for n in lengths] for name in names}
+
+
+def test_names_of_any_script_are_text_and_one_feature_is_mostly_missing(
+    tmp_path: Path, browser: Browser, eager_steps: None
+) -> None:
+    columns = several(60, HOSTILE)
+    columns["id"] = [f"<b>{row}</b> 編号" for row in range(60)]
+    columns["label"] = [f"<i>{row % 50}</i>" for row in range(60)]
+    columns[HOSTILE[1]] = [[None] * (len(row) - 1) + row[-1:] for row in columns[HOSTILE[1]]]
+    table = pa.table(columns)
+    place = table.schema.get_field_index(HOSTILE[2])
+    field = table.schema.field(place).with_metadata({"unit": "km/h"})
+    page = written(
+        tmp_path / "odd.parquet", table.cast(table.schema.set(place, field)), tmp_path / "run", label="label"
+    )
+    texts = [*HOSTILE[:3], "<b>", "編号", "<i>", "km/h", "Mostly missing.", "Nothing held out.", "5 features"]
+    check_page(browser, page, texts)
+
+
+def test_three_hundred_features_and_a_thousand_labels_stay_small(
+    tmp_path: Path, browser: Browser, eager_steps: None
+) -> None:
+    columns = several(40, tuple(f"sensor {index} of a machine with a long name" for index in range(300)))
+    columns["label"] = [f"label {row} {'long ' * 40}" for row in range(40)]
+    page = written(tmp_path / "wide.parquet", columns, tmp_path / "run", label="label")
+    assert page.stat().st_size < MAX_BYTES * 0.6
+    check_page(browser, page, ["300 features", "284 more features", "284 more rows", "other labels"])
+
+
+def test_three_rows_and_two_numbers_have_a_page_without_labels(
+    tmp_path: Path, browser: Browser, eager_steps: None
+) -> None:
+    columns = {"id": [1, 2, 3], "x": [[1.0, 2.0, 3.0], [2.0], [3.0, 1.0]]}
+    page = written(tmp_path / "three.parquet", columns, tmp_path / "run")
+    check_page(browser, page, ["3 sequences in vectors of 2 numbers", "1 feature", "all that they hold"])
+
+
+def test_categories_are_shown_by_name_beside_what_is_trivial(
+    tmp_path: Path, browser: Browser, eager_steps: None
+) -> None:
+    random = np.random.default_rng(0)
+    rows = [random.choice(["card", "cash", "transfer"], size=n).tolist() for n in random.integers(3, 12, 40)]
+    columns = {"id": list(range(40)), "kind": rows, "group": [row % 2 for row in range(40)]}
+    page = written(tmp_path / "events.parquet", columns, tmp_path / "run", label="group")
+    check_page(
+        browser, page, ["card", "cash", "transfer", "steps right", "the most frequent value", "1 categorical field"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "present", "absent"),
+    [
+        ({"objective": "contrast"}, ["share of views distinguished"], "Two typical sequences"),
+        ({"task": "predict"}, ["The model predicts"], "Two typical sequences"),
+        ({"decoder": "autoregressive"}, ["Two typical sequences", "autoregressive"], "nan"),
+        ({"epochs": 0, "steps": None}, ["Untrained.", "The model is untrained."], "batches the loss"),
+    ],
+)
+def test_every_kind_of_training_has_a_page(
+    tmp_path: Path, eager_steps: None, options: dict[str, object], present: list[str], absent: str
+) -> None:
+    columns = {"id": list(range(30)), "x": waves(30, seed=1)}
+    html = written(tmp_path / "data.parquet", columns, tmp_path / "run", **options).read_text(encoding="utf-8")
+    assert [text for text in present if text not in html] == []
+    assert absent not in html
+
+
+def test_equal_trainings_have_equal_pages(tmp_path: Path, eager_steps: None) -> None:
+    columns = {"id": list(range(30)), "x": waves(30, seed=2), "label": [row % 3 for row in range(30)]}
+    pages = [written(tmp_path / "data.parquet", columns, tmp_path / name, label="label") for name in ("a", "b")]
+    assert pages[0].read_bytes() == pages[1].read_bytes()
+
+
+def test_a_page_that_cannot_be_made_does_not_cost_the_training(
+    tmp_path: Path, eager_steps: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seqembed.trainer.page.page.render", lambda *names, **values: 1 / 0)
+    path = tmp_path / "data.parquet"
+    pq.write_table(pa.table({"id": list(range(20)), "x": waves(20, seed=3)}), path)
+    notes = Notes()
+    train(TrainJob.from_options({"inputs": [str(path)], "steps": 2, "units": 4}), tmp_path / "run", progress=notes)
+    assert (tmp_path / "run" / "contract.json").exists()
+    assert [line for line in notes.lines if line.startswith("report.html is not written: ZeroDivisionError")]
+    assert not (tmp_path / "run" / "report.html").exists()

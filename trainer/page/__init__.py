@@ -1,0 +1,1 @@
+"""The page of a training, ``report.html``: what was learned, from which data, and how well."""

@@ -1,0 +1,81 @@
+"""What a reader should see first: a model that learned nothing, data that is not what it seems."""
+
+from collections.abc import Sequence
+
+from seqembed.data.pages.numbers import number, percent, shortened
+from seqembed.data.pages.parts import Alert
+from seqembed.data.plurals import counted
+from seqembed.data.schema.hints import hint_at_codes
+from seqembed.trainer.page.material import Material
+from seqembed.trainer.page.profile import still
+from seqembed.trainer.page.reconstruction import ErrorRow
+from seqembed.trainer.page.vectors import Worth
+
+_MANY_MISSING = 0.5
+_MAX_NAMES = 6
+_CLEARLY = 0.02  # of accuracy
+_OVERFIT = 1.25  # of the training loss
+
+
+def alerts(material: Material, errors: Sequence[ErrorRow], worth: Worth | None) -> list[Alert]:
+    """Return alerts, warnings first."""
+    found = [*_model(material, errors), *_vectors(worth), *_data(material)]
+    return sorted(found, key=lambda alert: alert.level == "note")
+
+
+def _model(material: Material, errors: Sequence[ErrorRow]) -> list[Alert]:
+    history, found = material.history, []
+    if material.warnings:
+        text = " ".join(material.warnings).removeprefix("WARNING: ")
+        found.append(Alert("The model learned too little.", text[:1].upper() + text[1:]))
+    if history["num_restarts"]:
+        found.append(Alert("Trained twice.", "The first weights learned nothing; the better attempt was kept.", "note"))
+    if not history["epochs"]:
+        found.append(Alert("Untrained.", "The weights are the initial ones.", "note"))
+    if material.warnings:
+        return found
+    poor = [row.name for row in errors if row.no_better]
+    if poor:
+        what = f"{_named(poor)}: the reconstruction is hardly better than the mean or the most frequent value."
+        found.append(Alert("Not reconstructed.", what, "note"))
+    return found
+
+
+def _vectors(worth: Worth | None) -> list[Alert]:
+    if worth is None or worth.accuracy >= worth.simple - _CLEARLY:
+        return []
+    text = (
+        f"The nearest sequence has the same label in {percent(worth.simple)} of all cases by length, means and "
+        f"spreads, and in {percent(worth.accuracy)} by the vectors."
+    )
+    return [Alert("Simple statistics do better.", text)]
+
+
+def _data(material: Material) -> list[Alert]:
+    survey, profile, found = material.intake.survey, material.profile, []
+    constant = still(material)
+    if constant:
+        found.append(Alert("No information.", f"{_named(constant)}: constant, or missing everywhere.", "warning"))
+    pairs = zip(material.schema.feature_names, profile.missing_rate, strict=True)
+    missing = [f"{shortened(name, 30)} ({percent(rate)})" for name, rate in pairs if _MANY_MISSING <= rate < 1]
+    if missing:
+        found.append(Alert("Mostly missing.", f"{_named(missing)}.", "warning"))
+    found += [Alert("Codes?", hint, "note") for hint in hint_at_codes(material.schema, material.intake.codes)]
+    if survey.num_truncated:
+        text = f"{counted(survey.num_truncated, 'sequence')} longer than --max-length, truncated."
+        found.append(Alert("Truncated.", text, "note"))
+    if material.intake.num_too_short:
+        text = f"{counted(material.intake.num_too_short, 'sequence')} without enough steps, left out."
+        found.append(Alert("Too short.", text, "note"))
+    if survey.shared_ids is not None:
+        found.append(Alert("Shared ids.", f"{survey.shared_ids} occur in more than one row.", "note"))
+    if not material.intake.num_validation:
+        text = "No sequences are held out, so every figure is one of training sequences."
+        found.append(Alert("Nothing held out.", text, "note"))
+    return found
+
+
+def _named(names: Sequence[str]) -> str:
+    shown = ", ".join(shortened(name, 40) for name in names[:_MAX_NAMES])
+    more = len(names) - _MAX_NAMES
+    return f"{shown} and {number(more)} more" if more > 0 else shown
