@@ -153,7 +153,9 @@ def test_a_replacement_killed_while_files_move_is_finished_by_the_next_training(
 
 
 @pytest.mark.parametrize("flags", [{}, {"overwrite": True}, {"resume": True}], ids=str)
-@pytest.mark.parametrize("name", ["config.toml", "history.json", "plots/losses.png", "checkpoints/checkpoint"])
+@pytest.mark.parametrize(
+    "name", ["config.toml", "history.json", "report.html", "plots/losses.png", "checkpoints/checkpoint"]
+)
 def test_files_not_written_by_seqembed_are_never_replaced(job, tmp_path, name, flags):
     theirs = tmp_path / "run" / name
     theirs.parent.mkdir(parents=True)

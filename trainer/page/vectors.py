@@ -89,8 +89,8 @@ def worth(material: Material) -> Worth | None:
     counts = Counter(names.tolist())
     if len(counts) < 2 or len(counts) > len(rows) // 2:
         return None
-    right = names[_nearest(material.embeddings[rows], 1)[:, 0]] == names
-    simple = names[_nearest(_simple(material)[rows], 1)[:, 0]] == names
+    right = names[_nearest(material.embeddings[rows])] == names
+    simple = names[_nearest(_simple(material)[rows])] == names
     by_label = [(label, num, float(right[names == label].mean())) for label, num in counts.items()]
     return Worth(
         accuracy=float(right.mean()),
@@ -240,13 +240,14 @@ def _by_number(label: str) -> tuple[float, str]:
         return np.inf, label
 
 
-def _nearest(vectors: NDArray[np.floating], num: int) -> NDArray[np.int64]:
-    """Return the nearest other rows, int64 (rows, num); the first of equally near ones."""
+def _nearest(vectors: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Return the nearest other row of each, int64 (rows); the first of equally near ones."""
     points = vectors.astype(np.float64)
     squares = (points**2).sum(axis=1)
     distances = squares[:, None] + squares - 2 * points @ points.T
     np.fill_diagonal(distances, np.inf)
-    return np.argsort(distances, axis=1, kind="stable")[:, :num]
+    nearest: NDArray[np.int64] = distances.argmin(axis=1)
+    return nearest
 
 
 def _simple(material: Material) -> NDArray[np.float64]:
