@@ -109,11 +109,8 @@ def _run(job: Job, terminal: IO[str], watch: Watch) -> RunReport:
     emit("planned", parts=len(plan.parts), parts_to_make=len(plan.to_make), rows_to_read=rows)
     if is_done(plan, output, job.named_inputs, prune=job.options.prune):
         output.remove_leftovers()
-        if job.options.report:
-            write_missing_report(output)
         report = watch.reports(_report(plan.sliced, Outcome(), (), start, None, _contract(content, job)))
-        refuse_drift(report, job.out, job.options, marked=True)
-        return report
+        return _up_to_date(job, plan, output, report, locked=False)
     encoder, checked = None, {part.name for part in plan.to_make}
     if plan.to_make or plan.joins_events:
         encoder = Encoder.from_bytes(content, source=job.model)
@@ -128,12 +125,8 @@ def _run(job: Job, terminal: IO[str], watch: Watch) -> RunReport:
             states, output, sha256, job.options
         )  # again: another run may have finished parts before the lock
         if is_done(plan, output, job.named_inputs, prune=job.options.prune):
-            report = _report(plan.sliced, Outcome(), (), start, golden, _contract(content, job))
-            watch.reports(report)
-            if job.options.report:
-                write_missing_report(output, locked=True)
-            refuse_drift(report, job.out, job.options, marked=True)
-            return report
+            report = watch.reports(_report(plan.sliced, Outcome(), (), start, golden, _contract(content, job)))
+            return _up_to_date(job, plan, output, report, locked=True)
         output.begin(job.record(sha256))
         outcome = Outcome()
         if plan.to_make or plan.superseded:
@@ -146,21 +139,48 @@ def _run(job: Job, terminal: IO[str], watch: Watch) -> RunReport:
         pruned = _prune(plan, output) if job.options.prune else plan.blocking if outcome.made else ()
         contract = _contract(content, job) if encoder is None else encoder.contract
         total, report = (_report(each, outcome, pruned, start, golden, contract) for each in (plan, plan.sliced))
-        report = replace(report, seconds=total.seconds)  # the marker and the history name the same
-        watch.reports(report)
-        judged = (report,) if plan.unfinished else (report, total)
-        is_complete = not plan.unfinished and not any(is_refused(each, job.options) for each in judged)
-        output.remember(report.history(sha256, complete=is_complete))
-        shown = report if plan.unfinished else total
-        document = shown.to_json(job.named_inputs, without_secrets(job.model), sha256, job.options)
-        if is_complete:
-            output.succeed(document)
-        if job.options.report:
-            refused = any(is_refused(each, job.options) for each in judged)
-            write_report(output, document, "complete" if is_complete else "refused" if refused else "slice")
-        for each in judged:
-            refuse_drift(each, job.out, job.options)
+        report = watch.reports(replace(report, seconds=total.seconds))  # the marker and the history name the same
+        _conclude(job, output, report, None if plan.unfinished else total, sha256)
         return report
+
+
+def _up_to_date(job: Job, plan: RunPlan, output: OutputDirectory, report: RunReport, *, locked: bool) -> RunReport:
+    """Return the report of a run with nothing to do.
+
+    Raises:
+        DriftError: The rows moved too far from the training data, and `fail_on_drift` is set.
+    """
+    if job.options.report:
+        write_missing_report(output, locked=locked)
+    refuse_drift(report, job.out, job.options, marked=not plan.unfinished)
+    return report
+
+
+def _conclude(job: Job, output: OutputDirectory, report: RunReport, total: RunReport | None, sha256: str) -> None:
+    """Record a run in the history, and write the success marker and the page.
+
+    Args:
+        job: What ran.
+        output: The output directory, whose parts are published.
+        report: Of the run.
+        total: Of all parts; None while a part outside the slice is missing, and so no marker may be written.
+        sha256: Of the bundle.
+
+    Raises:
+        DriftError: The rows moved too far from the training data, and `fail_on_drift` is set.
+        OutputError: The output cannot be written.
+    """
+    judged = [report] if total is None else [report, total]
+    is_drifted = any(is_refused(each, job.options) for each in judged)
+    is_complete = total is not None and not is_drifted
+    output.remember(report.history(sha256, complete=is_complete))
+    document = judged[-1].to_json(job.named_inputs, without_secrets(job.model), sha256, job.options)
+    if is_complete:
+        output.succeed(document)
+    if job.options.report:
+        write_report(output, document, "complete" if is_complete else "refused" if is_drifted else "slice")
+    for each in judged:
+        refuse_drift(each, job.out, job.options)
 
 
 def _contract(content: bytes, job: Job) -> ModelContract:

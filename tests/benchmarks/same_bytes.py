@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 HERE = Path(__file__).parent
 sys.path += [str(HERE.parents[1] / ".src"), str(HERE.parent / "support")]
-_OF_THE_RUN = ("seconds", "rows_per_second", "peak_rss_bytes")
+_OF_THE_RUN = ("seconds", "rows_per_second", "peak_rss_bytes", "slowest_parts")
 _OF_THE_FORMAT = ("statistics", "parts")  # the parts with their sizes, footers included
 
 
