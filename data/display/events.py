@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import IO, Any, Final, Literal
 
+from seqembed.data.files.secrets import scrub
+
 LogFormat = Literal["text", "json"]
 LOG_FORMATS: Final[tuple[LogFormat, ...]] = ("text", "json")
 # Each event, and its fields beside ``time`` and ``event``.
@@ -38,7 +40,14 @@ def emit(event: str, **fields: Any) -> None:
         fields: JSON values, those of the event.
     """
     if logger.handlers:
-        logger.info(event, extra={"event": event, "fields": fields})
+        logger.info(event, extra={"event": event, "fields": {name: _clean(value) for name, value in fields.items()}})
+
+
+def _clean(value: Any) -> Any:
+    """Return a JSON value without credentials in its texts."""
+    if isinstance(value, str):
+        return scrub(value)
+    return [_clean(one) for one in value] if isinstance(value, list) else value
 
 
 @contextmanager
@@ -66,5 +75,5 @@ class _JsonLines(logging.Formatter):
         event = getattr(record, "event", "message")
         fields = getattr(record, "fields", None)
         if fields is None:
-            fields = {"level": record.levelname.lower(), "message": record.getMessage()}
+            fields = {"level": record.levelname.lower(), "message": scrub(record.getMessage())}
         return json.dumps({"time": time, "event": event, **fields}, default=str)

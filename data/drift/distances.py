@@ -42,11 +42,11 @@ class Distances:
     def _block(self, name: str, totals: Numbers | None = None) -> Numbers:
         return (self._training if totals is None else totals)[:, self._layout[name]]
 
-    def __call__(self, totals: NDArray[np.int64]) -> Mapping[MeasureName, Numbers]:
+    def __call__(self, totals: NDArray[np.int64] | Numbers) -> Mapping[MeasureName, Numbers]:
         """Return the distances, float64 (runs, features or fields; 1 for lengths and embeddings).
 
         Args:
-            totals: int64 (runs, as `layout_of`).
+            totals: Integers, as int64 or float64 (runs, as `layout_of`).
         """
         found, definition = totals.astype(np.float64), self._definition
         sequences = self._block("sequences", found)

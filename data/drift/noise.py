@@ -80,13 +80,14 @@ def resampled_noise(definition: Definition, each: NDArray[np.int64], num_trainin
     random, layout = np.random.default_rng(_SEED), layout_of(definition)
     vectors = int(each[:, layout["vectors"]].sum())
     distances = Distances(definition, each.sum(axis=0), num_training, vectors)
+    single = each.astype(np.float64)  # integers below 2^53, whose sums are exact, and a fifth of the time of int64
     factors: dict[MeasureName, Numbers] = {}
     for size in _SIZES:
-        drawn = random.multinomial(size, np.full(len(each), 1 / len(each)), size=_RESAMPLES)
-        found = distances(drawn @ each)
+        drawn = random.multinomial(size, np.full(len(each), 1 / len(each)), size=_RESAMPLES).astype(np.float64)
+        found = distances(drawn @ single)
         share = FALSE_ALARMS / max(1, sum(one.shape[1] for one in found.values()))
         for name, values in found.items():
-            counted = (drawn @ each[:, layout["vectors"]]) if name == "embeddings" else size
+            counted = (drawn @ single[:, layout["vectors"]]) if name == "embeddings" else size
             noise = _quantile(counted * (values**2 if name in SHARES else values), share)
             factors[name] = np.maximum(factors.get(name, 0), noise)
     return Noise(len(each), {name: tuple(float(f"{one:.6g}") for one in factors[name]) for name in _MEASURES})

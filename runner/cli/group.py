@@ -161,6 +161,6 @@ def main() -> None:
     seqembed export run/ --out encoder.onnx              one file, checked against Keras
     seqembed run new/ --model encoder.onnx --out vectors/       on a schedule, without TensorFlow
 
-    Exit codes: 0 done, 1 bug, 2 usage, 3 input data, 4 model or contract, 5 parity or quality gate, 6 output,
+    Exit codes: 0 done, 1 bug, 2 usage, 3 input data, 4 model or contract, 5 parity, quality or drift gate, 6 output,
     130 interrupted, 143 terminated.
     """  # noqa: D301 - \b tells click not to rewrap these lines

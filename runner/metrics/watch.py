@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING
 from seqembed.data.display.events import emit, json_lines
 from seqembed.data.errors import SeqembedError
 from seqembed.data.extras import missing_extra
-from seqembed.data.files.secrets import scrub, without_secrets
+from seqembed.data.files.secrets import without_secrets
 from seqembed.data.host import host_fault
 from seqembed.data.signals import not_interrupted
 from seqembed.runner.options import RunOptions
@@ -65,12 +65,12 @@ def watched(options: RunOptions, out: str, terminal: IO[str]) -> Iterator[Watch]
             if options.metrics is not None:
                 textfile = _textfile(options.metrics, without_secrets(out))
             yield watch
+            if textfile is not None:
+                textfile.write(0, watch.report, watch.model_sha256)
         except BaseException as error:
             with not_interrupted():
                 _failed(error, watch, textfile)
             raise
-        if textfile is not None:
-            textfile.write(0, watch.report, watch.model_sha256)
         if (report := watch.report) is not None:
             emit(
                 "finished",
@@ -93,9 +93,9 @@ def _textfile(path: str, out: str) -> "Textfile":
 
 
 def _failed(error: BaseException, watch: Watch, textfile: "Textfile | None") -> None:
-    exit_code, message = exit_code_of(error), scrub(str(error))
-    traced = {"traceback": scrub("".join(traceback.format_exception(error)))} if exit_code == _BUG else {}
-    emit("failed", exit_code=exit_code, error=type(error).__name__, message=message, **traced)
+    exit_code = exit_code_of(error)
+    traced = {"traceback": "".join(traceback.format_exception(error))} if exit_code == _BUG else {}
+    emit("failed", exit_code=exit_code, error=type(error).__name__, message=str(error), **traced)
     if textfile is None:
         return
     try:

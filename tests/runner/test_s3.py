@@ -15,6 +15,7 @@ import pytest
 from delta_testing import nested
 from deltalake import DeltaTable, write_deltalake
 from engines_testing import ProcessEngine
+from pyarrow import fs
 from pyiceberg.catalog.sql import SqlCatalog
 from s3_testing import KEY, SECRET, TOKEN, Store
 
@@ -295,7 +296,14 @@ def test_credentials_are_nowhere(store: Store, tiny: Tiny, tmp_path: Path) -> No
         result = seqembed(*words)
         assert result.exit_code == code, result.output
         said += result.output
-    written = [content for content, _ in store.objects("out").values()]
+        if words[0] == "run":
+            told = seqembed(*words, "--log-format", "json", "--metrics", tmp_path / "out" / "run.prom")
+            assert told.exit_code == code and json.loads(told.stderr.splitlines()[-1])["event"] == "failed"
+            said += told.output
+    history = store.filesystem.get_file_info(fs.FileSelector(f"{store.bucket}/out/_history"))
+    written = [store.read(info.path) for info in history]
+    assert len(written) == 1 and (tmp_path / "out" / "run.prom").exists()
+    written += [content for content, _ in store.objects("out").values()]
     written += [path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()]
     for secret in secrets:
         assert secret not in "".join(said.split("\n"))
