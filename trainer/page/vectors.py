@@ -20,7 +20,8 @@ from seqembed.trainer.plots.plot_embeddings import principal_components
 
 _MAX_POINTS = 1_000
 _MAX_LABELS = 12  # with a colour and shape of their own
-_NUM_NEIGHBOURS, _MAX_SPARKS, _NUM_NAMES = 3, 3, 12
+_NUM_NEIGHBOURS, _MAX_SPARKS = 3, 3
+_MAX_WORDS = 32  # characters of the categories of a sequence
 _NUM_RANGES = 5  # of a label of numbers
 _RANGE = "\0"  # begins the entry of a range, which its place follows
 _ASPECT = 4 / 3  # of the map
@@ -138,8 +139,10 @@ def _words(material: Material, row: int, field: int) -> str:
     vocabulary = material.schema.categorical[field].vocabulary
     values = vocabulary.values if vocabulary is not None else ()
     ids = material.categories(row)[:, field].tolist()
-    named = [_category(values, one) for one in ids[:_NUM_NAMES]]
-    return shortened(" · ".join(named), 120) + (" …" if len(ids) > _NUM_NAMES else "")
+    text, num = "", 0
+    while num < len(ids) and len(text) < _MAX_WORDS:
+        text, num = f"{text}{' · ' if num else ''}{_category(values, ids[num])}", num + 1
+    return f"{text} …" if num < len(ids) else text
 
 
 def _category(values: Sequence[object], one: int) -> str:
