@@ -1,6 +1,6 @@
 """The outputs of a model, one entry per sequence: the embedding, and others that its contract declares."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -45,3 +45,8 @@ class ModelOutput:
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Rebuild from `to_json`."""
         return cls(value["name"], value["dtype"], value["width"])
+
+
+def outputs_without_decoder(outputs: Sequence[ModelOutput]) -> tuple[ModelOutput, ...]:
+    """Return all outputs but the reconstruction error."""
+    return tuple(output for output in outputs if output.name != RECONSTRUCTION_ERROR)

@@ -20,7 +20,7 @@ from seqembed.data.contract import GoldenSequence, ModelContract
 from seqembed.data.errors import BundleError
 from seqembed.data.files.secrets import without_secrets
 from seqembed.data.host import raise_host_fault
-from seqembed.data.outputs import EMBEDDING, RECONSTRUCTION_ERROR, ModelOutput
+from seqembed.data.outputs import EMBEDDING, RECONSTRUCTION_ERROR, ModelOutput, outputs_without_decoder
 from seqembed.runner.bundle.bundle_file import read_bundle
 from seqembed.runner.bundle.contract_of import read_contract
 from seqembed.runner.bundle.golden import (
@@ -122,14 +122,13 @@ class Encoder:
         Raises:
             BundleError, ValueError: See `run`.
         """
-        return self.run(values, lengths, categories, self.contract.outputs[:1])[EMBEDDING]
+        return self.run_without_decoder(values, lengths, categories)[EMBEDDING]
 
     def run(
         self,
         values: NDArray[np.float32],
         lengths: NDArray[np.int32],
         categories: NDArray[np.int32] | None = None,
-        outputs: Sequence[ModelOutput] | None = None,
     ) -> dict[str, NDArray[np.float32]]:
         """Return the outputs of the model for each sequence; padding beyond a sequence's length has no effect.
 
@@ -141,17 +140,35 @@ class Encoder:
             lengths: int32 (batch), each in 1…time.
             categories: int32 (batch, time, fields), ids from the vocabularies of the contract; None for a model without
                 categorical fields.
-            outputs: Which outputs of the contract to return; None is all. Without ``reconstruction_error`` the decoder
-                is not computed.
 
         Returns:
-            The outputs by name, in order: each float32 (batch, width) or (batch).
+            The outputs listed in the contract, by name, in its order: each float32 (batch, width) or (batch).
 
         Raises:
             BundleError: The model fails on these values, or returns an unexpected shape.
             ValueError: The model needs categories and none are given.
         """
-        schema, outputs = self.contract.schema, self.contract.outputs if outputs is None else outputs
+        return self._run(self._session, self.contract.outputs, values, lengths, categories)
+
+    def run_without_decoder(
+        self,
+        values: NDArray[np.float32],
+        lengths: NDArray[np.int32],
+        categories: NDArray[np.int32] | None = None,
+    ) -> dict[str, NDArray[np.float32]]:
+        """Return what `run` does but for ``reconstruction_error``, to the same bit, without computing the decoder."""
+        outputs = outputs_without_decoder(self.contract.outputs)
+        return self._run(self._without_decoder, outputs, values, lengths, categories)
+
+    def _run(
+        self,
+        session: onnxruntime.InferenceSession,
+        outputs: Sequence[ModelOutput],
+        values: NDArray[np.float32],
+        lengths: NDArray[np.int32],
+        categories: NDArray[np.int32] | None,
+    ) -> dict[str, NDArray[np.float32]]:
+        schema = self.contract.schema
         inputs: dict[str, NDArray[np.float32] | NDArray[np.int32]] = {"lengths": lengths}
         if schema.features:
             inputs["values"] = values
@@ -159,10 +176,8 @@ class Encoder:
             if categories is None:
                 raise ValueError(f"{self.source} needs categories, {len(schema.categorical)} per step; none are given")
             inputs["categories"] = categories
-        names = [output.name for output in outputs]
-        session = self._session if RECONSTRUCTION_ERROR in names else self._without_decoder
         try:
-            arrays = session.run(names, inputs)
+            arrays = session.run([output.name for output in outputs], inputs)
         except Exception as error:  # no public base class, as above
             raise_host_fault(error)
             shapes = ", ".join(f"{name} {array.shape}" for name, array in inputs.items())

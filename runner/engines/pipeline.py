@@ -140,7 +140,7 @@ class Pipeline:
 
         Args:
             blocks: The sequences.
-            outputs: Outputs of the contract to compute; None is all.
+            outputs: Outputs of the contract to compute: all (None), or all but the reconstruction error.
         """
         contract = self.contract
         max_steps = max(1, MAX_WINDOW_VALUES // (contract.schema.num_features + contract.schema.num_fields))
@@ -178,9 +178,11 @@ class Pipeline:
     def _embed_batches(
         self, batches: BatchedBlock, vectors: dict[ModelOutput, NDArray[np.float32]], indices: range
     ) -> None:
+        is_complete = len(vectors) == len(self.contract.outputs)
+        run = self._encoder.run if is_complete else self._encoder.run_without_decoder
         for index in indices:
             batch = batches.batch(index)
-            found = self._encoder.run(batch.values, batch.lengths, batch.categories, tuple(vectors))
+            found = run(batch.values, batch.lengths, batch.categories)
             rows = slice(batches.bounds[index], batches.bounds[index + 1])
             for output, array in vectors.items():
                 array[rows] = found[output.name].reshape(-1, output.num_values)

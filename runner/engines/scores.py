@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from seqembed.data.contract import ModelContract
 from seqembed.data.errors import BundleError
-from seqembed.data.outputs import RECONSTRUCTION_ERROR, ModelOutput
+from seqembed.data.outputs import RECONSTRUCTION_ERROR, ModelOutput, outputs_without_decoder
 from seqembed.data.scores import SCORE, SCORE_QUANTILE, ErrorProfile
 
 
 def outputs_of_run(contract: ModelContract, *, score: bool) -> tuple[ModelOutput, ...]:
     """Return the outputs that a run computes: without scores not the reconstruction error, which needs the decoder."""
-    return tuple(output for output in contract.outputs if score or output.name != RECONSTRUCTION_ERROR)
+    return contract.outputs if score else outputs_without_decoder(contract.outputs)
 
 
 def column_names(outputs: Sequence[ModelOutput], *, score: bool) -> list[str]:
