@@ -37,7 +37,7 @@ class ErrorProfile:
         """Return the share of the measured sequences with a smaller error, interpolated between `LEVELS`.
 
         It never falls as the error grows: 0 up to the smallest measured error, and 1 beyond the largest one, however
-        far. There the errors themselves still tell which row is less usual.
+        far. There the errors themselves still order the rows.
 
         Args:
             errors: float32 (sequences).

@@ -120,7 +120,8 @@ def _sides(name: MeasureName, statistics: Statistics) -> list[float]:
     if name == "lengths":
         return [statistics.number("steps") / max(1, statistics.number("sequences"))]
     if name == "values":
-        means: list[float] = statistics.mean.tolist()
+        # The mean of values that were clipped would be wrong, and no one could tell.
+        means: list[float] = np.where(statistics.block("clipped") > 0, np.nan, statistics.mean).tolist()
         return means
     if name == "missing":
         shares: list[float] = statistics.missing_share.tolist()

@@ -37,7 +37,7 @@ class DriftMeasure:
         alarmed: Whether `value` is beyond it.
         expected, observed: The same number of the training data and of the run, to show side by side: mean of a
             feature (raw units) or of the lengths, geometric mean of gaps (seconds), or a share; None where there is no
-            such number.
+            such number, as of a feature with values more than 32 scales from its middle, which statistics clip.
     """
 
     name: MeasureName
@@ -69,6 +69,8 @@ class DriftMeasure:
             kind = "mean length" if self.name == "lengths" else "mean"
             of = "" if self.name == "lengths" else f"{self.feature}, "
             return f"{of}{kind} {_plain(self.observed)}, in training {_plain(self.expected)}"
+        if self.name == "values" and self.expected is not None:
+            return f"{self.feature}, values far outside those of the training, whose mean is {_plain(self.expected)}"
         return "embeddings" if self.name == "embeddings" else f"{self.name}{name}"
 
 

@@ -129,17 +129,21 @@ def spark(values: ArrayLike, low: float, high: float, length: int | None = None)
     return curve(np.arange(len(steps)), steps, Scale(0, width, ()), flat)
 
 
-def cells(marked: Sequence[bool], length: int | None = None) -> str:
+def cells(marked: Sequence[bool]) -> str:
     """Return a strip with a filled cell at each marked step.
+
+    Of many steps, a column of the picture is filled if at least half of its steps are marked.
 
     Args:
         marked: One per step.
-        length: Steps of the whole width; None is those of `marked`.
     """
-    width = max(len(marked) if length is None else length, 1)
     flags = np.asarray(marked, dtype=bool)
+    if len(flags) > _MAX_COLUMNS:
+        starts = np.arange(_MAX_COLUMNS) * len(flags) // _MAX_COLUMNS
+        sizes = np.diff([*starts.tolist(), len(flags)])
+        flags = np.add.reduceat(flags, starts, dtype=np.int64) * 2 >= sizes
     changes = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(int)))
-    ends = np.rint(changes * SIDE / width).astype(int).reshape(-1, 2)
+    ends = np.rint(changes * SIDE / max(len(flags), 1)).astype(int).reshape(-1, 2)
     return "".join(f"M{left} 0H{right}V{SIDE}H{left}z" for left, right in ends.tolist())
 
 

@@ -1,4 +1,4 @@
-"""Which reconstruction errors are usual, by which a run tells how unusual its own are."""
+"""Which reconstruction errors are usual, by which a run ranks its own."""
 
 from dataclasses import replace
 

@@ -15,7 +15,8 @@ import onnx
 from numpy.typing import NDArray
 
 from seqembed.data.contract import CONTRACT_KEY
-from seqembed.data.outputs import EMBEDDING
+from seqembed.data.outputs import EMBEDDING, RECONSTRUCTION_ERROR
+from seqembed.runner.bundle.prune import without_output
 from seqembed.runner.bundle.seal import sealed
 
 _RECURRENT = ("LSTM", "GRU")
@@ -44,22 +45,24 @@ def untrained_bundle(bundle: bytes, seed: int) -> bytes:
         seed: Seed of the weights.
 
     Returns:
-        The bundle; a projected embedding is replaced by its blocks, since the projection was fitted to trained ones.
+        The bundle, without a decoder; a projected embedding is replaced by its blocks, since the projection was fitted
+        to trained ones.
 
     Raises:
         UnknownWeightsError: The graph has trained weights of an unknown kind.
     """
-    model = onnx.load_from_string(bundle)
+    model = onnx.load_from_string(without_output(bundle, RECONSTRUCTION_ERROR))
     (contract,) = [entry.value for entry in model.metadata_props if entry.key == CONTRACT_KEY]
-    document = json.loads(contract)
+    document = json.loads(contract) | {"golden": []}
     if document.get("projected"):
         width = _without_projection(model.graph)
-        document |= {"embedding_dim": width, "projected": False, "golden": [], "embeddings": None}
+        document |= {"embedding_dim": width, "projected": False, "embeddings": None}
         document["outputs"][0]["width"] = width
         document["training"]["statistics"] = None  # they describe other vectors
-        contract = json.dumps(document)
+    document["outputs"] = [output for output in document["outputs"] if output["name"] == EMBEDDING]
+    document.pop("reconstruction_errors", None)
     _Redraw(model.graph, np.random.default_rng(seed)).run()
-    return sealed(model, contract)
+    return sealed(model, json.dumps(document))
 
 
 def _without_projection(graph: Any) -> int:

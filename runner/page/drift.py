@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seqembed.data.drift.drift import EMBEDDING, Drift, DriftMeasure
-from seqembed.data.pages.numbers import number, percent, shortened
+from seqembed.data.pages.numbers import number, percent, seconds, shortened
 
 MAX_ROWS, SHOWN_ROWS = 300, 12
 _SCALE = 2.0  # thresholds across a bar
@@ -59,7 +59,7 @@ def drift_title(drift: Drift | None) -> str:
 
 
 def _row(measure: DriftMeasure) -> DriftRow:
-    write = percent if measure.name in _SHARES else number
+    write = percent if measure.name in _SHARES else seconds if measure.name == "gaps" else number
     stuck = measure.name == "stuck"
     return DriftRow(
         name=measure.name,

@@ -156,6 +156,7 @@ def scores_of(found, train, std, seed):
 
     rank = forest(moments_of(train, std), seed)
     scores["isolation forest, mean and spread"] = lambda rows: rank(moments_of(rows, std))
+    scores["share of missing values"] = lambda rows: np.array([np.isnan(row).mean() for row in rows])
     scores["isolation forest, embeddings"] = on_vectors(forest(vectors, seed))
     scores["nearest training vectors, all"] = on_vectors(distance(vectors, seed))
     scores[f"nearest training vectors, {REFERENCES} of them"] = on_vectors(distance(vectors, seed, REFERENCES))

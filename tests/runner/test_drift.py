@@ -84,6 +84,13 @@ def test_each_kind_of_drift_is_named(
         assert first.feature in (expected[1], "embedding")
 
 
+def test_a_mean_of_clipped_values_is_not_shown(tiny: Tiny, tmp_path: Path) -> None:
+    found = drift(tiny, tmp_path, changed(sequences(300, seed=3, shortest=1), "x", lambda v: 1e6 + v))
+    moved = next(measure for measure in found.alarms if measure.name == "values")
+    assert (moved.feature, moved.observed) == ("x", None)
+    assert str(moved).startswith("x, values far outside those of the training, whose mean is ")
+
+
 def test_equal_embeddings_always_alarm(tiny: Tiny, tmp_path: Path) -> None:
     found = drift(tiny, tmp_path, {"id": list(range(30)), "x": [[0.1, 0.2]] * 30, "y": [[0.3, 0.1]] * 30})
     assert found.measures[0].name == "stuck" and "all embeddings are equal" in found.line()

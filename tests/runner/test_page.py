@@ -176,6 +176,7 @@ def test_long_curves_are_thinned_and_gaps_stay_gaps() -> None:
     path = curve(np.arange(len(steps)), steps, Scale(0, 1e5, ()), Scale(-1, 1, ()))
     assert len(path) < 12_000 and path.count("M") >= 2 and "nan" not in path
     assert cells([True, True, False, True]) == "M0 0H500V1000H0zM750 0H1000V1000H750z"
+    assert len(cells([True, False] * 50_000)) < 12_000 and cells([True] * 100_000) == "M0 0H1000V1000H0z"
     assert bars([0, 1, 2], [0, 1], Scale(0, 1, ()), Scale(0, 2, ())) == "M500 1000V0H1000V1000z"
     named = Chart("t", "d", (Shape("", "dots c8", "others"), Shape("", "dots c1", "a")))
     assert [shape.name for shape in named.legend] == ["a", "others"]

@@ -14,6 +14,7 @@ import seqembed as front_door
 from seqembed.data.errors import BundleError
 from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.bundle.prune import without_output
+from seqembed.runner.evaluate.untrained import untrained_bundle
 from seqembed.runner.job import run as job
 from seqembed_testing import (
     Tiny,
@@ -68,6 +69,20 @@ def test_scores_stand_beside_the_vectors_of_a_run_without(scored: Path, tiny: Ti
     assert known["id"][-1].as_py() == "s8"
     assert shares[-1] == 1  # beyond every known error
     assert 0 < shares[0] < 0.5
+
+
+def test_the_untrained_control_is_the_same_with_a_decoder(scored: Path, tiny: Tiny) -> None:
+    with_decoder, plain = (
+        Encoder.from_bytes(untrained_bundle(path.read_bytes(), seed=1), source="control")
+        for path in (scored, tiny.bundle)
+    )
+    assert [output.name for output in with_decoder.contract.outputs] == ["embedding"]
+    assert with_decoder.contract.errors is None
+    values, lengths = (
+        np.random.default_rng(0).normal(size=(4, 9, 2)).astype(np.float32),
+        np.array([9, 4, 1, 7], np.int32),
+    )
+    np.testing.assert_array_equal(with_decoder.embed(values, lengths), plain.embed(values, lengths))
 
 
 def test_python_returns_the_same_scores(scored: Path, tmp_path: Path) -> None:

@@ -99,6 +99,21 @@ def test_three_rows_and_two_numbers_have_a_page_without_labels(
     check_page(browser, page, ["3 sequences in vectors of 2 numbers", "1 feature", "all that they hold"])
 
 
+def test_a_label_of_numbers_is_an_ordered_scale_and_explained_by_neighbours(
+    tmp_path: Path, browser: Browser, eager_steps: None
+) -> None:
+    columns = {"id": list(range(60)), "x": waves(60, seed=5)}
+    columns["level"] = [None, *(float(np.mean(row)) for row in columns["x"][1:])]
+    page = written(tmp_path / "numbers.parquet", columns, tmp_path / "run", label="level")
+    texts = ["The mean of the 5 nearest sequences explains", "always the mean", "no label", "coloured by level"]
+    check_page(browser, page, texts)
+    assert (
+        'class="dots s1"' in (html := page.read_text(encoding="utf-8"))
+        and "By label" not in html
+        and 'differs">' not in html
+    )
+
+
 def test_categories_are_shown_by_name_beside_what_is_trivial(
     tmp_path: Path, browser: Browser, eager_steps: None
 ) -> None:

@@ -9,7 +9,7 @@ from seqembed.data.schema.hints import hint_at_codes
 from seqembed.trainer.page.material import Material
 from seqembed.trainer.page.profile import still
 from seqembed.trainer.page.reconstruction import ErrorRow
-from seqembed.trainer.page.vectors import Worth
+from seqembed.trainer.page.worth import Worth
 
 _MANY_MISSING = 0.5
 _MAX_NAMES = 6
@@ -42,11 +42,11 @@ def _model(material: Material, errors: Sequence[ErrorRow]) -> list[Alert]:
 
 
 def _vectors(worth: Worth | None) -> list[Alert]:
-    if worth is None or worth.accuracy >= worth.simple - _CLEARLY:
+    if worth is None or worth.vectors >= worth.simple - _CLEARLY:
         return []
     text = (
-        f"The nearest sequence has the same label in {percent(worth.simple)} of all cases by length, means and "
-        f"spreads, and in {percent(worth.accuracy)} by the vectors."
+        f"{worth.name}: {percent(worth.simple)} by length, means and spreads alone, "
+        f"{percent(worth.vectors)} by the vectors."
     )
     return [Alert("Simple statistics do better.", text)]
 

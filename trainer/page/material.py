@@ -23,8 +23,8 @@ from seqembed.trainer.plots.pictures import decode, generate
 from seqembed.trainer.prepare import Prepared
 
 # Decoding is not compiled, and an autoregressive decoder runs once per step over all steps before.
-_MAX_DECODED, _MAX_GENERATED = 256, 16
-_BATCH_SIZE, _MAX_BATCH_STEPS = 64, 4_096
+_MAX_DECODED, _MAX_GENERATED, _MAX_DECODED_STEPS = 256, 16, 60_000
+_BATCH_SIZE, _MAX_BATCH_STEPS = 64, 16_384
 _MAX_GENERATED_STEPS = 120
 
 
@@ -145,7 +145,8 @@ def units(columns: pa.Schema, schema: SequenceSchema) -> dict[str, str]:
 def _decoded(prepared: Prepared, network: Network) -> dict[int, NDArray[np.float32]]:
     sample, config = prepared.sample, prepared.job.model
     runs_freely = config.decoder == "autoregressive"
-    most = _MAX_GENERATED if runs_freely else _MAX_DECODED
+    mean = max(1, len(sample.categories) // max(1, sample.num_sequences))
+    most = _MAX_GENERATED if runs_freely else min(_MAX_DECODED, max(_MAX_GENERATED, _MAX_DECODED_STEPS // mean))
     rows = np.unique(np.linspace(0, sample.num_sequences - 1, most).astype(np.int64))
     found: dict[int, NDArray[np.float32]] = {}
     for places in plan_batches(sample.lengths[rows], _BATCH_SIZE, _MAX_BATCH_STEPS):

@@ -10,6 +10,7 @@ from seqembed.data.plurals import counted
 from seqembed.trainer.page import choices, learning, profile, reconstruction, vectors
 from seqembed.trainer.page.alerts import alerts
 from seqembed.trainer.page.material import Material
+from seqembed.trainer.page.worth import Worth, worth
 
 _MAX_LABELS = 40
 
@@ -17,7 +18,7 @@ _MAX_LABELS = 40
 def page(material: Material) -> str:
     """Return the page; equal material gives equal bytes."""
     errors = reconstruction.error_rows(material)
-    value = vectors.worth(material)
+    value = worth(material)
     chosen, others = choices.option_rows(material)
     names, near = vectors.neighbours(material)
     sections = [Section("data", "Data"), Section("learning", "Learning")]
@@ -90,7 +91,7 @@ def _lead(material: Material) -> str:
     )
 
 
-def _tiles(material: Material, value: vectors.Worth | None) -> list[Tile]:
+def _tiles(material: Material, value: Worth | None) -> list[Tile]:
     tiles = []
     held_out = "held out" if material.history["monitored"].startswith("val_") else "training"
     if material.history["epochs"]:
@@ -107,8 +108,8 @@ def _tiles(material: Material, value: vectors.Worth | None) -> list[Tile]:
             explained = percent(max(0.0, 1 - now / trivial))
             tiles.append(Tile(f"Explained by the {what}", explained, "0% for always predicting the mean"))
     if value is not None:
-        beside = f"{percent(value.simple)} with simple statistics, {percent(value.frequent)} for the most frequent"
-        tiles.append(Tile("Same label as the nearest", percent(value.accuracy), beside))
+        beside = f"{percent(value.simple)} with simple statistics, {percent(value.trivial)} {value.trivial_name}"
+        tiles.append(Tile(value.name, percent(value.vectors), beside))
     median = material.found.median
     width = material.schema.num_features + material.schema.num_fields
     beside = f"for {counted(median * width, 'value')}: {counted(median, 'step')} at the median"

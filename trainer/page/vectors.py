@@ -1,9 +1,9 @@
-"""The vectors: a map of them by label, what they are worth for the label, and the neighbours of a few sequences."""
+"""The vectors: a map of them by label, and the neighbours of a few sequences."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,16 @@ from seqembed.data.pages.scales import Scale
 from seqembed.data.plurals import counted
 from seqembed.data.schema.vocabulary import FIRST_ID, UNKNOWN_ID
 from seqembed.trainer.page.material import Material
+from seqembed.trainer.page.worth import numbers_of
 from seqembed.trainer.plots.pictures import chosen_rows
 from seqembed.trainer.plots.plot_embeddings import principal_components
 
 _MAX_POINTS = 1_000
 _MAX_LABELS = 12  # with a colour and shape of their own
-_NUM_NEIGHBOURS, _MAX_SPARKS, _NUM_NAMES = 3, 3, 12
+_NUM_NEIGHBOURS, _MAX_SPARKS = 3, 3
+_MAX_WORDS = 32  # characters of the categories of a sequence
+_NUM_RANGES = 5  # of a label of numbers
+_RANGE = "\0"  # begins the entry of a range, which its place follows
 _ASPECT = 4 / 3  # of the map
 MISSING, OTHERS = "no label", "other labels"
 
@@ -30,7 +34,7 @@ class Neighbour:
 
     Attributes:
         name, label, distance: As text; the label is empty without one.
-        same: Whether its label is that of the sequence asked about.
+        same: Whether its label is that of the sequence asked about; True for labels that are numbers.
         cells: A sparkline for each shown feature, with what it shows in words; for categories the path is empty and the
             words are the first few.
     """
@@ -42,63 +46,23 @@ class Neighbour:
     cells: tuple[tuple[tuple[Shape, ...], str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Worth:
-    """What the vectors are worth: how often the nearest neighbour has the same label.
-
-    Attributes:
-        accuracy: Of the nearest other sequence of the sample by its vector.
-        simple: Of the nearest one by length, and mean and spread of each feature, or shares of the categories.
-        frequent: Of always naming the most frequent label.
-        num_rows, num_labels: What was compared.
-        labels: Label, number of sequences, and share of them whose neighbour has it: the worst first.
-    """
-
-    accuracy: float
-    simple: float
-    frequent: float
-    num_rows: int
-    num_labels: int
-    labels: tuple[tuple[str, int, float], ...]
-
-
 def embedding_map(material: Material) -> Chart:
     """Return the two principal components of the vectors, one dot per sequence."""
     vectors = material.embeddings
     points, shares = _projected(vectors)
     rows = np.unique(np.linspace(0, len(points) - 1, min(len(points), _MAX_POINTS)).astype(np.int64))
     x, y = _equal_scales(points[rows])
-    shapes = _dots(points[rows], _kinds(material.labels(), rows), x, y)
+    kinds = _kinds(material.labels())
+    shapes = _dots(points[rows], [kinds[row] for row in rows.tolist()] if kinds else [], x, y)
     count, dims = counted(len(rows), "sequence"), counted(vectors.shape[1], "number")
     held = f"{percent(float(shares.sum()))} of their variance" if vectors.shape[1] > 2 else "all that they hold"
-    coloured = _coloured(material)
+    coloured = _coloured(material, kinds)
     return Chart(
         title=f"{count} on the two directions that hold {held}{coloured}",
         description=f"Each dot is a sequence; its vector of {dims} is projected. Close dots may still differ in the "
         "directions that are not shown.",
         shapes=shapes,
         size="map",
-    )
-
-
-def worth(material: Material) -> Worth | None:
-    """Return what the vectors are worth for the label; None without one, or with nothing to distinguish."""
-    labels = material.labels()
-    rows = np.flatnonzero([label is not None for label in labels or ()])
-    names = np.array([labels[row] for row in rows.tolist()]) if labels else np.array([])
-    counts = Counter(names.tolist())
-    if len(counts) < 2 or len(counts) > len(rows) // 2:
-        return None
-    right = names[_nearest(material.embeddings[rows])] == names
-    simple = names[_nearest(_simple(material)[rows])] == names
-    by_label = [(label, num, float(right[names == label].mean())) for label, num in counts.items()]
-    return Worth(
-        accuracy=float(right.mean()),
-        simple=float(simple.mean()),
-        frequent=max(counts.values()) / len(rows),
-        num_rows=len(rows),
-        num_labels=len(counts),
-        labels=tuple(sorted(by_label, key=lambda found: (found[2], found[0]))),
     )
 
 
@@ -141,13 +105,14 @@ def _group(
 ) -> list[Neighbour]:
     longest = max(len(material.values(row)) for row in near)
     lows, highs = _range(material, near)
+    are_kinds = numbers_of([label for label in labels or () if label is not None]) is None
     group = []
     for place, row in enumerate(near):
         cells = [_spark(material, row, index, (lows[index], highs[index]), longest) for index in features]
         cells += [((), _words(material, row, index)) for index in fields]
         label = "" if labels is None else shortened(labels[row] or MISSING, 24)
         distance = number(float(distances[row])) if place else ""
-        same = labels is not None and labels[row] == labels[near[0]]
+        same = labels is None or labels[row] == labels[near[0]] or not are_kinds
         group.append(Neighbour(shortened(material.name(row), 32), label, distance, same, tuple(cells)))
     return group
 
@@ -174,8 +139,10 @@ def _words(material: Material, row: int, field: int) -> str:
     vocabulary = material.schema.categorical[field].vocabulary
     values = vocabulary.values if vocabulary is not None else ()
     ids = material.categories(row)[:, field].tolist()
-    named = [_category(values, one) for one in ids[:_NUM_NAMES]]
-    return shortened(" · ".join(named), 120) + (" …" if len(ids) > _NUM_NAMES else "")
+    text, num = "", 0
+    while num < len(ids) and len(text) < _MAX_WORDS:
+        text, num = f"{text}{' · ' if num else ''}{_category(values, ids[num])}", num + 1
+    return f"{text} …" if num < len(ids) else text
 
 
 def _category(values: Sequence[object], one: int) -> str:
@@ -184,12 +151,12 @@ def _category(values: Sequence[object], one: int) -> str:
     return "unknown" if one == UNKNOWN_ID else "missing"
 
 
-def _coloured(material: Material) -> str:
+def _coloured(material: Material, kinds: Sequence[str]) -> str:
     labels = material.labels()
     if labels is None:
         return ""
-    num = len({label for label in labels if label is not None})
-    most = f" (the {_MAX_LABELS} most frequent of {num:,})" if num > _MAX_LABELS else ""
+    num, own = len({label for label in labels if label is not None}), len(set(kinds) - {MISSING, OTHERS})
+    most = f" (the {own} most frequent of {num:,})" if OTHERS in kinds else ""
     return f", coloured by {shortened(material.label, 40)}{most}"
 
 
@@ -211,26 +178,42 @@ def _equal_scales(points: NDArray[np.float64]) -> tuple[Scale, Scale]:
     return first, second
 
 
-def _kinds(labels: Sequence[str | None] | None, rows: NDArray[np.int64]) -> list[str]:
-    """Return the legend's entry of each row; empty text without labels."""
+def _kinds(labels: Sequence[str | None] | None) -> list[str]:
+    """Return the legend's entry of each sequence; empty text without labels."""
+    known = [label for label in labels or () if label is not None]
     if labels is None:
-        return [""] * len(rows)
-    counts = Counter(label for label in labels if label is not None)
+        return []
+    numbers = numbers_of(known)
+    if numbers is not None:
+        ranges = iter(_ranges(numbers))
+        return [MISSING if label is None else next(ranges) for label in labels]
+    counts = Counter(known)
     own = {label for label, _ in sorted(counts.items(), key=lambda found: (-found[1], found[0]))[:_MAX_LABELS]}
-    return [MISSING if (label := labels[row]) is None else label if label in own else OTHERS for row in rows.tolist()]
+    return [MISSING if label is None else label if label in own else OTHERS for label in labels]
+
+
+def _ranges(numbers: NDArray[np.float64]) -> list[str]:
+    """Return the fifth of its sort that each number lies in, as text in ascending order of its start."""
+    edges = np.unique(np.quantile(numbers, np.linspace(0, 1, _NUM_RANGES + 1), method="nearest"))
+    places = np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, max(0, len(edges) - 2))
+    names = [f"{number(float(low))} to {number(float(high))}" for low, high in pairwise(edges.tolist())]
+    return [f"{_RANGE}{place}{names[place]}" for place in places.tolist()]
 
 
 def _dots(points: NDArray[np.float64], kinds: Sequence[str], x: Scale, y: Scale) -> tuple[Shape, ...]:
     """Return dots, those without a colour of their own below the others."""
-    named = sorted({kind for kind in kinds if kind not in (MISSING, OTHERS, "")}, key=_by_number)
-    looks = [f"dots {form}c{colour}" for form, colour in product(("", "square "), range(1, 7))]
-    chosen = {OTHERS: "dots c8", MISSING: "dots square c8", "": "dots c1"} | dict(zip(named, looks, strict=False))
-    array, shapes = np.array(kinds), []
+    named = sorted(set(kinds) - {MISSING, OTHERS}, key=_by_number)
+    looks: Iterable[str] = (f"dots {form}c{colour}" for form, colour in product(("", "square "), range(1, 7)))
+    if any(kind.startswith(_RANGE) for kind in named):
+        looks = (f"dots s{place}" for place in range(1, _NUM_RANGES + 1))
+    chosen = {OTHERS: "dots c8", MISSING: "dots square c8"} | dict(zip(named, looks, strict=False))
+    array, shapes = np.array(kinds, dtype=object), []
     for kind, style in chosen.items():
         own = points[array == kind]
         if len(own):
-            shapes.append(Shape(dots(own[:, 0], own[:, 1], x, y), style, shortened(kind, 32)))
-    return tuple(shapes)
+            name = shortened(kind[2:] if kind.startswith(_RANGE) else kind, 32)
+            shapes.append(Shape(dots(own[:, 0], own[:, 1], x, y), style, name))
+    return tuple(shapes) if kinds else (Shape(dots(points[:, 0], points[:, 1], x, y), "dots c1"),)
 
 
 def _by_number(label: str) -> tuple[float, str]:
@@ -238,30 +221,3 @@ def _by_number(label: str) -> tuple[float, str]:
         return float(label), label
     except ValueError:
         return np.inf, label
-
-
-def _nearest(vectors: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Return the nearest other row of each, int64 (rows); the first of equally near ones."""
-    points = vectors.astype(np.float64)
-    squares = (points**2).sum(axis=1)
-    distances = squares[:, None] + squares - 2 * points @ points.T
-    np.fill_diagonal(distances, np.inf)
-    nearest: NDArray[np.int64] = distances.argmin(axis=1)
-    return nearest
-
-
-def _simple(material: Material) -> NDArray[np.float64]:
-    """Return what needs no model, standardised, float64 (sequences, numbers): length, moments, shares of categories."""
-    rows = []
-    for row in range(material.sample.num_sequences):
-        values, ids = material.values(row).astype(np.float64), material.categories(row)
-        known = ~np.isnan(values)
-        num = np.maximum(known.sum(axis=0), 1)
-        mean = np.where(known, values, 0.0).sum(axis=0) / num
-        spread = np.sqrt(np.where(known, (values - mean) ** 2, 0.0).sum(axis=0) / num)
-        shares = [np.bincount(np.minimum(field, 31), minlength=32) / len(ids) for field in ids.T]
-        rows.append(np.concatenate([[np.log(len(values))], mean, spread, *shares]))
-    numbers = np.array(rows)
-    numbers -= numbers.mean(axis=0)
-    scaled: NDArray[np.float64] = numbers / np.maximum(numbers.std(axis=0), 1e-12)
-    return scaled

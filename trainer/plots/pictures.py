@@ -19,6 +19,7 @@ from seqembed.data.sequences import SequenceBlock
 from seqembed.data.standardise import moments
 from seqembed.trainer.config.resolved import ResolvedModel
 from seqembed.trainer.model.categories import answers
+from seqembed.trainer.model.fused import fused
 from seqembed.trainer.model.network import Network, embed, embed_batch
 from seqembed.trainer.output.artifacts import replacing
 from seqembed.trainer.plots import figures
@@ -151,7 +152,9 @@ def decode(network: Network, batch: SequenceBatch) -> NDArray[np.float32]:
     Returns:
         float32 (batch, time, features + fields), raw units and the most likely ids.
     """
-    return _decoded(_decoder(network)({"embedding": embed_batch(network, batch), "mask": _mask(batch)}))
+    embeddings, decoder = embed_batch(network, batch), _decoder(network)
+    with fused(decoder):  # or Keras runs a loop in Python over the steps
+        return _decoded(decoder({"embedding": embeddings, "mask": _mask(batch)}))
 
 
 def generate(
