@@ -71,7 +71,8 @@ class DriftMeasure:
             return f"{of}{kind} {_plain(self.observed)}, in training {_plain(self.expected)}"
         if self.name == "values" and self.expected is not None:
             return f"{self.feature}, values far outside those of the training, whose mean is {_plain(self.expected)}"
-        return "embeddings" if self.name == "embeddings" else f"{self.name}{name}"
+        what = f"frequencies{name}" if self.name == "categories" else _label(self)
+        return f"{what} {self.moved:.1f} times the threshold"
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,8 +44,8 @@ def demo(ctx: click.Context, out: Path, seed: int) -> None:
     click.echo()
     _print_accuracy(result)
     _print_files(layout)
-    click.echo(f"Done in {time.perf_counter() - start:.0f} s. Plot of the embeddings, coloured by open pipe:")
-    click.echo(f"  {layout.run.plots / 'embeddings.png'}")
+    click.echo(f"Done in {time.perf_counter() - start:.0f} s. The page of the training, for a browser:")
+    click.echo(f"  {layout.run.report}")
 
 
 def _print_accuracy(result: DemoResult) -> None:

@@ -1,9 +1,27 @@
 """The gate of `--fail-on-drift`: rows that moved too far from the training data end the run before its marker."""
 
-from seqembed.data.errors import DriftError
+from seqembed.data.contract import ModelContract
+from seqembed.data.errors import BundleError, DriftError
 from seqembed.data.files.secrets import without_secrets
 from seqembed.runner.options import RunOptions
 from seqembed.runner.report import RunReport
+
+
+def refuse_without_thresholds(contract: ModelContract, source: str) -> None:
+    """Check that a bundle can compare rows with its training data.
+
+    Args:
+        contract: Of the bundle.
+        source: Its file, for messages.
+
+    Raises:
+        BundleError: It cannot.
+    """
+    if contract.training.statistics is None or contract.training.noise is None:
+        raise BundleError(
+            f"{source}: --fail-on-drift needs a bundle with thresholds of drift, and this one was exported by an older "
+            "version or without training rows. Export the model again, or run without the option."
+        )
 
 
 def is_refused(report: RunReport, options: RunOptions) -> bool:

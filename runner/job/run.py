@@ -20,7 +20,7 @@ from seqembed.runner.engines.engine import Engine
 from seqembed.runner.engines.scores import profile_of
 from seqembed.runner.engines.task import BundleReference
 from seqembed.runner.job.check_inputs import check_inputs
-from seqembed.runner.job.drift_gate import is_refused, refuse_drift
+from seqembed.runner.job.drift_gate import is_refused, refuse_drift, refuse_without_thresholds
 from seqembed.runner.job.make_parts import make_parts
 from seqembed.runner.job.open_files import OpenFiles
 from seqembed.runner.job.outcome import Outcome
@@ -191,12 +191,14 @@ def _read_bundle(job: Job) -> bytes:
     """Return the bytes of the model.
 
     Raises:
-        BundleError: It cannot be read, or has no decoder where scores are asked for.
+        BundleError: It cannot be read, has no decoder where scores are asked for, or no thresholds for the gate of
+            drift.
     """
-    content = read_bundle(job.model)
+    content, source = read_bundle(job.model), without_secrets(job.model)
     if job.options.score:
-        source = without_secrets(job.model)
         profile_of(read_contract(content, source)[0], source)
+    if job.options.fail_on_drift:
+        refuse_without_thresholds(read_contract(content, source)[0], source)
     return content
 
 

@@ -116,7 +116,8 @@ def contents(out, rows):
 
     With `rows`, without what differs from one output format to the next.
     """
-    found = {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+    files = (path for path in sorted(out.rglob("*")) if path.is_file() and path.parent.name != "_history")
+    found = {str(path.relative_to(out)): path.read_bytes() for path in files}
     if "_SUCCESS" in found:
         value, left_out = json.loads(found["_SUCCESS"]), _OF_THE_RUN + (_OF_THE_FORMAT if rows else ())
         found["_SUCCESS"] = json.dumps({name: value[name] for name in value if name not in left_out}).encode()

@@ -118,6 +118,8 @@ def test_the_line_names_what_moved_in_plain_words() -> None:
     )
     gap = DriftMeasure("gaps", "time.since_previous", 0.2, 0.1, True, 3_600.0, 45.0)
     assert str(gap) == "time.since_previous typically 45 s, in training 60 min"
+    assert str(measures[4]) == "embeddings 1.2 times the threshold"
+    assert str(DriftMeasure("categories", "mcc", 0.25, 0.1, True)) == "frequencies of mcc 2.5 times the threshold"
     assert str(measures[2]) == "mean length 21, in training 20"
     calm = Drift.of(measures[2:3], 1)
     assert (

@@ -168,13 +168,15 @@ def test_a_limit_and_a_slice_compare_their_own_rows(tiny: Tiny, tmp_path: Path) 
     assert marker(tmp_path / "out")["drift"]["sequences"] == 600 and marker(tmp_path / "out")["drift"]["alarmed"]
 
 
-def test_a_bundle_without_noise_still_runs(tiny: Tiny, tmp_path: Path) -> None:
+def test_a_bundle_without_thresholds_still_runs_but_has_no_gate(tiny: Tiny, tmp_path: Path) -> None:
     training = json.loads((tiny.run / "contract.json").read_text())["training"]
     assert training["noise"] is None
     write_sequences(tmp_path / "in" / "a.parquet", sequences(50, seed=5))
     bundle = with_contract(tiny.bundle, tmp_path / "bare.onnx", training=training)
     out = tmp_path / "out"
-    assert "drift" not in done("run", tmp_path / "in", "--model", bundle, "--out", out, "--fail-on-drift").output
+    refused = command("run", tmp_path / "in", "--model", bundle, "--out", out, "--fail-on-drift")
+    assert refused.exit_code == 4 and "Export the model again" in refused.output and not out.exists()
+    assert "drift" not in done("run", tmp_path / "in", "--model", bundle, "--out", out).output
     assert marker(out)["drift"] is None
 
 

@@ -132,7 +132,9 @@ def _trivial_name(name: str) -> str:
         return "chance"
     if name.endswith("accuracy"):
         return "the most frequent value"
-    return "a model that learned nothing" if name == "loss" else "always predicting the mean"
+    if name in ("reconstruction_loss", "prediction_loss") or name.endswith(".numbers_loss"):
+        return "always predicting the mean"
+    return "a model that learned nothing"
 
 
 def _text(value: float | None, is_share: bool) -> str:
