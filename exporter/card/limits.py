@@ -16,7 +16,7 @@ def limits(contract: ModelContract, training: TrainingResult | None) -> Iterator
     yield from _lengths(contract)
     yield from _values(contract)
     if contract.has_decoder:
-        yield "A reconstruction error is blind to missing values, and small for anomalies that the decoder can write."
+        yield "A reconstruction error leaves missing values out, and is small for anomalies that the decoder can write."
     if contract.precision == "int8":
         yield "An int8 vector depends slightly on the other rows of its batch."
 
