@@ -24,6 +24,7 @@ PathOrUri = str | os.PathLike[str]
 Inputs = PathOrUri | Sequence[PathOrUri]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _SWITCHED_OFF = re.compile(r"(?<![\w-])--no-([a-z][a-z-]*)")
+_COMMAND_LINE = re.compile(r"(?=seqembed (?:train|export|group) )")
 _OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]*)")
 
 
@@ -45,7 +46,7 @@ def in_python(what: str, extra: str | None = None) -> Iterator[None]:
         yield
     except SeqembedError as error:
         # A command line that a message names, to copy into a shell, stays as it is.
-        text, *line = re.split(r"(?=seqembed group )", str(error), maxsplit=1)
+        text, *line = _COMMAND_LINE.split(str(error), maxsplit=1)
         text = _SWITCHED_OFF.sub(lambda found: f"{_snake(found[1])}=False", text)
         error.args = (_OPTION.sub(lambda found: _snake(found[1]), text) + "".join(line),)
         raise

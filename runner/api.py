@@ -46,7 +46,7 @@ class RunKeywords(TypedDict, total=False):
     on_bad_file: OnBadFile
     dtype: VectorType
     fail_on_drift: bool
-    metrics: str | None
+    metrics: PathOrUri | None
     log_format: LogFormat
     score: bool
     report: bool
@@ -129,7 +129,10 @@ def run(
     """
     if inputs is None or model is None or out is None:
         raise missing(run, inputs=inputs, model=model, out=out)
-    chosen = RunOptions(dry_run=dry_run, **checked_options(run, options))
+    values = checked_options(run, options)
+    if values.get("metrics") is not None:
+        values["metrics"] = os.fspath(values["metrics"])
+    chosen = RunOptions(dry_run=dry_run, **values)
     job = Job(several(inputs), os.fspath(model), os.fspath(out), chosen)
     return plan_job(job)[0] if dry_run else run_job(job, sys.stderr)
 

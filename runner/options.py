@@ -83,7 +83,7 @@ class RunOptions:
     on_bad_file: OnBadFile = "fail"
     dtype: VectorType = "float32"
     fail_on_drift: bool = False
-    metrics: str | None = None
+    metrics: str | os.PathLike[str] | None = None
     log_format: LogFormat = "text"
     score: bool = False
     report: bool = False

@@ -21,7 +21,7 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 from py4j.protocol import Py4JError
@@ -124,6 +124,14 @@ class OpenSession:
             if "No module named" in reason:
                 raise worker_without_seqembed("Spark", reason[reason.index("No module named") :]) from None
             raise LostWorkersError(reason) from None
+
+    def __enter__(self) -> Self:
+        """Return the session."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
 
     def close(self) -> None:
         """Cancel jobs, and stop the session if it was started here; a second call does nothing."""

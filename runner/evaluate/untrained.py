@@ -51,7 +51,9 @@ def untrained_bundle(bundle: bytes, seed: int) -> bytes:
     Raises:
         UnknownWeightsError: The graph has trained weights of an unknown kind.
     """
-    model = onnx.load_from_string(without_output(bundle, RECONSTRUCTION_ERROR))
+    model = onnx.load_from_string(bundle)
+    if any(output.name == RECONSTRUCTION_ERROR for output in model.graph.output):
+        model = onnx.load_from_string(without_output(bundle, RECONSTRUCTION_ERROR))
     (contract,) = [entry.value for entry in model.metadata_props if entry.key == CONTRACT_KEY]
     document = json.loads(contract) | {"golden": []}
     if document.get("projected"):
@@ -59,7 +61,7 @@ def untrained_bundle(bundle: bytes, seed: int) -> bytes:
         document |= {"embedding_dim": width, "projected": False, "embeddings": None}
         document["outputs"][0]["width"] = width
         document["training"]["statistics"] = None  # they describe other vectors
-    document["outputs"] = [output for output in document["outputs"] if output["name"] == EMBEDDING]
+    document["outputs"] = [output for output in document.get("outputs", []) if output["name"] == EMBEDDING]
     document.pop("reconstruction_errors", None)
     _Redraw(model.graph, np.random.default_rng(seed)).run()
     return sealed(model, json.dumps(document))

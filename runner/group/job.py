@@ -3,9 +3,10 @@
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from seqembed.data.errors import OutputError
 from seqembed.data.files.inputs import is_uri
@@ -22,6 +23,9 @@ from seqembed.runner.output.directory import OutputDirectory
 from seqembed.runner.output.event_counts import EventCounts
 from seqembed.runner.output.parts import PartFooter
 from seqembed.runner.output.staging import StagedPart
+
+if TYPE_CHECKING:
+    from seqembed.runner.engines.spark import OpenSession
 
 logger = logging.getLogger("seqembed")
 
@@ -79,7 +83,13 @@ def group_events(job: GroupJob, terminal: IO[str]) -> GroupReport:
     if _is_done(plan, output, job):
         output.remove_leftovers()
         return _report(plan, plan.files, {}, start, 0)
-    with output.lock():
+    with ExitStack() as stack:
+        session = None
+        if job.options.engine == "spark" and plan.to_make:
+            from seqembed.runner.group.spark import open_session
+
+            session = stack.enter_context(open_session(job.options))  # before anything is changed: it may not be there
+        stack.enter_context(output.lock())
         plan = plan_group(inputs, output, job.options)  # again: another job may have finished before the lock
         if _is_done(plan, output, job):
             return _report(plan, plan.files, {}, start, 0)
@@ -88,7 +98,7 @@ def group_events(job: GroupJob, terminal: IO[str]) -> GroupReport:
         output.begin(job.record())
         total = plan.num_rows + round(plan.num_rows * float(plan.wanted.mean())) if plan.to_make else 0
         with show_events(job.options.progress, total, terminal) as progress:
-            files, made, spilled = _make(plan, output, job.options, progress)
+            files, made, spilled = _make(plan, output, job.options, progress, session)
         census = {
             file.file.location: Counted(file.fingerprint, file.counts) for file in files if file.counts is not None
         }
@@ -109,7 +119,11 @@ def _is_done(plan: GroupPlan, output: OutputDirectory, job: GroupJob) -> bool:
 
 
 def _make(
-    plan: GroupPlan, output: OutputDirectory, options: GroupOptions, progress: EventProgress
+    plan: GroupPlan,
+    output: OutputDirectory,
+    options: GroupOptions,
+    progress: EventProgress,
+    session: "OpenSession | None",
 ) -> tuple[Sequence[EventFile], dict[str, PartFooter], int]:
     """Make every unfinished bucket, and publish each as early as allowed.
 
@@ -129,9 +143,10 @@ def _make(
             output.publish()
 
     if options.engine == "spark":
-        from seqembed.runner.group.spark import make_on_spark
+        from seqembed.runner.group.spark import make_on_spark, open_session
 
-        return make_on_spark(plan, output.staging, options, progress, take), made, 0
+        with session or open_session(options) as spark:  # another job may have removed buckets since it was planned
+            return make_on_spark(spark, plan, output.staging, options, progress, take), made, 0
     files, spilled = make_here(plan, output, options, progress, take)
     return files, made, spilled
 

@@ -63,16 +63,28 @@ class _CountedFile:
     counts: FileCounts
 
 
+def open_session(options: GroupOptions) -> OpenSession:
+    """Return the active session, or one that is started for the job; a context manager.
+
+    Raises:
+        UsageError: Java is missing.
+        HostError: Spark cannot be started, or does not answer at the address.
+    """
+    return OpenSession(options.num_threads, options.address)
+
+
 def make_on_spark(
+    session: OpenSession,
     plan: GroupPlan,
     staging: Staging,
     options: GroupOptions,
     progress: EventProgress,
     take: Callable[[StagedPart], None],
 ) -> list[EventFile]:
-    """Make every unfinished bucket on the active session, or on one that is started for the job.
+    """Make every unfinished bucket.
 
     Args:
+        session: See `open_session`.
         plan: The plan.
         staging: Temporary files of the job, in a directory that all hosts reach.
         options: Options of the job; memory and threads are those of a task.
@@ -84,30 +96,21 @@ def make_on_spark(
 
     Raises:
         InputError: A file changed since the job was planned, cannot be read, or has a bad row.
-        UsageError: Java is missing.
-        OutputError, HostError: Spark cannot be started, or no attempt at a bucket succeeded.
+        OutputError, HostError: No attempt at a bucket succeeded.
     """
     firsts = accumulate((file.num_rows for file in plan.files), initial=0)
     reads = [_FileTask(file, first, plan.scan) for file, first in zip(plan.files, firsts, strict=False)]
-    session = OpenSession(options.num_threads, options.address)
-    try:
-        files = _counted(session, reads, progress)
-        tasks = {
-            task.name: task
-            for task in (
-                BucketTask.of(index, plan, files, options, staging) for index in np.flatnonzero(plan.wanted).tolist()
-            )
-        }
-        for attempt in range(1, MAX_ATTEMPTS + 1):
-            failed = _make(session, reads, tasks, options, progress, take)
-            if failed is None:
-                return files
-            if attempt == MAX_ATTEMPTS or type(failed) is SeqembedError:
-                raise failed
-            logger.info("attempt %d of %d failed: %s", attempt, MAX_ATTEMPTS, failed)
-    finally:
-        session.close()
-    raise AssertionError("the last attempt returns or raises")
+    files = _counted(session, reads, progress)
+    wanted = np.flatnonzero(plan.wanted).tolist()
+    tasks = {task.name: task for task in (BucketTask.of(index, plan, files, options, staging) for index in wanted)}
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        failed = _make(session, reads, tasks, options, progress, take)
+        if failed is None:
+            break
+        if attempt == MAX_ATTEMPTS or type(failed) is SeqembedError:
+            raise failed
+        logger.info("attempt %d of %d failed: %s", attempt, MAX_ATTEMPTS, failed)
+    return files
 
 
 def _counted(session: OpenSession, reads: Sequence[_FileTask], progress: EventProgress) -> list[EventFile]:

@@ -1,7 +1,8 @@
 """Write the metrics of a run as a file that Prometheus' textfile collectors read; needs the extra `metrics`."""
 
 import math
-import os
+import re
+import tempfile
 import time
 from collections.abc import Iterator
 from importlib import metadata
@@ -17,6 +18,8 @@ from seqembed.runner.metrics.names import METRICS, OUT
 from seqembed.runner.report import RunReport, peak_rss_bytes
 
 _LAST_SUCCESS: Final = "seqembed_run_last_success_timestamp_seconds"
+_START: Final = b"# HELP seqembed_run_"
+_LEFTOVER_SECONDS: Final = 600
 Sample = tuple[str, tuple[str, ...], float]  # name, values of its labels, number
 
 
@@ -33,12 +36,24 @@ class Textfile:
         Raises:
             OutputError: Its directory does not exist or cannot be written, or the path is that of something else.
         """
-        self._path, self._out, self._start = Path(path), out, time.time()
-        directory = self._path.parent
-        if is_uri(path) or not directory.is_dir() or self._path.is_dir() or not os.access(directory, os.W_OK):
+        # Where a link points to: replacing the link itself would leave its target as it is.
+        self._path, self._out, self._start = Path(path).resolve(), out, time.time()
+        if is_uri(path) or not path or self._path.is_dir() or not _can_write(self._path.parent):
             raise OutputError(
                 f"{path}: cannot write metrics there. Pass --metrics a file in a directory of this host that exists "
                 "and can be written, such as that of node exporter's textfile collector."
+            )
+        self._refuse_other_file()
+
+    def _refuse_other_file(self) -> None:
+        """Check that no file of another program is replaced, not even one that came during the run."""
+        if not self._path.exists():
+            return
+        with_metrics = self._path.is_file() and _begins_as_metrics(self._path)
+        if not with_metrics:
+            raise OutputError(
+                f"{self._path}: is not a file of metrics that seqembed wrote, so it is not replaced. Pass --metrics "
+                "another file, or remove this one."
             )
 
     def write(self, exit_code: int, report: RunReport | None, model_sha256: str) -> None:
@@ -66,10 +81,19 @@ class Textfile:
             samples += _of_report(report, model_sha256)
         for name, labels, number in samples:
             gauges[name].labels(self._out, *labels).set(number)
+        self._refuse_other_file()
         try:
             write_to_textfile(str(self._path), registry)
+            self._remove_leftovers()
         except OSError as error:
             raise OutputError(f"{self._path}: cannot write the metrics ({error.strerror}).") from error
+
+    def _remove_leftovers(self) -> None:
+        """Remove what runs that were killed while they wrote this file left: the client names it by process."""
+        pattern = re.compile(re.escape(self._path.name) + r"\.\d+\.\d+")
+        for path in self._path.parent.iterdir():
+            if pattern.fullmatch(path.name) and time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:
+                path.unlink(missing_ok=True)
 
     def _last_success(self) -> float | None:
         """Return the time of the last success in the file; None without one, or if the file is damaged."""
@@ -80,6 +104,22 @@ class Textfile:
         samples = (sample for family in families for sample in family.samples)
         found = (each.value for each in samples if each.name == _LAST_SUCCESS and each.labels.get(OUT) == self._out)
         return next((value for value in found if math.isfinite(value)), None)
+
+
+def _can_write(directory: Path) -> bool:
+    """Return whether files can be made in a directory; permissions alone do not say so."""
+    try:
+        with tempfile.TemporaryFile(dir=directory):
+            return True
+    except OSError:
+        return False
+
+
+def _begins_as_metrics(path: Path) -> bool:
+    """Return whether a file is empty or begins with a metric of seqembed."""
+    with path.open("rb") as file:
+        start = file.read(len(_START))
+    return start in (b"", _START)
 
 
 def _of_report(report: RunReport, model_sha256: str) -> Iterator[Sample]:

@@ -1,6 +1,7 @@
 """Follow a run from its start to its end, however it ends: events as it goes, metrics at the end."""
 
 import logging
+import os
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -63,7 +64,7 @@ def watched(options: RunOptions, out: str, terminal: IO[str]) -> Iterator[Watch]
         watch, textfile = Watch(), None
         try:
             if options.metrics is not None:
-                textfile = _textfile(options.metrics, without_secrets(out))
+                textfile = _textfile(os.fspath(options.metrics), without_secrets(out))
             yield watch
             if textfile is not None:
                 textfile.write(0, watch.report, watch.model_sha256)

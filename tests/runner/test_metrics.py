@@ -111,7 +111,31 @@ def test_a_run_that_fails_on_drift_has_its_measures(words: list[object], tmp_pat
     checked_by_promtool(path)
 
 
-@pytest.mark.parametrize("text", ["", "\0", "seqembed_run_last_success_timestamp_seconds{out=", "x NaN\n", "# TYPE"])
+@pytest.mark.parametrize("text", ["\0", "PAR1", "my_metric 5\n", "# TYPE"])
+def test_a_file_of_others_is_not_replaced(words: list[object], tmp_path: Path, text: str) -> None:
+    path = tmp_path / "seqembed.prom"
+    path.write_text(text)
+    for place in (path, tmp_path / "in" / "a.parquet"):
+        ended = command(*words, "--metrics", place)
+        assert ended.exit_code == 6
+        assert "is not a file of metrics that seqembed wrote, so it is not replaced" in ended.output
+    assert path.read_text() == text
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_link_is_followed_and_leftovers_of_killed_runs_are_removed(words: list[object], tmp_path: Path) -> None:
+    (tmp_path / "seqembed.prom").symlink_to(tmp_path / "real.prom")
+    old, new = tmp_path / "real.prom.12.34", tmp_path / "real.prom.56.78"
+    for path in (old, new):
+        path.touch()
+    os.utime(old, (0, 0))
+    done(*words, "--metrics", tmp_path / "seqembed.prom")
+    assert (tmp_path / "seqembed.prom").is_symlink()
+    assert number(read(tmp_path / "real.prom"), "exit_code") == 0
+    assert not old.exists() and new.exists()
+
+
+@pytest.mark.parametrize("text", ["", "# HELP seqembed_run_x\nx NaN\n", "# HELP seqembed_run_{out="])
 def test_a_damaged_file_is_replaced(words: list[object], tmp_path: Path, text: str) -> None:
     path = tmp_path / "seqembed.prom"
     path.write_text(text)

@@ -254,7 +254,7 @@ def test_faults_of_events_are_those_of_this_process(cluster: Any, days: Path, tm
 def test_buckets_whose_worker_has_a_broken_disk_are_made_again(
     cluster: Any, days: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from seqembed.runner.group.spark import make_on_spark
+    from seqembed.runner.group.spark import make_on_spark, open_session
 
     out, options = OutputDirectory(str(tmp_path / "out")), GroupOptions(buckets=2, engine="spark")
     plan = plan_group(GroupInputs(InputStates.find([str(days)])), out, options)
@@ -266,7 +266,8 @@ def test_buckets_whose_worker_has_a_broken_disk_are_made_again(
             (staged / str(number)).write_text("in the way")
         made: list[str] = []
         with show_events("none", 0, sys.stderr) as progress:
-            make_on_spark(plan, out.staging, options, progress, lambda part: made.append(part.name))
+            session = open_session(options)
+            make_on_spark(session, plan, out.staging, options, progress, lambda part: made.append(part.name))
     assert sorted(made) == ["bucket-00000.parquet", "bucket-00001.parquet"]
     assert f"attempt 1 of 4 failed: {out.given}: cannot write to the output directory" in caplog.text
 
