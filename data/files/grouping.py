@@ -42,6 +42,8 @@ def _sources(files: Sequence[InputFile]) -> list[str]:
     roots = list(dict.fromkeys(file.view.table.root for file in files if file.view is not None))
     if roots:
         return roots + [file.location for file in files if file.view is None]
+    if len(files) == 1 and files[0].recursive:
+        return [_parent(files[0])]  # what was given: other files of the directory have events of the same ids
     if len(files) <= _MAX_LISTED:
         return locations
     root = files[0].root

@@ -10,8 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from seqembed.data.decode.hashing import hash_ids
 from seqembed.data.decode.ids import same_as_previous
 from seqembed.data.errors import InputError, UsageError
+from seqembed.data.files.grouping import grouping_line
 from seqembed.data.files.inputs import InputFile
 from seqembed.data.files.listing import resolve_inputs
 from seqembed.data.files.secrets import without_secrets
@@ -97,13 +99,18 @@ def describe_data(given: str, options: DataOptions, facts: Facts) -> Iterator[st
         facts["problem"] = str(error)
         yield f"Not readable as sequences yet: {error}"
         return
-    where = "one row per sequence" if schema.layout == "nested" else "one row per event, rows of an id contiguous"
+    where = "one row per sequence" if schema.layout == "nested" else "one row per event"
     yield f"Layout: {schema.layout} ({where}); id column '{schema.id}'"
     selection = select(parquet.schema_arrow, schema, label=options.label)
     facts |= {"layout": schema.layout, "id": schema.id, "time": schema.time, "label": options.label}
     facts |= {"features": list(schema.feature_names), "categories": [field.name for field in schema.categorical]}
     facts["left_out"] = [{"name": name, "reason": reason} for name, reason in selection.left_out]
     yield from selection.lines(max_names=None)
+    if schema.layout == "events" and (apart := _events_apart(example, schema)) is not None:
+        facts |= {"problem": apart, "next": grouping_line(files, schema)}
+        yield apart
+        yield f"Next: {facts['next']}"
+        return
     yield from _lengths(example, schema, facts)
     facts["hints"] = hint_at_codes(schema, codes_at_start(example, schema, _NUM_SLICES))
     yield from facts["hints"]
@@ -117,6 +124,22 @@ def describe_data(given: str, options: DataOptions, facts: Facts) -> Iterator[st
         return
     facts["next"] = f"seqembed train {quote(without_secrets(given))} --out RUN_DIR{_flags(options)}"
     yield f"Next: {facts['next']}"
+
+
+def _events_apart(file: InputFile, schema: SequenceSchema) -> str | None:
+    """Return that events of an id are not contiguous at the start of a file; None if they are."""
+    found = [np.zeros(0, np.uint64)]
+    for batch in islice(peek(file, [schema.id]), _NUM_SLICES):
+        ids = batch.column(0)
+        found.append(hash_ids(ids)[ids.is_valid().to_numpy(zero_copy_only=False)])
+    hashes = np.concatenate(found)
+    pieces, num_ids = 1 + np.count_nonzero(np.diff(hashes)), len(np.unique(hashes))
+    if pieces <= max(1, num_ids):
+        return None
+    return (
+        f"Not readable as sequences yet: events of an id are not contiguous. The first {counted(len(hashes), 'event')} "
+        f"are of {counted(num_ids, 'id')}, in {pieces:,} pieces; make one row per id of them"
+    )
 
 
 def _types(arrow_schema: pa.Schema) -> Iterator[str]:

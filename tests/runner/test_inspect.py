@@ -32,6 +32,18 @@ def test_nested_data_is_previewed(tmp_path: Path, name: str) -> None:
     assert f"Next: seqembed train {tmp_path / name} --out RUN_DIR --label label" in said.replace("\n", "")
 
 
+@pytest.mark.parametrize("kind", [pa.int64(), pa.string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())])
+def test_scattered_events_are_to_be_grouped(tmp_path: Path, kind: pa.DataType) -> None:
+    ids = [str(index % 30) if index % 11 else None for index in range(600)]
+    columns = {"customer": pa.array(ids).cast(pa.int64() if kind == pa.int64() else pa.string()).cast(kind)}
+    columns |= {"at": pa.array(range(600)), "x": pa.array([1.5] * 600)}
+    pq.write_table(pa.table(columns), tmp_path / "in.parquet", row_group_size=100)
+    said = done("inspect", tmp_path, "--id", "customer", "--time", "at").output.replace("\n", " ")
+    assert "events of an id are not contiguous. The first 545 events are of 30 ids, in 545 pieces" in said
+    assert f"Next: seqembed group {tmp_path} --id customer --time at --features x --out grouped" in said
+    assert "seqembed train" not in said
+
+
 def test_events_are_previewed_with_lengths_across_slices(tmp_path: Path) -> None:
     ids = np.repeat(np.arange(900), 7)
     frame = pd.DataFrame({"customer": ids, "at": np.arange(len(ids)), "x": 1.5}, index=np.arange(len(ids)) + 3)

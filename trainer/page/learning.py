@@ -79,7 +79,7 @@ def _chart(material: Material, name: str) -> Chart:
     ]
     return Chart(
         title=title,
-        description=f"{spoken(name).capitalize()} over the batches of the training; at the end: {', '.join(last)}.",
+        description=f"Over the batches of the training: {spoken(name)}; at the end: {', '.join(last)}.",
         shapes=tuple(shapes),
         x_ticks=x.ticks,
         y_ticks=y.ticks,
