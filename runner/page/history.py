@@ -37,7 +37,7 @@ def _rows(records: Sequence[Record]) -> Chart:
     rows = _numbers(records, lambda record: record["rows_in"])
     x, y = _runs(records), linear([0, *rows], zero=True, widened=True, num_ticks=3)
     return Chart(
-        title=f"The output has {number(rows[-1])} rows; {counted(len(rows) - 1, 'run')} before it had "
+        title=f"The run covers {number(rows[-1])} rows; {counted(len(rows) - 1, 'run')} before it had "
         f"{number(rows[:-1].min())} to {number(rows[:-1].max())}",
         description=f"Rows of all parts after each of the last {counted(len(rows), 'run')}, oldest first.",
         shapes=(Shape(bars(np.arange(len(rows) + 1), rows, y, x), "bar c1"),),
