@@ -5,11 +5,13 @@
     python tests/benchmarks/engines.py parts --num 100000
 
 `scaling` and `overhead` time the parts alone, on engines that are started and warm, in turns, so that a machine that
-others use, too, disturbs both sides alike. `parts` plans and accounts for real files; one part is really made, and its
-report stands for the others.
+others use, too, disturbs both sides alike. Two workers cannot scale better than the host's two cores do, so `scaling`
+also times two processes without any engine, which make all parts each, beside one of them. `parts` plans and accounts
+for real files; one part is really made, and its report stands for the others.
 """
 
 import argparse
+import multiprocessing
 import shutil
 import statistics
 import subprocess
@@ -19,6 +21,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 from seqembed.runner.bundle.bundle_file import bundle_sha256, read_bundle
@@ -96,15 +100,39 @@ def warm_seconds(model: Path, data: Path, engine: str, workers: int) -> float:
         return seconds(model, data, started)
 
 
+def at_once(model: Path, data: Path, start: Barrier, took: "Queue[float]") -> None:
+    """Time the parts in this process with one thread, once all processes are ready."""
+    with LocalEngine(Encoder.open(model), 1) as local:
+        seconds(model, data, local)
+        start.wait()
+        took.put(seconds(model, data, local))
+
+
+def process_seconds(model: Path, data: Path, num: int) -> float:
+    """Return the mean wall time of some processes that make all parts each, at the same time, without any engine."""
+    context = multiprocessing.get_context("spawn")
+    start, took = context.Barrier(num), context.Queue()
+    processes = [context.Process(target=at_once, args=(model, data, start, took)) for _ in range(num)]
+    for process in processes:
+        process.start()
+    found = [took.get(timeout=600) for _ in processes]
+    for process in processes:
+        process.join()
+    return statistics.mean(found)
+
+
 def scaling(arguments: argparse.Namespace, root: Path) -> None:
-    """Print how much faster two workers are than one."""
+    """Print how much faster two workers are than one, and two processes without an engine."""
     model, data = model_and_data(root, arguments.rows, 8, arguments.units)
-    ratios = []
+    ratios, bounds = [], []
     for _ in range(arguments.rounds):
         one, two = (warm_seconds(model, data, arguments.engine, workers) for workers in (1, 2))
+        alone, beside = (process_seconds(model, data, num) for num in (1, 2))
         ratios.append(one / two)
-        print(f"1 worker {one:.2f} s, 2 workers {two:.2f} s: {one / two:.2f} times as fast", flush=True)
-    print(f"{arguments.engine}: two workers are {statistics.median(ratios):.2f} times as fast as one (median)")
+        bounds.append(2 * alone / beside)
+        print(f"1 worker {one:.2f} s, 2 workers {two:.2f} s: {ratios[-1]:.2f}; processes {bounds[-1]:.2f}", flush=True)
+    print(f"{arguments.engine}: two workers are {statistics.median(ratios):.2f} times as fast as one (median),")
+    print(f"two processes of the same host {statistics.median(bounds):.2f} times as fast as one")
 
 
 def overhead(arguments: argparse.Namespace, root: Path) -> None:
