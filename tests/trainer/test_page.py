@@ -9,7 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from browser import Browser, check_page, open_browser
 
+from seqembed.data.contract import ModelContract
 from seqembed.data.pages.render import MAX_BYTES
+from seqembed.exporter.card.limits import limits
 from seqembed.trainer.config.job import TrainJob
 from seqembed.trainer.fit.progress import Progress
 from seqembed.trainer.job import train
@@ -161,3 +163,22 @@ def test_a_page_that_cannot_be_made_does_not_cost_the_training(
     assert (tmp_path / "run" / "contract.json").exists()
     assert [line for line in notes.lines if line.startswith("report.html is not written: ZeroDivisionError")]
     assert not (tmp_path / "run" / "report.html").exists()
+
+
+def test_a_training_on_three_weekdays_says_which_are_missing(
+    tmp_path: Path, browser: Browser, eager_steps: None
+) -> None:
+    monday = np.datetime64("2026-11-23T00:00", "s")
+    times = [[monday + np.timedelta64(3600 * (row + 3 * step), "s") for step in range(20)] for row in range(12)]
+    columns = {"id": list(range(12)), "time": times, "x": [[1.0, *np.sin(range(19)).tolist()]] * 12}
+    page = written(tmp_path / "days.parquet", columns, tmp_path / "run", time="time")
+    check_page(browser, page, ["Not all of the week.", "hardly any events on Thursday to Sunday.", "time.week_sin"])
+    summary = train(
+        TrainJob.from_options({"inputs": [str(tmp_path / "days.parquet")], "steps": 2, "units": 4, "time": "time"}),
+        tmp_path / "again",
+    )
+    assert any("hardly any events on Thursday to Sunday" in warning for warning in summary.warnings)
+    assert "on Thursday to Sunday" in " ".join(summary.lines())
+    contract = ModelContract.from_json((tmp_path / "again" / "contract.json").read_text(), "contract.json")
+    assert sum(contract.training.profile.week_hours) == 12 * 20 - 20 * summary.history["num_validation"]
+    assert any("Thursday to Sunday" in line for line in limits(contract, None))

@@ -6,6 +6,7 @@ from seqembed.data.pages.numbers import number, percent, shortened
 from seqembed.data.pages.parts import Alert
 from seqembed.data.plurals import counted
 from seqembed.data.schema.hints import hint_at_codes
+from seqembed.data.week_hours import coverage_gap, missing_weekdays
 from seqembed.trainer.page.material import Material
 from seqembed.trainer.page.profile import still
 from seqembed.trainer.page.reconstruction import ErrorRow
@@ -61,6 +62,9 @@ def _data(material: Material) -> list[Alert]:
     if missing:
         found.append(Alert("Mostly missing.", f"{_named(missing)}.", "warning"))
     found += [Alert("Codes?", hint, "note") for hint in hint_at_codes(material.schema, material.intake.codes)]
+    if (gap := coverage_gap(material.schema, profile)) is not None:
+        days = missing_weekdays(profile.week_hours)
+        found.append(Alert("Not all of the week.", gap, "warning" if days else "note"))
     if survey.num_truncated:
         text = f"{counted(survey.num_truncated, 'sequence')} longer than --max-length, truncated."
         found.append(Alert("Truncated.", text, "note"))
