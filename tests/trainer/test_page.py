@@ -173,6 +173,10 @@ def test_a_training_on_three_weekdays_says_which_are_missing(
     columns = {"id": list(range(12)), "time": times, "x": [[1.0, *np.sin(range(19)).tolist()]] * 12}
     page = written(tmp_path / "days.parquet", columns, tmp_path / "run", time="time")
     check_page(browser, page, ["Not all of the week.", "hardly any events on Thursday to Sunday.", "time.week_sin"])
+    shown = page.read_text().split("Typical")[1]
+    panels = [shown.index(f">{name}<") for name in ("x", "time.since_previous (log1p of seconds)")]
+    assert panels == sorted(panels)  # the user's own column first, and no time without its unit
+    assert "log1p of seconds, computed from the time" in page.read_text()
     summary = train(
         TrainJob.from_options({"inputs": [str(tmp_path / "days.parquet")], "steps": 2, "units": 4, "time": "time"}),
         tmp_path / "again",
@@ -182,3 +186,25 @@ def test_a_training_on_three_weekdays_says_which_are_missing(
     contract = ModelContract.from_json((tmp_path / "again" / "contract.json").read_text(), "contract.json")
     assert sum(contract.training.profile.week_hours) == 12 * 20 - 20 * summary.history["num_validation"]
     assert any("Thursday to Sunday" in line for line in limits(contract, None))
+
+
+@pytest.mark.parametrize(
+    ("num", "length", "alert"),
+    [(20, 60, "More numbers than sequences."), (80, 3, "More numbers than values."), (80, 60, "")],
+)
+def test_a_vector_with_more_numbers_than_the_data_holds_is_noted(
+    tmp_path: Path, eager_steps: None, num: int, length: int, alert: str
+) -> None:
+    columns = {"id": list(range(num)), "x": waves(num, seed=2, shortest=length, longest=length)}
+    text = written(tmp_path / "in.parquet", columns, tmp_path / "run", embedding_dim=32).read_text()
+    assert [name for name in ("More numbers than sequences.", "More numbers than values.") if name in text] == [
+        name for name in (alert,) if name
+    ]
+
+
+@pytest.mark.parametrize("decoder", ["autoregressive", "positional"])
+def test_the_page_says_what_a_decoder_writes_from(tmp_path: Path, eager_steps: None, decoder: str) -> None:
+    columns = {"id": list(range(20)), "x": waves(20, seed=3)}
+    text = written(tmp_path / "in.parquet", columns, tmp_path / "run", decoder=decoder).read_text()
+    assert ("from the vector and from what it wrote before (the first 120 steps" in text) == (decoder != "positional")
+    assert ("writes from the vector alone" in text) == (decoder == "positional")
