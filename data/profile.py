@@ -11,7 +11,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from seqembed.data.schema.schema import SequenceSchema
 from seqembed.data.sequences import SequenceBlock
+from seqembed.data.week_hours import NUM_WEEK_HOURS, count_week_hours, week_columns
 
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
@@ -27,6 +29,7 @@ class SequenceProfile:
         mean, std: Per feature, raw units, over values that are not missing; std is the population's, 0 if constant.
         missing_rate: Per feature, share of steps with a missing value.
         length_quantiles: Steps at each of `QUANTILES`, nearest rank.
+        week_hours: Steps in each hour of the week, from Monday 00:00; empty without time features.
     """
 
     num_sequences: int
@@ -36,6 +39,7 @@ class SequenceProfile:
     std: tuple[float, ...]
     missing_rate: tuple[float, ...]
     length_quantiles: tuple[int, ...]
+    week_hours: tuple[int, ...] = ()
 
     @property
     def max_length(self) -> int:
@@ -44,7 +48,10 @@ class SequenceProfile:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for the contract."""
-        return {**asdict(self), "quantiles": list(QUANTILES)}
+        value = {**asdict(self), "quantiles": list(QUANTILES)}
+        if not self.week_hours:
+            del value["week_hours"]
+        return value
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -57,6 +64,7 @@ class SequenceProfile:
             std=tuple(value["std"]),
             missing_rate=tuple(value["missing_rate"]),
             length_quantiles=tuple(value["length_quantiles"]),
+            week_hours=tuple(value.get("week_hours", ())),
         )
 
 
@@ -67,12 +75,15 @@ class ProfileAccumulator:
     the sample variance", which keeps a small spread precise beside a large mean.
     """
 
-    def __init__(self, num_features: int) -> None:
+    def __init__(self, schema: SequenceSchema) -> None:
+        num_features = schema.num_features
         self._count = np.zeros(num_features)
         self._mean = np.zeros(num_features)
         self._squares = np.zeros(num_features)
         self._num_steps = 0
         self._lengths: Counter[int] = Counter()
+        self._week_columns = week_columns(schema)
+        self._week_hours = np.zeros(NUM_WEEK_HOURS, np.int64)
 
     def update(self, block: SequenceBlock) -> None:
         """Add a block's sequences."""
@@ -81,6 +92,9 @@ class ProfileAccumulator:
         if len(block.values):
             self._num_steps += len(block.values)
             self._merge(block.values)
+            if self._week_columns is not None:
+                sine, cosine = self._week_columns
+                self._week_hours += count_week_hours(block.values[:, sine], block.values[:, cosine])
 
     def _merge(self, steps: NDArray[np.float32]) -> None:
         known = ~np.isnan(steps)  # (steps, features)
@@ -115,4 +129,5 @@ class ProfileAccumulator:
             std=tuple(std.tolist()),
             missing_rate=tuple(missing.tolist()),
             length_quantiles=tuple(quantiles.tolist()),
+            week_hours=() if self._week_columns is None else tuple(self._week_hours.tolist()),
         )

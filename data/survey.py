@@ -79,7 +79,7 @@ def survey(
         BadRowError: A row is not a valid sequence.
         InputError: A file cannot be read as `schema`.
     """
-    accumulator = ProfileAccumulator(schema.num_features)
+    accumulator = ProfileAccumulator(schema)
     reservoir, aside = _Reservoir(seed, max_sample), _Reservoir([seed, 1], max_sample, extremes=False)
     census = IdCensus()
     num_total = num_selected = max_length = num_truncated = 0

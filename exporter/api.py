@@ -1,9 +1,11 @@
 """The command `export` as a Python function; TensorFlow is imported when it is called."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict, Unpack
 
+from seqembed.data.display.events import LogFormat, reported
 from seqembed.data.keywords import PathOrUri, checked_options, in_python, missing, shows_options, takes_config
 from seqembed.exporter.config import ExportConfig
 from seqembed.exporter.report import ExportReport
@@ -22,6 +24,7 @@ class ExportKeywords(TypedDict, total=False):
     time: str | None
     card: bool
     with_decoder: bool
+    log_format: LogFormat
 
 
 @shows_options(ExportConfig)
@@ -57,4 +60,5 @@ def export(
     chosen = ExportConfig(Path(source), Path(out), **checked_options(export, options))
     from seqembed.exporter.job import export_encoder
 
-    return export_encoder(chosen)
+    with reported(chosen.log_format, sys.stderr):
+        return export_encoder(chosen)

@@ -1,5 +1,7 @@
 """The command `seqembed export`; TensorFlow is imported only when it runs."""
 
+import logging
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -7,12 +9,15 @@ from typing import Any
 import click
 
 from seqembed.data.contract import MAX_TOLERANCE, PRECISIONS
+from seqembed.data.display.events import reported
+from seqembed.data.json_log import LOG_FORMAT, ending_in
 from seqembed.data.schema.schema import LAYOUTS, SequenceSchema
 from seqembed.exporter.columns import column_lines
 from seqembed.exporter.config import ExportConfig
 from seqembed.exporter.report import ExportReport
 from seqembed.runner.cli.names import Names
 
+logger = logging.getLogger("seqembed")
 _DEFAULTS = {field.name: field.default for field in fields(ExportConfig)}
 
 
@@ -71,6 +76,7 @@ _DEFAULTS = {field.name: field.default for field in fields(ExportConfig)}
     is_flag=True,
     help="Add the output reconstruction_error, an anomaly score for `seqembed run --score`, from the decoder of a run.",
 )
+@click.option("--log-format", **LOG_FORMAT)
 def export(**options: Any) -> None:
     """Export a trained encoder to one ONNX file, checked against Keras.
 
@@ -93,11 +99,16 @@ def export(**options: Any) -> None:
       seqembed export theirs.keras --data history.parquet --features f0,f1,f2 --out encoder.onnx
     """  # noqa: D301 - click needs the backspace character itself
     config = ExportConfig(**options)
-    for line in column_lines(config):
-        click.echo(line, err=True)
-    from seqembed.exporter.job import export_encoder
+    with ending_in(config.log_format), reported(config.log_format, sys.stderr):
+        for line in column_lines(config):
+            if config.log_format == "json":
+                logger.info("%s", line)
+            else:
+                click.echo(line, err=True)
+        from seqembed.exporter.job import export_encoder
 
-    click.echo(summary(export_encoder(config)))
+        report = export_encoder(config)
+    click.echo(summary(report))
 
 
 def summary(report: ExportReport) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from seqembed.data.contract import MAX_TOLERANCE, PRECISIONS
+from seqembed.data.display.events import LOG_FORMATS, LogFormat
 from seqembed.data.errors import BundleError, UsageError
 from seqembed.data.schema.detect import LAYOUT_CHOICES
 from seqembed.exporter.keras.archive import refuse_other_kinds
@@ -30,6 +31,7 @@ class ExportConfig:
         time: Events only: column that orders the steps of an id.
         card: Whether to write a model card (`card_path`) beside the bundle.
         with_decoder: Whether the bundle also returns ``reconstruction_error``, from the decoder of a run.
+        log_format: ``json`` writes events and messages to standard error, an object per line.
 
     Raises:
         UsageError: A value is out of range, or an option does not apply to `source`.
@@ -48,6 +50,7 @@ class ExportConfig:
     time: str | None = None
     card: bool = True
     with_decoder: bool = False
+    log_format: LogFormat = "text"
 
     def __post_init__(self) -> None:
         if not 0 < self.tolerance <= MAX_TOLERANCE:  # false for NaN
@@ -58,6 +61,8 @@ class ExportConfig:
             )
         if self.precision not in PRECISIONS:
             raise UsageError(f"--precision must be {' or '.join(PRECISIONS)}, was {self.precision}.")
+        if self.log_format not in LOG_FORMATS:
+            raise UsageError(f"--log-format must be one of {', '.join(LOG_FORMATS)}; was {self.log_format!r}.")
         if self.layout not in LAYOUT_CHOICES:
             raise UsageError(f"--layout must be one of {', '.join(LAYOUT_CHOICES)}, was {self.layout!r}.")
         if self.card and self.card_path == self.out:

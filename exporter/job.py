@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from seqembed.data.contract import ModelContract, Parity
+from seqembed.data.display.events import emit
 from seqembed.exporter.bundle import assemble, library_versions, write_bundle, write_file
 from seqembed.exporter.card.card import card_text
 from seqembed.exporter.card.training import read_training
@@ -42,6 +43,7 @@ def export_encoder(config: ExportConfig) -> ExportReport:
         OutputError: A file cannot be written, or a file that is not a bundle, or not a card, exists there.
     """
     start = time.monotonic()
+    emit("started", source=str(config.source), out=str(config.out), precision=config.precision)
     check_opset(config.opset)
     refuse_destination(config)
     source = open_source(config)
@@ -65,18 +67,27 @@ def export_encoder(config: ExportConfig) -> ExportReport:
         )
 
     graph, structure = fp32, checked(fp32, "fp32")
+    emit("converted", nodes=structure.num_nodes, recurrent_nodes=converted.num_recurrent)
     source = replace(source, contract=replace(source.contract, batch_size=_batch_size(structure.recurrent_width)))
     if config.precision == "int8":
         refuse_unquantisable(structure, str(config.source))
         graph = quantise(fp32)
         structure = checked(graph, "int8")
     contract, parity = _checked_contract(converted, graph, source, config)
+    emit(
+        "checked",
+        max_difference=parity.max_difference,
+        tolerance=parity.tolerance,
+        sequences=parity.num_sequences,
+    )
     bundle = assemble(graph, contract)
     refuse_destination(config)  # again: it may have changed since the export began
     write_bundle(bundle, config.out)
     if config.card:
         card = card_text(config.out.name, bundle, contract, training)
         write_file(card.encode(), config.card_path, "the model card")
+    seconds = time.monotonic() - start
+    emit("finished", exit_code=0, seconds=round(seconds, 3), bytes=len(bundle), precision=contract.precision)
     return ExportReport(
         path=config.out,
         num_bytes=len(bundle),
@@ -84,7 +95,7 @@ def export_encoder(config: ExportConfig) -> ExportReport:
         contract=contract,
         structure=structure,
         parity=parity,
-        seconds=time.monotonic() - start,
+        seconds=seconds,
         card=config.card_path if config.card else None,
     )
 

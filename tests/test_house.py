@@ -34,6 +34,7 @@ BEYOND = {
     "data/display/progress.py": {"rich"},
     "data/display/pictures.py": {"matplotlib"},
     "data/config_file.py": {"click"},
+    "data/json_log.py": {"click"},
     "data/pages/render.py": {"jinja2"},
     "data/lake/delta.py": {"deltalake"},
     "data/lake/iceberg.py": {"pyiceberg"},

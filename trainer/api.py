@@ -1,6 +1,8 @@
 """The command `train` as a Python function; TensorFlow is imported when it is called."""
 
 import logging
+import sys
+import time
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,8 +10,10 @@ from typing import TypedDict, Unpack
 
 from rich.console import Console
 
+from seqembed.data.display.events import LOG_FORMATS, LogFormat, emit, reported
 from seqembed.data.display.progress import PROGRESS_STYLES, ProgressStyle
 from seqembed.data.errors import UsageError
+from seqembed.data.files.secrets import without_secrets
 from seqembed.data.keywords import (
     Inputs,
     PathOrUri,
@@ -92,6 +96,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     progress: ProgressStyle = "auto",
+    log_format: LogFormat = "text",
     **options: Unpack[TrainKeywords],
 ) -> TrainSummary:
     """Train a sequence autoencoder on Parquet and write a run directory, like `seqembed train`.
@@ -103,6 +108,7 @@ def train(
         resume: Continue the training in `out`.
         overwrite: Replace the run in `out` once the new one is complete.
         progress: ``auto`` is a ``bar`` on a terminal, else ``plain`` lines to the logger ``seqembed``; or ``none``.
+        log_format: ``json`` writes events and messages to standard error, an object per line.
         options: See `seqembed train --help-all` and `data`, `model` and `training` in `seqembed.trainer.config`.
 
     Returns:
@@ -116,11 +122,20 @@ def train(
     if inputs is None or out is None:
         raise missing(train, inputs=inputs, out=out)
     job = TrainJob.from_options({"inputs": several(inputs), **checked_options(train, options)})
-    return start(job, Path(out), logger.info, resume=resume, overwrite=overwrite, progress=progress)
+    return start(
+        job, Path(out), logger.info, resume=resume, overwrite=overwrite, progress=progress, log_format=log_format
+    )
 
 
 def start(
-    job: TrainJob, out: Path, echo: Callable[[str], object], *, resume: bool, overwrite: bool, progress: ProgressStyle
+    job: TrainJob,
+    out: Path,
+    echo: Callable[[str], object],
+    *,
+    resume: bool,
+    overwrite: bool,
+    progress: ProgressStyle,
+    log_format: LogFormat,
 ) -> TrainSummary:
     """Train; TensorFlow is imported only after options and data have been checked.
 
@@ -131,6 +146,7 @@ def start(
         resume: Continue an earlier training.
         overwrite: Replace a run.
         progress: How progress is shown.
+        log_format: ``json`` writes events and messages to standard error, and nothing to `echo`.
 
     Raises:
         ModuleNotFoundError: TensorFlow is not installed.
@@ -140,13 +156,30 @@ def start(
         raise UsageError("--resume continues the run that --overwrite would replace. Pass only one of them.")
     if progress not in PROGRESS_STYLES:
         raise UsageError(f"--progress must be one of {', '.join(PROGRESS_STYLES)}; was {progress!r}.")
+    if log_format not in LOG_FORMATS:
+        raise UsageError(f"--log-format must be one of {', '.join(LOG_FORMATS)}; was {log_format!r}.")
     if find_spec("tensorflow") is None:  # fail before the data is read; the import itself comes afterwards
         raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
-    directory = RunDirectory(out, resume=resume, overwrite=overwrite)
-    shown = make_progress(progress, Console(stderr=True), echo)
-    with directory.hold():
-        columns = find_columns(job)
-        from seqembed.trainer.job import train_into
+    begun = time.monotonic()
+    with reported(log_format, sys.stderr):
+        emit("started", inputs=[without_secrets(given) for given in job.data.inputs], out=str(out))
+        if log_format == "json":  # epochs are events, and notes are messages
+            progress, echo = "none", logger.info
+        shown = make_progress(progress, Console(stderr=True), echo)
+        directory = RunDirectory(out, resume=resume, overwrite=overwrite)
+        with directory.hold():
+            columns = find_columns(job)
+            from seqembed.trainer.job import train_into
 
-        with shown:
-            return train_into(directory, job, columns, resume=resume, progress=shown)
+            with shown:
+                summary = train_into(directory, job, columns, resume=resume, progress=shown)
+        history = summary.history
+        emit(
+            "finished",
+            exit_code=0,
+            seconds=round(time.monotonic() - begun, 3),
+            num_steps=history["num_steps"],
+            loss=history["best_loss"],
+            warnings=list(summary.warnings),
+        )
+    return summary

@@ -6,7 +6,9 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from seqembed.data.display.events import LogFormat
 from seqembed.data.display.progress import ProgressStyle
+from seqembed.data.json_log import ending_in
 from seqembed.data.signals import stopped_by_signals
 from seqembed.trainer.api import start
 from seqembed.trainer.config.job import TrainJob
@@ -26,14 +28,16 @@ Examples:
   seqembed train history.parquet --out run --resume
 """,
 )
-def train(out: Path, resume: bool, overwrite: bool, progress: ProgressStyle, **options: Any) -> None:
+def train(
+    out: Path, resume: bool, overwrite: bool, progress: ProgressStyle, log_format: LogFormat, **options: Any
+) -> None:
     """Train a sequence autoencoder on Parquet and write a run directory.
 
     INPUT is a Parquet file, a directory (hive partitions too) or a glob; several may be given.
     """
     job = TrainJob.from_options(_typed_wins(options))
-    with stopped_by_signals():
-        summary = start(job, out, _say, resume=resume, overwrite=overwrite, progress=progress)
+    with ending_in(log_format), stopped_by_signals():
+        summary = start(job, out, _say, resume=resume, overwrite=overwrite, progress=progress, log_format=log_format)
     click.echo("\n".join(summary.lines()))
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from seqembed.data.errors import OutputError
 from seqembed.data.layout import RunLayout
+from seqembed.data.week_hours import coverage_gap
 from seqembed.trainer.config.job import TrainJob
 from seqembed.trainer.fit.checkpoint import Checkpoints
 from seqembed.trainer.fit.fit import Fit
@@ -130,7 +131,7 @@ def _save(layout: RunLayout, fit: Fit, summary: TrainSummary, progress: Progress
         measured_in=history["measured_in"],
         kept_epoch=history["best_epoch"],
     )
-    write_page(layout, prepared, network, history, summary.warnings, progress)
+    write_page(layout, prepared, network, history, _health_warnings(fit), progress)
     artifacts.write_contract(
         layout,
         prepared.job,
@@ -146,5 +147,11 @@ def _save(layout: RunLayout, fit: Fit, summary: TrainSummary, progress: Progress
 
 def _summary(directory: RunDirectory, fit: Fit, *, already_finished: bool = False) -> TrainSummary:
     job = fit.prepared.job
-    warnings = advice(Health(**fit.history["health"]), job.model, fit.history["num_steps"])
-    return TrainSummary(directory.final, fit.history, job.model.loss, tuple(warnings), already_finished)
+    gap = coverage_gap(fit.prepared.schema, fit.prepared.profile)
+    warnings = (*_health_warnings(fit), *([] if gap is None else [f"WARNING: {gap}"]))
+    return TrainSummary(directory.final, fit.history, job.model.loss, warnings, already_finished)
+
+
+def _health_warnings(fit: Fit) -> tuple[str, ...]:
+    """Return what is wrong with the weights, and what to try."""
+    return tuple(advice(Health(**fit.history["health"]), fit.prepared.job.model, fit.history["num_steps"]))

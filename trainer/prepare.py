@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from seqembed.data.display.events import emit
 from seqembed.data.embedding_blocks import EmbeddingBlock
 from seqembed.data.files.fingerprints import combined_fingerprint
 from seqembed.data.files.inputs import InputFile
@@ -119,6 +120,14 @@ def prepare(job: TrainJob, columns: TrainingColumns, progress: Progress) -> Prep
     for line in intake.notes(schema, columns.merged):
         progress.note(line)
     profile, sample = intake.survey.profile, intake.survey.sample
+    emit(
+        "read",
+        sequences=intake.num_training,
+        held_out=intake.num_validation,
+        features=schema.num_features,
+        fields=schema.num_fields,
+        steps=profile.num_steps,
+    )
     changes = changes_of(sample, profile)
     alignment = measure_alignment(sample, profile, PROBE_POINTS, frame=1)
     found = Findings(profile, changes, alignment, intake.num_training, intake.validation_fraction, schema)

@@ -26,6 +26,7 @@ from seqembed.data.schema.schema import Feature
 
 TimeZone = Literal["aware", "naive"]
 TIME_FEATURES: Final = ("since_previous", "since_first", "day_sin", "day_cos", "week_sin", "week_cos")
+GAPS: Final = TIME_FEATURES[:2]  # log1p of seconds
 _DAY_SECONDS: Final = 86_400
 _WEEK_SECONDS: Final = 7 * _DAY_SECONDS
 _EPOCH_IN_WEEK: Final = 3 * _DAY_SECONDS  # 1970-01-01 was a Thursday

@@ -5,16 +5,21 @@
 
 import json
 import logging
+import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import IO, Any, Final, Literal
 
+from seqembed.data.display.progress import ProgressStyle
+from seqembed.data.errors import SeqembedError
 from seqembed.data.files.secrets import scrub
+from seqembed.data.host import host_fault
+from seqembed.data.signals import not_interrupted
 
 LogFormat = Literal["text", "json"]
 LOG_FORMATS: Final[tuple[LogFormat, ...]] = ("text", "json")
-# Each event, and its fields beside ``time`` and ``event``.
+# Each event of `run`, and its fields beside ``time`` and ``event``.
 EVENTS: Final = {
     "started": ("inputs", "model", "out", "engine"),
     "planned": ("parts", "parts_to_make", "rows_to_read"),
@@ -22,11 +27,34 @@ EVENTS: Final = {
     "progress": ("rows_done", "rows_total", "rows_per_second", "padding_share", "seconds_left"),
     "part": ("name", "rows_in", "rows_embedded", "rows_null", "rows_quarantined", "steps", "seconds", "attempt"),
     "unreadable": ("name", "reason"),
+    "would": ("name", "action"),
     "drift": ("alarmed", "sequences", "line", "alarms"),
     "finished": ("exit_code", "seconds", "parts_made", "parts_skipped", "rows_in", "rows_embedded", "rows_null"),
     "failed": ("exit_code", "error", "message"),
     "message": ("level", "message"),
 }
+# The same of the other commands; all have ``failed`` and ``message``, too.
+COMMAND_EVENTS: Final = {
+    "train": {
+        "started": ("inputs", "out"),
+        "read": ("sequences", "held_out", "features", "fields", "steps"),
+        "epoch": ("epoch", "step", "figures"),
+        "finished": ("exit_code", "seconds", "num_steps", "loss", "warnings"),
+    },
+    "export": {
+        "started": ("source", "out", "precision"),
+        "converted": ("nodes", "recurrent_nodes"),
+        "checked": ("max_difference", "tolerance", "sequences"),
+        "finished": ("exit_code", "seconds", "bytes", "precision"),
+    },
+    "group": {
+        "started": ("inputs", "out", "engine"),
+        "planned": ("buckets", "buckets_to_make", "events_to_read"),
+        "bucket": ("name", "ids", "events"),
+        "finished": ("exit_code", "seconds", "buckets_made", "buckets_skipped", "events_in", "events_out", "ids"),
+    },
+}
+_BUG, _INTERRUPTED = 1, 130
 logger = logging.getLogger("seqembed.events")
 logger.setLevel(logging.INFO)
 logger.propagate = False  # lines for people come from the logger `seqembed`
@@ -36,11 +64,16 @@ def emit(event: str, **fields: Any) -> None:
     """Report an event to whoever listens.
 
     Args:
-        event: One of `EVENTS`.
-        fields: JSON values, those of the event.
+        event: Its name.
+        fields: JSON values, those of the event in `EVENTS` or `COMMAND_EVENTS`.
     """
     if logger.handlers:
         logger.info(event, extra={"event": event, "fields": {name: _clean(value) for name, value in fields.items()}})
+
+
+def progress_in(log_format: LogFormat, style: ProgressStyle) -> ProgressStyle:
+    """Return how progress is shown: never as a bar between lines of JSON."""
+    return style if log_format == "text" or style == "none" else "plain"
 
 
 def _clean(value: Any) -> Any:
@@ -48,6 +81,34 @@ def _clean(value: Any) -> Any:
     if isinstance(value, str):
         return scrub(value)
     return [_clean(one) for one in value] if isinstance(value, list) else value
+
+
+@contextmanager
+def reported(log_format: LogFormat, file: IO[str]) -> Iterator[None]:
+    """Report an error in the block as an event; with ``json``, write all events and messages in it to `file`."""
+    with ExitStack() as stack:
+        if log_format == "json":
+            stack.enter_context(json_lines(file))
+        try:
+            yield
+        except BaseException as error:
+            exit_code = exit_code_of(error)
+            traced = {"traceback": "".join(traceback.format_exception(error))} if exit_code == _BUG else {}
+            with not_interrupted():
+                emit("failed", exit_code=exit_code, error=type(error).__name__, message=str(error), **traced)
+            raise
+
+
+def exit_code_of(error: BaseException) -> int:
+    """Return the exit code that an error ends a command with."""
+    if isinstance(error, SeqembedError):
+        return error.exit_code
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else _BUG
+    if isinstance(error, KeyboardInterrupt):
+        return _INTERRUPTED
+    fault = host_fault(error) if isinstance(error, Exception) else None
+    return _BUG if fault is None else fault.exit_code
 
 
 @contextmanager

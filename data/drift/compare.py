@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from seqembed.data.contract import ModelContract
-from seqembed.data.decode.times import TIME_FEATURES
+from seqembed.data.decode.times import GAPS
 from seqembed.data.drift.distances import Distances
 from seqembed.data.drift.drift import EMBEDDING, Drift, DriftMeasure, MeasureName
 from seqembed.data.drift.noise import SHARES, Noise
@@ -32,7 +32,6 @@ _FEW: Final = 3
 _STUCK_BY_CHANCE: Final = 1e-6
 # Equal embeddings differ in their last bits between batches, and are rounded to 1/256 of a standard deviation.
 _STUCK_VARIANCE: Final = 1e-3
-_GAPS: Final = TIME_FEATURES[:2]  # log1p of seconds
 
 
 def drift_of(statistics: Statistics | None, contract: ModelContract) -> Drift | None:
@@ -61,7 +60,7 @@ class _Comparison:
     def __init__(self, run: Statistics, training: Statistics, noise: Noise, schema: SequenceSchema) -> None:
         self._run, self._training, self._noise = run, training, noise
         self._gaps = {
-            feature.name for feature in schema.features if feature.kind == "time" and feature.component in _GAPS
+            feature.name for feature in schema.features if feature.kind == "time" and feature.component in GAPS
         }
         num_training, num_vectors = training.number("sequences"), training.number("vectors")
         self._distances = Distances(training.definition, training.totals, num_training, num_vectors)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from seqembed.data.contract import ModelContract
 from seqembed.data.plurals import counted
+from seqembed.data.week_hours import coverage_gap
 from seqembed.exporter.card.markdown import escaped
 from seqembed.exporter.card.training import TrainingResult
 
@@ -44,6 +45,8 @@ def _values(contract: ModelContract) -> Iterator[str]:
         yield "Times are read in UTC, whatever zone the column names."
     if schema.time_zone == "naive":
         yield "Times have no zone and are read as what the clock showed."
+    if (gap := coverage_gap(schema, profile)) is not None:
+        yield escaped(gap)
     constant = [name for name, std in zip(schema.feature_names, profile.std, strict=True) if std == 0]
     if constant:
         yield f"Constant in these data, so of no use: {', '.join(map(escaped, constant[:10]))}."

@@ -22,6 +22,7 @@ from seqembed.data.profile import QUANTILES
 from seqembed.data.scores import LEVELS
 from seqembed.data.sequences import TRUNCATES
 from seqembed.data.statistics.definition import MAX_CATEGORY_BINS, MAX_DIMENSIONS, counted_names, is_finite
+from seqembed.data.week_hours import NUM_WEEK_HOURS
 from seqembed.runner.bundle.schema_check import check_contract_schema, is_integer_in
 
 _MAX_EMBEDDING_DIM = 1 << 16
@@ -102,6 +103,9 @@ class _Check:
         for name in ("num_sequences", "num_empty", "num_steps"):
             if not is_integer_in(getattr(profile, name), 0, 1 << 62):
                 self._refuse(f"training {name}", getattr(profile, name), "an integer")
+        hours = profile.week_hours
+        if len(hours) not in (0, NUM_WEEK_HOURS) or not all(is_integer_in(count, 0, 1 << 62) for count in hours):
+            self._refuse("training week_hours", f"{len(hours)} values", f"{NUM_WEEK_HOURS} integers, or none")
         training = contract.training
         if not isinstance(training.fingerprint, str) or not is_integer_in(training.num_files, 0, 1 << 62):
             self._refuse("training data", contract.training.num_files, "a fingerprint and a number of files")

@@ -9,6 +9,7 @@ import click
 from seqembed.data.arrow_start import settle_without_pandas
 from seqembed.data.display.progress import PROGRESS_STYLES
 from seqembed.data.files.secrets import without_secrets
+from seqembed.data.json_log import LOG_FORMAT, ending_in
 from seqembed.data.plurals import counted
 from seqembed.data.signals import stopped_by_signals
 from seqembed.runner.cli.names import Buckets, Names
@@ -102,6 +103,7 @@ Examples:
 @click.option("--prune", is_flag=True, help="Leave out events of files that no longer exist.")
 @click.option("--overwrite", is_flag=True, help="Replace buckets made with other options, once all are made.")
 @click.option("--dry-run", is_flag=True, help="List the buckets that would be made, without making them.")
+@click.option("--log-format", **LOG_FORMAT)
 @click.option("--progress", type=click.Choice(PROGRESS_STYLES), default=_DEFAULTS.progress, show_default=True)
 def group(inputs: tuple[str, ...], out: str, **rest: Any) -> None:
     """Group EVENTS, one per row in any number of Parquet files, into one row per id.
@@ -116,7 +118,7 @@ def group(inputs: tuple[str, ...], out: str, **rest: Any) -> None:
     if job.options.dry_run:
         _print_plan(plan_group_job(job), out)
         return
-    with stopped_by_signals():
+    with ending_in(job.options.log_format), stopped_by_signals():
         report = group_events(job, sys.stderr)
     _print_summary(report, without_secrets(out))
 

@@ -2,20 +2,20 @@
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import click
 
 from seqembed.data.arrow_start import settle_without_pandas
-from seqembed.data.display.events import LOG_FORMATS
+from seqembed.data.display.events import emit, reported
 from seqembed.data.display.progress import PROGRESS_STYLES
 from seqembed.data.files.secrets import without_secrets
+from seqembed.data.json_log import LOG_FORMAT, ending_in
 from seqembed.data.plurals import counted
 from seqembed.data.signals import stopped_by_signals
 from seqembed.runner.cli.names import Names
 from seqembed.runner.job.plan import RunPlan
 from seqembed.runner.job.run import Job, plan_job, run_job
-from seqembed.runner.metrics.watch import exit_code_of
 from seqembed.runner.options import ENGINES, ON_BAD_FILE, ON_BAD_ROW, VECTOR_TYPES, RunOptions, usable_cores
 from seqembed.runner.report import RunReport, peak_rss_bytes
 
@@ -131,13 +131,7 @@ Examples:
     metavar="FILE",
     help="Write metrics for Prometheus' textfile collector there, also when the run fails (extra `metrics`).",
 )
-@click.option(
-    "--log-format",
-    type=click.Choice(LOG_FORMATS),
-    default=_DEFAULTS.log_format,
-    show_default=True,
-    help="Messages on standard error: text, or a JSON object per line.",
-)
+@click.option("--log-format", **LOG_FORMAT)
 @click.option(
     "--report",
     is_flag=True,
@@ -156,17 +150,27 @@ def run(inputs: tuple[str, ...], model: str, out: str, **rest: object) -> None:
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
     options = RunOptions(**rest)  # type: ignore[arg-type]
     job = Job(inputs, model, out, options)
-    if options.dry_run:
-        _print_plan(*plan_job(job), job)
-        return
-    try:
+    with ending_in(options.log_format):
+        if options.dry_run:
+            with reported(options.log_format, sys.stderr):
+                plan, num_rows = plan_job(job)
+                emit("planned", parts=len(plan.parts), parts_to_make=len(plan.to_make), rows_to_read=num_rows)
+                for action, name in _would(plan.sliced, prune=options.prune):
+                    emit("would", name=name, action=action)
+            _print_plan(plan, num_rows, job)
+            return
         with stopped_by_signals():
             report = run_job(job, sys.stderr)
-    except BaseException as error:
-        if options.log_format == "text":
-            raise
-        raise click.exceptions.Exit(exit_code_of(error)) from error  # the last line in JSON says why
     _print_summary(report, without_secrets(out))
+
+
+def _would(plan: RunPlan, *, prune: bool) -> Iterator[tuple[str, str]]:
+    """Yield what would become of each part: action and name."""
+    yield from ((part.action, part.name) for part in plan.parts)
+    for names, why in ((plan.orphans, "its input no longer exists"), (plan.beyond, "beyond --limit")):
+        yield from ((f"{'prune' if prune else 'leave'} ({why})", name) for name in names)
+    yield from (("remove (its rows are in other parts)", name) for name in plan.superseded)
+    yield from (("skip", f"{name}: {reason}") for name, reason in plan.skipped_files)
 
 
 def _print_plan(plan: RunPlan, num_rows: int, job: Job) -> None:
@@ -174,15 +178,8 @@ def _print_plan(plan: RunPlan, num_rows: int, job: Job) -> None:
     from rich.table import Table
 
     table, plan = Table("would", "part"), plan.sliced
-    for part in plan.parts:
-        table.add_row(part.action, part.name)
-    for names, why in ((plan.orphans, "its input no longer exists"), (plan.beyond, "beyond --limit")):
-        for name in names:
-            table.add_row(f"{'prune' if job.options.prune else 'leave'} ({why})", name)
-    for name in plan.superseded:
-        table.add_row("remove (its rows are in other parts)", name)
-    for name, reason in plan.skipped_files:
-        table.add_row("skip", f"{name}: {reason}")
+    for action, name in _would(plan, prune=job.options.prune):
+        table.add_row(action, name)
     for note in plan.notes:
         click.secho(note, fg="yellow")
     Console().print(table)

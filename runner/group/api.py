@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Literal, TypedDict, Unpack, overload
 
+from seqembed.data.display.events import LogFormat
 from seqembed.data.display.progress import ProgressStyle
 from seqembed.data.keywords import (
     Inputs,
@@ -42,6 +43,7 @@ class GroupKeywords(TypedDict, total=False):
     prune: bool
     overwrite: bool
     progress: ProgressStyle
+    log_format: LogFormat
 
 
 @overload

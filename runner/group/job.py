@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from seqembed.data.display.events import emit, progress_in, reported
 from seqembed.data.errors import OutputError
 from seqembed.data.files.inputs import is_uri
 from seqembed.data.files.secrets import without_secrets
@@ -76,10 +77,28 @@ def group_events(job: GroupJob, terminal: IO[str]) -> GroupReport:
         OutputError: The output cannot be written, or another job writes to it; finished buckets are kept.
         HostError: A host lacks memory, or Spark cannot be started or gives up.
     """
+    with reported(job.options.log_format, terminal):
+        emit("started", inputs=job.named_inputs, out=without_secrets(job.out), engine=job.options.engine)
+        report = _group(job, terminal)
+        emit(
+            "finished",
+            exit_code=0,
+            seconds=round(report.seconds, 3),
+            buckets_made=len(report.made),
+            buckets_skipped=len(report.buckets) - len(report.made),
+            events_in=report.events_in,
+            events_out=report.counts.events_out,
+            ids=report.counts.ids,
+        )
+    return report
+
+
+def _group(job: GroupJob, terminal: IO[str]) -> GroupReport:
     start, output = time.perf_counter(), OutputDirectory(job.out)
     require_engine(job.options.engine)
     inputs = GroupInputs(InputStates.find(job.inputs, version=job.options.version))
     plan = plan_group(inputs, output, job.options)
+    emit("planned", buckets=plan.num_buckets, buckets_to_make=len(plan.to_make), events_to_read=plan.num_rows)
     if _is_done(plan, output, job):
         output.remove_leftovers()
         return _report(plan, plan.files, {}, start, 0)
@@ -97,7 +116,8 @@ def group_events(job: GroupJob, terminal: IO[str]) -> GroupReport:
             logger.info("%s", line)
         output.begin(job.record())
         total = plan.num_rows + round(plan.num_rows * float(plan.wanted.mean())) if plan.to_make else 0
-        with show_events(job.options.progress, total, terminal) as progress:
+        style = progress_in(job.options.log_format, job.options.progress)
+        with show_events(style, total, terminal) as progress:
             files, made, spilled = _make(plan, output, job.options, progress, session)
         census = {
             file.file.location: Counted(file.fingerprint, file.counts) for file in files if file.counts is not None
@@ -138,6 +158,8 @@ def _make(
         if part.footer is None or not output.take(part):
             raise OutputError(f"{part.name}: the staged file was changed before it was published. Run again.")
         made[part.name] = part.footer
+        if (events := part.footer.events) is not None:
+            emit("bucket", name=part.name, ids=events.ids, events=events.events_out)
         # Old buckets of other options stay readable until all new ones are complete.
         if "replace" not in plan.actions:
             output.publish()

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from seqembed.data.display.events import LOG_FORMATS, LogFormat
 from seqembed.data.display.progress import PROGRESS_STYLES, ProgressStyle
 from seqembed.data.errors import UsageError
 from seqembed.runner.options import usable_cores
@@ -44,6 +45,7 @@ class GroupOptions:
         overwrite: Replace buckets that were made with other options.
         dry_run: Report what would be done, without doing it.
         progress: ``auto`` shows a bar on a terminal and plain lines elsewhere.
+        log_format: ``text`` for people, or ``json``: an event per line, for programs.
     """
 
     id: str = "id"
@@ -65,6 +67,7 @@ class GroupOptions:
     overwrite: bool = False
     dry_run: bool = False
     progress: ProgressStyle = "auto"
+    log_format: LogFormat = "text"
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -75,6 +78,7 @@ class GroupOptions:
         for option, value, choices in (
             ("on-bad-row", self.on_bad_row, GROUP_BAD_ROW),
             ("progress", self.progress, PROGRESS_STYLES),
+            ("log-format", self.log_format, LOG_FORMATS),
             ("engine", self.engine, GROUP_ENGINES),
         ):
             if value not in choices:

@@ -8,6 +8,7 @@ from seqembed.data.display.tables import aligned, folded
 from seqembed.data.plurals import counted
 from seqembed.data.profile import QUANTILES, SequenceProfile
 from seqembed.data.schema.schema import SequenceSchema
+from seqembed.data.week_hours import coverage_gap
 from seqembed.runner.inspect.describe_categories import describe_fields, describe_times
 
 _MAX_FEATURES = 30
@@ -45,6 +46,8 @@ def describe_contract(contract: ModelContract) -> Iterator[str]:
     yield from describe_fields(schema)
     yield from _statistics(contract)
     yield from describe_times(schema)
+    if (gap := coverage_gap(schema, profile)) is not None:
+        yield from folded(gap)
     yield ""
     yield from folded("Made with " + ", ".join(f"{name} {one}" for name, one in sorted(contract.versions.items())))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from seqembed.data.contract import ModelContract
-from seqembed.data.display.events import emit
+from seqembed.data.display.events import emit, progress_in
 from seqembed.data.drift.compare import drift_of
 from seqembed.data.files.inputs import is_uri
 from seqembed.data.files.secrets import without_secrets
@@ -218,7 +218,7 @@ def _make_parts(
     """
     options, total = job.options, sum(part.num_rows for part in plan.to_make)
     total = total if options.limit is None else min(total, options.limit)
-    style = options.progress if options.log_format == "text" or options.progress == "none" else "plain"
+    style = progress_in(options.log_format, options.progress)
     with show_progress(style, total, terminal) as progress:
         engine.progress = progress
         plan = make_parts(plan, engine, output, bundle, options, outcome)

@@ -2,17 +2,15 @@
 
 import logging
 import os
-import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
-from seqembed.data.display.events import emit, json_lines
+from seqembed.data.display.events import emit, exit_code_of, reported
 from seqembed.data.errors import SeqembedError
 from seqembed.data.extras import missing_extra
 from seqembed.data.files.secrets import without_secrets
-from seqembed.data.host import host_fault
 from seqembed.data.signals import not_interrupted
 from seqembed.runner.options import RunOptions
 from seqembed.runner.report import RunReport
@@ -20,7 +18,6 @@ from seqembed.runner.report import RunReport
 if TYPE_CHECKING:
     from seqembed.runner.metrics.textfile import Textfile
 
-_BUG, _INTERRUPTED = 1, 130
 logger = logging.getLogger("seqembed")
 
 
@@ -59,8 +56,7 @@ def watched(options: RunOptions, out: str, terminal: IO[str]) -> Iterator[Watch]
         OutputError: The file of metrics cannot be written.
     """
     with ExitStack() as stack:
-        if options.log_format == "json":
-            stack.enter_context(json_lines(terminal))
+        stack.enter_context(reported(options.log_format, terminal))
         watch, textfile = Watch(), None
         try:
             if options.metrics is not None:
@@ -94,24 +90,9 @@ def _textfile(path: str, out: str) -> "Textfile":
 
 
 def _failed(error: BaseException, watch: Watch, textfile: "Textfile | None") -> None:
-    exit_code = exit_code_of(error)
-    traced = {"traceback": "".join(traceback.format_exception(error))} if exit_code == _BUG else {}
-    emit("failed", exit_code=exit_code, error=type(error).__name__, message=str(error), **traced)
     if textfile is None:
         return
     try:
-        textfile.write(exit_code, watch.report, watch.model_sha256)
+        textfile.write(exit_code_of(error), watch.report, watch.model_sha256)
     except SeqembedError as fault:  # the run's own error is the one to report
         logger.warning("%s", fault)
-
-
-def exit_code_of(error: BaseException) -> int:
-    """Return the exit code that an error ends a command with."""
-    if isinstance(error, SeqembedError):
-        return error.exit_code
-    if isinstance(error, SystemExit):
-        return error.code if isinstance(error.code, int) else _BUG
-    if isinstance(error, KeyboardInterrupt):
-        return _INTERRUPTED
-    fault = host_fault(error) if isinstance(error, Exception) else None
-    return _BUG if fault is None else fault.exit_code

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import Any, Final
 
 from seqembed.data.errors import OutputError, UsageError
-from seqembed.runner.output.directory import OutputDirectory
+from seqembed.runner.output.directory import SUCCESS, OutputDirectory
 from seqembed.runner.output.history import read_history
 
 # Readers of a directory of Parquet skip names that begin with an underscore, and stop at others that are no Parquet.
@@ -44,7 +44,9 @@ def write_report(output: OutputDirectory, document: Mapping[str, Any], state: st
 
 
 def write_missing_report(output: OutputDirectory, *, locked: bool = False) -> None:
-    """Write the page of a finished output that has none; an output without a success marker gets none.
+    """Write the page of a finished output that has none, or an older one; without a success marker it gets none.
+
+    A page is older where the run that wrote the marker was killed before its page, or had none.
 
     Args:
         output: The output directory.
@@ -52,7 +54,7 @@ def write_missing_report(output: OutputDirectory, *, locked: bool = False) -> No
     """
     lock: AbstractContextManager[None] = nullcontext() if locked else output.lock()
     try:
-        if output.storage.exists(REPORT) or (document := output.read_success()) is None:
+        if _is_current(output) or (document := output.read_success()) is None:
             return
         with lock:
             _write(output, document, "complete")
@@ -75,6 +77,12 @@ def _write(output: OutputDirectory, document: Mapping[str, Any], state: Any) -> 
         storage.sync_file(temporary)
         storage.move(temporary, REPORT)
         storage.sync_directory("")
+
+
+def _is_current(output: OutputDirectory) -> bool:
+    """Return whether there is a page at least as new as the success marker."""
+    page, marker = (output.storage.filesystem.get_file_info(output.storage.at(name)) for name in (REPORT, SUCCESS))
+    return page.is_file and marker.is_file and (page.mtime_ns or 0) >= (marker.mtime_ns or 0)
 
 
 def _is_ours(output: OutputDirectory) -> bool:

@@ -9,11 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from click.testing import Result
 from prometheus_client.parser import text_string_to_metric_families
 
 import seqembed
-from seqembed.data.display.events import EVENTS
+from seqembed.data.display.events import COMMAND_EVENTS, EVENTS
 from seqembed.runner.metrics.names import METRICS
 from seqembed_testing import Tiny, done, sequences, write_sequences
 from seqembed_testing import seqembed as command
@@ -201,6 +204,17 @@ def test_the_handbook_lists_the_metrics_and_the_events() -> None:
     assert listed.keys() == shown.keys() | events.keys()
 
 
+def test_the_handbook_lists_the_events_of_other_commands() -> None:
+    text = (RUNNER / "README.md").read_text().split("## Events of other commands\n")[1].split("\n## ")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:4]] for line in text.splitlines() if "| `" in line]
+    listed = {(command, event): fields for command, event, fields in rows}
+    assert listed == {
+        (command, event): ", ".join(f"`{field}`" for field in fields)
+        for command, events in COMMAND_EVENTS.items()
+        for event, fields in events.items()
+    }
+
+
 def test_the_dashboard_asks_for_documented_metrics_and_labels() -> None:
     dashboard = json.loads((RUNNER / "grafana.json").read_text())
     labels = {metric.name: {"out", *metric.labels} for metric in METRICS}
@@ -235,6 +249,50 @@ def test_a_log_in_json_has_an_event_per_stage_and_part(words: list[object], tmp_
     assert "rows in = " in result.stdout
     again = command(*words, "--log-format", "json")
     assert [line["event"] for line in lines(again.stderr)] == ["started", "planned", "drift", "finished"]
+
+
+def test_a_dry_run_in_json_is_the_plan(words: list[object], tmp_path: Path) -> None:
+    result = command(*words, "--log-format", "json", "--dry-run")
+    assert result.exit_code == 0, result.output
+    found = lines(result.stderr)
+    assert [line["event"] for line in found] == ["planned", "would"]
+    assert (found[0]["parts_to_make"], found[0]["rows_to_read"]) == (1, 200)
+    assert (found[1]["name"], found[1]["action"]) == ("a.parquet", "make")
+    assert not (tmp_path / "out").exists()
+    missing = command("run", tmp_path / "nothing", *words[2:], "--log-format", "json", "--dry-run")
+    assert [(line["event"], line["exit_code"]) for line in lines(missing.stderr)] == [("failed", missing.exit_code)]
+
+
+def test_training_export_and_grouping_have_an_event_per_stage(tiny: Tiny, tmp_path: Path) -> None:
+    said = command("train", tiny.data, "--out", tmp_path / "run", "--steps", 2, "--units", 4, "--log-format", "json")
+    found = staged("train", said)
+    read = next(line for line in found if line["event"] == "read")
+    assert (read["features"], read["fields"]) == (2, 0)
+    assert found[-1]["num_steps"] == 2
+    assert any("training sequence" in line["message"] for line in found if line["event"] == "message")
+    said = command("export", tmp_path / "run", "--out", tmp_path / "m.onnx", "--log-format", "json")
+    assert staged("export", said)[-1]["bytes"] == (tmp_path / "m.onnx").stat().st_size
+    events = {"id": [f"s{n % 20}" for n in range(60)], "t": list(range(60)), "x": [0.5] * 60}
+    pq.write_table(pa.table(events), tmp_path / "events.parquet")
+    options = ("--id", "id", "--time", "t", "--buckets", 2, "--log-format", "json")
+    found = staged("group", command("group", tmp_path / "events.parquet", "--out", tmp_path / "grouped", *options))
+    buckets = [line for line in found if line["event"] == "bucket"]
+    assert len(buckets) == found[-1]["buckets_made"] == 2
+    assert sum(line["ids"] for line in buckets) == found[-1]["ids"] == 20
+    again = command("group", tmp_path / "nothing", "--out", tmp_path / "grouped", *options)
+    assert again.exit_code == lines(again.stderr)[-1]["exit_code"] == 3
+    assert lines(again.stderr)[-1]["event"] == "failed"
+
+
+def staged(name: str, result: Result) -> list[dict]:
+    """Check that a command that succeeded wrote its documented events; return its lines."""
+    assert result.exit_code == 0, result.output
+    found = lines(result.stderr)
+    assert {line["event"] for line in found} - {"message"} == COMMAND_EVENTS[name].keys()
+    assert (found[0]["event"], found[-1]["event"]) == ("started", "finished")
+    for line in found:
+        assert line.keys() == {"time", "event", *({**EVENTS, **COMMAND_EVENTS[name]}[line["event"]])}, line
+    return found
 
 
 def test_an_error_is_the_last_line_of_a_log_in_json(words: list[object], tmp_path: Path) -> None:

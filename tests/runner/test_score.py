@@ -22,20 +22,9 @@ from seqembed_testing import (
     done,
     seqembed,
     sequences,
-    shared_directory,
     with_contract,
     write_sequences,
 )
-
-
-@pytest.fixture(scope="session")
-def scored(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the tiny model with its decoder."""
-    with shared_directory(tmp_path_factory, "scored") as directory:
-        bundle = directory / "encoder.onnx"
-        if not bundle.exists():
-            done("export", tiny.run, "--out", bundle, "--with-decoder")
-    return bundle
 
 
 def with_odd_rows(path: Path) -> Path:

@@ -19,7 +19,7 @@ from seqembed_testing import done
 HERE = Path(__file__).parent
 KILLED = -9
 # Files with times and durations, which differ between runs.
-_OF_THE_RUN = ("_SUCCESS", "_RUN", "_history/")
+_OF_THE_RUN = ("_SUCCESS", "_RUN", "_history/", "_report.html")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from engines_testing import Job
 from s3_testing import KEY, SECRET, Store
@@ -59,6 +60,22 @@ def check_drift(tiny: Tiny, directory: Path, engine: Sequence[str]) -> None:
     failed = seqembed(*words, "--out", directory / "there", "--fail-on-drift", "--metrics", metrics, *engine)
     assert failed.exit_code == 5 and not (directory / "there" / "_SUCCESS").exists()
     assert f'seqembed_run_exit_code{{out="{directory / "there"}"}} 5.0' in metrics.read_text()
+
+
+def check_scores(bundle: Path, directory: Path, engine: Sequence[str]) -> None:
+    """Scores and their quantiles are those of this process, byte for byte, with rows that have none."""
+    for index in range(3):
+        columns = sequences(60, seed=index, shortest=1)
+        columns["x"][7], columns["y"][7] = [None] * 5, [None] * 5
+        columns["x"][8], columns["y"][8] = [], []
+        write_sequences(directory / "in" / f"{index}.parquet", columns)
+    words = ("run", directory / "in", "--model", bundle, "--score", "--keep", "label")
+    done(*words, "--out", directory / "here")
+    done(*words, "--out", directory / "there", *engine)
+    check_finished(directory / "there", contents(directory / "here"))
+    found = pq.read_table(directory / "there" / "0.parquet", columns=["score", "score_quantile"])
+    assert [column.null_count for column in found.columns] == [2, 2]
+    assert len(found["score"].unique()) == 59  # all known ones differ
 
 
 def check_bucket(store: Store, tiny: Tiny, engine: Sequence[str]) -> None:

@@ -29,10 +29,12 @@ from seqembed.runner.group import job as group_job
 from seqembed.runner.group import spill
 from seqembed.runner.group.bucket import BucketTask
 from seqembed.runner.group.spill import Spill
+from seqembed.runner.metrics import textfile
 from seqembed.runner.output.directory import OutputDirectory
 from seqembed.runner.output.staging import Staging
 from seqembed.runner.output.storage import Storage
 from seqembed.runner.output.writer import PartWriter
+from seqembed.runner.page import write as page_write
 
 # Step → class or module, function, and whether the process is killed before or after the call.
 STEPS: dict[str, tuple[Any, str, str]] = {
@@ -61,6 +63,15 @@ GROUP_STEPS: dict[str, tuple[Any, str, str]] = {
     "chunk read": (spill, "read_chunk", "after"),
     "bucket staged": (BucketTask, "make", "after"),
     "census staged": (group_job, "stage_census", "after"),
+}
+
+# The same of `seqembed run --report --metrics`.
+REPORT_STEPS: dict[str, tuple[Any, str, str]] = {
+    "page begun": (page_write, "_write", "before"),
+    "page written": (page_write, "_write", "after"),
+    "metrics begun": (textfile, "write_to_textfile", "before"),
+    "metrics staged": (os, "rename", "before"),  # by the Prometheus client alone
+    "metrics written": (textfile, "write_to_textfile", "after"),
 }
 
 
@@ -145,7 +156,7 @@ def child(options: dict[str, Any]) -> int:
     if options.get("step") == "reading":
         after_batch(options["number"], act)
     elif "step" in options:
-        at_call({**STEPS, **GROUP_STEPS}[options["step"]], options["number"], act)
+        at_call({**STEPS, **GROUP_STEPS, **REPORT_STEPS}[options["step"]], options["number"], act)
     try:
         main(options["words"])
     except SystemExit as end:

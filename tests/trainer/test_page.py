@@ -9,7 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from browser import Browser, check_page, open_browser
 
+from seqembed.data.contract import ModelContract
 from seqembed.data.pages.render import MAX_BYTES
+from seqembed.exporter.card.limits import limits
 from seqembed.trainer.config.job import TrainJob
 from seqembed.trainer.fit.progress import Progress
 from seqembed.trainer.job import train
@@ -161,3 +163,48 @@ def test_a_page_that_cannot_be_made_does_not_cost_the_training(
     assert (tmp_path / "run" / "contract.json").exists()
     assert [line for line in notes.lines if line.startswith("report.html is not written: ZeroDivisionError")]
     assert not (tmp_path / "run" / "report.html").exists()
+
+
+def test_a_training_on_three_weekdays_says_which_are_missing(
+    tmp_path: Path, browser: Browser, eager_steps: None
+) -> None:
+    monday = np.datetime64("2026-11-23T00:00", "s")
+    times = [[monday + np.timedelta64(3600 * (row + 3 * step), "s") for step in range(20)] for row in range(12)]
+    columns = {"id": list(range(12)), "time": times, "x": [[1.0, *np.sin(range(19)).tolist()]] * 12}
+    page = written(tmp_path / "days.parquet", columns, tmp_path / "run", time="time")
+    check_page(browser, page, ["Not all of the week.", "hardly any events on Thursday to Sunday.", "time.week_sin"])
+    shown = page.read_text().split("Typical")[1]
+    panels = [shown.index(f">{name}<") for name in ("x", "time.since_previous (log1p of seconds)")]
+    assert panels == sorted(panels)  # the user's own column first, and no time without its unit
+    assert "log1p of seconds, computed from the time" in page.read_text()
+    summary = train(
+        TrainJob.from_options({"inputs": [str(tmp_path / "days.parquet")], "steps": 2, "units": 4, "time": "time"}),
+        tmp_path / "again",
+    )
+    assert any("hardly any events on Thursday to Sunday" in warning for warning in summary.warnings)
+    assert "on Thursday to Sunday" in " ".join(summary.lines())
+    contract = ModelContract.from_json((tmp_path / "again" / "contract.json").read_text(), "contract.json")
+    assert sum(contract.training.profile.week_hours) == 12 * 20 - 20 * summary.history["num_validation"]
+    assert any("Thursday to Sunday" in line for line in limits(contract, None))
+
+
+@pytest.mark.parametrize(
+    ("num", "length", "alert"),
+    [(20, 60, "More numbers than sequences."), (80, 3, "More numbers than values."), (80, 60, "")],
+)
+def test_a_vector_with_more_numbers_than_the_data_holds_is_noted(
+    tmp_path: Path, eager_steps: None, num: int, length: int, alert: str
+) -> None:
+    columns = {"id": list(range(num)), "x": waves(num, seed=2, shortest=length, longest=length)}
+    text = written(tmp_path / "in.parquet", columns, tmp_path / "run", embedding_dim=32).read_text()
+    assert [name for name in ("More numbers than sequences.", "More numbers than values.") if name in text] == [
+        name for name in (alert,) if name
+    ]
+
+
+@pytest.mark.parametrize("decoder", ["autoregressive", "positional"])
+def test_the_page_says_what_a_decoder_writes_from(tmp_path: Path, eager_steps: None, decoder: str) -> None:
+    columns = {"id": list(range(20)), "x": waves(20, seed=3)}
+    text = written(tmp_path / "in.parquet", columns, tmp_path / "run", decoder=decoder).read_text()
+    assert ("from the vector and from what it wrote before (the first 120 steps" in text) == (decoder != "positional")
+    assert ("writes from the vector alone" in text) == (decoder == "positional")

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from seqembed.data.display.progress import PROGRESS_STYLES
+from seqembed.data.json_log import LOG_FORMAT
 from seqembed.data.sequences import TRUNCATES
 from seqembed.trainer.config import model as choices
 from seqembed.trainer.config.data import LAYOUT_CHOICES, DataConfig
@@ -315,6 +316,7 @@ SECTIONS: dict[str, list[click.Option]] = {
             show_default=True,
             help="A bar, plain lines, or none (notes about the data are still shown); auto: a bar on a terminal.",
         ),
+        click.Option(["--log-format"], **LOG_FORMAT),
     ],
 }
 PARAMETERS: list[click.Parameter] = [

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 
+from seqembed.data.display.events import emit
 from seqembed.data.errors import QualityGateError
 from seqembed.trainer.config.resolved import ResolvedTraining
 from seqembed.trainer.fit.checkpoint import Checkpoints, TrainingState
@@ -139,6 +140,8 @@ class Loop:
         record["rows_per_second"] = num_rows / max(now - started, 1e-9)
         state.seconds += now - last_save
         self._close(record)
+        figures = {name: value for name, value in record.items() if name not in ("epoch", "step")}
+        emit("epoch", epoch=number, step=record["step"], figures=figures)
         self.progress.epoch_ends(record, best=state.best_epoch == number and bool(self.config.patience))
 
     def _learn(self, batch: Batch, number: int) -> int:

@@ -22,7 +22,7 @@ class TrainSummary:
         layout: Paths of the run directory.
         history: The content of ``history.json``.
         loss: Name of the loss.
-        warnings: What is wrong with the model and what to try, one line each.
+        warnings: What is wrong with the model or lacking in the data, and what to try, one line each.
         already_finished: Whether a resumed run was already finished.
     """
 
@@ -111,7 +111,12 @@ class TrainSummary:
                 text = f"{name} was {lowest:.4f} after {after}, and the last weights are kept: with --patience "
                 lines += wrap(f"{text}the best ones would be, or train with --steps {step}", LINE_WIDTH - 13)
         explained = history["health"]["loss_over_mean"]
-        if history["contrast_chance"] is None and explained is not None and explained > _WELL and not self.warnings:
+        if (
+            history["contrast_chance"] is None
+            and explained is not None
+            and explained > _WELL
+            and not history["health"]["problem"]
+        ):
             text = "For a closer reconstruction: more --units or --embedding-dim, more --decoder-units, more --steps."
             lines += wrap(text, LINE_WIDTH - 13)
         return [f"{'':<13}{line}" for line in lines]

@@ -6,6 +6,7 @@ from seqembed.data.pages.numbers import number, percent, shortened
 from seqembed.data.pages.parts import Alert
 from seqembed.data.plurals import counted
 from seqembed.data.schema.hints import hint_at_codes
+from seqembed.data.week_hours import coverage_gap, missing_weekdays
 from seqembed.trainer.page.material import Material
 from seqembed.trainer.page.profile import still
 from seqembed.trainer.page.reconstruction import ErrorRow
@@ -61,6 +62,9 @@ def _data(material: Material) -> list[Alert]:
     if missing:
         found.append(Alert("Mostly missing.", f"{_named(missing)}.", "warning"))
     found += [Alert("Codes?", hint, "note") for hint in hint_at_codes(material.schema, material.intake.codes)]
+    if (gap := coverage_gap(material.schema, profile)) is not None:
+        days = missing_weekdays(profile.week_hours)
+        found.append(Alert("Not all of the week.", gap, "warning" if days else "note"))
     if survey.num_truncated:
         text = f"{counted(survey.num_truncated, 'sequence')} longer than --max-length, truncated."
         found.append(Alert("Truncated.", text, "note"))
@@ -69,10 +73,27 @@ def _data(material: Material) -> list[Alert]:
         found.append(Alert("Too short.", text, "note"))
     if survey.shared_ids is not None:
         found.append(Alert("Shared ids.", f"{survey.shared_ids} occur in more than one row.", "note"))
+    found += _too_wide(material)
     if not material.intake.num_validation:
         text = "No sequences are held out, so every figure is one of training sequences."
         found.append(Alert("Nothing held out.", text, "note"))
     return found
+
+
+def _too_wide(material: Material) -> list[Alert]:
+    """Return an alert where a vector has more numbers than there are sequences, or than a sequence has values."""
+    width, rows = int(material.embeddings.shape[1]), material.found.num_training
+    values = material.found.median * (material.schema.num_features + material.schema.num_fields)
+    remedy = "Compare with the values themselves (seqembed evaluate), or pass a smaller --embedding-dim."
+    if width > rows:
+        text = f"A vector has {number(width)} numbers, and there are {number(rows)} training sequences to learn from: "
+        return [
+            Alert("More numbers than sequences.", f"{text}a classifier can fit any labels of these. {remedy}", "note")
+        ]
+    if width > values:
+        text = f"A vector has {number(width)} numbers, and half of the sequences have at most {number(values)} values. "
+        return [Alert("More numbers than values.", f"{text}{remedy}", "note")]
+    return []
 
 
 def _named(names: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from seqembed.data.batching import pad, plan_batches
 from seqembed.data.decode.ids import id_text
+from seqembed.data.decode.times import GAPS
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.schema.schema import SequenceSchema
 from seqembed.data.sequences import SequenceBlock
@@ -25,7 +26,8 @@ from seqembed.trainer.prepare import Prepared
 # Decoding is not compiled, and an autoregressive decoder runs once per step over all steps before.
 _MAX_DECODED, _MAX_GENERATED, _MAX_DECODED_STEPS = 256, 16, 60_000
 _BATCH_SIZE, _MAX_BATCH_STEPS = 64, 16_384
-_MAX_GENERATED_STEPS = 120
+MAX_GENERATED_STEPS = 120
+_GAP_UNIT = "log1p of seconds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Material:
         history: The content of ``history.json``.
         warnings: What is wrong with the model and what to try.
         num_files: Number of input files.
-        units: Unit of a feature, by its name, where the files name one.
+        units: Unit of a feature, by its name, where the files name one, and of the times since other steps.
         embeddings: float32 (sequences, embedding_dim) of the sample.
         blocks: Name and width of the blocks of the embedding.
         decoded: Reconstruction of a sequence of the sample, by its row: float32 (time, features + fields), numbers in
@@ -132,8 +134,13 @@ def gather(
 
 
 def units(columns: pa.Schema, schema: SequenceSchema) -> dict[str, str]:
-    """Return the unit of each feature whose Parquet field names one, in the metadata ``unit`` or ``units``."""
-    found = {}
+    """Return the unit of each feature whose Parquet field names one, in the metadata ``unit`` or ``units``.
+
+    Times since the previous and the first step are logarithms, and have a unit of their own.
+    """
+    found = {
+        feature.name: _GAP_UNIT for feature in schema.features if feature.component in GAPS and feature.kind == "time"
+    }
     for feature in schema.features:
         metadata = columns.field(feature.column).metadata or {}
         unit = metadata.get(b"unit", metadata.get(b"units"))
@@ -152,7 +159,7 @@ def _decoded(prepared: Prepared, network: Network) -> dict[int, NDArray[np.float
     for places in plan_batches(sample.lengths[rows], _BATCH_SIZE, _MAX_BATCH_STEPS):
         batch = pad(sample, rows[places])
         written = (
-            generate(network, config, prepared.profile, batch, max_steps=_MAX_GENERATED_STEPS)
+            generate(network, config, prepared.profile, batch, max_steps=MAX_GENERATED_STEPS)
             if runs_freely
             else decode(network, batch)
         )

@@ -9,7 +9,7 @@ from seqembed.data.pages.render import render
 from seqembed.data.plurals import counted
 from seqembed.trainer.page import choices, learning, profile, reconstruction, vectors
 from seqembed.trainer.page.alerts import alerts
-from seqembed.trainer.page.material import Material
+from seqembed.trainer.page.material import MAX_GENERATED_STEPS, Material
 from seqembed.trainer.page.worth import Worth, worth
 
 _MAX_LABELS = 40
@@ -45,6 +45,7 @@ def page(material: Material) -> str:
         shown_fields=profile.SHOWN_FIELDS,
         losses=learning.loss_charts(material),
         errors=errors,
+        max_generated=MAX_GENERATED_STEPS,
         error_rows=errors[: reconstruction.MAX_ROWS],
         shown_errors=reconstruction.SHOWN_ROWS,
         error_title=_error_title(errors, material),

@@ -10,7 +10,7 @@ from seqembed.data.pages.numbers import number, percent, shortened
 from seqembed.data.pages.scales import Scale, linear, logarithmic
 from seqembed.data.plurals import counted
 from seqembed.data.profile import QUANTILES
-from seqembed.data.schema.schema import CategoricalField
+from seqembed.data.schema.schema import CategoricalField, Feature
 from seqembed.trainer.page.material import Material
 
 MAX_FEATURES, MAX_FIELDS = 300, 60  # described; of more the contract holds everything
@@ -108,7 +108,7 @@ def _feature(material: Material, index: int) -> FeatureRow:
     is_empty = profile.missing_rate[index] == 1
     return FeatureRow(
         name=shortened(feature.name, 60),
-        unit="computed from the time" if feature.kind == "time" else material.units.get(feature.name, ""),
+        unit=_unit(material, feature),
         shape=_histogram(known, low, high),
         mean="–" if is_empty else number(profile.mean[index]),
         std="–" if is_empty else number(profile.std[index]),
@@ -117,6 +117,13 @@ def _feature(material: Material, index: int) -> FeatureRow:
         missing="none" if profile.missing_rate[index] == 0 else percent(profile.missing_rate[index]),
         missing_share=profile.missing_rate[index],
     )
+
+
+def _unit(material: Material, feature: Feature) -> str:
+    unit = material.units.get(feature.name, "")
+    if feature.kind == "numeric":
+        return unit
+    return f"{unit}, computed from the time" if unit else "computed from the time"
 
 
 def _histogram(values: NDArray[np.float64], low: float, high: float) -> tuple[Shape, ...]:

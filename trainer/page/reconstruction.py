@@ -99,7 +99,7 @@ def cases(material: Material, rows: Sequence[ErrorRow]) -> list[Case]:
     middle = len(order) // 2
     typical = order[max(0, middle - 1) : middle + 1].tolist()
     worst = [row for row in order[::-1][:2].tolist() if row not in typical]
-    shown = _shown(rows)
+    shown = _shown(material, rows)
     found = [_case(material, "Typical", row, shown) for row in typical]
     return found + [_case(material, "Worst", row, shown) for row in worst]
 
@@ -152,11 +152,20 @@ def _error(material: Material, row: int) -> float:
     return float(known.mean()) if len(known) else 0.0
 
 
-def _shown(rows: Sequence[ErrorRow]) -> list[ErrorRow]:
-    """Return up to four features or fields, from the worst to the best reconstructed one."""
+def _shown(material: Material, rows: Sequence[ErrorRow]) -> list[ErrorRow]:
+    """Return up to four columns of the user, from the worst to the best reconstructed one; with fewer, times too."""
     able = [row for row in rows if not np.isnan(row.unexplained)] or list(rows)
-    places = np.unique(np.linspace(0, len(able) - 1, _NUM_PANELS).round().astype(int))
-    return sorted((able[place] for place in places.tolist()), key=lambda row: row.index)
+    times = {index for index, feature in enumerate(material.schema.features) if feature.kind == "time"}
+    own = [row for row in able if row.index not in times]
+    chosen = _spread(own, _NUM_PANELS)
+    computed = [row for row in able if row.index in times]
+    return chosen + _spread(computed, _NUM_PANELS - len(chosen))
+
+
+def _spread(rows: Sequence[ErrorRow], most: int) -> list[ErrorRow]:
+    """Return up to `most` rows from the first to the last one, in the order of the model."""
+    places = np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int)).tolist()
+    return sorted((rows[place] for place in places), key=lambda row: row.index)
 
 
 def _case(material: Material, kind: str, row: int, shown: Sequence[ErrorRow]) -> Case:

@@ -73,15 +73,20 @@ def neighbours(material: Material) -> tuple[list[str], list[list[Neighbour]]]:
     labels = material.labels()
     rows = chosen_rows(material.sample.lengths, labels)
     features, fields = _shown(material)
-    names = [material.schema.feature_names[index] for index in features]
-    names += [material.schema.categorical[index].name for index in fields]
+    names = [_with_unit(material, material.schema.feature_names[index]) for index in features]
+    names += [shortened(material.schema.categorical[index].name, 24) for index in fields]
     found = []
     for row in rows.tolist():
         distances = np.linalg.norm(material.embeddings - material.embeddings[row], axis=1)
         distances[row] = -1.0
         near = np.argsort(distances, kind="stable")[: _NUM_NEIGHBOURS + 1].tolist()
         found.append(_group(material, near, distances, labels, features, fields))
-    return [shortened(name, 24) for name in names], found
+    return names, found
+
+
+def _with_unit(material: Material, name: str) -> str:
+    unit = material.units.get(name)
+    return f"{shortened(name, 24)} ({shortened(unit, 20)})" if unit else shortened(name, 24)
 
 
 def _shown(material: Material) -> tuple[list[int], list[int]]:
@@ -128,7 +133,7 @@ def _range(material: Material, rows: Sequence[int]) -> tuple[list[float], list[f
 def _spark(
     material: Material, row: int, feature: int, scale: tuple[float, float], longest: int
 ) -> tuple[tuple[Shape, ...], str]:
-    values, name = material.values(row)[:, feature], shortened(material.schema.feature_names[feature], 24)
+    values, name = material.values(row)[:, feature], _with_unit(material, material.schema.feature_names[feature])
     if np.isnan(values).all():
         return (), "no values"
     ends = f"{number(float(np.nanmin(values)))} to {number(float(np.nanmax(values)))}"

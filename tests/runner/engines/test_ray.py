@@ -23,6 +23,7 @@ from engine_laws import (
     check_drift,
     check_faults_of_data,
     check_same_bytes,
+    check_scores,
     check_stopped_driver,
     write_many,
 )
@@ -73,6 +74,10 @@ def test_the_bytes_are_those_of_this_process(cluster: Any, jobs: dict[str, Job],
 
 def test_drift_is_that_of_this_process(cluster: Any, tiny: Tiny, tmp_path: Path) -> None:
     check_drift(tiny, tmp_path, RAY)
+
+
+def test_scores_are_those_of_this_process(cluster: Any, scored: Path, tmp_path: Path) -> None:
+    check_scores(scored, tmp_path, RAY)
 
 
 def test_on_a_bucket(cluster: Any, store: Store, tiny: Tiny) -> None:

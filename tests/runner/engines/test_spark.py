@@ -24,6 +24,7 @@ from engine_laws import (
     check_bucket,
     check_faults_of_data,
     check_same_bytes,
+    check_scores,
     check_stopped_driver,
     write_many,
 )
@@ -90,6 +91,10 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", ["telemetry", "transactions"])
 def test_the_bytes_are_those_of_this_process(cluster: Any, jobs: dict[str, Job], tmp_path: Path, name: str) -> None:
     check_same_bytes(jobs[name], tmp_path / "out", SPARK)
+
+
+def test_scores_are_those_of_this_process(cluster: Any, scored: Path, tmp_path: Path) -> None:
+    check_scores(scored, tmp_path, SPARK)
 
 
 def test_on_a_bucket(cluster: Any, store: Store, tiny: Tiny) -> None:
