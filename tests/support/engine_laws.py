@@ -2,15 +2,17 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from engines_testing import Job, Killer
 from s3_testing import KEY, SECRET, Store
@@ -144,6 +146,50 @@ def check_broken_disk(
     assert list(visible(contents(out))) == (["a.parquet"] if num_broken < 4 else [])
     if num_broken < 4:
         assert (out / "a.parquet").read_bytes() == (directory / "expected" / "a.parquet").read_bytes()
+
+
+def check_lack_of_memory(
+    tiny: Tiny, directory: Path, engine: Sequence[str], in_workers: Callable[[Callable[[], object]], object]
+) -> None:
+    """A worker whose memory is limited, and which cannot hold a long sequence, is reported without a traceback.
+
+    Args:
+        tiny: The model.
+        directory: Where to write.
+        engine: Options of the engine.
+        in_workers: Calls a function in the process of every worker.
+    """
+    for index, length in enumerate((20, 1_500_000, 20)):
+        steps = np.zeros((2, length), np.float32)
+        columns = {"id": ["s", "t"], "x": list(steps), "y": list(steps)}
+        write_sequences(directory / "in" / f"{index}.parquet", columns, use_dictionary=False)
+    words = ("run", directory / "in", "--model", tiny.bundle, "--progress", "none")
+    done(*words, "--out", directory / "expected")
+    for name in ("0.parquet", "2.parquet"):  # the workers load the model
+        done(*words, "--out", directory / "before", "--only", name, *engine)
+
+    def limit() -> None:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            size = int(file.read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (size + (40 << 20), resource.RLIM_INFINITY))
+
+    def lift() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+    in_workers(limit)
+    try:
+        failed = seqembed(*words, "--out", directory / "out", *engine)
+    finally:
+        in_workers(lift)
+    assert failed.exit_code == 6, failed.output
+    last = failed.output.splitlines()[-1]
+    assert last.startswith("error: 1.parquet: this host lacks memory beyond the ")
+    assert "give the process more" in last and "(worker on host " in last
+    assert "Traceback" not in failed.output
+    assert list(visible(contents(directory / "out"))) == ["0.parquet", "2.parquet"]
+    assert not (directory / "out" / "_temporary").exists()
+    done(*words, "--out", directory / "out", *engine)
+    check_finished(directory / "out", contents(directory / "expected"))
 
 
 def check_killed_workers(

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from engine_laws import (
     check_faults_of_data,
     check_first_fault,
     check_killed_workers,
+    check_lack_of_memory,
     check_same_bytes,
     check_stopped_driver,
     write_many,
@@ -101,6 +103,17 @@ def test_workers_that_are_killed_lose_no_part(
 ) -> None:
     for name, figure in check_killed_workers(tiny, many, tmp_path, RAY, "ray::_attempt", NUM_KILLS, 0.3).items():
         record_property(name, figure)
+
+
+def test_a_worker_without_memory(cluster: Any, tiny: Tiny, tmp_path: Path) -> None:
+    def in_workers(act: Callable[[], object]) -> None:
+        def slowly() -> None:
+            act()
+            time.sleep(1)  # so that each of the two workers gets one
+
+        ray.get([ray.remote(num_cpus=1)(slowly).remote() for _ in range(2)])
+
+    check_lack_of_memory(tiny, tmp_path, RAY, in_workers)
 
 
 def test_a_node_that_goes_away(cluster: Any, tiny: Tiny, many: Path, tmp_path: Path) -> None:

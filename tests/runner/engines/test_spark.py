@@ -26,6 +26,7 @@ from engine_laws import (
     check_faults_of_data,
     check_first_fault,
     check_killed_workers,
+    check_lack_of_memory,
     check_same_bytes,
     check_stopped_driver,
     write_many,
@@ -140,6 +141,20 @@ def test_workers_that_are_killed_lose_no_part(
     often = (NUM_KILLS, 0.2) if title == "pyspark.daemon" else (max(1, NUM_KILLS // 5), 2.0)
     for name, figure in check_killed_workers(tiny, many, tmp_path, SPARK, title, *often).items():
         record_property(name, figure)
+
+
+def test_a_worker_without_memory(cluster: Any, tiny: Tiny, tmp_path: Path) -> None:
+    from seqembed.runner.engines.spark import map_in_arrow
+
+    def in_workers(act: Callable[[], object]) -> None:
+        def slowly(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            act()
+            time.sleep(1)  # so that each of the two workers gets one
+            yield from batches
+
+        map_in_arrow(cluster.range(0, 2, 1, 2), slowly, "id bigint").collect()
+
+    check_lack_of_memory(tiny, tmp_path, SPARK, in_workers)
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
@@ -290,7 +305,8 @@ def test_killed_workers_lose_no_event(
     words = ("group", days, "--buckets", 24, "--progress", "none")
     done(*words, "--out", tmp_path / "expected")
     expected, start = contents(tmp_path / "expected"), time.monotonic()
-    num, num_kills, num_jobs = max(1, NUM_KILLS // (1 if title == "pyspark.daemon" else 5)), 0, 0
+    num = 1 if NUM_KILLS <= 4 else NUM_KILLS if title == "pyspark.daemon" else NUM_KILLS // 5
+    num_kills = num_jobs = 0
     while num_kills < num:
         assert num_jobs <= num  # a job may end before its first kill, but not all of them
         with Killer(title, min(2, num - num_kills), 0.4) as killer:
