@@ -54,7 +54,7 @@ def _lacking(error: BaseException) -> str | None:
         return None
     if isinstance(error, MemoryError) or any(text in str(error) for text in _OF_ONNX_RUNTIME):
         size = _ALLOCATION.search(str(error))
-        return None if size is not None and int(size[1]) > _MAX_REQUEST_BYTES else "memory"
+        return None if size is not None and int(size[1]) > _MAX_REQUEST_BYTES else f"memory{_limit()}"
     if isinstance(error, OSError) and error.errno in _SHORTAGES:
         return _SHORTAGES[error.errno]
     if isinstance(error, ImportError) and any(text in str(error) for text in _OF_THE_LOADER):
@@ -62,6 +62,18 @@ def _lacking(error: BaseException) -> str | None:
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
         return "threads (`ulimit -u`, or the memory for their stacks)"
     return None
+
+
+def _limit() -> str:
+    """Return how much memory the process may take, where its address space is limited."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return ""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return ""
+    return f" beyond the {limit / 2**20:,.0f} MiB to which this process is limited by `ulimit -v` or its like"
 
 
 def _first_line(error: BaseException) -> str:

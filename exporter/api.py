@@ -22,6 +22,7 @@ class ExportKeywords(TypedDict, total=False):
     features: Sequence[str]
     layout: str
     time: str | None
+    version: int | None
     card: bool
     with_decoder: bool
     log_format: LogFormat

@@ -16,7 +16,7 @@ def find_columns(config: ExportConfig) -> tuple[tuple[InputFile, ...], SequenceS
         InputError: An input or a column is missing or of a wrong type, or the layout is ambiguous.
         UsageError: Options contradict each other.
     """
-    files = resolve_inputs(config.data)
+    files = resolve_inputs(config.data, config.version)
     schema = detect_schema(
         files,
         id_column=config.id,

@@ -66,6 +66,12 @@ _DEFAULTS = {field.name: field.default for field in fields(ExportConfig)}
     "--time", default=_DEFAULTS["time"], metavar="COLUMN", help="With --data, events layout: column to order steps by."
 )
 @click.option(
+    "--version",
+    type=int,
+    metavar="N",
+    help="With --data: version of Delta tables, or snapshot of Iceberg tables.  [default: the newest]",
+)
+@click.option(
     "--card/--no-card",
     default=_DEFAULTS["card"],
     show_default=True,

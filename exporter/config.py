@@ -29,6 +29,7 @@ class ExportConfig:
         features: Feature columns of `data` in model order; empty for every numeric sequence column.
         layout: ``auto``, ``nested`` or ``events``.
         time: Events only: column that orders the steps of an id.
+        version: Version of the tables in `data` that have versions; None is the newest.
         card: Whether to write a model card (`card_path`) beside the bundle.
         with_decoder: Whether the bundle also returns ``reconstruction_error``, from the decoder of a run.
         log_format: ``json`` writes events and messages to standard error, an object per line.
@@ -48,6 +49,7 @@ class ExportConfig:
     features: tuple[str, ...] = ()
     layout: str = "auto"
     time: str | None = None
+    version: int | None = None
     card: bool = True
     with_decoder: bool = False
     log_format: LogFormat = "text"
@@ -65,6 +67,8 @@ class ExportConfig:
             raise UsageError(f"--log-format must be one of {', '.join(LOG_FORMATS)}; was {self.log_format!r}.")
         if self.layout not in LAYOUT_CHOICES:
             raise UsageError(f"--layout must be one of {', '.join(LAYOUT_CHOICES)}, was {self.layout!r}.")
+        if self.version is not None and self.version < 0:
+            raise UsageError(f"--version must be 0 or more, was {self.version}.")
         if self.card and self.card_path == self.out:
             raise UsageError(
                 f"--out {self.out}: the bundle has the name of its model card. Choose a name that ends in .onnx, or "
@@ -72,7 +76,7 @@ class ExportConfig:
             )
         refuse_other_kinds(self.source)
         if self.is_run_directory:
-            lone = [f for f in fields(self) if f.name in ("data", "id", "features", "layout", "time")]
+            lone = [f for f in fields(self) if f.name in ("data", "id", "features", "layout", "time", "version")]
             given = [f.name for f in lone if getattr(self, f.name) != f.default]
             if given and not self.source.exists():
                 raise BundleError(

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 
 from seqembed.data.decode.hashing import hash_ids
-from seqembed.data.errors import BundleError, ChangedInputError, InputError, SeqembedError, UsageError
+from seqembed.data.errors import BundleError, ChangedInputError, HostError, InputError, SeqembedError, UsageError
 from seqembed.data.files.census import IdCensus
 from seqembed.data.files.inputs import REMOVED
+from seqembed.data.host import host_fault
 from seqembed.data.sequences import SequenceBlock
 from seqembed.data.source import Source
 from seqembed.runner.engines.count import PartCounter
@@ -65,6 +66,11 @@ def make_part(
         if isinstance(error, InputError):  # the file may be changing, which can look like a bad row or file
             fault = _change(task, source) or error
         return StagedPart(task.name, task.attempt, fault=fault, seconds=time.perf_counter() - start)
+    except Exception as error:
+        lacking = error if isinstance(error, HostError) else host_fault(error)
+        if lacking is None:
+            raise
+        raise HostError(f"{task.name}: {lacking}") from error
     seconds = time.perf_counter() - start
     rows = maker.input_rows
     return StagedPart(task.name, task.attempt, files, footer, None, maker.reasons, maker.ids, seconds, rows)

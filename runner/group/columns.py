@@ -27,7 +27,7 @@ class EventColumns:
         kept: Columns of which a row gets the newest value.
         features: Columns that become lists.
         compared: Columns that only `--deduplicate` compares.
-        left_out: Columns that some files lack.
+        left_out: Why columns that some files lack are left out, for the user.
     """
 
     id: pa.Field
@@ -77,16 +77,15 @@ def event_columns(schemas: Schemas, options: GroupOptions) -> EventColumns:
     Raises:
         InputError: A file lacks a column, has it with a type that does not fit the other files, or a type is refused.
     """
-    counts = Counter(name for _, schema in schemas for name in set(schema.names))
+    counts = Counter(name for _, schema in schemas for name in dict.fromkeys(schema.names))
     named = [options.id, options.time, *options.keep]
     first = schemas[0][1].names
     compared = [] if options.deduplicate == (EXACT,) else list(options.deduplicate)
     common = [name for name in first if counts[name] == len(schemas)]
     indices = {name for _, schema in schemas for name in index_columns(schema)}
     features = list(options.features) or [name for name in common if name not in named and name not in indices]
-    left_out = (
-        [] if options.features else [name for name in counts if counts[name] < len(schemas) and name not in named]
-    )
+    lacking = [name for name in counts if counts[name] < len(schemas) and name not in named]
+    left_out = [] if options.features else [_left_out(schemas, name, counts[name]) for name in lacking]
     used = [*named, *features]
     _check_compared(schemas, compared)
     more = [name for name in dict.fromkeys(compared) if name not in used]
@@ -105,6 +104,16 @@ def event_columns(schemas: Schemas, options: GroupOptions) -> EventColumns:
     return EventColumns(
         fields[options.id], fields[options.time], chosen(options.keep), chosen(features), chosen(more), tuple(left_out)
     )
+
+
+def _left_out(schemas: Schemas, name: str, num_with: int) -> str:
+    """Return why a column is left out, with one of the files that lack it, or that have it where those are fewer."""
+    num = len(schemas)
+    if num_with <= num / 2:
+        having = next(file for file, schema in schemas if name in schema.names)
+        return f"column '{name}' is left out, since only {num_with:,} of {num:,} files have it, such as {having.name}"
+    lacking = next(file for file, schema in schemas if name not in schema.names)
+    return f"column '{name}' is left out, since {num - num_with:,} of {num:,} files lack it, such as {lacking.name}"
 
 
 def _check_compared(schemas: Schemas, compared: Sequence[str]) -> None:

@@ -35,6 +35,7 @@ from seqembed.runner.output.parts import Ledger, PartFooter, PartKey
 
 # Part of the hash of the options: raise it when the same events and options get other bytes.
 _FORMAT = 1
+_MAX_LEFT_OUT = 5  # columns that are named one by one
 _BUCKET = re.compile(r"bucket-\d{5}\.parquet")
 
 
@@ -293,9 +294,10 @@ def _refuse_gone(gone: Sequence[str], output: OutputDirectory, options: GroupOpt
 
 def _notes(states: InputStates, columns: EventColumns) -> list[str]:
     notes = states.found.notes()
-    if columns.left_out:
-        names = ", ".join(columns.left_out[:5]) + (" …" if len(columns.left_out) > 5 else "")
-        notes.append(f"columns that some files lack are left out: {names}")
+    notes += [f"WARNING {reason}" for reason in columns.left_out[:_MAX_LEFT_OUT]]
+    if len(columns.left_out) > _MAX_LEFT_OUT:
+        more = counted(len(columns.left_out) - _MAX_LEFT_OUT, "more column")
+        notes.append(f"WARNING {more} that some files lack: left out, too")
     return notes
 
 

@@ -123,7 +123,7 @@ def _counted(session: OpenSession, reads: Sequence[_FileTask], progress: EventPr
     for some in (missing[start : start + size] for start in range(0, len(missing), size)):
         work = partial(_count, pickle.dumps([(index, reads[index]) for index in some]), seqembed_version())
         reports = _answer(session, map_in_arrow(session.numbers(len(some)), work, REPORT))
-        _raise_first([report for report in reports if isinstance(report, FailedAttempt)])
+        _raise_first([report for report in reports if isinstance(report, FailedAttempt)], reads)
         found |= {report.index: report.counts for report in reports}
         progress.advance("reading", sum(reads[index].file.num_rows for index in some))
     return [replace(read.file, counts=found[index]) for index, read in enumerate(reads)]
@@ -136,7 +136,7 @@ def _count(tasks: bytes, version: str, batches: Iterator[pa.RecordBatch]) -> Ite
         for number in batch.column(0).to_pylist():
             index, read = files[number]
             count = partial(_count_file, index, read)
-            yield packed(attempted(read.file.file.name, version, count))
+            yield packed(attempted(read.file.file.location, version, count))
 
 
 def _count_file(index: int, read: _FileTask) -> _CountedFile | FailedAttempt:
@@ -144,7 +144,7 @@ def _count_file(index: int, read: _FileTask) -> _CountedFile | FailedAttempt:
         counts = read.scan.count(read.file.file)
         read.file.refuse_changed()
     except InputError as error:
-        return FailedAttempt(read.file.file.name, error)
+        return FailedAttempt(read.file.file.location, error)
     return _CountedFile(index, counts)
 
 
@@ -171,7 +171,7 @@ def _make(
     faults = [report for report in reports if isinstance(report, FailedAttempt)]
     # Where a file could not be read, buckets lack its events: that says nothing new.
     faults = [fault for fault in faults if fault.name not in tasks] or faults
-    _raise_first([fault for fault in faults if isinstance(fault.error, InputError)])
+    _raise_first([fault for fault in faults if isinstance(fault.error, InputError)], reads)
     for part in sorted((report for report in reports if isinstance(report, StagedPart)), key=lambda part: part.name):
         take(part)
         progress.advance("writing", tasks.pop(part.name).num_events)
@@ -193,10 +193,11 @@ def _answer(session: OpenSession, frame: Any) -> list[Any]:
         ) from None
 
 
-def _raise_first(faults: Sequence[FailedAttempt]) -> None:
-    """Raise the first fault in the order of names, whichever task reported first."""
+def _raise_first(faults: Sequence[FailedAttempt], reads: Sequence[_FileTask]) -> None:
+    """Raise the fault of the first file, as this process would, or else the first bucket, whoever reported first."""
     if faults:
-        raise min(faults, key=lambda fault: fault.name).error
+        order = {read.file.file.location: index for index, read in enumerate(reads)}
+        raise min(faults, key=lambda fault: (order.get(fault.name, len(order)), fault.name)).error
 
 
 def _read(
@@ -214,7 +215,7 @@ def _read(
 
 def _chunks(read: _FileTask, wanted: NDArray[np.bool_], version: str, most_bytes: int) -> Iterator[pa.RecordBatch]:
     """Yield the events of a file as chunks, and a fault of the file or of this host as one that no bucket has."""
-    gathered, name = Gathered(wanted), read.file.file.name
+    gathered, name = Gathered(wanted), read.file.file.location
     events = read.scan.events(read.file.file, read.first_number, read.scan.counts())
 
     def some() -> bool:

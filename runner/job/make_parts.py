@@ -1,9 +1,11 @@
 """Make unfinished parts with an engine, and publish them."""
 
 from collections.abc import Callable, Iterable
+from itertools import takewhile
 
 from seqembed.runner.engines.engine import Engine
 from seqembed.runner.engines.task import BundleReference, PartTask
+from seqembed.runner.job.first_fault import FirstFault
 from seqembed.runner.job.outcome import Outcome
 from seqembed.runner.job.parts import Part
 from seqembed.runner.job.plan import RunPlan
@@ -55,14 +57,20 @@ def make_parts(
             num_row_groups=part.num_row_groups,
         )
 
+    to_make = plan.to_make
+    faults = FirstFault([part.name for part in to_make])
+
     def collect(reports: Iterable[StagedPart]) -> None:
         for report in reports:
-            outcome.add(report, output, options.on_bad_file)
+            fault = outcome.add(report, output, options.on_bad_file)
             if not at_the_end:
                 output.publish()
+            faults.add(report.name, fault)
+        faults.raise_first()
 
     if options.limit is None:
-        collect(engine.map(task(part) for part in plan.to_make))
+        # Parts are begun in order, so those before a fault are in progress at least, and those after it can wait.
+        collect(engine.map(task(part) for part in takewhile(lambda _: faults.is_none, to_make)))
     else:
         plan = _make_first(plan, options.limit, outcome, lambda part, left: collect(engine.map([task(part, left)])))
     outcome.refuse_lost([part.name for part in plan.to_make])

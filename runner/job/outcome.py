@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from seqembed.data.display.events import EVENTS, emit
-from seqembed.data.errors import BadFileError, OutputError
+from seqembed.data.errors import BadFileError, OutputError, SeqembedError
 from seqembed.data.files.census import IdCensus
 from seqembed.data.statistics.statistics import Statistics
 from seqembed.runner.options import OnBadFile
@@ -38,22 +38,24 @@ class Outcome:
     ids: IdCensus = field(default_factory=IdCensus)
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def add(self, part: StagedPart, output: OutputDirectory, on_bad_file: OnBadFile) -> None:
+    def add(self, part: StagedPart, output: OutputDirectory, on_bad_file: OnBadFile) -> SeqembedError | None:
         """Add a worker's report: queue its part for publication, or record why there is none.
 
+        Returns:
+            The error in the report, unless it is a file to skip.
+
         Raises:
-            SeqembedError: The error in the report, unless it is a file to skip.
             OutputError: The output directory cannot be read or written.
         """
         if part.fault is not None:
             if not isinstance(part.fault, BadFileError) or on_bad_file == "fail":
-                raise part.fault
+                return part.fault
             if part.name not in self.made:
                 self.unreadable[part.name] = str(part.fault)
                 emit("unreadable", name=part.name, reason=str(part.fault))
-            return
+            return None
         if not output.take(part):
-            return
+            return None
         self.unreadable.pop(part.name, None)
         self.made[part.name] = part.counts
         self.seconds[part.name] = part.seconds
@@ -66,6 +68,7 @@ class Outcome:
             self.quarantined.append(part.quarantined)
         if part.ids is not None:
             self.ids.add(part.ids)
+        return None
 
     def slowest(self) -> tuple[tuple[str, float], ...]:
         """Return name and seconds of the parts that took longest, at most `_MAX_SLOWEST`."""

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
+from deltalake import write_deltalake
 
 from seqembed.data.contract import CONTRACT_KEY, ModelContract
 from seqembed.data.errors import BundleError, InputError, OutputError
@@ -177,6 +178,8 @@ def test_a_damaged_run(run: RunLayout, tmp_path: Path, damage: str) -> None:
         (["--tolerance", "0.002"], "--tolerance must be a positive number of at most 0.001"),
         (["--data", "x.parquet"], "--data applies to a .keras file"),
         (["--features", "a,b"], "--features applies to a .keras file"),
+        (["--version", "0"], "--version applies to a .keras file"),
+        (["--version", "-1"], "--version must be 0 or more, was -1"),
     ],
 )
 def test_options_that_do_not_apply(run: RunLayout, tmp_path: Path, options: list[str], message: str) -> None:
@@ -227,6 +230,18 @@ def test_a_model_trained_elsewhere(external_model: Path, data: Path, tmp_path: P
     values = np.random.default_rng(1).normal(size=(1, 4, 2)).astype(np.float32)
     expected = keras.models.load_model(external_model)(values)
     np.testing.assert_allclose(encoder.embed(values, np.array([4], np.int32)), expected, atol=1e-6)
+
+
+def test_a_version_of_a_table(external_model: Path, data: Path, tmp_path: Path) -> None:
+    rows, table, out = pq.read_table(data), tmp_path / "table", tmp_path / "encoder.onnx"
+    write_deltalake(table, rows)
+    write_deltalake(table, rows.slice(0, 20), mode="append")
+    words = ("export", external_model, "--data", table, "--id", "key", "--features", "a,b", "--out", out)
+    for version, num_rows in (([], 63), (["--version", 0], 43)):
+        assert seqembed(*words, *version).exit_code == 0
+        assert Encoder.open(out).contract.training.profile.num_sequences == num_rows
+    assert seqembed(*words, "--version", 7).exit_code == 3
+    assert seqembed(*words[:3], data, *words[4:], "--version", 0).exit_code == 2
 
 
 def test_a_missing_value_is_the_mean_of_the_data(external_model: Path, data: Path, tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -57,6 +59,24 @@ class UnreliableEngine(LocalEngine):
                     path = Path(twice[0].staging.storage.at(file.staged))
                     path.write_bytes(path.read_bytes()[:-1])
             yield report
+
+
+class BackwardEngine(LocalEngine):
+    """Reports the last part first, two at a time, as workers may that race.
+
+    Attributes:
+        begun: Names of all parts it was given.
+    """
+
+    def __init__(self, *of_local_engine: Any) -> None:
+        super().__init__(*of_local_engine)
+        self.begun: list[str] = []
+
+    def map(self, tasks: Iterable[PartTask]) -> Iterator[StagedPart]:
+        tasks = iter(tasks)
+        while some := list(islice(tasks, 2)):
+            self.begun += [task.name for task in some]
+            yield from super().map(reversed(some))
 
 
 class Rows:
@@ -177,6 +197,24 @@ def test_the_first_complete_attempt_is_published_and_others_are_removed(
         assert sum(counts.rows_in for counts in outcome.made.values()) == 90
         assert outcome.quarantined == ["_quarantine/a.parquet"]
         assert sum(outcome.reasons.values()) == 7
+
+
+@pytest.mark.parametrize(("bad", "begun"), [("bc", "ab"), ("cd", "abcd"), ("b", "ab"), ("f", "abcdef")])
+def test_of_several_bad_files_the_first_is_reported_whoever_reports_first(
+    tiny: Tiny, tmp_path: Path, bad: str, begun: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No part is begun once a fault is known, and those in progress are published."""
+    data, out = tmp_path / "in", tmp_path / "out"
+    for name in "abcdef":
+        write_sequences(data / f"{name}.parquet", with_bad_rows(1) if name in bad else sequences(30, seed=2))
+    engine = BackwardEngine(Encoder.open(tiny.bundle), 1)
+    with caplog.at_level("INFO"), pytest.raises(BadRowError, match=rf"^{bad[0]}.parquet: row 0 \(id 's0'\)"):
+        run_with(engine, tiny.bundle, data, out, RunOptions(threads=1))
+    assert engine.begun == [f"{name}.parquet" for name in begun]
+    waited = bad[0] in "bdf" or bad == "cd"
+    assert ("failed; parts before it are still being made" in caplog.text) == waited
+    assert set(parts(out)) <= {f"{name}.parquet" for name in begun if name not in bad}
+    assert {f"{name}.parquet" for name in begun if name < bad[0]} <= set(parts(out))
 
 
 def report_of(task: PartTask) -> StagedPart:

@@ -2,16 +2,20 @@
 
 import json
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from engines_testing import Job
+from engines_testing import Job, Killer
 from s3_testing import KEY, SECRET, Store
 
 from child_runner import check_complete, check_finished, contents, visible
@@ -27,11 +31,12 @@ from seqembed.runner.output.directory import OutputDirectory
 from seqembed_testing import Tiny, done, seqembed, sequences, write_sequences
 
 NUM_KILLS = int(os.environ.get("SEQEMBED_KILLS", "4"))
+Figures = Counter[str]
 
 
 def write_many(data: Path) -> Path:
     """Write enough files that every worker makes several."""
-    for index in range(24 if NUM_KILLS <= 4 else 15 * NUM_KILLS):
+    for index in range(24):
         write_sequences(data / f"{index:03}.parquet", sequences(1500, seed=index, longest=60))
     return data
 
@@ -113,6 +118,22 @@ def check_faults_of_data(tiny: Tiny, directory: Path, engine: Sequence[str]) -> 
     check_finished(directory / "o2", contents(directory / "o3"))
 
 
+def check_first_fault(tiny: Tiny, directory: Path, engine: Sequence[str]) -> None:
+    """Of two bad files the one is reported that a local run reports, though its part takes longer to fail."""
+    for name, num in (("a", 30), ("b", 20_000), ("c", 30)):
+        columns = sequences(num, seed=1, shortest=1)
+        if name != "a":
+            columns["x"][-1][0] = float("inf")
+        write_sequences(directory / "in" / f"{name}.parquet", columns)
+    words = ("run", directory / "in", "--model", tiny.bundle, "--progress", "none")
+    here, there = (seqembed(*words, "--out", directory / name, *more) for name, more in (("o1", ()), ("o2", engine)))
+    assert here.exit_code == there.exit_code == 3
+    assert "b.parquet: row 19999 (id 's19999')" in here.output
+    assert here.output.splitlines()[-1] == there.output.splitlines()[-1]
+    assert visible(contents(directory / "o2")) == visible(contents(directory / "o1"))
+    assert not (directory / "o2" / "_temporary").exists()
+
+
 def check_broken_disk(
     tiny: Tiny, directory: Path, kind: type[Engine], name: EngineName, first: int, num_broken: int
 ) -> None:
@@ -142,6 +163,86 @@ def check_broken_disk(
     assert list(visible(contents(out))) == (["a.parquet"] if num_broken < 4 else [])
     if num_broken < 4:
         assert (out / "a.parquet").read_bytes() == (directory / "expected" / "a.parquet").read_bytes()
+
+
+def check_lack_of_memory(
+    tiny: Tiny, directory: Path, engine: Sequence[str], in_workers: Callable[[Callable[[], object]], object]
+) -> None:
+    """A worker whose memory is limited, and which cannot hold a long sequence, is reported without a traceback.
+
+    Args:
+        tiny: The model.
+        directory: Where to write.
+        engine: Options of the engine.
+        in_workers: Calls a function in the process of every worker.
+    """
+    for index, length in enumerate((20, 1_500_000, 20)):
+        steps = np.zeros((2, length), np.float32)
+        columns = {"id": ["s", "t"], "x": list(steps), "y": list(steps)}
+        write_sequences(directory / "in" / f"{index}.parquet", columns, use_dictionary=False)
+    words = ("run", directory / "in", "--model", tiny.bundle, "--progress", "none")
+    done(*words, "--out", directory / "expected")
+    for name in ("0.parquet", "2.parquet"):  # the workers load the model
+        done(*words, "--out", directory / "before", "--only", name, *engine)
+
+    def limit() -> None:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            size = int(file.read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (size + (40 << 20), resource.RLIM_INFINITY))
+
+    def lift() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+    in_workers(limit)
+    try:
+        failed = seqembed(*words, "--out", directory / "out", *engine)
+    finally:
+        in_workers(lift)
+    assert failed.exit_code == 6, failed.output
+    last = failed.output.splitlines()[-1]
+    assert last.startswith("error: 1.parquet: this host lacks memory beyond the ")
+    assert "give the process more" in last and "(worker on host " in last
+    assert "Traceback" not in failed.output
+    assert list(visible(contents(directory / "out"))) == ["0.parquet", "2.parquet"]
+    assert not (directory / "out" / "_temporary").exists()
+    done(*words, "--out", directory / "out", *engine)
+    check_finished(directory / "out", contents(directory / "expected"))
+
+
+def check_killed_workers(
+    tiny: Tiny, many: Path, directory: Path, engine: Sequence[str], title: str, num: int, pause_seconds: float
+) -> Figures:
+    """Workers that are killed in mid-part lose nothing, double nothing, and leave nothing behind.
+
+    Args:
+        tiny: The model.
+        many: The input, of `write_many`.
+        directory: Where to write.
+        engine: Options of the engine.
+        title: In the command line of the processes to kill.
+        num: Processes to kill, up to 4 in a run.
+        pause_seconds: Between two kills.
+
+    Returns:
+        Killed processes, runs, parts, attempts that the driver repeated, and seconds.
+    """
+    out, words = directory / "out", ("run", many, "--model", tiny.bundle, "--progress", "none")
+    done(*words, "--out", directory / "expected")
+    expected, figures = contents(directory / "expected"), Figures()
+    while figures["kills"] < num:
+        assert figures["runs"] <= num, figures  # a run may end before its first kill, but not all of them
+        start = time.monotonic()
+        with Killer(title, min(4, num - figures["kills"]), pause_seconds) as killer:
+            result = done(*words, "--out", out, *engine, "--log-format", "json")
+        check_finished(out, expected)
+        events = [json.loads(line) for line in result.stderr.splitlines() if line.startswith("{")]
+        figures["kills"] += killer.num_kills
+        figures["runs"] += 1
+        figures["parts"] += sum(event["event"] == "part" for event in events)
+        figures["repeated"] += sum(" failed: " in event.get("message", "") for event in events)
+        figures["seconds"] += round(time.monotonic() - start)
+        shutil.rmtree(out)
+    return figures
 
 
 def check_stopped_driver(

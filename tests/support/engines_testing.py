@@ -125,18 +125,19 @@ class Killer(Watcher):
     """Kills processes below this one whose command line contains a title; use as a context manager.
 
     Attributes:
+        num: Processes to kill.
         num_kills: Processes killed so far.
     """
 
     def __init__(self, title: str, num: int, pause_seconds: float) -> None:
         """Kill `num` processes, one after another, with at least a pause before each."""
         super().__init__(lambda: bool(descendants(title)), lambda: None)
-        self._title, self._num, self._pause = title, num, pause_seconds
+        self._title, self.num, self._pause = title, num, pause_seconds
         self.num_kills = 0
 
     def run(self) -> None:
         """Kill."""
-        while self.num_kills < self._num and not self._over.wait(self._pause):
+        while self.num_kills < self.num and not self._over.wait(self._pause):
             victims = descendants(self._title)
             while not victims and not self._over.wait(0.005):
                 victims = descendants(self._title)

@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,15 @@ from engine_laws import (
     check_bucket,
     check_drift,
     check_faults_of_data,
+    check_first_fault,
+    check_killed_workers,
+    check_lack_of_memory,
     check_same_bytes,
     check_scores,
     check_stopped_driver,
     write_many,
 )
-from engines_testing import Job, Killer, Watcher, check_vectors
+from engines_testing import Job, Watcher, check_vectors
 from s3_testing import Store
 
 import seqembed as seqembed_package
@@ -88,6 +92,10 @@ def test_faults_of_the_data_are_reported_once_as_by_a_local_run(cluster: Any, ti
     check_faults_of_data(tiny, tmp_path, RAY)
 
 
+def test_of_several_bad_files_the_first_is_reported(cluster: Any, tiny: Tiny, tmp_path: Path) -> None:
+    check_first_fault(tiny, tmp_path, RAY)
+
+
 @pytest.mark.parametrize("num_broken", [1, 4])
 def test_a_broken_disk_of_a_worker(cluster: Any, tiny: Tiny, tmp_path: Path, num_broken: int) -> None:
     from seqembed.runner.engines.ray import RayEngine
@@ -95,13 +103,22 @@ def test_a_broken_disk_of_a_worker(cluster: Any, tiny: Tiny, tmp_path: Path, num
     check_broken_disk(tiny, tmp_path, RayEngine, "ray", 1, num_broken)
 
 
-def test_workers_that_are_killed_lose_no_part(cluster: Any, tiny: Tiny, many: Path, tmp_path: Path) -> None:
-    out, words = tmp_path / "out", ("run", many, "--model", tiny.bundle, "--progress", "none")
-    done(*words, "--out", tmp_path / "expected")
-    with Killer("ray::_attempt", NUM_KILLS, 0.3 if NUM_KILLS <= 4 else 1.5) as killer:
-        done(*words, "--out", out, *RAY)
-    assert killer.num_kills >= NUM_KILLS / 2  # the run may end before the last one
-    check_finished(out, contents(tmp_path / "expected"))
+def test_workers_that_are_killed_lose_no_part(
+    cluster: Any, tiny: Tiny, many: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    for name, figure in check_killed_workers(tiny, many, tmp_path, RAY, "ray::_attempt", NUM_KILLS, 0.3).items():
+        record_property(name, figure)
+
+
+def test_a_worker_without_memory(cluster: Any, tiny: Tiny, tmp_path: Path) -> None:
+    def in_workers(act: Callable[[], object]) -> None:
+        def slowly() -> None:
+            act()
+            time.sleep(1)  # so that each of the two workers gets one
+
+        ray.get([ray.remote(num_cpus=1)(slowly).remote() for _ in range(2)])
+
+    check_lack_of_memory(tiny, tmp_path, RAY, in_workers)
 
 
 def test_a_node_that_goes_away(cluster: Any, tiny: Tiny, many: Path, tmp_path: Path) -> None:

@@ -89,10 +89,21 @@ def test_a_column_that_some_files_lack_is_left_out_with_a_note_or_refused_by_nam
     write(tmp_path / "in" / "a.parquet", id=["i"], time=[1], x=[1.0])
     write(tmp_path / "in" / "b.parquet", id=["i"], time=[2], x=[2.0], y=[3.0])
     report = seqembed.group(tmp_path / "in", out=tmp_path / "out", **QUIET)
-    assert report.notes == ("columns that some files lack are left out: y",)
+    assert report.notes == ("WARNING column 'y' is left out, since only 1 of 2 files have it, such as b.parquet",)
     assert rows(tmp_path / "out") == {"i": {"id": "i", "time": [1, 2], "x": [1.0, 2.0]}}
     with pytest.raises(InputError, match=r"a\.parquet: no column 'y'"):
         seqembed.group(tmp_path / "in", out=tmp_path / "other", features=["x", "y"], **QUIET)
+    write(tmp_path / "in" / "c.parquet", id=["i"], time=[3], x=[2.0], y=[3.0])
+    report = seqembed.group(tmp_path / "in", out=tmp_path / "most", **QUIET)
+    assert report.notes == ("WARNING column 'y' is left out, since 1 of 3 files lack it, such as a.parquet",)
+
+
+def test_of_many_columns_that_some_files_lack_some_are_named_and_the_others_counted(tmp_path: Path) -> None:
+    write(tmp_path / "in" / "a.parquet", id=["i"], time=[1], x=[1.0])
+    write(tmp_path / "in" / "b.parquet", id=["i"], time=[2], x=[2.0], **{f"y{index}": [0.0] for index in range(7)})
+    *named, more = seqembed.group(tmp_path / "in", out=tmp_path / "out", **QUIET).notes
+    assert [note.split("'")[1] for note in named] == ["y0", "y1", "y2", "y3", "y4"]
+    assert more == "WARNING 2 more columns that some files lack: left out, too"
 
 
 def test_awkward_names_of_columns_and_paths(tmp_path: Path) -> None:
