@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -106,14 +105,7 @@ def test_workers_that_are_killed_lose_no_part(
 
 
 def test_a_worker_without_memory(cluster: Any, tiny: Tiny, tmp_path: Path) -> None:
-    def in_workers(act: Callable[[], object]) -> None:
-        def slowly() -> None:
-            act()
-            time.sleep(1)  # so that each of the two workers gets one
-
-        ray.get([ray.remote(num_cpus=1)(slowly).remote() for _ in range(2)])
-
-    check_lack_of_memory(tiny, tmp_path, RAY, in_workers)
+    check_lack_of_memory(tiny, tmp_path, RAY, "ray::")
 
 
 def test_a_node_that_goes_away(cluster: Any, tiny: Tiny, many: Path, tmp_path: Path) -> None:
