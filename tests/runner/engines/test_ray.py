@@ -34,7 +34,7 @@ from s3_testing import Store
 
 import seqembed as seqembed_package
 from child_runner import check_finished, contents, visible
-from seqembed.data.errors import BundleError, InputError
+from seqembed.data.errors import BundleError, InputError, UsageError
 from seqembed_testing import Tiny, done, seqembed, with_contract
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
@@ -141,6 +141,14 @@ def test_rows_of_a_dataset(cluster: Any, jobs: dict[str, Job], tmp_path: Path) -
     check_vectors(found, expected)
     with pytest.raises(InputError, match="no column 'nosuch'"):
         seqembed_package.ray.embed(ray.data.read_parquet(str(data)), model, keep=["nosuch"])
+    with pytest.raises(UsageError, match="keep id: that column is in the output already"):
+        seqembed_package.ray.embed(ray.data.read_parquet(str(data)), model, keep=["id"])
+    with pytest.raises(UsageError, match="threads must be"):
+        seqembed_package.ray.embed(ray.data.read_parquet(str(data)), model, threads=0)
+    with pytest.raises(InputError, match=r"found Table; expected a ray\.data\.Dataset"):
+        seqembed_package.ray.embed(found, model)
+    none = seqembed_package.ray.embed(ray.data.from_arrow(pq.read_table(data).slice(0, 0)), model, workers=(1, 2))
+    assert none.count() == 0
     events = ray.data.read_parquet(str(jobs["transactions"].words[1]))
     with pytest.raises(InputError, match="single events"):
         seqembed_package.ray.embed(events, jobs["transactions"].words[3])

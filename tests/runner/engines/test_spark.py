@@ -37,7 +37,7 @@ from s3_testing import Store
 
 import seqembed as seqembed_package
 from child_runner import check_finished, contents
-from seqembed.data.errors import BundleError, InputError
+from seqembed.data.errors import BundleError, InputError, UsageError
 from seqembed.runner.group.options import GroupOptions
 from seqembed.runner.group.plan import GroupInputs, plan_group
 from seqembed.runner.group.progress import Stages, show_events
@@ -189,6 +189,12 @@ def test_rows_of_a_frame_keep_their_partitions(cluster: Any, jobs: dict[str, Job
     check_vectors(after.drop_columns(["p"]).sort_by("id"), expected.sort_by("id"))
     with pytest.raises(InputError, match="no column 'nosuch'"):
         seqembed_package.spark.embed(frame, model, keep="nosuch")
+    with pytest.raises(UsageError, match="keep id: that column is in the output already"):
+        seqembed_package.spark.embed(frame, model, keep="id")
+    with pytest.raises(InputError, match="found Table; expected a DataFrame of Spark"):
+        seqembed_package.spark.embed(expected, model)
+    none = seqembed_package.spark.embed(frame.filter("id = 'nobody'").repartition(4), model).toArrow()
+    assert (none.num_rows, none.column_names) == (0, ["id", "embedding"])
 
 
 def test_events_must_be_grouped(cluster: Any, tiny: Tiny, tmp_path: Path) -> None:
