@@ -288,6 +288,11 @@ def map_in_arrow(frame: DataFrame, work: Callable[..., Iterator[pa.RecordBatch]]
         return frame.mapInArrow(work, schema)
 
 
+def is_frame(value: object) -> bool:
+    """Return whether a value is a DataFrame of Spark; those of Spark Connect are."""
+    return isinstance(value, DataFrame)
+
+
 def arrow_schema(frame: DataFrame) -> pa.Schema:
     """Return the columns of a DataFrame as a worker gets them."""
     return to_arrow_schema(frame.schema)

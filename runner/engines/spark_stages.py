@@ -1,14 +1,14 @@
 """How far the stages of a Spark job are, from Spark's status tracker."""
 
-from pyspark.sql import SparkSession
+from typing import Any
 
 
-def is_remote(spark: SparkSession) -> bool:
+def is_remote(spark: Any) -> bool:
     """Return whether a session is one of Spark Connect, which has neither a context nor a status tracker."""
     return type(spark).__module__.startswith("pyspark.sql.connect")
 
 
-def finished_shares(spark: SparkSession, group: str) -> list[float]:
+def finished_shares(spark: Any, group: str) -> list[float]:
     """Return the share of finished tasks of each stage that has begun, in order; nothing on Spark Connect.
 
     Args:
@@ -26,7 +26,7 @@ def finished_shares(spark: SparkSession, group: str) -> list[float]:
     return [stage.numCompletedTasks / max(1, stage.numTasks) for stage in begun]
 
 
-def set_group(spark: SparkSession, group: str) -> None:
+def set_group(spark: Any, group: str) -> None:
     """Give the jobs of this thread a name for `finished_shares`."""
     if not is_remote(spark):
         spark.sparkContext.setJobGroup(group, "seqembed")

@@ -47,9 +47,9 @@ def embed(
         BundleError: The model cannot be loaded, or is int8.
         UsageError: A kept column is already a column of the result.
     """
-    import ray.data
+    from seqembed.runner.engines.ray import actors, is_dataset
 
-    if not isinstance(dataset, ray.data.Dataset):
+    if not is_dataset(dataset):
         raise not_a_table(dataset, "a ray.data.Dataset")
     schema = dataset.schema()
     columns = None if schema is None else schema.base_schema
@@ -63,13 +63,9 @@ def embed(
         fn_constructor_args=(embedder, content),
         batch_format="pyarrow",
         batch_size=batch_size,
-        compute=ray.data.ActorPoolStrategy(**_pool(workers)),
+        compute=actors(workers),
         num_cpus=threads,
     )
-
-
-def _pool(workers: int | tuple[int, int]) -> dict[str, int]:
-    return {"size": workers} if isinstance(workers, int) else {"min_size": workers[0], "max_size": workers[1]}
 
 
 class _Worker:

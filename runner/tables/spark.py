@@ -43,11 +43,9 @@ def embed(
         BundleError: The model cannot be loaded, or is int8.
         UsageError: A kept column is already a column of the result, or the extra ``spark`` is missing.
     """
-    from pyspark.sql import DataFrame
+    from seqembed.runner.engines.spark import arrow_schema, is_frame, map_in_arrow, ship, spark_schema
 
-    from seqembed.runner.engines.spark import arrow_schema, map_in_arrow, ship, spark_schema
-
-    if not isinstance(frame, DataFrame):  # those of Spark Connect are, too
+    if not is_frame(frame):
         raise not_a_table(frame, "a DataFrame of Spark")
     embedder, content = partition_embedder(arrow_schema(frame), bundle, several(keep), on_bad_row, threads, "Spark")
     name = ship(frame.sparkSession, content)
