@@ -6,10 +6,10 @@ of a file.
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -72,6 +72,9 @@ class View(Protocol):
     @property
     def token(self) -> bytes:
         """What distinguishes this view from others of the same file, for fingerprints."""
+
+    def reading(self, columns: Collection[str]) -> Self:
+        """Return the view for a job that reads only these columns."""
 
     def shape(self, file: "InputFile", stored: pa.Schema, num_rows: int) -> tuple[pa.Schema, int]:
         """Return the columns and the number of rows in the table, of a file with these."""

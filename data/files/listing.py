@@ -7,7 +7,7 @@ Hive.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
@@ -93,6 +93,11 @@ class FoundInputs:
     passed_over: tuple[tuple[str, str], ...]
     passed_locations: frozenset[str]
     scopes: tuple[Scope, ...]
+
+    def reading(self, columns: Collection[str]) -> "FoundInputs":
+        """Return the files for a job that reads only these columns: other columns of tables change no fingerprint."""
+        files = (file if file.view is None else replace(file, view=file.view.reading(columns)) for file in self.files)
+        return replace(self, files=tuple(files))
 
     def notes(self) -> list[str]:
         """Return a line about skipped files, if there are any."""

@@ -6,10 +6,10 @@ Parquet file with the table's columns and rows, so that every reader sees plain 
 
 import hashlib
 import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -39,6 +39,7 @@ class TableView:
         changed: What distinguishes names of now from those of earlier versions.
         keep: Packed bits of the rows that are not deleted, compressed; None keeps all. Rows beyond the bits are kept.
         num_deleted: Number of deleted rows.
+        read: Columns that a job reads; None if it may read all.
     """
 
     table: TableVersion
@@ -51,18 +52,29 @@ class TableView:
     changed: str = ""
     keep: bytes | None = None
     num_deleted: int = 0
+    read: frozenset[str] | None = None
 
     @cached_property
     def token(self) -> bytes:
         """What distinguishes this view from others of the same file, for fingerprints.
 
-        Columns that the file lacks are left out, so that a column added to the table changes no part.
+        Columns that the file lacks are left out, so that a column added to the table changes no part; so are those that
+        are not read, so that a rename of one of them changes none either.
         """
-        constants = sorted((name, str(value)) for name, value in self.constants.items())
-        content = [constants, sorted(self.physical.items()), self.changed, self.num_deleted]
+        constants = sorted((name, str(value)) for name, value in self.constants.items() if self._reads(name))
+        physical = sorted((path, name) for path, name in self.physical.items() if self._reads(path))
+        content = [constants, physical, self.changed, self.num_deleted]
         if not any(content) and self.keep is None:
             return b""
         return hashlib.sha256(repr(content).encode() + (self.keep or b"")).digest()
+
+    def _reads(self, path: str) -> bool:
+        """Return whether a column, or a field of one (``events.at``), is read."""
+        return self.read is None or any(path == name or path.startswith(f"{name}.") for name in self.read)
+
+    def reading(self, columns: Collection[str]) -> Self:
+        """Return the view for a job that reads only these columns."""
+        return replace(self, read=frozenset(columns))
 
     def shape(self, file: InputFile, stored: pa.Schema, num_rows: int) -> tuple[pa.Schema, int]:
         """Return the columns and the number of rows in the table, of a file with these.

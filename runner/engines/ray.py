@@ -161,6 +161,21 @@ class RayEngine(Engine):
                     shutil.rmtree(self._directory, ignore_errors=True)
 
 
+def is_dataset(value: object) -> bool:
+    """Return whether a value is a Dataset of Ray Data."""
+    from ray.data import Dataset
+
+    return isinstance(value, Dataset)
+
+
+def actors(workers: int | tuple[int, int]) -> Any:
+    """Return how Ray Data runs so many processes, or as many as needed between two numbers."""
+    from ray.data import ActorPoolStrategy
+
+    low, high = (workers, workers) if isinstance(workers, int) else workers
+    return ActorPoolStrategy(min_size=low, max_size=high)
+
+
 def _knock(address: str) -> None:
     """Check that something listens at the host and port of an address: Ray itself tries for seven minutes.
 

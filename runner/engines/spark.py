@@ -35,6 +35,7 @@ from seqembed.data.errors import HostError, SeqembedError, UsageError
 from seqembed.data.signals import kept_signal_handlers, not_interrupted
 from seqembed.runner.bundle.bundle_file import bundle_sha256
 from seqembed.runner.engines.engine import Engine
+from seqembed.runner.engines.spark_stages import finished_shares, is_remote, set_group
 from seqembed.runner.engines.task import PartTask
 from seqembed.runner.engines.worker import (
     MAX_ATTEMPTS,
@@ -52,6 +53,7 @@ from seqembed.runner.output.staging import StagedPart
 _MAX_TASKS_PER_JOB = 64
 _MIN_JOBS = 3
 _SLOTS_OF_REMOTE = 64  # Spark Connect does not say how many tasks run at a time
+_LOOK_EVERY_SECONDS = 0.5
 _MAX_REASON = 400
 _FAILURES = (PySparkException, Py4JError, ConnectionError)
 
@@ -95,7 +97,7 @@ class OpenSession:
     @property
     def slots(self) -> int:
         """Tasks that run at a time."""
-        if type(self.spark).__module__.startswith("pyspark.sql.connect"):
+        if is_remote(self.spark):
             return _SLOTS_OF_REMOTE
         context = self.spark.sparkContext
         return max(1, int(context.defaultParallelism) // int(context.getConf().get("spark.task.cpus", "1")))
@@ -104,19 +106,35 @@ class OpenSession:
         """Return the numbers from 0, each in a partition of its own."""
         return self.spark.range(0, count, 1, count)
 
-    def submit(self, reports: DataFrame) -> Future[list[Any]]:
+    def submit(self, reports: DataFrame, group: str = "seqembed") -> Future[list[Any]]:
         """Start a job in another thread, since a signal cannot interrupt a call of Java.
 
         Args:
             reports: A DataFrame of `REPORT`, made by `packed`.
+            group: Name for `finished_shares`.
 
         Returns:
             What its rows report, in any order; raises `LostWorkersError`, and `HostError` where workers lack seqembed.
         """
-        return self._pool.submit(self._collect, reports)
+        return self._pool.submit(self._collect, reports, group)
 
-    def _collect(self, reports: DataFrame) -> list[Any]:
+    def followed(self, reports: DataFrame, follow: Callable[[list[float]], None]) -> list[Any]:
+        """Run a job to its end; what it returns and raises is that of `submit`.
+
+        Args:
+            reports: A DataFrame of `REPORT`, made by `packed`.
+            follow: Called now and then with the share of finished tasks of each stage that has begun, in order; never
+                by Spark Connect, which does not tell.
+        """
+        group = f"seqembed-{uuid.uuid4().hex}"
+        future = self.submit(reports, group)
+        while not wait([future], timeout=_LOOK_EVERY_SECONDS).done:
+            follow(finished_shares(self.spark, group))
+        return future.result()
+
+    def _collect(self, reports: DataFrame, group: str) -> list[Any]:
         self.spark.addTag(self._tag)  # holds for this thread
+        set_group(self.spark, group)  # likewise
         try:
             return [pickle.loads(row.report) for row in reports.collect()]
         except _FAILURES as error:
@@ -268,6 +286,11 @@ def map_in_arrow(frame: DataFrame, work: Callable[..., Iterator[pa.RecordBatch]]
         # pyspark 4.3 warns of every pandas from 3 on, though nothing is converted to pandas here.
         warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas", category=FutureWarning)
         return frame.mapInArrow(work, schema)
+
+
+def is_frame(value: object) -> bool:
+    """Return whether a value is a DataFrame of Spark; those of Spark Connect are."""
+    return isinstance(value, DataFrame)
 
 
 def arrow_schema(frame: DataFrame) -> pa.Schema:

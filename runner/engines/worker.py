@@ -67,11 +67,11 @@ def attempted(name: str, version: str, make: Callable[[], Made]) -> Made | Faile
         _refuse_version(version)
         return make()
     except (OutputError, HostError, BundleError) as error:
-        return FailedAttempt(name, _located(error))
+        return FailedAttempt(name, _located(name, error))
     except Exception as error:
         fault = host_fault(error)
         bug = f"{name}: a worker met a bug in seqembed. Please report it with these lines:\n{traceback.format_exc()}"
-        return FailedAttempt(name, SeqembedError(bug) if fault is None else _located(fault))
+        return FailedAttempt(name, SeqembedError(bug) if fault is None else _located(name, fault))
 
 
 def _shared_pipeline(bundle: BundleReference, threads: int, read_bundle: Callable[[], bytes]) -> Pipeline:
@@ -102,8 +102,10 @@ def seqembed_version() -> str:
     return metadata.version("seqembed")
 
 
-def _located(error: SeqembedError) -> SeqembedError:
-    return type(error)(f"{error} (worker on host {socket.gethostname()})")
+def _located(name: str, error: SeqembedError) -> SeqembedError:
+    text = str(error)
+    what = "" if text.startswith(f"{name}: ") or not isinstance(error, HostError) else f"{name}: "
+    return type(error)(f"{what}{text} (worker on host {socket.gethostname()})")
 
 
 def next_attempt(task: PartTask, error: SeqembedError) -> PartTask:

@@ -115,9 +115,8 @@ def _group(job: GroupJob, terminal: IO[str]) -> GroupReport:
         for line in plan.lines():
             logger.info("%s", line)
         output.begin(job.record())
-        total = plan.num_rows + round(plan.num_rows * float(plan.wanted.mean())) if plan.to_make else 0
         style = progress_in(job.options.log_format, job.options.progress)
-        with show_events(style, total, terminal) as progress:
+        with show_events(style, _events_to_do(plan, job.options), terminal) as progress:
             files, made, spilled = _make(plan, output, job.options, progress, session)
         census = {
             file.file.location: Counted(file.fingerprint, file.counts) for file in files if file.counts is not None
@@ -129,6 +128,14 @@ def _group(job: GroupJob, terminal: IO[str]) -> GroupReport:
         report = _report(plan, files, made, start, spilled)
         output.succeed(report.to_json(job.named_inputs, plan))
     return report
+
+
+def _events_to_do(plan: GroupPlan, options: GroupOptions) -> int:
+    """Return about how many events are read and written; Spark reads those of files that are not counted yet twice."""
+    if not plan.to_make:
+        return 0
+    counted = sum(file.num_rows for file in plan.files if file.counts is None) if options.engine == "spark" else 0
+    return counted + plan.num_rows + round(plan.num_rows * float(plan.wanted.mean()))
 
 
 def _is_done(plan: GroupPlan, output: OutputDirectory, job: GroupJob) -> bool:

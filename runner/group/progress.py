@@ -1,7 +1,7 @@
 """Progress of a grouping: events read and events written, and the time that is left."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO, Protocol
 
@@ -29,6 +29,37 @@ def show_events(style: ProgressStyle, total: int, file: IO[str]) -> Iterator[Eve
 
     with Bar(Console(file=file), "{task.description}", BAR, "{task.fields[rate]} · left", LEFT) as bar:
         yield _Shown(bar, total)
+
+
+class Stages:
+    """Progress of a job whose engine only says which share of each of its stages is finished, and may start anew."""
+
+    def __init__(self, progress: EventProgress, events: Mapping[str, int]) -> None:
+        """Begin.
+
+        Args:
+            progress: Told of the events.
+            events: Events of each stage, by what it does, in order.
+        """
+        self._progress, self._events = progress, dict(events)
+        self._done = dict.fromkeys(events, 0)
+
+    def follow(self, shares: Sequence[float]) -> None:
+        """Tell what is done since the last call.
+
+        Args:
+            shares: Finished share of the stages that have begun; a stage that starts anew tells nothing until it is
+                further than before.
+        """
+        for (what, total), share in zip(self._events.items(), shares, strict=False):
+            events = int(total * share)
+            if events > self._done[what]:
+                self._progress.advance(what, events - self._done[what])
+                self._done[what] = events
+
+    def finish(self) -> None:
+        """Tell what was not told yet: every stage is finished."""
+        self.follow([1.0] * len(self._events))
 
 
 class _Silent:

@@ -32,7 +32,7 @@ from seqembed.runner.engines.worker import MAX_ATTEMPTS, FailedAttempt, attempte
 from seqembed.runner.group.bucket import BucketTask, chunk_bytes, sort_bytes
 from seqembed.runner.group.options import GroupOptions
 from seqembed.runner.group.plan import EventFile, GroupPlan
-from seqembed.runner.group.progress import EventProgress
+from seqembed.runner.group.progress import EventProgress, Stages
 from seqembed.runner.group.scan import FileCounts, Scan
 from seqembed.runner.group.sort import Sorter
 from seqembed.runner.group.spill import Gathered
@@ -103,9 +103,12 @@ def make_on_spark(
     files = _counted(session, reads, progress)
     wanted = np.flatnonzero(plan.wanted).tolist()
     tasks = {task.name: task for task in (BucketTask.of(index, plan, files, options, staging) for index in wanted)}
+    written = sum(task.num_events for task in tasks.values())
+    stages = Stages(progress, {"moving": plan.num_rows, "writing": written})
     for attempt in range(1, MAX_ATTEMPTS + 1):
-        failed = _make(session, reads, tasks, options, progress, take)
+        failed = _make(session, reads, tasks, options, stages, take)
         if failed is None:
+            stages.finish()
             break
         if attempt == MAX_ATTEMPTS or type(failed) is SeqembedError:
             raise failed
@@ -153,7 +156,7 @@ def _make(
     reads: Sequence[_FileTask],
     tasks: dict[str, BucketTask],
     options: GroupOptions,
-    progress: EventProgress,
+    stages: Stages,
     take: Callable[[StagedPart], None],
 ) -> SeqembedError | None:
     """Make buckets in one job, and take those that succeed out of `tasks`; return why another attempt is needed."""
@@ -165,7 +168,7 @@ def _make(
     chunks = map_in_arrow(session.numbers(len(reads)), read, _CHUNKS)
     ordered = chunks.repartition(len(tasks), "bucket").sortWithinPartitions("bucket")
     try:
-        reports = _answer(session, map_in_arrow(ordered, make, REPORT))
+        reports = _answer(session, map_in_arrow(ordered, make, REPORT), stages.follow)
     except HostError as error:
         return error
     faults = [report for report in reports if isinstance(report, FailedAttempt)]
@@ -174,18 +177,18 @@ def _make(
     _raise_first([fault for fault in faults if isinstance(fault.error, InputError)], reads)
     for part in sorted((report for report in reports if isinstance(report, StagedPart)), key=lambda part: part.name):
         take(part)
-        progress.advance("writing", tasks.pop(part.name).num_events)
+        del tasks[part.name]
     return faults[0].error if faults else None
 
 
-def _answer(session: OpenSession, frame: Any) -> list[Any]:
-    """Return the reports of a job.
+def _answer(session: OpenSession, frame: Any, follow: Callable[[list[float]], None] = lambda _: None) -> list[Any]:
+    """Return the reports of a job, which `follow` sees on its way.
 
     Raises:
         HostError: Spark gave up.
     """
     try:
-        return session.submit(frame).result()
+        return session.followed(frame, follow)
     except LostWorkersError as error:
         raise HostError(
             f"Spark gave up grouping the events ({error}). If workers lack memory, give them more, or pass more "

@@ -148,7 +148,7 @@ def _rerun(output: OutputDirectory, record: Mapping[str, Any], facts: Facts) -> 
         lists = {name: tuple(stored[name]) for name in ("keep", "only")}
         options = RunOptions(**{**stored, **lists, **lenient})
         inputs, model_sha256 = record["inputs"], record["model_sha256"]
-        names = [*inputs, *options.keep, *options.only, model_sha256]
+        names = [*inputs, *options.keep, *options.only, model_sha256, *(record.get("columns") or ())]
         if not isinstance(inputs, list) or not all(isinstance(name, str) for name in names):
             raise TypeError("names are text")
     except (KeyError, TypeError, ValueError, UsageError):
@@ -158,7 +158,8 @@ def _rerun(output: OutputDirectory, record: Mapping[str, Any], facts: Facts) -> 
         yield rerun["problem"]
         return
     try:
-        plan = plan_run(InputStates.find(inputs, version=options.version), output, model_sha256, options).sliced
+        found = InputStates.find(inputs, version=options.version, columns=record.get("columns"))
+        plan = plan_run(found, output, model_sha256, options).sliced
     except InputError as error:
         rerun["problem"] = f"The inputs of the last run cannot be found: {error}"
         yield rerun["problem"]

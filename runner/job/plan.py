@@ -120,14 +120,25 @@ class InputStates:
 
     @classmethod
     def find(
-        cls, inputs: Sequence[str], open_files: OpenFiles | None = None, version: int | None = None
+        cls,
+        inputs: Sequence[str],
+        open_files: OpenFiles | None = None,
+        version: int | None = None,
+        columns: Sequence[str] | None = None,
     ) -> "InputStates":
         """List the files of the inputs.
+
+        Args:
+            inputs: Files, directories, globs or URIs.
+            open_files: See above.
+            version: Version of the tables among them; None is the newest.
+            columns: Columns that the job reads; None if it may read all.
 
         Raises:
             InputError, UsageError: See `find_inputs`.
         """
-        return cls(find_inputs(inputs, version), open_files)
+        found = find_inputs(inputs, version)
+        return cls(found if columns is None else found.reading(columns), open_files)
 
     def inspect(
         self, is_finished: Callable[[InputFile, FileState], bool], files: Sequence[InputFile] | None = None

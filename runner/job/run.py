@@ -57,11 +57,17 @@ class Job:
         """The inputs as absolute paths or URIs without credentials."""
         return [without_secrets(given) if is_uri(given) else str(Path(given).absolute()) for given in self.inputs]
 
-    def record(self, model_sha256: str) -> dict[str, Any]:
+    def columns(self, contract: ModelContract) -> list[str]:
+        """Return the columns that it reads."""
+        schema = contract.schema
+        ordered = [] if schema.time is None else [schema.time, schema.time.partition(".")[0]]
+        return sorted({schema.id, *schema.feature_columns, *ordered, *self.options.keep})
+
+    def record(self, model_sha256: str, contract: ModelContract) -> dict[str, Any]:
         """Return the record by which `inspect` finds out what running again would do."""
         model = without_secrets(self.model)
         named = {"inputs": self.named_inputs, "model": model, "model_sha256": model_sha256}
-        return named | {"options": self.options.record()}
+        return named | {"columns": self.columns(contract), "options": self.options.record()}
 
 
 def plan_job(job: Job) -> tuple[RunPlan, int]:
@@ -72,7 +78,7 @@ def plan_job(job: Job) -> tuple[RunPlan, int]:
         InputError, UsageError, OutputError: See `find_inputs`, `plan_run` and `check_inputs`.
     """
     content, open_files = _read_bundle(job), OpenFiles()
-    states = InputStates.find(job.inputs, open_files, job.options.version)
+    states = InputStates.find(job.inputs, open_files, job.options.version, job.columns(_contract(content, job)))
     plan = plan_run(states, OutputDirectory(job.out), bundle_sha256(content), job.options)
     if not plan.to_make and not plan.joins_events:
         return plan, 0
@@ -103,7 +109,7 @@ def _run(job: Job, terminal: IO[str], watch: Watch) -> RunReport:
     require_report(job.options.report)
     content, output, open_files = _read_bundle(job), OutputDirectory(job.out), OpenFiles()
     watch.model_sha256 = sha256 = bundle_sha256(content)
-    states = InputStates.find(job.inputs, open_files, job.options.version)
+    states = InputStates.find(job.inputs, open_files, job.options.version, job.columns(_contract(content, job)))
     plan = plan_run(states, output, sha256, job.options)
     rows = sum(part.num_rows for part in plan.to_make)
     emit("planned", parts=len(plan.parts), parts_to_make=len(plan.to_make), rows_to_read=rows)
@@ -127,7 +133,7 @@ def _run(job: Job, terminal: IO[str], watch: Watch) -> RunReport:
         if is_done(plan, output, job.named_inputs, prune=job.options.prune):
             report = watch.reports(_report(plan.sliced, Outcome(), (), start, golden, _contract(content, job)))
             return _up_to_date(job, plan, output, report, locked=True)
-        output.begin(job.record(sha256))
+        output.begin(job.record(sha256, _contract(content, job)))
         outcome = Outcome()
         if plan.to_make or plan.superseded:
             encoder = encoder or Encoder.from_bytes(content, source=job.model)

@@ -7,7 +7,6 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from seqembed.data.contract import ModelContract
-from seqembed.data.errors import UsageError
 from seqembed.data.keywords import PathOrUri, in_python, several
 from seqembed.data.outputs import ModelOutput
 from seqembed.runner.bundle.encoder import Encoder
@@ -18,7 +17,13 @@ from seqembed.runner.options import RunOptions
 from seqembed.runner.tables.arrays import ArraySource, array_source
 from seqembed.runner.tables.arrow import ArrowData, ArrowStream
 from seqembed.runner.tables.source import TableSource, batches_source, table_source
-from seqembed.runner.tables.vectors import OnBadRowInMemory, embedded_windows, refuse_unknown, vectors_of
+from seqembed.runner.tables.vectors import (
+    OnBadRowInMemory,
+    embedded_windows,
+    refuse_kept_twice,
+    refuse_unknown,
+    vectors_of,
+)
 
 _SHOWN_NAMES = 8
 
@@ -184,11 +189,7 @@ class SequenceEncoder:
         return table_source(data, self.contract, keep)
 
     def _columns(self, source: TableSource | ArraySource, on_bad_row: OnBadRowInMemory, *, score: bool) -> pa.Schema:
-        id_name = self.contract.schema.id
-        standing = [id_name, *source.keep]
-        twice = next((name for name in standing if standing.count(name) > 1), None)
-        if twice is not None:
-            raise UsageError(f"--keep {twice}: that column is in the output already. Omit it from --keep.")
+        refuse_kept_twice(self.contract.schema.id, source.keep)
         refuse_unknown(on_bad_row)
         if score:
             profile_of(self.contract, self.source)

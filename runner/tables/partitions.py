@@ -19,7 +19,7 @@ from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.engines.rows import output_schema
 from seqembed.runner.options import RunOptions
 from seqembed.runner.tables.encoder import SequenceEncoder
-from seqembed.runner.tables.vectors import OnBadRowInMemory, refuse_unknown
+from seqembed.runner.tables.vectors import OnBadRowInMemory, refuse_kept_twice, refuse_unknown
 
 _encoders: dict[str, SequenceEncoder] = {}
 
@@ -88,9 +88,10 @@ def partition_embedder(
     Raises:
         InputError: A column is missing, or the table holds single events.
         BundleError: The model cannot be loaded, or is int8.
-        UsageError: A kept column is already a column of the result.
+        UsageError: A kept column is already a column of the result, or `threads` is below 1.
     """
     refuse_unknown(on_bad_row)
+    options = RunOptions(keep=keep, on_bad_row=on_bad_row, threads=threads)
     content = read_bundle(bundle)
     encoder = Encoder.from_bytes(content, source=str(bundle))
     encoder.replay_golden()
@@ -103,18 +104,28 @@ def partition_embedder(
         )
     for name in (contract.schema.id, *contract.schema.feature_columns, *keep):
         if name not in columns.names:
-            raise InputError(f"the table has no column '{name}'. It has: {', '.join(columns.names)}.")
+            raise InputError(
+                f"the table has no column '{name}'. It has: {', '.join(columns.names)}. Give it the columns that the "
+                "model was trained on, under their names."
+            )
     if as_stored(contract.schema, columns).layout == "events":
         raise InputError(
             f"the table holds single events, and those of one '{contract.schema.id}' may lie in several partitions. "
             "Group them into one row per id first, for example with `seqembed group`."
         )
-    result = output_schema(
-        columns, "the table", contract, contract.outputs, RunOptions(keep=keep, on_bad_row=on_bad_row)
-    )
+    refuse_kept_twice(contract.schema.id, keep)
+    result = output_schema(columns, "the table", contract, contract.outputs, options)
     fields = [pa.field(field.name, _portable(field.type)) for field in result]
     sha256 = bundle_sha256(content)
     return PartitionEmbedder(sha256, encoder.source, keep, on_bad_row, threads, pa.schema(fields)), content
+
+
+def not_a_table(found: object, expected: str) -> InputError:
+    """Return the error for an object that is no table of an engine."""
+    return InputError(
+        f"found {type(found).__name__}; expected {expected}. For tables in memory use "
+        "seqembed.load(…).embed_table, for files seqembed.run."
+    )
 
 
 def _portable(kind: pa.DataType) -> pa.DataType:

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from seqembed.data.errors import InputError
 from seqembed.data.keywords import PathOrUri, in_python, several
-from seqembed.runner.tables.partitions import PartitionEmbedder, partition_embedder
+from seqembed.runner.tables.partitions import PartitionEmbedder, not_a_table, partition_embedder
 from seqembed.runner.tables.vectors import OnBadRowInMemory
 
 _BATCH_ROWS = 4096
@@ -47,6 +47,10 @@ def embed(
         BundleError: The model cannot be loaded, or is int8.
         UsageError: A kept column is already a column of the result.
     """
+    from seqembed.runner.engines.ray import actors, is_dataset
+
+    if not is_dataset(dataset):
+        raise not_a_table(dataset, "a ray.data.Dataset")
     schema = dataset.schema()
     columns = None if schema is None else schema.base_schema
     if not isinstance(columns, pa.Schema):
@@ -59,7 +63,7 @@ def embed(
         fn_constructor_args=(embedder, content),
         batch_format="pyarrow",
         batch_size=batch_size,
-        concurrency=workers,
+        compute=actors(workers),
         num_cpus=threads,
     )
 

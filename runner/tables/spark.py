@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from seqembed.data.keywords import PathOrUri, in_python, several
-from seqembed.runner.tables.partitions import PartitionEmbedder, partition_embedder
+from seqembed.runner.tables.partitions import PartitionEmbedder, not_a_table, partition_embedder
 from seqembed.runner.tables.vectors import OnBadRowInMemory
 
 
@@ -43,8 +43,10 @@ def embed(
         BundleError: The model cannot be loaded, or is int8.
         UsageError: A kept column is already a column of the result, or the extra ``spark`` is missing.
     """
-    from seqembed.runner.engines.spark import arrow_schema, map_in_arrow, ship, spark_schema
+    from seqembed.runner.engines.spark import arrow_schema, is_frame, map_in_arrow, ship, spark_schema
 
+    if not is_frame(frame):
+        raise not_a_table(frame, "a DataFrame of Spark")
     embedder, content = partition_embedder(arrow_schema(frame), bundle, several(keep), on_bad_row, threads, "Spark")
     name = ship(frame.sparkSession, content)
     return map_in_arrow(frame, partial(_embed_partition, embedder, name), spark_schema(embedder.columns))

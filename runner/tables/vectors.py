@@ -54,6 +54,18 @@ def _refuse_first(block: SequenceBlock, name: str) -> None:
         raise bad_row_error(name, block.bad[0][1], "Fix the row, or pass on_bad_row='null'.")
 
 
+def refuse_kept_twice(id_name: str, keep: Sequence[str]) -> None:
+    """Check that no kept column is the id, or kept twice.
+
+    Raises:
+        UsageError: One is.
+    """
+    names = [id_name, *keep]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"--keep {twice}: that column is in the output already. Omit it from --keep.")
+
+
 def refuse_unknown(on_bad_row: str) -> None:
     """Check the option.
 

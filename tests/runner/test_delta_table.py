@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from delta_testing import field, nested, write_log
+from delta_testing import field, found_rows, nested, write_log
 from deltalake import DeltaTable, write_deltalake
 from grouping_testing import grouped
 
@@ -100,6 +100,49 @@ def test_deleted_rows_and_renamed_columns_have_no_vector_and_the_old_name(tiny: 
     assert vectors(tmp_path / "out") == vectors(tmp_path / "plain")
     said = done("inspect", tmp_path / "t").output
     assert f"version 0 of the Delta table {tmp_path}/t, 1 file, 17 rows" in said
+
+
+def test_a_rename_of_a_column_that_is_not_read_leaves_the_parts_alone(tiny: Tiny, tmp_path: Path) -> None:
+    root, out = tmp_path / "t", tmp_path / "out"
+    rows = nested(20, 1, day=[0] * 20).rename_columns(["c-id", "c-label", "c-x", "c-y", "day"])
+    lists = [{"type": "array", "elementType": kind, "containsNull": True} for kind in ("float", "double")]
+    kinds = {"id": "string", "label": "long", "x": lists[0], "y": lists[1]}
+    fields = {name: field(name, kind, f"c-{name}", index) for index, (name, kind) in enumerate(kinds.items(), 1)}
+    write_log(root, [*fields.values(), field("day", "long", "day", 5)], [("p.parquet", rows, {}, [3])])
+    log = root / "_delta_log" / f"{0:020}.json"
+    first, words = log.read_text(), ("run", root, "--model", tiny.bundle, "--out", out)
+
+    def rename(**names: str) -> None:
+        lines = [json.loads(line) for line in first.splitlines()]
+        schema = json.loads(lines[1]["metaData"]["schemaString"])
+        for each in schema["fields"]:
+            each["name"] = names.get(each["name"], each["name"])
+        lines[1]["metaData"]["schemaString"] = json.dumps(schema)
+        log.write_text("\n".join(map(json.dumps, lines)))
+
+    assert "1 part made" in done(*words).output
+    before = parts(out)
+    rename(label="kind", day="date")
+    assert {"kind", "date"} <= set(found_rows(root)[0])
+    assert "0 parts made, 1 up to date" in done(*words).output
+    assert "1 complete, 0 outdated" in done("inspect", out).output
+    assert parts(out) == before
+    rename(x="y", y="x")  # read under another name
+    assert "1 complete, 0 outdated" not in done("inspect", out).output
+    assert "1 part made" in done(*words).output
+    assert vectors(out) == vectors(plain_run(tiny, root, tmp_path))
+    rename()
+    done(*words, "--keep", "label", "--overwrite")
+    rename(label="other", day="label")
+    assert "1 part made" in done(*words, "--keep", "label").output
+    assert pq.read_table(out / "p.parquet")["label"].to_pylist() == [0] * 19
+
+
+def plain_run(tiny: Tiny, root: Path, directory: Path) -> Path:
+    """Embed the rows of a table as one plain file."""
+    out = directory / "plain"
+    done("run", plain(root, directory / "in.parquet"), "--model", tiny.bundle, "--out", out)
+    return out
 
 
 def test_a_file_vacuumed_between_the_plan_and_its_reading(

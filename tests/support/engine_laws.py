@@ -2,20 +2,19 @@
 
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from engines_testing import Job, Killer
+from engines_testing import Job, Killer, limit_memory
 from s3_testing import KEY, SECRET, Store
 
 from child_runner import check_complete, check_finished, contents, visible
@@ -165,16 +164,14 @@ def check_broken_disk(
         assert (out / "a.parquet").read_bytes() == (directory / "expected" / "a.parquet").read_bytes()
 
 
-def check_lack_of_memory(
-    tiny: Tiny, directory: Path, engine: Sequence[str], in_workers: Callable[[Callable[[], object]], object]
-) -> None:
+def check_lack_of_memory(tiny: Tiny, directory: Path, engine: Sequence[str], title: str) -> None:
     """A worker whose memory is limited, and which cannot hold a long sequence, is reported without a traceback.
 
     Args:
         tiny: The model.
         directory: Where to write.
         engine: Options of the engine.
-        in_workers: Calls a function in the process of every worker.
+        title: In the command line of the workers.
     """
     for index, length in enumerate((20, 1_500_000, 20)):
         steps = np.zeros((2, length), np.float32)
@@ -185,19 +182,11 @@ def check_lack_of_memory(
     for name in ("0.parquet", "2.parquet"):  # the workers load the model
         done(*words, "--out", directory / "before", "--only", name, *engine)
 
-    def limit() -> None:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            size = int(file.read().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (size + (40 << 20), resource.RLIM_INFINITY))
-
-    def lift() -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-
-    in_workers(limit)
+    limit_memory(title, 40 << 20)
     try:
         failed = seqembed(*words, "--out", directory / "out", *engine)
     finally:
-        in_workers(lift)
+        limit_memory(title, None)
     assert failed.exit_code == 6, failed.output
     last = failed.output.splitlines()[-1]
     assert last.startswith("error: 1.parquet: this host lacks memory beyond the ")

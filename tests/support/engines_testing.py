@@ -2,7 +2,9 @@
 
 import os
 import random
+import resource
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -69,9 +71,32 @@ def descendants(title: str) -> list[int]:
     """Return the processes below this one whose command line contains `title`, so that tests kill their own alone."""
     found = []
     for directory in Path("/proc").iterdir():
-        if directory.name.isdecimal() and title in _read(directory / "cmdline") and _is_below_this(int(directory.name)):
+        if not directory.name.isdecimal() or title not in (line := _read(directory / "cmdline")):
+            continue
+        if _is_below_this(int(directory.name)) or (line.startswith(sys.executable) and _is_orphan(directory)):
             found.append(int(directory.name))
     return found
+
+
+def limit_memory(title: str, num_bytes: int | None) -> None:
+    """Let workers below this process grow by so many bytes at most; None lifts the limit.
+
+    Args:
+        title: In the command line of the workers; one of them that starts the others is left alone.
+        num_bytes: Bytes of address space in addition to those of now.
+    """
+    found = descendants(title)
+    parents = {int(_read(Path(f"/proc/{process}/stat")).rpartition(")")[2].split()[1]) for process in found}
+    for process in set(found) - parents:
+        size = int(_read(Path(f"/proc/{process}/statm")).split()[0]) * resource.getpagesize()
+        limit = resource.RLIM_INFINITY if num_bytes is None else size + num_bytes
+        resource.prlimit(process, resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+
+
+def _is_orphan(directory: Path) -> bool:
+    """Return whether a process lost its parent, as workers of Spark do whose daemon was killed, and began here."""
+    status = _read(directory / "stat").rpartition(")")[2].split()
+    return len(status) > 3 and int(status[1]) == 1 and int(status[3]) == os.getsid(0)
 
 
 def _is_below_this(process: int) -> bool:

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ from s3_testing import Store
 
 import seqembed as seqembed_package
 from child_runner import check_finished, contents, visible
-from seqembed.data.errors import BundleError, InputError
+from seqembed.data.errors import BundleError, InputError, UsageError
 from seqembed_testing import Tiny, done, seqembed, with_contract
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
@@ -111,14 +110,7 @@ def test_workers_that_are_killed_lose_no_part(
 
 
 def test_a_worker_without_memory(cluster: Any, tiny: Tiny, tmp_path: Path) -> None:
-    def in_workers(act: Callable[[], object]) -> None:
-        def slowly() -> None:
-            act()
-            time.sleep(1)  # so that each of the two workers gets one
-
-        ray.get([ray.remote(num_cpus=1)(slowly).remote() for _ in range(2)])
-
-    check_lack_of_memory(tiny, tmp_path, RAY, in_workers)
+    check_lack_of_memory(tiny, tmp_path, RAY, "ray::")
 
 
 def test_a_node_that_goes_away(cluster: Any, tiny: Tiny, many: Path, tmp_path: Path) -> None:
@@ -154,6 +146,14 @@ def test_rows_of_a_dataset(cluster: Any, jobs: dict[str, Job], tmp_path: Path) -
     check_vectors(found, expected)
     with pytest.raises(InputError, match="no column 'nosuch'"):
         seqembed_package.ray.embed(ray.data.read_parquet(str(data)), model, keep=["nosuch"])
+    with pytest.raises(UsageError, match="keep id: that column is in the output already"):
+        seqembed_package.ray.embed(ray.data.read_parquet(str(data)), model, keep=["id"])
+    with pytest.raises(UsageError, match="threads must be"):
+        seqembed_package.ray.embed(ray.data.read_parquet(str(data)), model, threads=0)
+    with pytest.raises(InputError, match=r"found Table; expected a ray\.data\.Dataset"):
+        seqembed_package.ray.embed(found, model)
+    none = seqembed_package.ray.embed(ray.data.from_arrow(pq.read_table(data).slice(0, 0)), model, workers=(1, 2))
+    assert none.count() == 0
     events = ray.data.read_parquet(str(jobs["transactions"].words[1]))
     with pytest.raises(InputError, match="single events"):
         seqembed_package.ray.embed(events, jobs["transactions"].words[3])

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,10 +38,10 @@ from s3_testing import Store
 
 import seqembed as seqembed_package
 from child_runner import check_finished, contents
-from seqembed.data.errors import BundleError, InputError
+from seqembed.data.errors import BundleError, InputError, UsageError
 from seqembed.runner.group.options import GroupOptions
 from seqembed.runner.group.plan import GroupInputs, plan_group
-from seqembed.runner.group.progress import show_events
+from seqembed.runner.group.progress import Stages, show_events
 from seqembed.runner.job.plan import InputStates
 from seqembed.runner.output.directory import OutputDirectory
 from seqembed_testing import Tiny, done, events_bundle, seqembed, with_contract
@@ -149,17 +150,7 @@ def test_workers_that_are_killed_lose_no_part(
 
 
 def test_a_worker_without_memory(cluster: Any, tiny: Tiny, tmp_path: Path) -> None:
-    from seqembed.runner.engines.spark import map_in_arrow
-
-    def in_workers(act: Callable[[], object]) -> None:
-        def slowly(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-            act()
-            time.sleep(1)  # so that each of the two workers gets one
-            yield from batches
-
-        map_in_arrow(cluster.range(0, 2, 1, 2), slowly, "id bigint").collect()
-
-    check_lack_of_memory(tiny, tmp_path, SPARK, in_workers)
+    check_lack_of_memory(tiny, tmp_path, SPARK, "pyspark.daemon")
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
@@ -203,6 +194,12 @@ def test_rows_of_a_frame_keep_their_partitions(cluster: Any, jobs: dict[str, Job
     check_vectors(after.drop_columns(["p"]).sort_by("id"), expected.sort_by("id"))
     with pytest.raises(InputError, match="no column 'nosuch'"):
         seqembed_package.spark.embed(frame, model, keep="nosuch")
+    with pytest.raises(UsageError, match="keep id: that column is in the output already"):
+        seqembed_package.spark.embed(frame, model, keep="id")
+    with pytest.raises(InputError, match="found Table; expected a DataFrame of Spark"):
+        seqembed_package.spark.embed(expected, model)
+    none = seqembed_package.spark.embed(frame.filter("false").repartition(4), model).toArrow()
+    assert (none.num_rows, none.column_names) == (0, ["id", "embedding"])
 
 
 def test_events_must_be_grouped(cluster: Any, tiny: Tiny, tmp_path: Path) -> None:
@@ -301,6 +298,46 @@ def test_buckets_whose_worker_has_a_broken_disk_are_made_again(
             make_on_spark(session, plan, out.staging, options, progress, lambda part: made.append(part.name))
     assert sorted(made) == ["bucket-00000.parquet", "bucket-00001.parquet"]
     assert f"attempt 1 of 4 failed: {out.given}: cannot write to the output directory" in caplog.text
+
+
+class Told:
+    """What a progress bar would show."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, int]] = []
+
+    def advance(self, what: str, events: int) -> None:
+        self.events.append((what, events))
+
+
+def test_progress_while_events_move(cluster: Any, tmp_path: Path) -> None:
+    from seqembed.runner.group.spark import make_on_spark, open_session
+
+    numbers = np.random.default_rng(0)
+    for day in range(8):
+        events = {name: numbers.integers(0, 500, 40_000) for name in ("id", "time")} | {"x": np.zeros(40_000)}
+        (tmp_path / "in").mkdir(exist_ok=True)
+        pq.write_table(pa.table(events), tmp_path / "in" / f"{day}.parquet")
+    out, options, told = OutputDirectory(str(tmp_path / "out")), GroupOptions(buckets=6, engine="spark"), Told()
+    plan = plan_group(GroupInputs(InputStates.find([str(tmp_path / "in")])), out, options)
+    with out.lock():
+        out.begin({})
+        make_on_spark(open_session(options), plan, out.staging, options, told, lambda part: None)
+    assert all(events > 0 for _, events in told.events)
+    totals = Counter({what: sum(events for each, events in told.events if each == what) for what, _ in told.events})
+    assert totals == {"reading": 320_000, "moving": 320_000, "writing": 320_000}
+    assert list(dict.fromkeys(what for what, _ in told.events)) == ["reading", "moving", "writing"]
+    assert len([what for what, _ in told.events if what == "moving"]) > 1, "all at once"
+
+
+def test_stages_that_start_anew_are_not_counted_twice() -> None:
+    told = Told()
+    stages = Stages(told, {"moving": 100, "writing": 10})
+    for shares in ([], [0.5], [1.0, 0.2], [0.3], [0.6, 0.1], [1.0, 0.9]):
+        stages.follow(shares)
+    stages.finish()
+    stages.finish()
+    assert told.events == [("moving", 50), ("moving", 50), ("writing", 2), ("writing", 7), ("writing", 1)]
 
 
 @pytest.mark.parametrize("title", ["pyspark.daemon", "CoarseGrainedExecutorBackend"])
