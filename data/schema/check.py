@@ -9,6 +9,8 @@ import pyarrow as pa
 from seqembed.data.decode.arrow import is_list, is_number, is_number_or_null, is_storable, is_string, locate
 from seqembed.data.decode.times import zone_of
 from seqembed.data.errors import InputError
+from seqembed.data.files.grouping import grouping_line
+from seqembed.data.files.inputs import InputFile
 from seqembed.data.schema.schema import CategoricalField, Layout, SequenceSchema
 from seqembed.data.schema.vocabulary import ValueKind
 
@@ -74,6 +76,7 @@ def check_schema(
         return
     schema = as_stored(schema, arrow_schema)
     kind = require_column(file, arrow_schema, schema.id, "id", trained=trained).type
+    _refuse_single_events(file, arrow_schema, schema, keep)
     _check_storable(file, schema.id, kind, "an id: numbers, text, bytes, times, or structs and lists of those")
     if schema.time is not None:
         require_column(file, arrow_schema, locate(arrow_schema, schema.time)[0], "time", trained=trained)
@@ -89,6 +92,24 @@ def check_schema(
         if column in arrow_schema.names or column not in file.partitions:
             kind = require_column(file, arrow_schema, column, "kept").type
             _check_storable(file, column, kind, "a column that can be carried along")
+
+
+def _refuse_single_events(file: Tabular, arrow_schema: pa.Schema, schema: SequenceSchema, keep: Sequence[str]) -> None:
+    """Refuse rows that are events where the model reads grouped ones.
+
+    Raises:
+        InputError: The time and all other columns hold single values; the message has the line that groups them.
+    """
+    if schema.layout != "nested" or schema.time is None or not isinstance(file, InputFile):
+        return
+    names = [name for name in (schema.time, *schema.feature_columns) if name in arrow_schema.names]
+    kinds = [arrow_schema.field(name).type for name in names]
+    if schema.time not in names or any(pa.types.is_nested(kind) or pa.types.is_null(kind) for kind in kinds):
+        return
+    raise InputError(
+        f"{file.name}: rows are single events, and the model was trained on one row per '{schema.id}' with lists of "
+        f"them. Group them, and pass the result: {grouping_line([file], schema, keep)}"
+    )
 
 
 def _require_names(

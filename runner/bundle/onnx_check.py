@@ -7,7 +7,7 @@ graphs, training information, and operator sets older than the exporter's.
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from seqembed.data.contract import CONTRACT_KEY
+from seqembed.data.contract import CONTRACT_KEY, load_contract
 from seqembed.data.errors import BundleError
 from seqembed.runner.bundle.other_kinds import other_kind
 from seqembed.runner.bundle.protobuf import MalformedError, fields, message, text
@@ -57,12 +57,26 @@ def check_model(model: bytes, source: str) -> CheckedModel:
         refuse_size(source, len(model))
     try:
         return _check_model(memoryview(model), source)
+    except BundleError:
+        _refuse_other_format(memoryview(model), source)
+        raise
     except (MalformedError, UnicodeDecodeError) as error:
         if (kind := other_kind(model)) is not None:
             raise BundleError(f"{source}: not a model: this is {kind}.") from error
         raise BundleError(
             f"{source}: not a model: not an ONNX protobuf ({error}). Copy the file again, or export again."
         ) from error
+
+
+def _refuse_other_format(model: memoryview, source: str) -> None:
+    """Say that a bundle has another format, rather than what is unusual about its graph.
+
+    Raises:
+        BundleError: Its contract has a format that this version does not read.
+    """
+    for entry in (dict(fields(message(value))) for number, value in fields(model) if number == _MODEL_METADATA):
+        if text(entry.get(_ENTRY_KEY)) == CONTRACT_KEY:
+            load_contract(text(message(entry.get(_ENTRY_VALUE, memoryview(b"")))), source)
 
 
 def refuse_size(source: str, size: int) -> NoReturn:

@@ -77,7 +77,10 @@ def _show(report: NeighborReport) -> None:
     click.echo(headline(report))
     for result in report.results:
         click.echo()
-        console.print(table(result))
+        shown, left_out = table(result, console.width)
+        console.print(shown)
+        if left_out:
+            click.echo(f"no room for {', '.join(map(repr, left_out))}; --json has all columns")
         if (line := note(result)) is not None:
             click.echo(line)
         for line in sparklines(report, result, console.width, console.encoding):

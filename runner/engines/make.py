@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 
 from seqembed.data.decode.hashing import hash_ids
+from seqembed.data.decode.ids import is_null_id
 from seqembed.data.errors import BundleError, ChangedInputError, HostError, InputError, SeqembedError, UsageError
 from seqembed.data.files.census import IdCensus
 from seqembed.data.files.inputs import REMOVED
@@ -160,7 +161,7 @@ class _PartMaker:
         self._counts += counts_of(window, self._contract, self._on_bad_row)
         hashes = None if self.ids is None else hash_ids(window.block.ids)
         if self.ids is not None and hashes is not None:
-            self.ids.add_rows(hashes)
+            self.ids.add_rows(hashes[~is_null_id(window.block.ids)])  # rows without an id share none
         self._counter.add(window, hashes)
         self.input_rows += window.block.num_rows
         if self._progress is not None:

@@ -16,7 +16,7 @@ from seqembed.data.statistics.readable import described, lines
 from seqembed.data.statistics.statistics import merged
 from seqembed.runner.inspect.describe_grouped import describe_grouped
 from seqembed.runner.inspect.facts import Facts
-from seqembed.runner.job.plan import InputStates, plan_run
+from seqembed.runner.job.plan import InputStates, RunPlan, plan_run
 from seqembed.runner.options import RunOptions
 from seqembed.runner.output.directory import RECORD, SUCCESS, OutputDirectory
 from seqembed.runner.output.history import read_history
@@ -115,12 +115,23 @@ def _lines(output: OutputDirectory, footers: Mapping[str, PartFooter], facts: Fa
         why = "the last run made a slice (--only), or did not finish" if is_slice else "the last run did not finish"
         drifted = isinstance(options, dict) and options.get("fail_on_drift") is True
         why += ", or --fail-on-drift ended it" if drifted else ""
-        yield f"{what}: {why}. Run it again; finished parts are skipped."
+        again = "" if record is not None else " Run it again; finished parts are skipped."
+        yield f"{what}: {why}.{again}"
         for newest in read_history(output.storage)[-1:]:
             yield from _drift_line(newest)
     if record is not None or output.has_record:
         yield ""
         yield from _rerun(output, record or {}, facts)
+
+
+def _nothing_to_make(plan: RunPlan, options: RunOptions, *, is_marked: bool) -> str:
+    """Return what a rerun would do where every part of it is finished."""
+    if is_marked:
+        return "A rerun would make nothing."
+    if plan.unfinished:
+        return "A rerun of this slice would make nothing; _SUCCESS needs a run of the parts outside it."
+    gate = ", unless drift ends it again" if options.fail_on_drift else ""
+    return f"A rerun would make no part, and write _SUCCESS{gate}."
 
 
 def _drift_line(value: Mapping[str, Any]) -> Iterator[str]:
@@ -190,7 +201,7 @@ def _rerun(output: OutputDirectory, record: Mapping[str, Any], facts: Facts) -> 
         num = len(plan.to_make)
         yield f"A rerun would make {num:,} {'part' if num == 1 else 'parts'} and skip {counts['complete']:,}."
     else:
-        yield "A rerun would make nothing."
+        yield _nothing_to_make(plan, options, is_marked="unfinished" not in facts)
     if plan.unfinished:
         num = len(plan.unfinished)
         yield f"Outside {', '.join(options.only)}, {counted(num, 'part')} not finished, such as {plan.unfinished[0]}."

@@ -29,6 +29,7 @@ from seqembed.runner.job.success import is_done
 from seqembed.runner.metrics.watch import Watch, watched
 from seqembed.runner.options import RunOptions
 from seqembed.runner.output.directory import OutputDirectory
+from seqembed.runner.output.history import refuse_history_of_others
 from seqembed.runner.output.parts import PartCounts
 from seqembed.runner.output.staging import quarantine_name
 from seqembed.runner.page.write import require_report, write_missing_report, write_report
@@ -117,6 +118,7 @@ def _run(job: Job, terminal: IO[str], watch: Watch) -> RunReport:
         output.remove_leftovers()
         report = watch.reports(_report(plan.sliced, Outcome(), (), start, None, _contract(content, job)))
         return _up_to_date(job, plan, output, report, locked=False)
+    refuse_history_of_others(output.storage)
     encoder, checked = None, {part.name for part in plan.to_make}
     if plan.to_make or plan.joins_events:
         encoder = Encoder.from_bytes(content, source=job.model)

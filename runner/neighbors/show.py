@@ -16,6 +16,8 @@ _BLOCKS, _PLAIN = "▁▂▃▄▅▆▇█", "_.:-=+*#"
 _MAX_FEATURES = 8
 _MAX_CELL = 40
 _MIN_WIDTH = 10
+_PADDING = 3  # of a column, its separator included
+_RANK_AND_DISTANCE = 4 + 10 + 3 * _PADDING
 _METRICS = {
     "euclidean": "Euclidean distance, as the nearest neighbour of `seqembed evaluate`",
     "cosine": "cosine distance, 1 minus the cosine",
@@ -32,20 +34,39 @@ def headline(report: NeighborReport) -> str:
     )
 
 
-def table(result: Neighbors) -> Table:
-    """Return a table of a row and its neighbours: rank, id, distance, kept columns."""
+def table(result: Neighbors, width: int) -> tuple[Table, tuple[str, ...]]:
+    """Return a table of a row and its neighbours, and the kept columns that it has no room for.
+
+    A column that does not fit is left out, since the words in it would be broken.
+
+    Args:
+        result: The rows.
+        width: Characters of a line.
+    """
     rows = (result.row, *result.nearest)
     kept = list(dict.fromkeys(name for one in rows for name in one.kept))
+    shown = _fitting(rows, kept, width)
     made = Table(box=SIMPLE_HEAD, title_justify="left", show_edge=False)
     made.add_column("rank", justify="right")
-    made.add_column("id", overflow="fold")
+    made.add_column("id", no_wrap=True)
     made.add_column("distance", justify="right", no_wrap=True)
-    for name in kept:
-        made.add_column(Text(_printable(name)), overflow="fold")
+    for name in shown:
+        made.add_column(_cell(name), no_wrap=True)
     for one in rows:
-        cells = [_cell(one.kept.get(name)) for name in kept]
+        cells = [_cell(one.kept.get(name)) for name in shown]
         made.add_row(str(one.rank) if one.rank else "-", _cell(one.id), f"{one.distance:.4g}", *cells)
-    return made
+    return made, tuple(name for name in kept if name not in shown)
+
+
+def _fitting(rows: Sequence[Neighbor], kept: Sequence[str], width: int) -> list[str]:
+    """Return the kept columns that have room beside rank, id and distance, from the first on."""
+    shown, room = [], width - _RANK_AND_DISTANCE - max(_cell(one.id).cell_len for one in rows)
+    for name in kept:
+        needed = _PADDING + max(cell.cell_len for cell in (_cell(name), *(_cell(one.kept.get(name)) for one in rows)))
+        if needed <= room:
+            shown.append(name)
+            room -= needed
+    return shown
 
 
 def note(result: Neighbors) -> str | None:

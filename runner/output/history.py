@@ -4,6 +4,9 @@ import re
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from pyarrow import fs
+
+from seqembed.data.errors import OutputError
 from seqembed.runner.output.ledger import files_below
 from seqembed.runner.output.storage import Storage
 
@@ -34,6 +37,20 @@ def add_to_history(storage: Storage, run_id: str, temporary: str, record: dict[s
         storage.sync_directory(HISTORY)
         for name in _names(storage)[:-MAX_RUNS]:
             storage.filesystem.delete_file(storage.at(HISTORY, name))
+
+
+def refuse_history_of_others(storage: Storage) -> None:
+    """Check, before any work, that the records of runs have a place.
+
+    Raises:
+        OutputError: A file that seqembed did not write, or a link out of the directory, is there.
+    """
+    storage.refuse_link(HISTORY)
+    if storage.type(HISTORY) == fs.FileType.File:
+        raise OutputError(
+            f"{storage.at(HISTORY)}: a file that seqembed did not write, where the records of runs belong. Move it "
+            "away, or choose another --out."
+        )
 
 
 def read_history(storage: Storage) -> list[dict[str, Any]]:

@@ -71,15 +71,18 @@ def _drift(records: Sequence[Record]) -> Chart | None:
     if not len(known):
         return None
     x, y = _runs(records), linear([0, 1.2, *known], zero=True, widened=True, num_ticks=3)
-    beyond = int((known > 1).sum())
+    beyond, cut = int((known > 1).sum()), int((known >= _MAX_MOVED).sum())
+    ten = number(_MAX_MOVED)
+    more = f"; {counted(cut, 'point')} cut at {ten} thresholds" if cut else ""
+    last = f"{ten} or more" if known[-1] >= _MAX_MOVED else number(float(known[-1]))
     return Chart(
-        title=f"{beyond:,} of {counted(len(known), 'run')} moved beyond a threshold of drift",
+        title=f"{beyond:,} of {counted(len(known), 'run')} moved beyond a threshold of drift{more}",
         description="How far the farthest measure of each run moved, in thresholds, oldest first; in the last one "
-        f"{number(float(known[-1]))}.",
+        f"{last}. What moved {ten} thresholds or more is drawn at {ten}.",
         shapes=_line(moved, x, y, "c2"),
         x_ticks=x.ticks,
         y_ticks=y.ticks,
-        y_name=f"farthest measure, in thresholds (at most {number(_MAX_MOVED)})",
+        y_name=f"farthest measure, in thresholds (cut at {ten})",
         rules=(Rule(float(y.at(1.0)), "alarm"),),
     )
 

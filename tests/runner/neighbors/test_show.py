@@ -76,3 +76,18 @@ def test_only_some_of_many_features_are_shown(tmp_path: Path) -> None:
     assert "and 12 more features; name others with --features" in CliRunner().invoke(main, words).output
     named = CliRunner().invoke(main, [*words, "--features", "f17"]).output
     assert "f17  1 to 2" in named and "f0" not in named
+
+
+def test_words_are_whole_at_eighty_columns_and_what_has_no_room_is_named(tmp_path: Path) -> None:
+    columns = {f"column number {n}": [f"value of the column {n}"] * 2 for n in range(6)}
+    pq.write_table(pa.table({"id": ["a", "b"], "embedding": [[0.0], [1.0]], **columns}), tmp_path / "v.parquet")
+    said = CliRunner().invoke(main, ["neighbors", str(tmp_path / "v.parquet"), "--id", "a"], env={"COLUMNS": "80"})
+    assert said.exit_code == 0, said.output
+    lines = said.output.splitlines()
+    assert max(len(line.rstrip()) for line in lines[2:-1]) <= 80
+    shown = [n for n in range(6) if f"value of the column {n}" in said.output]
+    assert shown == [0, 1]
+    assert "…" not in said.output
+    assert lines[-1] == "no room for 'column number 2', 'column number 3', 'column number 4', 'column number 5'; " + (
+        "--json has all columns"
+    )
