@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -50,16 +51,17 @@ ONE_FILE = {
 }
 
 
-def imported_names(path: Path) -> set[str]:
+@cache
+def imported_names(path: Path) -> frozenset[str]:
     """Return the top-level names a file imports; for seqembed the subpackage, as in ``seqembed.data``."""
-    names = set()
+    names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {short(alias.name) for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0 and node.module, f"{path}: imports are absolute"
             names |= {short(f"{node.module}.{alias.name}") for alias in node.names}
-    return names
+    return frozenset(names)
 
 
 def short(name: str) -> str:
