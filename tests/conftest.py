@@ -23,6 +23,12 @@ def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seqembed.trainer.job.write_page", lambda *arguments, **options: None)
 
 
+@pytest.fixture
+def few_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare with MiniRocket of 336 features, as for very many rows: two thirds of a small evaluation fit to 9,996."""
+    monkeypatch.setattr("seqembed.runner.evaluate.minirocket._FEATURES", 336)
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     """Train and export once, in the first of the processes of a test run that needs it."""

@@ -265,6 +265,7 @@ def test_functions_do_what_the_commands_do(tiny: Tiny, tmp_path: Path, capfd: py
     assert list(kinds.values()) == ["run", "output", "data"]
 
 
+@pytest.mark.usefixtures("few_features")
 def test_training_exporting_and_evaluating(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], without_pictures: None
 ) -> None:

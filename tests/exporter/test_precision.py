@@ -111,6 +111,7 @@ def test_a_run_and_its_rerun_give_the_same_bytes_on_any_number_of_threads(
     assert 0.999 <= cosine_of_rows(*vectors).mean() < 1
 
 
+@pytest.mark.usefixtures("few_features")
 def test_evaluate_leaves_out_the_untrained_row(bundle: tuple[Path, str], run: RunLayout, tmp_path: Path) -> None:
     rows = pq.read_table(run.sample)
     rows = rows.append_column("label", pa.array([index % 2 for index in range(rows.num_rows)]))

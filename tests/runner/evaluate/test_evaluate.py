@@ -27,6 +27,8 @@ from seqembed_testing import (
     write_sequences,
 )
 
+# Commands in a process of their own have all features.
+pytestmark = pytest.mark.usefixtures("few_features")
 FEW = ["--untrained-seeds", 1, "--progress", "none"]
 
 
