@@ -125,7 +125,7 @@ def test_early_stopping_keeps_the_best_weights(job, tmp_path):
     assert kept["val_loss"] == pytest.approx(records[best - 1]["val_loss"], rel=1e-5)
 
 
-def test_events_train_like_nested(job, tmp_path):
+def test_events_train_like_nested(eager_steps, job, tmp_path):
     task = "predict"
     columns = sequences(40, seed=2, shortest=2, longest=9)
     nested = write_sequences(tmp_path / "nested.parquet", columns)
