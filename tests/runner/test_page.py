@@ -12,10 +12,12 @@ from browser import Browser, check_page, open_browser
 from s3_testing import Store
 
 import seqembed
+from seqembed.data.drift.drift import Drift, DriftMeasure
 from seqembed.data.pages.charts import Chart, Shape, bars, cells, curve
 from seqembed.data.pages.numbers import data_size, number, percent, seconds, shortened
 from seqembed.data.pages.scales import Scale, linear, logarithmic, within
 from seqembed.runner.output.history import HISTORY, MAX_RUNS
+from seqembed.runner.page.history import history_charts
 from seqembed.runner.page.write import REPORT
 from seqembed_testing import Tiny, done, sequences, write_sequences
 from seqembed_testing import seqembed as command
@@ -180,3 +182,16 @@ def test_long_curves_are_thinned_and_gaps_stay_gaps() -> None:
     assert bars([0, 1, 2], [0, 1], Scale(0, 1, ()), Scale(0, 2, ())) == "M500 1000V0H1000V1000z"
     named = Chart("t", "d", (Shape("", "dots c8", "others"), Shape("", "dots c1", "a")))
     assert [shape.name for shape in named.legend] == ["a", "others"]
+
+
+@pytest.mark.parametrize(("farthest", "says"), [(50.0, "; 1 point cut at 10 thresholds"), (9.0, "")])
+def test_the_history_says_where_thresholds_are_cut(farthest: float, says: str) -> None:
+    records = [
+        {"time": f"2026-11-2{n}T00:00:00Z", "rows_in": 5, "rows_made": 0, "drift": Drift.of([moved], 5).to_json()}
+        for n, moved in enumerate(
+            DriftMeasure("lengths", None, value, 0.1, value > 0.1) for value in (0.05, farthest / 10)
+        )
+    ]
+    chart = history_charts(records)[-1]
+    assert chart.title == f"1 of 2 runs moved beyond a threshold of drift{says}"
+    assert ("10 or more" in chart.description) == bool(says)
