@@ -11,9 +11,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from seqembed.data.schema.schema import SequenceSchema
 from seqembed.data.sequences import SequenceBlock
-from seqembed.data.week_hours import NUM_WEEK_HOURS, count_week_hours, week_columns
+from seqembed.data.week_hours import NUM_WEEK_HOURS, count_week_hours
 
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
@@ -75,14 +74,14 @@ class ProfileAccumulator:
     the sample variance", which keeps a small spread precise beside a large mean.
     """
 
-    def __init__(self, schema: SequenceSchema) -> None:
-        num_features = schema.num_features
+    def __init__(self, num_features: int, week_columns: tuple[int, int] | None = None) -> None:
+        """Begin without a sequence; `week_columns` are the features that `seqembed.data.week_hours` reads, if any."""
         self._count = np.zeros(num_features)
         self._mean = np.zeros(num_features)
         self._squares = np.zeros(num_features)
         self._num_steps = 0
         self._lengths: Counter[int] = Counter()
-        self._week_columns = week_columns(schema)
+        self._week_columns = week_columns
         self._week_hours = np.zeros(NUM_WEEK_HOURS, np.int64)
 
     def update(self, block: SequenceBlock) -> None:

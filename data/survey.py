@@ -21,6 +21,7 @@ from seqembed.data.parquet.reader import read_blocks
 from seqembed.data.profile import ProfileAccumulator, SequenceProfile
 from seqembed.data.schema.schema import CategoricalField, Feature, SequenceSchema
 from seqembed.data.sequences import BadRow, LengthPolicy, SequenceBlock, concatenate
+from seqembed.data.week_hours import week_columns
 
 # The sample is kept in memory and written beside the model: at most a few MiB, however long the sequences are.
 _MAX_SAMPLE_STEPS = 200_000
@@ -79,7 +80,7 @@ def survey(
         BadRowError: A row is not a valid sequence.
         InputError: A file cannot be read as `schema`.
     """
-    accumulator = ProfileAccumulator(schema)
+    accumulator = ProfileAccumulator(schema.num_features, week_columns(schema))
     reservoir, aside = _Reservoir(seed, max_sample), _Reservoir([seed, 1], max_sample, extremes=False)
     census = IdCensus()
     num_total = num_selected = max_length = num_truncated = 0

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqembed.data.schema.schema import SequenceSchema
+from seqembed.data.sequences import SequenceBlock
 
 if TYPE_CHECKING:
     from seqembed.data.profile import SequenceProfile
@@ -27,20 +28,45 @@ def week_columns(schema: SequenceSchema) -> tuple[int, int] | None:
     return (found["week_sin"], found["week_cos"]) if {"week_sin", "week_cos"} <= found.keys() else None
 
 
-def count_week_hours(sines: NDArray[np.float32], cosines: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return how many steps lie in each hour of the week, int64 (168), from Monday 00:00.
-
-    Counts of several blocks add up exactly.
+def hours_of_week(sines: NDArray[np.float32], cosines: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the hour of the week of each step, int64 (steps), 0 from Monday 00:00; -1 where its time is missing.
 
     Args:
         sines: Of the time of week, float32 (steps), NaN where it is missing.
         cosines: The same.
     """
     angle = np.arctan2(sines.astype(np.float64), cosines.astype(np.float64))
-    turns = angle[~np.isnan(angle)] / (2 * np.pi)
+    missing = np.isnan(angle)
+    turns = np.where(missing, 0, angle) / (2 * np.pi)
     # float32 holds the time of week to about a tenth of a second: 09:00 must not become 08:59:59.9.
     seconds = np.rint(turns * NUM_WEEK_HOURS * _HOUR_SECONDS).astype(np.int64) % (NUM_WEEK_HOURS * _HOUR_SECONDS)
-    return np.bincount(seconds // _HOUR_SECONDS, minlength=NUM_WEEK_HOURS)
+    return np.where(missing, -1, seconds // _HOUR_SECONDS)
+
+
+def count_week_hours(sines: NDArray[np.float32], cosines: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return how many steps lie in each hour of the week, int64 (168), from Monday 00:00.
+
+    Counts of several blocks add up exactly.
+
+    Args:
+        sines: As for `hours_of_week`.
+        cosines: The same.
+    """
+    hours = hours_of_week(sines, cosines)
+    return np.bincount(hours[hours >= 0], minlength=NUM_WEEK_HOURS)
+
+
+def first_weekdays(schema: SequenceSchema, block: SequenceBlock) -> NDArray[np.int64] | None:
+    """Return the weekday of the first step of each sequence, int64 (sequences), 0 for Monday, -1 where it is missing.
+
+    Args:
+        schema: Of the sequences; None is returned where it has no time features.
+        block: Sequences, each of at least one step.
+    """
+    if (columns := week_columns(schema)) is None:
+        return None
+    sines, cosines = (block.values[block.offsets[:-1], column] for column in columns)
+    return hours_of_week(sines, cosines) // NUM_DAY_HOURS
 
 
 def missing_weekdays(week_hours: Sequence[int]) -> list[int]:

@@ -89,13 +89,14 @@ class _Comparison:
         counted = "vectors" if name == "embeddings" else "sequences"
         num, trained = self._run.number(counted), self._training.number(counted)
         noise = self._noise.factors[name][index] * (1 / max(1, num) + 1 / max(1, trained))
-        least = _LEAST[shown]
+        least, weekdays = _LEAST[shown], self._noise.weekdays[name][index]
         if name not in SHARES:
-            return _rounded(max(least, noise))
+            # Both are squares, as of distances: the way by the weekday to its rows is the sum of two ways.
+            return _rounded(max(least, (math.sqrt(weekdays) + math.sqrt(noise)) ** 2))
         if name == "unknown":
             # New values keep coming where the tail is long: as much again as in training is no surprise.
             least += float(_sides("unknown", self._training)[index])
-        return _rounded(max(least, math.sqrt(noise), _FEW / num))
+        return _rounded(max(least, weekdays + math.sqrt(noise), _FEW / num))
 
     def stuck(self) -> Iterator[DriftMeasure]:
         """Yield the features with one value throughout, and embeddings that are all equal, where training had more."""

@@ -11,6 +11,7 @@ from seqembed.data.drift.noise import resampled_noise
 from seqembed.data.sequences import SequenceBlock
 from seqembed.data.statistics.counter import Counter
 from seqembed.data.statistics.projection import vector_grid
+from seqembed.data.week_hours import first_weekdays
 from seqembed.exporter.checks.precision import embed_in_job_batches
 from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.engines.count import counter_of
@@ -36,7 +37,8 @@ def with_embeddings(contract: ModelContract, encoder: Encoder, real: SequenceBlo
     counter = counter_of(contract)
     assert isinstance(counter, Counter)  # noqa: S101 - the contract has all that it needs
     counter.update_embeddings(vectors)
-    noise = resampled_noise(statistics.definition, _each(contract, real, vectors), statistics.number("sequences"))
+    each, weekdays = _each(contract, real, vectors), first_weekdays(contract.schema, real)
+    noise = resampled_noise(statistics.definition, each, statistics.number("sequences"), weekdays)
     statistics = statistics.merge(counter.statistics)
     return replace(contract, training=replace(training, statistics=statistics, noise=noise))
 

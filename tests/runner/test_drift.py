@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -202,6 +203,44 @@ def test_times_between_events_are_gaps_in_seconds(tiny: Tiny) -> None:
     (gaps,) = (measure for measure in found.measures if measure.name == "gaps")
     assert gaps.feature == "x" and gaps.expected == gaps.observed == pytest.approx(np.expm1(training.mean[0]), rel=1e-5)
     assert [measure.feature for measure in found.measures if measure.name == "values"] == ["y"]
+
+
+def days(first: int, last: int, moved_hours: int = 0) -> Columns:
+    """Return sequences that lie within a day each, between 8 and 18 o'clock, 40 a day."""
+    random, columns = np.random.default_rng(first), {name: [] for name in ("id", "time", "x")}
+    for day in range(first, last + 1):
+        for index in range(40):
+            seconds = 8 * 3600 + np.cumsum(random.exponential(600, 5)) + random.uniform(0, 6 * 3600)
+            start = datetime(2026, 11, day) + timedelta(hours=moved_hours)
+            columns["id"].append(f"{day}-{index}")
+            columns["time"].append([start + timedelta(seconds=float(second)) for second in seconds])
+            columns["x"].append(random.normal(size=5).tolist())
+    return columns
+
+
+def timed(columns: Columns) -> Columns:
+    return columns | {"time": pa.array(columns["time"], pa.list_(pa.timestamp("us")))}
+
+
+def test_a_single_day_is_no_drift_but_another_time_of_day_and_an_unknown_weekday_are(tmp_path: Path) -> None:
+    """Nightly runs hold the events of a day each; 2026-11-02 is a Monday, and the model knows Monday to Friday."""
+    week, next_week = days(2, 6), days(9, 13)
+    data = write_sequences(tmp_path / "weeks.parquet", timed({name: week[name] + next_week[name] for name in week}))
+    small = ("--steps", 2, "--units", 4, "--decoder-units", 4, "--kernels", 0, "--progress", "none")
+    done("train", data, "--time", "time", "--out", tmp_path / "run", *small)
+    done("export", tmp_path / "run", "--out", tmp_path / "encoder.onnx")
+
+    def found(name: str, columns: Columns) -> set[str | None]:
+        write_sequences(tmp_path / name / "a.parquet", timed(columns))
+        out = tmp_path / f"{name}-out"
+        drift = seqembed.run(tmp_path / name, model=tmp_path / "encoder.onnx", out=out, progress="none").drift
+        assert drift is not None
+        return {measure.feature for measure in drift.alarms}
+
+    for day in range(16, 21):
+        assert found(f"day-{day}", days(day, day)) == set()
+    assert {"time.day_sin", "time.day_cos"} <= found("moved", days(18, 18, moved_hours=10))
+    assert {"time.week_sin", "time.week_cos"} & found("saturday", days(21, 21))
 
 
 def test_noise_that_does_not_fit_the_statistics_is_refused(tiny: Tiny) -> None:

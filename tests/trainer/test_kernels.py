@@ -71,6 +71,23 @@ def test_the_encoder_computes_the_shares_of_each_sequence_alone(num_features, co
     np.testing.assert_allclose(embeddings[:, -count:], expected, atol=2e-5)
 
 
+@pytest.mark.parametrize("length", [1, 2, 3, 4])
+def test_sums_that_are_zero_but_for_rounding_are_not_compared_with_themselves(length):
+    """All steps of a normalised sequence add up to 0, and to -1e-8 in another order of the terms."""
+    values = np.tile(np.arange(1.0, length + 1), (30, 1))
+    values[:, -1] = np.arange(30)
+    training = SequenceBlock(
+        values.reshape(-1, 1).astype(np.float32), np.arange(0, 30 * length + 1, length), pa.array(range(30))
+    )
+    profile = profile_of(training)
+    found = fit_kernels(training, profile, "sequence", 84, median_length=length, seed=0)
+    steps = normalized_steps(training, profile, "sequence")
+    noise = np.random.default_rng(0).normal(scale=1e-7, size=steps.shape)
+    pairs = [slice(start, start + length) for start in range(0, len(steps), length)]
+    exact, rounded = (np.array([expected_shares(one[rows], found) for rows in pairs]) for one in (steps, steps + noise))
+    np.testing.assert_allclose(rounded, exact, atol=1e-5)
+
+
 def test_thresholds_are_spread_over_the_responses_and_numbers_are_standardised(monkeypatch):
     monkeypatch.setattr(kernels, "_SOFTNESS", 1e-6)
     training = block([100] * 60, 1, missing=0)

@@ -35,6 +35,9 @@ _MAX_CHANNELS = 32  # of a dilation, together; a kernel reads nine features at m
 # as a step, 1 lost half a point (three seeds), and wide thresholds keep rounding small in sequences of few steps.
 _SOFTNESS = 0.3
 _GOLDEN_RATIO = (5**0.5 + 1) / 2
+# A response that varies less than this, in parts of its terms, varies by rounding: where all steps of a normalised
+# sequence have one weight, their sum is 0. A narrow threshold would make noise of it that differs between runtimes.
+_ROUNDING = 1e-4
 # Bounds of what thresholds and scales are measured on: steps of a sequence, steps for thresholds, sequences at a time.
 _POSITIONS, _AT_ONCE, _SEQUENCES_AT_ONCE = 256, 16_384, 64
 _MIN_SPREAD = 0.02  # of a share: numbers that hardly vary are not scaled up to noise
@@ -167,11 +170,12 @@ def _fit_dilation(
     channels = _choose(places.num_features, min(places.num_features, _MAX_CHANNELS), random)
     weights = _weights(len(numbers), len(channels), random)
     some = np.unique(np.linspace(0, len(places) - 1, _AT_ONCE).round().astype(np.int64))
-    responses = places.around(some, distance, channels) @ weights
+    taps = places.around(some, distance, channels)
+    responses = taps @ weights
     wanted = (numbers + 1) * _GOLDEN_RATIO % 1
     thresholds = np.array([np.quantile(one, at) for one, at in zip(responses.T, wanted, strict=True)])
-    width = _SOFTNESS * responses.std(axis=0, dtype=np.float64)
-    width = np.where(width > 0, width, 1.0)
+    spread, terms = responses.std(axis=0, dtype=np.float64), np.abs(taps).mean(axis=0) @ np.abs(weights)
+    width = np.where(spread > _ROUNDING * terms, _SOFTNESS * spread, 1.0)
     soft, bias = (weights / width).astype(np.float32), (0.5 - thresholds / width).astype(np.float32)
     shares = []
     for first in range(0, len(places.starts), _SEQUENCES_AT_ONCE):
