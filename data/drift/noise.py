@@ -63,9 +63,9 @@ class Noise:
         Raises:
             KeyError, TypeError, ValueError, AttributeError: `value` is no noise.
         """
-        factors, weekdays = (
-            {name: tuple(map(_factor, value[key][name])) for name in _MEASURES} for key in ("factors", "weekdays")
-        )
+        factors = {name: tuple(map(_factor, value["factors"][name])) for name in _MEASURES}
+        none = {name: [0.0] * len(found) for name, found in factors.items()}  # bundles from before weekdays counted
+        weekdays = {name: tuple(map(_factor, value.get("weekdays", none)[name])) for name in _MEASURES}
         if type(value["sequences"]) is not int or value["sequences"] < 0:
             raise ValueError(f"{value['sequences']!r:.40} is not a number of sequences")
         return cls(value["sequences"], factors, weekdays)

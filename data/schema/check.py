@@ -17,6 +17,12 @@ from seqembed.data.schema.vocabulary import ValueKind
 _KINDS: dict[ValueKind, str] = {"string": "text", "integer": "integers", "boolean": "booleans"}
 
 
+_ADD_ZONE = (
+    "Add the time zone they were recorded in; pandas drops that of times in lists, unless it reads with "
+    "dtype_backend='pyarrow'"
+)
+
+
 class Tabular(Protocol):
     """Something with columns: a file, or a table in memory."""
 
@@ -100,15 +106,21 @@ def _refuse_single_events(file: Tabular, arrow_schema: pa.Schema, schema: Sequen
     Raises:
         InputError: The time and all other columns hold single values; the message has the line that groups them.
     """
-    if schema.layout != "nested" or schema.time is None or not isinstance(file, InputFile):
+    if schema.layout != "nested" or schema.time is None:
         return
     names = [name for name in (schema.time, *schema.feature_columns) if name in arrow_schema.names]
     kinds = [arrow_schema.field(name).type for name in names]
     if schema.time not in names or any(pa.types.is_nested(kind) or pa.types.is_null(kind) for kind in kinds):
         return
+    remedy = (
+        f"Group them, and pass the result: {grouping_line([file], schema, keep)}"
+        if isinstance(file, InputFile)
+        else f"Pass one row per '{schema.id}', with lists in time order, or write the events to Parquet and group them "
+        "with seqembed.group."
+    )
     raise InputError(
         f"{file.name}: rows are single events, and the model was trained on one row per '{schema.id}' with lists of "
-        f"them. Group them, and pass the result: {grouping_line([file], schema, keep)}"
+        f"them. {remedy}"
     )
 
 
@@ -149,7 +161,7 @@ def _check_time(file: Tabular, arrow_schema: pa.Schema, schema: SequenceSchema, 
             name,
             kind,
             f"timestamps {'with' if aware else 'without'} a time zone, as the model was trained on",
-            "Add the time zone they were recorded in" if aware else "Cast them to local time without a zone",
+            _ADD_ZONE if aware else "Cast them to local time without a zone",
         )
 
 

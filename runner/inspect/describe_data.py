@@ -107,7 +107,8 @@ def describe_data(given: str, options: DataOptions, facts: Facts) -> Iterator[st
     facts["left_out"] = [{"name": name, "reason": reason} for name, reason in selection.left_out]
     yield from selection.lines(max_names=None)
     if schema.layout == "events" and (apart := _events_apart(example, schema)) is not None:
-        facts |= {"problem": apart, "next": grouping_line(files, schema)}
+        kept = () if options.label is None else (options.label,)
+        facts |= {"problem": apart, "next": grouping_line(files, schema, kept)}
         yield apart
         yield f"Next: {facts['next']}"
         return

@@ -29,7 +29,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("seqembed_run_finish_timestamp_seconds", "When the last run ended, since 1970.", always=True),
     Metric(
         "seqembed_run_last_success_timestamp_seconds",
-        "When a run last ended with exit code 0, since 1970; kept through failures.",
+        "When a run last ended with exit code 0, since 1970; kept through failures, 0 before the first.",
         always=True,
     ),
     Metric("seqembed_run_duration_seconds", "Wall time of the last run.", always=True),

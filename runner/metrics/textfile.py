@@ -69,11 +69,11 @@ class Textfile:
         """
         now, registry = time.time(), CollectorRegistry()
         gauges = {each.name: Gauge(each.name, each.meaning, (OUT, *each.labels), registry=registry) for each in METRICS}
-        success = now if exit_code == 0 else self._last_success()
+        success = now if exit_code == 0 else self._last_success()  # 0 where there was none: an alert on its age fires
         samples: list[Sample] = [
             ("seqembed_run_exit_code", (), exit_code),
             ("seqembed_run_finish_timestamp_seconds", (), now),
-            *([] if success is None else [(_LAST_SUCCESS, (), success)]),
+            (_LAST_SUCCESS, (), success),
             ("seqembed_run_duration_seconds", (), now - self._start),
             ("seqembed_run_peak_memory_bytes", (), peak_rss_bytes()),
         ]
@@ -95,15 +95,15 @@ class Textfile:
             if pattern.fullmatch(path.name) and time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:
                 path.unlink(missing_ok=True)
 
-    def _last_success(self) -> float | None:
-        """Return the time of the last success in the file; None without one, or if the file is damaged."""
+    def _last_success(self) -> float:
+        """Return the time of the last success in the file; 0 without one, or if the file is damaged."""
         try:
             families = list(text_string_to_metric_families(self._path.read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError, IndexError):
-            return None
+            return 0.0
         samples = (sample for family in families for sample in family.samples)
         found = (each.value for each in samples if each.name == _LAST_SUCCESS and each.labels.get(OUT) == self._out)
-        return next((value for value in found if math.isfinite(value)), None)
+        return next((value for value in found if math.isfinite(value)), 0.0)
 
 
 def _can_write(directory: Path) -> bool:
