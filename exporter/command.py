@@ -12,6 +12,7 @@ from seqembed.data.contract import MAX_TOLERANCE, PRECISIONS
 from seqembed.data.display.events import reported
 from seqembed.data.json_log import LOG_FORMAT, ending_in
 from seqembed.data.schema.schema import LAYOUTS, SequenceSchema
+from seqembed.data.signals import stopped_by_signals
 from seqembed.exporter.columns import column_lines
 from seqembed.exporter.config import ExportConfig
 from seqembed.exporter.report import ExportReport
@@ -105,7 +106,7 @@ def export(**options: Any) -> None:
       seqembed export theirs.keras --data history.parquet --features f0,f1,f2 --out encoder.onnx
     """  # noqa: D301 - click needs the backspace character itself
     config = ExportConfig(**options)
-    with ending_in(config.log_format), reported(config.log_format, sys.stderr):
+    with ending_in(config.log_format), stopped_by_signals(), reported(config.log_format, sys.stderr):
         for line in column_lines(config):
             if config.log_format == "json":
                 logger.info("%s", line)

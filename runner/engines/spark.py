@@ -295,7 +295,7 @@ def is_frame(value: object) -> bool:
 
 def arrow_schema(frame: DataFrame) -> pa.Schema:
     """Return the columns of a DataFrame as a worker gets them."""
-    return to_arrow_schema(frame.schema)
+    return to_arrow_schema(frame.schema, timezone=frame.sparkSession.conf.get("spark.sql.session.timeZone"))
 
 
 def spark_schema(schema: pa.Schema) -> Any:

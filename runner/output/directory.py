@@ -109,12 +109,26 @@ class OutputDirectory:
             OutputError: The directory cannot be written.
         """
         with self.storage.translated("write to"):
+            self._refuse_marker_of_others()
             self._clean()
             self.storage.make_directory(self.staging.directory)
             if self.storage.exists(SUCCESS):
                 self.filesystem.delete_file(self.storage.at(SUCCESS))
                 self.storage.sync_directory("")
             self._write_json(RECORD, record)
+
+    def _refuse_marker_of_others(self) -> None:
+        """Check that ``_SUCCESS`` is not that of another program: Spark and Hadoop write one, too.
+
+        One that is damaged is known by the record of the run beside it.
+        """
+        kind = self.storage.type(SUCCESS)
+        ours = kind == fs.FileType.File and (self.has_record or "seqembed" in (self.read_success() or {}))
+        if kind != fs.FileType.NotFound and not ours:
+            raise OutputError(
+                f"{self.storage.at(SUCCESS)}: seqembed did not write it, and would replace it. Move it away, or choose "
+                "another --out."
+            )
 
     def read_record(self) -> dict[str, Any] | None:
         """Return the record of the last run that began; None if there is none or it is damaged."""

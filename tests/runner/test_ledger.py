@@ -349,6 +349,21 @@ def test_a_damaged_marker_is_ignored(tiny: Tiny, tmp_path: Path, text: str) -> N
     assert "0 parts made, 1 up to date" in done(*words).output
 
 
+@pytest.mark.parametrize("text", ["", "mine", '{"job": "of another system"}'])
+def test_a_marker_of_another_program_is_not_replaced(tiny: Tiny, tmp_path: Path, text: str) -> None:
+    """Spark and Hadoop write an empty _SUCCESS."""
+    data = write_sequences(tmp_path / "in" / "a.parquet", sequences(20, seed=1)).parent
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "_SUCCESS").write_text(text)
+    refused = seqembed("run", data, "--model", tiny.bundle, "--out", out)
+    assert (refused.exit_code, "_SUCCESS: seqembed did not write it" in refused.output) == (6, True)
+    assert [path.name for path in out.iterdir()] == ["_SUCCESS"] and (out / "_SUCCESS").read_text() == text
+    (out / "_SUCCESS").unlink()
+    (out / "_SUCCESS").mkdir()
+    assert seqembed("run", data, "--model", tiny.bundle, "--out", out).exit_code == 6
+
+
 def test_inspect_with_a_record_of_another_version(tiny: Tiny, tmp_path: Path) -> None:
     data = write_sequences(tmp_path / "in" / "a.parquet", sequences(20, seed=1)).parent
     out = tmp_path / "out"

@@ -55,9 +55,12 @@ def test_linked_files_in_the_output_are_not_followed(tiny: Tiny, tmp_path: Path,
     assert refused.exit_code == 6, refused.output
     assert "p.parquet is a file that seqembed did not write" in refused.output
     (out / "p.parquet").unlink()
+    refused = seqembed("run", data, "--model", tiny.bundle, "--out", out)
+    assert refused.exit_code == 6 and "_SUCCESS: seqembed did not write it" in refused.output
+    (elsewhere / "_SUCCESS").write_text('{"seqembed": "0.1.0"}')
     done("run", data, "--model", tiny.bundle, "--out", out)
     assert not (out / "_SUCCESS").is_symlink()
-    assert tree(elsewhere) == {"p.parquet": b"precious", "_SUCCESS": b"precious"}
+    assert tree(elsewhere) == {"p.parquet": b"precious", "_SUCCESS": b'{"seqembed": "0.1.0"}'}
 
 
 def test_a_linked_lock_file_is_refused(tiny: Tiny, tmp_path: Path, elsewhere: Path) -> None:

@@ -261,7 +261,12 @@ def test_a_short_training_without_improvement_is_not_restarted():
 def summary_of(**changes):
     records = [{"epoch": epoch, "step": 10 * epoch, "loss": loss} for epoch, loss in enumerate((0.9, 0.5, 0.6), 1)]
     history = {"epochs": records, "monitored": "loss", "best_epoch": 3, "best_loss": 0.6, "best": {"loss": 0.6}}
-    history |= {"baseline": {"loss": 1.0}, "health": {"loss_over_mean": 0.6}, "num_restarts": 0, "num_steps": 30}
+    history |= {
+        "baseline": {"loss": 1.0},
+        "health": {"loss_over_mean": 0.6, "problem": None},
+        "num_restarts": 0,
+        "num_steps": 30,
+    }
     history |= {
         "stopped_early": False,
         "contrast_chance": None,
@@ -277,7 +282,7 @@ def test_the_summary_says_what_may_help():
     text = summary_of()
     assert "loss was 0.5000 after 20 batches, and the last weights are kept" in text and "with --steps 20" in text
     assert "For a closer reconstruction: more --units" in text
-    good = summary_of(patience=10, best_epoch=2, best_loss=0.05, health={"loss_over_mean": 0.05})
+    good = summary_of(patience=10, best_epoch=2, best_loss=0.05, health={"loss_over_mean": 0.05, "problem": None})
     assert "the last weights are kept" not in good and "For a closer reconstruction" not in good
     assert "the best weights are those after 20" in good
     assert "For a closer" not in summary_of(contrast_chance=0.1, best={"loss": 0.6, "contrast_accuracy": 0.5})

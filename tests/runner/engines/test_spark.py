@@ -216,6 +216,23 @@ def test_events_must_be_grouped(cluster: Any, tiny: Tiny, tmp_path: Path) -> Non
     check_vectors(found, seqembed_package.load(bundle).embed_table(ordered))
 
 
+def test_times_with_a_zone_are_instants_whatever_the_zone_of_the_session(cluster: Any, tmp_path: Path) -> None:
+    from events_testing import transactions, untrained_run, write_nested
+
+    path, model = write_nested(tmp_path / "in.parquet", transactions(30, seed=0)), tmp_path / "encoder.onnx"
+    untrained_run(tmp_path / "run", path, "nested")
+    done("export", tmp_path / "run", "--out", model)
+    zone = cluster.conf.get("spark.sql.session.timeZone")
+    try:
+        cluster.conf.set("spark.sql.session.timeZone", "Asia/Tokyo")
+        frame = cluster.read.parquet(str(path))
+        found = seqembed_package.spark.embed(frame, model).toArrow()
+        assert seqembed_package.spark.embed(frame.limit(0), model).count() == 0
+    finally:
+        cluster.conf.set("spark.sql.session.timeZone", zone)
+    check_vectors(found.sort_by("id"), seqembed_package.load(model).embed_table(pq.read_table(path)).sort_by("id"))
+
+
 def test_a_model_of_int8_is_refused(cluster: Any, tiny: Tiny, tmp_path: Path) -> None:
     int8 = with_contract(tiny.bundle, tmp_path / "int8.onnx", precision="int8")
     frame = cluster.read.parquet(str(tiny.data))
