@@ -15,7 +15,7 @@ from seqembed.data.display.progress import ProgressStyle
 from seqembed.data.errors import SeqembedError
 from seqembed.data.files.secrets import scrub
 from seqembed.data.host import host_fault
-from seqembed.data.signals import not_interrupted
+from seqembed.data.signals import TERMINATED, not_interrupted
 
 LogFormat = Literal["text", "json"]
 LOG_FORMATS: Final[tuple[LogFormat, ...]] = ("text", "json")
@@ -50,8 +50,18 @@ COMMAND_EVENTS: Final = {
     "group": {
         "started": ("inputs", "out", "engine"),
         "planned": ("buckets", "buckets_to_make", "events_to_read"),
+        "would": ("name", "action"),
         "bucket": ("name", "ids", "events"),
-        "finished": ("exit_code", "seconds", "buckets_made", "buckets_skipped", "events_in", "events_out", "ids"),
+        "finished": (
+            "exit_code",
+            "seconds",
+            "buckets_made",
+            "buckets_skipped",
+            "events_in",
+            "events_out",
+            "ids",
+            "notes",
+        ),
     },
 }
 _BUG, _INTERRUPTED = 1, 130
@@ -94,8 +104,9 @@ def reported(log_format: LogFormat, file: IO[str]) -> Iterator[None]:
         except BaseException as error:
             exit_code = exit_code_of(error)
             traced = {"traceback": "".join(traceback.format_exception(error))} if exit_code == _BUG else {}
+            message = {_INTERRUPTED: "interrupted", TERMINATED: "terminated"}.get(exit_code, str(error))
             with not_interrupted():
-                emit("failed", exit_code=exit_code, error=type(error).__name__, message=str(error), **traced)
+                emit("failed", exit_code=exit_code, error=type(error).__name__, message=message, **traced)
             raise
 
 

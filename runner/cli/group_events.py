@@ -2,18 +2,20 @@
 
 import logging
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import click
 
 from seqembed.data.arrow_start import settle_without_pandas
+from seqembed.data.display.events import emit, reported
 from seqembed.data.display.progress import PROGRESS_STYLES
 from seqembed.data.files.secrets import without_secrets
 from seqembed.data.json_log import LOG_FORMAT, ending_in
 from seqembed.data.plurals import counted
 from seqembed.data.signals import stopped_by_signals
 from seqembed.runner.cli.names import Buckets, Names
-from seqembed.runner.group.job import GroupJob, group_events, plan_group_job
+from seqembed.runner.group.job import GroupJob, announce, group_events, plan_group_job
 from seqembed.runner.group.options import GROUP_BAD_ROW, GROUP_ENGINES, GroupOptions
 from seqembed.runner.group.plan import GroupPlan, bucket_name
 from seqembed.runner.group.report import GroupReport
@@ -115,19 +117,30 @@ def group(inputs: tuple[str, ...], out: str, **rest: Any) -> None:
     settle_without_pandas()
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
     job = GroupJob(inputs, out, GroupOptions(**rest))
-    if job.options.dry_run:
-        _print_plan(plan_group_job(job), out)
-        return
-    with ending_in(job.options.log_format), stopped_by_signals():
-        report = group_events(job, sys.stderr)
+    log_format = job.options.log_format
+    with ending_in(log_format):
+        if job.options.dry_run:
+            with reported(log_format, sys.stderr):
+                plan = plan_group_job(job)
+                announce(plan)
+                for name, action in _would(plan):
+                    emit("would", name=name, action=action)
+            _print_plan(plan, out)
+            return
+        with stopped_by_signals():
+            report = group_events(job, sys.stderr)
     _print_summary(report, without_secrets(out))
 
 
+def _would(plan: GroupPlan) -> Iterator[tuple[str, str]]:
+    """Yield what would become of each bucket."""
+    yield from ((bucket_name(index), action) for index, action in enumerate(plan.actions))
+    yield from ((name, "remove") for name in plan.obsolete)
+
+
 def _print_plan(plan: GroupPlan, out: str) -> None:
-    for index, action in enumerate(plan.actions):
-        click.echo(f"{action:<8}{bucket_name(index)}")
-    for name in plan.obsolete:
-        click.echo(f"{'remove':<8}{name}")
+    for name, action in _would(plan):
+        click.echo(f"{action:<8}{name}")
     for note in plan.notes:
         click.secho(note, fg="yellow")
     for line in plan.lines():

@@ -57,6 +57,11 @@ class GroupJob:
         return {"command": "group", "inputs": self.named_inputs, "options": options}
 
 
+def announce(plan: GroupPlan) -> None:
+    """Emit how much is to be done."""
+    emit("planned", buckets=plan.num_buckets, buckets_to_make=len(plan.to_make), events_to_read=plan.num_rows)
+
+
 def plan_group_job(job: GroupJob) -> GroupPlan:
     """Return the plan of `group_events`; nothing is written.
 
@@ -89,6 +94,7 @@ def group_events(job: GroupJob, terminal: IO[str]) -> GroupReport:
             events_in=report.events_in,
             events_out=report.counts.events_out,
             ids=report.counts.ids,
+            notes=list(report.notes),
         )
     return report
 
@@ -98,7 +104,7 @@ def _group(job: GroupJob, terminal: IO[str]) -> GroupReport:
     require_engine(job.options.engine)
     inputs = GroupInputs(InputStates.find(job.inputs, version=job.options.version))
     plan = plan_group(inputs, output, job.options)
-    emit("planned", buckets=plan.num_buckets, buckets_to_make=len(plan.to_make), events_to_read=plan.num_rows)
+    announce(plan)
     if _is_done(plan, output, job):
         output.remove_leftovers()
         return _report(plan, plan.files, {}, start, 0)

@@ -279,6 +279,10 @@ def test_training_export_and_grouping_have_an_event_per_stage(tiny: Tiny, tmp_pa
     buckets = [line for line in found if line["event"] == "bucket"]
     assert len(buckets) == found[-1]["buckets_made"] == 2
     assert sum(line["ids"] for line in buckets) == found[-1]["ids"] == 20
+    assert found[-1]["notes"] == []
+    planned = command("group", tmp_path / "events.parquet", "--out", tmp_path / "new", *options, "--dry-run")
+    would = [(line["event"], line.get("name"), line.get("action")) for line in lines(planned.stderr)]
+    assert would[0][0] == "planned" and would[1:] == [("would", f"bucket-0000{n}.parquet", "make") for n in (0, 1)]
     again = command("group", tmp_path / "nothing", "--out", tmp_path / "grouped", *options)
     assert again.exit_code == lines(again.stderr)[-1]["exit_code"] == 3
     assert lines(again.stderr)[-1]["event"] == "failed"
@@ -288,7 +292,7 @@ def staged(name: str, result: Result) -> list[dict]:
     """Check that a command that succeeded wrote its documented events; return its lines."""
     assert result.exit_code == 0, result.output
     found = lines(result.stderr)
-    assert {line["event"] for line in found} - {"message"} == COMMAND_EVENTS[name].keys()
+    assert {line["event"] for line in found} - {"message"} == COMMAND_EVENTS[name].keys() - {"would"}
     assert (found[0]["event"], found[-1]["event"]) == ("started", "finished")
     for line in found:
         assert line.keys() == {"time", "event", *({**EVENTS, **COMMAND_EVENTS[name]}[line["event"]])}, line
