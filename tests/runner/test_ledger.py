@@ -350,17 +350,18 @@ def test_a_damaged_marker_is_ignored(tiny: Tiny, tmp_path: Path, text: str) -> N
 
 
 @pytest.mark.parametrize("text", ["", "mine", '{"job": "of another system"}'])
-def test_a_marker_of_another_program_is_not_replaced(tiny: Tiny, tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("name", ["_SUCCESS", "_RUN"])
+def test_a_marker_of_another_program_is_not_replaced(tiny: Tiny, tmp_path: Path, name: str, text: str) -> None:
     """Spark and Hadoop write an empty _SUCCESS."""
     data = write_sequences(tmp_path / "in" / "a.parquet", sequences(20, seed=1)).parent
     out = tmp_path / "out"
     out.mkdir()
-    (out / "_SUCCESS").write_text(text)
+    (out / name).write_text(text)
     refused = seqembed("run", data, "--model", tiny.bundle, "--out", out)
-    assert (refused.exit_code, "_SUCCESS: seqembed did not write it" in refused.output) == (6, True)
-    assert [path.name for path in out.iterdir()] == ["_SUCCESS"] and (out / "_SUCCESS").read_text() == text
-    (out / "_SUCCESS").unlink()
-    (out / "_SUCCESS").mkdir()
+    assert (refused.exit_code, f"{name}: seqembed did not write it" in refused.output) == (6, True)
+    assert [path.name for path in out.iterdir()] == [name] and (out / name).read_text() == text
+    (out / name).unlink()
+    (out / name).mkdir()
     assert seqembed("run", data, "--model", tiny.bundle, "--out", out).exit_code == 6
 
 
