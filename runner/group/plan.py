@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -157,14 +157,18 @@ def bucket_name(index: int) -> str:
     return f"bucket-{index:05d}.parquet"
 
 
-def bucket_key(files: Sequence[EventFile], index: int, options_hash: str) -> PartKey:
-    """Return the hashes of everything that determines a bucket; all files must be counted."""
+def bucket_key(files: Sequence[EventFile], index: int, types: Sequence[str], options_hash: str) -> PartKey:
+    """Return the hashes of everything that determines a bucket; all files must be counted.
+
+    Types are no option: where a late file needs wider ones, all buckets are made again, as one whose events changed.
+    """
     parts = [
         (file.fingerprint, int(file.counts.buckets[index]))
         for file in files
         if file.counts is not None and file.counts.buckets[index]
     ]
-    return PartKey(hashlib.sha256(json.dumps(parts).encode()).hexdigest(), MAKER, options_hash)
+    content = json.dumps([list(types), parts])
+    return PartKey(hashlib.sha256(content.encode()).hexdigest(), MAKER, options_hash)
 
 
 def plan_group(inputs: GroupInputs, output: OutputDirectory, options: GroupOptions) -> GroupPlan:
@@ -201,16 +205,19 @@ def plan_group(inputs: GroupInputs, output: OutputDirectory, options: GroupOptio
         files=tuple(files),
         columns=columns,
         scan=scan,
-        options=values,
+        options=values | {"types": columns.types},
         options_hash=options_hash,
-        actions=tuple(_action(name, index, files, options_hash, ledger) for index, name in enumerate(names)),
+        actions=tuple(
+            _action(ledger, name, bucket_key(files, index, columns.types, options_hash))
+            for index, name in enumerate(names)
+        ),
         done=finished,
         obsolete=tuple(sorted(filter(_BUCKET.fullmatch, (ledger.parts.keys() | ledger.outdated) - set(names)))),
         gone=gone,
         is_counted={name: counted.fingerprint for name, counted in census.items()}
         == {file.file.location: file.fingerprint for file in files},
         event_bytes=bytes_each,
-        notes=tuple(_notes(inputs.states, columns)),
+        notes=(*_notes(inputs.states, columns), *_new_types(finished, columns)),
     )
 
 
@@ -248,13 +255,13 @@ def _with_counts(
     return EventFile(file.file, file.fingerprint, file.num_rows, inputs.counted.get(key))
 
 
-def _action(name: str, index: int, files: Sequence[EventFile], options_hash: str, ledger: Ledger) -> Action:
+def _action(ledger: Ledger, name: str, key: PartKey) -> Action:
     footer = ledger.parts.get(name)
     if footer is None:
         return "remake" if name in ledger.outdated else "make"
-    if footer.key.options_hash != options_hash:
+    if footer.key.options_hash != key.options_hash:
         return "replace"
-    return "skip" if footer.key == bucket_key(files, index, options_hash) else "remake"
+    return "skip" if footer.key == key else "remake"
 
 
 def _refuse_other_makers(
@@ -290,6 +297,20 @@ def _refuse_gone(gone: Sequence[str], output: OutputDirectory, options: GroupOpt
             f"{output.given}: {what} not among the inputs, such as {gone[0]}; its events would be lost. Pass all "
             "inputs, or --prune to leave those events out, or choose another --out."
         )
+
+
+def _new_types(finished: Mapping[str, PartFooter], columns: EventColumns) -> Iterator[str]:
+    """Yield which columns have another type than in finished buckets, and what follows."""
+    for footer in finished.values():
+        types = footer.options.get("types")
+        if isinstance(types, list) and len(types) == len(columns.types) and types != columns.types:
+            changed = [
+                f"'{name}' is {new}, was {old}"
+                for name, old, new in zip(columns.names, types, columns.types, strict=True)
+                if old != new
+            ]
+            yield f"all buckets are made again, since types changed: {', '.join(changed[:_MAX_LEFT_OUT])}"
+            return
 
 
 def _notes(states: InputStates, columns: EventColumns) -> list[str]:
