@@ -21,12 +21,12 @@ from seqembed.data.files.fingerprints import fingerprint
 from seqembed.data.files.inputs import InputFile
 from seqembed.data.lake.delta import covers_table
 from seqembed.data.plurals import counted
-from seqembed.runner.group.census import MAKER, Counted, read_census
+from seqembed.runner.group.census import MAKER, Counted, read_census, refuse_census_of_others
 from seqembed.runner.group.columns import EventColumns, event_columns
 from seqembed.runner.group.options import GroupOptions
 from seqembed.runner.group.scan import FileCounts, Scan
 from seqembed.runner.group.size import event_bytes, suitable_buckets
-from seqembed.runner.group.span import bound
+from seqembed.runner.group.span import bounds
 from seqembed.runner.job.parts import Action
 from seqembed.runner.job.plan import InputStates
 from seqembed.runner.job.refusals import refuse_other_files, refuse_output_among_inputs
@@ -131,12 +131,10 @@ class GroupPlan:
 
     def lines(self) -> list[str]:
         """Return what the job will do and what it needs, for the log."""
-        size = _size(self.temporary_bytes)
-        return [
-            f"{self.num_rows:,} events in {counted(len(self.files), 'file')}; {len(self.to_make):,} of "
-            f"{counted(self.num_buckets, 'bucket')} to make",
-            f"needs up to {size} of temporary disk and {size} for the output",
-        ]
+        size = readable_size(self.temporary_bytes)
+        what = f"{self.num_rows:,} events in {counted(len(self.files), 'file')}; {len(self.to_make):,} of "
+        needs = [f"needs up to {size} of temporary disk and {size} for the output"] if self.to_make else []
+        return [f"{what}{counted(self.num_buckets, 'bucket')} to make", *needs]
 
 
 @dataclass(slots=True)
@@ -181,7 +179,7 @@ def plan_group(inputs: GroupInputs, output: OutputDirectory, options: GroupOptio
     """
     refuse_output_among_inputs(inputs.states.found.files, output)
     files, columns = _read_footers(inputs.states, options)
-    span = bound("since", options.since, columns.time.type), bound("until", options.until, columns.time.type)
+    span = bounds(options.since, options.until, columns.time.type)
     ledger = output.read_ledger()
     bytes_each = event_bytes(files, columns)
     num_rows = sum(file.num_rows for file in files)
@@ -193,6 +191,7 @@ def plan_group(inputs: GroupInputs, output: OutputDirectory, options: GroupOptio
     options_hash = hashlib.sha256(json.dumps([_FORMAT, values]).encode()).hexdigest()
     names = [bucket_name(index) for index in range(num_buckets)]
     refuse_other_files(names, ledger.others, output)
+    refuse_census_of_others(output)
     _refuse_other_makers(ledger.parts, values, options_hash, output, options)
     census, before = read_census(output, options_hash)
     gone = tuple(sorted(before - {file.file.location for file in files}))
@@ -332,5 +331,6 @@ def _shown(value: object) -> str:
     return "none" if value is None else str(value)
 
 
-def _size(num_bytes: float) -> str:
+def readable_size(num_bytes: float) -> str:
+    """Return a size for people, at least 1 MB."""
     return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{max(1, math.ceil(num_bytes / 1e6))} MB"

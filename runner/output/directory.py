@@ -213,14 +213,23 @@ class OutputDirectory:
         with self.storage.translated("write to"):
             self._write_json(SUCCESS, totals)
 
-    def remember(self, record: dict[str, Any]) -> None:
-        """Add the record of this run to the history of the directory.
+    def remember(self, record: dict[str, Any]) -> str:
+        """Add the record of this run to the history of the directory; return its name.
 
         Raises:
             OutputError: The directory cannot be written.
         """
         temporary = posixpath.join(self.staging.directory, "history.json")
-        add_to_history(self.storage, self.staging.run_id, temporary, record)
+        return add_to_history(self.storage, self.staging.run_id, temporary, record)
+
+    def forget(self, name: str) -> None:
+        """Remove a record from the history.
+
+        Raises:
+            OutputError: The directory cannot be written.
+        """
+        with self.storage.translated("write to"):
+            self.filesystem.delete_file(self.storage.at(name))
 
     def _write_json(self, name: str, value: dict[str, Any]) -> None:
         self.storage.write_json(name, value, temporary=posixpath.join(self.staging.directory, name))
