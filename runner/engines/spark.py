@@ -281,11 +281,24 @@ def _reason(error: BaseException) -> str:
 
 
 def map_in_arrow(frame: DataFrame, work: Callable[..., Iterator[pa.RecordBatch]], schema: Any) -> DataFrame:
-    """Return a DataFrame of what `work` makes of each partition; its partitions are those of `frame`."""
+    """Return a DataFrame of what `work` makes of each partition; its partitions are those of `frame`.
+
+    pyspark looks each column up by its name, which fails for one with a dot or a backtick, and for two that differ in
+    case only. So columns travel under plain names.
+    """
+    names = frame.columns
+    frame = frame.toDF(*(f"c{index}" for index in range(len(names))))
     with warnings.catch_warnings():
         # pyspark 4.3 warns of every pandas from 3 on, though nothing is converted to pandas here.
         warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas", category=FutureWarning)
-        return frame.mapInArrow(work, schema)
+        return frame.mapInArrow(partial(_under_names, names, work), schema)
+
+
+def _under_names(
+    names: Sequence[str], work: Callable[..., Iterator[pa.RecordBatch]], batches: Iterator[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    """Work on batches whose columns have their own names; runs in a worker of Spark."""
+    return work(batch.rename_columns(names) for batch in batches)
 
 
 def is_frame(value: object) -> bool:

@@ -8,18 +8,21 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from engines_testing import Job, Killer, limit_memory
+from engines_testing import Job, Killer, check_vectors, limit_memory
 from s3_testing import KEY, SECRET, Store
 
+import seqembed as seqembed_package
 from child_runner import check_complete, check_finished, contents, visible
 from seqembed.data.errors import OutputError
 from seqembed.runner.bundle.bundle_file import bundle_sha256, read_bundle
+from seqembed.runner.bundle.encoder import Encoder
 from seqembed.runner.engines.engine import Engine
 from seqembed.runner.engines.task import BundleReference
 from seqembed.runner.job.make_parts import make_parts
@@ -27,7 +30,7 @@ from seqembed.runner.job.outcome import Outcome
 from seqembed.runner.job.plan import InputStates, plan_run
 from seqembed.runner.options import EngineName, RunOptions
 from seqembed.runner.output.directory import OutputDirectory
-from seqembed_testing import Tiny, done, seqembed, sequences, write_sequences
+from seqembed_testing import Tiny, done, seqembed, sequences, with_contract, write_sequences
 
 NUM_KILLS = int(os.environ.get("SEQEMBED_KILLS", "4"))
 Figures = Counter[str]
@@ -276,3 +279,21 @@ def check_stopped_driver(
     assert not (out / "_SUCCESS").exists()
     done(*words, "--out", out, *again)
     check_finished(out, new)
+
+
+def check_hard_names(tiny: Tiny, directory: Path, embedded: Callable[[pa.Table, Path, list[str]], pa.Table]) -> None:
+    """Columns may have any names, here with dots, backticks and spaces, and two that differ in case only.
+
+    Args:
+        tiny: A small model.
+        directory: Where to write another of it.
+        embedded: Embeds a table with a model on the engine, and keeps columns.
+    """
+    names = {"id": "page.id", "x": "page.type", "y": "a `b` c", "label": "Page.Type"}
+    schema = json.loads(json.dumps(Encoder.open(tiny.bundle).contract.schema.to_json()))
+    for feature in schema["features"]:
+        feature["column"] = names[feature["column"]]
+    model = with_contract(tiny.bundle, directory / "named.onnx", schema=schema | {"id": names["id"]})
+    table = pq.read_table(tiny.data).select(list(names)).rename_columns(list(names.values()))
+    expected = seqembed_package.load(model).embed_table(table, keep=["Page.Type", "a `b` c"])
+    check_vectors(embedded(table, model, ["Page.Type", "a `b` c"]), expected)

@@ -24,6 +24,7 @@ from engine_laws import (
     check_drift,
     check_faults_of_data,
     check_first_fault,
+    check_hard_names,
     check_killed_workers,
     check_lack_of_memory,
     check_same_bytes,
@@ -183,6 +184,15 @@ def test_rows_of_a_dataset(cluster: Any, jobs: dict[str, Job], tmp_path: Path) -
     int8 = with_contract(model, tmp_path / "int8.onnx", precision="int8")
     with pytest.raises(BundleError):
         seqembed_package.ray.embed(rows, int8)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_columns_with_hard_names(cluster: Any, tiny: Tiny, tmp_path: Path) -> None:
+    def embedded(table: pa.Table, model: Path, keep: list[str]) -> pa.Table:
+        rows = seqembed_package.ray.embed(ray.data.from_arrow(table), model, keep)
+        return pa.concat_tables(ray.get(rows.to_arrow_refs()))
+
+    check_hard_names(tiny, tmp_path, embedded)
 
 
 def test_a_cluster_that_is_not_there(tiny: Tiny, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from engine_laws import (
     check_bucket,
     check_faults_of_data,
     check_first_fault,
+    check_hard_names,
     check_killed_workers,
     check_lack_of_memory,
     check_same_bytes,
@@ -200,6 +201,13 @@ def test_rows_of_a_frame_keep_their_partitions(cluster: Any, jobs: dict[str, Job
         seqembed_package.spark.embed(expected, model)
     none = seqembed_package.spark.embed(frame.filter("false").repartition(4), model).toArrow()
     assert (none.num_rows, none.column_names) == (0, ["id", "embedding"])
+
+
+def test_columns_with_hard_names(cluster: Any, tiny: Tiny, tmp_path: Path) -> None:
+    def embedded(table: pa.Table, model: Path, keep: list[str]) -> pa.Table:
+        return seqembed_package.spark.embed(cluster.createDataFrame(table).coalesce(1), model, keep).toArrow()
+
+    check_hard_names(tiny, tmp_path, embedded)
 
 
 def test_events_must_be_grouped(cluster: Any, tiny: Tiny, tmp_path: Path) -> None:
