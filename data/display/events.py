@@ -124,9 +124,13 @@ def exit_code_of(error: BaseException) -> int:
 
 @contextmanager
 def json_lines(file: IO[str]) -> Iterator[None]:
-    """Write events and the log's other lines to `file` as JSON, in place of text, within the block."""
+    """Write events and the log's other lines to `file` as JSON, in place of text, within the block.
+
+    Of the loggers of libraries, only warnings and errors: TensorFlow logs a line at every save.
+    """
     handler, root = logging.StreamHandler(file), logging.getLogger()
     handler.setFormatter(_JsonLines())
+    handler.addFilter(_is_of_seqembed_or_serious)
     others = list(root.handlers)
     root.handlers[:] = [handler]
     level = root.level
@@ -138,6 +142,10 @@ def json_lines(file: IO[str]) -> Iterator[None]:
         logger.removeHandler(handler)
         root.handlers[:] = others
         root.setLevel(level)
+
+
+def _is_of_seqembed_or_serious(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING or record.name.split(".")[0] == "seqembed"
 
 
 class _JsonLines(logging.Formatter):

@@ -1,5 +1,6 @@
 """Metrics of a run for Prometheus, its dashboard, and the log in JSON: the documented names, whatever happens."""
 
+import io
 import json
 import logging
 import os
@@ -16,7 +17,7 @@ from click.testing import Result
 from prometheus_client.parser import text_string_to_metric_families
 
 import seqembed
-from seqembed.data.display.events import COMMAND_EVENTS, EVENTS
+from seqembed.data.display.events import COMMAND_EVENTS, EVENTS, emit, json_lines
 from seqembed.runner.metrics.names import METRICS
 from seqembed_testing import Tiny, done, sequences, write_sequences
 from seqembed_testing import seqembed as command
@@ -280,6 +281,7 @@ def test_training_export_and_grouping_have_an_event_per_stage(tiny: Tiny, tmp_pa
     assert (read["features"], read["fields"]) == (2, 0)
     assert found[-1]["num_steps"] == 2
     assert any("training sequence" in line["message"] for line in found if line["event"] == "message")
+    assert "Sharding callback" not in said.stderr  # TensorFlow logs it at every save
     said = command("export", tmp_path / "run", "--out", tmp_path / "m.onnx", "--log-format", "json")
     assert staged("export", said)[-1]["bytes"] == (tmp_path / "m.onnx").stat().st_size
     events = {"id": [f"s{n % 20}" for n in range(60)], "t": list(range(60)), "x": [0.5] * 60}
@@ -301,6 +303,22 @@ def test_training_export_and_grouping_have_an_event_per_stage(tiny: Tiny, tmp_pa
     again = command("group", tmp_path / "nothing", "--out", tmp_path / "grouped", *options)
     assert again.exit_code == lines(again.stderr)[-1]["exit_code"] == 3
     assert lines(again.stderr)[-1]["event"] == "failed"
+
+
+def test_a_log_in_json_has_only_warnings_of_libraries() -> None:
+    said = io.StringIO()
+    with json_lines(said):
+        logging.getLogger("tensorflow").info("Sharding callback duration: 86 microseconds")
+        logging.getLogger("tensorflow").warning("out of memory soon")
+        logging.getLogger("seqembed").info("120 training sequences")
+        logging.getLogger("seqembedded").info("not one of ours")
+        emit("read", sequences=120)
+    events = [(line["event"], line.get("level"), line.get("message")) for line in lines(said.getvalue())]
+    assert events == [
+        ("message", "warning", "out of memory soon"),
+        ("message", "info", "120 training sequences"),
+        ("read", None, None),
+    ]
 
 
 def staged(name: str, result: Result) -> list[dict]:
