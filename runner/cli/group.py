@@ -35,7 +35,7 @@ _COMMANDS = {
     "inspect": ("runner.cli.inspect:inspect", "Describe a model, a run, an output directory or data.", None),
     "neighbors": ("runner.cli.neighbors:neighbors", "List the nearest vectors of an id.", None),
     "sample": ("runner.cli.sample:sample", "Write sample data.", None),
-    "demo": ("runner.cli.demo:demo", "Train, export and run on real recorded data.", "train"),
+    "demo": ("runner.cli.demo:demo", "Train, export and run on simulated tanks.", "train"),
 }
 # Commands whose result is their standard output; they fail if it cannot be written.
 _PRINTED_RESULTS = frozenset({"inspect", "neighbors"})
