@@ -53,7 +53,11 @@ def drift_of(statistics: Statistics | None, contract: ModelContract) -> Drift | 
     if not sequences:
         return Drift((), 0)
     found = _Comparison(statistics, training.statistics, training.noise, contract.schema)
-    return Drift.of([*found.stuck(), *found.measures()], sequences)
+    stuck = list(found.stuck())
+    # Its values moved, too, but one finding is not reported twice.
+    features = {measure.feature for measure in stuck if not measure.is_of_vectors}
+    others = (measure for measure in found.measures() if not (measure.is_of_values and measure.feature in features))
+    return Drift.of([*stuck, *others], sequences)
 
 
 class _Comparison:
@@ -81,9 +85,15 @@ class _Comparison:
                 threshold = self._threshold(name, shown, index)
                 value, sides = _rounded(value), (expected[index], observed[index])
                 if shown == "gaps":
-                    with np.errstate(over="ignore"):
-                        sides = float(np.expm1(sides[0])), float(np.expm1(sides[1]))
+                    sides = self._shown(feature, *sides)
                 yield DriftMeasure(shown, feature, value, threshold, value > threshold, *map(_plain, sides))
+
+    def _shown(self, feature: str | None, *sides: float) -> tuple[float, ...]:
+        """Return numbers of a feature as they are shown: gaps in seconds, of which statistics hold the logarithm."""
+        if feature not in self._gaps:
+            return sides
+        with np.errstate(over="ignore"):
+            return tuple(np.expm1(sides).tolist())
 
     def _threshold(self, name: MeasureName, shown: MeasureName, index: int) -> float:
         counted = "vectors" if name == "embeddings" else "sequences"
@@ -107,8 +117,9 @@ class _Comparison:
             share = training.block("bins")[index, int(bins[index].argmax())] / known[index]
             drawn = min(run.number("sequences"), int(run.known[index]))
             if share**drawn < _STUCK_BY_CHANCE:
-                name, value = training.definition.features[index].name, float(run.lowest[1 + index])
-                yield DriftMeasure("stuck", name, 1.0, 1.0, True, float(training.mean[index]), value)
+                name = training.definition.features[index].name
+                sides = self._shown(name, float(training.mean[index]), float(run.lowest[1 + index]))
+                yield DriftMeasure("stuck", name, 1.0, 1.0, True, *sides)
         num, spread = run.number("vectors"), np.trace(training.vector_covariance)
         if num > _FEW and training.number("vectors") > 1 and spread > 0:
             if np.trace(run.vector_covariance) < _STUCK_VARIANCE * spread:

@@ -58,6 +58,11 @@ class DriftMeasure:
         """Whether it is about the vectors; a feature may be called ``embedding``, too, and is stuck at a value."""
         return self.name == "embeddings" or (self.name == "stuck" and self.observed is None)
 
+    @property
+    def is_of_values(self) -> bool:
+        """Whether it compares the values of a feature, bin by bin."""
+        return self.name in ("values", "gaps")
+
     def __str__(self) -> str:
         """Return the finding in a few plain words."""
         name = "" if self.feature is None else f" of {self.feature}"
@@ -111,20 +116,29 @@ class Drift:
         """Return how much was compared, without hundreds of measures."""
         return f"Drift(alarms={len(self.alarms)}, measures={len(self.measures)}, sequences={self.sequences})"
 
-    def line(self) -> str:
-        """Return the line of the summary."""
+    def line(self, *, is_excerpt: bool = False) -> str:
+        """Return the line of the summary.
+
+        Args:
+            is_excerpt: Whether `measures` are only those that moved farthest, as in a record of the history.
+        """
         if not self.measures:
             return "drift: no sequence to compare with the training data"
         alarms, rows = self.alarms, counted(self.sequences, "sequence")
         if not alarms:
             first = self.measures[0]
-            return (
-                f"drift: none in {rows}; {counted(len(self.measures), 'measure')} within their thresholds, "
-                f"farthest {_label(first)} at {first.moved:.0%} of its threshold"
-            )
+            within = "" if is_excerpt else f"{counted(len(self.measures), 'measure')} within their thresholds, "
+            return f"drift: none in {rows}; {within}farthest {_label(first)} at {first.moved:.0%} of its threshold"
         more = f"; and {len(alarms) - _MAX_NAMED:,} more" if len(alarms) > _MAX_NAMED else ""
         found = "; ".join(map(str, alarms[:_MAX_NAMED]))
-        return f"drift: {len(alarms):,} of {counted(len(self.measures), 'measure')} moved: {found}{more}"
+        return f"drift: {self._moved(is_excerpt=is_excerpt)}: {found}{more}"
+
+    def _moved(self, *, is_excerpt: bool) -> str:
+        num = len(self.alarms)
+        if not is_excerpt:
+            return f"{num:,} of {counted(len(self.measures), 'measure')} moved"
+        least = "at least " if num == len(self.measures) else ""
+        return f"{least}{counted(num, 'measure')} moved beyond {'its' if num == 1 else 'their'} threshold"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, for ``_SUCCESS``."""

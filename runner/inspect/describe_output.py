@@ -118,7 +118,7 @@ def _lines(output: OutputDirectory, footers: Mapping[str, PartFooter], facts: Fa
         again = "" if record is not None else " Run it again; finished parts are skipped."
         yield f"{what}: {why}.{again}"
         for newest in read_history(output.storage)[-1:]:
-            yield from _drift_line(newest)
+            yield from _drift_line(newest, is_excerpt=True)
     if record is not None or output.has_record:
         yield ""
         yield from _rerun(output, record or {}, facts)
@@ -134,10 +134,10 @@ def _nothing_to_make(plan: RunPlan, options: RunOptions, *, is_marked: bool) -> 
     return f"A rerun would make no part, and write _SUCCESS{gate}."
 
 
-def _drift_line(value: Mapping[str, Any]) -> Iterator[str]:
+def _drift_line(value: Mapping[str, Any], *, is_excerpt: bool = False) -> Iterator[str]:
     """Yield the line about drift of a success marker or a record of the history, if it has one."""
     try:
-        yield Drift.from_json(value["drift"]).line()
+        yield Drift.from_json(value["drift"]).line(is_excerpt=is_excerpt)
     except (KeyError, TypeError, ValueError, AttributeError):
         return  # of an older version, or edited
 

@@ -116,6 +116,12 @@ def test_the_line_names_what_moved_in_plain_words() -> None:
         "drift: 4 of 5 measures moved: f3 is 7 throughout; missing of f2 30.0%, in training 0.0%; "
         "f1, mean 5.25, in training 3; and 1 more"
     )
+    assert drift.line(is_excerpt=True).startswith("drift: 4 measures moved beyond their threshold: f3 is 7 throughout;")
+    assert Drift.of(measures[:2], 5).line(is_excerpt=True).startswith("drift: at least 2 measures moved beyond their")
+    assert Drift.of(measures[1:3], 5).line(is_excerpt=True).startswith("drift: 1 measure moved beyond its threshold: ")
+    assert Drift.of(measures[2:3], 5).line(is_excerpt=True) == (
+        "drift: none in 5 sequences; farthest lengths at 50% of its threshold"
+    )
     gap = DriftMeasure("gaps", "time.since_previous", 0.2, 0.1, True, 3_600.0, 45.0)
     assert str(gap) == "time.since_previous typically 45 s, in training 60 min"
     assert str(measures[4]) == "embeddings 1.2 times the threshold"

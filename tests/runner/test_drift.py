@@ -85,6 +85,24 @@ def test_each_kind_of_drift_is_named(
         assert first.feature in (expected[1], "embedding")
 
 
+def test_a_stuck_feature_is_reported_once(tiny: Tiny, tmp_path: Path) -> None:
+    usual = sequences(300, seed=3, shortest=1)
+    found = drift(tiny, tmp_path, changed(usual, "y", lambda v: 0.25))
+    of_y = [(measure.name, measure.alarmed) for measure in found.measures if measure.feature == "y"]
+    assert of_y == [("stuck", True), ("missing", False)]
+    assert len(found.measures) == 6  # lengths, embeddings, values of x, missing of x and y, and this
+    assert found.line().startswith(f"drift: {len(found.alarms)} of 6 measures moved: y is 0.25")
+    assert "y, mean" not in found.line()
+    shown = done("inspect", tmp_path / "out").output
+    assert found.line() in shown
+
+
+def test_stored_drift_of_older_runs_with_two_measures_of_a_stuck_feature_is_still_read() -> None:
+    both = Drift.of([DriftMeasure(name, "y", 2.0, 1.0, True, 0.5, 0.25) for name in ("stuck", "values")], 9)
+    assert Drift.from_json(json.loads(json.dumps(both.to_json()))) == both
+    assert both.line() == "drift: 2 of 2 measures moved: y is 0.25 throughout; y, mean 0.25, in training 0.5"
+
+
 def test_a_mean_of_clipped_values_is_not_shown(tiny: Tiny, tmp_path: Path) -> None:
     found = drift(tiny, tmp_path, changed(sequences(300, seed=3, shortest=1), "x", lambda v: 1e6 + v))
     moved = next(measure for measure in found.alarms if measure.name == "values")
@@ -140,6 +158,8 @@ def test_a_run_that_fails_on_drift_keeps_its_parts_and_is_finished_without_the_o
         assert not (out / "_SUCCESS").exists()
         said = done("inspect", out).output
         assert "or --fail-on-drift ended it" in said and "x, mean 1.9" in said
+        # The history holds only the measures that moved farthest.
+        assert "moved beyond" in said and " of 6 measures" not in said and " of 6 measures moved" in failed.output
     part = (out / "a.parquet").stat().st_mtime_ns
     with pytest.raises(seqembed.DriftError) as error:
         run(tiny, tmp_path, fail_on_drift=True)
