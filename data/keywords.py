@@ -118,8 +118,18 @@ def takes_config(command: str, instead: Mapping[str, str] | None = None) -> Call
     return decorate
 
 
-def missing(function: Callable[..., Any], **values: Any) -> TypeError:
-    """Return the error for a call that neither passes what is None here nor names a ``config`` that holds it."""
+def missing(function: Callable[..., Any], options: Mapping[str, Any], **values: Any) -> TypeError:
+    """Return the error for a call that neither passes what is None here nor names a ``config`` that holds it.
+
+    Args:
+        function: A function with the signature from `shows_options`.
+        options: The given options: a misspelt one may be what is missing.
+        values: What has to be passed.
+
+    Raises:
+        TypeError: The function has no such keyword.
+    """
+    checked_options(function, options)
     names = [name for name, value in values.items() if value is None]
     return TypeError(f"{function.__name__}() needs {' and '.join(names)}. Pass it, or a config that holds it.")
 

@@ -57,7 +57,7 @@ def export(
         TypeError: An option does not exist, or `source` or `out` is missing.
     """
     if source is None or out is None:
-        raise missing(export, source=source, out=out)
+        raise missing(export, options, source=source, out=out)
     chosen = ExportConfig(Path(source), Path(out), **checked_options(export, options))
     from seqembed.exporter.job import export_encoder
 

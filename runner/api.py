@@ -128,7 +128,7 @@ def run(
         TypeError: There is no such option, or `inputs`, `model` or `out` is missing.
     """
     if inputs is None or model is None or out is None:
-        raise missing(run, inputs=inputs, model=model, out=out)
+        raise missing(run, options, inputs=inputs, model=model, out=out)
     values = checked_options(run, options)
     if values.get("metrics") is not None:
         values["metrics"] = os.fspath(values["metrics"])
@@ -191,7 +191,7 @@ def evaluate(
         TypeError: There is no such option, or `model`, `train`, `test` or `label` is missing.
     """
     if model is None or train is None or test is None or label is None:
-        raise missing(evaluate, model=model, train=train, test=test, label=label)
+        raise missing(evaluate, options, model=model, train=train, test=test, label=label)
     chosen = EvaluateConfig(
         str(model),
         several(train),

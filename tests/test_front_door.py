@@ -244,6 +244,18 @@ def test_errors_name_keywords(tiny: Tiny, tmp_path: Path) -> None:
             )
 
 
+@pytest.mark.parametrize(
+    ("name", "misspelt", "meant"),
+    [("run", "modle", "model"), ("evaluate", "tests", "test"), ("group", "outs", "out")]
+    + [("train", "outt", "out"), ("export", "aut", "out")],
+)
+def test_a_misspelt_keyword_is_reported_before_what_is_missing(name: str, misspelt: str, meant: str) -> None:
+    function: Callable[..., Any] = getattr(seqembed, name)
+    said = rf"^{name}\(\) got an unexpected keyword argument '{misspelt}'\. Did you mean '{meant}'\?"
+    with pytest.raises(TypeError, match=said):
+        function("x", **{misspelt: "w.onnx"})
+
+
 def test_functions_do_what_the_commands_do(tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     data = write_sequences(tmp_path / "data" / "in.parquet", sequences(90, seed=4))
     plan = seqembed.run(data, model=tiny.bundle, out=tmp_path / "python", keep="label", dry_run=True)

@@ -120,7 +120,7 @@ def train(
         TypeError: There is no such option, or `inputs` or `out` is missing.
     """
     if inputs is None or out is None:
-        raise missing(train, inputs=inputs, out=out)
+        raise missing(train, options, inputs=inputs, out=out)
     job = TrainJob.from_options({"inputs": several(inputs), **checked_options(train, options)})
     return start(
         job, Path(out), logger.info, resume=resume, overwrite=overwrite, progress=progress, log_format=log_format

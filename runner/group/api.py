@@ -97,7 +97,7 @@ def group(
         TypeError: There is no such option, or `inputs` or `out` is missing.
     """
     if inputs is None or out is None:
-        raise missing(group, inputs=inputs, out=out)
+        raise missing(group, options, inputs=inputs, out=out)
     from seqembed.runner.group.job import GroupJob, group_events, plan_group_job
 
     if options.get("buckets") == "auto":  # as on the command line
