@@ -51,7 +51,7 @@ class RunOptions:
         limit: Maximum number of sequences in total; None embeds all.
         rows_per_part: Maximum number of input rows of a part, unless a single row group has more: larger files are
             divided by row groups. None makes one part per file.
-        only: Globs of places of parts; all others are left as they are. Empty chooses all.
+        only: Globs of paths of parts; all others are left as they are. Empty chooses all.
         version: Version of the tables among the inputs that have versions; None is the newest.
         overwrite: Replace parts written by another model or with other options.
         prune: Remove parts whose input no longer exists.
@@ -121,7 +121,7 @@ class RunOptions:
         if self.rows_per_part is not None and self.rows_per_part < 1:
             raise UsageError(f"--rows-per-part must be at least 1, was {self.rows_per_part}.")
         if not all(self.only):
-            raise UsageError("--only must not be empty. Pass the place of a part, a directory, or a glob of either.")
+            raise UsageError("--only must not be empty. Pass the path of a part, a directory, or a glob of either.")
         if self.only and self.limit is not None:
             raise UsageError("--only conflicts with --limit, which counts from the first part on. Pass one of them.")
         if self.version is not None and self.version < 0:

@@ -15,17 +15,17 @@ _MAX_SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class PartSlice:
-    """Parts whose place one of some globs matches; without globs, all parts.
+    """Parts whose path one of some globs matches; without globs, all parts.
 
     Attributes:
-        globs: A glob is compared name by name with the directories and the file name of a part's place, from the
+        globs: A glob is compared name by name with the directories and the file name of a part's path, from the
             start. If it matches a directory, it matches every part below.
     """
 
     globs: tuple[str, ...] = ()
 
     def covers(self, name: str) -> bool:
-        """Return whether a part belongs to the slice, by its place relative to the output directory."""
+        """Return whether a part belongs to the slice, by its path relative to the output directory."""
         return not self.globs or any(_covers(glob, name) for glob in self.globs)
 
     def refuse_unmatched(self, names: Sequence[str], orphans: Collection[str]) -> None:
@@ -34,15 +34,15 @@ class PartSlice:
         Raises:
             UsageError: A glob matches none.
         """
-        places = [*names, *orphans]
+        paths = [*names, *orphans]
         for glob in self.globs:
-            if any(_covers(glob, name) for name in places):
+            if any(_covers(glob, name) for name in paths):
                 continue
-            shown = ", ".join(places[:_MAX_SHOWN])
-            more = f" and {len(places) - _MAX_SHOWN:,} more" if len(places) > _MAX_SHOWN else ""
+            shown = ", ".join(paths[:_MAX_SHOWN])
+            more = f" and {len(paths) - _MAX_SHOWN:,} more" if len(paths) > _MAX_SHOWN else ""
             raise UsageError(
-                f"--only {glob}: no part has such a place. The places of the parts are {shown}{more}. Pass a glob for "
-                "the first directory of a place or for more of it; ** stands for any number of directories."
+                f"--only {glob}: no part's path matches. The paths of the parts are {shown}{more}. Pass a glob for the "
+                "first directory of a path or for more of it; ** stands for any number of directories."
             )
 
 
@@ -53,7 +53,7 @@ def part_outside(file: InputFile, name: str, footer: PartFooter | None, made_by:
 
     Args:
         file: Its input.
-        name: Its place.
+        name: Its path relative to the output directory.
         footer: Its footer, if it is a complete file.
         made_by: Model sha256 and options hash of the run.
     """

@@ -136,9 +136,9 @@ def test_a_glob_is_compared_with_the_place_from_its_start(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--only", "day=2027*"), "--only day=2027*: no part has such a place. The places of the parts are day=2026-"),
-        (("--only", "day=*", "--only", "part-0.parquet"), "--only part-0.parquet: no part has such a place"),
-        (("--only", "day=2026-11-19/part-0.parquet/"), "no part has such a place"),
+        (("--only", "day=2027*"), "--only day=2027*: no part's path matches. The paths of the parts are day=2026-"),
+        (("--only", "day=*", "--only", "part-0.parquet"), "--only part-0.parquet: no part's path matches"),
+        (("--only", "day=2026-11-19/part-0.parquet/"), "no part's path matches"),
         (("--only", ""), "must not be empty"),
         (("--only", "day=*", "--limit", "3"), "--only conflicts with --limit"),
     ],
