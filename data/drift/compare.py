@@ -85,15 +85,15 @@ class _Comparison:
                 threshold = self._threshold(name, shown, index)
                 value, sides = _rounded(value), (expected[index], observed[index])
                 if shown == "gaps":
-                    sides = self._shown(feature, *sides)
+                    sides = self._shown(feature, sides)
                 yield DriftMeasure(shown, feature, value, threshold, value > threshold, *map(_plain, sides))
 
-    def _shown(self, feature: str | None, *sides: float) -> tuple[float, ...]:
+    def _shown(self, feature: str | None, sides: tuple[float, float]) -> tuple[float, float]:
         """Return numbers of a feature as they are shown: gaps in seconds, of which statistics hold the logarithm."""
         if feature not in self._gaps:
             return sides
         with np.errstate(over="ignore"):
-            return tuple(np.expm1(sides).tolist())
+            return float(np.expm1(sides[0])), float(np.expm1(sides[1]))
 
     def _threshold(self, name: MeasureName, shown: MeasureName, index: int) -> float:
         counted = "vectors" if name == "embeddings" else "sequences"
@@ -118,7 +118,7 @@ class _Comparison:
             drawn = min(run.number("sequences"), int(run.known[index]))
             if share**drawn < _STUCK_BY_CHANCE:
                 name = training.definition.features[index].name
-                sides = self._shown(name, float(training.mean[index]), float(run.lowest[1 + index]))
+                sides = self._shown(name, (float(training.mean[index]), float(run.lowest[1 + index])))
                 yield DriftMeasure("stuck", name, 1.0, 1.0, True, *sides)
         num, spread = run.number("vectors"), np.trace(training.vector_covariance)
         if num > _FEW and training.number("vectors") > 1 and spread > 0:
