@@ -16,7 +16,7 @@ class NeighborOptions:
 
     Attributes:
         k: Neighbours of each id.
-        metric: ``euclidean``, as the nearest neighbour of `seqembed evaluate`, or ``cosine``: 1 minus the cosine, and 1
+        metric: ``euclidean``, like 1-NN in `seqembed evaluate`, or ``cosine``: 1 minus the cosine, and 1
             for a vector of zeros.
         data: Parquet inputs with the sequences of the vectors; empty shows none.
         id_column: Column with the ids; None takes that of the run which wrote the vectors, or ``id``.

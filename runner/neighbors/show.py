@@ -19,7 +19,7 @@ _MIN_WIDTH = 10
 _PADDING = 3  # of a column, its separator included
 _RANK_AND_DISTANCE = 4 + 10 + 3 * _PADDING
 _METRICS = {
-    "euclidean": "Euclidean distance, as the nearest neighbour of `seqembed evaluate`",
+    "euclidean": "Euclidean distance, like 1-NN in `seqembed evaluate`",
     "cosine": "cosine distance, 1 minus the cosine",
 }
 

@@ -33,9 +33,7 @@ def test_a_table_and_lines_of_one_scale(rows: Path) -> None:
     )
     assert result.exit_code == 0, result.output
     lines = [line.rstrip() for line in result.output.splitlines()]
-    assert lines[0].endswith(
-        "v.parquet: 4 vectors in 1 file; Euclidean distance, as the nearest neighbour of `seqembed evaluate`"
-    )
+    assert lines[0].endswith("v.parquet: 4 vectors in 1 file; Euclidean distance, like 1-NN in `seqembed evaluate`")
     assert [line.split() for line in lines[2:] if "─" not in line][:3] == [
         ["rank", "id", "distance", "kind"],
         ["-", "[red]ramp", "0", "a"],
