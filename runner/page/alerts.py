@@ -10,7 +10,12 @@ from seqembed.data.plurals import counted
 
 _MANY = 0.01  # of the rows
 _STATES = {
-    "refused": Alert("Refused.", "Rows moved too far from the training data, so _SUCCESS was not written."),
+    "refused": Alert(
+        "Refused.",
+        "Rows moved too far from the training data, so _SUCCESS was not written. Run again without --fail-on-drift to "
+        "accept the vectors, which makes no part again; or remove the parts of this run to withdraw them, see Drift in "
+        "runner/README.md.",
+    ),
     "slice": Alert("A slice.", "Parts outside --only are not finished, so there is no _SUCCESS yet.", "note"),
 }
 

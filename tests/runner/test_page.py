@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.dataset as ds
 import pytest
-from browser import Browser, check_page, open_browser
+from browser import PHONE, Browser, check_page, open_browser
 from s3_testing import Store
 
 import seqembed
@@ -69,6 +69,11 @@ def test_a_run_with_bad_rows_drift_and_history_is_shown(tiny: Tiny, tmp_path: Pa
     ]
     texts += [f"The last {MAX_RUNS} runs", "moved beyond a threshold of drift", "Rows per second", "Padding"]
     check_page(browser, tmp_path / "out" / REPORT, texts)
+    browser.show(tmp_path / "out" / REPORT, PHONE)
+    wide = "return [...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth).length"
+    assert browser.run(wide), "a table that the check of hints looks at"
+    legends = browser.run("return [...document.querySelectorAll('.legend li')].map(e => e.innerText)")
+    assert "alarm" in legends, "a line to compare with is named where nothing is drawn"
     assert "новый день 新" in page_of(tmp_path)
     assert ds.dataset(tmp_path / "out", format="parquet").to_table().num_rows == 338, "readers of Parquet skip the page"
 
@@ -99,6 +104,9 @@ def test_a_slice_and_a_refused_run_have_a_page_that_says_so(tiny: Tiny, tmp_path
     with pytest.raises(seqembed.DriftError):
         run(tiny, tmp_path, report=True, fail_on_drift=True)
     assert "Refused." in page_of(tmp_path) and "320 rows" in page_of(tmp_path)
+    assert "Run again without --fail-on-drift to accept" in page_of(tmp_path) and "to withdraw them" in page_of(
+        tmp_path
+    )
     assert not (tmp_path / "out" / "_SUCCESS").exists()
 
 

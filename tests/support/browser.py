@@ -104,6 +104,7 @@ def check_page(browser: Browser, page: Path, texts: Sequence[str]) -> None:
         missing = [text for text in texts if text not in shown]
         assert not missing, missing
     check_colours(browser, page)
+    check_hints(browser, page)
     check_pictures(browser)
     check_keyboard(browser, page)
     assert browser.print_pdf().startswith(b"%PDF")
@@ -121,6 +122,19 @@ def check_colours(browser: Browser, page: Path) -> None:
     assert (light + 0.05) / (dark_ink + 0.05) > 7 < (light_ink + 0.05) / (dark + 0.05)
 
 
+def check_hints(browser: Browser, page: Path) -> None:
+    """Check that what scrolls sideways on a phone has shadows at its edges, that it can scroll, and print has none."""
+    browser.show(page, PHONE)
+    wide = "[...document.querySelectorAll('main *')].filter(e => e.clientWidth && e.scrollWidth > e.clientWidth + 1)"
+    scrolling = f"{wide}.filter(e => getComputedStyle(e).overflowX === 'auto')"
+    shadows = "e => (getComputedStyle(e).backgroundImage.match(/linear-gradient/g) || []).length"
+    assert set(browser.run(f"return {scrolling}.map({shadows})")) <= {4}
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert set(browser.run(f"return [...document.querySelectorAll('.scroll')].map({shadows})")) == {0}
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    browser.show(page)
+
+
 def _luminance(colour: str) -> float:
     """Return the relative luminance of ``rgb(…)``, after WCAG 2."""
     parts = [int(part) / 255 for part in colour[colour.index("(") + 1 : -1].split(",")[:3]]
@@ -135,6 +149,8 @@ def check_pictures(browser: Browser) -> None:
         && (svg.getAttribute('aria-label') || document.getElementById(
             (svg.getAttribute('aria-labelledby') || '').split(' ')[0])?.textContent))).length"""
     assert browser.run(nameless) == 0
+    in_the_way = "area => [...area.children].some(part => part.tagName !== 'svg')"
+    assert browser.run(f"return [...document.querySelectorAll('.area')].filter({in_the_way}).length") == 0
     ids = browser.run("return [...document.querySelectorAll('[id]')].map(element => element.id)")
     assert len(ids) == len(set(ids))
     assert browser.run("return document.querySelectorAll('path[d*=NaN], [style*=nan]').length") == 0
