@@ -40,7 +40,7 @@ def test_scattered_events_are_to_be_grouped(tmp_path: Path, kind: pa.DataType) -
     pq.write_table(pa.table(columns), tmp_path / "in.parquet", row_group_size=100)
     said = done("inspect", tmp_path, "--id", "customer", "--time", "at").output.replace("\n", " ")
     assert "events of an id are not contiguous. The first 545 events are of 30 ids, in 545 pieces" in said
-    assert f"Next: seqembed group {tmp_path} --id customer --time at --features x --out grouped" in said
+    assert f"Next: seqembed group {tmp_path} --id customer --time at --out grouped" in said
     assert "seqembed train" not in said
 
 
