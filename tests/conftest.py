@@ -1,5 +1,6 @@
 """Fixtures of all tests: one tiny model, trained and exported once per session by the real commands."""
 
+import gc
 import os
 
 import pytest
@@ -11,9 +12,20 @@ from seqembed_testing import Tiny, done, sequences, shared_directory, write_sequ
 # start its workers in environments of their own, in which seqembed is not installed.
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 
+# A small graph costs a tenth more where its operations change threads. What is computed does not depend on their number
+# (op determinism is on); a training that is killed and resumed begins on as many as a user's (`user_environment`).
+for name in ("TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS"):
+    os.environ.setdefault(name, "1")
+
 # Tests run on shared, noisy machines: a slow example is not a failure.
 settings.register_profile("seqembed", deadline=None)
 settings.load_profile("seqembed")
+
+
+def pytest_collection_finish() -> None:
+    """Exempt what was imported from garbage collection: TensorFlow's 400,000 objects cost a twentieth of each test."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
