@@ -2,6 +2,7 @@
 
 import gc
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -33,6 +34,15 @@ def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw no pictures: a third of the processor time of a small training."""
     monkeypatch.setattr("seqembed.trainer.job.draw", lambda *arguments, **options: None)
     monkeypatch.setattr("seqembed.trainer.job.write_page", lambda *arguments, **options: None)
+
+
+@pytest.fixture
+def quick_training(without_pictures: None) -> Iterator[None]:
+    """Train and export for tests of something else: no pictures, no traced steps, graphs as they are."""
+    from quick_graphs import quick_graphs, untraced_steps  # imports TensorFlow
+
+    with quick_graphs(), untraced_steps():
+        yield
 
 
 @pytest.fixture

@@ -263,6 +263,7 @@ def test_a_dry_run_in_json_is_the_plan(words: list[object], tmp_path: Path) -> N
     assert [(line["event"], line["exit_code"]) for line in lines(missing.stderr)] == [("failed", missing.exit_code)]
 
 
+@pytest.mark.usefixtures("quick_training")
 def test_training_export_and_grouping_have_an_event_per_stage(tiny: Tiny, tmp_path: Path) -> None:
     said = command("train", tiny.data, "--out", tmp_path / "run", "--steps", 2, "--units", 4, "--log-format", "json")
     found = staged("train", said)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from quick_graphs import optimised_graphs, untraced
+from quick_graphs import optimised_graphs, untraced_steps
 
 from seqembed.data.errors import BundleError, InputError, OutputError, UsageError
 from seqembed.data.layout import RunLayout
@@ -73,9 +73,8 @@ def same_run(run, other):
 @contextmanager
 def three_records():
     """Train with at most three records, and without tracing the steps."""
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, untraced_steps():
         patch.setattr("seqembed.trainer.fit.loop.NUM_INTERVALS", 3)
-        patch.setattr("seqembed.trainer.fit.steps.tf.function", untraced)
         yield
 
 
