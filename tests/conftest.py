@@ -3,6 +3,7 @@
 import gc
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -65,3 +66,13 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
                 done("train", made.data, "--out", made.run, "--epochs", 2, "--features", "x,y", *layers)
             done("export", made.run, "--out", made.bundle)
     return made
+
+
+@pytest.fixture(scope="session")
+def scored(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the tiny model with its decoder, beside its card."""
+    with shared_directory(tmp_path_factory, "scored") as directory:
+        bundle = directory / "encoder.onnx"
+        if not bundle.exists():
+            done("export", tiny.run, "--out", bundle, "--with-decoder")
+    return bundle

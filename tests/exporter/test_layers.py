@@ -3,7 +3,7 @@
 import json
 import zipfile
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -234,6 +234,12 @@ CASES = {
 }
 
 
+@cache
+def model_of(name: str) -> Any:
+    """Return the Keras model of a case, made once."""
+    return CASES[name][0]()
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_equal_to_keras(
     exported: Callable[..., Any],
@@ -243,20 +249,19 @@ def test_equal_to_keras(
     request: pytest.FixtureRequest,
     name: str,
 ) -> None:
-    make, num_recurrent = CASES[name]
     if name not in ("relu", "activations"):  # unbounded, see below
         request.getfixturevalue("every_row_is_compared")
-    made = exported(randomise(make(), seed=sum(map(ord, name))))
+    made = exported(randomise(model_of(name), seed=sum(map(ord, name))))
     # Stacked relu cells with random weights are unbounded and amplify rounding, in Keras too. A wrong gate order
     # differs by far more; relu encoders of the trainer are tested with 1e-5 in test_architectures.
     tolerance = 1e-3 if name == "relu" else 1e-5
     parity = measure_parity(made.reference, made.encoder, rows, profile, tolerance=tolerance, seed=2)
     assert parity.max_difference <= tolerance
-    assert made.structure.num_recurrent == num_recurrent
+    assert made.structure.num_recurrent == CASES[name][1]
 
 
 def test_every_supported_layer_is_tested_above() -> None:
-    configs = [{"config": make().get_config()} for make, _ in CASES.values()]
+    configs = [{"config": model_of(name).get_config()} for name in CASES]
     tried = {layer["class_name"] for config in configs for layer in supported._flat_layers(config)}
     assert tried | {"Embedding"} >= set(supported.SUPPORTED)  # it reads categories: test_categories.py
 

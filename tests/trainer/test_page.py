@@ -145,7 +145,7 @@ DECODERS = {
 @pytest.mark.parametrize(
     ("options", "num", "lengths", "present", "absent"),
     [
-        # A vector of 32 numbers, from fewer sequences, from fewer values, and from more of both.
+        # A vector of 32 numbers, from fewer sequences, from fewer values, and from enough of both.
         (
             {"objective": "contrast", "embedding_dim": 32},
             20,
@@ -162,8 +162,8 @@ DECODERS = {
         ),
         (
             {"epochs": 0, "steps": None, "embedding_dim": 32},
-            80,
-            (60, 60),
+            40,
+            (40, 40),
             ["Untrained.", "The model is untrained."],
             ["batches the loss", *NUMBERS],
         ),
