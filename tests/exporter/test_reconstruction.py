@@ -221,7 +221,7 @@ def test_the_embedding_keeps_its_bytes(run: Run) -> None:
         num_ids=[vocabulary.num_ids for vocabulary in schema.vocabularies],
     )
     assert structure.recurrent_width == run.report.structure.recurrent_width  # which decides on the size of batches
-    plain_contract = replace(contract, golden=(), errors=None)
+    plain_contract = replace(contract, other_outputs=(), golden=(), errors=None)
     plain = Encoder.from_bytes(assemble(converted.graph, plain_contract), source="plain")
     for lengths in ([1], [3, 12, 5], [*range(1, 40)]):
         block = block_of(lengths, schema.num_features, schema.categorical, seed=len(lengths))
