@@ -12,7 +12,6 @@ from seqembed.exporter.checks.parity import measure_parity
 from seqembed.exporter.onnx.convert import OPSETS, convert
 from seqembed.runner.bundle.encoder import Encoder
 
-pytestmark = pytest.mark.usefixtures("every_row_is_compared")
 TOLERANCE = 1e-5
 
 

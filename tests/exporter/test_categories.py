@@ -27,7 +27,6 @@ from seqembed.exporter.onnx.structure import check_structure
 from seqembed.runner.bundle.encoder import Encoder
 from seqembed.trainer.model.encoder import build_encoder
 
-pytestmark = pytest.mark.usefixtures("every_row_is_compared")
 TOLERANCE = 1e-5
 WORDS = Vocabulary("string", ("b", "a", "c"), (50, 30, 10), num_unknown=5, num_missing=5)
 CODES = Vocabulary("integer", tuple(range(40)), tuple(range(80, 0, -2)), num_unknown=0, num_missing=0)

@@ -24,7 +24,6 @@ from seqembed.exporter.onnx.structure import check_structure
 from seqembed.runner.bundle.encoder import Encoder
 from seqembed_testing import done, seqembed
 
-pytestmark = pytest.mark.usefixtures("every_row_is_compared")
 TOLERANCE = 1e-5
 # Every frame with every cell; overlaps of none, less than a frame, one frame and more, and each pooling and direction.
 CASES = [

@@ -14,7 +14,6 @@ from seqembed.exporter.checks.parity import measure_parity
 from seqembed.exporter.keras.libraries import keras
 from seqembed.exporter.keras.model import load_encoder
 
-pytestmark = pytest.mark.usefixtures("every_row_is_compared")
 layers, ops = keras.layers, keras.ops
 
 

@@ -19,8 +19,6 @@ from seqembed.trainer.model.kernels import fit_kernels
 
 NUM_KERNELS = 100
 
-pytestmark = pytest.mark.usefixtures("every_row_is_compared")
-
 
 @pytest.fixture(scope="module")
 def made(exported: Any, rows: Any, profile: Any) -> Any:

@@ -20,6 +20,7 @@ from seqembed.exporter.onnx.quantise import quantise
 from seqembed.exporter.onnx.structure import check_structure
 from seqembed.runner.bundle.encoder import Encoder
 
+pytestmark = pytest.mark.usefixtures("rounding_counts")
 layers, ops = keras.layers, keras.ops
 
 

@@ -138,6 +138,8 @@ def run_of(tmp_path_factory: pytest.TempPathFactory, randomise: Callable[..., An
 @pytest.fixture(params=CASES)
 def run(request: pytest.FixtureRequest, run_of: Callable[[str], Run]) -> Run:
     """Return the export of each case."""
+    if CASES[request.param][2].get("objective") == "hybrid":  # whose decoder undoes a tanh
+        request.getfixturevalue("rounding_counts")
     return run_of(request.param)
 
 
