@@ -23,13 +23,15 @@ from numpy.typing import NDArray
 from seqembed.exporter.keras.libraries import onnx
 from seqembed.exporter.onnx.convolutions import convolve_over_time
 from seqembed.exporter.onnx.graph import add_constant, constants, integers, replace_nodes
+from seqembed.exporter.onnx.layouts import keep_batch_last
 
 _MIN_RUN = 64  # length of the last axis from which on expanding a constant gains nothing
 
 
 def simplify(model: Any) -> None:
     """Rewrite a graph of standard operators in place."""
-    for rewrite in (_remove_identities, _fuse_clips, convolve_over_time, _swap_negated_choices, _expand_constants):
+    rewrites = (_remove_identities, _fuse_clips, convolve_over_time, keep_batch_last)
+    for rewrite in (*rewrites, _swap_negated_choices, _expand_constants):
         replace_nodes(model, rewrite(model))
 
 
