@@ -31,7 +31,7 @@ _MIN_RUN = 64  # length of the last axis from which on expanding a constant gain
 def simplify(model: Any) -> None:
     """Rewrite a graph of standard operators in place."""
     rewrites = (_remove_identities, _fuse_clips, convolve_over_time, keep_batch_last)
-    for rewrite in (*rewrites, _swap_negated_choices, _expand_constants):
+    for rewrite in (*rewrites, _swap_negated_choices, _keep_indices, _expand_constants):
         replace_nodes(model, rewrite(model))
 
 
@@ -94,6 +94,23 @@ def _swap_negated_choices(model: Any) -> list[Any]:
             _, chosen, other = node.input
             del node.input[:]
             node.input.extend([condition.input[0], other, chosen])
+    return list(model.graph.node)
+
+
+def _keep_indices(model: Any) -> list[Any]:
+    """Return the nodes with Gather(x, Where(i < 0, i + n, i)) as Gather(x, i)."""
+    arrays = constants(model)
+    makers = {output: node for node in model.graph.node for output in node.output}
+    for node in model.graph.node:
+        choice = makers.get(node.input[1]) if node.op_type == "Gather" else None
+        if choice is None or choice.op_type != "Where":
+            continue
+        is_negative, wrapped = (makers.get(name) for name in choice.input[:2])
+        if is_negative is None or wrapped is None or (is_negative.op_type, wrapped.op_type) != ("Less", "Add"):
+            continue
+        index, zero = is_negative.input[0], arrays.get(is_negative.input[1])
+        if choice.input[2] == index and index in wrapped.input and zero is not None and not zero.any():
+            node.input[1] = index
     return list(model.graph.node)
 
 

@@ -179,7 +179,7 @@ def encoder_graph(
             marks += [Landmark(name, "over known values", one) for name, one in zip(names, statistics, strict=True)]
         if config.trajectory:
             size = config.trajectory_frame
-            frames_read = num_frames(lengths, size)[:, None]
+            frames_read = ops.expand_dims(num_frames(lengths, size), 1)
             means = _batch_first(mean_frames(read, size, time_axis), time_axis)
             trajectories.append(trajectory(means, frames_read, config.trajectory))
             marks.append(Landmark("trajectory", f"{config.trajectory} points of each feature", trajectories[0]))

@@ -40,7 +40,7 @@ def frames_of(config: ResolvedModel, mask: Any, lengths: Any) -> Frames:
     if size > 1:
         mask = mask[:, ::size]  # a frame is real where its first step is
         lengths = num_frames(lengths, size)
-    real = ops.expand_dims(ops.cast(mask, "float32"), -1)
+    below = ops.multiply(ops.subtract(ops.cast(mask, "float32"), 1.0), _HUGE)  # (batch, frames)
     length = ops.expand_dims(lengths, 1)
     count = ops.cast(length, "float32")
     return Frames(
@@ -49,7 +49,7 @@ def frames_of(config: ResolvedModel, mask: Any, lengths: Any) -> Frames:
         length=length,
         mask=mask,
         count=ops.maximum(count, 1.0),
-        below=ops.multiply(ops.subtract(real, 1.0), _HUGE),
+        below=ops.expand_dims(below, 2),
         any=ops.minimum(count, 1.0),
     )
 

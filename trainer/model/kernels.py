@@ -239,7 +239,7 @@ def _weights_of_places(real: Any, lengths: Any, stride: int) -> Any:
         stride: Steps from one place to the next.
     """
     count = ops.cast(ops.maximum(num_frames(lengths, stride), 1), "float32")
-    return ops.divide(real[:, ::stride] if stride > 1 else real, count[:, None, None])
+    return ops.divide(real[:, ::stride] if stride > 1 else real, ops.reshape(count, (-1, 1, 1)))
 
 
 def _shares(steps: Any, weights: Any, dilation: Dilation) -> Any:
