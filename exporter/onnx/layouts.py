@@ -8,7 +8,6 @@ features of a hundred steps take five times as long in one such Transpose as in 
 
 from typing import Any
 
-
 from seqembed.exporter.keras.libraries import onnx
 from seqembed.exporter.onnx.graph import add_constant, constants, integers
 

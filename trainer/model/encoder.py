@@ -286,9 +286,7 @@ def differences(steps: Any, known: Any, difference_std: NDArray[np.float32] | No
     return ops.pad(ops.clip(changes, -MAX_DEVIATIONS, MAX_DEVIATIONS), first)
 
 
-def _branch(
-    config: ResolvedModel, steps: Any, frames: Frames, name: str, marks: list[Landmark], time_axis: int
-) -> Any:
+def _branch(config: ResolvedModel, steps: Any, frames: Frames, name: str, marks: list[Landmark], time_axis: int) -> Any:
     """Return one vector per sequence, (batch, width): recurrent layers over frames of `steps`, then pooling."""
     steps = fold(steps, frames.size, frames.overlap, time_axis)
     steps = _batch_first(steps, time_axis)  # (batch, frames, (size + overlap) × features)
