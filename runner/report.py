@@ -174,7 +174,7 @@ class RunReport:
 
         Args:
             model_sha256: Of the bundle.
-            complete: Whether the success marker follows.
+            complete: Whether the success marker is written next.
         """
         drift, farthest = self.drift, () if self.drift is None else self.drift.measures[:_IN_HISTORY]
         return {

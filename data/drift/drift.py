@@ -53,11 +53,16 @@ class DriftMeasure:
         """How far it moved in thresholds; beyond 1 it alarms, and what is stuck has moved infinitely far."""
         return float("inf") if self.name == "stuck" else self.value / self.threshold
 
+    @property
+    def is_of_vectors(self) -> bool:
+        """Whether it is about the vectors; a feature may be called ``embedding``, too, and is stuck at a value."""
+        return self.name == "embeddings" or (self.name == "stuck" and self.observed is None)
+
     def __str__(self) -> str:
         """Return the finding in a few plain words."""
         name = "" if self.feature is None else f" of {self.feature}"
         if self.name == "stuck":
-            if self.feature == EMBEDDING:
+            if self.is_of_vectors:
                 return "all embeddings are equal"
             return f"{self.feature} is {_plain(self.observed)} throughout"
         if self.name in ("missing", "unknown"):
@@ -159,7 +164,7 @@ def _positive(value: Any) -> float:
 
 
 def _label(measure: DriftMeasure) -> str:
-    if measure.feature in (None, EMBEDDING):
+    if measure.feature is None or measure.is_of_vectors:
         return measure.name
     return f"{measure.name} of {measure.feature}"
 

@@ -126,11 +126,13 @@ def _files(table: "DeltaTable", filesystem: fs.FileSystem, root: str, location: 
     fields = json.loads(table.schema().to_json())["fields"]
     columns = pa.schema([each.remove_metadata() for each in pa.schema(table.schema().to_arrow())])
     version = TableVersion(KIND, location, table.version())
-    physical = dict(_physical_names(fields, ""))
+    is_mapped = table.metadata().configuration.get(_COLUMN_MAPPING, "none") != "none"
+    physical = dict(_physical_names(fields, "")) if is_mapped else {}
     actions = pa.table(table.get_add_actions()).select(
         ["path", *(["partition"] if table.metadata().partition_columns else [])]
     )
     kept = _kept_rows(table)
+    directory = os.path.realpath(root) if is_local(filesystem) else location  # deltalake follows links
     for row, path in enumerate(actions["path"].to_pylist()):
         if is_uri(path) or path.startswith("/"):
             raise InputError(
@@ -140,9 +142,17 @@ def _files(table: "DeltaTable", filesystem: fs.FileSystem, root: str, location: 
         name = unquote(path)
         partition = actions["partition"][row] if "partition" in actions.column_names else {}
         constants = {key: _typed(value, columns.field(key).type) for key, value in partition.items()}
-        keep, num_deleted = kept.pop(f"{location}/{name}", (None, 0))
+        keep, num_deleted = kept.pop(f"{directory}/{name}", (None, 0))
         stored_names = {each: other for each, other in physical.items() if each not in constants}
-        view = TableView(version, columns, constants, physical=stored_names, keep=keep, num_deleted=num_deleted)
+        view = TableView(
+            version,
+            columns,
+            constants,
+            physical=stored_names,
+            is_mapped=is_mapped,
+            keep=keep,
+            num_deleted=num_deleted,
+        )
         path = f"{root.rstrip('/')}/{name}"
         yield InputFile(filesystem, path, name, root, partitions={}, recursive=True, view=view)
     if kept:
@@ -166,12 +176,10 @@ def _kept_rows(table: "DeltaTable") -> dict[str, tuple[bytes, int]]:
 
 
 def _physical_names(fields: Sequence[Mapping[str, Any]], parent: str) -> Iterator[tuple[str, str]]:
-    """Yield the path of each column and struct field that has another name in the files, with that name."""
+    """Yield the path of each column and struct field, with its name in the files."""
     for each in fields:
         path = f"{parent}.{each['name']}" if parent else each["name"]
-        stored = each["metadata"].get(_PHYSICAL_NAME, each["name"])
-        if stored != each["name"]:
-            yield path, stored
+        yield path, each["metadata"].get(_PHYSICAL_NAME, each["name"])
         kind = each["type"]
         while isinstance(kind, Mapping) and kind["type"] == "array":
             kind = kind["elementType"]

@@ -19,6 +19,7 @@ from seqembed.data.lake.view import TableView
 
 if TYPE_CHECKING:
     from pyiceberg.io import FileIO
+    from pyiceberg.schema import Schema
     from pyiceberg.table import StaticTable
 
 KIND = "Iceberg"
@@ -115,7 +116,7 @@ def _files(
     defaults = {each.name: each.initial_default for each in schema.fields if each.initial_default is not None}
     fallback = {name: pa.scalar(value, columns.field(name).type) for name, value in defaults.items()}
     version = TableVersion(KIND, location, found.snapshot_id)
-    changed = _changed_names(table, names)
+    renamed = _renamed(table, schema)
     for task in scan.plan_files():
         if task.delete_files:
             raise InputError(
@@ -135,7 +136,7 @@ def _files(
             columns,
             fallback=fallback,
             names=names,
-            changed=changed,
+            renamed=renamed,
             stored=_partitions(table, task.file.spec_id),
         )
         name = path[len(root.rstrip("/")) + 1 :]
@@ -149,14 +150,24 @@ def _partitions(table: "StaticTable", spec_id: int) -> frozenset[str]:
     return frozenset(name for name in map(schema.find_column_name, sources) if name is not None)
 
 
-def _changed_names(table: "StaticTable", names: dict[int, str]) -> str:
-    """Return the columns with another name than they had first; empty if there are none."""
-    first: dict[int, str] = {}
-    for _, schema in sorted(table.schemas().items()):
-        for number in schema.field_ids:
-            first.setdefault(number, schema.find_field(number).name)
-    changed = sorted((number, name) for number, name in names.items() if first.get(number, name) != name)
-    return repr(changed) if changed else ""
+def _renamed(table: "StaticTable", schema: "Schema") -> dict[str, int]:
+    """Return the ids of columns and fields, by path, that had another name first, or whose name another one had.
+
+    Lists have a step of their own in these paths: ``events.element.at``.
+    """
+    first_path: dict[int, str] = {}
+    first_id: dict[str, int] = {}
+    for _, each in sorted(table.schemas().items()):
+        for number, path in _paths(each):
+            first_path.setdefault(number, path)
+            first_id.setdefault(path, number)
+    found = _paths(schema)
+    return {path: number for number, path in found if first_path.get(number) != path or first_id.get(path) != number}
+
+
+def _paths(schema: "Schema") -> list[tuple[int, str]]:
+    named = ((number, schema.find_column_name(number)) for number in sorted(schema.field_ids))
+    return [(number, path) for number, path in named if path is not None]
 
 
 def _path(location: str) -> str:

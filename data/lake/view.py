@@ -32,11 +32,13 @@ class TableView:
         columns: The table's columns, in order, with their types.
         constants: Values of columns that are the same in all rows of the file, as in partitions; not taken from it.
         fallback: Values of columns where the file lacks them; others are null.
-        physical: Name in the file of each column, and of each field of structs by path (``events.at``), where it is
-            another one.
+        physical: Name in the file of each column, and of each field of structs by path (``events.at``): where it is
+            another one, or of all where names are mapped.
+        is_mapped: Whether `physical` lists all columns and fields: what else a file holds was dropped from the table,
+            even if a column of now has its name.
         names: Name of each column and field by its id in the file; None finds them by name.
         stored: Columns that every file must hold, since a table may keep their values elsewhere.
-        changed: What distinguishes names of now from those of earlier versions.
+        renamed: Id of each column and field, by path, whose name was another one before, or that of another column.
         keep: Packed bits of the rows that are not deleted, compressed; None keeps all. Rows beyond the bits are kept.
         num_deleted: Number of deleted rows.
         read: Columns that a job reads; None if it may read all.
@@ -47,9 +49,10 @@ class TableView:
     constants: Mapping[str, pa.Scalar] = field(default_factory=dict)
     fallback: Mapping[str, pa.Scalar] = field(default_factory=dict)
     physical: Mapping[str, str] = field(default_factory=dict)
+    is_mapped: bool = False
     names: Mapping[int, str] | None = None
     stored: frozenset[str] = frozenset()
-    changed: str = ""
+    renamed: Mapping[str, int] = field(default_factory=dict)
     keep: bytes | None = None
     num_deleted: int = 0
     read: frozenset[str] | None = None
@@ -62,8 +65,10 @@ class TableView:
         are not read, so that a rename of one of them changes none either.
         """
         constants = sorted((name, str(value)) for name, value in self.constants.items() if self._reads(name))
-        physical = sorted((path, name) for path, name in self.physical.items() if self._reads(path))
-        content = [constants, physical, self.changed, self.num_deleted]
+        others = ((path, name) for path, name in self.physical.items() if name != path.rpartition(".")[2])
+        physical = sorted((path, name) for path, name in others if self._reads(path))
+        renamed = sorted((path, number) for path, number in self.renamed.items() if self._reads_of(path))
+        content = [constants, physical, renamed, self.num_deleted]
         if not any(content) and self.keep is None:
             return b""
         return hashlib.sha256(repr(content).encode() + (self.keep or b"")).digest()
@@ -71,6 +76,11 @@ class TableView:
     def _reads(self, path: str) -> bool:
         """Return whether a column, or a field of one (``events.at``), is read."""
         return self.read is None or any(path == name or path.startswith(f"{name}.") for name in self.read)
+
+    def _reads_of(self, path: str) -> bool:
+        """Return whether anything of the column is read that a path begins with."""
+        column = path.partition(".")[0]
+        return self.read is None or any(name.partition(".")[0] == column for name in self.read)
 
     def reading(self, columns: Collection[str]) -> Self:
         """Return the view for a job that reads only these columns."""
@@ -171,7 +181,8 @@ class _FileRows:
         self, stored: pa.Field, above: tuple[str, ...], parent: str, logical: Mapping[tuple[str, str], str], file: str
     ) -> None:
         """Record the name in the table of a column or field, and of those inside it, where it is another one."""
-        name = logical.get((parent, stored.name), stored.name)
+        unlisted = f"{_DROPPED}{stored.name}" if self._view.is_mapped else stored.name
+        name = logical.get((parent, stored.name), unlisted)
         if self._view.names is not None:
             number = (stored.metadata or {}).get(_FIELD_ID)
             if number is None:

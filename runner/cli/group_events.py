@@ -15,7 +15,7 @@ from seqembed.data.json_log import LOG_FORMAT, ending_in
 from seqembed.data.plurals import counted
 from seqembed.data.signals import stopped_by_signals
 from seqembed.runner.cli.names import Buckets, Names
-from seqembed.runner.group.job import GroupJob, announce, group_events, plan_group_job
+from seqembed.runner.group.job import GroupJob, announce, announce_plan, group_events, plan_group_job
 from seqembed.runner.group.options import GROUP_BAD_ROW, GROUP_ENGINES, GroupOptions
 from seqembed.runner.group.plan import GroupPlan, bucket_name
 from seqembed.runner.group.report import GroupReport
@@ -121,8 +121,9 @@ def group(inputs: tuple[str, ...], out: str, **rest: Any) -> None:
     with ending_in(log_format):
         if job.options.dry_run:
             with reported(log_format, sys.stderr):
+                announce(job)
                 plan = plan_group_job(job)
-                announce(plan)
+                announce_plan(plan)
                 for name, action in _would(plan):
                     emit("would", name=name, action=action)
             _print_plan(plan, out)

@@ -11,11 +11,17 @@ class Names(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.
     name = "A,B,C"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """Return the names, without empty ones."""
+        """Return the names, without empty ones.
+
+        A text without any is refused: as often as not it is a variable that a scheduler did not fill.
+        """
         parts = value.split(",") if isinstance(value, str) else value
         if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
             self.fail(f'{value!r} is not a list of names, such as a,b or in a file ["a", "b"].', param, ctx)
-        return tuple(name for part in parts if (name := part.strip()))
+        names = tuple(name for part in parts if (name := part.strip()))
+        if not names and isinstance(value, str):
+            self.fail(f"{value!r} names no column. Name one, or leave the option out.", param, ctx)
+        return names
 
 
 class Buckets(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on

@@ -15,7 +15,7 @@ from seqembed.data.plurals import counted
 from seqembed.data.signals import stopped_by_signals
 from seqembed.runner.cli.names import Names
 from seqembed.runner.job.plan import RunPlan
-from seqembed.runner.job.run import Job, plan_job, run_job
+from seqembed.runner.job.run import Job, announce, announce_plan, plan_job, run_job
 from seqembed.runner.options import ENGINES, ON_BAD_FILE, ON_BAD_ROW, VECTOR_TYPES, RunOptions, usable_cores
 from seqembed.runner.report import RunReport, peak_rss_bytes
 
@@ -153,8 +153,9 @@ def run(inputs: tuple[str, ...], model: str, out: str, **rest: object) -> None:
     with ending_in(options.log_format):
         if options.dry_run:
             with reported(options.log_format, sys.stderr):
+                announce(job)
                 plan, num_rows = plan_job(job)
-                emit("planned", parts=len(plan.parts), parts_to_make=len(plan.to_make), rows_to_read=num_rows)
+                announce_plan(plan, num_rows)
                 for action, name in _would(plan.sliced, prune=options.prune):
                     emit("would", name=name, action=action)
             _print_plan(plan, num_rows, job)

@@ -5,6 +5,7 @@ dead could then write to the file of its successor. The driver submits another a
 slot in flight, so that no worker waits, an autoscaler sees demand, and memory does not grow with the number of parts.
 """
 
+import atexit
 import logging
 import os
 import shutil
@@ -13,6 +14,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 # Read when Ray is imported. Telemetry is off; and `uv run` does not start workers anew in environments of their own.
@@ -21,7 +23,7 @@ os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import LocalRayletDiedError, NodeDiedError, RayError, RayTaskError
 
 from seqembed.data.errors import HostError, SeqembedError, UsageError
 from seqembed.data.files.inputs import first_line
@@ -41,7 +43,7 @@ from seqembed.runner.output.staging import StagedPart
 
 _TASKS_PER_SLOT = 2
 _LOOK_AGAIN_SECONDS = 10.0  # at the size of the cluster, which may grow
-_STORE_BYTES = 128 << 20  # of a local object store, beside two copies of the bundle: reports are small
+_STORE_BYTES = 128 << 20  # of a local object store: reports are small
 _CANCEL_SECONDS = 10.0
 _KNOCK_SECONDS = 10.0
 
@@ -64,30 +66,42 @@ class RayEngine(Engine):
         """
         self._threads, self._running = threads, dict[Any, PartTask]()
         self._directory: str | None = None
+        self._is_dead = False
         self._is_own = not ray.is_initialized()
         if address is not None and not self._is_own:
             raise UsageError(
                 f"--address {address}: this process is connected to Ray already. Omit --address to use that."
             )
         if self._is_own:
-            self._connect(address or os.environ.get("RAY_ADDRESS") or "local", len(bundle))
+            self._connect(address or os.environ.get("RAY_ADDRESS") or "local")
         try:
             self._window, self._looked = self._num_in_flight(), time.monotonic()
-            self._bundle = ray.put(bundle)
+            self._bundle = self._shared(bundle)
         except BaseException:
             self.close()
             raise
         # The bundle is passed inside a list, so that a worker fetches it only if it does not have it yet.
         self._attempt = ray.remote(num_cpus=threads, max_retries=0)(_attempt)
 
-    def _connect(self, address: str, bundle_bytes: int) -> None:
+    def _shared(self, bundle: bytes) -> Any:
+        """Return where workers find the bundle: a file for a Ray that was started here, else an object in its store.
+
+        When Ray dies, it ends the process that owns an object in its store, with exit code 1 and no word.
+        """
+        if self._directory is None:
+            return ray.put(bundle)
+        path = Path(self._directory, "bundle.onnx")
+        path.write_bytes(bundle)
+        return path
+
+    def _connect(self, address: str) -> None:
         logging.getLogger("ray").setLevel(logging.ERROR)
         options: dict[str, Any] = {}
         if address == "local":
             self._directory = tempfile.mkdtemp(prefix="seqembed-ray-")
             options["num_cpus"] = max(usable_cores(), self._threads)
             options |= {"_temp_dir": self._directory, "_node_ip_address": "127.0.0.1", "include_dashboard": False}
-            options["object_store_memory"] = _STORE_BYTES + 2 * bundle_bytes
+            options["object_store_memory"] = _STORE_BYTES
             # Ray's default of 15 stops its workers while anything else runs here: six times slower, measured.
             options["_system_config"] = {"worker_niceness": 0}
         try:
@@ -120,12 +134,35 @@ class RayEngine(Engine):
                 return
             (reference, *_), _ = ray.wait(list(self._running), num_returns=1)
             task = self._running.pop(reference)
-            found = _result(reference, task)
+            found = self._result(reference, task)
             if isinstance(found, SeqembedError):
                 again.append(next_attempt(task, found))
                 continue
             self.advance(found)
             yield found
+
+    def _result(self, reference: Any, task: PartTask) -> StagedPart | SeqembedError:
+        """Return the report of a finished task, or why there is none.
+
+        Raises:
+            HostError: The Ray that was started here is gone. It ends this process if it is asked for more.
+            Exception: The worker met a bug.
+        """
+        try:
+            found: StagedPart | FailedAttempt = ray.get(reference)
+        except RayTaskError as error:
+            if not isinstance(error.cause, ModuleNotFoundError):
+                raise error.cause from None
+            raise worker_without_seqembed("Ray", first_line(error.cause)) from None
+        except RayError as error:
+            if self._directory is not None and isinstance(error, NodeDiedError | LocalRayletDiedError):
+                self._is_dead = True
+                raise HostError(
+                    f"the Ray that was started here died ({type(error).__name__}). If this host lacks memory, pass a "
+                    "lower --threads, or use --engine local; finished parts are kept. Run again."
+                ) from None
+            return lost_worker(task, "Ray", type(error).__name__)
+        return found.error if isinstance(found, FailedAttempt) else found
 
     def _look_at_cluster(self) -> None:
         if time.monotonic() - self._looked > _LOOK_AGAIN_SECONDS:
@@ -149,16 +186,20 @@ class RayEngine(Engine):
         """Cancel tasks without report, and leave the cluster, or stop that started here."""
         with not_interrupted():
             running, self._running = list(self._running), {}
-            if running and ray.is_initialized():
+            if running and ray.is_initialized() and not self._is_dead:
                 for reference in running:
                     ray.cancel(reference, force=True)
                 # Until they are dead they may still write below the directory that is removed next.
                 ray.wait(running, num_returns=len(running), timeout=_CANCEL_SECONDS)
-            if self._is_own:
+            if self._is_dead:
+                # Ray would end this process, with exit code 1, when it finds nobody to take leave of. Its processes
+                # end with this one.
+                atexit.unregister(ray.shutdown)
+            elif self._is_own:
                 with kept_signal_handlers():
                     ray.shutdown()
-                if self._directory is not None:
-                    shutil.rmtree(self._directory, ignore_errors=True)
+            if self._directory is not None:
+                shutil.rmtree(self._directory, ignore_errors=True)
 
 
 def is_dataset(value: object) -> bool:
@@ -191,24 +232,7 @@ def _attempt(task: PartTask, version: str, bundle: Sequence[Any]) -> StagedPart 
     """Make a part; runs in a worker of Ray."""
 
     def read_bundle() -> bytes:
-        content: bytes = ray.get(bundle[0])
+        content: bytes = bundle[0].read_bytes() if isinstance(bundle[0], Path) else ray.get(bundle[0])
         return content
 
     return attempt_part(task, version, read_bundle)
-
-
-def _result(reference: Any, task: PartTask) -> StagedPart | SeqembedError:
-    """Return the report of a finished task, or why there is none.
-
-    Raises:
-        Exception: The worker met a bug.
-    """
-    try:
-        found: StagedPart | FailedAttempt = ray.get(reference)
-    except RayTaskError as error:
-        if not isinstance(error.cause, ModuleNotFoundError):
-            raise error.cause from None
-        raise worker_without_seqembed("Ray", first_line(error.cause)) from None
-    except RayError as error:
-        return lost_worker(task, "Ray", type(error).__name__)
-    return found.error if isinstance(found, FailedAttempt) else found

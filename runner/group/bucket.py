@@ -70,7 +70,7 @@ class BucketTask:
             equal = tuple(range(len(columns.all)))
         return cls(
             index,
-            bucket_key(files, index, plan.options_hash),
+            bucket_key(files, index, columns.types, plan.options_hash),
             sum(int(file.counts.buckets[index]) for file in files if file.counts is not None),
             columns,
             plan.event_bytes,

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import fs
 
+from seqembed.data.errors import OutputError
 from seqembed.runner.group.scan import FileCounts
 from seqembed.runner.output.directory import OutputDirectory
+from seqembed.runner.output.ledger import look_at_part
 from seqembed.runner.output.parts import FOOTER_KEY, PartCounts, PartFooter, PartKey
 from seqembed.runner.output.staging import StagedPart
 
@@ -40,6 +43,23 @@ class Counted:
 
     fingerprint: str
     counts: FileCounts
+
+
+def refuse_census_of_others(output: OutputDirectory) -> None:
+    """Check, before any work, that the file has a place.
+
+    Raises:
+        OutputError: Something that seqembed did not write is there.
+    """
+    storage = output.storage
+    kind = storage.type(NAME)
+    if kind == fs.FileType.NotFound:
+        return
+    if kind != fs.FileType.File or look_at_part(output.filesystem, storage.at(NAME)) == "other":
+        raise OutputError(
+            f"{storage.at(NAME)}: seqembed did not write it, and would replace it. Move it away, or choose another "
+            "--out."
+        )
 
 
 def read_census(output: OutputDirectory, options_hash: str) -> tuple[dict[str, Counted], frozenset[str]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from seqembed.data.decode.arrow import is_number, is_storable, is_string, plain_type
+from seqembed.data.decode.arrow import is_number, is_storable, plain_type
 from seqembed.data.errors import InputError
 from seqembed.data.files.inputs import InputFile
 from seqembed.data.schema.check import require_column
@@ -59,12 +59,17 @@ class EventColumns:
 
     @property
     def names(self) -> list[str]:
-        """Names and types in order, for the hash of the options."""
-        return [f"{field.name}: {field.type}" for field in self.all]
+        """Names in order, for the hash of the options."""
+        return [field.name for field in self.all]
+
+    @property
+    def types(self) -> list[str]:
+        """Types in the same order; a late file may change them, as from int16 to int64."""
+        return [str(field.type) for field in self.all]
 
     def index(self, name: str) -> int:
         """Return the position of a column among those that travel."""
-        return [field.name for field in self.all].index(name)
+        return self.names.index(name)
 
 
 def event_columns(schemas: Schemas, options: GroupOptions) -> EventColumns:
@@ -157,13 +162,21 @@ def _field(schemas: Schemas, name: str, role: str) -> pa.Field:
 
 
 def _named(kind: pa.DataType) -> pa.DataType:
-    """Return the type of a column in the output: its own, but plain text and bytes instead of views and runs.
+    """Return the type of a column in the output: its own, but plain text and bytes instead of large ones and views.
 
-    Dictionaries get indices of 32 bits, since those of several files together may hold more values than one.
+    Programs write text with large offsets or without, as Delta's deletes and appends do: that does not change the
+    output. Dictionaries get indices of 32 bits, since those of several files together may hold more values
+    than one.
     """
     if not pa.types.is_dictionary(kind) or pa.types.is_nested(kind.value_type):
-        return plain_type(kind)
-    return pa.dictionary(pa.int32(), plain_type(kind.value_type), ordered=kind.ordered)
+        return _small(plain_type(kind))
+    return pa.dictionary(pa.int32(), _small(plain_type(kind.value_type)), ordered=kind.ordered)
+
+
+def _small(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_large_string(kind):
+        return pa.string()
+    return pa.binary() if pa.types.is_large_binary(kind) else kind
 
 
 def _joined(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
@@ -175,10 +188,6 @@ def _joined(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     plain = [plain_type(kind) for kind in (one, other)]
     if plain[0] == plain[1]:
         return plain[0]
-    if all(map(is_string, plain)):
-        return pa.large_string()
-    if all(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) for kind in plain):
-        return pa.large_binary()
     for family in (pa.types.is_signed_integer, pa.types.is_unsigned_integer, pa.types.is_floating):
         if all(map(family, plain)):
             return max(plain, key=lambda kind: int(kind.bit_width))

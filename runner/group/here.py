@@ -10,7 +10,7 @@ from pathlib import Path
 
 from seqembed.runner.group.bucket import BucketTask, chunk_bytes, sort_bytes
 from seqembed.runner.group.options import GroupOptions
-from seqembed.runner.group.plan import EventFile, GroupPlan
+from seqembed.runner.group.plan import EventFile, GroupPlan, readable_size
 from seqembed.runner.group.progress import EventProgress
 from seqembed.runner.group.sort import Sorter
 from seqembed.runner.group.spill import Spill
@@ -74,10 +74,10 @@ def _warn_of_little_space(plan: GroupPlan, directory: Path) -> None:
     free = shutil.disk_usage(directory).free
     if plan.temporary_bytes > free:
         logger.warning(
-            "%s: %.1f GB are free, and up to %.1f GB are needed; continuing, since events are compressed",
+            "%s: %s are free, and up to %s are needed; continuing, since events are compressed",
             directory,
-            free / 1e9,
-            plan.temporary_bytes / 1e9,
+            readable_size(free),
+            readable_size(plan.temporary_bytes),
         )
 
 

@@ -57,9 +57,15 @@ class GroupJob:
         return {"command": "group", "inputs": self.named_inputs, "options": options}
 
 
-def announce(plan: GroupPlan) -> None:
+def announce(job: GroupJob) -> None:
+    """Emit what was asked for."""
+    emit("started", inputs=job.named_inputs, out=without_secrets(job.out), engine=job.options.engine)
+
+
+def announce_plan(plan: GroupPlan) -> None:
     """Emit how much is to be done."""
-    emit("planned", buckets=plan.num_buckets, buckets_to_make=len(plan.to_make), events_to_read=plan.num_rows)
+    to_read = plan.num_rows if plan.to_make else 0
+    emit("planned", buckets=plan.num_buckets, buckets_to_make=len(plan.to_make), events_to_read=to_read)
 
 
 def plan_group_job(job: GroupJob) -> GroupPlan:
@@ -83,7 +89,7 @@ def group_events(job: GroupJob, terminal: IO[str]) -> GroupReport:
         HostError: A host lacks memory, or Spark cannot be started or gives up.
     """
     with reported(job.options.log_format, terminal):
-        emit("started", inputs=job.named_inputs, out=without_secrets(job.out), engine=job.options.engine)
+        announce(job)
         report = _group(job, terminal)
         emit(
             "finished",
@@ -104,7 +110,7 @@ def _group(job: GroupJob, terminal: IO[str]) -> GroupReport:
     require_engine(job.options.engine)
     inputs = GroupInputs(InputStates.find(job.inputs, version=job.options.version))
     plan = plan_group(inputs, output, job.options)
-    announce(plan)
+    announce_plan(plan)
     if _is_done(plan, output, job):
         output.remove_leftovers()
         return _report(plan, plan.files, {}, start, 0)

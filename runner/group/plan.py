@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,12 +21,12 @@ from seqembed.data.files.fingerprints import fingerprint
 from seqembed.data.files.inputs import InputFile
 from seqembed.data.lake.delta import covers_table
 from seqembed.data.plurals import counted
-from seqembed.runner.group.census import MAKER, Counted, read_census
+from seqembed.runner.group.census import MAKER, Counted, read_census, refuse_census_of_others
 from seqembed.runner.group.columns import EventColumns, event_columns
 from seqembed.runner.group.options import GroupOptions
 from seqembed.runner.group.scan import FileCounts, Scan
 from seqembed.runner.group.size import event_bytes, suitable_buckets
-from seqembed.runner.group.span import bound
+from seqembed.runner.group.span import bounds
 from seqembed.runner.job.parts import Action
 from seqembed.runner.job.plan import InputStates
 from seqembed.runner.job.refusals import refuse_other_files, refuse_output_among_inputs
@@ -131,12 +131,10 @@ class GroupPlan:
 
     def lines(self) -> list[str]:
         """Return what the job will do and what it needs, for the log."""
-        size = _size(self.temporary_bytes)
-        return [
-            f"{self.num_rows:,} events in {counted(len(self.files), 'file')}; {len(self.to_make):,} of "
-            f"{counted(self.num_buckets, 'bucket')} to make",
-            f"needs up to {size} of temporary disk and {size} for the output",
-        ]
+        size = readable_size(self.temporary_bytes)
+        what = f"{self.num_rows:,} events in {counted(len(self.files), 'file')}; {len(self.to_make):,} of "
+        needs = [f"needs up to {size} of temporary disk and {size} for the output"] if self.to_make else []
+        return [f"{what}{counted(self.num_buckets, 'bucket')} to make", *needs]
 
 
 @dataclass(slots=True)
@@ -157,14 +155,18 @@ def bucket_name(index: int) -> str:
     return f"bucket-{index:05d}.parquet"
 
 
-def bucket_key(files: Sequence[EventFile], index: int, options_hash: str) -> PartKey:
-    """Return the hashes of everything that determines a bucket; all files must be counted."""
+def bucket_key(files: Sequence[EventFile], index: int, types: Sequence[str], options_hash: str) -> PartKey:
+    """Return the hashes of everything that determines a bucket; all files must be counted.
+
+    Types are no option: where a late file needs wider ones, all buckets are made again, as one whose events changed.
+    """
     parts = [
         (file.fingerprint, int(file.counts.buckets[index]))
         for file in files
         if file.counts is not None and file.counts.buckets[index]
     ]
-    return PartKey(hashlib.sha256(json.dumps(parts).encode()).hexdigest(), MAKER, options_hash)
+    content = json.dumps([list(types), parts])
+    return PartKey(hashlib.sha256(content.encode()).hexdigest(), MAKER, options_hash)
 
 
 def plan_group(inputs: GroupInputs, output: OutputDirectory, options: GroupOptions) -> GroupPlan:
@@ -177,7 +179,7 @@ def plan_group(inputs: GroupInputs, output: OutputDirectory, options: GroupOptio
     """
     refuse_output_among_inputs(inputs.states.found.files, output)
     files, columns = _read_footers(inputs.states, options)
-    span = bound("since", options.since, columns.time.type), bound("until", options.until, columns.time.type)
+    span = bounds(options.since, options.until, columns.time.type)
     ledger = output.read_ledger()
     bytes_each = event_bytes(files, columns)
     num_rows = sum(file.num_rows for file in files)
@@ -189,6 +191,7 @@ def plan_group(inputs: GroupInputs, output: OutputDirectory, options: GroupOptio
     options_hash = hashlib.sha256(json.dumps([_FORMAT, values]).encode()).hexdigest()
     names = [bucket_name(index) for index in range(num_buckets)]
     refuse_other_files(names, ledger.others, output)
+    refuse_census_of_others(output)
     _refuse_other_makers(ledger.parts, values, options_hash, output, options)
     census, before = read_census(output, options_hash)
     gone = tuple(sorted(before - {file.file.location for file in files}))
@@ -201,16 +204,19 @@ def plan_group(inputs: GroupInputs, output: OutputDirectory, options: GroupOptio
         files=tuple(files),
         columns=columns,
         scan=scan,
-        options=values,
+        options=values | {"types": columns.types},
         options_hash=options_hash,
-        actions=tuple(_action(name, index, files, options_hash, ledger) for index, name in enumerate(names)),
+        actions=tuple(
+            _action(ledger, name, bucket_key(files, index, columns.types, options_hash))
+            for index, name in enumerate(names)
+        ),
         done=finished,
         obsolete=tuple(sorted(filter(_BUCKET.fullmatch, (ledger.parts.keys() | ledger.outdated) - set(names)))),
         gone=gone,
         is_counted={name: counted.fingerprint for name, counted in census.items()}
         == {file.file.location: file.fingerprint for file in files},
         event_bytes=bytes_each,
-        notes=tuple(_notes(inputs.states, columns)),
+        notes=(*_notes(inputs.states, columns), *_new_types(finished, columns)),
     )
 
 
@@ -248,13 +254,13 @@ def _with_counts(
     return EventFile(file.file, file.fingerprint, file.num_rows, inputs.counted.get(key))
 
 
-def _action(name: str, index: int, files: Sequence[EventFile], options_hash: str, ledger: Ledger) -> Action:
+def _action(ledger: Ledger, name: str, key: PartKey) -> Action:
     footer = ledger.parts.get(name)
     if footer is None:
         return "remake" if name in ledger.outdated else "make"
-    if footer.key.options_hash != options_hash:
+    if footer.key.options_hash != key.options_hash:
         return "replace"
-    return "skip" if footer.key == bucket_key(files, index, options_hash) else "remake"
+    return "skip" if footer.key == key else "remake"
 
 
 def _refuse_other_makers(
@@ -292,6 +298,20 @@ def _refuse_gone(gone: Sequence[str], output: OutputDirectory, options: GroupOpt
         )
 
 
+def _new_types(finished: Mapping[str, PartFooter], columns: EventColumns) -> Iterator[str]:
+    """Yield which columns have another type than in finished buckets, and what follows."""
+    for footer in finished.values():
+        types = footer.options.get("types")
+        if isinstance(types, list) and len(types) == len(columns.types) and types != columns.types:
+            changed = [
+                f"'{name}' is {new}, was {old}"
+                for name, old, new in zip(columns.names, types, columns.types, strict=True)
+                if old != new
+            ]
+            yield f"all buckets are made again, since types changed: {', '.join(changed[:_MAX_LEFT_OUT])}"
+            return
+
+
 def _notes(states: InputStates, columns: EventColumns) -> list[str]:
     notes = states.found.notes()
     notes += [f"WARNING {reason}" for reason in columns.left_out[:_MAX_LEFT_OUT]]
@@ -311,5 +331,6 @@ def _shown(value: object) -> str:
     return "none" if value is None else str(value)
 
 
-def _size(num_bytes: float) -> str:
+def readable_size(num_bytes: float) -> str:
+    """Return a size for people, at least 1 MB."""
     return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{max(1, math.ceil(num_bytes / 1e6))} MB"

@@ -130,7 +130,10 @@ def _column(batch: pa.RecordBatch, field: pa.Field, file: InputFile) -> pa.Array
     """Return a column in the type that it has in all files, as it travels."""
     if field.name not in batch.schema.names:
         return to_carrier(pa.repeat(pa.scalar(file.partitions[field.name], pa.string()), batch.num_rows))
-    values, target = to_carrier(batch.column(field.name)), carrier_type(field.type)
+    values, target = batch.column(field.name), carrier_type(field.type)
+    if pa.types.is_null(values.type):  # pandas writes so a column without values; it may be text in other files
+        return pa.nulls(len(values), target)
+    values = to_carrier(values)
     return values if values.type == target else values.cast(target)
 
 

@@ -3,12 +3,30 @@
 import re
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from seqembed.data.decode.arrow import plain_type
 from seqembed.data.errors import UsageError
 from seqembed.runner.group.carried import to_carrier
 
 _WITH_ZONE = re.compile(r"[T ]\d.*(Z|[+-]\d\d(:?\d\d)?)$")
+
+
+def bounds(since: str | None, until: str | None, kind: pa.DataType) -> tuple[pa.Scalar | None, pa.Scalar | None]:
+    """Return both bounds as the time column travels.
+
+    Args:
+        since: The first time that is taken.
+        until: The first that is not.
+        kind: Type of the time column.
+
+    Raises:
+        UsageError: One is not a value of that type, or no time lies between them.
+    """
+    first, end = bound("since", since, kind), bound("until", until, kind)
+    if first is not None and end is not None and not pc.less(first, end).as_py():
+        raise UsageError(f"--since {since} is not before --until {until}: no event lies between. Swap or correct them.")
+    return first, end
 
 
 def bound(option: str, text: str | None, kind: pa.DataType) -> pa.Scalar | None:

@@ -9,6 +9,7 @@ from typing import IO, Any
 from seqembed.data.contract import ModelContract
 from seqembed.data.display.events import emit, progress_in
 from seqembed.data.drift.compare import drift_of
+from seqembed.data.errors import OutputError
 from seqembed.data.files.inputs import is_uri
 from seqembed.data.files.secrets import without_secrets
 from seqembed.data.statistics.statistics import merged
@@ -71,6 +72,19 @@ class Job:
         return named | {"columns": self.columns(contract), "options": self.options.record()}
 
 
+def announce(job: Job) -> None:
+    """Emit what was asked for."""
+    named = {"inputs": job.named_inputs, "model": without_secrets(job.model), "out": without_secrets(job.out)}
+    emit("started", **named, engine=job.options.engine)
+
+
+def announce_plan(plan: RunPlan, num_rows: int) -> None:
+    """Emit how much is to be done, and the files that are passed over."""
+    emit("planned", parts=len(plan.parts), parts_to_make=len(plan.to_make), rows_to_read=num_rows)
+    for name, reason in plan.skipped_files:
+        emit("unreadable", name=name, reason=reason)
+
+
 def plan_job(job: Job) -> tuple[RunPlan, int]:
     """Return the plan of `run_job` and the number of input rows it would read; nothing is written.
 
@@ -104,8 +118,7 @@ def run_job(job: Job, terminal: IO[str]) -> RunReport:
 
 def _run(job: Job, terminal: IO[str], watch: Watch) -> RunReport:
     start = time.perf_counter()
-    named = {"inputs": job.named_inputs, "model": without_secrets(job.model), "out": without_secrets(job.out)}
-    emit("started", **named, engine=job.options.engine)
+    announce(job)
     require_engine(job.options.engine)
     require_report(job.options.report)
     content, output, open_files = _read_bundle(job), OutputDirectory(job.out), OpenFiles()
@@ -113,7 +126,7 @@ def _run(job: Job, terminal: IO[str], watch: Watch) -> RunReport:
     states = InputStates.find(job.inputs, open_files, job.options.version, job.columns(_contract(content, job)))
     plan = plan_run(states, output, sha256, job.options)
     rows = sum(part.num_rows for part in plan.to_make)
-    emit("planned", parts=len(plan.parts), parts_to_make=len(plan.to_make), rows_to_read=rows)
+    announce_plan(plan, rows)
     if is_done(plan, output, job.named_inputs, prune=job.options.prune):
         output.remove_leftovers()
         report = watch.reports(_report(plan.sliced, Outcome(), (), start, None, _contract(content, job)))
@@ -181,10 +194,14 @@ def _conclude(job: Job, output: OutputDirectory, report: RunReport, total: RunRe
     judged = [report] if total is None else [report, total]
     is_drifted = any(is_refused(each, job.options) for each in judged)
     is_complete = total is not None and not is_drifted
-    output.remember(report.history(sha256, complete=is_complete))
+    record = output.remember(report.history(sha256, complete=is_complete))
     document = judged[-1].to_json(job.named_inputs, without_secrets(job.model), sha256, job.options)
     if is_complete:
-        output.succeed(document)
+        try:
+            output.succeed(document)
+        except OutputError:
+            output.forget(record)  # it would say that the marker was written
+            raise
     if job.options.report:
         write_report(output, document, "complete" if is_complete else "refused" if is_drifted else "slice")
     for each in judged:

@@ -27,6 +27,7 @@ from seqembed.runner.output.storage import Storage
 
 SUCCESS = "_SUCCESS"
 RECORD = "_RUN"
+_FIELD_OF_MARKERS = {SUCCESS: "seqembed", RECORD: "inputs"}  # what each always holds
 _RUN_ID = re.compile(r"[0-9a-f]{12}")
 _DEAD_AFTER_SECONDS = 7 * 86_400
 
@@ -109,7 +110,7 @@ class OutputDirectory:
             OutputError: The directory cannot be written.
         """
         with self.storage.translated("write to"):
-            self._refuse_marker_of_others()
+            self._refuse_markers_of_others()
             self._clean()
             self.storage.make_directory(self.staging.directory)
             if self.storage.exists(SUCCESS):
@@ -117,18 +118,20 @@ class OutputDirectory:
                 self.storage.sync_directory("")
             self._write_json(RECORD, record)
 
-    def _refuse_marker_of_others(self) -> None:
-        """Check that ``_SUCCESS`` is not that of another program: Spark and Hadoop write one, too.
+    def _refuse_markers_of_others(self) -> None:
+        """Check that ``_SUCCESS`` and ``_RUN`` are not those of another program: Spark and Hadoop write the first, too.
 
-        One that is damaged is known by the record of the run beside it.
+        One that is damaged is known by the other.
         """
-        kind = self.storage.type(SUCCESS)
-        ours = kind == fs.FileType.File and (self.has_record or "seqembed" in (self.read_success() or {}))
-        if kind != fs.FileType.NotFound and not ours:
-            raise OutputError(
-                f"{self.storage.at(SUCCESS)}: seqembed did not write it, and would replace it. Move it away, or choose "
-                "another --out."
-            )
+        present = [name for name in _FIELD_OF_MARKERS if self.storage.type(name) != fs.FileType.NotFound]
+        files = [name for name in present if self.storage.type(name) == fs.FileType.File]
+        is_known = any(_FIELD_OF_MARKERS[name] in (self.storage.read_json(name) or {}) for name in files)
+        for name in present:
+            if name not in files or not is_known:
+                raise OutputError(
+                    f"{self.storage.at(name)}: seqembed did not write it, and would replace it. Move it away, or "
+                    "choose another --out."
+                )
 
     def read_record(self) -> dict[str, Any] | None:
         """Return the record of the last run that began; None if there is none or it is damaged."""
@@ -151,8 +154,8 @@ class OutputDirectory:
         Raises:
             OutputError: The directory cannot be read or written.
         """
-        is_integer_in = all(self.storage.size(file.staged) == file.num_bytes for file in part.files)
-        if part.footer is None or part.name in self._taken or not is_integer_in:
+        is_complete = all(self.storage.size(file.staged) == file.num_bytes for file in part.files)
+        if part.footer is None or part.name in self._taken or not is_complete:
             self._discard(part)
             return False
         self._taken.add(part.name)
@@ -210,14 +213,23 @@ class OutputDirectory:
         with self.storage.translated("write to"):
             self._write_json(SUCCESS, totals)
 
-    def remember(self, record: dict[str, Any]) -> None:
-        """Add the record of this run to the history of the directory.
+    def remember(self, record: dict[str, Any]) -> str:
+        """Add the record of this run to the history of the directory; return its name.
 
         Raises:
             OutputError: The directory cannot be written.
         """
         temporary = posixpath.join(self.staging.directory, "history.json")
-        add_to_history(self.storage, self.staging.run_id, temporary, record)
+        return add_to_history(self.storage, self.staging.run_id, temporary, record)
+
+    def forget(self, name: str) -> None:
+        """Remove a record from the history.
+
+        Raises:
+            OutputError: The directory cannot be written.
+        """
+        with self.storage.translated("write to"):
+            self.filesystem.delete_file(self.storage.at(name))
 
     def _write_json(self, name: str, value: dict[str, Any]) -> None:
         self.storage.write_json(name, value, temporary=posixpath.join(self.staging.directory, name))

@@ -16,8 +16,8 @@ MAX_RUNS: Final = 30
 _NAME = re.compile(r"\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{12}\.json")
 
 
-def add_to_history(storage: Storage, run_id: str, temporary: str, record: dict[str, Any]) -> None:
-    """Write the record of a run, and remove those older than the last `MAX_RUNS`.
+def add_to_history(storage: Storage, run_id: str, temporary: str, record: dict[str, Any]) -> str:
+    """Write the record of a run, and remove those older than the last `MAX_RUNS`; return its name.
 
     Args:
         storage: The output directory.
@@ -30,13 +30,15 @@ def add_to_history(storage: Storage, run_id: str, temporary: str, record: dict[s
     """
     now = datetime.now(UTC)
     record = {"time": now.isoformat(timespec="seconds").replace("+00:00", "Z"), **record}
+    name = f"{HISTORY}/{now:%Y%m%dT%H%M%S.%f}Z-{run_id}.json"
     with storage.translated("write to"):
         storage.refuse_link(HISTORY)
         storage.make_directory(HISTORY)
-        storage.write_json(f"{HISTORY}/{now:%Y%m%dT%H%M%S.%f}Z-{run_id}.json", record, temporary)
+        storage.write_json(name, record, temporary)
         storage.sync_directory(HISTORY)
-        for name in _names(storage)[:-MAX_RUNS]:
-            storage.filesystem.delete_file(storage.at(HISTORY, name))
+        for old in _names(storage)[:-MAX_RUNS]:
+            storage.filesystem.delete_file(storage.at(HISTORY, old))
+    return name
 
 
 def refuse_history_of_others(storage: Storage) -> None:

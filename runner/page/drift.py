@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from seqembed.data.drift.drift import EMBEDDING, Drift, DriftMeasure
+from seqembed.data.drift.drift import Drift, DriftMeasure
 from seqembed.data.pages.numbers import number, percent, seconds, shortened
 
 MAX_ROWS, SHOWN_ROWS = 300, 12
@@ -63,7 +63,7 @@ def _row(measure: DriftMeasure) -> DriftRow:
     stuck = measure.name == "stuck"
     return DriftRow(
         name=measure.name,
-        feature="" if measure.feature in (None, EMBEDDING) else shortened(measure.feature, 60),
+        feature="" if measure.feature is None or measure.is_of_vectors else shortened(measure.feature, 60),
         expected="" if measure.expected is None else write(measure.expected),
         observed="" if measure.observed is None else write(measure.observed),
         at=1.0 if stuck else min(1.0, measure.moved / _SCALE),

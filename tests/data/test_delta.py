@@ -86,6 +86,38 @@ def test_column_mapping_and_deletion_vectors(tmp_path: Path) -> None:
         assert file.shape(look_at(file).metadata()) == (opened.schema_arrow.remove_metadata(), opened.metadata.num_rows)
 
 
+NUMBERS = {"type": "array", "elementType": "double", "containsNull": True}
+POINTS = {"type": "struct", "fields": [field("u", "double", "v", 7), field("w", "long", "f-9", 8)]}
+
+
+@pytest.mark.parametrize("order", [["id", "x", "a"], ["id", "a", "x"]])
+def test_a_dropped_column_is_not_read_under_the_name_that_another_one_got(tmp_path: Path, order: list[str]) -> None:
+    lists = {"a": [[-1.0]] * 6, "x": [[float(row)] for row in range(6)]}
+    rows = pa.table({"id": [f"s{row}" for row in range(6)], **lists}).select(order)
+    fields = [field("id", "string", "id", 1), field("a", NUMBERS, "x", 5)]  # a was dropped, then x renamed to a
+    root = write_log(tmp_path / "t", fields, [("p.parquet", rows, {}, [])])
+    assert [row["a"] for row in found_rows(root)] == [[float(row)] for row in range(6)]
+    assert found_rows(root) == true_rows(root)
+
+
+def test_a_column_or_field_that_was_dropped_and_added_again_has_no_values_in_old_files(tmp_path: Path) -> None:
+    old = pa.table({"id": ["a"], "kind": ["dropped"], "point": [{"u": -1.0, "v": 2.0, "w": 3}]})
+    fields = [field("id", "string", "id", 1), field("kind", "string", "c-7", 9), field("point", POINTS, "point", 6)]
+    new = pa.table({"id": ["b"], "c-7": ["new"], "point": [{"v": 4.0, "f-9": 5}]})
+    root = write_log(tmp_path / "t", fields, [("p.parquet", old, {}, []), ("q.parquet", new, {}, [])])
+    assert found_rows(root) == true_rows(root)
+    assert found_rows(root) == [
+        {"id": "a", "kind": None, "point": {"u": 2.0, "w": None}},
+        {"id": "b", "kind": "new", "point": {"u": 4.0, "w": 5}},
+    ]
+
+
+def test_a_table_with_deleted_rows_behind_a_link(tmp_path: Path) -> None:
+    mapped(tmp_path / "disk" / "t")
+    (tmp_path / "mount").symlink_to(tmp_path / "disk")
+    assert found_rows(tmp_path / "mount" / "t") == true_rows(tmp_path / "disk" / "t")
+
+
 def test_a_fingerprint_depends_on_what_a_file_holds_in_its_table(tmp_path: Path) -> None:
     rows = nested(9, 1)
     fields = [

@@ -11,7 +11,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.table import Table
 from pyiceberg.typedef import Record
-from pyiceberg.types import LongType
+from pyiceberg.types import FloatType, ListType, LongType
 
 from seqembed.data.errors import BadFileError, InputError
 from seqembed.data.files.fingerprints import look_at
@@ -144,3 +144,30 @@ def test_a_run_and_a_rerun_of_a_table(catalog: SqlCatalog, tiny: Tiny, tmp_path:
     table.append(nested(5, 3, "c"))
     assert "1 part made, 2 up to date" in done("run", current(table), *options).output
     assert f"of the Iceberg table {root_of(table)}, 3 files, 29 rows" in done("inspect", current(table)).output
+
+
+def test_a_column_that_was_dropped_and_added_again_is_another_one(
+    catalog: SqlCatalog, tiny: Tiny, tmp_path: Path
+) -> None:
+    rows = nested(12, 1)
+    table = catalog.create_table("n.t", schema=rows.schema)
+    table.append(rows)
+    options = ("--model", tiny.bundle, "--out", tmp_path / "out", "--keep", "label")
+    done("run", current(table), *options)
+    (file,) = find_inputs([current(table)]).files
+    before = look_at(file).content
+    with table.update_schema() as update:
+        update.delete_column("label")
+    with table.update_schema() as update:
+        update.add_column("label", LongType())
+    (file,) = find_inputs([current(table)]).files
+    assert look_at(file).content != before
+    assert "1 part made" in done("run", current(table), *options).output
+    (part,) = (tmp_path / "out").rglob("*.parquet")
+    assert pq.read_table(part, partitioning=None)["label"].to_pylist() == [None] * 12
+    with table.update_schema() as update:
+        update.delete_column("x").delete_column("y")
+    with table.update_schema() as update:
+        for name in "xy":
+            update.add_column(name, ListType(element_id=99, element_type=FloatType()))
+    assert "0 embedded + 12 null" in done("run", current(table), *options).output

@@ -1,13 +1,16 @@
 """An export replaces older bundles, but never its source or a file not written by seqembed."""
 
+import logging
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import onnx
 import pytest
 
+from seqembed.data.display import events
 from seqembed_testing import Tiny, done, seqembed
 
 
@@ -116,3 +119,34 @@ def test_an_older_bundle_is_replaced_also_within_the_run_directory(tiny: Tiny, r
     done("export", run, "--out", out)
     assert out.stat().st_ino != first
     done("inspect", out)
+
+
+class _Stopper(logging.Handler):
+    """Sends this process a signal when an event is reported."""
+
+    def __init__(self, event: str, number: signal.Signals) -> None:
+        super().__init__()
+        self._event, self._number = event, number
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage() == self._event:
+            signal.raise_signal(self._number)
+
+
+@pytest.mark.parametrize(
+    ("event", "number", "code"),
+    [("converted", signal.SIGTERM, 143), ("checked", signal.SIGTERM, 143), ("checked", signal.SIGINT, 130)],
+)
+def test_a_stopped_export_leaves_the_bundle_that_was_there(
+    tiny: Tiny, tmp_path: Path, event: str, number: signal.Signals, code: int
+) -> None:
+    shutil.copy(tiny.bundle, tmp_path / "encoder.onnx")
+    before, stopper = content(tmp_path), _Stopper(event, number)
+    events.logger.addHandler(stopper)
+    try:
+        stopped = seqembed("export", tiny.run, "--out", tmp_path / "encoder.onnx", "--no-card")
+    finally:
+        events.logger.removeHandler(stopper)
+    assert stopped.exit_code == code, stopped.output
+    assert "Traceback" not in stopped.output
+    assert content(tmp_path) == before

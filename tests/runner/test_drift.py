@@ -97,6 +97,14 @@ def test_equal_embeddings_always_alarm(tiny: Tiny, tmp_path: Path) -> None:
     assert found.measures[0].name == "stuck" and "all embeddings are equal" in found.line()
 
 
+def test_a_feature_named_embedding_is_not_taken_for_the_vectors() -> None:
+    stuck = DriftMeasure("stuck", "embedding", 1.0, 1.0, True, 3.5, 0.25)
+    assert str(stuck) == "embedding is 0.25 throughout"
+    assert str(DriftMeasure("stuck", "embedding", 1.0, 1.0, True)) == "all embeddings are equal"
+    quiet = Drift((DriftMeasure("values", "embedding", 0.1, 0.2, False),), 9)
+    assert quiet.line().endswith("farthest values of embedding at 50% of its threshold")
+
+
 def test_drift_is_the_same_however_rows_are_divided_and_skipped_parts_count(tiny: Tiny, tmp_path: Path) -> None:
     columns = changed(sequences(400, seed=5, shortest=1), "x", lambda v: v + 0.7)
     one, two = tmp_path / "one", tmp_path / "two"

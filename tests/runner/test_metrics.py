@@ -255,12 +255,22 @@ def test_a_dry_run_in_json_is_the_plan(words: list[object], tmp_path: Path) -> N
     result = command(*words, "--log-format", "json", "--dry-run")
     assert result.exit_code == 0, result.output
     found = lines(result.stderr)
-    assert [line["event"] for line in found] == ["planned", "would"]
-    assert (found[0]["parts_to_make"], found[0]["rows_to_read"]) == (1, 200)
-    assert (found[1]["name"], found[1]["action"]) == ("a.parquet", "make")
+    assert [line["event"] for line in found] == ["started", "planned", "would"]
+    assert (found[1]["parts_to_make"], found[1]["rows_to_read"]) == (1, 200)
+    assert (found[2]["name"], found[2]["action"]) == ("a.parquet", "make")
     assert not (tmp_path / "out").exists()
     missing = command("run", tmp_path / "nothing", *words[2:], "--log-format", "json", "--dry-run")
-    assert [(line["event"], line["exit_code"]) for line in lines(missing.stderr)] == [("failed", missing.exit_code)]
+    assert [line["event"] for line in lines(missing.stderr)] == ["started", "failed"]
+    assert lines(missing.stderr)[-1]["exit_code"] == missing.exit_code == 3
+
+
+def test_a_file_without_a_footer_that_is_passed_over_is_an_event_of_every_run(words: list, tmp_path: Path) -> None:
+    (tmp_path / "in" / "b.parquet").write_bytes(b"PAR1 nothing else")
+    for _ in range(2):
+        result = command(*words, "--log-format", "json", "--on-bad-file", "skip")
+        assert result.exit_code == 0, result.output
+        (found,) = [line for line in lines(result.stderr) if line["event"] == "unreadable"]
+        assert found["name"] == "b.parquet" and found["reason"]
 
 
 def test_training_export_and_grouping_have_an_event_per_stage(tiny: Tiny, tmp_path: Path) -> None:
@@ -282,7 +292,12 @@ def test_training_export_and_grouping_have_an_event_per_stage(tiny: Tiny, tmp_pa
     assert found[-1]["notes"] == []
     planned = command("group", tmp_path / "events.parquet", "--out", tmp_path / "new", *options, "--dry-run")
     would = [(line["event"], line.get("name"), line.get("action")) for line in lines(planned.stderr)]
-    assert would[0][0] == "planned" and would[1:] == [("would", f"bucket-0000{n}.parquet", "make") for n in (0, 1)]
+    assert [event for event, *_ in would[:2]] == ["started", "planned"]
+    assert would[2:] == [("would", f"bucket-0000{n}.parquet", "make") for n in (0, 1)]
+    same = lines(command("group", tmp_path / "events.parquet", "--out", tmp_path / "grouped", *options).stderr)
+    assert [(line["buckets_to_make"], line["events_to_read"]) for line in same if line["event"] == "planned"] == [
+        (0, 0)
+    ]
     again = command("group", tmp_path / "nothing", "--out", tmp_path / "grouped", *options)
     assert again.exit_code == lines(again.stderr)[-1]["exit_code"] == 3
     assert lines(again.stderr)[-1]["event"] == "failed"

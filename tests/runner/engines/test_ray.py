@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from engine_laws import (
     check_stopped_driver,
     write_many,
 )
-from engines_testing import Job, Watcher, check_vectors
+from engines_testing import Job, Watcher, check_vectors, descendants
 from s3_testing import Store
 
 import seqembed as seqembed_package
@@ -130,6 +131,28 @@ def test_a_driver_that_is_stopped(
     cluster: Any, tiny: Tiny, many: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     check_stopped_driver(tiny, many, tmp_path, RAY, cluster.address, (number, code), again=RAY)
+
+
+def test_a_ray_started_here_that_dies(tiny: Tiny, many: Path, tmp_path: Path) -> None:
+    out, words = tmp_path / "out", ("run", many, "--model", tiny.bundle, "--progress", "none")
+    command = [sys.executable, "-m", "seqembed", *map(str, words), "--out", str(out), *RAY]
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    environment |= {"TMPDIR": tempfile.mkdtemp(prefix="r")}  # a short path, for Ray's sockets
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    ) as driver:
+        while driver.poll() is None and len(list(out.glob("*.parquet"))) < 2:
+            time.sleep(0.02)
+        (raylet,) = {*descendants("seqembed-ray-")} & {*descendants("/raylet/raylet ")}
+        os.kill(raylet, signal.SIGKILL)
+        said, _ = driver.communicate(timeout=120)
+    assert "error: the Ray that was started here died" in said and "finished parts are kept. Run again." in said
+    assert driver.returncode in (6, -signal.SIGSEGV), said  # threads of Ray may crash when all is said and tidied up
+    assert not (out / "_temporary").exists() and not (out / "_lock").exists() and not (out / "_SUCCESS").exists()
+    Path(environment["TMPDIR"]).rmdir()  # nothing is left there
+    done(*words, "--out", tmp_path / "expected")
+    done(*words, "--out", out)
+    check_finished(out, contents(tmp_path / "expected"))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray Data 2.60 sets options of its own that it deprecates

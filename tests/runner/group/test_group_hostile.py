@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import seqembed
+from child_runner import contents
 from seqembed.data.errors import BadFileError, InputError
 from seqembed.data.files.listing import find_inputs
 from seqembed.data.parquet.reader import read_blocks
@@ -53,10 +54,16 @@ def test_no_files_and_empty_files(tmp_path: Path) -> None:
     ("first", "second", "joined"),
     [
         (pa.int16(), pa.int64(), pa.int64()),
-        (pa.string(), pa.large_string(), pa.large_string()),
+        (pa.string(), pa.large_string(), pa.string()),
+        (pa.large_binary(), pa.binary(), pa.binary()),
         (pa.dictionary(pa.int32(), pa.string()), pa.string(), pa.string()),
         (pa.float32(), pa.float64(), pa.float64()),
-        (pa.null(), pa.date32(), pa.date32()),
+        *(
+            (pa.null(), kind, kind)
+            for kind in (pa.date32(), pa.string(), pa.bool_(), pa.decimal128(9, 2), pa.float16())
+        ),
+        (pa.null(), pa.list_(pa.float32()), pa.list_(pa.float32())),
+        (pa.struct([("x", pa.int8())]), pa.null(), pa.struct([("x", pa.int8())])),
         (pa.int64(), pa.float64(), None),
         (pa.int64(), pa.uint64(), None),
         (pa.int64(), pa.string(), None),
@@ -76,6 +83,48 @@ def test_types_that_differ_between_files_are_joined_exactly_or_refused(
     else:
         seqembed.group(tmp_path / "in", out=tmp_path / "out", **QUIET)
         assert pq.read_schema(tmp_path / "out" / "bucket-00000.parquet").field("x").type.value_type == joined
+
+
+@pytest.mark.parametrize(
+    ("first", "late", "remade"),
+    [
+        (pa.string(), pa.large_string(), 1),  # as of a table whose deletes are written by another program
+        (pa.large_string(), pa.dictionary(pa.int32(), pa.string()), 1),
+        (pa.dictionary(pa.int32(), pa.string()), pa.string(), 4),
+        (pa.null(), pa.string(), 4),  # as pandas writes a column without values
+        (pa.int16(), pa.int64(), 4),
+        (pa.float32(), pa.float64(), 4),
+    ],
+    ids=str,
+)
+def test_a_late_file_of_another_type_needs_no_other_options(
+    tmp_path: Path, first: pa.DataType, late: pa.DataType, remade: int
+) -> None:
+    ids, values = [f"i{number}" for number in range(40)], [str(number) for number in range(40)]
+    write(tmp_path / "in" / "a.parquet", id=ids, time=range(40), x=as_type(values, first))
+    seqembed.group(tmp_path / "in", out=tmp_path / "out", buckets=4, **QUIET)
+    write(tmp_path / "in" / "b.parquet", id=["i0"], time=[99], x=as_type(["7"], late))
+    report = seqembed.group(tmp_path / "in", out=tmp_path / "out", **QUIET)
+    assert len(report.made) == remade
+    assert [note for note in report.notes if "made again" in note] == (
+        [f"all buckets are made again, since types changed: 'x' is {joined_type(tmp_path)}, was {first}"]
+        if remade == 4
+        else []
+    )
+    seqembed.group(tmp_path / "in", out=tmp_path / "anew", buckets=4, **QUIET)
+    assert contents(tmp_path / "out") == contents(tmp_path / "anew")
+    assert not seqembed.group(tmp_path / "in", out=tmp_path / "out", **QUIET).made
+
+
+def as_type(texts: list[str], kind: pa.DataType) -> pa.Array:
+    """Return texts, or the numbers in them, with a type."""
+    if pa.types.is_null(kind):
+        return pa.nulls(len(texts))
+    return pa.array(texts).cast(kind) if not pa.types.is_dictionary(kind) else pa.array(texts).dictionary_encode()
+
+
+def joined_type(root: Path) -> pa.DataType:
+    return pq.read_schema(root / "out" / "bucket-00000.parquet").field("x").type.value_type
 
 
 def test_integer_ids_of_any_width_are_the_same_ids(tmp_path: Path) -> None:

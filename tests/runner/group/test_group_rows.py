@@ -126,6 +126,7 @@ def test_hive_keys_can_be_kept(tmp_path: Path) -> None:
         ({"max_length": 0}, "max_length must be at least 1, was 0"),
         ({"buckets": 0}, "buckets must be between 1 and"),
         ({"memory": "much"}, "memory 'much' is not a size"),
+        ({"since": "9", "until": "9"}, "since 9 is not before until 9: no event lies between"),
         ({"since": "yesterday"}, "since yesterday: not a value of the time column, which is int32"),
         ({"deduplicate": ["exact", "x"]}, "exact"),
     ],

@@ -65,6 +65,9 @@ def array(kind: pa.DataType, values: list[Any]) -> pa.Array:
     return pa.array(mixed, pa.int64()).view(kind) if integers else pa.array(mixed, kind)
 
 
+PLAIN = {pa.large_string(): pa.string(), pa.large_binary(): pa.binary()}  # of the output, whatever the files have
+
+
 def read(out: Path) -> pa.Table:
     return pa.concat_tables([pq.read_table(path) for path in sorted(out.glob("bucket-*"))])
 
@@ -80,8 +83,9 @@ def test_values_in_lists_and_kept_values_are_as_they_were(tmp_path: Path, name: 
     stored = pq.read_table(tmp_path / "in.parquet")
     seqembed.group(tmp_path / "in.parquet", out=tmp_path / "out", keep="k", buckets=1, progress="none")
     found = read(tmp_path / "out")
-    assert found.schema.field("x").type.value_type == stored.schema.field("x").type == table.schema.field("x").type
-    assert found.schema.field("k").type == stored.schema.field("k").type
+    kind = stored.schema.field("x").type
+    assert kind == table.schema.field("x").type
+    assert found.schema.field("x").type.value_type == found.schema.field("k").type == PLAIN.get(kind, kind)
     for row in range(2):
         its = stored.filter(pa.compute.equal(stored["id"], row))
         assert found["x"][row].values.to_pylist() == its["x"].to_pylist()
@@ -98,7 +102,7 @@ def test_ids_of_every_type_keep_type_value_and_order(tmp_path: Path, name: str) 
     report = seqembed.group(tmp_path / "in.parquet", out=tmp_path / "out", buckets=1, **options)
     assert report.null_ids == len(values)
     found = read(tmp_path / "out")
-    assert found.schema.field("id").type == ids.type
+    assert found.schema.field("id").type == PLAIN.get(ids.type, ids.type)
     assert found["id"].to_pylist() == [value for value in stored if value is not None]
 
 

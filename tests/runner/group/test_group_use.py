@@ -181,3 +181,14 @@ def test_train_evaluate_and_inspect_read_it(models: dict[str, Path], days: Path,
     shown = done("inspect", tmp_path / "grouped").output
     assert "No _SUCCESS: the last job did not finish" in shown
     assert "7 files unchanged, 1 changed" in shown
+
+
+@pytest.mark.parametrize("option", ["--deduplicate", "--keep", "--features"])
+@pytest.mark.parametrize("text", ["", " , "])
+def test_a_list_of_columns_that_a_scheduler_left_empty_is_refused(
+    days: Path, tmp_path: Path, option: str, text: str
+) -> None:
+    refused = command("group", days, "--out", tmp_path / "out", option, text)
+    assert refused.exit_code == 2
+    assert f"{text!r} names no column. Name one, or leave the option out." in refused.output
+    assert not (tmp_path / "out").exists()
