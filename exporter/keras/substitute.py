@@ -264,12 +264,13 @@ def _normalization(layer: Any) -> Callable[..., Any]:
 
 
 def _dilated(layer: Any) -> Callable[..., Any] | None:
-    """Return a replacement for `Conv1D.call` of kernels with steps between their taps, None for others.
+    """Return a replacement for `Conv1D.call` of the trainer's kernels with steps between their taps, None for others.
 
     TensorFlow deals such steps out to several batches and convolves each, which becomes fifty nodes in ONNX.
     """
     rate = layer.dilation_rate[0]
-    if rate == 1:
+    is_plain = layer.use_bias and layer.groups == 1 and layer.activation is keras.activations.linear
+    if rate == 1 or layer.padding != "same" or not is_plain:
         return None
 
     def call(inputs: Any) -> Any:
