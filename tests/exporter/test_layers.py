@@ -272,8 +272,8 @@ def batch_state() -> Any:
 
 REFUSED = {
     "Conv1D": (lambda: stack(layers.Conv1D(4, 3, name="sliding"), lstm()), "'sliding' is of class Conv1D"),
-    "wide Conv1D": (
-        lambda: stack(layers.Conv1D(4, 3, padding="same", dilation_rate=2, trainable=False, name="wide"), lstm()),
+    "Conv1D that drops steps": (
+        lambda: stack(layers.Conv1D(4, 3, padding="same", strides=2, trainable=False, name="wide"), lstm()),
         "'wide' is of class Conv1D",
     ),
     "Lambda": (lambda: stack(layers.Lambda(abs, name="mine"), lstm()), "'mine' is of class Lambda"),
