@@ -6,6 +6,7 @@ from typing import Any
 
 from seqembed.data.contract import ModelContract, Parity
 from seqembed.data.display.events import emit
+from seqembed.data.profile import QUANTILES
 from seqembed.exporter.bundle import assemble, library_versions, write_bundle, write_file
 from seqembed.exporter.card.card import card_text
 from seqembed.exporter.card.training import read_training
@@ -24,12 +25,16 @@ from seqembed.exporter.report import ExportReport
 from seqembed.exporter.source import ExportSource, open_source
 from seqembed.runner.bundle.encoder import Encoder
 
+_MEDIAN = QUANTILES.index(0.5)
 _SEED = 20240229  # fixed, so that exporting twice gives the same contract
 # (units of the recurrent layer over all directions, fastest batch size up to that width): a wide state leaves the
 # cache sooner. Measured on two cores with ONNX Runtime 1.32: 48 instead of 24 cost 4 % at two directions of 128 units,
 # 24 instead of 48 cost 16 % at one of 64, and 64, 96 or 128 gained nothing there.
 _BATCH_SIZES = ((96, 48), (128, 32))
 _MIN_BATCH_SIZE = 24
+# Where a recurrent layer reads few frames, the fixed cost of a call is a tenth of it in batches of 48 (24 steps in
+# frames of two, one thread); in twice as many, longer sequences gained nothing and need twice the memory.
+_FEW_FRAMES, _SHORT_BATCH_SIZE = 16, 96
 
 
 def export_encoder(config: ExportConfig) -> ExportReport:
@@ -68,7 +73,8 @@ def export_encoder(config: ExportConfig) -> ExportReport:
 
     graph, structure = fp32, checked(fp32, "fp32")
     emit("converted", nodes=structure.num_nodes, recurrent_nodes=converted.num_recurrent)
-    source = replace(source, contract=replace(source.contract, batch_size=_batch_size(structure.recurrent_width)))
+    batch_size = _batch_size(structure.recurrent_width, _num_frames(source.contract))
+    source = replace(source, contract=replace(source.contract, batch_size=batch_size))
     if config.precision == "int8":
         refuse_unquantisable(structure, str(config.source))
         graph = quantise(fp32)
@@ -100,8 +106,16 @@ def export_encoder(config: ExportConfig) -> ExportReport:
     )
 
 
-def _batch_size(recurrent_width: int) -> int:
-    return next((size for width, size in _BATCH_SIZES if recurrent_width <= width), _MIN_BATCH_SIZE)
+def _num_frames(contract: ModelContract) -> int:
+    """Return how many frames a recurrent layer reads of a sequence of median length; 0 if it reads single steps."""
+    median = contract.training.profile.length_quantiles[_MEDIAN]
+    return -(-median // contract.frame) if contract.frame > 1 else 0
+
+
+def _batch_size(recurrent_width: int, num_frames: int = 0) -> int:
+    """Return how many sequences make a batch; runs put several of it together where sequences are short."""
+    size = next((size for width, size in _BATCH_SIZES if recurrent_width <= width), _MIN_BATCH_SIZE)
+    return _SHORT_BATCH_SIZE if 0 < num_frames <= _FEW_FRAMES and size == _BATCH_SIZES[0][1] else size
 
 
 def _checked_contract(

@@ -149,8 +149,13 @@ class RunOptions:
         return values
 
     def result_values(self) -> dict[str, Any]:
-        """Return the options that change the rows of the output, by name; how files are divided does not count."""
-        values = {"keep": list(self.keep), "limit": self.limit, "on_bad_row": self.on_bad_row, "dtype": self.dtype}
+        """Return the options that change the rows of the output, by name; how files are divided does not count.
+
+        A part that was made without a bad row is the same where such rows are put aside, so that a job that failed on
+        one may go on with ``quarantine``.
+        """
+        on_bad_row = "fail" if self.on_bad_row == "quarantine" else self.on_bad_row
+        values = {"keep": list(self.keep), "limit": self.limit, "on_bad_row": on_bad_row, "dtype": self.dtype}
         return values | ({"score": True} if self.score else {})  # parts of before it existed stay current without it
 
     def result_hash(self) -> str:

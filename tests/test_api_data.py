@@ -284,7 +284,7 @@ def test_tables_that_do_not_fit_are_refused_with_the_messages_of_run(tiny: Tiny)
         (
             pa.table(without_y),
             (),
-            r"^the table: no column 'y', expected as the feature column\. The table has: id, lab",
+            r"^the table: no column 'y', expected as a feature\. The table has: id, lab",
         ),
         (pd.DataFrame(columns), ["who"], r"the table: no column 'who'.*Name the right one with keep, or add"),
         (

@@ -134,9 +134,8 @@ def test_functions_take_a_configuration_file_and_what_is_passed_wins(tiny: Tiny,
         seqembed.run(data, model=tiny.bundle, out=tmp_path / "three", config=tmp_path / "none.toml")
 
 
-def test_the_configuration_of_a_run_trains_it_again_and_exports(
-    tiny: Tiny, tmp_path: Path, without_pictures: None
-) -> None:
+@pytest.mark.usefixtures("quick_training")
+def test_the_configuration_of_a_run_trains_it_again_and_exports(tiny: Tiny, tmp_path: Path) -> None:
     config = tiny.run / "config.toml"
     summary = seqembed.train(config=config, out=tmp_path / "again", steps=1, progress="none")
     assert summary.history["num_steps"] == 1, "the file's epochs give way"
@@ -277,10 +276,8 @@ def test_functions_do_what_the_commands_do(tiny: Tiny, tmp_path: Path, capfd: py
     assert list(kinds.values()) == ["run", "output", "data"]
 
 
-@pytest.mark.usefixtures("few_features")
-def test_training_exporting_and_evaluating(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], without_pictures: None
-) -> None:
+@pytest.mark.usefixtures("few_features", "quick_training")
+def test_training_exporting_and_evaluating(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     data = write_sequences(tmp_path / "in.parquet", sequences(60, seed=5, shortest=3))
     options: dict[str, Any] = {"units": 4, "embedding_dim": 3, "features": ["x", "y"], "progress": "none", "seed": 7}
     options["kernels"] = 0
@@ -339,6 +336,7 @@ def examples(document: Path, heading: str) -> str:
     return "\n".join(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL))
 
 
+@pytest.mark.usefixtures("quick_training")
 @pytest.mark.parametrize(
     ("document", "heading"), [("README.md", "## From Python"), ("runner/README.md", "## From Python")]
 )
@@ -355,8 +353,6 @@ def test_the_examples_in_the_documents_run(
         tmp_path / "payments.parquet"
     )
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("seqembed.trainer.job.draw", lambda *arguments, **options: None)
-    monkeypatch.setattr("seqembed.trainer.job.write_page", lambda *arguments, **options: None)
     exec(compile(code.replace('time="time")', 'time="time", steps=2)'), document, "exec"), {})
 
 

@@ -11,19 +11,24 @@ from seqembed.data.schema.schema import SequenceSchema
 _MAX_LISTED = 3
 
 
-def grouping_line(files: Sequence[InputFile], schema: SequenceSchema, keep: Sequence[str] = ()) -> str:
+def grouping_line(
+    files: Sequence[InputFile], schema: SequenceSchema, keep: Sequence[str] = (), *, names_features: bool = True
+) -> str:
     """Return the `seqembed group` line for files, or SQL for DuckDB if no column orders their events.
 
     Args:
         files: The files that hold the events.
         schema: The columns of the events.
         keep: Columns to keep.
+        names_features: Whether the line names the features of the schema. Where nobody chose them it need not, and
+            `group` leaves out what some files lack.
     """
     if schema.time is None:
         return f"for example with DuckDB: {_duckdb_line(files, schema)}"
     words = ["seqembed", "group", *_sources(files), "--id", schema.id, "--time", schema.time]
     taken = {schema.id, schema.time}
-    for option, names in (("--features", schema.feature_columns), ("--keep", keep)):
+    features = schema.feature_columns if names_features else ()
+    for option, names in (("--features", features), ("--keep", keep)):
         names = [name for name in dict.fromkeys(names) if name not in taken]
         taken.update(names)
         # A name with a comma can only stand in a configuration file; without --features all columns are taken.

@@ -281,6 +281,15 @@ def _check_column(
                 )
 
 
+_ROLES = {
+    "id": "the id column",
+    "time": "the time column",
+    "feature": "a feature",
+    "kept": "a column to keep",
+    "categorical": "a category",
+}
+
+
 def require_column(
     file: Tabular, arrow_schema: pa.Schema, column: str, role: str, *, trained: bool = False
 ) -> pa.Field:
@@ -310,7 +319,7 @@ def require_column(
         "categorical": "--categorical",
     }[role]
     raise InputError(
-        f"{file.name}: no column '{column}', expected as the {role} column. The {file.noun} has: {there}. "
+        f"{file.name}: no column '{column}', expected as {_ROLES[role]}. The {file.noun} has: {there}. "
         + (
             "Add the column, or give it the name that the model was trained on."
             if trained and role != "kept"

@@ -11,6 +11,7 @@ from seqembed.data.decode.ids import id_text, is_null_id, quoted_id, same_as_pre
 from seqembed.data.decode.times import TimeZone, zone_of
 from seqembed.data.decode.times import time_features as times_of
 from seqembed.data.errors import InputError, UsageError
+from seqembed.data.files.grouping import grouping_line
 from seqembed.data.files.inputs import InputFile
 from seqembed.data.parquet.peek import first_with_rows, peek
 from seqembed.data.schema.candidates import Candidate, inside_lists, is_open_vector, is_value, named, of_column
@@ -56,6 +57,7 @@ def detect_schema(
     arrow_schema, _ = first.footer()
     require_column(first, arrow_schema, id_column, "id")
     asked = tuple(features) + (tuple(name for name in categorical if name not in features) if features else ())
+    labels = [name for name in exclude if name in arrow_schema.names]
     exclude = tuple(name for name in (*exclude, *sorted(index_columns(arrow_schema))) if name not in asked)
     chosen = _layout(first, arrow_schema, id_column, asked, layout, time_column, exclude)
     zone = _zone(arrow_schema, chosen, time_column)
@@ -86,8 +88,37 @@ def detect_schema(
     )
     for file in files:
         columns, num_rows = file.footer()
+        if chosen == "events" and not asked and num_rows:
+            _refuse_lacking(file, first, columns, schema, files, labels)
         check_schema(file, columns, schema, num_rows=num_rows)
     return schema
+
+
+def _refuse_lacking(
+    file: InputFile,
+    first: InputFile,
+    columns: pa.Schema,
+    schema: SequenceSchema,
+    files: Sequence[InputFile],
+    keep: Sequence[str],
+) -> None:
+    """Check that a file of events has the columns that were chosen from the first one.
+
+    Raises:
+        InputError: It lacks one; the message has the line that groups events without such columns.
+    """
+    lacking = next((name for name in schema.feature_columns if name not in columns.names), None)
+    if lacking is None:
+        return
+    grouping = (
+        f"group them: {grouping_line(files, schema, keep, names_features=False)}"
+        if schema.time is not None
+        else "name the column that orders them with --time, and group them with `seqembed group`"
+    )
+    raise InputError(
+        f"{file.name}: no column '{lacking}', which {first.name} has. Add the column, or name with --features those "
+        f"that all files have. If an id has events in several files, {grouping}"
+    )
 
 
 def _divide(

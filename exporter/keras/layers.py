@@ -87,8 +87,7 @@ def _pads_the_end(layer: Mapping[str, Any]) -> bool:
 def _has_fixed_kernels(layer: Mapping[str, Any]) -> bool:
     """Return whether a Conv1D is not trained and returns as many steps as it reads, as the trainer's fixed kernels."""
     config = layer["config"]
-    steps = [config[name] for name in ("strides", "dilation_rate")]
-    return config["trainable"] is False and config["padding"] == "same" and all(set(step) == {1} for step in steps)
+    return config["trainable"] is False and config["padding"] == "same" and set(config["strides"]) == {1}
 
 
 def _flat_layers(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

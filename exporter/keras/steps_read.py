@@ -58,7 +58,8 @@ def refuse_fewer_steps(model: EncoderModel) -> None:
                 f"{model.source}: layer {layer!r} reads {int(num_steps)} steps of a sequence of {_STEPS}, expected "
                 f"{expected}: a recurrent layer must read as many steps as the input has. If an operation before it "
                 "returns fewer, as x[:, 1:] - x[:, :-1] does, pad its result to the length of the input with "
-                "keras.ops.pad, and set the weights again."
+                "keras.ops.pad, and set the weights again. To export an encoder of `seqembed train`, pass its run "
+                "directory."
             )
 
 

@@ -263,6 +263,25 @@ def _normalization(layer: Any) -> Callable[..., Any]:
     return lambda inputs: inputs * spread + mean if layer.invert else (inputs - mean) / spread
 
 
+def _dilated(layer: Any) -> Callable[..., Any] | None:
+    """Return a replacement for `Conv1D.call` of the trainer's kernels with steps between their taps, None for others.
+
+    TensorFlow deals such steps out to several batches and convolves each, which becomes fifty nodes in ONNX.
+    """
+    rate = layer.dilation_rate[0]
+    is_plain = layer.use_bias and layer.groups == 1 and layer.activation is keras.activations.linear
+    if rate == 1 or layer.padding != "same" or not is_plain:
+        return None
+
+    def call(inputs: Any) -> Any:
+        steps, kernel = tf.expand_dims(inputs, 1), tf.expand_dims(layer.kernel.value, 0)
+        every, dilations = [1, 1, 1, 1], [1, 1, rate, 1]
+        found = tf.raw_ops.Conv2D(input=steps, filter=kernel, strides=every, padding="SAME", dilations=dilations)
+        return tf.squeeze(found, 1) + layer.bias.value
+
+    return call
+
+
 def _replacement(layer: Any, tracing: Tracing, *, of_decoder: bool) -> Callable[..., Any] | None:
     layers = keras.layers
     if isinstance(layer, layers.LSTM | layers.GRU | layers.Bidirectional):
@@ -278,6 +297,8 @@ def _replacement(layer: Any, tracing: Tracing, *, of_decoder: bool) -> Callable[
         return _embedding(layer, tracing.source)
     if isinstance(layer, layers.Masking):
         return tracing.masking(layer)
+    if isinstance(layer, layers.Conv1D):
+        return _dilated(layer)
     return _normalization(layer) if isinstance(layer, layers.Normalization) else None
 
 

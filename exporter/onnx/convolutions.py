@@ -44,7 +44,7 @@ def _width(node: Any, arrays: dict[str, NDArray[Any]]) -> int:
     if node.op_type != "Conv" or len(node.input) != 2 or node.input[1] not in arrays:
         return 0
     values = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
-    plain = all(set(values.get(name, [1])) == {1} for name in ("strides", "dilations")) and "pads" not in values
+    plain = set(values.get("strides", [1])) == {1} and "pads" not in values
     shape = arrays[node.input[1]].shape
     return int(shape[3]) if plain and len(shape) == 4 and shape[2] == 1 else 0
 
@@ -69,5 +69,8 @@ def _over_time(
     add_constant(model, names["bias"], bias)
     steps = onnx.helper.make_node("Squeeze", [node.input[0], names["axes"]], [names["steps"]], name=names["steps"])
     inputs = [names["steps"], names["kernels"], names["bias"]]
-    conv = onnx.helper.make_node("Conv", inputs, [output], name=node.name, auto_pad="SAME_UPPER", kernel_shape=[width])
-    return steps, conv
+    values = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+    apart = values.get("dilations", [1, 1])[-1]
+    reach = apart * (width - 1)  # ONNX Runtime does not find out the padding of kernels with steps between their taps
+    sizes = {"kernel_shape": [width], "dilations": [apart], "pads": [reach // 2, reach - reach // 2]}
+    return steps, onnx.helper.make_node("Conv", inputs, [output], name=node.name, **sizes)

@@ -70,7 +70,12 @@ class Lowering:
 
     def _as_time_major(self, sequences: str, name: str) -> str:
         if sequences not in self._time_major:
-            self._add("Transpose", [sequences], [f"{name}/X"], f"{name}/X", perm=[1, 0, 2])
+            source, order = sequences, [1, 0, 2]
+            made = next((node for node in self._nodes if sequences in node.output), None)
+            if made is not None and made.op_type == "Transpose":  # one for both: they copy all numbers
+                source, axes = made.input[0], list(made.attribute[0].ints)
+                order = [axes[axis] for axis in order]
+            self._add("Transpose", [source], [f"{name}/X"], f"{name}/X", perm=order)
             self._time_major[sequences] = f"{name}/X"
         return self._time_major[sequences]
 

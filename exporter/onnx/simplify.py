@@ -23,13 +23,15 @@ from numpy.typing import NDArray
 from seqembed.exporter.keras.libraries import onnx
 from seqembed.exporter.onnx.convolutions import convolve_over_time
 from seqembed.exporter.onnx.graph import add_constant, constants, integers, replace_nodes
+from seqembed.exporter.onnx.layouts import keep_batch_last
 
 _MIN_RUN = 64  # length of the last axis from which on expanding a constant gains nothing
 
 
 def simplify(model: Any) -> None:
     """Rewrite a graph of standard operators in place."""
-    for rewrite in (_remove_identities, _fuse_clips, convolve_over_time, _swap_negated_choices, _expand_constants):
+    rewrites = (_remove_identities, _fuse_clips, convolve_over_time, keep_batch_last)
+    for rewrite in (*rewrites, _swap_negated_choices, _keep_indices, _expand_constants):
         replace_nodes(model, rewrite(model))
 
 
@@ -92,6 +94,23 @@ def _swap_negated_choices(model: Any) -> list[Any]:
             _, chosen, other = node.input
             del node.input[:]
             node.input.extend([condition.input[0], other, chosen])
+    return list(model.graph.node)
+
+
+def _keep_indices(model: Any) -> list[Any]:
+    """Return the nodes with Gather(x, Where(i < 0, i + n, i)) as Gather(x, i)."""
+    arrays = constants(model)
+    makers = {output: node for node in model.graph.node for output in node.output}
+    for node in model.graph.node:
+        choice = makers.get(node.input[1]) if node.op_type == "Gather" else None
+        if choice is None or choice.op_type != "Where":
+            continue
+        is_negative, wrapped = (makers.get(name) for name in choice.input[:2])
+        if is_negative is None or wrapped is None or (is_negative.op_type, wrapped.op_type) != ("Less", "Add"):
+            continue
+        index, zero = is_negative.input[0], arrays.get(is_negative.input[1])
+        if choice.input[2] == index and index in wrapped.input and zero is not None and not zero.any():
+            node.input[1] = index
     return list(model.graph.node)
 
 

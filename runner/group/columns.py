@@ -1,8 +1,8 @@
 """Which columns of the files make the events, and the types that they have in all files."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
@@ -27,7 +27,7 @@ class EventColumns:
         kept: Columns of which a row gets the newest value.
         features: Columns that become lists.
         compared: Columns that only `--deduplicate` compares.
-        left_out: Why columns that some files lack are left out, for the user.
+        left_out: Why columns that some files lack are left out, for the user, by name.
     """
 
     id: pa.Field
@@ -35,7 +35,7 @@ class EventColumns:
     kept: tuple[pa.Field, ...]
     features: tuple[pa.Field, ...]
     compared: tuple[pa.Field, ...] = ()
-    left_out: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def all(self) -> tuple[pa.Field, ...]:
@@ -90,7 +90,7 @@ def event_columns(schemas: Schemas, options: GroupOptions) -> EventColumns:
     indices = {name for _, schema in schemas for name in index_columns(schema)}
     features = list(options.features) or [name for name in common if name not in named and name not in indices]
     lacking = [name for name in counts if counts[name] < len(schemas) and name not in named]
-    left_out = [] if options.features else [_left_out(schemas, name, counts[name]) for name in lacking]
+    left_out = {} if options.features else {name: _left_out(schemas, name, counts[name]) for name in lacking}
     used = [*named, *features]
     _check_compared(schemas, compared)
     more = [name for name in dict.fromkeys(compared) if name not in used]
@@ -107,7 +107,7 @@ def event_columns(schemas: Schemas, options: GroupOptions) -> EventColumns:
         return tuple(fields[name] for name in names)
 
     return EventColumns(
-        fields[options.id], fields[options.time], chosen(options.keep), chosen(features), chosen(more), tuple(left_out)
+        fields[options.id], fields[options.time], chosen(options.keep), chosen(features), chosen(more), left_out
     )
 
 
@@ -188,6 +188,8 @@ def _joined(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     plain = [plain_type(kind) for kind in (one, other)]
     if plain[0] == plain[1]:
         return plain[0]
+    if all(pa.types.is_timestamp(kind) and kind.tz is not None for kind in plain) and plain[0].unit == plain[1].unit:
+        return pa.timestamp(plain[0].unit, "UTC")  # the same instants, whatever zone a file names
     for family in (pa.types.is_signed_integer, pa.types.is_unsigned_integer, pa.types.is_floating):
         if all(map(family, plain)):
             return max(plain, key=lambda kind: int(kind.bit_width))

@@ -134,7 +134,10 @@ class GroupOptions:
         return int(float(found[1]) * unit)
 
     def result_values(self) -> dict[str, Any]:
-        """Return the options that change the result, by name, without the columns and the number of buckets."""
+        """Return the options that change the result, by name, without the columns and the number of buckets.
+
+        Whether bad events fail the job or are dropped changes no bucket, so that a job that failed may drop them.
+        """
         return {
             "id": self.id,
             "time": self.time,
@@ -143,5 +146,4 @@ class GroupOptions:
             "until": self.until,
             "max_length": self.max_length,
             "deduplicate": list(self.deduplicate),
-            "on_bad_row": self.on_bad_row,
         }

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqembed.data.errors import BadFileError, ChangedInputError, OutputError
+from seqembed.data.errors import BadFileError, ChangedInputError, InputError, OutputError
 from seqembed.data.files.fingerprints import fingerprint
 from seqembed.data.files.inputs import InputFile
 from seqembed.data.lake.delta import covers_table
@@ -192,6 +192,7 @@ def plan_group(inputs: GroupInputs, output: OutputDirectory, options: GroupOptio
     names = [bucket_name(index) for index in range(num_buckets)]
     refuse_other_files(names, ledger.others, output)
     refuse_census_of_others(output)
+    _refuse_lacking(ledger.parts, columns, output, options)
     _refuse_other_makers(ledger.parts, values, options_hash, output, options)
     census, before = read_census(output, options_hash)
     gone = tuple(sorted(before - {file.file.location for file in files}))
@@ -263,6 +264,24 @@ def _action(ledger: Ledger, name: str, key: PartKey) -> Action:
     return "skip" if footer.key == key else "remake"
 
 
+def _refuse_lacking(
+    footers: Mapping[str, PartFooter], columns: EventColumns, output: OutputDirectory, options: GroupOptions
+) -> None:
+    """Check that no column of finished buckets is left out now because a new file lacks it.
+
+    Raises:
+        InputError: One is.
+    """
+    before = {name for footer in footers.values() for name in footer.options.get("columns") or () if footer.events}
+    lacking = next((reason for name, reason in columns.left_out.items() if name in before), None)
+    if lacking is not None and not options.overwrite:
+        raise InputError(
+            f"{lacking}; but the buckets in {output.given} have it. Add the column to such files, with nulls where it "
+            "has no values. To make all buckets without it, name the other columns with --features, and pass "
+            "--overwrite."
+        )
+
+
 def _refuse_other_makers(
     footers: Mapping[str, PartFooter],
     values: Mapping[str, Any],
@@ -314,7 +333,7 @@ def _new_types(finished: Mapping[str, PartFooter], columns: EventColumns) -> Ite
 
 def _notes(states: InputStates, columns: EventColumns) -> list[str]:
     notes = states.found.notes()
-    notes += [f"WARNING {reason}" for reason in columns.left_out[:_MAX_LEFT_OUT]]
+    notes += [f"WARNING {reason}" for reason in list(columns.left_out.values())[:_MAX_LEFT_OUT]]
     if len(columns.left_out) > _MAX_LEFT_OUT:
         more = counted(len(columns.left_out) - _MAX_LEFT_OUT, "more column")
         notes.append(f"WARNING {more} that some files lack: left out, too")

@@ -108,7 +108,7 @@ def describe_data(given: str, options: DataOptions, facts: Facts) -> Iterator[st
     yield from selection.lines(max_names=None)
     if schema.layout == "events" and (apart := _events_apart(example, schema)) is not None:
         kept = () if options.label is None else (options.label,)
-        facts |= {"problem": apart, "next": grouping_line(files, schema, kept)}
+        facts |= {"problem": apart, "next": grouping_line(files, schema, kept, names_features=False)}
         yield apart
         yield f"Next: {facts['next']}"
         return

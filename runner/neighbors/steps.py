@@ -7,7 +7,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from seqembed.data.errors import InputError
+from seqembed.data.errors import InputError, UsageError
 from seqembed.data.files.inputs import InputFile
 from seqembed.data.files.listing import resolve_inputs
 from seqembed.data.parquet.reader import read_blocks
@@ -43,6 +43,7 @@ def read_steps(
 
     Raises:
         InputError: There is no such data, or no column of numbers in it, or it cannot be read.
+        UsageError: A column to draw holds text.
     """
     files = resolve_inputs(options.data)
     schema = _schema(files, options, id_column, exclude)
@@ -79,7 +80,7 @@ def _schema(
         names = file.footer()[0].names
         if id_column not in names:
             _refuse_id(file, id_column, names)
-    return detect_schema(
+    schema = detect_schema(
         files,
         id_column=id_column,
         features=options.features,
@@ -89,6 +90,12 @@ def _schema(
         time_features=False,
         categories=False,
     )
+    if schema.categorical:
+        names = ", ".join(repr(field.name) for field in schema.categorical)
+        raise UsageError(
+            f"--features: {names} holds text, which is not drawn. Name columns of numbers, or none for all."
+        )
+    return schema
 
 
 def _refuse_id(file: InputFile, id_column: str, names: Sequence[str]) -> NoReturn:

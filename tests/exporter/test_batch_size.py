@@ -16,6 +16,13 @@ def test_wider_layers_get_smaller_batches(width: int, batch_size: int) -> None:
     assert _batch_size(width) == batch_size
 
 
+@pytest.mark.parametrize(
+    ("width", "num_frames", "batch_size"), [(96, 0, 48), (96, 1, 96), (64, 16, 96), (64, 17, 48), (98, 12, 32)]
+)
+def test_few_frames_get_larger_batches_unless_a_layer_is_wide(width: int, num_frames: int, batch_size: int) -> None:
+    assert _batch_size(width, num_frames) == batch_size
+
+
 def test_the_bundle_says_how_many_sequences_to_embed_at_once(
     encoder_of: Callable[..., Any], write_run: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -37,15 +37,15 @@ HOSTILE = [
 
 @pytest.fixture(scope="module")
 def card(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Export once, and return the card."""
+    """Export once, over an older card, and return the card."""
     out = tmp_path_factory.mktemp("card") / "encoder.v2.onnx"
+    out.with_name("encoder.v2.md").write_text(CARD_START + "old")
     done("export", tiny.run, "--out", out)
     return out.with_name("encoder.v2.md")
 
 
-def test_the_card_of_a_model_with_a_decoder_says_what_its_score_is(tiny: Tiny, tmp_path: Path) -> None:
-    done("export", tiny.run, "--out", tmp_path / "encoder.onnx", "--with-decoder")
-    text, errors = (tmp_path / "encoder.md").read_text(), Encoder.open(tmp_path / "encoder.onnx").contract.errors
+def test_the_card_of_a_model_with_a_decoder_says_what_its_score_is(scored: Path) -> None:
+    text, errors = scored.with_suffix(".md").read_text(), Encoder.open(scored).contract.errors
     assert errors is not None
     assert f"the share of {errors.num_sequences:,} training sequences whose error is smaller" in text
     assert f"| maximum of the reconstruction error of training sequences | {errors.quantiles[-1]:.3g} |" in text
@@ -139,11 +139,8 @@ def test_a_file_of_someone_else_is_not_replaced(
     assert before is None or path.read_bytes() == before
 
 
-def test_an_older_card_is_replaced(tiny: Tiny, tmp_path: Path) -> None:
-    path = tmp_path / "encoder.md"
-    path.write_text(CARD_START + "old")
-    done("export", tiny.run, "--out", tmp_path / "encoder.onnx")
-    assert "old" not in path.read_text()[:200] and "## Limits" in path.read_text()
+def test_an_older_card_is_replaced(card: Path) -> None:
+    assert "old" not in card.read_text()[:200] and "## Limits" in card.read_text()
 
 
 def test_a_bundle_that_is_named_like_its_card(tiny: Tiny, tmp_path: Path) -> None:

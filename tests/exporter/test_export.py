@@ -217,6 +217,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("rounding_counts")
 def test_a_model_trained_elsewhere(external_model: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "encoder.onnx"
     result = seqembed("export", external_model, "--data", data, "--id", "key", "--features", "c,a", "--out", out)
@@ -232,6 +233,7 @@ def test_a_model_trained_elsewhere(external_model: Path, data: Path, tmp_path: P
     np.testing.assert_allclose(encoder.embed(values, np.array([4], np.int32)), expected, atol=1e-6)
 
 
+@pytest.mark.usefixtures("rounding_counts")
 def test_a_version_of_a_table(external_model: Path, data: Path, tmp_path: Path) -> None:
     rows, table, out = pq.read_table(data), tmp_path / "table", tmp_path / "encoder.onnx"
     write_deltalake(table, rows)
@@ -245,6 +247,7 @@ def test_a_version_of_a_table(external_model: Path, data: Path, tmp_path: Path) 
     assert seqembed(*words[:3], data, *words[4:], "--version", 0).exit_code == 2
 
 
+@pytest.mark.usefixtures("rounding_counts")
 def test_a_missing_value_is_the_mean_of_the_data(external_model: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "encoder.onnx"
     assert (

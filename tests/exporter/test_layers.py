@@ -3,7 +3,7 @@
 import json
 import zipfile
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -96,9 +96,9 @@ def two_directions_kept_apart(values: Any) -> Any:
     return largest()(layers.Subtract()([forward, backward]))
 
 
-def one_output(structure: Callable[[Any], Any]) -> Any:
+def one_output(structure: Callable[[Any], Any], embed: Callable[[Any], Any]) -> Any:
     values = keras.Input((None, 3))
-    return keras.Model(values, structure(lstm()(values)))
+    return keras.Model(values, structure(embed(values)))
 
 
 def twice(values: Any) -> Any:
@@ -123,22 +123,30 @@ def merged_steps(mode: str | None) -> Any:
 
 
 MERGE_MODES = ("concat", "sum", "mul", "ave")
+# Each case is one conversion, which costs as much as several of its layers: forms that need no model of their own stand
+# beside each other.
 RECURRENT = {
     "the commonest model": (lambda: stack(layers.Masking(), lstm(), layers.Dense(3)), 1),
-    "a narrow state, and backwards": (lambda: beside(lstm(1), lstm(go_backwards=True)), 2),
-    "reset before, and without bias": (
+    "cells: narrow, backwards, reset before, without bias": (
         lambda: beside(
-            gru(reset_after=False), gru(use_bias=False), gru(use_bias=False, reset_after=False), lstm(use_bias=False)
+            lstm(1),
+            lstm(go_backwards=True),
+            gru(reset_after=False),
+            gru(use_bias=False),
+            gru(use_bias=False, reset_after=False),
+            lstm(use_bias=False),
+            lstm(dropout=0.5, recurrent_dropout=0.5),  # inactive
         ),
-        4,
+        7,
     ),
-    "gru reset before, both ways": (lambda: stack(both(gru(reset_after=False, return_sequences=True)), average()), 1),
-    "backwards, into others": (
+    "every step: reset before both ways, backwards into others, directions kept apart": (
         lambda: beside(
+            in_turn(both(gru(reset_after=False, return_sequences=True)), average()),
             in_turn(lstm(go_backwards=True, return_sequences=True), gru()),
             in_turn(gru(go_backwards=True, return_sequences=True), layers.Dense(3), lstm()),
+            two_directions_kept_apart,
         ),
-        4,
+        6,
     ),
     "states": (
         lambda: beside(
@@ -148,8 +156,6 @@ RECURRENT = {
         ),
         6,
     ),
-    "directions kept apart": (lambda: functional(two_directions_kept_apart), 1),
-    "a layer called twice": (lambda: functional(twice), 2),
     "relu": (lambda: stack(both(lstm(activation="relu"))), 1),
     "activations": (
         lambda: beside(
@@ -159,17 +165,28 @@ RECURRENT = {
             both(
                 lstm(), backward_layer=lstm(go_backwards=True, activation="relu", recurrent_activation="hard_sigmoid")
             ),
+            in_turn(layers.Dense(4, activation="gelu"), lstm(), layers.Activation("gelu")),
         ),
-        4,
+        5,
     ),
-    "gelu": (lambda: stack(layers.Dense(4, activation="gelu"), lstm(), layers.Activation("gelu")), 1),
-    "a dict of one output": (lambda: one_output(lambda embedding: {"embedding": embedding}), 1),
-    "a list of one output": (lambda: one_output(lambda embedding: [embedding]), 1),
-    "inactive dropout": (lambda: stack(lstm(dropout=0.5, recurrent_dropout=0.5), layers.Dropout(0.5)), 1),
-    "a model in a model": (lambda: stack(stack(layers.Masking(), lstm(return_sequences=True)), average()), 1),
-    "pooling that keeps its axis": (
-        lambda: stack(lstm(return_sequences=True), layers.GlobalAveragePooling1D(keepdims=True), largest()),
-        1,
+    "a dict of one output, of a layer called twice": (
+        lambda: one_output(lambda embedding: {"embedding": embedding}, twice),
+        2,
+    ),
+    "a list of one output, of a model in a model": (
+        lambda: one_output(
+            lambda embedding: [embedding],
+            lambda values: layers.Concatenate()(
+                [
+                    average()(stack(layers.Masking(), lstm(return_sequences=True))(values)),
+                    in_turn(lstm(return_sequences=True), layers.GlobalAveragePooling1D(keepdims=True), largest())(
+                        values
+                    ),
+                    layers.Dropout(0.5)(lstm()(values)),
+                ]
+            ),
+        ),
+        3,
     ),
     "lengths in a list": (lambda: takes_lengths(True), 1),
     "lengths in a dict": (lambda: takes_lengths(False), 1),
@@ -199,15 +216,15 @@ STEPWISE = {
 }
 MEAN = [1.0, 2.0, 3.0]
 OTHERS = {
-    "layers of the input": (
+    "layers of the input, and merging layers": (
         lambda: beside(
             in_turn(layers.Normalization(mean=MEAN, variance=[1.0, 4.0, 0.0]), lstm()),
             in_turn(layers.Normalization(mean=MEAN, variance=[1.0, 4.0, 0.5], invert=True), lstm()),
             in_turn(layers.SpatialDropout1D(0.5), lstm()),
+            merged,
         ),
-        3,
+        7,
     ),
-    "merging layers": (lambda: functional(merged), 4),
     "no recurrent layer": (lambda: stack(layers.Dense(4), largest()), 0),
 }
 CASES = {
@@ -217,26 +234,34 @@ CASES = {
 }
 
 
+@cache
+def model_of(name: str) -> Any:
+    """Return the Keras model of a case, made once."""
+    return CASES[name][0]()
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_equal_to_keras(
     exported: Callable[..., Any],
     randomise: Callable[..., Any],
     rows: SequenceBlock,
     profile: SequenceProfile,
+    request: pytest.FixtureRequest,
     name: str,
 ) -> None:
-    make, num_recurrent = CASES[name]
-    made = exported(randomise(make(), seed=sum(map(ord, name))))
+    if name in ("relu", "activations"):  # unbounded, see below
+        request.getfixturevalue("rounding_counts")
+    made = exported(randomise(model_of(name), seed=sum(map(ord, name))))
     # Stacked relu cells with random weights are unbounded and amplify rounding, in Keras too. A wrong gate order
     # differs by far more; relu encoders of the trainer are tested with 1e-5 in test_architectures.
     tolerance = 1e-3 if name == "relu" else 1e-5
     parity = measure_parity(made.reference, made.encoder, rows, profile, tolerance=tolerance, seed=2)
     assert parity.max_difference <= tolerance
-    assert made.structure.num_recurrent == num_recurrent
+    assert made.structure.num_recurrent == CASES[name][1]
 
 
 def test_every_supported_layer_is_tested_above() -> None:
-    configs = [{"config": make().get_config()} for make, _ in CASES.values()]
+    configs = [{"config": model_of(name).get_config()} for name in CASES]
     tried = {layer["class_name"] for config in configs for layer in supported._flat_layers(config)}
     assert tried | {"Embedding"} >= set(supported.SUPPORTED)  # it reads categories: test_categories.py
 
@@ -247,8 +272,8 @@ def batch_state() -> Any:
 
 REFUSED = {
     "Conv1D": (lambda: stack(layers.Conv1D(4, 3, name="sliding"), lstm()), "'sliding' is of class Conv1D"),
-    "wide Conv1D": (
-        lambda: stack(layers.Conv1D(4, 3, padding="same", dilation_rate=2, trainable=False, name="wide"), lstm()),
+    "Conv1D that drops steps": (
+        lambda: stack(layers.Conv1D(4, 3, padding="same", strides=2, trainable=False, name="wide"), lstm()),
         "'wide' is of class Conv1D",
     ),
     "Lambda": (lambda: stack(layers.Lambda(abs, name="mine"), lstm()), "'mine' is of class Lambda"),

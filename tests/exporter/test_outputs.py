@@ -24,6 +24,8 @@ from seqembed.exporter.onnx.quantise import quantise
 from seqembed.runner.bundle.encoder import Encoder
 from seqembed.trainer.model.encoder import build_encoder
 
+pytestmark = pytest.mark.usefixtures("rounding_counts")
+
 
 class WithNorm(KerasReference):
     """Keras's embedding, its negative and its norm."""

@@ -16,6 +16,8 @@ from seqembed.exporter.checks.parity import measure_parity
 from seqembed.exporter.keras.libraries import onnx
 from seqembed.runner.bundle.encoder import Encoder
 
+pytestmark = pytest.mark.usefixtures("rounding_counts")
+
 
 def spoil(made: Any, change: Callable[[Any], None]) -> Encoder:
     graph = onnx.ModelProto()

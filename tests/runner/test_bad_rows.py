@@ -140,3 +140,22 @@ def test_rows_in_are_rows_accounted_for(
     assert totals["rows_null"] == num_empty + (num_bad if mode == "null" else 0)
     assert totals["rows_quarantined"] == (num_bad if mode == "quarantine" else 0)
     assert pq.read_metadata(directory / "out" / "in.parquet").num_rows == len(rows) - totals["rows_quarantined"]
+
+
+def test_a_job_that_failed_on_a_bad_row_goes_on_with_quarantine_and_back(
+    tiny: Tiny, tmp_path: Path, with_bad_rows: Path
+) -> None:
+    data, out = tmp_path / "in", tmp_path / "out"
+    write_sequences(data / "a.parquet", sequences(20, seed=1))
+    words = ("run", data, "--model", tiny.bundle, "--out", out)
+    done(*words)
+    before = (out / "a.parquet").read_bytes()
+    with_bad_rows.rename(data / "b.parquet")
+    assert seqembed(*words).exit_code == 3
+    assert "1 part made, 1 up to date" in done(*words, "--on-bad-row", "quarantine").output
+    assert (out / "a.parquet").read_bytes() == before
+    write_sequences(data / "c.parquet", sequences(20, seed=2))
+    said = done(*words).output  # the rows that were put aside stay so
+    assert "1 part made, 2 up to date" in said and "4 quarantined" in said
+    refused = seqembed(*words, "--on-bad-row", "null")  # its parts have a column more
+    assert (refused.exit_code, "--on-bad-row was fail, is now null" in refused.output) == (6, True)

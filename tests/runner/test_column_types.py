@@ -70,18 +70,19 @@ def test_ids_of_every_type(tmp_path: Path, bundle: Path, layout: str) -> None:
         data = tmp_path / "in" / f"{name}.parquet"
         pq.write_table(LAYOUTS[layout]({"id": column}), data)
         if layout == "events":  # one file at a time, since equal ids must not have events in two files of a run
-            run_both_ways(data, bundle, tmp_path)
+            run_both_ways(data, bundle, tmp_path / name)
     if layout == "nested":
         run_both_ways(tmp_path / "in", bundle, tmp_path)
     for name in IDS:
-        table = pq.read_table(tmp_path / "null" / f"{name}.parquet")
+        root = tmp_path if layout == "nested" else tmp_path / name
+        table = pq.read_table(root / "null" / f"{name}.parquet")
         expected = stored(pq.read_table(tmp_path / "in" / f"{name}.parquet")["id"])
         expected = expected if layout == "nested" else [expected[0], *expected[2:]]
         assert stored(table["id"]) == expected, name
         assert table["embedding"].is_null().to_pylist() == [False, False, True], name
-        good = pq.read_table(tmp_path / "aside" / f"{name}.parquet")
+        good = pq.read_table(root / "aside" / f"{name}.parquet")
         assert stored(good["id"]) == expected[:2], name
-        bad = pq.read_table(tmp_path / "aside" / "_quarantine" / f"{name}.parquet")
+        bad = pq.read_table(root / "aside" / "_quarantine" / f"{name}.parquet")
         assert len(bad) == 1
         assert bad["id"][0].is_valid
         raw = pa.chunked_array([chunk.field("id") for chunk in bad["raw"].chunks])

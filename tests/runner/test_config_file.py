@@ -99,7 +99,7 @@ def test_every_command_takes_its_arguments_and_required_options_from_the_file(ti
     assert bundle.exists()
 
 
-@pytest.mark.usefixtures("few_features")
+@pytest.mark.usefixtures("few_features", "quick_training")
 def test_a_training_and_an_evaluation_share_one_file(tmp_path: Path, tiny: Tiny, write) -> None:
     data = write_sequences(tmp_path / "in.parquet", sequences(40, seed=1))
     test = write_sequences(tmp_path / "test.parquet", sequences(40, seed=2))

@@ -170,8 +170,8 @@ def test_a_file_vacuumed_between_the_plan_and_its_reading(
     assert seqembed(*words, "--version", 0).exit_code == 3
 
 
-@pytest.mark.usefixtures("few_features")
-def test_every_other_command_reads_a_table(tiny: Tiny, tmp_path: Path, without_pictures: None) -> None:
+@pytest.mark.usefixtures("few_features", "quick_training")
+def test_every_other_command_reads_a_table(tiny: Tiny, tmp_path: Path) -> None:
     root = tmp_path / "t"
     write_deltalake(root, nested(40, 1, split=["train", "test"] * 20), partition_by=["split"])
     write_deltalake(root, nested(40, 2, "b", split=["train", "test"] * 20), mode="append")

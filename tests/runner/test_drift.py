@@ -250,6 +250,7 @@ def timed(columns: Columns) -> Columns:
     return columns | {"time": pa.array(columns["time"], pa.list_(pa.timestamp("us")))}
 
 
+@pytest.mark.usefixtures("quick_training")
 def test_a_single_day_is_no_drift_but_another_time_of_day_and_an_unknown_weekday_are(tmp_path: Path) -> None:
     """Nightly runs hold the events of a day each; 2026-11-02 is a Monday, and the model knows Monday to Friday."""
     week, next_week = days(2, 6), days(9, 13)

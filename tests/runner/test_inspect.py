@@ -40,7 +40,7 @@ def test_scattered_events_are_to_be_grouped(tmp_path: Path, kind: pa.DataType) -
     pq.write_table(pa.table(columns), tmp_path / "in.parquet", row_group_size=100)
     said = done("inspect", tmp_path, "--id", "customer", "--time", "at").output.replace("\n", " ")
     assert "events of an id are not contiguous. The first 545 events are of 30 ids, in 545 pieces" in said
-    assert f"Next: seqembed group {tmp_path} --id customer --time at --features x --out grouped" in said
+    assert f"Next: seqembed group {tmp_path} --id customer --time at --out grouped" in said
     assert "seqembed train" not in said
 
 
@@ -143,3 +143,20 @@ def test_records_with_values_of_other_types_are_damaged(tiny: Tiny, tmp_path: Pa
     path = tmp_path / "out" / name
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     assert "damaged" in done("inspect", tmp_path / "out").output
+
+
+def test_events_of_files_with_other_columns_are_to_be_grouped(tmp_path: Path) -> None:
+    days = tmp_path / "days"
+    days.mkdir()
+    columns = {"id": ["a", "b", "a"], "at": [1, 2, 3], "x": [0.5, 1.0, 1.5], "y": [1, 2, 3], "kind": ["p", "q", "p"]}
+    for index in range(4):
+        names = [name for name in columns if (index, name) != (2, "y")]
+        pq.write_table(pa.table({name: columns[name] for name in names}), days / f"{index}.parquet")
+    said = done("inspect", days, "--time", "at", "--label", "kind").output.replace("\n", " ")
+    line = f"seqembed group {days} --id id --time at --keep kind --out grouped"
+    assert "2.parquet: no column 'y', which 0.parquet has. Add the column, or name with --features those" in said
+    assert f"If an id has events in several files, group them: {line}" in said
+    assert "name the column that orders them with --time" in done("inspect", days).output.replace("\n", " ")
+    refused = seqembed("train", days, "--time", "at", "--label", "kind", "--out", tmp_path / "run")
+    assert (refused.exit_code, line in refused.output) == (3, True)
+    done(*line.split()[1:-1], tmp_path / "grouped")

@@ -274,6 +274,7 @@ def test_a_file_without_a_footer_that_is_passed_over_is_an_event_of_every_run(wo
         assert found["name"] == "b.parquet" and found["reason"]
 
 
+@pytest.mark.usefixtures("quick_training")
 def test_training_export_and_grouping_have_an_event_per_stage(tiny: Tiny, tmp_path: Path) -> None:
     said = command("train", tiny.data, "--out", tmp_path / "run", "--steps", 2, "--units", 4, "--log-format", "json")
     found = staged("train", said)

@@ -36,13 +36,6 @@ NUM_KILLS = int(os.environ.get("SEQEMBED_KILLS", "4"))
 Figures = Counter[str]
 
 
-def write_many(data: Path) -> Path:
-    """Write enough files that every worker makes several."""
-    for index in range(24):
-        write_sequences(data / f"{index:03}.parquet", sequences(1500, seed=index, longest=60))
-    return data
-
-
 def check_same_bytes(job: Job, out: Path, engine: Sequence[str]) -> None:
     """The parts are those of this process, byte for byte, which therefore has nothing left to make."""
     assert "parts made" in done(*job.words, "--out", out, *engine).output
@@ -202,13 +195,12 @@ def check_lack_of_memory(tiny: Tiny, directory: Path, engine: Sequence[str], tit
 
 
 def check_killed_workers(
-    tiny: Tiny, many: Path, directory: Path, engine: Sequence[str], title: str, num: int, pause_seconds: float
+    many: Job, directory: Path, engine: Sequence[str], title: str, num: int, pause_seconds: float
 ) -> Figures:
     """Workers that are killed in mid-part lose nothing, double nothing, and leave nothing behind.
 
     Args:
-        tiny: The model.
-        many: The input, of `write_many`.
+        many: A run of enough files.
         directory: Where to write.
         engine: Options of the engine.
         title: In the command line of the processes to kill.
@@ -218,9 +210,7 @@ def check_killed_workers(
     Returns:
         Killed processes, runs, parts, attempts that the driver repeated, and seconds.
     """
-    out, words = directory / "out", ("run", many, "--model", tiny.bundle, "--progress", "none")
-    done(*words, "--out", directory / "expected")
-    expected, figures = contents(directory / "expected"), Figures()
+    out, words, expected, figures = directory / "out", many.words, contents(many.expected), Figures()
     while figures["kills"] < num:
         assert figures["runs"] <= num, figures  # a run may end before its first kill, but not all of them
         start = time.monotonic()
@@ -238,8 +228,7 @@ def check_killed_workers(
 
 
 def check_stopped_driver(
-    tiny: Tiny,
-    many: Path,
+    many: Job,
     directory: Path,
     engine: Sequence[str],
     address: str,
@@ -251,8 +240,7 @@ def check_stopped_driver(
     """A driver stopped by a signal keeps its parts, says no traceback, and leaves a directory to be completed.
 
     Args:
-        tiny: The model.
-        many: The input, of `write_many`.
+        many: A run of enough files.
         directory: Where to write.
         engine: Options of the engine, without the address.
         address: Of the cluster.
@@ -260,9 +248,7 @@ def check_stopped_driver(
         again: Options of the run that completes the directory.
         seconds: Within which the driver ends.
     """
-    out, words = directory / "out", ("run", many, "--model", tiny.bundle, "--progress", "none")
-    done(*words, "--out", directory / "expected")
-    new, (number, code) = contents(directory / "expected"), stop
+    out, words, new, (number, code) = directory / "out", many.words, contents(many.expected), stop
     command = [sys.executable, "-m", "seqembed", *map(str, words), "--out", str(out), *engine, "--address", address]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as driver:
         while driver.poll() is None and len(list(out.glob("*.parquet"))) < 2:

@@ -37,6 +37,19 @@ def _optimised(wanted: bool) -> Iterator[None]:
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": before})
 
 
-def untraced(function: Any = None, **options: Any) -> Any:
-    """Stand in for `tf.function`, also as a decorator with options, as Keras uses it: the function as it is."""
-    return untraced if function is None else function
+class _Untraced:
+    """TensorFlow, but for `tf.function`, which returns the function as it is."""
+
+    def function(self, function: Any, **options: Any) -> Any:
+        return function
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(tf, name)
+
+
+@contextmanager
+def untraced_steps() -> Iterator[None]:
+    """Run the steps of a training without tracing them, which costs more than the first dozen batches gain."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("seqembed.trainer.fit.steps.tf", _Untraced())
+        yield

@@ -82,7 +82,7 @@ class Store:
         return content
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def ports() -> Iterator[dict[str, int]]:
     script = Path(__file__).with_name("s3_server.py")
     command = [sys.executable, str(script)]
@@ -110,7 +110,7 @@ def store(ports: dict[str, int], monkeypatch: pytest.MonkeyPatch, request: pytes
     }
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    bucket = "b" + str(abs(hash(request.node.name)))[:12]
+    bucket = "b" + str(abs(hash(request.node.nodeid)))[:12]
     filesystem, _ = fs.FileSystem.from_uri(f"s3://{bucket}?allow_bucket_creation=true")
     filesystem.create_dir(bucket)
     return Store(filesystem, bucket, ports["server"], ports["proxy"])

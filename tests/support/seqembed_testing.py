@@ -34,6 +34,11 @@ def done(*words: object) -> Result:
     return result
 
 
+def user_environment() -> dict[str, str]:
+    """Return the environment of a process that runs TensorFlow as users do, not on one thread like these tests."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("TF_NUM_")}
+
+
 @contextmanager
 def shared_directory(factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
     """Yield a directory that all processes of a test run share; one fills it while the others wait."""

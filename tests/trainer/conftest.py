@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quick_graphs import optimised_graphs, quick_graphs, untraced
+from quick_graphs import optimised_graphs, quick_graphs, untraced_steps
 
 from seqembed.data.layout import RunLayout
 from seqembed.data.profile import SequenceProfile
@@ -46,9 +46,10 @@ def quick() -> Iterator[None]:
 
 
 @pytest.fixture
-def eager_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run the steps of a training without tracing them, which costs more than the first dozen batches gain."""
-    monkeypatch.setattr("seqembed.trainer.fit.steps.tf.function", untraced)
+def eager_steps() -> Iterator[None]:
+    """Run the steps of a training without tracing them."""
+    with untraced_steps():
+        yield
 
 
 @pytest.fixture

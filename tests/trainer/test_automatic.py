@@ -90,17 +90,17 @@ def test_a_reconstruction_of_small_data_uses_many_small_batches(task, num_traini
     [
         (1, 2, 1),
         (11, 2, 1),
-        (12, 2, 2),
-        (59, 2, 2),
-        (60, 2, 3),
+        (12, 2, 3),
+        (59, 2, 3),
+        (80, 2, 4),
         (150, 2, 7),
         (1_000, 2, 50),
         (1_000, 200, 2),
         (60, 600, 1),
     ],
 )
-def test_there_are_20_to_40_frames_unless_they_would_be_too_wide(median, num_features, frame):
-    assert choose_frame(profile(median, num_features), num_features, 20, pairs=True) == frame
+def test_there_are_20_to_40_frames_of_three_steps_or_more_unless_they_would_be_too_wide(median, num_features, frame):
+    assert choose_frame(profile(median, num_features), num_features, 20, 3) == frame
 
 
 def test_beside_kernels_there_are_fewer_frames_and_units():
@@ -109,9 +109,10 @@ def test_beside_kernels_there_are_fewer_frames_and_units():
     assert [(model.frame, model.units) for model in models] == [(7, 32), (5, 64), (5, 64), (4, 5)]
 
 
-def test_contrastive_objectives_use_frames_of_two_steps_for_short_sequences():
+def test_contrastive_objectives_use_frames_of_three_steps_for_short_sequences_and_two_without_kernels():
     frames = [chosen(median=30, objective=one).job.model.frame for one in ("hybrid", "contrast", "reconstruct")]
-    assert frames == [2, 2, 1]
+    assert frames == [3, 3, 1]
+    assert chosen(median=30, kernels=0).job.model.frame == 2
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def test_a_single_block_is_not_scaled(profile, options):
     assert len(blocks) == 1 and with_output_map(network, make, blocks, embed(network, sample()), 0) is network
 
 
-def test_contract_and_inspect_list_the_blocks(tmp_path):
+def test_contract_and_inspect_list_the_blocks(eager_steps, tmp_path):
     random = np.random.default_rng(0)
     rows = [np.sin(np.linspace(0, 6, 24)) + 0.3 * random.normal(size=24) for _ in range(40)]
     pq.write_table(

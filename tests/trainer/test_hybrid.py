@@ -224,7 +224,7 @@ def test_only_some_of_many_held_out_sequences_are_scored_during_training(hybrid,
     assert 10 <= scored <= 40 < intake.num_validation
 
 
-def test_objective_contrast_writes_no_decoder(hybrid, tmp_path):
+def test_objective_contrast_writes_no_decoder(eager_steps, hybrid, tmp_path):
     layout = RunLayout(tmp_path / "run")
     summary = train(hybrid(objective="contrast", epochs=2, patience=5), layout.root)
     assert not layout.decoder.exists() and layout.encoder.exists() and layout.contract.exists()
@@ -270,7 +270,7 @@ def extreme_sequences(path):
     return path
 
 
-def test_extreme_data_passes_all_commands(tmp_path):
+def test_extreme_data_passes_all_commands(eager_steps, tmp_path):
     data = extreme_sequences(tmp_path / "extreme.parquet")
     options = ["--units", 4, "--forward-only", "--steps", 4, "--batch-size", 8, "--frame", 3, "--seed", 2]
     result = done("train", data, "--out", tmp_path / "run", *options, "--progress", "plain")

@@ -15,7 +15,7 @@ from seqembed.trainer.config.model import POOLINGS
 from seqembed.trainer.input.scale import changes_of
 from seqembed.trainer.model.backend import keras, tf
 from seqembed.trainer.model.encoder import build_encoder, differences, known_values, normalize_sequences, standardised
-from seqembed.trainer.model.frames import fold, with_next_steps
+from seqembed.trainer.model.frames import fold
 
 
 def build(profile, **changes):
@@ -90,14 +90,14 @@ def test_both_axis_orders_give_equal_results(profile):
     values[random.random(values.shape) < 0.2] = np.nan
     mask, std = np.arange(9) < np.array([[9], [5], [1], [7]]), np.float32([1, 2, 3])
     found = []
-    for time_axis in (1, 2):
-        laid_out = values if time_axis == 1 else values.transpose(0, 2, 1)
+    for time_axis in (1, 0):
+        laid_out = values if time_axis == 1 else values.transpose(1, 2, 0)
         known = known_values(laid_out, mask, time_axis)
         steps = standardised(laid_out, known, profile, "standardise", time_axis)
         known = np.asarray(known, np.float32)
         scaled, (mean, spread) = normalize_sequences(steps, known, time_axis)
         each = [np.asarray(array) for array in (known, steps, scaled, differences(steps, known, std, time_axis))]
-        found.append([array if time_axis == 1 else array.transpose(0, 2, 1) for array in each] + [mean, spread])
+        found.append([array if time_axis == 1 else array.transpose(2, 0, 1) for array in each] + [mean, spread])
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-6, atol=1e-6)
 
@@ -162,7 +162,9 @@ def _traced_encoder():
 @pytest.mark.parametrize("num_steps", [1, 2, 7, 12])
 def test_a_frame_with_overlap_holds_the_following_steps(size, overlap, num_steps):
     steps = np.random.default_rng(1).normal(size=(2, num_steps, 3)).astype(np.float32)
-    found = np.asarray(with_next_steps(fold(steps, size), size, overlap))
+    found = np.asarray(fold(steps, size, overlap))
+    with_batch_last = np.asarray(fold(steps.transpose(1, 2, 0), size, overlap, time_axis=0))
+    np.testing.assert_array_equal(with_batch_last.transpose(2, 0, 1), found)
     filled = np.pad(steps, [(0, 0), (0, size + overlap), (0, 0)])
     starts = range(0, num_steps, size)
     wanted = [filled[:, start : start + size + overlap].reshape(2, -1) for start in starts]

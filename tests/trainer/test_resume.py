@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from quick_graphs import optimised_graphs, untraced
+from quick_graphs import optimised_graphs, untraced_steps
 
 from seqembed.data.errors import BundleError, InputError, OutputError, UsageError
 from seqembed.data.layout import RunLayout
@@ -22,7 +22,7 @@ from seqembed.trainer.fit.checkpoint import Checkpoints
 from seqembed.trainer.fit.progress import Progress
 from seqembed.trainer.job import train
 from seqembed.trainer.model.backend import keras
-from seqembed_testing import sequences, write_sequences
+from seqembed_testing import sequences, user_environment, write_sequences
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -70,24 +70,11 @@ def same_run(run, other):
         np.testing.assert_array_equal(mine, its)
 
 
-def test_resumed_equals_uninterrupted(finished, tmp_path):
-    """Killed after an epoch, whose end writes the only checkpoint, and inside the next one."""
-    job, uninterrupted = finished
-    run = tmp_path / "killed"
-    for kill, checkpoint_seconds in (({"epochs": 1}, 300.0), ({"batches": 3}, 0.0)):
-        with pytest.raises(Killed):
-            train(job, run, resume=True, progress=KillAt(**kill), checkpoint_seconds=checkpoint_seconds)
-        assert not RunLayout(run).contract.exists()
-    train(job, run, resume=True)
-    same_run(run, uninterrupted)
-
-
 @contextmanager
 def three_records():
     """Train with at most three records, and without tracing the steps."""
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, untraced_steps():
         patch.setattr("seqembed.trainer.fit.loop.NUM_INTERVALS", 3)
-        patch.setattr("seqembed.trainer.fit.steps.tf.function", untraced)
         yield
 
 
@@ -133,7 +120,11 @@ def test_more_steps_continue_the_training_and_its_records(in_steps, tmp_path):
     assert "Pass more --steps to continue" in replace(summary, already_finished=True).lines()[0]
 
 
-def test_a_real_sigkill_loses_nothing(finished, tmp_path):
+def test_resumed_equals_uninterrupted(finished, tmp_path):
+    """Killed by SIGKILL in its first epoch, inside the next one, and after an epoch, whose end writes a checkpoint.
+
+    The first process has as many threads as a user's.
+    """
     job, uninterrupted = finished
     script = (
         "import json, sys; from pathlib import Path\n"
@@ -142,12 +133,16 @@ def test_a_real_sigkill_loses_nothing(finished, tmp_path):
     )
     killed = RunLayout(tmp_path / "killed")
     words = [sys.executable, "-c", script, json.dumps(job.to_options()), str(killed.root)]
-    process = subprocess.Popen(words, cwd=Path(__file__).parents[2])
+    process = subprocess.Popen(words, cwd=Path(__file__).parents[2], env=user_environment())
     while not (killed.checkpoints / "ckpt-3.index").exists():
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL and not killed.contract.exists()
+    for kill, checkpoint_seconds in (({"batches": 2}, 0.0), ({"epochs": 1}, 300.0)):
+        with pytest.raises(Killed):
+            train(job, killed.root, resume=True, progress=KillAt(**kill), checkpoint_seconds=checkpoint_seconds)
+        assert not killed.contract.exists()
     train(job, killed.root, resume=True)
     same_run(killed.root, uninterrupted)
 

@@ -131,8 +131,11 @@ class _Counter:
 
     def add(self, column: pa.Array, same: pa.Array | None, file: InputFile) -> None:
         """Count a column; in the events layout `same` marks the events with the same id as the previous event."""
-        steps = leaf(column if same is not None else as_lists(column).flatten(), self.field.component)
-        if same is not None and not self._changes:
+        if same is None:
+            lists = as_lists(column)
+            column, same = lists.flatten(), _not_first(lists)
+        steps = leaf(column, self.field.component)
+        if not self._changes:
             self._compare(steps, same)
         values, counts = _value_counts(steps)
         num_known = int(pc.sum(counts).as_py() or 0)
@@ -189,6 +192,14 @@ class _Counter:
         if known < _MIN_COVERAGE * self.num_values or not self.num_values:
             return f"the values that are frequent enough cover {known / max(self.num_values, 1):.0%} of its steps"
         return None
+
+
+def _not_first(lists: pa.Array) -> pa.Array:
+    """Return which of the values of all lists are not the first of their list, bool (values)."""
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    found = np.ones(int(lengths.sum()), dtype=bool)
+    found[(np.cumsum(lengths) - lengths)[lengths > 0]] = False
+    return pa.array(found)
 
 
 def _value_counts(steps: pa.Array) -> tuple[pa.Array, pa.Array]:

@@ -21,7 +21,7 @@ from seqembed.trainer.input.scale import MIN_SPREAD
 from seqembed.trainer.model.backend import keras
 from seqembed.trainer.model.blocks import OutputMap
 from seqembed.trainer.model.categories import embedded, summaries
-from seqembed.trainer.model.frames import Frames, fold, frames_of, mean_frames, num_frames, with_next_steps
+from seqembed.trainer.model.frames import Frames, fold, frames_of, mean_frames, num_frames
 from seqembed.trainer.model.kernels import Kernels, kernel_shares
 from seqembed.trainer.model.trajectory import trajectory
 
@@ -29,11 +29,6 @@ ops, layers = keras.ops, keras.layers
 
 _MAX_STATISTIC = 5.0
 _NOISE = 0.1
-# ONNX Runtime iterates over the last axis of a tensor, up to twenty times slower where that axis has one or two
-# features. With so few, time is the last axis until the recurrent layers. One feature: serving is a sixth faster at 150
-# steps. Six
-# features: no faster, and the transpose costs a fortieth.
-_FEW_FEATURES = 2
 
 
 def valid_steps(values: Any, lengths: Any) -> Any:
@@ -46,11 +41,12 @@ def known_values(values: Any, mask: Any, time_axis: int = 1) -> Any:
     """Return which values are present, bool like `values`: within the length, and not missing.
 
     Args:
-        values: float32 (batch, time, features), or (batch, features, time).
+        values: float32 (batch, time, features), or (time, features, batch).
         mask: bool (batch, time), true at real steps.
-        time_axis: Which axis of `values` is the time, 1 or 2.
+        time_axis: Which axis of `values` is the time, 1 or 0.
     """
-    return ops.logical_and(ops.expand_dims(mask, 3 - time_axis), ops.logical_not(ops.isnan(values)))
+    laid_out = ops.expand_dims(mask if time_axis == 1 else ops.transpose(mask), time_axis + 1)
+    return ops.logical_and(laid_out, ops.logical_not(ops.isnan(values)))
 
 
 def standardised(values: Any, known: Any, profile: SequenceProfile, name: str, time_axis: int = 1) -> Any:
@@ -158,6 +154,7 @@ def encoder_graph(
     lengths = inputs["lengths"]
     mask = valid_steps(inputs.get("values", inputs.get("categories")), lengths)  # (batch, time)
     frames = frames_of(config, mask, lengths)
+    time_axis = 1
     channels: list[Any] = []
     branches: list[Any] = []
     statistics: list[Any] = []
@@ -165,12 +162,13 @@ def encoder_graph(
     shares: list[Any] = []
     marks: list[Landmark] = []
     if "values" in inputs:
-        values, time_axis = inputs["values"], 1
-        if len(profile.mean) <= _FEW_FEATURES:
-            values, time_axis = _other_layout(values), 2
         # Recurrent layers get the lengths and ignore the padding, and zeroing it costs a tenth of such a layer.
         zeroed = config.normalization == "sequence" or config.channels != "values" or frames.size + frames.overlap > 1
         zeroed = zeroed or kernels is not None
+        # ONNX Runtime iterates over the last axes of a tensor, several times slower where these have few numbers, as
+        # features or the mean of each have. What is more than a scale is computed with the batch as the last axis.
+        time_axis = 0 if zeroed else 1
+        values = _batch_last(inputs["values"]) if zeroed else inputs["values"]
         present = known_values(values, mask, time_axis) if zeroed else ops.logical_not(ops.isnan(values))
         steps = standardised(values, present, profile, "standardise", time_axis)
         known = ops.cast(present, "float32")
@@ -179,14 +177,14 @@ def encoder_graph(
             read, statistics = normalize_sequences(steps, known, time_axis)
             names = ("sequence_mean", "sequence_spread")
             marks += [Landmark(name, "over known values", one) for name, one in zip(names, statistics, strict=True)]
-        read = _other_layout(read) if time_axis == 2 else read
         if config.trajectory:
             size = config.trajectory_frame
-            frames_read = num_frames(lengths, size)[:, None]
-            trajectories.append(trajectory(mean_frames(read, size), frames_read, config.trajectory))
+            frames_read = ops.expand_dims(num_frames(lengths, size), 1)
+            means = _batch_first(mean_frames(read, size, time_axis), time_axis)
+            trajectories.append(trajectory(means, frames_read, config.trajectory))
             marks.append(Landmark("trajectory", f"{config.trajectory} points of each feature", trajectories[0]))
         if kernels is not None:
-            shares.append(kernel_shares(read, mask, lengths, kernels))
+            shares.append(kernel_shares(_batch_first(read, time_axis), mask, lengths, kernels))
             marks.append(Landmark("kernels", "share of steps that each fits", shares[0]))
         channels.append(_noisy(config, read, "noise"))
     if "categories" in inputs:
@@ -198,12 +196,14 @@ def encoder_graph(
             marks += [Landmark(f"mean_of_summary_{i + 1}", "over the steps", one) for i, one in enumerate(wide)]
             statistics += wide
     if config.channels != "differences":
-        read = channels[0] if len(channels) == 1 else layers.Concatenate(name="numbers_and_categories")(channels)
-        branches.append(_branch(config, read, frames, "encoder", marks))
+        read, axis = channels[0], 1 if "categories" in inputs else time_axis
+        if len(channels) > 1:
+            numbers = _batch_first(channels[0], time_axis)
+            read = layers.Concatenate(name="numbers_and_categories")([numbers, channels[1]])
+        branches.append(_branch(config, read, frames, "encoder", marks, axis))
     if config.channels != "values":
-        changes = differences(steps, known, difference_std, time_axis)
-        changes = _noisy(config, _other_layout(changes) if time_axis == 2 else changes, "noise_of_differences")
-        branches.append(_branch(config, changes, frames, "encoder_differences", marks))
+        changes = _noisy(config, differences(steps, known, difference_std, time_axis), "noise_of_differences")
+        branches.append(_branch(config, changes, frames, "encoder_differences", marks, time_axis))
     if config.mixes:  # a dense layer mixes the blocks: a trajectory shall count as one of its points
         trajectories = [ops.multiply(points, 1 / math.sqrt(config.trajectory)) for points in trajectories]
     blocks = [*branches, *statistics, *trajectories, *shares]
@@ -222,9 +222,14 @@ def mean_step(steps: Any, lengths: Any) -> Any:
     return ops.divide(ops.sum(steps, axis=1), count)
 
 
-def _other_layout(values: Any) -> Any:
-    """Swap the axes of time and features."""
-    return ops.transpose(values, (0, 2, 1))
+def _batch_last(steps: Any) -> Any:
+    """Return (time, features, batch) of (batch, time, features)."""
+    return ops.transpose(steps, (1, 2, 0))
+
+
+def _batch_first(steps: Any, time_axis: int) -> Any:
+    """Return (batch, time, features) of steps in the layout with that time axis."""
+    return steps if time_axis == 1 else ops.transpose(steps, (2, 0, 1))
 
 
 def _noisy(config: ResolvedModel, steps: Any, name: str) -> Any:
@@ -243,30 +248,32 @@ def normalize_sequences(steps: Any, known: Any, time_axis: int = 1) -> tuple[Any
     Source: instance normalisation, Ulyanov et al. (2016), here over the known values in time.
 
     Args:
-        steps: float32 (batch, time, features), standardised; 0 where not known.
-        known: float32 (batch, time, features), 1 where a value is there, 0 in the padding and where one is missing.
-        time_axis: Which axis of both is the time, 1 or 2.
+        steps: float32 (batch, time, features) or (time, features, batch), standardised; 0 where not known.
+        known: float32 like `steps`, 1 where a value is there, 0 in the padding and where one is missing.
+        time_axis: Which axis of both is the time, 1 or 0.
 
     Returns:
         The scaled steps, 0 where not known, and the per-sequence statistics: mean and spread, each float32
         (batch, features). They are clipped at `_MAX_STATISTIC`, so that none dominates the embedding.
     """
-    count = ops.maximum(ops.sum(known, axis=time_axis), 1.0)  # (batch, features)
-    mean = ops.divide(ops.sum(steps, axis=time_axis), count)
-    centred = ops.multiply(ops.subtract(steps, ops.expand_dims(mean, time_axis)), known)
-    spread = ops.sqrt(ops.divide(ops.sum(ops.square(centred), axis=time_axis), count))
-    scaled = ops.divide(centred, ops.expand_dims(ops.add(spread, MIN_SPREAD), time_axis))
-    return scaled, [ops.clip(mean, -_MAX_STATISTIC, _MAX_STATISTIC), ops.clip(spread, 0.0, _MAX_STATISTIC)]
+    count = ops.maximum(ops.sum(known, axis=time_axis, keepdims=True), 1.0)  # 1 step instead of the time
+    mean = ops.divide(ops.sum(steps, axis=time_axis, keepdims=True), count)
+    centred = ops.multiply(ops.subtract(steps, mean), known)
+    spread = ops.sqrt(ops.divide(ops.sum(ops.square(centred), axis=time_axis, keepdims=True), count))
+    scaled = ops.divide(centred, ops.add(spread, MIN_SPREAD))
+    statistics = [ops.squeeze(_batch_first(one, time_axis), 1) for one in (mean, spread)]
+    bounds = ((-_MAX_STATISTIC, _MAX_STATISTIC), (0.0, _MAX_STATISTIC))
+    return scaled, [ops.clip(one, *between) for one, between in zip(statistics, bounds, strict=True)]
 
 
 def differences(steps: Any, known: Any, difference_std: NDArray[np.float32] | None, time_axis: int = 1) -> Any:
     """Return the difference of each step from the one before; 0 at the first step and where either value is missing.
 
     Args:
-        steps: float32 (batch, time, features), standardised.
-        known: float32 (batch, time, features), 1 where a value is there, 0 in the padding and where one is missing.
+        steps: float32 (batch, time, features) or (time, features, batch), standardised.
+        known: float32 like `steps`, 1 where a value is there, 0 in the padding and where one is missing.
         difference_std: float32 (features), the unit of the differences; None is 1.
-        time_axis: Which axis of steps and known is the time, 1 or 2.
+        time_axis: Which axis of steps and known is the time, 1 or 0.
     """
     before = (slice(None),) * time_axis
     earlier, later = (*before, slice(None, -1)), (*before, slice(1, None))
@@ -279,12 +286,10 @@ def differences(steps: Any, known: Any, difference_std: NDArray[np.float32] | No
     return ops.pad(ops.clip(changes, -MAX_DEVIATIONS, MAX_DEVIATIONS), first)
 
 
-def _branch(config: ResolvedModel, steps: Any, frames: Frames, name: str, marks: list[Landmark]) -> Any:
+def _branch(config: ResolvedModel, steps: Any, frames: Frames, name: str, marks: list[Landmark], time_axis: int) -> Any:
     """Return one vector per sequence, (batch, width): recurrent layers over frames of `steps`, then pooling."""
-    if frames.size > 1:
-        steps = fold(steps, frames.size, f"complete_frames_of_{name}")  # (batch, frames, size × features)
-    if frames.overlap:
-        steps = with_next_steps(steps, frames.size, frames.overlap)  # (batch, frames, (size + overlap) × features)
+    steps = fold(steps, frames.size, frames.overlap, time_axis)
+    steps = _batch_first(steps, time_axis)  # (batch, frames, (size + overlap) × features)
     if frames.size + frames.overlap > 1:
         kind = f"{counted(frames.size, 'step')}" + (f" and the next {frames.overlap}" if frames.overlap else "")
         marks.append(Landmark(f"frames_of_{name}", kind, steps))

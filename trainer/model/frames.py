@@ -6,7 +6,7 @@ from typing import Any
 from seqembed.trainer.config.resolved import ResolvedModel
 from seqembed.trainer.model.backend import keras
 
-ops, layers = keras.ops, keras.layers
+ops = keras.ops
 
 _HUGE = 1e30  # above every activation: after subtracting it, padding never wins a maximum
 
@@ -40,7 +40,7 @@ def frames_of(config: ResolvedModel, mask: Any, lengths: Any) -> Frames:
     if size > 1:
         mask = mask[:, ::size]  # a frame is real where its first step is
         lengths = num_frames(lengths, size)
-    real = ops.expand_dims(ops.cast(mask, "float32"), -1)
+    below = ops.multiply(ops.subtract(ops.cast(mask, "float32"), 1.0), _HUGE)  # (batch, frames)
     length = ops.expand_dims(lengths, 1)
     count = ops.cast(length, "float32")
     return Frames(
@@ -49,7 +49,7 @@ def frames_of(config: ResolvedModel, mask: Any, lengths: Any) -> Frames:
         length=length,
         mask=mask,
         count=ops.maximum(count, 1.0),
-        below=ops.multiply(ops.subtract(real, 1.0), _HUGE),
+        below=ops.expand_dims(below, 2),
         any=ops.minimum(count, 1.0),
     )
 
@@ -59,50 +59,54 @@ def num_frames(lengths: Any, size: int) -> Any:
     return lengths if size == 1 else ops.floor_divide(ops.add(lengths, size - 1), size)
 
 
-def fold(steps: Any, frame: int, name: str = "complete_frames") -> Any:
-    """Concatenate the features of `frame` consecutive steps.
+def fold(steps: Any, size: int, overlap: int = 0, time_axis: int = 1) -> Any:
+    """Concatenate the features of the steps of each frame.
+
+    A pattern that begins in one frame and ends in the next is seen completely by one of them, if they overlap.
 
     Args:
-        steps: float32 (batch, time, features).
-        frame: Steps per frame; zeros pad the last one.
-        name: Name of the padding layer.
+        steps: float32 (batch, time, features), or (time, features, batch).
+        size: Steps from one frame to the next.
+        overlap: Further steps, from the following frames, that each frame also holds.
+        time_axis: Which axis of `steps` is the time, 1 or 0.
 
     Returns:
-        float32 (batch, ceil(time / frame), frame × features).
+        float32 (batch, frames, (size + overlap) × features), or (frames, (size + overlap) × features, batch), of
+        ceil(time / size) frames; zeros beyond the last step.
     """
-    return ops.concatenate(_steps_of_frames(steps, frame, name), axis=-1)
+    num_following, num_features = -(-overlap // size), steps.shape[time_axis + 1]
+    by_position = _steps_of_frames(steps, size, num_following, time_axis)
+    frames = by_position[0] if size == 1 else ops.concatenate(by_position, axis=time_axis + 1)
+    if not overlap:
+        return frames
+    before = (slice(None),) * time_axis
+    each = [frames[(*before, slice(index, (index - num_following) or None))] for index in range(num_following + 1)]
+    rest = (overlap - (num_following - 1) * size) * num_features
+    each[-1] = each[-1][(*before, slice(None), slice(rest))]
+    return ops.concatenate(each, axis=time_axis + 1)
 
 
-def with_next_steps(frames: Any, size: int, overlap: int) -> Any:
-    """Append to each frame the `overlap` steps that follow it; zeros beyond the last frame.
-
-    A pattern that begins in one frame and ends in the next is then seen completely by one of them.
+def mean_frames(steps: Any, size: int, time_axis: int = 1) -> Any:
+    """Return the mean of each frame, with ceil(time / size) frames instead of the time; zeros pad the last frame.
 
     Args:
-        frames: float32 (batch, frames, size × features), from `fold`.
+        steps: float32 (batch, time, features), or (time, features, batch).
         size: Steps per frame.
-        overlap: Further steps.
-
-    Returns:
-        float32 (batch, frames, (size + overlap) × features).
+        time_axis: Which axis of `steps` is the time, 1 or 0.
     """
-    features, num_following = frames.shape[-1] // size, -(-overlap // size)
-    padded = ops.pad(frames, [(0, 0), (0, num_following), (0, 0)])
-    after = [padded[:, index : (index - num_following) or None] for index in range(1, num_following + 1)]
-    after[-1] = after[-1][:, :, : (overlap - (num_following - 1) * size) * features]
-    return ops.concatenate([frames, *after], axis=-1)
-
-
-def mean_frames(steps: Any, frame: int) -> Any:
-    """Return the mean of each frame, float32 (batch, ceil(time / frame), features); zeros pad the last frame."""
-    if frame == 1:
+    if size == 1:
         return steps
-    by_position = _steps_of_frames(steps, frame, "trajectory_frames")
-    return ops.multiply(sum(by_position[1:], start=by_position[0]), 1 / frame)
+    by_position = _steps_of_frames(steps, size, 0, time_axis)
+    return ops.multiply(sum(by_position[1:], start=by_position[0]), 1 / size)
 
 
-def _steps_of_frames(steps: Any, frame: int, name: str) -> list[Any]:
-    """Return the first step of every frame, the second of every frame, …: (batch, ceil(time / frame), features)."""
-    padded = layers.ZeroPadding1D((0, frame - 1), name=name)(steps)
-    # Each slice ends so that all have ceil(time / frame) steps; a reshape would need the time, which is unknown here.
-    return [padded[:, index : (index - (frame - 1)) or None : frame] for index in range(frame)]
+def _steps_of_frames(steps: Any, size: int, num_following: int, time_axis: int) -> list[Any]:
+    """Return the first step of every frame, the second of every frame, …; `num_following` frames of zeros come last."""
+    reach = (size - 1) + num_following * size
+    if not reach:
+        return [steps]
+    padded = ops.pad(steps, [(0, reach) if axis == time_axis else (0, 0) for axis in range(3)])
+    # Each slice ends so that all have ceil(time / size) steps; a reshape would need the time, which is unknown here.
+    ends = [(index - (size - 1)) or None for index in range(size)]
+    before = (slice(None),) * time_axis
+    return [padded[(*before, slice(index, end, size))] for index, end in enumerate(ends)]

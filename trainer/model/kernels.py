@@ -50,15 +50,15 @@ class Dilation:
 
     Attributes:
         distance: Steps from one tap to the next.
-        phases: First steps of two series of places where the kernels are compared, each with the dilation between its
-            places: wide kernels change slowly.
+        stride: Steps from one place where the kernels are compared to the next; the first is the first step. Wide
+            kernels change slowly. It divides the distance.
         channels: int (channels), features that the kernels read.
         weights: float32 (taps × channels, kernels).
         bias: float32 (kernels); weights and bias together give 0 below a threshold and 1 above it.
     """
 
     distance: int
-    phases: tuple[int, ...]
+    stride: int
     channels: NDArray[np.int64]
     weights: NDArray[np.float32]
     bias: NDArray[np.float32]
@@ -85,10 +85,14 @@ def num_kernels(median_length: int) -> int:
 
 
 def distances(median_length: int) -> tuple[int, ...]:
-    """Return the dilations: up to four in equal ratios, from 1 to where a kernel spans a sequence of median length."""
+    """Return the dilations: up to four in equal ratios, from 1 to where a kernel spans a sequence of median length.
+
+    All but the first are even, so that half of each divides it.
+    """
     widest = max(1, (median_length - 1) // (TAPS - 1))
     exponents = np.linspace(0, np.log2(widest), _MAX_DILATIONS)
-    return tuple(sorted({round(2**exponent) for exponent in exponents.tolist()}))
+    wide = {2 * max(1, round(2**exponent / 2)) for exponent in exponents.tolist() if 2**exponent >= 1.5}
+    return tuple(sorted({1} | {min(distance, widest // 2 * 2) for distance in wide}))
 
 
 def fit_kernels(
@@ -184,8 +188,8 @@ def _fit_dilation(
         rows = slice(starts[0], starts[-1] + counts[-1])
         responded = np.clip(places.around(rows, distance, channels) @ soft + bias, 0, 1)
         shares.append(np.add.reduceat(responded, starts - starts[0], axis=0, dtype=np.float64) / counts[:, None])
-    phases = (0,) if distance == 1 else (0, (distance + 1) // 2)
-    return Dilation(distance, phases, channels, soft, bias), np.concatenate(shares)
+    stride = distance // 2 if distance > 2 else distance
+    return Dilation(distance, stride, channels, soft, bias), np.concatenate(shares)
 
 
 def _choose(num: int, wanted: int, random: np.random.Generator) -> NDArray[np.int64]:
@@ -215,37 +219,44 @@ def kernel_shares(steps: Any, mask: Any, lengths: Any, kernels: Kernels) -> Any:
         lengths: int32 (batch).
         kernels: What to look for.
     """
-    # Behind the sequences stands a step for the last phase of all, since ONNX Runtime cannot convolve nothing.
-    reach = [(0, 0), (0, max(dilation.phases[-1] for dilation in kernels.dilations)), (0, 0)]
-    steps, real = ops.pad(steps, reach), ops.pad(ops.cast(ops.expand_dims(mask, 2), "float32"), reach)
-    shares = [_shares(steps, real, lengths[:, None], dilation) for dilation in kernels.dilations]
-    joined = shares[0] if len(shares) == 1 else layers.Concatenate(name="shares_of_kernels")(shares)
+    real = ops.expand_dims(ops.cast(mask, "float32"), 2)
+    strides = {dilation.stride for dilation in kernels.dilations}
+    weights = {stride: _weights_of_places(real, lengths, stride) for stride in sorted(strides)}
+    shares = [_shares(steps, weights[dilation.stride], dilation) for dilation in kernels.dilations]
+    joined = shares[0] if len(shares) == 1 else layers.Concatenate(axis=1, name="shares_of_kernels")(shares)
+    joined = ops.reshape(joined, (-1, len(kernels.mean)))
     scale, unit = 1 / kernels.spread.astype(np.float64), 1 / math.sqrt(len(kernels.mean))
     scaled = layers.Rescaling((unit * scale).tolist(), (-unit * kernels.mean * scale).tolist(), name="unit_kernels")
     return ops.clip(scaled(joined), -unit * _MAX_DEVIATIONS, unit * _MAX_DEVIATIONS)
 
 
-def _shares(steps: Any, real: Any, lengths: Any, dilation: Dilation) -> Any:
-    """Return the shares of one dilation, (batch, kernels).
+def _weights_of_places(real: Any, lengths: Any, stride: int) -> Any:
+    """Return what each place of a sequence counts, float32 (batch, places, 1): together 1, and 0 in the padding.
+
+    Args:
+        real: float32 (batch, time, 1), 1 at real steps.
+        lengths: int32 (batch).
+        stride: Steps from one place to the next.
+    """
+    count = ops.cast(ops.maximum(num_frames(lengths, stride), 1), "float32")
+    return ops.divide(real[:, ::stride] if stride > 1 else real, ops.reshape(count, (-1, 1, 1)))
+
+
+def _shares(steps: Any, weights: Any, dilation: Dilation) -> Any:
+    """Return the shares of one dilation, (batch, kernels, 1).
 
     Args:
         steps: float32 (batch, time, features), normalised; 0 in the padding and where a value is missing.
-        real: float32 (batch, time, 1), 1 at real steps. Both have more steps than any phase of the dilation.
-        lengths: int32 (batch, 1).
+        weights: float32 (batch, places, 1), of each place where the kernels are compared.
         dilation: The kernels.
     """
     if len(dilation.channels) < steps.shape[-1]:
         steps = ops.take(steps, dilation.channels, axis=2)
-    width, name = len(dilation.bias), f"kernels_{dilation.distance}_steps_apart"
-    layer = layers.Conv1D(width, TAPS, padding="same", name=name, trainable=False)
-    sums, counts = [], []
-    for first in dilation.phases:
-        # Every distance-th step, so that the taps of the kernels are neighbours: an ordinary convolution.
-        places = slice(first, None, dilation.distance)
-        responses = ops.clip(layer(steps[:, places]), 0.0, 1.0)  # (batch, places, kernels)
-        sums.append(ops.matmul(ops.transpose(responses, (0, 2, 1)), real[:, places]))
-        counts.append(num_frames(ops.maximum(lengths - first, 0) if first else lengths, dilation.distance))
+    width, stride = len(dilation.bias), dilation.stride
+    # Of every stride-th step, the taps of a kernel are one or two apart: an ordinary convolution.
+    places = steps[:, ::stride] if stride > 1 else steps
+    name, rate = f"kernels_{dilation.distance}_steps_apart", dilation.distance // stride
+    layer = layers.Conv1D(width, TAPS, padding="same", dilation_rate=rate, name=name, trainable=False)
+    responses = ops.clip(layer(places), 0.0, 1.0)  # (batch, places, kernels)
     layer.set_weights([dilation.weights.reshape(TAPS, -1, width), dilation.bias])
-    total = sums[0] if len(sums) == 1 else ops.add(*sums)  # (batch, kernels, 1)
-    count = counts[0] if len(counts) == 1 else ops.add(*counts)  # (batch, 1)
-    return ops.divide(ops.reshape(total, (-1, width)), ops.cast(ops.maximum(count, 1), "float32"))
+    return ops.matmul(ops.transpose(responses, (0, 2, 1)), weights)

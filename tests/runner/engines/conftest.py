@@ -5,7 +5,7 @@ import pytest
 from engines_testing import Job
 from events_testing import untrained_run
 
-from seqembed_testing import done, shared_directory
+from seqembed_testing import Tiny, done, sequences, shared_directory, write_sequences
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +29,15 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Job]:
                 done(*words, "--out", expected)
             made[name] = Job(words, expected)
     return made
+
+
+@pytest.fixture(scope="session")
+def many(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """Enough files that every worker makes several."""
+    with shared_directory(tmp_path_factory, "many") as directory:
+        job = Job(("run", directory / "in", "--model", tiny.bundle, "--progress", "none"), directory / "expected")
+        if not (job.expected / "_SUCCESS").exists():
+            for index in range(24):
+                write_sequences(directory / "in" / f"{index:03}.parquet", sequences(1500, seed=index, longest=60))
+            done(*job.words, "--out", job.expected)
+    return job

@@ -30,7 +30,6 @@ from engine_laws import (
     check_same_bytes,
     check_scores,
     check_stopped_driver,
-    write_many,
 )
 from engines_testing import Job, Watcher, check_vectors, descendants
 from s3_testing import Store
@@ -63,12 +62,6 @@ def cluster() -> Iterator[Any]:
         yield cluster
         ray.shutdown()
         cluster.shutdown()
-
-
-@pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Enough files that every worker makes several."""
-    return write_many(tmp_path_factory.mktemp("many"))
 
 
 @pytest.mark.parametrize("name", ["telemetry", "transactions"])
@@ -105,9 +98,9 @@ def test_a_broken_disk_of_a_worker(cluster: Any, tiny: Tiny, tmp_path: Path, num
 
 
 def test_workers_that_are_killed_lose_no_part(
-    cluster: Any, tiny: Tiny, many: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+    cluster: Any, many: Job, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    for name, figure in check_killed_workers(tiny, many, tmp_path, RAY, "ray::_attempt", NUM_KILLS, 0.3).items():
+    for name, figure in check_killed_workers(many, tmp_path, RAY, "ray::_attempt", NUM_KILLS, 0.3).items():
         record_property(name, figure)
 
 
@@ -115,23 +108,20 @@ def test_a_worker_without_memory(cluster: Any, tiny: Tiny, tmp_path: Path) -> No
     check_lack_of_memory(tiny, tmp_path, RAY, "ray::")
 
 
-def test_a_node_that_goes_away(cluster: Any, tiny: Tiny, many: Path, tmp_path: Path) -> None:
-    out, words = tmp_path / "out", ("run", many, "--model", tiny.bundle, "--progress", "none")
-    done(*words, "--out", tmp_path / "expected")
+def test_a_node_that_goes_away(cluster: Any, many: Job, tmp_path: Path) -> None:
+    out = tmp_path / "out"
     node = cluster.add_node(**NODE)
     raylet = node.all_processes["raylet"][0].process.pid
     with Watcher(lambda: len(list(out.glob("*.parquet"))) >= 3, lambda: os.kill(raylet, signal.SIGKILL)) as watcher:
-        done(*words, "--out", out, *RAY)
+        done(*many.words, "--out", out, *RAY)
     assert watcher.has_acted
     cluster.remove_node(node)
-    check_finished(out, contents(tmp_path / "expected"))
+    check_finished(out, contents(many.expected))
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
-def test_a_driver_that_is_stopped(
-    cluster: Any, tiny: Tiny, many: Path, tmp_path: Path, number: signal.Signals, code: int
-) -> None:
-    check_stopped_driver(tiny, many, tmp_path, RAY, cluster.address, (number, code), again=RAY)
+def test_a_driver_that_is_stopped(cluster: Any, many: Job, tmp_path: Path, number: signal.Signals, code: int) -> None:
+    check_stopped_driver(many, tmp_path, RAY, cluster.address, (number, code), again=RAY)
 
 
 def test_a_ray_started_here_that_dies(tiny: Tiny, many: Path, tmp_path: Path) -> None:

@@ -32,7 +32,6 @@ from engine_laws import (
     check_same_bytes,
     check_scores,
     check_stopped_driver,
-    write_many,
 )
 from engines_testing import Job, Killer, check_vectors
 from s3_testing import Store
@@ -88,12 +87,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         session.stop()
 
 
-@pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Enough files that every worker makes several."""
-    return write_many(tmp_path_factory.mktemp("many"))
-
-
 @pytest.mark.parametrize("name", ["telemetry", "transactions"])
 def test_the_bytes_are_those_of_this_process(cluster: Any, jobs: dict[str, Job], tmp_path: Path, name: str) -> None:
     check_same_bytes(jobs[name], tmp_path / "out", SPARK)
@@ -138,15 +131,14 @@ def test_a_broken_disk_of_a_worker(cluster: Any, tiny: Tiny, tmp_path: Path, num
 @pytest.mark.parametrize("title", ["pyspark.daemon", "CoarseGrainedExecutorBackend"])
 def test_workers_that_are_killed_lose_no_part(
     cluster: Any,
-    tiny: Tiny,
-    many: Path,
+    many: Job,
     tmp_path: Path,
     title: str,
     record_property: Callable[[str, object], None],
 ) -> None:
     # An executor takes its Python workers along, and some seconds to be replaced.
     often = (NUM_KILLS, 0.2) if title == "pyspark.daemon" else (max(1, NUM_KILLS // 5), 2.0)
-    for name, figure in check_killed_workers(tiny, many, tmp_path, SPARK, title, *often).items():
+    for name, figure in check_killed_workers(many, tmp_path, SPARK, title, *often).items():
         record_property(name, figure)
 
 
@@ -155,8 +147,8 @@ def test_a_worker_without_memory(cluster: Any, tiny: Tiny, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
-def test_a_driver_that_is_stopped(tiny: Tiny, many: Path, tmp_path: Path, number: signal.Signals, code: int) -> None:
-    check_stopped_driver(tiny, many, tmp_path, SPARK, "local[1]", (number, code), seconds=120)
+def test_a_driver_that_is_stopped(many: Job, tmp_path: Path, number: signal.Signals, code: int) -> None:
+    check_stopped_driver(many, tmp_path, SPARK, "local[1]", (number, code), seconds=120)
 
 
 def test_an_engine_that_cannot_start(tiny: Tiny, tmp_path: Path) -> None:

@@ -67,6 +67,8 @@ def test_no_files_and_empty_files(tmp_path: Path) -> None:
         (pa.int64(), pa.float64(), None),
         (pa.int64(), pa.uint64(), None),
         (pa.int64(), pa.string(), None),
+        (pa.timestamp("ms", "Europe/Berlin"), pa.timestamp("ms", "+05:30"), pa.timestamp("ms", "UTC")),
+        (pa.timestamp("ms", "UTC"), pa.timestamp("us", "UTC"), None),
         (pa.timestamp("ms"), pa.timestamp("us"), None),
         (pa.timestamp("ms"), pa.timestamp("ms", "UTC"), None),
         (pa.decimal128(9, 2), pa.decimal128(9, 3), None),
@@ -114,6 +116,30 @@ def test_a_late_file_of_another_type_needs_no_other_options(
     seqembed.group(tmp_path / "in", out=tmp_path / "anew", buckets=4, **QUIET)
     assert contents(tmp_path / "out") == contents(tmp_path / "anew")
     assert not seqembed.group(tmp_path / "in", out=tmp_path / "out", **QUIET).made
+
+
+def test_times_of_several_zones_are_the_same_instants(tmp_path: Path) -> None:
+    instants = pa.array([1_700_000_000_000, 1_700_000_060_000], pa.int64())
+    for name, zone, at in (("a", "Europe/Berlin", 1), ("b", "America/New_York", 0)):
+        times = instants[at : at + 1].view(pa.timestamp("ms", zone))
+        write(tmp_path / "in" / f"{name}.parquet", id=["i"], time=times, x=[float(at)])
+    seqembed.group(tmp_path / "in", out=tmp_path / "out", until="2023-11-14T17:15:00-05:00", **QUIET)
+    (row,) = rows(tmp_path / "out").values()
+    assert (row["x"], [one.timestamp() for one in row["time"]]) == ([0.0, 1.0], [1_700_000_000.0, 1_700_000_060.0])
+
+
+def test_a_late_file_without_a_column_of_the_buckets_is_named(tmp_path: Path) -> None:
+    for name in "ab":
+        write(tmp_path / "in" / f"{name}.parquet", id=["i"], time=[1], x=[1.0], y=[2.0])
+    seqembed.group(tmp_path / "in", out=tmp_path / "out", **QUIET)
+    write(tmp_path / "in" / "c.parquet", id=["i"], time=[2], x=[1.0])
+    said = (
+        r"^column 'y' is left out, since 1 of 3 files lack it, such as c\.parquet; but the buckets in .*out have it\."
+    )
+    with pytest.raises(InputError, match=said):
+        seqembed.group(tmp_path / "in", out=tmp_path / "out", **QUIET)
+    seqembed.group(tmp_path / "in", out=tmp_path / "out", features="x", overwrite=True, **QUIET)
+    assert rows(tmp_path / "out") == {"i": {"id": "i", "time": [1, 1, 2], "x": [1.0] * 3}}
 
 
 def as_type(texts: list[str], kind: pa.DataType) -> pa.Array:

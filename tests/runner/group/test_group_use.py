@@ -150,8 +150,7 @@ def test_vectors_and_grouped_events_do_not_share_a_directory(
     assert result.exit_code == 6
 
 
-@pytest.mark.usefixtures("few_features")
-@pytest.mark.usefixtures("without_pictures")
+@pytest.mark.usefixtures("few_features", "quick_training")
 def test_train_evaluate_and_inspect_read_it(models: dict[str, Path], days: Path, tmp_path: Path) -> None:
     for index, path in enumerate(sorted(days.iterdir())):
         table = pq.read_table(path, partitioning=None)

@@ -205,6 +205,18 @@ def test_events_and_grouped_events(tiny: Tiny, tmp_path: Path) -> None:
     assert refused.exit_code == 3 and "no column 'customer', the id column of the vectors" in refused.output
 
 
+@pytest.mark.parametrize("features", ["kind", "x,kind"])
+def test_text_is_not_drawn_and_a_column_of_it_is_refused(tiny: Tiny, tmp_path: Path, features: str) -> None:
+    columns = sequences(20, seed=1, shortest=1)
+    columns["kind"] = [["p"] * len(steps) for steps in columns["x"]]
+    data = write_sequences(tmp_path / "in.parquet", columns)
+    done("run", data, "--model", tiny.bundle, "--out", tmp_path / "v")
+    words = ("neighbors", tmp_path / "v", "--id", "s4", "--data", data)
+    refused = seqembed(*words, "--features", features)
+    assert (refused.exit_code, "'kind' holds text, which is not drawn" in refused.output) == (2, True)
+    assert "kind" not in done(*words).output
+
+
 def test_the_sequence_is_that_of_the_file_the_vector_was_made_from(tiny: Tiny, tmp_path: Path) -> None:
     for name in "ab":
         write_sequences(
