@@ -160,7 +160,7 @@ def check_broken_disk(
         assert (out / "a.parquet").read_bytes() == (directory / "expected" / "a.parquet").read_bytes()
 
 
-def check_lack_of_memory(tiny: Tiny, directory: Path, engine: Sequence[str], title: str) -> None:
+def check_lack_of_memory(tiny: Tiny, directory: Path, engine: Sequence[str], title: str, num_bytes: int) -> None:
     """A worker whose memory is limited, and which cannot hold a long sequence, is reported without a traceback.
 
     Args:
@@ -168,6 +168,7 @@ def check_lack_of_memory(tiny: Tiny, directory: Path, engine: Sequence[str], tit
         directory: Where to write.
         engine: Options of the engine.
         title: In the command line of the workers.
+        num_bytes: What they may grow by. Python waits for ever for a thread that lacks the memory to begin.
     """
     for index, length in enumerate((20, 1_500_000, 20)):
         steps = np.zeros((2, length), np.float32)
@@ -178,15 +179,17 @@ def check_lack_of_memory(tiny: Tiny, directory: Path, engine: Sequence[str], tit
     for name in ("0.parquet", "2.parquet"):  # the workers load the model
         done(*words, "--out", directory / "before", "--only", name, *engine)
 
-    limit_memory(title, 40 << 20)
+    limit_memory(title, num_bytes)
     try:
         failed = seqembed(*words, "--out", directory / "out", *engine)
     finally:
         limit_memory(title, None)
     assert failed.exit_code == 6, failed.output
     last = failed.output.splitlines()[-1]
-    assert last.startswith("error: 1.parquet: this host lacks memory beyond the ")
-    assert "give the process more" in last and "(worker on host " in last
+    is_reported = last.startswith("error: 1.parquet: this host lacks memory beyond the ") and "(worker on host " in last
+    # A thread of the engine itself may be the one that gets none, and ends the worker.
+    is_lost = last.startswith("error: 1.parquet: the ") and "worker that made this part died" in last
+    assert (is_reported and "give the process more" in last) or (is_lost and "give them more" in last), last
     assert "Traceback" not in failed.output
     assert list(visible(contents(directory / "out"))) == ["0.parquet", "2.parquet"]
     assert not (directory / "out" / "_temporary").exists()

@@ -143,7 +143,7 @@ def test_workers_that_are_killed_lose_no_part(
 
 
 def test_a_worker_without_memory(cluster: Any, tiny: Tiny, tmp_path: Path) -> None:
-    check_lack_of_memory(tiny, tmp_path, SPARK, "pyspark.daemon")
+    check_lack_of_memory(tiny, tmp_path, SPARK, "pyspark.daemon", 40 << 20)
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
