@@ -115,6 +115,19 @@ class Pipeline:
         self.contract, self.source = encoder.contract, encoder.source
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="embed")
+        self._readers, self._is_closed = [_Reader()], False
+        self._start_pool()
+
+    def _start_pool(self) -> None:
+        """Start all threads now, as `_Reader` says, and not when the first batches wait for them."""
+        all_started = threading.Barrier(self._threads)
+        try:
+            for future in [self._pool.submit(all_started.wait) for _ in range(self._threads)]:
+                future.result()
+        except BaseException:
+            all_started.abort()
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         """Return the pipeline."""
@@ -128,7 +141,10 @@ class Pipeline:
 
     def close(self) -> None:
         """Stop the workers and drop queued batches."""
+        self._is_closed = True
         self._pool.shutdown(wait=True, cancel_futures=True)
+        while self._readers:
+            self._readers.pop().stop()
 
     def embed(
         self, blocks: Iterator[SequenceBlock], outputs: Sequence[ModelOutput] | None = None
@@ -148,7 +164,10 @@ class Pipeline:
         num_values = sum(output.width or 0 for output in contract.outputs)
         max_sequences = max(1, min(MAX_WINDOW_SEQUENCES, MAX_WINDOW_VALUES // num_values))
         outputs = contract.outputs if outputs is None else outputs
-        source = read_ahead(windows(blocks, max_sequences, max_steps, FIRST_WINDOW_SEQUENCES), _DECODED_AHEAD)
+        reader = (
+            self._readers.pop() if self._readers else _Reader()
+        )  # another one where two streams are embedded at once
+        source = reader.read_ahead(windows(blocks, max_sequences, max_steps, FIRST_WINDOW_SEQUENCES), _DECODED_AHEAD)
         in_flight: deque[_PendingWindow] = deque()
         try:
             for block in source:
@@ -159,6 +178,9 @@ class Pipeline:
                 yield in_flight.popleft().finished()
         finally:
             source.close()
+            self._readers.append(reader)
+            if self._is_closed:
+                self.close()
             for pending in in_flight:
                 for future in pending.futures:
                     future.cancel()
@@ -188,27 +210,57 @@ class Pipeline:
                 array[rows] = found[output.name].reshape(-1, output.num_values)
 
 
-class read_ahead(Iterator[SequenceBlock]):  # noqa: N801 - used like a function
-    """Run an iterator on a separate thread, at most `depth` items ahead; its exceptions are raised here."""
+class _Reader:
+    """A thread that reads iterators, one after the other.
+
+    It is started once, while there is memory: `Thread.start` waits for ever where the new thread lacks the memory to
+    begin (Python 3.11 to 3.14), and a worker with a memory limit would then hang in the part that is too large.
+    """
+
+    def __init__(self) -> None:
+        """Start the thread."""
+        self._waiting: queue.SimpleQueue[ReadAhead | None] = queue.SimpleQueue()
+        threading.Thread(target=self._work, name="decode", daemon=True).start()
+
+    def read_ahead(self, source: Iterator[SequenceBlock], depth: int) -> "ReadAhead":
+        """Read an iterator, at most `depth` items ahead, once those before it are closed."""
+        found = ReadAhead(source, depth)
+        self._waiting.put(found)
+        return found
+
+    def stop(self) -> None:
+        """End the thread, once what it reads is closed."""
+        self._waiting.put(None)
+
+    def _work(self) -> None:
+        while (reading := self._waiting.get()) is not None:
+            reading.read()
+            del reading  # and with it, what it has read
+
+
+class ReadAhead(Iterator[SequenceBlock]):
+    """Items of an iterator that another thread reads ahead; its exceptions are raised here."""
 
     _END = object()
 
     def __init__(self, source: Iterator[SequenceBlock], depth: int) -> None:
-        """Start reading."""
+        """Take an iterator, of which at most `depth` items are read ahead."""
+        self._source = source
         self._queue: queue.Queue[object] = queue.Queue(depth)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._read, args=(source,), name="decode", daemon=True)
-        self._thread.start()
+        self._stop, self._has_ended = threading.Event(), threading.Event()
 
-    def _read(self, source: Iterator[SequenceBlock]) -> None:
+    def read(self) -> None:
+        """Read all items; runs in the other thread."""
         try:
-            for item in source:
+            for item in self._source:
                 self._put(item)
                 if self._stop.is_set():
                     return
+            self._put(self._END)
         except BaseException as error:  # raised by `__next__`
             self._put(error)
-        self._put(self._END)
+        finally:
+            self._has_ended.set()
 
     def _put(self, item: object) -> None:
         while not self._stop.is_set():
@@ -230,4 +282,4 @@ class read_ahead(Iterator[SequenceBlock]):  # noqa: N801 - used like a function
     def close(self) -> None:
         """Stop reading and drop items read ahead."""
         self._stop.set()
-        self._thread.join()
+        self._has_ended.wait()

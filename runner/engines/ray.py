@@ -27,7 +27,7 @@ from ray.exceptions import LocalRayletDiedError, NodeDiedError, RayError, RayTas
 
 from seqembed.data.errors import HostError, SeqembedError, UsageError
 from seqembed.data.files.inputs import first_line
-from seqembed.data.signals import kept_signal_handlers, not_interrupted
+from seqembed.data.signals import TERMINATED, kept_signal_handlers, not_interrupted
 from seqembed.runner.engines.engine import Engine
 from seqembed.runner.engines.task import PartTask
 from seqembed.runner.engines.worker import (
@@ -44,6 +44,7 @@ from seqembed.runner.output.staging import StagedPart
 _TASKS_PER_SLOT = 2
 _LOOK_AGAIN_SECONDS = 10.0  # at the size of the cluster, which may grow
 _STORE_BYTES = 128 << 20  # of a local object store: reports are small
+_WAIT_SECONDS = 0.5
 _CANCEL_SECONDS = 10.0
 _KNOCK_SECONDS = 10.0
 
@@ -108,6 +109,11 @@ class RayEngine(Engine):
             _knock(address)
             with kept_signal_handlers():
                 ray.init(address, configure_logging=False, log_to_driver=False, **options)
+        except (KeyboardInterrupt, SystemExit) as stop:
+            self.close()
+            if isinstance(stop, SystemExit):  # raised by a handler of Ray, with a code of its own
+                raise SystemExit(TERMINATED) from None
+            raise
         except (RayError, OSError, RuntimeError, ValueError, TimeoutError) as error:
             self.close()
             remedy = "Is one running there? `ray start --head` starts one; without --address, one is started here."
@@ -132,7 +138,7 @@ class RayEngine(Engine):
                 self._running[self._attempt.remote(task, seqembed_version(), [self._bundle])] = task
             if not self._running:
                 return
-            (reference, *_), _ = ray.wait(list(self._running), num_returns=1)
+            reference = self._first_finished()
             task = self._running.pop(reference)
             found = self._result(reference, task)
             if isinstance(found, SeqembedError):
@@ -140,6 +146,18 @@ class RayEngine(Engine):
                 continue
             self.advance(found)
             yield found
+
+    def _first_finished(self) -> Any:
+        """Wait for a task.
+
+        What a signal's handler raises while Ray waits, Ray turns into an exit with code 1 and no word. So signals take
+        effect between two waits.
+        """
+        while True:
+            with not_interrupted():
+                finished, _ = ray.wait(list(self._running), num_returns=1, timeout=_WAIT_SECONDS)
+            if finished:
+                return finished[0]
 
     def _result(self, reference: Any, task: PartTask) -> StagedPart | SeqembedError:
         """Return the report of a finished task, or why there is none.
@@ -149,7 +167,8 @@ class RayEngine(Engine):
             Exception: The worker met a bug.
         """
         try:
-            found: StagedPart | FailedAttempt = ray.get(reference)
+            with not_interrupted():  # see `_first_finished`
+                found: StagedPart | FailedAttempt = ray.get(reference)
         except RayTaskError as error:
             if not isinstance(error.cause, ModuleNotFoundError):
                 raise error.cause from None
@@ -183,14 +202,13 @@ class RayEngine(Engine):
         return _TASKS_PER_SLOT * max(1, sum(num // self._threads for num in cpus))
 
     def close(self) -> None:
-        """Cancel tasks without report, and leave the cluster, or stop that started here."""
+        """Drop tasks without report, and leave the cluster, or stop that started here.
+
+        When a driver leaves, Ray ends its workers. Tasks are cancelled where the connection stays. Not before leaving:
+        `ray.cancel` (2.60) can abort this process if a task ends at the same moment.
+        """
         with not_interrupted():
             running, self._running = list(self._running), {}
-            if running and ray.is_initialized() and not self._is_dead:
-                for reference in running:
-                    ray.cancel(reference, force=True)
-                # Until they are dead they may still write below the directory that is removed next.
-                ray.wait(running, num_returns=len(running), timeout=_CANCEL_SECONDS)
             if self._is_dead:
                 # Ray would end this process, with exit code 1, when it finds nobody to take leave of. Its processes
                 # end with this one.
@@ -198,6 +216,11 @@ class RayEngine(Engine):
             elif self._is_own:
                 with kept_signal_handlers():
                     ray.shutdown()
+            elif running and ray.is_initialized():
+                for reference in running:
+                    ray.cancel(reference, force=True)
+                # Until they are dead they may still write below the directory that is removed next.
+                ray.wait(running, num_returns=len(running), timeout=_CANCEL_SECONDS)
             if self._directory is not None:
                 shutil.rmtree(self._directory, ignore_errors=True)
 

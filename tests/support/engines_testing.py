@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -78,19 +78,40 @@ def descendants(title: str) -> list[int]:
     return found
 
 
-def limit_memory(title: str, num_bytes: int | None) -> None:
-    """Let workers below this process grow by so many bytes at most; None lifts the limit.
+@contextmanager
+def limited_memory(title: str, num_bytes: int) -> Iterator[None]:
+    """Let workers below this process, and those that replace them, have so many bytes more than the largest of now.
 
     Args:
         title: In the command line of the workers; one of them that starts the others is left alone.
-        num_bytes: Bytes of address space in addition to those of now.
+        num_bytes: Bytes of address space.
     """
-    found = descendants(title)
-    parents = {int(_read(Path(f"/proc/{process}/stat")).rpartition(")")[2].split()[1]) for process in found}
-    for process in set(found) - parents:
-        size = int(_read(Path(f"/proc/{process}/statm")).split()[0]) * resource.getpagesize()
-        limit = resource.RLIM_INFINITY if num_bytes is None else size + num_bytes
-        resource.prlimit(process, resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+
+    def workers() -> set[int]:
+        found = descendants(title)
+        return {*found} - {int(_read(Path(f"/proc/{process}/stat")).rpartition(")")[2].split()[1]) for process in found}
+
+    def limit(processes: set[int], size: int) -> None:
+        for process in processes:
+            with suppress(ProcessLookupError):
+                resource.prlimit(process, resource.RLIMIT_AS, (size, resource.RLIM_INFINITY))
+
+    def limit_new_ones() -> None:
+        while not is_over.wait(0.02):
+            limit(workers(), size)
+
+    is_over = threading.Event()
+    pages = [int(_read(Path(f"/proc/{process}/statm")).split()[0]) for process in workers()]
+    size = max(pages) * resource.getpagesize() + num_bytes
+    watcher = threading.Thread(target=limit_new_ones, daemon=True)
+    limit(workers(), size)
+    watcher.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        watcher.join()
+        limit(workers(), resource.RLIM_INFINITY)
 
 
 def _is_orphan(directory: Path) -> bool:

@@ -29,9 +29,11 @@ from engine_laws import (
     check_lack_of_memory,
     check_same_bytes,
     check_scores,
+    check_stop_in_mid_part,
     check_stopped_driver,
 )
 from engines_testing import Job, Watcher, check_vectors, descendants
+from pytest import MonkeyPatch
 from s3_testing import Store
 
 import seqembed as seqembed_package
@@ -54,7 +56,12 @@ def cluster() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     logging.getLogger("ray").setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as directory:
+    with (
+        tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as directory,
+        MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("RAY_TMPDIR", directory)
+        Path(directory, "ray").mkdir()  # there the address of the cluster is noted, instead of in that of this user
         head = {**NODE, "include_dashboard": False, "temp_dir": directory}
         cluster = Cluster(initialize_head=True, head_node_args=head)
         cluster.add_node(**NODE)
@@ -105,7 +112,7 @@ def test_workers_that_are_killed_lose_no_part(
 
 
 def test_a_worker_without_memory(cluster: Any, tiny: Tiny, tmp_path: Path) -> None:
-    check_lack_of_memory(tiny, tmp_path, RAY, "ray::", 100 << 20)
+    check_lack_of_memory(tiny, tmp_path, RAY, "ray::", 60 << 20)
 
 
 def test_a_node_that_goes_away(cluster: Any, many: Job, tmp_path: Path) -> None:
@@ -122,6 +129,10 @@ def test_a_node_that_goes_away(cluster: Any, many: Job, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_a_driver_that_is_stopped(cluster: Any, many: Job, tmp_path: Path, number: signal.Signals, code: int) -> None:
     check_stopped_driver(many, tmp_path, RAY, cluster.address, (number, code), again=RAY)
+
+
+def test_a_driver_that_is_stopped_while_it_waits(cluster: Any, tiny: Tiny, tmp_path: Path) -> None:
+    check_stop_in_mid_part(tiny, tmp_path, (*RAY, "--address", cluster.address))
 
 
 def test_a_ray_started_here_that_dies(many: Job, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from engine_laws import (
     check_lack_of_memory,
     check_same_bytes,
     check_scores,
+    check_stop_in_mid_part,
     check_stopped_driver,
 )
 from engines_testing import Job, Killer, check_vectors
@@ -143,12 +144,16 @@ def test_workers_that_are_killed_lose_no_part(
 
 
 def test_a_worker_without_memory(cluster: Any, tiny: Tiny, tmp_path: Path) -> None:
-    check_lack_of_memory(tiny, tmp_path, SPARK, "pyspark.daemon", 40 << 20)
+    check_lack_of_memory(tiny, tmp_path, SPARK, "pyspark.daemon", 60 << 20)
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
 def test_a_driver_that_is_stopped(many: Job, tmp_path: Path, number: signal.Signals, code: int) -> None:
     check_stopped_driver(many, tmp_path, SPARK, "local[1]", (number, code), seconds=120)
+
+
+def test_a_driver_that_is_stopped_while_it_waits(tiny: Tiny, tmp_path: Path) -> None:
+    check_stop_in_mid_part(tiny, tmp_path, (*SPARK, "--address", "local[1]"))
 
 
 def test_an_engine_that_cannot_start(tiny: Tiny, tmp_path: Path) -> None:
