@@ -8,8 +8,10 @@ from typing import Any
 
 import click
 
+from seqembed.data.arrow_start import settle_without_pandas
 from seqembed.data.contract import MAX_TOLERANCE, PRECISIONS
 from seqembed.data.display.events import reported
+from seqembed.data.display.quiet import hide_unused_libraries
 from seqembed.data.json_log import LOG_FORMAT, ending_in
 from seqembed.data.schema.schema import LAYOUTS, SequenceSchema
 from seqembed.data.signals import stopped_by_signals
@@ -106,6 +108,8 @@ def export(**options: Any) -> None:
       seqembed export theirs.keras --data history.parquet --features f0,f1,f2 --out encoder.onnx
     """  # noqa: D301 - click needs the backspace character itself
     config = ExportConfig(**options)
+    hide_unused_libraries()
+    settle_without_pandas()
     with ending_in(config.log_format), stopped_by_signals(), reported(config.log_format, sys.stderr):
         for line in column_lines(config):
             if config.log_format == "json":

@@ -6,8 +6,10 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from seqembed.data.arrow_start import settle_without_pandas
 from seqembed.data.display.events import LogFormat
 from seqembed.data.display.progress import ProgressStyle
+from seqembed.data.display.quiet import hide_unused_libraries
 from seqembed.data.json_log import ending_in
 from seqembed.data.signals import stopped_by_signals
 from seqembed.trainer.api import start
@@ -36,6 +38,8 @@ def train(
     INPUT is a Parquet file, a directory (hive partitions too) or a glob; several may be given.
     """
     job = TrainJob.from_options(_typed_wins(options))
+    hide_unused_libraries()
+    settle_without_pandas()
     with ending_in(log_format), stopped_by_signals():
         summary = start(job, out, _say, resume=resume, overwrite=overwrite, progress=progress, log_format=log_format)
     click.echo("\n".join(summary.lines()))

@@ -111,10 +111,14 @@ def test_help_imports_no_tensorflow_and_training_keeps_stderr_clean(data, tmp_pa
     )
     assert subprocess.run([sys.executable, "-c", check], cwd=root, check=False).returncode == 0
     words = ["train", str(data), "--out", str(tmp_path / "run"), *map(str, SMALL), "--progress", "none"]
-    call = f"from seqembed.runner.cli import main; main({words!r})"
+    call = (
+        f"import sys; from seqembed.runner.cli import main; main({words!r}, standalone_mode=False)\n"
+        "print('keras' in sys.modules, {'sklearn', 'scipy', 'pandas'} & sys.modules.keys())"
+    )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
     result = subprocess.run([sys.executable, "-c", call], cwd=root, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == "True set()"
     lines = result.stderr.splitlines()
     assert (lines[0], lines[-1][-20:]) == ("2 features: x, y", "trainable parameters")
     assert not re.search(
