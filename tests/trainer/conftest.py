@@ -24,7 +24,7 @@ SMALL = {
     "units": 4,
     "embedding_dim": 5,
     "epochs": 2,
-    "batch_size": 8,
+    "batch_size": 16,  # a pass is three batches
     "bidirectional": False,
 }
 
@@ -87,6 +87,7 @@ def batch() -> Batch:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainJob, Path]:
     """Return a job of every kind of option, and the run directory it made; tests read it or copy it."""
     options = {"decoder": "autoregressive", "reverse_target": True, "max_length": 6, "label": "label", "epochs": 3}
+    options |= {"batch_size": 8}  # so many batches that a process can be killed between them
     with shared_directory(tmp_path_factory, "finished") as root, pytest.MonkeyPatch.context() as patch:
         job = TrainJob.from_options({"inputs": [str(root / "data.parquet")], **SMALL, **options})
         if not RunLayout(root / "run").contract.exists():  # a training writes it last

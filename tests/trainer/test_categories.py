@@ -23,6 +23,7 @@ from seqembed.trainer.model.categories import (
     width_of,
 )
 from seqembed.trainer.model.encoder import build_encoder
+from seqembed.trainer.model.fused import fused
 from seqembed.trainer.model.losses import Batch
 from seqembed.trainer.model.network import build_network, inputs_of
 from seqembed.trainer.model.objective import Objective
@@ -148,7 +149,8 @@ def test_training_lowers_the_loss_and_saving_keeps_the_weights(tmp_path, objecti
     batch = events(num_features)
 
     def loss_now():
-        sums = goal.sums(batch, network.scorer(inputs_of(network.scorer, batch)))
+        with fused(network.scorer):  # as a training does
+            sums = goal.sums(batch, network.scorer(inputs_of(network.scorer, batch)))
         return tf.reduce_sum(goal.weights * sums[:, 0] / sums[:, 1])
 
     with tf.GradientTape() as tape:

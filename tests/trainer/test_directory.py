@@ -57,7 +57,7 @@ def embedding_dim(layout):
 def interrupted(finished, tmp_path_factory):
     """Return a run directory with the files of an interrupted overwrite, and the job of the overwrite."""
     job, run = finished
-    other = changed(job, embedding_dim=3, decoder="positional", reverse_target=False, epochs=2)
+    other = changed(job, embedding_dim=3, decoder="positional", reverse_target=False, epochs=2, batch_size=32)
     root = Path(shutil.copytree(run, tmp_path_factory.mktemp("interrupted") / "run"))
     with pytest.raises(Killed):
         train(other, root, overwrite=True, progress=KillAtEpoch())
@@ -130,7 +130,7 @@ def train_and_die(job, root, died_after, **options):
 def complete_replacement(finished, tmp_path_factory):
     """Return a run directory whose replacement was killed before its first file was moved, and the job of it."""
     job, run = finished
-    other = changed(job, embedding_dim=3, epochs=1)
+    other = changed(job, embedding_dim=3, epochs=1, batch_size=32)
     root = Path(shutil.copytree(run, tmp_path_factory.mktemp("replacement") / "run"))
     train_and_die(other, root, 0, overwrite=True)
     return other, root

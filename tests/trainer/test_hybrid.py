@@ -25,6 +25,7 @@ from seqembed.trainer.input.intake import take_in
 from seqembed.trainer.input.scale import Changes
 from seqembed.trainer.job import train
 from seqembed.trainer.model.backend import keras, tf
+from seqembed.trainer.model.fused import fused
 from seqembed.trainer.model.losses import Batch
 from seqembed.trainer.model.network import build_network
 from seqembed.trainer.model.objective import Objective
@@ -72,7 +73,8 @@ def test_every_weight_gets_a_gradient_that_lowers_the_loss(profile, views, objec
     inputs = {"values": views.values, "lengths": views.lengths}
 
     def loss_now():
-        sums = goal.sums(views, network.scorer(inputs))
+        with fused(network.scorer):  # as a training does
+            sums = goal.sums(views, network.scorer(inputs))
         return tf.reduce_sum(sums[:, 0] / sums[:, 1])
 
     with tf.GradientTape() as tape:
@@ -153,7 +155,7 @@ def weights(run):
 @pytest.fixture
 def hybrid(job):
     """Return a function that builds a small job with the default objective, without kernels, with changes."""
-    return lambda **changes: job(**{"objective": "hybrid", "epochs": None, "kernels": 0, **changes})
+    return lambda **changes: job(**{"objective": "hybrid", "epochs": None, "kernels": 0, "batch_size": 8, **changes})
 
 
 def test_the_history_lists_the_loss_terms(eager_steps, hybrid, tmp_path):
