@@ -117,10 +117,7 @@ def _arrange(model: Any, tensors: Mapping[str, Any]) -> Any:
     """Return `tensors`, keyed by input layer, in the nested structure of the model's inputs."""
     if len(tensors) == 1:
         return next(iter(tensors.values()))
-    layers = model.get_config()["input_layers"]
-    if isinstance(layers, Mapping):
-        return {key: tensors[layer[0]] for key, layer in layers.items()}
-    return [tensors[layer[0]] for layer in layers]
+    return keras.tree.map_structure(lambda tensor: tensors[tensor.name], model.input)
 
 
 def load_encoder(path: Path, frame: int = 1) -> EncoderModel:

@@ -36,15 +36,8 @@ def refuse_fewer_steps(model: EncoderModel) -> None:
         "lengths": np.full(1, _STEPS, np.int32),
     }
     with _observed(model.keras_model) as steps_read:
-
-        def count(*tensors: Any) -> list[Any]:
-            steps_read.clear()
-            model.embed(dict(zip(model.interface, tensors, strict=True)))
-            return [num_steps for _, num_steps in steps_read]
-
         try:
-            traced = tf.function(count, input_signature=model.signature, autograph=False)
-            counts = traced(*(inputs[name] for name in model.interface))
+            model.embed({name: tf.constant(inputs[name]) for name in model.interface})
         except tf.errors.OpError as error:
             raise BundleError(
                 f"{model.source}: Keras fails on a sequence of {_STEPS} steps ({str(error).splitlines()[0]}). "
@@ -52,7 +45,7 @@ def refuse_fewer_steps(model: EncoderModel) -> None:
                 "steps, pad its result to the length of the input with keras.ops.pad, and set the weights again."
             ) from error
     expected = -(-_STEPS // model.frame)
-    for (layer, _), num_steps in zip(steps_read, counts, strict=True):
+    for layer, num_steps in steps_read:
         if num_steps < expected:
             raise BundleError(
                 f"{model.source}: layer {layer!r} reads {int(num_steps)} steps of a sequence of {_STEPS}, expected "
@@ -65,7 +58,7 @@ def refuse_fewer_steps(model: EncoderModel) -> None:
 
 @contextmanager
 def _observed(model: Any) -> Iterator[list[tuple[str, Any]]]:
-    """Replace the calls of recurrent layers while the block runs; record name and symbolic number of steps of each."""
+    """Replace the calls of recurrent layers while the block runs; record name and number of steps of each."""
     kinds = keras.layers.LSTM | keras.layers.GRU | keras.layers.Bidirectional
     steps_read: list[tuple[str, Any]] = []
     observed: list[Any] = []
