@@ -44,6 +44,6 @@ def start_engine(options: RunOptions, encoder: Encoder, bundle: bytes) -> Engine
         from seqembed.runner.engines.ray import RayEngine
 
         return RayEngine(bundle, *where)
-    from seqembed.runner.engines.spark import SparkEngine
+    from seqembed.runner.engines.spark_engine import SparkEngine
 
     return SparkEngine(bundle, *where)

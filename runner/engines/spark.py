@@ -1,9 +1,4 @@
-"""Make parts on Spark: one partition per part, mapped in Arrow, so that Spark Connect works, too.
-
-Each job is a DataFrame of some task numbers, and several jobs run at a time: Spark returns the results of a job at its
-end, so that one job of all parts would keep all reports in memory, and publish nothing until the last part is made. An
-attempt gets the number of Spark's own task attempt, so that retries and speculative copies write to their own files.
-"""
+"""Sessions of Spark, jobs of them, and DataFrames that are mapped in Arrow, so that Spark Connect works, too."""
 
 import atexit
 import logging
@@ -14,12 +9,9 @@ import sys
 import tempfile
 import uuid
 import warnings
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import lru_cache, partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,27 +23,16 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 
 from seqembed.data.display.quiet import stderr_in
-from seqembed.data.errors import HostError, SeqembedError, UsageError
+from seqembed.data.errors import HostError, UsageError
 from seqembed.data.signals import kept_signal_handlers, not_interrupted
 from seqembed.runner.bundle.bundle_file import bundle_sha256
-from seqembed.runner.engines.engine import Engine
 from seqembed.runner.engines.spark_stages import finished_shares, is_remote, set_group
-from seqembed.runner.engines.task import PartTask
 from seqembed.runner.engines.worker import (
     MAX_ATTEMPTS,
-    FailedAttempt,
-    attempt_part,
-    lost_worker,
-    next_attempt,
-    seqembed_version,
     worker_without_seqembed,
 )
 from seqembed.runner.options import usable_cores
-from seqembed.runner.output.staging import StagedPart
 
-# Reports of a job are in memory together; one with the ids of its rows takes up to 3 MB.
-_MAX_TASKS_PER_JOB = 64
-_MIN_JOBS = 3
 _SLOTS_OF_REMOTE = 64  # Spark Connect does not say how many tasks run at a time
 _LOOK_EVERY_SECONDS = 0.5
 _MAX_REASON = 400
@@ -167,81 +148,6 @@ class OpenSession:
             shutil.rmtree(self._directory, ignore_errors=True)
 
 
-class SparkEngine(Engine):
-    """Makes parts on the executors of a Spark session."""
-
-    def __init__(self, bundle: bytes, threads: int, address: str | None = None) -> None:
-        """Use the active session, or start one.
-
-        Args:
-            bundle: Bytes of the model.
-            threads: Threads of each task.
-            address: A master (``local[4]``, ``spark://host:7077``, ``yarn``) or Spark Connect (``sc://host``); None for
-                that of the configuration, as under spark-submit, or else this host.
-
-        Raises:
-            UsageError: Java is missing.
-            HostError: Spark cannot be started, or does not answer at the address.
-        """
-        self._threads = threads
-        self._session = OpenSession(threads, address)
-        try:
-            self._bundle = ship(self._session.spark, bundle)
-        except BaseException:
-            self.close()
-            raise
-
-    def map(self, tasks: Iterable[PartTask]) -> Iterator[StagedPart]:
-        """Yield a report of each task, in any order.
-
-        Raises:
-            OutputError, HostError, BundleError: No attempt at a part succeeded, for a reason other than its input.
-        """
-        waiting, again = iter(tasks), deque[PartTask]()
-        running: dict[Future[list[Any]], list[PartTask]] = {}
-        while True:
-            size, num_jobs = self._sizes()
-            while len(running) < num_jobs:
-                some = [again.popleft()] if again else list(islice(waiting, size))
-                if not some:
-                    break
-                running[self._session.submit(self._frame(some))] = some
-            if not running:
-                return
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                some = running.pop(future)
-                for task, found in _results(future, some):
-                    if isinstance(found, SeqembedError):
-                        again.append(next_attempt(task, found))
-                    else:
-                        self.advance(found)
-                        yield found
-
-    def _sizes(self) -> tuple[int, int]:
-        """Return the number of tasks of a job, and of jobs at a time; executors may come and go."""
-        slots = self._session.slots
-        size = min(slots, _MAX_TASKS_PER_JOB)
-        return size, max(_MIN_JOBS, -(-2 * slots // size))
-
-    def _frame(self, tasks: Sequence[PartTask]) -> DataFrame:
-        work = partial(_attempts, pickle.dumps(list(tasks)), seqembed_version(), self._bundle)
-        return map_in_arrow(self._session.numbers(len(tasks)), work, REPORT)
-
-    def close(self) -> None:
-        """Cancel jobs, and stop the session if it was started here."""
-        self._session.close()
-
-
-def _attempts(tasks: bytes, version: str, bundle: str, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Make the parts of some task numbers; runs in a worker of Spark."""
-    attempt = attempt_number()
-    for batch in batches:
-        for number in batch.column(0).to_pylist():
-            task = replace(pickle.loads(tasks)[number], attempt=attempt)
-            report = attempt_part(task, version, lambda: shipped(bundle))
-            yield packed(report)
-
-
 def attempt_number() -> int:
     """Return a number, from 1, that no other attempt at a task of the session has; called by a worker."""
     context = TaskContext.get()
@@ -251,25 +157,6 @@ def attempt_number() -> int:
 def packed(report: object) -> pa.RecordBatch:
     """Return what a worker reports as a row of `REPORT`."""
     return pa.RecordBatch.from_pydict({"report": pa.array([pickle.dumps(report)], pa.binary())})
-
-
-def _results(
-    future: Future[list[Any]], tasks: Sequence[PartTask]
-) -> Iterator[tuple[PartTask, StagedPart | SeqembedError]]:
-    """Yield the report of each task of a job, or why there is none.
-
-    Raises:
-        HostError: Workers lack seqembed.
-    """
-    try:
-        reports = {report.name: report for report in future.result()}
-    except LostWorkersError as error:
-        for task in tasks:
-            yield task, lost_worker(task, "Spark", str(error))
-        return
-    for task in tasks:
-        found = reports[task.name]
-        yield task, found.error if isinstance(found, FailedAttempt) else found
 
 
 def _reason(error: BaseException) -> str:

@@ -85,7 +85,7 @@ def ray_engine(content: bytes, workers: int) -> Engine:
 
 def spark_engine(content: bytes, workers: int) -> Engine:
     """Start Spark with some CPUs on this host."""
-    from seqembed.runner.engines.spark import SparkEngine
+    from seqembed.runner.engines.spark_engine import SparkEngine
 
     return SparkEngine(content, 1, f"local[{workers}]")
 

@@ -124,7 +124,7 @@ def last_attempt(session: Any) -> int:
 
 @pytest.mark.parametrize("num_broken", [1, 4])
 def test_a_broken_disk_of_a_worker(cluster: Any, tiny: Tiny, tmp_path: Path, num_broken: int) -> None:
-    from seqembed.runner.engines.spark import SparkEngine
+    from seqembed.runner.engines.spark_engine import SparkEngine
 
     check_broken_disk(tiny, tmp_path, SparkEngine, "spark", last_attempt(cluster) + 2, num_broken)
 
