@@ -161,6 +161,6 @@ def test_decoder_size_is_independent_of_the_encoder(changes, units, layers):
 )
 def test_events_are_reconstructed_with_its_default_decoder(options, expected):
     model = resolve_model(
-        ModelConfig(**options), events=True, channels="values", frame=1, overlap=0, trajectory=0, kernels=0
+        ModelConfig(**options), events=True, channels="values", frame=1, overlap=0, trajectory=0, kernels=0, pairs=0
     )
     assert (model.objective, model.decoder, model.decoder_units, model.normalization) == expected
