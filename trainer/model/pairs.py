@@ -1,15 +1,17 @@
 """Pairs: how each step of a sequence depends on the step before.
 
 Recurrent layers that reconstruct events keep what they need for it, and which category follows which is only a small
-part of that. Here each category field, and each number, is turned into a few functions of its value; the mean over all
+part of that. Here each category field, and each number, is turned into a few functions of its value. The mean over all
 pairs of consecutive steps of the product of a function of the earlier value and one of the later becomes a number of
-the embedding. The functions are found in the training data without labels: they are those with the largest correlation
-between consecutive steps, so that a few of them say what a count of all pairs of 200 categories would say. Nothing is
-trained.
+the embedding, and so does the mean of each function of the earlier value alone. The functions are found in the training
+data without labels: they are those with the largest correlation between consecutive steps, so that a few of them say
+what a count of all pairs of 200 categories would say. Nothing is trained.
 
-On simulated payments 36 such numbers distinguish customers who differ in the order of categories alone better (F1 0.99)
-than the counts of the 1,000 most frequent pairs (0.94), random sketches of all pairs of equal width far worse (below
-0.5), and products of the trained embeddings of both categories in between (0.80).
+On simulated payments 36 products distinguish customers who differ in the order of categories alone better (F1 0.99)
+than the counts of the 1,000 most frequent pairs (0.94); random sketches of all pairs do far worse (below 0.65 with 256
+numbers), and products of the trained embeddings of both categories lie between (0.80). The means alone distinguish
+customers with another mix of sectors better (accuracy 0.90) than the shares of all categories (0.87): a sector is what
+its categories have in common.
 
 Source: correspondence analysis, Greenacre (1984), here of the table that counts which value follows which; its ratios
 are those of canonical correlation analysis.
@@ -87,8 +89,8 @@ class PairRanks:
 
     @property
     def num_pairs(self) -> int:
-        """Numbers in the embedding: for each field and number the products of any two of its functions."""
-        return sum(rank**2 for rank in (*self.fields, *self.numbers))
+        """Numbers in the embedding: for each field and number its functions, and the products of any two of them."""
+        return _num_pairs([*self.fields, *self.numbers])
 
 
 def pair_ranks(schema: SequenceSchema, most: int) -> PairRanks:
@@ -103,11 +105,15 @@ def pair_ranks(schema: SequenceSchema, most: int) -> PairRanks:
     wanted += [_OF_NUMBER if feature in read else 0 for feature in schema.features]
     for cap in range(max(_MAX_OF_FIELD, _OF_NUMBER), 0, -1):
         ranks = [min(rank, cap) for rank in wanted]
-        if sum(rank**2 for rank in ranks) <= most:
+        if _num_pairs(ranks) <= most:
             break
     else:
-        ranks = [rank * (sum(ranks[: index + 1]) <= most) for index, rank in enumerate(ranks)]
+        ranks = [rank * (_num_pairs(ranks[: index + 1]) <= most) for index, rank in enumerate(ranks)]
     return PairRanks(tuple(ranks[: schema.num_fields]), tuple(ranks[schema.num_fields :]))
+
+
+def _num_pairs(ranks: Sequence[int]) -> int:
+    return sum(rank * (rank + 1) for rank in ranks)
 
 
 def _most_functions(field: CategoricalField) -> int:
@@ -146,6 +152,7 @@ def fit_pairs(
         [
             *(table[block.categories[:, index]] for index, table in enumerate(tables)),
             np.clip(np.concatenate([numbers, known], axis=1) @ ramps, 0, 1) @ functions,
+            np.ones((len(numbers), 1)),
         ],
         axis=1,
     )
@@ -236,19 +243,19 @@ def _knots(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _products(widths: Sequence[int], ranks: PairRanks) -> NDArray[np.int64]:
-    """Return the index of each product in a matrix of any two functions, both of a step's functions in one row.
+    """Return the index of each product in a matrix of any two functions, of which the last is 1.
 
     Args:
         widths: Functions of the earlier value by field, then of all numbers; those of the later value follow each.
         ranks: Functions by field and feature: those of different ones are not multiplied.
     """
-    total, found, start = 2 * sum(widths), [], 0
+    total, found, start = 2 * sum(widths) + 1, [], 0
     within = [[rank] for rank in ranks.fields] + [list(ranks.numbers)]
     for width, parts in zip(widths, within, strict=True):
         first = start
         for rank in parts:
-            earlier, later = first + np.arange(rank), first + width + np.arange(rank)
-            found.append((earlier[:, None] * total + later).reshape(-1))
+            earlier, later = first + np.arange(rank), [*range(first + width, first + width + rank), total - 1]
+            found.append((earlier[:, None] * total + np.array(later)).reshape(-1))
             first += rank
         start += 2 * width
     return np.concatenate(found).astype(np.int64)
@@ -283,7 +290,7 @@ def pair_means(
         numbers = layers.Concatenate(name="numbers_and_known")(inputs)
         raised = ops.clip(_linear(numbers, pairs.ramps, f"{_PREFIX}_ramps"), 0.0, 1.0)
         found.append(_linear(raised, pairs.functions, f"{_PREFIX}_functions"))
-    steps = found[0] if len(found) == 1 else layers.Concatenate(name="functions_of_steps")(found)
+    steps = layers.Concatenate(name="functions_of_steps")([*found, real])
     following = ops.pad(steps[:, 1:], ((0, 0), (0, 1), (0, 0)))  # 0 after the last step
     products = ops.matmul(ops.transpose(steps, (0, 2, 1)), following)  # (batch, functions, functions)
     chosen = ops.take(ops.reshape(products, (-1, steps.shape[2] ** 2)), pairs.products, axis=1)
