@@ -115,7 +115,7 @@ def test_a_resolved_job_is_resolved_from_its_own_options_again(options, measured
     job = ResolvedJob(DataConfig(("a",)), resolved(**options), training)
     given = TrainJob.from_options(job.to_options())
     assert given.to_options() == job.to_options()
-    other = {"channels": "differences", "frame": 9, "overlap": 8, "trajectory": 7, "kernels": 0}
+    other = {"channels": "differences", "frame": 9, "overlap": 8, "trajectory": 7, "kernels": 0, "pairs": 5}
     assert resolve_model(given.model, events=True, **other) == job.model, "nothing is left to choose"
 
 

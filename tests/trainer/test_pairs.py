@@ -64,7 +64,9 @@ def expected_pairs(steps, known, ids, found, ranks):
         none = np.zeros((one.shape[2], one.shape[2] + 1))
         joined.append(np.sum([none, *products], axis=0).ravel() / max(1, len(products)))
     joined = np.concatenate(joined)
-    return np.clip((joined - found.mean) / found.spread, -5, 5) / np.sqrt(len(joined))
+    is_mean = np.concatenate([np.tile([False] * rank + [True], rank) for rank in (*ranks.fields, *ranks.numbers)])
+    units = np.sqrt(0.5 / np.where(is_mean, is_mean.sum(), (~is_mean).sum()))  # half of the variance each
+    return np.clip((joined - found.mean) / found.spread, -5, 5) * units
 
 
 CASES = [(1, ()), (3, (field("a", 7),)), (2, (field("a", 2), field("b", 40))), (0, (field("a", 30),))]

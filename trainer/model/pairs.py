@@ -74,6 +74,18 @@ class Pairs:
     mean: NDArray[np.float32]
     spread: NDArray[np.float32]
 
+    @property
+    def units(self) -> NDArray[np.float64]:
+        """Standard deviation of each number in the embedding, float64 (pairs); the sum of their squares is 1.
+
+        The means, although fewer, together have as much variance as the products: with equal shares per number they
+        were lost beside them (another mix of sectors, dev set: accuracy 0.88 against 0.89; three times as much was too
+        much for the order of categories).
+        """
+        width = self.functions.shape[1] + sum(table.shape[1] for table in self.tables) + 1
+        is_mean = self.products % width == width - 1
+        return np.sqrt(0.5 / np.where(is_mean, is_mean.sum(), (~is_mean).sum()))
+
 
 @dataclass(frozen=True, slots=True)
 class PairRanks:
@@ -295,9 +307,10 @@ def pair_means(
     products = ops.matmul(ops.transpose(steps, (0, 2, 1)), following)  # (batch, functions, functions)
     chosen = ops.take(ops.reshape(products, (-1, steps.shape[2] ** 2)), pairs.products, axis=1)
     count = ops.cast(ops.expand_dims(ops.maximum(ops.subtract(lengths, 1), 1), 1), "float32")
-    scale, unit = 1 / pairs.spread.astype(np.float64), 1 / math.sqrt(len(pairs.mean))
-    scaled = layers.Rescaling((unit * scale).tolist(), (-unit * pairs.mean * scale).tolist(), name="unit_pairs")
-    return ops.clip(scaled(ops.divide(chosen, count)), -unit * _MAX_DEVIATIONS, unit * _MAX_DEVIATIONS)
+    scale = 1 / pairs.spread.astype(np.float64)
+    standard = layers.Rescaling(scale.tolist(), (-pairs.mean * scale).tolist(), name="standard_pairs")
+    bounded = ops.clip(standard(ops.divide(chosen, count)), -_MAX_DEVIATIONS, _MAX_DEVIATIONS)
+    return layers.Rescaling(pairs.units.tolist(), name="unit_pairs")(bounded)
 
 
 def _linear(steps: Any, weights: NDArray[np.float32], name: str) -> Any:
