@@ -7,17 +7,20 @@ from model_testing import resolved
 
 from seqembed.data.decode.times import time_features
 from seqembed.data.errors import UsageError
-from seqembed.data.profile import ProfileAccumulator
+from seqembed.data.profile import ProfileAccumulator, SequenceProfile
 from seqembed.data.schema.schema import CategoricalField, Feature, SequenceSchema
 from seqembed.data.schema.vocabulary import Vocabulary
 from seqembed.data.sequences import SequenceBlock
+from seqembed.trainer.config.automatic import Findings, resolve
+from seqembed.trainer.config.job import TrainJob
 from seqembed.trainer.config.model import ModelConfig
-from seqembed.trainer.input.scale import normalized_steps
+from seqembed.trainer.input.scale import Changes, normalized_steps
 from seqembed.trainer.model import pairs
 from seqembed.trainer.model.blocks import embedding_blocks
 from seqembed.trainer.model.encoder import build_encoder
 from seqembed.trainer.model.fused import fused
 from seqembed.trainer.model.pairs import PairRanks, fit_pairs, pair_ranks
+from seqembed.trainer.model.trajectory import Alignment
 
 
 def field(name, size):
@@ -200,3 +203,33 @@ def test_of_times_only_the_gaps_have_functions():
 def test_numbers_of_pairs_out_of_range_are_refused(number):
     with pytest.raises(UsageError, match="--pairs"):
         ModelConfig(pairs=number)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "options", "expected"),
+    [
+        ((200, 4), {}, 66),
+        ((200, 4), {"pairs": 60}, 54),
+        ((200, 4), {"pairs": 0}, 0),
+        ((200, 4), {"objective": "hybrid"}, 66),
+        ((200, 4), {"objective": "reconstruct"}, 0),
+        ((200, 4), {"objective": "reconstruct", "pairs": 2}, 2),
+        ((), {}, 0),
+        ((), {"pairs": 50}, 12),
+    ],
+)
+def test_by_default_events_have_pairs_and_measurements_have_none(sizes, options, expected):
+    assert configured(sizes, **options).pairs == expected
+
+
+def configured(sizes, **options):
+    schema = schema_of(1, tuple(field(str(index), size) for index, size in enumerate(sizes)))
+    ones = (1.0,)
+    profile = SequenceProfile(100, 0, 3_000, ones, ones, ones, (1, 1, 1, 1, 30, 40, 50, 60, 70))
+    found = Findings(profile, Changes(np.ones(1, np.float32), 0.4), Alignment(0.1), 1_000, 0.1, schema)
+    return resolve(TrainJob.from_options({"inputs": ["a"], **options}), found).job.model
+
+
+def test_a_number_too_small_for_one_function_is_refused():
+    with pytest.raises(UsageError, match="--pairs 1 is too few"):
+        configured((5,), pairs=1)

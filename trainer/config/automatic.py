@@ -132,7 +132,7 @@ def resolve(job: TrainJob, found: Findings) -> Resolved:
         found: What the data showed.
 
     Raises:
-        UsageError: Differences or trajectories are requested, but there are no numbers.
+        UsageError: Differences or trajectories are requested, but there are no numbers; or too few pairs are.
     """
     model = _resolve_model(job.model, found)
     training = resolve_training(
@@ -179,6 +179,8 @@ def _resolve_model(given: ModelConfig, found: Findings) -> ResolvedModel:
             raise UsageError(f"--{option} needs numbers; the data has only categories. Drop it, or add --features.")
     if model.pairs and found.schema is not None:
         model = replace(model, pairs=pair_ranks(found.schema, model.pairs).num_pairs)
+        if given.pairs and not model.pairs:
+            raise UsageError(f"--pairs {given.pairs} is too few: a single function takes 2 numbers. Pass more, or 0.")
     return replace(model, embedding_dim=_projected_dim(model, found)) if model.contrasts else model
 
 

@@ -78,9 +78,9 @@ class Pairs:
     def units(self) -> NDArray[np.float64]:
         """Standard deviation of each number in the embedding, float64 (pairs); the sum of their squares is 1.
 
-        The means, although fewer, together have as much variance as the products: with equal shares per number they
-        were lost beside them (another mix of sectors, dev set: accuracy 0.88 against 0.89; three times as much was too
-        much for the order of categories).
+        The means are fewer, but together have as much variance as the products, twice the deviation of each: the mean
+        F1 of six kinds of payments was 0.896 (equal deviations 0.890, three times 0.892; cross-validated on another
+        draw of the sample), the accuracy on another mix of sectors alone 0.894 (0.880, 0.893).
         """
         width = self.functions.shape[1] + sum(table.shape[1] for table in self.tables) + 1
         is_mean = self.products % width == width - 1
