@@ -213,7 +213,6 @@ def encoder_graph(
         branches.append(_branch(config, changes, frames, "encoder_differences", marks, time_axis))
     if pairs is not None:
         shares.append(pair_means(numbers, inputs.get("categories"), mask, lengths, pairs, fields))
-        marks.append(Landmark("pairs", "functions of consecutive steps", shares[-1]))
     if config.mixes:  # a dense layer mixes the blocks: a trajectory shall count as one of its points
         trajectories = [ops.multiply(points, 1 / math.sqrt(config.trajectory)) for points in trajectories]
     blocks = [*branches, *statistics, *trajectories, *shares]

@@ -84,7 +84,8 @@ class Pairs:
         """
         width = self.functions.shape[1] + sum(table.shape[1] for table in self.tables) + 1
         is_mean = self.products % width == width - 1
-        return np.sqrt(0.5 / np.where(is_mean, is_mean.sum(), (~is_mean).sum()))
+        units: NDArray[np.float64] = np.sqrt(0.5 / np.where(is_mean, is_mean.sum(), (~is_mean).sum()))
+        return units
 
 
 @dataclass(frozen=True, slots=True)
