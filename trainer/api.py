@@ -64,6 +64,7 @@ class TrainKeywords(TypedDict, total=False):
     overlap: int | None
     trajectory: int | None
     kernels: int | None
+    pairs: int | None
     bidirectional: bool
     activation: str
     pooling: str

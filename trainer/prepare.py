@@ -22,6 +22,7 @@ from seqembed.trainer.input.scale import Changes, changes_of
 from seqembed.trainer.model.blocks import embedding_blocks
 from seqembed.trainer.model.kernels import Kernels, fit_kernels
 from seqembed.trainer.model.network import Network, build_network
+from seqembed.trainer.model.pairs import Pairs, fit_pairs, pair_ranks
 from seqembed.trainer.model.trajectory import PROBE_POINTS, measure_alignment
 
 
@@ -39,6 +40,7 @@ class Prepared:
         changes: How their values change from step to step.
         statistics: Totals of the training sequences, for the contract.
         kernels: Fixed kernels; None without them.
+        pairs: Functions of consecutive steps; None without them.
         fingerprint: Combined fingerprint of all files.
     """
 
@@ -51,6 +53,7 @@ class Prepared:
     changes: Changes
     statistics: Statistics
     kernels: Kernels | None
+    pairs: Pairs | None
     fingerprint: str
 
     @property
@@ -96,6 +99,7 @@ class Prepared:
             self.changes.std,
             fields,
             kernels=self.kernels,
+            pairs=self.pairs,
         )
         return make(**options)
 
@@ -136,10 +140,15 @@ def prepare(job: TrainJob, columns: TrainingColumns, progress: Progress) -> Prep
         progress.note(line)
     statistics = count(columns.files, schema, job, intake, resolved.job.model.frame)
     fingerprint = combined_fingerprint(columns.files)
-    kernels = None
-    if resolved.job.model.kernels:
-        model, seed = resolved.job.model, resolved.job.training.seed
+    kernels, pairs = None, None
+    model, seed = resolved.job.model, resolved.job.training.seed
+    if model.kernels:
         kernels = fit_kernels(
             sample, profile, model.normalization, model.kernels, median_length=found.median, seed=seed
         )
-    return Prepared(resolved.job, job, found, columns.files, schema, intake, changes, statistics, kernels, fingerprint)
+    if model.pairs:
+        ranks = pair_ranks(schema, model.pairs)
+        pairs = fit_pairs(sample, profile, model.normalization, ranks, schema.categorical)
+    return Prepared(
+        resolved.job, job, found, columns.files, schema, intake, changes, statistics, kernels, pairs, fingerprint
+    )

@@ -3,8 +3,9 @@
 Nodes before the first weights of the graph (standardisation, imputation, frames) depend only on the moments of the data
 and are kept. Then recurrent weights and dense kernels are initialised as by Keras, embeddings of categories as by the
 trainer, and learned scales and offsets (normalisation layers, biases) become 1 and 0. Convolutions stay: they are the
-trainer's fixed kernels, so the comparison shows what training added to them. The golden sequences of the bundle do not
-apply to such a graph, so it runs without that check, and is never written to a file.
+trainer's fixed kernels; so do its fixed functions of consecutive steps. So the comparison shows what training added to
+them. The golden sequences of the bundle do not apply to such a graph, so it runs without that check, and is never
+written to a file.
 """
 
 import json
@@ -25,6 +26,7 @@ _OFFSETS = ("Add", "Sub")
 _SCALES = ("Mul", "Div")
 _RECURRENT_SLOTS = (1, 2, 3)  # inputs W, R and B of ONNX LSTM and GRU
 _TABLE_SPREAD = 0.5  # standard deviation of the trainer's initial embeddings of categories
+_FIXED = "/fixed_"  # in the names of nodes of layers that the trainer never trains
 _FORGET_GATE = 2  # the gates of ONNX LSTM are i, o, f, c
 
 
@@ -107,7 +109,7 @@ class _Redraw:
 
     def _visit(self, node: Any, index: int) -> None:
         constants = [slot for slot, name in enumerate(node.input) if name in self._constants]
-        weights = [slot for slot in constants if _is_weight(self._array(node, slot))]
+        weights = [slot for slot in constants if _is_weight(self._array(node, slot)) and _FIXED not in node.name]
         learned = any(name in self._learned for name in node.input)
         if node.op_type in _RECURRENT:
             self._recurrent(node, index, weights)

@@ -115,7 +115,7 @@ def test_a_resolved_job_is_resolved_from_its_own_options_again(options, measured
     job = ResolvedJob(DataConfig(("a",)), resolved(**options), training)
     given = TrainJob.from_options(job.to_options())
     assert given.to_options() == job.to_options()
-    other = {"channels": "differences", "frame": 9, "overlap": 8, "trajectory": 7, "kernels": 0}
+    other = {"channels": "differences", "frame": 9, "overlap": 8, "trajectory": 7, "kernels": 0, "pairs": 5}
     assert resolve_model(given.model, events=True, **other) == job.model, "nothing is left to choose"
 
 
@@ -161,6 +161,6 @@ def test_decoder_size_is_independent_of_the_encoder(changes, units, layers):
 )
 def test_events_are_reconstructed_with_its_default_decoder(options, expected):
     model = resolve_model(
-        ModelConfig(**options), events=True, channels="values", frame=1, overlap=0, trajectory=0, kernels=0
+        ModelConfig(**options), events=True, channels="values", frame=1, overlap=0, trajectory=0, kernels=0, pairs=0
     )
     assert (model.objective, model.decoder, model.decoder_units, model.normalization) == expected

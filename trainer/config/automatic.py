@@ -27,6 +27,7 @@ from seqembed.trainer.input.scale import Changes
 from seqembed.trainer.model.blocks import embedding_blocks
 from seqembed.trainer.model.categories import width_of
 from seqembed.trainer.model.kernels import num_kernels
+from seqembed.trainer.model.pairs import MAX_PAIRS, pair_ranks
 from seqembed.trainer.model.trajectory import Alignment, num_points
 
 CHANNEL_NAMES = {"values": "values", "differences": "differences", "both": "values and differences"}
@@ -131,7 +132,7 @@ def resolve(job: TrainJob, found: Findings) -> Resolved:
         found: What the data showed.
 
     Raises:
-        UsageError: Differences or trajectories are requested, but there are no numbers.
+        UsageError: Differences or trajectories are requested, but there are no numbers; or too few pairs are.
     """
     model = _resolve_model(job.model, found)
     training = resolve_training(
@@ -166,7 +167,8 @@ def _resolve_model(given: ModelConfig, found: Findings) -> ResolvedModel:
         num_frames = -(-found.median // trajectory_frame(frame))
         trajectory = num_points(len(found.profile.mean), num_frames) if found.alignment.is_aligned else 0
         kernels = num_kernels(found.median)
-    found_options = {"frame": frame, "overlap": overlap, "trajectory": trajectory, "kernels": kernels}
+    pairs = MAX_PAIRS if events and given.objective_for(events=False) != "reconstruct" else 0
+    found_options = {"frame": frame, "overlap": overlap, "trajectory": trajectory, "kernels": kernels, "pairs": pairs}
     model = resolve_model(given, events=events, channels=channels, **found_options)
     if not found.profile.mean and model.channels != "values":
         raise UsageError(
@@ -175,6 +177,10 @@ def _resolve_model(given: ModelConfig, found: Findings) -> ResolvedModel:
     for option in ("trajectory", "kernels"):
         if not found.profile.mean and getattr(model, option):
             raise UsageError(f"--{option} needs numbers; the data has only categories. Drop it, or add --features.")
+    if model.pairs and found.schema is not None:
+        model = replace(model, pairs=pair_ranks(found.schema, model.pairs).num_pairs)
+        if given.pairs and not model.pairs:
+            raise UsageError(f"--pairs {given.pairs} is too few: a single function takes 2 numbers. Pass more, or 0.")
     return replace(model, embedding_dim=_projected_dim(model, found)) if model.contrasts else model
 
 

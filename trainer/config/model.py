@@ -27,6 +27,7 @@ MAX_UNITS, MAX_LAYERS = 8_192, 64
 MAX_OVERLAP = 512
 # Ten thousand are as many as MiniRocket has.
 MAX_KERNELS = 10_000
+MAX_PAIRS = 10_000
 _CHOICES = {
     "objective": OBJECTIVES,
     "cell": CELLS,
@@ -41,6 +42,7 @@ _CHOICES = {
 _MINIMA = {
     "trajectory": 0,
     "kernels": 0,
+    "pairs": 0,
     "overlap": 0,
     "layers": 1,
     "embedding-dim": 1,
@@ -55,6 +57,7 @@ _MAXIMA = {
     "decoder-units": MAX_UNITS,
     "decoder-layers": MAX_LAYERS,
     "kernels": MAX_KERNELS,
+    "pairs": MAX_PAIRS,
 }
 
 
@@ -87,6 +90,9 @@ class ModelConfig:
             whether sequences are aligned, else 0.
         kernels: Append to the embedding how often each of this many fixed kernels responds
             (`seqembed.trainer.model.kernels`); 0 is off. None is 84 per dilation for contrastive objectives, else 0.
+        pairs: Append to the embedding at most this many numbers about consecutive steps
+            (`seqembed.trainer.model.pairs`); 0 is off. None is 128 for events, else 0, as with the objective
+            ``reconstruct`` if it is given.
         bidirectional: Whether the encoder also reads each sequence backwards.
         activation: Activation of the recurrent layers, ``tanh`` or ``relu``.
         pooling: From steps to one vector: ``last`` state, ``mean`` or ``max`` over valid steps, or ``concat``, all
@@ -118,6 +124,7 @@ class ModelConfig:
     overlap: int | None = None
     trajectory: int | None = None
     kernels: int | None = None
+    pairs: int | None = None
     bidirectional: bool = True
     activation: str = "tanh"
     pooling: str = "concat"

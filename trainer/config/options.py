@@ -163,6 +163,12 @@ def _kernels() -> click.Option:
     return _option("--kernels", text, AutoNumber(0, "kernels"), unset=unset)
 
 
+def _pairs() -> click.Option:
+    text = "Append to the embedding up to N numbers about how steps depend on the step before (0: off)."
+    unset = "auto: up to 128 for events; else 0, and 0 with --objective reconstruct"
+    return _option("--pairs", text, AutoNumber(0, "numbers"), unset=unset)
+
+
 def _switch(flag: str, text: str) -> click.Option:
     return click.Option([flag], is_flag=True, default=False, show_default="off", help=text)
 
@@ -225,6 +231,7 @@ SECTIONS: dict[str, list[click.Option]] = {
         _overlap(),
         _trajectory(),
         _kernels(),
+        _pairs(),
         _option("--bidirectional/--forward-only", "Whether the encoder also reads backwards."),
         _choice("--activation", choices.ACTIVATIONS, "Activation of the recurrent layers."),
         _choice("--pooling", choices.POOLINGS, "From steps to one vector; concat is all three."),

@@ -35,6 +35,7 @@ class ResolvedModel:
     overlap: int
     trajectory: int
     kernels: int
+    pairs: int
     bidirectional: bool
     activation: str
     pooling: str
@@ -146,7 +147,15 @@ def trajectory_frame(frame: int) -> int:
 
 
 def resolve_model(
-    given: ModelConfig, *, events: bool, channels: str, frame: int, overlap: int, trajectory: int, kernels: int
+    given: ModelConfig,
+    *,
+    events: bool,
+    channels: str,
+    frame: int,
+    overlap: int,
+    trajectory: int,
+    kernels: int,
+    pairs: int,
 ) -> ResolvedModel:
     """Return the model with every option set.
 
@@ -158,8 +167,10 @@ def resolve_model(
         overlap: Following steps of each frame, unless given.
         trajectory: Points of the trajectory, unless given.
         kernels: Number of fixed kernels, unless given.
+        pairs: Numbers about consecutive steps, unless given.
     """
-    found = {"channels": channels, "frame": frame, "overlap": overlap, "trajectory": trajectory, "kernels": kernels}
+    found = {"channels": channels, "frame": frame, "overlap": overlap, "trajectory": trajectory}
+    found |= {"kernels": kernels, "pairs": pairs}
     chosen: dict[str, Any] = asdict(given)
     chosen |= {name: value for name, value in found.items() if chosen[name] is None}
     objective = given.objective_for(events=events)

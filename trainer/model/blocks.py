@@ -19,6 +19,7 @@ ops = keras.ops
 # units: they count more the more features there are, and are never scaled up, since they may be equal for all
 # sequences.
 _VARIANCE_OF_STEPS, _VARIANCE_OF_CATEGORIES, _VARIANCE_OF_TRAJECTORY, _VARIANCE_OF_KERNELS = 2.0, 1.0, 1.0, 4.0
+_VARIANCE_OF_PAIRS = 2.0  # 1 and 4 were as good on simulated payments
 _MAX_TANH = 0.9999  # beyond it float32 has too few digits to undo a tanh
 _MAX_SCALE = 4.0  # it multiplies the numerical error of ONNX Runtime as well
 
@@ -29,8 +30,9 @@ def embedding_blocks(
     """Return the blocks of the embedding of `build_encoder`, in order.
 
     First what the recurrent layers made of the values and categories, then of the differences, then each feature's mean
-    and spread, the mean of each field's embedding and of a wider one, the trajectories and the kernels, if `config`
-    asks for them. With the objective ``reconstruct`` and an embedding_dim, a dense layer mixes them into one block.
+    and spread, the mean of each field's embedding and of a wider one, the trajectories, the kernels and the pairs, if
+    `config` asks for them. With the objective ``reconstruct`` and an embedding_dim, a dense layer mixes them into one
+    block.
 
     Args:
         config: The architecture.
@@ -53,6 +55,7 @@ def embedding_blocks(
         ]
     blocks.append(EmbeddingBlock("trajectory", config.trajectory * num_features, _VARIANCE_OF_TRAJECTORY, _MAX_SCALE))
     blocks.append(EmbeddingBlock("kernels", config.kernels, _VARIANCE_OF_KERNELS, _MAX_SCALE))
+    blocks.append(EmbeddingBlock("pairs", config.pairs, _VARIANCE_OF_PAIRS, _MAX_SCALE))
     return tuple(block for block in blocks if block.width)
 
 

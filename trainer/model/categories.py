@@ -52,7 +52,9 @@ def summaries(categories: Any, mask: Any, fields: Sequence[CategoricalField], na
     means = []
     for index, field in enumerate(fields):
         if width := summary_width(field):
-            steps = _table(field, width, f"{name}_{index + 1}_{plain_name(field.name)}")(_ids(categories, mask, index))
+            steps = _table(field, width, f"{name}_{index + 1}_{plain_name(field.name)}")(
+                valid_ids(categories, mask, index)
+            )
             # A matrix product iterates over the steps once, a sum of products twice.
             means.append(ops.squeeze(ops.matmul(ops.expand_dims(share, 1), steps), axis=1))
     return means
@@ -71,7 +73,7 @@ def embedded(categories: Any, mask: Any, fields: Sequence[CategoricalField], nam
     vectors = []
     for index, field in enumerate(fields):
         layer = _table(field, width_of(field), f"{name}_{index + 1}_{plain_name(field.name)}")
-        vectors.append(layer(_ids(categories, mask, index)))
+        vectors.append(layer(valid_ids(categories, mask, index)))
     joined = vectors[0] if len(vectors) == 1 else layers.Concatenate(name=f"{name}_joined")(vectors)
     return ops.multiply(joined, real)  # the numbers are finite; `where` takes ONNX Runtime three times as long
 
@@ -81,7 +83,7 @@ def _table(field: CategoricalField, width: int, name: str) -> Any:
     return layers.Embedding(field.num_ids, width, embeddings_initializer=initializer, name=name)
 
 
-def _ids(categories: Any, mask: Any, index: int) -> Any:
+def valid_ids(categories: Any, mask: Any, index: int) -> Any:
     """Return the ids of one field, int32 (batch, time), valid for a lookup in the padding, too."""
     return ops.where(mask, categories[:, :, index], UNKNOWN_ID)
 

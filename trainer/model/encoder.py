@@ -23,6 +23,7 @@ from seqembed.trainer.model.blocks import OutputMap
 from seqembed.trainer.model.categories import embedded, summaries
 from seqembed.trainer.model.frames import Frames, fold, frames_of, mean_frames, num_frames
 from seqembed.trainer.model.kernels import Kernels, kernel_shares
+from seqembed.trainer.model.pairs import Pairs, pair_means
 from seqembed.trainer.model.trajectory import trajectory
 
 ops, layers = keras.ops, keras.layers
@@ -120,9 +121,10 @@ def build_encoder(
     fields: Sequence[CategoricalField] = (),
     output: OutputMap | None = None,
     kernels: Kernels | None = None,
+    pairs: Pairs | None = None,
 ) -> Any:
     """Return the Keras model of `encoder_graph`."""
-    return encoder_graph(config, profile, difference_std, fields, output, kernels).model
+    return encoder_graph(config, profile, difference_std, fields, output, kernels, pairs).model
 
 
 def encoder_graph(
@@ -132,6 +134,7 @@ def encoder_graph(
     fields: Sequence[CategoricalField] = (),
     output: OutputMap | None = None,
     kernels: Kernels | None = None,
+    pairs: Pairs | None = None,
 ) -> EncoderGraph:
     """Build the encoder.
 
@@ -143,6 +146,7 @@ def encoder_graph(
         fields: Categorical fields in model order.
         output: Scales and projection of the blocks, found after training; None leaves them as they are.
         kernels: Fixed kernels; None without them.
+        pairs: Functions of consecutive steps; None without them.
 
     Returns:
         Its model goes to the embedding, float32 (batch, embedding_dim). Its inputs are ``lengths`` int32 (batch) and,
@@ -160,11 +164,12 @@ def encoder_graph(
     statistics: list[Any] = []
     trajectories: list[Any] = []
     shares: list[Any] = []
+    numbers: list[Any] = []
     marks: list[Landmark] = []
     if "values" in inputs:
         # Recurrent layers get the lengths and ignore the padding, and zeroing it costs a tenth of such a layer.
         zeroed = config.normalization == "sequence" or config.channels != "values" or frames.size + frames.overlap > 1
-        zeroed = zeroed or kernels is not None
+        zeroed = zeroed or kernels is not None or pairs is not None
         # ONNX Runtime iterates over the last axes of a tensor, several times slower where these have few numbers, as
         # features or the mean of each have. What is more than a scale is computed with the batch as the last axis.
         time_axis = 0 if zeroed else 1
@@ -186,6 +191,8 @@ def encoder_graph(
         if kernels is not None:
             shares.append(kernel_shares(_batch_first(read, time_axis), mask, lengths, kernels))
             marks.append(Landmark("kernels", "share of steps that each fits", shares[0]))
+        if pairs is not None:
+            numbers = [_batch_first(one, time_axis) for one in (read, known)]
         channels.append(_noisy(config, read, "noise"))
     if "categories" in inputs:
         channels.append(embedded(inputs["categories"], mask, fields, "embed"))
@@ -198,12 +205,14 @@ def encoder_graph(
     if config.channels != "differences":
         read, axis = channels[0], 1 if "categories" in inputs else time_axis
         if len(channels) > 1:
-            numbers = _batch_first(channels[0], time_axis)
-            read = layers.Concatenate(name="numbers_and_categories")([numbers, channels[1]])
+            first = _batch_first(channels[0], time_axis)
+            read = layers.Concatenate(name="numbers_and_categories")([first, channels[1]])
         branches.append(_branch(config, read, frames, "encoder", marks, axis))
     if config.channels != "values":
         changes = _noisy(config, differences(steps, known, difference_std, time_axis), "noise_of_differences")
         branches.append(_branch(config, changes, frames, "encoder_differences", marks, time_axis))
+    if pairs is not None:
+        shares.append(pair_means(numbers, inputs.get("categories"), mask, lengths, pairs, fields))
     if config.mixes:  # a dense layer mixes the blocks: a trajectory shall count as one of its points
         trajectories = [ops.multiply(points, 1 / math.sqrt(config.trajectory)) for points in trajectories]
     blocks = [*branches, *statistics, *trajectories, *shares]

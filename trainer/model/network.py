@@ -28,6 +28,7 @@ from seqembed.trainer.model.encoder import (
 )
 from seqembed.trainer.model.fused import fused
 from seqembed.trainer.model.kernels import Kernels
+from seqembed.trainer.model.pairs import Pairs
 
 ops, layers = keras.ops, keras.layers
 
@@ -82,6 +83,7 @@ def build_network(
     fields: Sequence[CategoricalField] = (),
     output: OutputMap | None = None,
     kernels: Kernels | None = None,
+    pairs: Pairs | None = None,
     trained: Network | None = None,
 ) -> Network:
     """Build all models of a training.
@@ -94,6 +96,7 @@ def build_network(
         fields: Categorical fields in model order.
         output: What the encoder does to the blocks of its embedding; whatever takes the embedding undoes it.
         kernels: Fixed kernels, from `seqembed.trainer.model.kernels.fit_kernels`; None without them.
+        pairs: Functions of consecutive steps, from `seqembed.trainer.model.pairs.fit_pairs`; None without them.
         trained: The same network without `output`, whose encoder's layers are used again; None builds all layers.
 
     Raises:
@@ -102,7 +105,7 @@ def build_network(
     num_features = len(profile.mean)
     check_fixed_length(config, fixed_length, num_features + len(fields))
     if trained is None or output is None:
-        graph_of_encoder = encoder_graph(config, profile, difference_std, fields, output, kernels)
+        graph_of_encoder = encoder_graph(config, profile, difference_std, fields, output, kernels, pairs)
         encoder, landmarks = graph_of_encoder.model, graph_of_encoder.landmarks
     else:
         mapped = output.apply(trained.encoder.output)

@@ -102,6 +102,12 @@ def _kernels(material: Material) -> str:
     return f"84 per dilation that fits into the median length of {counted(material.found.median, 'step')}."
 
 
+def _pairs(material: Material) -> str:
+    if not material.job.model.pairs:
+        return "Pairs of consecutive steps are for events only."
+    return "Six functions of a field and three of a number, fewer where there are many: at most 128 numbers."
+
+
 def _units(material: Material) -> str:
     if material.job.model.kernels:
         return "Fixed kernels read the shapes, so the recurrent layers can be small."
@@ -158,6 +164,7 @@ _REASONS: dict[str, Callable[[Material], str]] = {
     "overlap": _overlap,
     "trajectory": _trajectory,
     "kernels": _kernels,
+    "pairs": _pairs,
     "units": _units,
     "embedding_dim": _embedding_dim,
     "decoder": _decoder,
