@@ -164,9 +164,8 @@ class Pipeline:
         num_values = sum(output.width or 0 for output in contract.outputs)
         max_sequences = max(1, min(MAX_WINDOW_SEQUENCES, MAX_WINDOW_VALUES // num_values))
         outputs = contract.outputs if outputs is None else outputs
-        reader = (
-            self._readers.pop() if self._readers else _Reader()
-        )  # another one where two streams are embedded at once
+        # Another one where two streams are embedded at once.
+        reader = self._readers.pop() if self._readers else _Reader()
         source = reader.read_ahead(windows(blocks, max_sequences, max_steps, FIRST_WINDOW_SEQUENCES), _DECODED_AHEAD)
         in_flight: deque[_PendingWindow] = deque()
         try:
