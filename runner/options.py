@@ -116,6 +116,8 @@ class RunOptions:
                 "depends on the parts before it, so workers would wait for each other. Use --engine local, or name "
                 "fewer inputs."
             )
+        if self.address == "":
+            raise UsageError("--address must not be empty. Pass an address, or omit it to use this host.")
         if self.address is not None and self.engine == "local":
             raise UsageError("--address says where Ray or Spark runs. Pass --engine ray or --engine spark with it.")
         if self.rows_per_part is not None and self.rows_per_part < 1:

@@ -5,12 +5,14 @@ import logging
 import os
 import pickle
 import shutil
+import signal
 import sys
 import tempfile
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Self
@@ -64,10 +66,14 @@ class OpenSession:
             UsageError: Java is missing.
             HostError: Spark cannot be started, or does not answer at the address.
         """
-        self._directory = Path(tempfile.mkdtemp(prefix="seqembed-spark-"))
         self._tag = f"seqembed-{uuid.uuid4().hex}"
         self._pool = ThreadPoolExecutor(thread_name_prefix="spark")
         session = SparkSession.getActiveSession()
+        if session is not None and address is not None:
+            raise UsageError(
+                f"--address {address}: this process has a Spark session already. Omit --address to use that."
+            )
+        self._directory = Path(tempfile.mkdtemp(prefix="seqembed-spark-"))
         self._is_own, self._is_open = session is None, True
         try:
             self.spark = session or start_session(threads, address, self._directory)
@@ -123,6 +129,21 @@ class OpenSession:
             if "No module named" in reason:
                 raise worker_without_seqembed("Spark", reason[reason.index("No module named") :]) from None
             raise LostWorkersError(reason) from None
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Report it as a fault of the host if Spark itself ends within the context.
+
+        Raises:
+            HostError: Its Java or the connection to it is gone.
+        """
+        try:
+            yield
+        except _FAILURES as error:
+            raise HostError(
+                f"Spark ended, or is out of reach ({_reason(error)}). If this host lacks memory, give it more, or "
+                "use --engine local; finished parts are kept. Run again."
+            ) from error
 
     def __enter__(self) -> Self:
         """Return the session."""
@@ -247,17 +268,34 @@ def start_session(threads: int, address: str | None, directory: Path) -> SparkSe
                 builder = builder.config(name, value)
             with stderr_in(log):
                 session = builder.getOrCreate()
+            # Its server of accumulators writes a traceback to the terminal when Java dies; that is reported otherwise.
+            server = getattr(session.sparkContext, "_accumulatorServer", None)
+            if server is not None:
+                server.handle_error = _ignore
             return session
+    except (KeyboardInterrupt, SystemExit):
+        _end_java(directory)
+        raise
     except (*_FAILURES, OSError, ValueError) as error:
         said = [line for line in log.read_text(errors="replace").splitlines() if line] if log.exists() else []
         reason = _reason(error)
         if "JAVA_GATEWAY_EXITED" in reason and said:
-            reason = said[-1][:_MAX_REASON]
+            reason = next((line for line in reversed(said) if not line.lstrip().startswith(("at ", "..."))), said[-1])
+            reason = reason[:_MAX_REASON]
+        if "PACKAGE_NOT_INSTALLED" in reason:
+            raise UsageError(
+                f"--address {address}: a library of Spark Connect is missing ({reason}). Install them with "
+                "`pip install 'pyspark[connect]'`."
+            ) from error
         where = "on this host" if address is None else f"at {address.split(';')[0]}"
         raise HostError(
             f"no Spark session could be started {where} ({reason}). Check the address, and that the cluster is up; "
             "without --address, Spark runs on this host."
         ) from error
+
+
+def _ignore(*_: object) -> None:
+    """Do nothing."""
 
 
 def _is_not_of_py4j(record: logging.LogRecord) -> bool:
@@ -266,6 +304,7 @@ def _is_not_of_py4j(record: logging.LogRecord) -> bool:
 
 def _settings(threads: int, address: str | None, directory: Path) -> dict[str, str]:
     found = {"spark.task.cpus": str(threads), "spark.ui.enabled": "false", "spark.log.level": "ERROR"}
+    found["spark.seqembed.directory"] = str(directory)  # by which `_end_java` finds the process
     # Rows of grouped events are chunks of megabytes; a batch of them is in memory twice.
     found["spark.sql.execution.arrow.maxRecordsPerBatch"] = "16"
     is_submitted = "PYSPARK_GATEWAY_PORT" in os.environ
@@ -279,6 +318,18 @@ def _settings(threads: int, address: str | None, directory: Path) -> dict[str, s
         found |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
         found["spark.local.dir"] = str(directory)
     return found
+
+
+def _end_java(directory: Path) -> None:
+    """End the Java that was being started: pyspark forgets it, and it would wait for a driver for ever.
+
+    Args:
+        directory: That of the session, which stands in the command line. Where there is no ``/proc``, nothing is done.
+    """
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or belongs to another user
+            if os.fsencode(f"spark.seqembed.directory={directory}") in (process / "cmdline").read_bytes():
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 def _require_java() -> None:

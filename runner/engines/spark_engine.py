@@ -67,6 +67,10 @@ class SparkEngine(Engine):
         Raises:
             OutputError, HostError, BundleError: No attempt at a part succeeded, for a reason other than its input.
         """
+        with self._session.translated():
+            yield from self._map(tasks)
+
+    def _map(self, tasks: Iterable[PartTask]) -> Iterator[StagedPart]:
         waiting, again = iter(tasks), deque[PartTask]()
         running: dict[Future[list[Any]], list[PartTask]] = {}
         while True:

@@ -186,7 +186,8 @@ def _make(
     if options.engine == "spark":
         from seqembed.runner.group.spark import make_on_spark, open_session
 
-        with session or open_session(options) as spark:  # another job may have removed buckets since it was planned
+        # Another job may have removed buckets since it was planned.
+        with session or open_session(options) as spark, spark.translated():
             return make_on_spark(spark, plan, output.staging, options, progress, take), made, 0
     files, spilled = make_here(plan, output, options, progress, take)
     return files, made, spilled

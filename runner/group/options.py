@@ -91,6 +91,8 @@ class GroupOptions:
             if number is not None and (number < 1 or (most is not None and number > most)):
                 bound = "at least 1" if most is None else f"between 1 and {most}"
                 raise UsageError(f"--{option} must be {bound}, was {number}.")
+        if self.address == "":
+            raise UsageError("--address must not be empty. Pass an address, or omit it to use this host.")
         if self.address is not None and self.engine != "spark":
             raise UsageError("--address says where Spark runs. Pass --engine spark with it.")
         if self.version is not None and self.version < 0:

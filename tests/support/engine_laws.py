@@ -268,13 +268,14 @@ def check_stopped_driver(
     check_finished(out, new)
 
 
-def check_stop_in_mid_part(tiny: Tiny, directory: Path, engine: Sequence[str]) -> None:
+def check_stop_in_mid_part(tiny: Tiny, directory: Path, engine: Sequence[str], *, seconds: int = 60) -> None:
     """A driver that waits for a long part ends soon after SIGTERM, with its code and a word, and leaves nothing behind.
 
     Args:
         tiny: The model.
         directory: Where to write.
         engine: Options of the engine, address included.
+        seconds: Within which the driver ends.
     """
     table, out = pq.read_table(tiny.data, columns=["x", "y"]), directory / "out"
     table = pa.concat_tables([table] * (2_000_000 // table.num_rows))
@@ -288,7 +289,7 @@ def check_stop_in_mid_part(tiny: Tiny, directory: Path, engine: Sequence[str]) -
             time.sleep(0.02)  # until the worker writes
         time.sleep(0.2)  # and the driver waits for nothing else
         driver.send_signal(signal.SIGTERM)
-        said, _ = driver.communicate(timeout=20)
+        said, _ = driver.communicate(timeout=seconds)
     assert (driver.returncode, said) == (143, "terminated\n")
     assert [path.name for path in out.iterdir()] == ["_RUN"]
 

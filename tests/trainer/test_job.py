@@ -93,6 +93,7 @@ def test_config_repeats_the_run_and_another_seed_does_not(finished, tmp_path):
         "overlap": 0,
         "trajectory": 0,
         "kernels": 0,
+        "pairs": 0,
         "decoder_units": 64,
         "decoder_layers": 1,
     }

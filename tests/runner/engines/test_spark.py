@@ -5,7 +5,6 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -31,8 +30,6 @@ from engine_laws import (
     check_lack_of_memory,
     check_same_bytes,
     check_scores,
-    check_stop_in_mid_part,
-    check_stopped_driver,
 )
 from engines_testing import Job, Killer, check_vectors
 from s3_testing import Store
@@ -56,7 +53,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-SIGNALS = [(signal.SIGINT, 130)] + ([(signal.SIGKILL, -9)] if "SEQEMBED_KILLS" in os.environ else [])
 SPARK = ("--engine", "spark")
 GROUPED = {
     *(
@@ -147,13 +143,12 @@ def test_a_worker_without_memory(cluster: Any, tiny: Tiny, tmp_path: Path) -> No
     check_lack_of_memory(tiny, tmp_path, SPARK, "pyspark.daemon", 60 << 20)
 
 
-@pytest.mark.parametrize(("number", "code"), SIGNALS)
-def test_a_driver_that_is_stopped(many: Job, tmp_path: Path, number: signal.Signals, code: int) -> None:
-    check_stopped_driver(many, tmp_path, SPARK, "local[1]", (number, code), seconds=120)
-
-
-def test_a_driver_that_is_stopped_while_it_waits(tiny: Tiny, tmp_path: Path) -> None:
-    check_stop_in_mid_part(tiny, tmp_path, (*SPARK, "--address", "local[1]"))
+def test_an_address_beside_a_session(cluster: Any, tiny: Tiny, tmp_path: Path) -> None:
+    words = ("run", tiny.data, "--model", tiny.bundle, "--out", tmp_path / "out", *SPARK)
+    refused = seqembed(*words, "--address", "spark://192.0.2.1:7077")
+    assert (refused.exit_code, "has a Spark session already. Omit --address" in refused.output) == (2, True)
+    refused = seqembed(*words, "--address", "")
+    assert (refused.exit_code, "--address must not be empty" in refused.output) == (2, True)
 
 
 def test_an_engine_that_cannot_start(tiny: Tiny, tmp_path: Path) -> None:

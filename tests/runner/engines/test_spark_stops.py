@@ -1,0 +1,83 @@
+"""`--engine spark` on a Spark of its own that is stopped, in its start and later, or whose Java dies."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from engine_laws import check_stop_in_mid_part, check_stopped_driver
+from engines_testing import Job, descendants
+
+from child_runner import check_finished, contents
+from seqembed_testing import Tiny, done
+
+pytest.importorskip("pyspark", reason="the extra `spark` is not installed")
+pytestmark = [
+    pytest.mark.skipif(shutil.which("java") is None, reason="Java is missing: Spark needs 17 or later"),
+    # pyspark 4.3 warns of every pandas from 3 on, and leaves sockets to the collector.
+    pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas:FutureWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+SIGNALS = [(signal.SIGINT, 130)] + ([(signal.SIGKILL, -9)] if "SEQEMBED_KILLS" in os.environ else [])
+SPARK = ("--engine", "spark")
+# In the command line of the Java of a session that a run starts.
+JAVA = f"spark.seqembed.directory={tempfile.gettempdir()}/seqembed-spark-"
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_a_driver_that_is_stopped(many: Job, tmp_path: Path, number: signal.Signals, code: int) -> None:
+    check_stopped_driver(many, tmp_path, SPARK, "local[1]", (number, code), seconds=120)
+
+
+def test_a_driver_that_is_stopped_while_it_waits(tiny: Tiny, tmp_path: Path) -> None:
+    check_stop_in_mid_part(tiny, tmp_path, (*SPARK, "--address", "local[1]"), seconds=120)
+
+
+def started(command: list[str], until: Callable[[], object]) -> subprocess.Popen[str]:
+    """Start a run, and wait until something holds."""
+    driver = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    while driver.poll() is None and not until():
+        time.sleep(0.02)
+    return driver
+
+
+@pytest.fixture
+def command(many: Job, tmp_path: Path) -> list[str]:
+    """A run on a Spark of its own."""
+    words = [*many.words, "--out", tmp_path / "out", *SPARK, "--address", "local[1]"]
+    return [sys.executable, "-m", "seqembed", *map(str, words)]
+
+
+def test_a_java_that_dies(command: list[str], many: Job, tmp_path: Path) -> None:
+    others = {*descendants(JAVA)}  # pyspark keeps that of this process
+    with started(command, lambda: list((tmp_path / "out").glob("*.parquet"))) as driver:
+        for process in {*descendants(JAVA)} - others:
+            os.kill(process, signal.SIGKILL)
+        said, _ = driver.communicate(timeout=120)
+    assert driver.returncode == 6, said
+    assert said.startswith("error: Spark ended, or is out of reach (")
+    assert said.endswith("finished parts are kept. Run again.\n")
+    assert "Traceback" not in said
+    assert not (tmp_path / "out" / "_temporary").exists()
+    assert not (tmp_path / "out" / "_lock").exists()
+    done(*many.words, "--out", tmp_path / "out")
+    check_finished(tmp_path / "out", contents(many.expected))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_start_that_is_stopped_leaves_no_java(command: list[str], number: signal.Signals, code: int) -> None:
+    others = {*descendants(JAVA)}
+    with started(command, lambda: {*descendants(JAVA)} - others) as driver:
+        driver.send_signal(number)
+        said, _ = driver.communicate(timeout=120)
+    assert driver.returncode == code, said
+    assert "Traceback" not in said
+    assert {*descendants(JAVA)} <= others
