@@ -112,7 +112,7 @@ def test_workers_that_are_killed_lose_no_part(
 
 
 def test_a_worker_without_memory(cluster: Any, tiny: Tiny, tmp_path: Path) -> None:
-    check_lack_of_memory(tiny, tmp_path, RAY, "ray::", 60 << 20)
+    check_lack_of_memory(tiny, tmp_path, RAY, "ray::", 200 << 20)
 
 
 def test_a_node_that_goes_away(cluster: Any, many: Job, tmp_path: Path) -> None:

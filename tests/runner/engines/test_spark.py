@@ -140,7 +140,7 @@ def test_workers_that_are_killed_lose_no_part(
 
 
 def test_a_worker_without_memory(cluster: Any, tiny: Tiny, tmp_path: Path) -> None:
-    check_lack_of_memory(tiny, tmp_path, SPARK, "pyspark.daemon", 60 << 20)
+    check_lack_of_memory(tiny, tmp_path, SPARK, "pyspark.daemon", 200 << 20)
 
 
 def test_an_address_beside_a_session(cluster: Any, tiny: Tiny, tmp_path: Path) -> None:
