@@ -29,10 +29,7 @@ from seqembed.data.errors import HostError, UsageError
 from seqembed.data.signals import kept_signal_handlers, not_interrupted
 from seqembed.runner.bundle.bundle_file import bundle_sha256
 from seqembed.runner.engines.spark_stages import finished_shares, is_remote, set_group
-from seqembed.runner.engines.worker import (
-    MAX_ATTEMPTS,
-    worker_without_seqembed,
-)
+from seqembed.runner.engines.worker import MAX_ATTEMPTS, worker_without_seqembed
 from seqembed.runner.options import usable_cores
 
 _SLOTS_OF_REMOTE = 64  # Spark Connect does not say how many tasks run at a time
@@ -71,7 +68,8 @@ class OpenSession:
         session = SparkSession.getActiveSession()
         if session is not None and address is not None:
             raise UsageError(
-                f"--address {address}: this process has a Spark session already. Omit --address to use that."
+                f"--address {address.split(';')[0]}: this process has a Spark session already. "
+                "Omit --address to use that."
             )
         self._directory = Path(tempfile.mkdtemp(prefix="seqembed-spark-"))
         self._is_own, self._is_open = session is None, True
@@ -141,8 +139,8 @@ class OpenSession:
             yield
         except _FAILURES as error:
             raise HostError(
-                f"Spark ended, or is out of reach ({_reason(error)}). If this host lacks memory, give it more, or "
-                "use --engine local; finished parts are kept. Run again."
+                f"Spark ended, or is out of reach ({_reason(error)}). If its host lacks memory, give it more; "
+                "finished parts are kept. Run again."
             ) from error
 
     def __enter__(self) -> Self:
@@ -284,7 +282,7 @@ def start_session(threads: int, address: str | None, directory: Path) -> SparkSe
             reason = reason[:_MAX_REASON]
         if "PACKAGE_NOT_INSTALLED" in reason:
             raise UsageError(
-                f"--address {address}: a library of Spark Connect is missing ({reason}). Install them with "
+                f"--address: a library of Spark Connect is missing ({reason}). Install all that it needs with "
                 "`pip install 'pyspark[connect]'`."
             ) from error
         where = "on this host" if address is None else f"at {address.split(';')[0]}"
