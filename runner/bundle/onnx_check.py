@@ -56,10 +56,7 @@ def check_model(model: bytes, source: str) -> CheckedModel:
     if len(model) > MAX_MODEL_BYTES:
         refuse_size(source, len(model))
     try:
-        return _check_model(memoryview(model), source)
-    except BundleError:
-        _refuse_other_format(memoryview(model), source)
-        raise
+        return _check_format(memoryview(model), source)
     except (MalformedError, UnicodeDecodeError) as error:
         if (kind := other_kind(model)) is not None:
             raise BundleError(f"{source}: not a model: this is {kind}.") from error
@@ -68,11 +65,21 @@ def check_model(model: bytes, source: str) -> CheckedModel:
         ) from error
 
 
+def _check_format(model: memoryview, source: str) -> CheckedModel:
+    try:
+        return _check_model(model, source)
+    except BundleError:
+        _refuse_other_format(model, source)  # reads to the end: damaged bytes are named as such, too
+        raise
+
+
 def _refuse_other_format(model: memoryview, source: str) -> None:
     """Say that a bundle has another format, rather than what is unusual about its graph.
 
     Raises:
         BundleError: Its contract has a format that this version does not read.
+        MalformedError: The bytes are not an ONNX model.
+        UnicodeDecodeError: A text in them is not UTF-8.
     """
     for entry in (dict(fields(message(value))) for number, value in fields(model) if number == _MODEL_METADATA):
         if text(entry.get(_ENTRY_KEY)) == CONTRACT_KEY:

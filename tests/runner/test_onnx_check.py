@@ -140,6 +140,15 @@ def test_a_model_with_anything_not_allowed_is_refused(tiny: Tiny, tmp_path: Path
     assert message in refused(tiny, tmp_path / "m.onnx")
 
 
+@pytest.mark.parametrize("rest", [b"\x0f", b"\x72\x7fab", b"\x72\x02\x0b\x0c", b"\x72\x03\x0a\x01\xff", b"\x70\x01"])
+@pytest.mark.parametrize("change", [custom_domain, own_function, no_opset, two_contracts, lambda model: None])
+def test_a_damaged_end_is_named_before_anything_not_allowed(tiny: Tiny, change: Change, rest: bytes) -> None:
+    model = onnx.load(tiny.bundle)
+    change(model)
+    with pytest.raises(BundleError, match="memory: not a model: not an ONNX protobuf"):
+        check_model(model.SerializeToString() + rest, "memory")
+
+
 def test_the_operators_of_quantisation_pass(tiny: Tiny) -> None:
     model = onnx.load(tiny.bundle)
     model.graph.node.append(helper.make_node("DynamicQuantizeLSTM", ["values"], ["o"], domain="com.microsoft"))
