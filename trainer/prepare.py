@@ -74,7 +74,7 @@ class Prepared:
     @property
     def projected_dim(self) -> int:
         """Width that the embedding is projected to after training; 0 is not."""
-        return self.job.model.embedding_dim if self.job.model.contrasts else 0
+        return self.job.model.embedding_dim if self.job.model.projects else 0
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def test_a_zero_is_a_value(profile):
 
 
 def test_every_layer_is_stock_keras(profile, tmp_path):
-    branches = {"channels": "both", "normalization": "sequence", "layers": 2}
+    branches = {"channels": "both", "normalization": "dataset", "layers": 2}
     encoder = build(profile, objective="reconstruct", embedding_dim=3, **branches)
     encoder.save(tmp_path / "encoder.keras")
     for operation in encoder.operations:

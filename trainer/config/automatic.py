@@ -181,7 +181,7 @@ def _resolve_model(given: ModelConfig, found: Findings) -> ResolvedModel:
         model = replace(model, pairs=pair_ranks(found.schema, model.pairs).num_pairs)
         if given.pairs and not model.pairs:
             raise UsageError(f"--pairs {given.pairs} is too few: a single function takes 2 numbers. Pass more, or 0.")
-    return replace(model, embedding_dim=_projected_dim(model, found)) if model.contrasts else model
+    return replace(model, embedding_dim=_projected_dim(model, found)) if model.projects else model
 
 
 def _projected_dim(model: ResolvedModel, found: Findings) -> int:

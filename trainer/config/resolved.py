@@ -59,9 +59,17 @@ class ResolvedModel:
         return self.objective != "reconstruct"
 
     @property
+    def projects(self) -> bool:
+        """Whether all blocks of the embedding are projected to one width after training.
+
+        A reconstruction of sequences as they are has no block beside its recurrent layers; all other models do.
+        """
+        return self.contrasts or self.normalization == "sequence"
+
+    @property
     def mixes(self) -> bool:
-        """Whether a trained dense layer mixes the blocks of the embedding; else they are projected after training."""
-        return self.embedding_dim > 0 and not self.contrasts
+        """Whether a trained dense layer brings the embedding to its width."""
+        return self.embedding_dim > 0 and not self.projects
 
     @property
     def reconstructs(self) -> bool:

@@ -31,8 +31,8 @@ def embedding_blocks(
 
     First what the recurrent layers made of the values and categories, then of the differences, then each feature's mean
     and spread, the mean of each field's embedding and of a wider one, the trajectories, the kernels and the pairs, if
-    `config` asks for them. With the objective ``reconstruct`` and an embedding_dim, a dense layer mixes them into one
-    block.
+    `config` asks for them. With the objective ``reconstruct``, the normalization ``dataset`` and an embedding_dim, a
+    dense layer mixes them into one block.
 
     Args:
         config: The architecture.

@@ -105,7 +105,7 @@ def write_contract(
         schema=schema,
         length_policy=job.data.length_policy,
         embedding_dim=job.model.embedding_dim or sum(block.width for block in blocks),
-        projected=job.model.embedding_dim > 0 and not job.model.mixes,
+        projected=job.model.projects,
         blocks=blocks,
         frame=job.model.frame,
         architecture={**job.model.to_options(), "num_parameters": num_parameters},
