@@ -51,7 +51,7 @@ CASES: dict[str, tuple[int, tuple[CategoricalField, ...], dict[str, Any]]] = {
     "reshape": (3, (), {"decoder": "reshape", "cell": "lstm", "task": "composite"}),
     "dense": (3, FIELDS, {"decoder": "dense", "cell": "gru"}),
     "binary": (2, (), {"decoder": "repeat", "loss": "binary_crossentropy", "cell": "gru"}),
-    "categories": (0, FIELDS, {"decoder": "positional", "objective": "reconstruct", "normalization": "sequence"}),
+    "categories": (0, FIELDS, {"decoder": "positional", "normalization": "sequence", "embedding_dim": 10}),
 }
 
 
@@ -94,7 +94,7 @@ def write_run(root: Path, name: str, randomise: Callable[..., Any]) -> RunLayout
     network = build_network(config, profile, FIXED_LENGTH, None, fields)
     blocks = embedding_blocks(config, num_features, fields)
     randomise(network.autoencoder, scale=0.1)
-    if config.contrasts:  # scaled and projected after the training
+    if config.projects:  # scaled and projected after the training
         vectors = embed(network, rows)
         scales = block_scales(vectors, blocks)
         projection = fit_projection(vectors * scales, [block.width for block in blocks], config.embedding_dim)

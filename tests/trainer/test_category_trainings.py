@@ -65,7 +65,9 @@ def test_training_writes_a_complete_run_and_reports_every_field(payments, tmp_pa
     job = TrainJob.from_options({"inputs": [str(payments)], **SMALL, **options})
     summary = train(job, tmp_path / "run")
     layout = RunLayout(tmp_path / "run")
-    schema = ModelContract.from_json(layout.contract.read_text(), "contract").schema
+    contract = ModelContract.from_json(layout.contract.read_text(), "contract")
+    schema = contract.schema
+    assert contract.projected == ("task" not in options) and contract.embedding_dim <= 128
     history = json.loads(layout.history.read_text())
     lines = "\n".join(summary.lines())
     for head in heads:

@@ -222,11 +222,31 @@ def test_by_default_events_have_pairs_and_measurements_have_none(sizes, options,
     assert configured(sizes, **options).pairs == expected
 
 
-def configured(sizes, **options):
+@pytest.mark.parametrize(
+    ("sizes", "options", "width", "mixes"),
+    [
+        ((200, 4), {}, 128, False),
+        ((200, 4), {"units": 2, "pairs": 0}, 57, False),  # as many as its blocks have
+        ((200, 4), {"num_training": 40}, 39, False),  # forty sequences differ in 39 directions
+        ((200, 4), {"embedding_dim": 300}, 300, False),
+        ((200, 4), {"objective": "hybrid"}, 128, False),
+        ((200, 4), {"objective": "reconstruct"}, 0, False),
+        ((200, 4), {"objective": "reconstruct", "embedding_dim": 9}, 9, True),
+        ((), {}, 128, False),
+        ((), {"objective": "reconstruct", "embedding_dim": 9}, 9, True),
+        ((), {"objective": "reconstruct", "normalization": "sequence", "embedding_dim": 9}, 9, False),
+    ],
+)
+def test_the_default_width_is_the_same_for_events_and_measurements(sizes, options, width, mixes):
+    model = configured(sizes, **options)
+    assert (model.embedding_dim, model.mixes, model.projects) == (width, mixes, bool(width) and not mixes)
+
+
+def configured(sizes, num_training=1_000, **options):
     schema = schema_of(1, tuple(field(str(index), size) for index, size in enumerate(sizes)))
     ones = (1.0,)
     profile = SequenceProfile(100, 0, 3_000, ones, ones, ones, (1, 1, 1, 1, 30, 40, 50, 60, 70))
-    found = Findings(profile, Changes(np.ones(1, np.float32), 0.4), Alignment(0.1), 1_000, 0.1, schema)
+    found = Findings(profile, Changes(np.ones(1, np.float32), 0.4), Alignment(0.1), num_training, 0.1, schema)
     return resolve(TrainJob.from_options({"inputs": ["a"], **options}), found).job.model
 
 

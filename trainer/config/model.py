@@ -97,9 +97,9 @@ class ModelConfig:
         activation: Activation of the recurrent layers, ``tanh`` or ``relu``.
         pooling: From steps to one vector: ``last`` state, ``mean`` or ``max`` over valid steps, or ``concat``, all
             three.
-        embedding_dim: Width of the embedding: of a projection that is fitted after training for contrastive
-            objectives, where None is 128, or fewer if there is less to keep; of a dense layer that is trained with the
-            objective ``reconstruct``, where None keeps the width of the pooling.
+        embedding_dim: Width of the embedding: of a projection that is fitted after training, where None is 128, or
+            fewer if there is less to keep. With the objective ``reconstruct`` and the normalization ``dataset`` it is
+            that of a dense layer that is trained, and None keeps the width of the pooling.
         objective: ``contrast`` (distinguish two augmented views of a sequence from views of other sequences),
             ``reconstruct``, or ``hybrid``, which is both. None is as in `objective_for`.
         decoder: How the embedding is decoded into steps; ``reshape`` and ``dense`` write one fixed length. None is
