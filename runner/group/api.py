@@ -7,6 +7,7 @@ from typing import Any, Literal, TypedDict, Unpack, overload
 
 from seqembed.data.display.events import LogFormat
 from seqembed.data.display.progress import ProgressStyle
+from seqembed.data.keyword_types import checks_arguments
 from seqembed.data.keywords import (
     Inputs,
     PathOrUri,
@@ -71,6 +72,7 @@ def group(
 @shows_options(GroupOptions)
 @in_python("group", extra="events")
 @takes_config("runner.cli.group_events:group")
+@checks_arguments
 def group(
     inputs: Inputs | None = None,
     *,
