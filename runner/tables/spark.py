@@ -34,7 +34,7 @@ def embed(
         bundle: Path or URI of an fp32 model, readable by this process; executors get its bytes from Spark.
         keep: Columns to copy.
         on_bad_row: For a row that is not a sequence: ``fail``, or a null vector and the reason in ``error`` (``null``).
-        threads: Threads of each task; as many as ``spark.task.cpus``.
+        threads: Threads of each task; as many as ``spark.task.cpus`` of the session, which is warned of otherwise.
 
     Returns:
         The DataFrame; ``embedding`` is an array of float, null for a sequence without steps. Vectors are those of
@@ -44,14 +44,22 @@ def embed(
     Raises:
         InputError: A column is missing, or the rows are single events.
         BundleError: The model cannot be loaded, or is int8.
-        UsageError: A kept column is already a column of the result, an option is out of range or of another type, or the
-            extra ``spark`` is missing.
+        UsageError: A kept column is already a column of the result, an option is out of range or of another type, or
+            the extra ``spark`` is missing.
     """
-    from seqembed.runner.engines.spark import arrow_schema, is_frame, map_in_arrow, ship, spark_schema
+    from seqembed.runner.engines.spark import (
+        arrow_schema,
+        is_frame,
+        map_in_arrow,
+        note_fewer_cpus,
+        ship,
+        spark_schema,
+    )
 
     if not is_frame(frame):
         raise not_a_table(frame, "a DataFrame of Spark")
     embedder, content = partition_embedder(arrow_schema(frame), bundle, several(keep), on_bad_row, threads, "Spark")
+    note_fewer_cpus(frame.sparkSession, threads)
     name = ship(frame.sparkSession, content)
     return map_in_arrow(frame, partial(_embed_partition, embedder, name), spark_schema(embedder.columns))
 

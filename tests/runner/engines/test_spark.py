@@ -152,6 +152,27 @@ def test_an_address_beside_a_session(cluster: Any, tiny: Tiny, tmp_path: Path) -
     assert (refused.exit_code, "--address must not be empty" in refused.output) == (2, True)
 
 
+def test_more_threads_than_spark_reserves_are_warned_of(
+    cluster: Any, tiny: Tiny, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number, (threads, said) in enumerate(
+        ((1, ""), (2, "2 threads, and the Spark session reserves spark.task.cpus = 1"))
+    ):
+        seqembed_package.run(
+            tiny.data, model=tiny.bundle, out=tmp_path / str(number), engine="spark", threads=threads, progress="none"
+        )
+        assert said in caplog.text and ("spark.task.cpus" in caplog.text) == bool(said)
+    assert (tmp_path / "0" / "train.parquet").read_bytes() == (tmp_path / "1" / "train.parquet").read_bytes()
+    caplog.clear()
+    seqembed_package.spark.embed(cluster.read.parquet(str(tiny.data)), tiny.bundle, threads=3)
+    assert "start the session with spark.task.cpus = 3" in caplog.text
+    caplog.clear()
+    assert (
+        "reserves spark.task.cpus = 1"
+        in done("run", tiny.data, "--model", tiny.bundle, "--out", tmp_path / "2", *SPARK, "--threads", 2).output
+    )
+
+
 def test_an_engine_that_cannot_start(tiny: Tiny, tmp_path: Path) -> None:
     words = ["run", str(tiny.data), "--model", str(tiny.bundle), "--out", str(tmp_path / "out"), *SPARK]
     command = [sys.executable, "-m", "seqembed", *words]
