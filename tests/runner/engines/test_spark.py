@@ -166,11 +166,6 @@ def test_more_threads_than_spark_reserves_are_warned_of(
     caplog.clear()
     seqembed_package.spark.embed(cluster.read.parquet(str(tiny.data)), tiny.bundle, threads=3)
     assert "start the session with spark.task.cpus = 3" in caplog.text
-    caplog.clear()
-    assert (
-        "reserves spark.task.cpus = 1"
-        in done("run", tiny.data, "--model", tiny.bundle, "--out", tmp_path / "2", *SPARK, "--threads", 2).output
-    )
 
 
 def test_an_engine_that_cannot_start(tiny: Tiny, tmp_path: Path) -> None:
