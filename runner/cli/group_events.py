@@ -105,6 +105,11 @@ Examples:
 @click.option("--prune", is_flag=True, help="Leave out events of files that no longer exist.")
 @click.option("--overwrite", is_flag=True, help="Replace buckets made with other options, once all are made.")
 @click.option("--dry-run", is_flag=True, help="List the buckets that would be made, without making them.")
+@click.option(
+    "--metrics",
+    metavar="FILE",
+    help="Write metrics for Prometheus' textfile collector there, also when the job fails (extra `metrics`).",
+)
 @click.option("--log-format", **LOG_FORMAT)
 @click.option("--progress", type=click.Choice(PROGRESS_STYLES), default=_DEFAULTS.progress, show_default=True)
 def group(inputs: tuple[str, ...], out: str, **rest: Any) -> None:

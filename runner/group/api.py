@@ -43,6 +43,7 @@ class GroupKeywords(TypedDict, total=False):
     version: int | None
     prune: bool
     overwrite: bool
+    metrics: PathOrUri | None
     progress: ProgressStyle
     log_format: LogFormat
 
@@ -104,6 +105,9 @@ def group(
 
     if options.get("buckets") == "auto":  # as on the command line
         options["buckets"] = None
-    chosen = GroupOptions(dry_run=dry_run, **checked_options(group, options))
+    values = checked_options(group, options)
+    if values.get("metrics") is not None:
+        values["metrics"] = os.fspath(values["metrics"])
+    chosen = GroupOptions(dry_run=dry_run, **values)
     job = GroupJob(several(inputs), os.fspath(out), chosen)
     return plan_group_job(job) if dry_run else group_events(job, sys.stderr)
