@@ -9,6 +9,7 @@ import pyarrow as pa
 from seqembed.data.decode.arrow import is_number, is_storable, plain_type
 from seqembed.data.errors import InputError
 from seqembed.data.files.inputs import InputFile
+from seqembed.data.plurals import counted, verb
 from seqembed.data.schema.check import require_column
 from seqembed.data.schema.pandas_index import index_columns
 from seqembed.runner.group.carried import NotCarriedError, carrier_type
@@ -116,9 +117,12 @@ def _left_out(schemas: Schemas, name: str, num_with: int) -> str:
     num = len(schemas)
     if num_with <= num / 2:
         having = next(file for file, schema in schemas if name in schema.names)
-        return f"column '{name}' is left out, since only {num_with:,} of {num:,} files have it, such as {having.name}"
+        found = f"only {num_with:,} of {counted(num, 'file')} {verb(num_with, 'has', 'have')} it"
+        return f"column '{name}' is left out, since {found}, such as {having.name}"
     lacking = next(file for file, schema in schemas if name not in schema.names)
-    return f"column '{name}' is left out, since {num - num_with:,} of {num:,} files lack it, such as {lacking.name}"
+    without = num - num_with
+    found = f"{without:,} of {counted(num, 'file')} {verb(without, 'lacks', 'lack')} it"
+    return f"column '{name}' is left out, since {found}, such as {lacking.name}"
 
 
 def _check_compared(schemas: Schemas, compared: Sequence[str]) -> None:
