@@ -16,9 +16,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from seqembed.data.errors import SeqembedError, UsageError
+from seqembed.data.errors import SeqembedError
 from seqembed.data.extras import missing_extra
 from seqembed.data.host import host_fault
+from seqembed.data.keyword_types import checked_value
 
 PathOrUri = str | os.PathLike[str]
 Inputs = PathOrUri | Sequence[PathOrUri]
@@ -107,6 +108,7 @@ def takes_config(command: str, instead: Mapping[str, str] | None = None) -> Call
                 return function(*args, **keywords)
             from seqembed.data.config_file import keywords_in_file
 
+            config = checked_value("config", config, PathOrUri)
             module, name = command.split(":")
             filed = keywords_in_file(getattr(import_module(f"seqembed.{module}"), name), Path(config))
             passed = {*keywords, *([first] if args else [])}
@@ -143,6 +145,7 @@ def checked_options(function: Callable[..., Any], options: Mapping[str, Any]) ->
 
     Raises:
         TypeError: The function has no such keyword.
+        UsageError: A value has another type than the option.
     """
     known = inspect.signature(function).parameters
     for name in options:
@@ -154,6 +157,7 @@ def checked_options(function: Callable[..., Any], options: Mapping[str, Any]) ->
 
 
 def _plain(parameter: inspect.Parameter, value: Any) -> Any:
+    value = checked_value(parameter.name, value, parameter.annotation)
     if isinstance(parameter.default, tuple):
         return several(value)
     return tuple(value) if isinstance(value, list) else value
@@ -162,14 +166,8 @@ def _plain(parameter: inspect.Parameter, value: Any) -> Any:
 def several(given: Inputs) -> tuple[str, ...]:
     """Return one or several names, paths, globs or URIs as a tuple of strings.
 
-    Raises:
-        UsageError: `given` is a table, or holds something else than text and paths.
+    What was passed has been checked by `seqembed.data.keyword_types`.
     """
-    if hasattr(given, "__arrow_c_stream__") or hasattr(given, "__dataframe__"):
-        raise UsageError(
-            f"expected a path, a glob or a URI, or several; received a {type(given).__name__}. Write it to a Parquet "
-            "file first; to embed a table in memory, call seqembed.load(model).embed(table)."
-        )
     return tuple(os.fspath(one) for one in ((given,) if isinstance(given, str | os.PathLike) else given))
 
 

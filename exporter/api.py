@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypedDict, Unpack
 
 from seqembed.data.display.events import LogFormat, reported
+from seqembed.data.keyword_types import checks_arguments
 from seqembed.data.keywords import PathOrUri, checked_options, in_python, missing, shows_options, takes_config
 from seqembed.exporter.config import ExportConfig
 from seqembed.exporter.report import ExportReport
@@ -31,6 +32,7 @@ class ExportKeywords(TypedDict, total=False):
 @shows_options(ExportConfig)
 @in_python("export", "train")
 @takes_config("exporter.command:export")
+@checks_arguments
 def export(
     source: PathOrUri | None = None,
     *,

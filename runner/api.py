@@ -7,6 +7,7 @@ from typing import Any, Literal, TypedDict, Unpack, overload
 
 from seqembed.data.display.events import LogFormat
 from seqembed.data.display.progress import ProgressStyle
+from seqembed.data.keyword_types import checks_arguments
 from seqembed.data.keywords import (
     Inputs,
     PathOrUri,
@@ -101,6 +102,7 @@ def run(
 @shows_options(RunOptions)
 @in_python("run")
 @takes_config("runner.cli.run:run")
+@checks_arguments
 def run(
     inputs: Inputs | None = None,
     *,
@@ -139,6 +141,7 @@ def run(
 
 @shows_options(DataOptions)
 @in_python("inspect")
+@checks_arguments
 def inspect(path: PathOrUri, **options: Unpack[InspectKeywords]) -> Description:
     """Describe a path or URI, as `seqembed inspect` does.
 
@@ -159,6 +162,7 @@ def inspect(path: PathOrUri, **options: Unpack[InspectKeywords]) -> Description:
 @shows_options(EvaluateConfig, leave_out=("json_path", "plot_path"))
 @in_python("evaluate", "evaluate")
 @takes_config("runner.evaluate.command:evaluate")
+@checks_arguments
 def evaluate(
     model: PathOrUri | None = None,
     *,

@@ -14,6 +14,7 @@ from seqembed.data.display.events import LOG_FORMATS, LogFormat, emit, reported
 from seqembed.data.display.progress import PROGRESS_STYLES, ProgressStyle
 from seqembed.data.errors import UsageError
 from seqembed.data.files.secrets import without_secrets
+from seqembed.data.keyword_types import checks_arguments
 from seqembed.data.keywords import (
     Inputs,
     PathOrUri,
@@ -89,6 +90,7 @@ class TrainKeywords(TypedDict, total=False):
 @shows_options(DataConfig, ModelConfig, TrainingConfig)
 @in_python("train", "train")
 @takes_config("trainer.command:train", {"epochs": "steps", "steps": "epochs"})
+@checks_arguments
 def train(
     inputs: Inputs | None = None,
     *,

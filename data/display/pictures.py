@@ -3,8 +3,10 @@
 Pictures use only matplotlib's object interface, never pyplot and its global state.
 """
 
+import logging
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,6 +33,11 @@ MAX_TEXT = 28  # default maximum length of a user's label, in characters
 _OTHER_SCRIPTS = (
     "Noto Sans CJK SC",
     "Noto Sans CJK JP",
+    "Noto Sans CJK TC",
+    "Noto Sans CJK KR",
+    "Noto Sans SC",
+    "Noto Sans JP",
+    "Noto Sans KR",
     "Source Han Sans SC",
     "WenQuanYi Zen Hei",
     "WenQuanYi Micro Hei",
@@ -39,9 +46,16 @@ _OTHER_SCRIPTS = (
     "Microsoft YaHei",
     "Malgun Gothic",
     "Yu Gothic",
+    "IPAexGothic",
+    "Droid Sans Fallback",
     "Arial Unicode MS",
 )
 FAMILIES = ["DejaVu Sans", *sorted(set(_OTHER_SCRIPTS) & set(font_manager.get_font_names()), key=_OTHER_SCRIPTS.index)]
+
+_MISSING = re.compile(r"Glyph (\d+) .* missing from font")
+_MAX_GLYPHS = 8  # in a message
+_warned: list[bool] = []  # filled by the first warning of missing glyphs of this process
+logger = logging.getLogger("seqembed")
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -84,10 +98,31 @@ def plain(text: object, max_length: int = MAX_TEXT) -> str:
 
 @contextmanager
 def any_script() -> Iterator[None]:
-    """Suppress warnings about missing glyphs: a label in an unsupported script must not fail a training."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+    """Replace matplotlib's warning about each glyph that no font has by one, once in this process.
+
+    A label in an unsupported script must not fail a training; it is drawn as boxes.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always", message=_MISSING.pattern)
         yield
+    missing = dict.fromkeys(found[1] for one in caught if (found := _MISSING.match(str(one.message))))
+    for one in caught:
+        if not _MISSING.match(str(one.message)):
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno, source=one.source)
+    if missing:
+        _warn_of_boxes(tuple(missing))
+
+
+def _warn_of_boxes(missing: Sequence[str]) -> None:
+    if _warned:
+        return
+    _warned.append(True)
+    shown = " ".join(chr(int(code)) for code in missing[:_MAX_GLYPHS])
+    logger.warning(
+        "pictures show boxes for characters that no font of this host has: %s. Install a font that has them, such as "
+        "Noto Sans CJK (Debian: fonts-noto-cjk), and draw again.",
+        shown + (" …" if len(missing) > _MAX_GLYPHS else ""),
+    )
 
 
 def save(figure: Figure, path: Path | str) -> None:

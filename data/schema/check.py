@@ -287,6 +287,7 @@ _ROLES = {
     "feature": "a feature",
     "kept": "a column to keep",
     "categorical": "a category",
+    "label": "the label",
 }
 
 
@@ -299,7 +300,7 @@ def require_column(
         file: For messages.
         arrow_schema: The file's columns.
         column: Name of the column.
-        role: Its purpose: ``id``, ``time``, ``feature``, ``categorical`` or ``kept``.
+        role: Its purpose: ``id``, ``time``, ``feature``, ``categorical``, ``kept`` or ``label``.
         trained: Whether a trained model requires it, so that no option can name another.
 
     Raises:
@@ -317,6 +318,7 @@ def require_column(
         "feature": "--features",
         "kept": "--keep",
         "categorical": "--categorical",
+        "label": "--label",
     }[role]
     raise InputError(
         f"{file.name}: no column '{column}', expected as {_ROLES[role]}. The {file.noun} has: {there}. "

@@ -113,9 +113,14 @@ class Statistics:
 
     @property
     def mean(self) -> NDArray[np.float64]:
-        """Mean of the clipped values, float64 (features), raw units; NaN without values."""
+        """Mean of the clipped values, float64 (features), raw units; NaN without values.
+
+        The sums are of rounded values, the extremes are exact: values that are all 0 have a mean of 0, not of -0.04.
+        """
         center = np.array([feature.center for feature in self.definition.features])
-        return center + self._scale * _ratio(self.block("sums"), self.known)
+        mean = center + self._scale * _ratio(self.block("sums"), self.known)
+        within = np.minimum(np.maximum(mean, self.lowest[1:]), self.highest[1:])
+        return np.where(self.block("clipped") > 0, mean, within)
 
     @property
     def std(self) -> NDArray[np.float64]:

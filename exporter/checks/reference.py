@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,14 @@ class KerasReference:
 
     def __init__(self, model: EncoderModel) -> None:
         self.model = model
+
+        def call(*tensors: Any) -> Any:
+            return model.call(dict(zip(model.interface, tensors, strict=True)))
+
+        # TensorFlow counts tracings by the code of a function, and warns of the fifth export of a process as of a
+        # function that is traced again and again. A partial is counted for itself.
         self._call = tf.function(
-            lambda *tensors: model.call(dict(zip(model.interface, tensors, strict=True))),
+            partial(call),
             input_signature=model.signature,
             autograph=False,
         )

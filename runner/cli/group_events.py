@@ -12,7 +12,7 @@ from seqembed.data.display.events import emit, reported
 from seqembed.data.display.progress import PROGRESS_STYLES
 from seqembed.data.files.secrets import without_secrets
 from seqembed.data.json_log import LOG_FORMAT, ending_in
-from seqembed.data.plurals import counted
+from seqembed.data.plurals import counted, verb
 from seqembed.data.signals import stopped_by_signals
 from seqembed.runner.cli.names import Buckets, Names
 from seqembed.runner.group.job import GroupJob, announce, announce_plan, group_events, plan_group_job
@@ -105,6 +105,11 @@ Examples:
 @click.option("--prune", is_flag=True, help="Leave out events of files that no longer exist.")
 @click.option("--overwrite", is_flag=True, help="Replace buckets made with other options, once all are made.")
 @click.option("--dry-run", is_flag=True, help="List the buckets that would be made, without making them.")
+@click.option(
+    "--metrics",
+    metavar="FILE",
+    help="Write metrics for Prometheus' textfile collector there, also when the job fails (extra `metrics`).",
+)
 @click.option("--log-format", **LOG_FORMAT)
 @click.option("--progress", type=click.Choice(PROGRESS_STYLES), default=_DEFAULTS.progress, show_default=True)
 def group(inputs: tuple[str, ...], out: str, **rest: Any) -> None:
@@ -169,8 +174,8 @@ def _print_summary(report: GroupReport, out: str) -> None:
             click.secho(f"WARNING {name} varies within {counted(number, 'id')}; the newest value was kept", fg="yellow")
     for note in report.notes:
         click.secho(note, fg="yellow")
-    if report.pruned:
-        click.echo(f"events of {counted(len(report.pruned), 'file')} that no longer exist were left out")
+    if (num := len(report.pruned)) > 0:
+        click.echo(f"events of {counted(num, 'file')} that no longer {verb(num, 'exists', 'exist')} were left out")
     kept = len(report.buckets) - len(report.made)
     made = f"{counted(len(report.made), 'bucket')} made" + (f", {kept} up to date" if kept else "")
     if report.made:

@@ -232,11 +232,10 @@ def is_dataset(value: object) -> bool:
     return isinstance(value, Dataset)
 
 
-def actors(workers: int | tuple[int, int]) -> Any:
-    """Return how Ray Data runs so many processes, or as many as needed between two numbers."""
+def actors(low: int, high: int) -> Any:
+    """Return how Ray Data runs as many processes as needed between two numbers."""
     from ray.data import ActorPoolStrategy
 
-    low, high = (workers, workers) if isinstance(workers, int) else workers
     return ActorPoolStrategy(min_size=low, max_size=high)
 
 

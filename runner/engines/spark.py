@@ -1,6 +1,5 @@
 """Sessions of Spark, jobs of them, and DataFrames that are mapped in Arrow, so that Spark Connect works, too."""
 
-import atexit
 import logging
 import os
 import pickle
@@ -12,8 +11,8 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
-from functools import lru_cache, partial
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,7 +35,7 @@ _SLOTS_OF_REMOTE = 64  # Spark Connect does not say how many tasks run at a time
 _LOOK_EVERY_SECONDS = 0.5
 _MAX_REASON = 400
 _FAILURES = (PySparkException, Py4JError, ConnectionError)
-
+logger = logging.getLogger("seqembed")
 
 REPORT = "report binary"
 
@@ -75,6 +74,7 @@ class OpenSession:
         self._is_own, self._is_open = session is None, True
         try:
             self.spark = session or start_session(threads, address, self._directory)
+            note_fewer_cpus(self.spark, threads)
         except BaseException:
             shutil.rmtree(self._directory, ignore_errors=True)
             raise
@@ -225,14 +225,21 @@ def spark_schema(schema: pa.Schema) -> Any:
 def ship(spark: SparkSession, bundle: bytes) -> str:
     """Send a bundle to all executors, once per host; return the name for `shipped`.
 
-    Spark reads the file whenever an executor needs it, and refuses another file of the same name. So it lies in a
-    directory of this process, not of the run.
+    Spark reads the file whenever an executor needs it, and refuses another file of the same name. So it lies among the
+    files of the session, which Java removes at its end, however this process ends. Spark Connect sends it at once.
     """
-    path = _directory_of_process() / f"seqembed-{bundle_sha256(bundle)}.onnx"
-    if not path.exists():
-        path.write_bytes(bundle)
-    spark.addArtifacts(str(path), file=True)
-    return path.name
+    name = f"seqembed-{bundle_sha256(bundle)}.onnx"
+    with ExitStack() as stack:
+        if is_remote(spark):
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="seqembed-spark-")))
+        else:
+            directory = Path(SparkFiles.getRootDirectory(), "seqembed")
+            directory.mkdir(exist_ok=True)
+        path = directory / name
+        if not path.exists():
+            path.write_bytes(bundle)
+        spark.addArtifacts(str(path), file=True)
+    return name
 
 
 def shipped(name: str) -> bytes:
@@ -240,12 +247,17 @@ def shipped(name: str) -> bytes:
     return Path(SparkFiles.get(name)).read_bytes()
 
 
-@lru_cache(maxsize=1)
-def _directory_of_process() -> Path:
-    """Return a temporary directory that is removed when this process ends."""
-    directory = Path(tempfile.mkdtemp(prefix="seqembed-spark-"))
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    return directory
+def note_fewer_cpus(spark: SparkSession, threads: int) -> None:
+    """Warn if the tasks of a session have more threads than the CPUs that Spark reserves for each."""
+    cpus = int(spark.conf.get("spark.task.cpus", "1") or 1)
+    if threads > cpus:
+        logger.warning(
+            "tasks have %d threads, and the Spark session reserves spark.task.cpus = %d for each. "
+            "So tasks compete for cores: start the session with spark.task.cpus = %d, or choose fewer threads.",
+            threads,
+            cpus,
+            threads,
+        )
 
 
 def start_session(threads: int, address: str | None, directory: Path) -> SparkSession:
@@ -267,6 +279,7 @@ def start_session(threads: int, address: str | None, directory: Path) -> SparkSe
             with stderr_in(log):
                 session = builder.getOrCreate()
             # Its server of accumulators writes a traceback to the terminal when Java dies; that is reported otherwise.
+            _remove_at_end(session, log, directory)
             server = getattr(session.sparkContext, "_accumulatorServer", None)
             if server is not None:
                 server.handle_error = _ignore
@@ -290,6 +303,12 @@ def start_session(threads: int, address: str | None, directory: Path) -> SparkSe
             f"no Spark session could be started {where} ({reason}). Check the address, and that the cluster is up; "
             "without --address, Spark runs on this host."
         ) from error
+
+
+def _remove_at_end(session: SparkSession, *paths: Path) -> None:
+    """Let Java remove files and directories when it ends, the first one first, since a signal may end this process."""
+    for path in reversed(paths):
+        session.sparkContext._jvm.java.io.File(str(path)).deleteOnExit()
 
 
 def _ignore(*_: object) -> None:

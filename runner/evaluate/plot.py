@@ -74,7 +74,7 @@ def _bars(axes: Axes, rows: list[Row], metrics: tuple[Metric, ...], factor: int)
         if errors.any():
             axes.errorbar(middles, means, errors, fmt="none", ecolor=INK, elinewidth=1.1, capsize=3)
         for middle, mean, error in zip(middles, means, errors, strict=True):
-            text = "–" if np.isnan(mean) else f"{mean:.1f}" if factor > 1 else f"{mean:.2f}"
+            text = "–" if np.isnan(mean) else f"{mean:z.1f}" if factor > 1 else f"{mean:z.2f}"
             top = max(0.0, np.nan_to_num(mean)) + error + 0.012 * factor
             axes.text(middle, top, text, ha="center", va="bottom", fontsize=SMALL, color=INK, bbox=_BACKGROUND)
     axes.set_xticks(

@@ -3,6 +3,7 @@
 from rich.markup import escape
 from rich.table import Table
 
+from seqembed.data.plurals import counted, verb
 from seqembed.runner.evaluate.report import CLASSIFIERS, METRICS, Evaluation, Metric, Row, SplitCounts
 from seqembed.runner.evaluate.scores import MAX_SEARCH_ROWS
 
@@ -51,7 +52,7 @@ def _cell(row: Row, metric: Metric) -> str:
         return "–"
     factor, digits, unit = (1, 2, "") if metric == "clusters" else (100, 1, "%")
     spread = "" if error is None else f" ± {error * factor:.{digits}f}"
-    return f"{mean * factor:.{digits}f}{spread}{unit}"
+    return f"{mean * factor:z.{digits}f}{spread}{unit}"
 
 
 def lines_before(evaluation: Evaluation) -> list[str]:
@@ -102,7 +103,12 @@ def _unseen(evaluation: Evaluation) -> list[str]:
         return []
     labels = evaluation.unseen_labels
     named = ", ".join(repr(label) for label in labels[:_MAX_LABELS]) + (", …" if len(labels) > _MAX_LABELS else "")
-    return [f"{evaluation.unseen_rows:,} test rows have labels without training rows ({named}); they count as wrong"]
+    num = evaluation.unseen_rows
+    which = verb(num, "has a label", "have labels")
+    return [
+        f"{counted(num, 'test row')} {which} without training rows ({named}), and "
+        f"{verb(num, 'counts', 'count')} as wrong"
+    ]
 
 
 def _search(evaluation: Evaluation) -> list[str]:

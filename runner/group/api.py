@@ -7,6 +7,7 @@ from typing import Any, Literal, TypedDict, Unpack, overload
 
 from seqembed.data.display.events import LogFormat
 from seqembed.data.display.progress import ProgressStyle
+from seqembed.data.keyword_types import checks_arguments
 from seqembed.data.keywords import (
     Inputs,
     PathOrUri,
@@ -42,6 +43,7 @@ class GroupKeywords(TypedDict, total=False):
     version: int | None
     prune: bool
     overwrite: bool
+    metrics: PathOrUri | None
     progress: ProgressStyle
     log_format: LogFormat
 
@@ -71,6 +73,7 @@ def group(
 @shows_options(GroupOptions)
 @in_python("group", extra="events")
 @takes_config("runner.cli.group_events:group")
+@checks_arguments
 def group(
     inputs: Inputs | None = None,
     *,
@@ -102,6 +105,9 @@ def group(
 
     if options.get("buckets") == "auto":  # as on the command line
         options["buckets"] = None
-    chosen = GroupOptions(dry_run=dry_run, **checked_options(group, options))
+    values = checked_options(group, options)
+    if values.get("metrics") is not None:
+        values["metrics"] = os.fspath(values["metrics"])
+    chosen = GroupOptions(dry_run=dry_run, **values)
     job = GroupJob(several(inputs), os.fspath(out), chosen)
     return plan_group_job(job) if dry_run else group_events(job, sys.stderr)

@@ -9,6 +9,7 @@ import pyarrow as pa
 from seqembed.data.decode.arrow import is_number, is_storable, plain_type
 from seqembed.data.errors import InputError
 from seqembed.data.files.inputs import InputFile
+from seqembed.data.plurals import counted, verb
 from seqembed.data.schema.check import require_column
 from seqembed.data.schema.pandas_index import index_columns
 from seqembed.runner.group.carried import NotCarriedError, carrier_type
@@ -116,9 +117,12 @@ def _left_out(schemas: Schemas, name: str, num_with: int) -> str:
     num = len(schemas)
     if num_with <= num / 2:
         having = next(file for file, schema in schemas if name in schema.names)
-        return f"column '{name}' is left out, since only {num_with:,} of {num:,} files have it, such as {having.name}"
+        found = f"only {num_with:,} of {counted(num, 'file')} {verb(num_with, 'has', 'have')} it"
+        return f"column '{name}' is left out, since {found}, such as {having.name}"
     lacking = next(file for file, schema in schemas if name not in schema.names)
-    return f"column '{name}' is left out, since {num - num_with:,} of {num:,} files lack it, such as {lacking.name}"
+    without = num - num_with
+    found = f"{without:,} of {counted(num, 'file')} {verb(without, 'lacks', 'lack')} it"
+    return f"column '{name}' is left out, since {found}, such as {lacking.name}"
 
 
 def _check_compared(schemas: Schemas, compared: Sequence[str]) -> None:
@@ -188,12 +192,27 @@ def _joined(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     plain = [plain_type(kind) for kind in (one, other)]
     if plain[0] == plain[1]:
         return plain[0]
-    if all(pa.types.is_timestamp(kind) and kind.tz is not None for kind in plain) and plain[0].unit == plain[1].unit:
-        return pa.timestamp(plain[0].unit, "UTC")  # the same instants, whatever zone a file names
+    if (times := _joined_times(*plain)) is not None:
+        return times
     for family in (pa.types.is_signed_integer, pa.types.is_unsigned_integer, pa.types.is_floating):
         if all(map(family, plain)):
             return max(plain, key=lambda kind: int(kind.bit_width))
     return None
+
+
+def _joined_times(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    """Return times in the finer unit of both; None if they are not of one kind, or only one has a zone."""
+    types = pa.types
+    if not any(all(map(kind, (one, other))) for kind in (types.is_timestamp, types.is_duration, types.is_time)):
+        return None
+    unit = max(one.unit, other.unit, key=("s", "ms", "us", "ns").index)
+    if types.is_duration(one):
+        return pa.duration(unit)
+    if types.is_time(one):
+        return pa.time32(unit) if unit in ("s", "ms") else pa.time64(unit)
+    if (one.tz is None) != (other.tz is None):
+        return None
+    return pa.timestamp(unit, one.tz if one.tz == other.tz else "UTC")  # the same instants, whatever zone a file names
 
 
 def _check_carried(file: InputFile, name: str, kind: pa.DataType) -> None:

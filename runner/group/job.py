@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ from seqembed.runner.group.plan import EventFile, GroupInputs, GroupPlan, bucket
 from seqembed.runner.group.progress import EventProgress, show_events
 from seqembed.runner.group.report import GroupReport
 from seqembed.runner.job.plan import InputStates
+from seqembed.runner.metrics.samples import samples_of_group
+from seqembed.runner.metrics.watch import with_metrics
 from seqembed.runner.output.directory import OutputDirectory
 from seqembed.runner.output.event_counts import EventCounts
 from seqembed.runner.output.parts import PartFooter
@@ -89,8 +92,11 @@ def group_events(job: GroupJob, terminal: IO[str]) -> GroupReport:
         HostError: A host lacks memory, or Spark cannot be started or gives up.
     """
     with reported(job.options.log_format, terminal):
-        announce(job)
-        report = _group(job, terminal)
+        done: list[GroupReport] = []
+        with with_metrics(job.options.metrics, job.out, "group", lambda: chain(*map(samples_of_group, done))):
+            announce(job)
+            report = _group(job, terminal)
+            done.append(report)
         emit(
             "finished",
             exit_code=0,

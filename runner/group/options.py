@@ -1,5 +1,6 @@
 """Options of `seqembed group`, and which of them determine the bytes of a bucket."""
 
+import os
 import re
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -45,6 +46,7 @@ class GroupOptions:
         overwrite: Replace buckets that were made with other options.
         dry_run: Report what would be done, without doing it.
         progress: ``auto`` shows a bar on a terminal and plain lines elsewhere.
+        metrics: File on this host to write metrics to when the job ends, for Prometheus; None writes none.
         log_format: ``text`` for people, or ``json``: an event per line, for programs.
     """
 
@@ -67,6 +69,7 @@ class GroupOptions:
     overwrite: bool = False
     dry_run: bool = False
     progress: ProgressStyle = "auto"
+    metrics: str | os.PathLike[str] | None = None
     log_format: LogFormat = "text"
 
     def __post_init__(self) -> None:

@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from seqembed.data.decode.arrow import plain_type, plain_values
 from seqembed.data.decode.hashing import hash_ids
 from seqembed.data.decode.ids import is_null_id
-from seqembed.data.errors import BadRowError
+from seqembed.data.errors import BadRowError, InputError
 from seqembed.data.files.inputs import InputFile
 from seqembed.data.parquet.reader import decoded
 from seqembed.runner.group.carried import carrier_type, to_carrier
@@ -19,6 +20,7 @@ from seqembed.runner.group.options import GroupBadRow
 
 _DECODE_VALUES = 1 << 20
 _MAX_ROWS = 1 << 17
+_MOST = (1 << 63) - 1
 
 
 @dataclass(slots=True)
@@ -98,7 +100,7 @@ class Scan:
         parquet = file.open()
         names = [field.name for field in fields if field.name in parquet.schema_arrow.names]
         for batch in decoded(file, parquet, names, num_values=_DECODE_VALUES, max_rows=_MAX_ROWS):
-            columns = [_column(batch, field, file) for field in fields]
+            columns = [_column(batch, field, file, counts.rows) for field in fields]
             taken = self._taken(file, columns[0], columns[1], counts)
             rows = np.flatnonzero(taken)
             if len(rows) < batch.num_rows:
@@ -126,15 +128,44 @@ class Scan:
         return within
 
 
-def _column(batch: pa.RecordBatch, field: pa.Field, file: InputFile) -> pa.Array:
-    """Return a column in the type that it has in all files, as it travels."""
+def _column(batch: pa.RecordBatch, field: pa.Field, file: InputFile, first_row: int) -> pa.Array:
+    """Return a column in the type that it has in all files, as it travels.
+
+    Raises:
+        InputError: A time does not fit the finer unit that another file has.
+    """
     if field.name not in batch.schema.names:
         return to_carrier(pa.repeat(pa.scalar(file.partitions[field.name], pa.string()), batch.num_rows))
     values, target = batch.column(field.name), carrier_type(field.type)
     if pa.types.is_null(values.type):  # pandas writes so a column without values; it may be text in other files
         return pa.nulls(len(values), target)
+    kind = plain_type(field.type)
+    if pa.types.is_temporal(kind) and getattr(plain_type(values.type), "unit", kind) != getattr(kind, "unit", kind):
+        values = _in_finer_unit(plain_values(values), kind, field.name, file, first_row)
     values = to_carrier(values)
     return values if values.type == target else values.cast(target)
+
+
+def _in_finer_unit(values: pa.Array, kind: pa.DataType, name: str, file: InputFile, first_row: int) -> pa.Array:
+    """Return times in a finer unit, exactly.
+
+    Raises:
+        InputError: One is beyond what 64 bits hold in that unit.
+    """
+    try:
+        return values.cast(kind)
+    except pa.ArrowInvalid as error:
+        limits = pa.array([-_MOST, _MOST], pa.int64()).view(kind).cast(values.type, safe=False)
+        within = pc.and_(pc.greater_equal(values, limits[0]), pc.less_equal(values, limits[1]))
+        row = pc.index(pc.fill_null(within, True), False).as_py()
+        counts = values.view(pa.int64()).slice(row, 1)
+        is_time = pa.types.is_timestamp(kind)
+        shown = counts.view(pa.timestamp(values.type.unit)).cast(pa.string()) if is_time else counts
+        unit = values.type.unit
+        raise InputError(
+            f"{file.name}: row {first_row + row}: column '{name}' is {shown[0]}, in {unit}; that does not fit "
+            f"the type of other files, {kind}. Store the column in {unit} in all files, or correct the row."
+        ) from error
 
 
 def bucket_of(ids: pa.Array, num_buckets: int) -> NDArray[np.int64]:

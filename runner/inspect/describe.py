@@ -99,7 +99,7 @@ def _lines(given: str, options: DataOptions, facts: Facts) -> Iterator[str]:
         if layout.contract.exists() or is_unfinished(layout):
             facts["kind"] = "run"
             return describe_run(layout, facts)
-    return describe_output(given, facts) or _data(given, options, facts)
+    return describe_output(given, facts, options.label) or _data(given, options, facts)
 
 
 def _data(given: str, options: DataOptions, facts: Facts) -> Iterator[str]:

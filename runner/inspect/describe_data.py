@@ -88,6 +88,8 @@ def describe_data(given: str, options: DataOptions, facts: Facts) -> Iterator[st
     yield ""
     try:
         require_column(example, parquet.schema_arrow, options.id, "id")
+        if options.label is not None and options.label not in example.partitions:
+            require_column(example, parquet.schema_arrow, options.label, "label")
         schema = detect_schema(
             files,
             id_column=options.id,

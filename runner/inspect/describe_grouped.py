@@ -17,17 +17,24 @@ from seqembed.runner.output.event_counts import EventCounts
 from seqembed.runner.output.parts import PartFooter
 
 
-def describe_grouped(output: OutputDirectory, footers: Mapping[str, PartFooter], facts: Facts) -> Iterator[str]:
+def describe_grouped(
+    output: OutputDirectory, footers: Mapping[str, PartFooter], facts: Facts, label: str | None = None
+) -> Iterator[str]:
     """Yield a description of grouped events, from the footers of their buckets.
 
     Args:
         output: The directory.
         footers: Footers of its buckets, by name.
         facts: Receives the same as JSON values.
+        label: Column with the label of an id, for the command that trains.
 
     Raises:
         OutputError: The directory may not be read.
+        InputError: The label is not among the kept columns.
     """
+    options = next(iter(footers.values())).options
+    if label is not None:
+        _require_label(output, options, label)
     counts = sum((footer.events for footer in footers.values() if footer.events is not None), EventCounts())
     facts |= {"buckets": len(footers), "events": counts.events_out, "ids": counts.ids}
     facts |= {"first_time": counts.first and counts.first[1], "last_time": counts.last and counts.last[1]}
@@ -45,12 +52,12 @@ def describe_grouped(output: OutputDirectory, footers: Mapping[str, PartFooter],
     for name, number in counts.varying.items():
         if number:
             yield f"'{name}' varies within {counted(number, 'id')}; a row has the newest value"
-    options = next(iter(footers.values())).options
     columns = options.get("columns")
     if isinstance(columns, list):
         yield f"Columns: {', '.join(map(str, columns))}"
     success = output.read_success()
     facts |= {"columns": list(map(str, columns)) if isinstance(columns, list) else [], "finished": success is not None}
+    facts["label"] = label
     if success is None:
         what = "A damaged _SUCCESS" if output.is_marked else "No _SUCCESS"
         yield f"{what}: the last job did not finish. Run it again; finished buckets are skipped."
@@ -70,8 +77,25 @@ def describe_grouped(output: OutputDirectory, footers: Mapping[str, PartFooter],
     id_column, time_column = options.get("id"), options.get("time")
     if isinstance(id_column, str) and isinstance(time_column, str) and success is not None:
         words = ["seqembed", "train", output.given, "--id", id_column, "--time", time_column, "--out", "RUN_DIR"]
+        words += [] if label is None else ["--label", label]
         facts["next"] = shlex.join(words)
         yield f"Next: {facts['next']}"
+
+
+def _require_label(output: OutputDirectory, options: Mapping[str, Any], label: str) -> None:
+    """Check that a row has one value of the label.
+
+    Raises:
+        InputError: It is a list of a value per event, or there is no such column.
+    """
+    columns, kept = (options.get(name) for name in ("columns", "keep"))
+    if not isinstance(columns, list) or not isinstance(kept, list) or label in kept:
+        return
+    what = "is a list with a value per event" if label in columns else "was not grouped"
+    raise InputError(
+        f"{output.given}: column '{label}' {what}; expected one value per id for --label. Group again with --keep "
+        f"{shlex.quote(label)} and --overwrite. Kept are: {', '.join(map(str, kept)) or 'none'}."
+    )
 
 
 def _inputs_now(

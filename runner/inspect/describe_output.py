@@ -25,7 +25,7 @@ from seqembed.runner.output.parts import PartCounts, PartFooter
 _MAX_PARTS = 50
 
 
-def describe_output(given: str, facts: Facts) -> Iterator[str] | None:
+def describe_output(given: str, facts: Facts, label: str | None = None) -> Iterator[str] | None:
     """Return a description of an output directory, or of those below it; None if no run wrote there.
 
     Parts alone do not identify an output directory: they may have been copied from several, or lie next to their
@@ -34,6 +34,7 @@ def describe_output(given: str, facts: Facts) -> Iterator[str] | None:
     Args:
         given: Path or URI.
         facts: Receives the same as JSON values.
+        label: Label column of grouped events.
 
     Raises:
         OutputError: The directory may not be read.
@@ -41,12 +42,12 @@ def describe_output(given: str, facts: Facts) -> Iterator[str] | None:
     output = OutputDirectory(given)
     ledger = output.read_ledger()
     if output.has_record or (output.is_marked and (ledger.parts or _is_readable(output.read_success() or {}))):
-        return _lines(output, ledger.parts, facts)
+        return _lines(output, ledger.parts, facts, label)
     if not ledger.parts:
         return None
     below = _outputs_below(output, ledger.parts)
     if not below:
-        return _lines(output, ledger.parts, facts)
+        return _lines(output, ledger.parts, facts, label)
     facts["kind"] = "outputs"
     return _overview(output, below, ledger.others, facts)
 
@@ -75,10 +76,12 @@ def _overview(output: OutputDirectory, below: Sequence[str], others: Collection[
     yield f"Next: seqembed inspect {given}/{below[0]}"
 
 
-def _lines(output: OutputDirectory, footers: Mapping[str, PartFooter], facts: Facts) -> Iterator[str]:
+def _lines(
+    output: OutputDirectory, footers: Mapping[str, PartFooter], facts: Facts, label: str | None
+) -> Iterator[str]:
     if any(footer.events is not None for footer in footers.values()):
         facts["kind"] = "grouped"
-        yield from describe_grouped(output, footers, facts)
+        yield from describe_grouped(output, footers, facts, label)
         return
     facts["kind"] = "output"
     record = output.read_record()

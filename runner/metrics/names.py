@@ -1,10 +1,11 @@
-"""The metrics of a run: names, labels and meanings, as in the table of `runner/README.md`."""
+"""The metrics of a run and of a grouping: names, labels and meanings, as in the tables of `runner/README.md`."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 # In every metric, so that the files of several jobs on one host have no series in common.
 OUT: Final = "out"
+Command = Literal["run", "group"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +16,7 @@ class Metric:
         name: Its name.
         meaning: One line for people.
         labels: Labels beside `OUT`.
-        always: Whether a run that failed has it, too.
+        always: Whether a job that failed has it, too.
     """
 
     name: str
@@ -53,3 +54,24 @@ METRICS: Final[tuple[Metric, ...]] = (
         ("measure", "feature"),
     ),
 )
+
+GROUP_METRICS: Final[tuple[Metric, ...]] = (
+    Metric("seqembed_group_exit_code", "Exit code of the last job.", always=True),
+    Metric("seqembed_group_finish_timestamp_seconds", "When the last job ended, since 1970.", always=True),
+    Metric(
+        "seqembed_group_last_success_timestamp_seconds",
+        "When a job last ended with exit code 0, since 1970; kept through failures, 0 before the first.",
+        always=True,
+    ),
+    Metric("seqembed_group_duration_seconds", "Wall time of the last job.", always=True),
+    Metric("seqembed_group_peak_memory_bytes", "Peak memory of the process.", always=True),
+    Metric("seqembed_group_info", "Always 1; the version of the last job is a label.", ("version",)),
+    Metric("seqembed_group_events", "Events of the input files, by what became of them.", ("fate",)),
+    Metric("seqembed_group_ids", "Ids, each a row of the output."),
+    Metric("seqembed_group_longest_events", "Events of the id that has most."),
+    Metric("seqembed_group_buckets", "Buckets, made or skipped since they were finished.", ("state",)),
+    Metric("seqembed_group_files", "Input files."),
+    Metric("seqembed_group_pruned_files", "Input files that are gone, whose events the job left out."),
+    Metric("seqembed_group_spilled_bytes", "Events on temporary disk of this host."),
+)
+METRICS_OF: Final[dict[Command, tuple[Metric, ...]]] = {"run": METRICS, "group": GROUP_METRICS}

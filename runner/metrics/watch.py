@@ -1,9 +1,9 @@
-"""Follow a run from its start to its end, however it ends: events as it goes, metrics at the end."""
+"""Follow a job from its start to its end, however it ends: events as it goes, metrics at the end."""
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
@@ -12,6 +12,8 @@ from seqembed.data.errors import SeqembedError
 from seqembed.data.extras import missing_extra
 from seqembed.data.files.secrets import without_secrets
 from seqembed.data.signals import not_interrupted
+from seqembed.runner.metrics.names import Command
+from seqembed.runner.metrics.samples import Sample, samples_of_run
 from seqembed.runner.options import RunOptions
 from seqembed.runner.report import RunReport
 
@@ -41,6 +43,10 @@ class Watch:
             emit("drift", alarmed=drift.alarmed, sequences=drift.sequences, line=drift.line(), alarms=alarms)
         return report
 
+    def samples(self) -> Iterable[Sample]:
+        """Return the metrics that are known."""
+        return () if self.report is None else samples_of_run(self.report, self.model_sha256)
+
 
 @contextmanager
 def watched(options: RunOptions, out: str, terminal: IO[str]) -> Iterator[Watch]:
@@ -55,19 +61,10 @@ def watched(options: RunOptions, out: str, terminal: IO[str]) -> Iterator[Watch]
         UsageError: The extra ``metrics`` is not installed.
         OutputError: The file of metrics cannot be written.
     """
-    with ExitStack() as stack:
-        stack.enter_context(reported(options.log_format, terminal))
-        watch, textfile = Watch(), None
-        try:
-            if options.metrics is not None:
-                textfile = _textfile(os.fspath(options.metrics), without_secrets(out))
+    watch = Watch()
+    with reported(options.log_format, terminal):
+        with with_metrics(options.metrics, out, "run", watch.samples):
             yield watch
-            if textfile is not None:
-                textfile.write(0, watch.report, watch.model_sha256)
-        except BaseException as error:
-            with not_interrupted():
-                _failed(error, watch, textfile)
-            raise
         if (report := watch.report) is not None:
             emit(
                 "finished",
@@ -81,18 +78,45 @@ def watched(options: RunOptions, out: str, terminal: IO[str]) -> Iterator[Watch]
             )
 
 
-def _textfile(path: str, out: str) -> "Textfile":
+@contextmanager
+def with_metrics(
+    path: str | os.PathLike[str] | None, out: str, command: Command, samples: Callable[[], Iterable[Sample]]
+) -> Iterator[None]:
+    """Write the metrics of the job in the block when it ends, whichever way.
+
+    Args:
+        path: The file; None writes none.
+        out: The output directory.
+        command: What runs.
+        samples: Returns the metrics that are known at the end.
+
+    Raises:
+        UsageError: The extra ``metrics`` is not installed.
+        OutputError: The file cannot be written.
+    """
+    if path is None:
+        yield
+        return
+    textfile = _textfile(os.fspath(path), without_secrets(out), command)
+    try:
+        yield
+        textfile.write(0, samples())
+    except BaseException as error:
+        with not_interrupted():
+            _failed(error, textfile, samples())
+        raise
+
+
+def _textfile(path: str, out: str, command: Command) -> "Textfile":
     try:
         from seqembed.runner.metrics.textfile import Textfile
     except ModuleNotFoundError as error:
         raise missing_extra("--metrics", error, "metrics") from error
-    return Textfile(path, out)
+    return Textfile(path, out, command)
 
 
-def _failed(error: BaseException, watch: Watch, textfile: "Textfile | None") -> None:
-    if textfile is None:
-        return
+def _failed(error: BaseException, textfile: "Textfile", samples: Iterable[Sample]) -> None:
     try:
-        textfile.write(exit_code_of(error), watch.report, watch.model_sha256)
-    except SeqembedError as fault:  # the run's own error is the one to report
+        textfile.write(exit_code_of(error), samples)
+    except SeqembedError as fault:  # the job's own error is the one to report
         logger.warning("%s", fault)

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from seqembed.data.decode.ids import id_text
 from seqembed.data.errors import UsageError
+from seqembed.data.keyword_types import checks_arguments
 from seqembed.data.keywords import PathOrUri, checked_options, in_python, shows_options
 from seqembed.runner.neighbors.options import Metric, NeighborOptions
 from seqembed.runner.neighbors.report import NeighborReport
@@ -28,6 +29,7 @@ class NeighborKeywords(TypedDict, total=False):
 
 @shows_options(NeighborOptions)
 @in_python("neighbors")
+@checks_arguments
 def neighbors(vectors: PathOrUri, id: object, **options: Unpack[NeighborKeywords]) -> NeighborReport:
     """Return the nearest vectors of some ids, as `seqembed neighbors` does.
 

@@ -7,6 +7,7 @@ import pyarrow as pa
 from seqembed.data.bad_rows import bad_row_error
 from seqembed.data.decode.arrow import plain_type
 from seqembed.data.errors import BadRowError
+from seqembed.data.plurals import counted, verb
 from seqembed.data.sequences import BadRow
 
 QUARANTINE = "_quarantine"
@@ -33,8 +34,9 @@ def refuse_too_many(name: str, num_bad: int, num_rows: int, most: float) -> None
         BadRowError: It is above `most`.
     """
     if num_rows and num_bad / num_rows > most:
+        bad = f"{num_bad:,} of {counted(num_rows, 'row')} {verb(num_bad, 'is', 'are')} bad"
         raise BadRowError(
-            f"{name}: {num_bad:,} of {num_rows:,} rows are bad ({num_bad / num_rows:.2%}); --max-bad-fraction "
+            f"{name}: {bad} ({num_bad / num_rows:.2%}); --max-bad-fraction "
             f"allows {most:.2%}. The part was not published. Fix the feed, or allow more."
         )
 

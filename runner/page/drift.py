@@ -6,6 +6,7 @@ from typing import Any
 
 from seqembed.data.drift.drift import Drift, DriftMeasure
 from seqembed.data.pages.numbers import number, percent, seconds, shortened
+from seqembed.data.plurals import counted, verb
 
 MAX_ROWS, SHOWN_ROWS = 300, 12
 _SCALE = 2.0  # thresholds across a bar
@@ -54,7 +55,8 @@ def drift_title(drift: Drift | None) -> str:
         return "Nothing was compared with the training data"
     alarms = len(drift.alarms)
     if alarms:
-        return f"{alarms:,} of {len(drift.measures):,} measures moved beyond their threshold"
+        their = verb(alarms, "its", "their")
+        return f"{alarms:,} of {counted(len(drift.measures), 'measure')} moved beyond {their} threshold"
     return f"All {len(drift.measures):,} measures are within their thresholds"
 
 

@@ -7,6 +7,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from seqembed.data.contract import ModelContract
+from seqembed.data.keyword_types import checks_arguments
 from seqembed.data.keywords import PathOrUri, in_python, several
 from seqembed.data.outputs import ModelOutput
 from seqembed.runner.bundle.encoder import Encoder
@@ -88,6 +89,7 @@ class SequenceEncoder:
         return self.contract.precision
 
     @in_python("embed")
+    @checks_arguments
     def embed(
         self, data: ArrowData | Sequence[ArrayLike], *, on_bad_row: OnBadRowInMemory = "fail"
     ) -> NDArray[np.float32]:
@@ -110,6 +112,7 @@ class SequenceEncoder:
         return np.concatenate([np.empty((0, self.embedding_dim), dtype=np.float32), *vectors])
 
     @in_python("embed_table")
+    @checks_arguments
     def embed_table(
         self,
         data: ArrowData | Sequence[ArrayLike],
@@ -141,6 +144,7 @@ class SequenceEncoder:
         return pa.Table.from_batches(self._rows(source, schema, on_bad_row), schema)
 
     @in_python("embed_batches")
+    @checks_arguments
     def embed_batches(
         self,
         batches: ArrowStream | Iterable[ArrowData],
@@ -208,6 +212,7 @@ class SequenceEncoder:
 
 
 @in_python("load")
+@checks_arguments
 def load(model: PathOrUri, *, threads: int | None = None) -> SequenceEncoder:
     """Load a bundle of `seqembed export`, and check that it computes the same vectors on this host.
 

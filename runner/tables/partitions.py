@@ -65,7 +65,7 @@ def _shared_encoder(sha256: str, source: str, threads: int, read_bundle: Callabl
 
 
 def partition_embedder(
-    columns: pa.Schema,
+    columns: pa.Schema | None,
     bundle: PathOrUri,
     keep: tuple[str, ...],
     on_bad_row: OnBadRowInMemory,
@@ -75,7 +75,7 @@ def partition_embedder(
     """Check the columns of a table and the model, before any row is read.
 
     Args:
-        columns: Columns of the table.
+        columns: Columns of the table; None if it has neither rows nor columns, so that there is nothing to check.
         bundle: Path or URI of the model.
         keep: Columns to copy.
         on_bad_row: See `PartitionEmbedder`.
@@ -102,7 +102,10 @@ def partition_embedder(
             f"forms batches anew each time. Use the fp32 model, or `seqembed run --engine {engine.lower()}`, whose "
             "batches are fixed."
         )
-    for name in (contract.schema.id, *contract.schema.feature_columns, *keep):
+    needed = contract.schema.id, *contract.schema.feature_columns, *keep
+    if columns is None:
+        columns = pa.schema([(name, pa.null()) for name in dict.fromkeys(needed)])
+    for name in needed:
         if name not in columns.names:
             raise InputError(
                 f"the table has no column '{name}'. It has: {', '.join(columns.names)}. Give it the columns that the "

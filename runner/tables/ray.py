@@ -5,7 +5,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from seqembed.data.errors import InputError
+from seqembed.data.errors import InputError, UsageError
+from seqembed.data.keyword_types import checks_arguments
 from seqembed.data.keywords import PathOrUri, in_python, several
 from seqembed.runner.tables.partitions import PartitionEmbedder, not_a_table, partition_embedder
 from seqembed.runner.tables.vectors import OnBadRowInMemory
@@ -14,6 +15,7 @@ _BATCH_ROWS = 4096
 
 
 @in_python("embed")
+@checks_arguments
 def embed(
     dataset: Any,
     bundle: PathOrUri,
@@ -40,20 +42,26 @@ def embed(
 
     Returns:
         The dataset; ``embedding`` is a list of float32, null for a sequence without steps. Vectors are those of
-        `seqembed run` within 1e-6.
+        `seqembed run` within 1e-6. If the bundle has a decoder, ``reconstruction_error`` is a float32, null where
+        ``embedding`` is, and for a sequence without any known value. Ray Data gives a dataset without rows no columns.
 
     Raises:
         InputError: A column is missing, or the rows are single events.
         BundleError: The model cannot be loaded, or is int8.
-        UsageError: A kept column is already a column of the result.
+        UsageError: A kept column is already a column of the result, or an option is out of range or of another type.
     """
+    low, high = (workers, workers) if isinstance(workers, int) else workers
+    if not 1 <= low <= high:
+        raise UsageError(f"workers must be at least 1, or two numbers from 1 in ascending order, was {workers}.")
+    if batch_size < 1:
+        raise UsageError(f"batch_size must be at least 1, was {batch_size}.")
     from seqembed.runner.engines.ray import actors, is_dataset
 
     if not is_dataset(dataset):
         raise not_a_table(dataset, "a ray.data.Dataset")
     schema = dataset.schema()
     columns = None if schema is None else schema.base_schema
-    if not isinstance(columns, pa.Schema):
+    if schema is not None and not isinstance(columns, pa.Schema):
         raise InputError(
             "the dataset has no Arrow columns. Read it with ray.data.read_parquet, or make it with ray.data.from_arrow."
         )
@@ -63,7 +71,7 @@ def embed(
         fn_constructor_args=(embedder, content),
         batch_format="pyarrow",
         batch_size=batch_size,
-        compute=actors(workers),
+        compute=actors(low, high),
         num_cpus=threads,
     )
 

@@ -169,6 +169,19 @@ def test_far_values_are_clipped_and_said_to_be() -> None:
     assert found.highest[1] == np.float32(3e38)
 
 
+@pytest.mark.parametrize("value", [0.0, 0.1, -3.0])
+def test_the_mean_of_equal_values_is_that_value_whatever_the_grid(value: float) -> None:
+    """Values are rounded before they are summed up; the grid of this training has no point at any of these."""
+    sequences = block(50, seed=5)
+    values = np.full_like(sequences.values, value)
+    values[0, 1] = np.nan
+    found = count(replace(sequences, values=values), None, vectors_of(50))
+    assert (found.block("clipped") == 0).all()
+    np.testing.assert_array_equal(found.mean, np.full(3, np.float32(value)))
+    shown = described(found)["features"]
+    assert [feature["mean"] for feature in shown.values()] == [pytest.approx(value, abs=0, rel=1e-6)] * 3
+
+
 def test_bad_rows_are_not_counted() -> None:
     sequences = block(40, seed=2)
     good = np.arange(40) % 3 > 0

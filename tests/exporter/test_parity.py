@@ -13,6 +13,7 @@ from seqembed.data.sequences import SequenceBlock
 from seqembed.exporter.bundle import assemble
 from seqembed.exporter.checks.draws import as_block
 from seqembed.exporter.checks.parity import measure_parity
+from seqembed.exporter.checks.reference import KerasReference
 from seqembed.exporter.keras.libraries import onnx
 from seqembed.runner.bundle.encoder import Encoder
 
@@ -110,3 +111,13 @@ def test_many_long_sequences_stay_within_the_limit(plain: Any, profile: Sequence
     values = np.random.default_rng(0).normal(size=(lengths.sum(), 3)).astype(np.float32)
     parity = measure_parity(plain.reference, plain.encoder, as_block(values, lengths), profile, tolerance=1e-5, seed=1)
     assert 90 <= parity.num_real <= 110  # 25,000 steps' worth, the longest and the shortest among them
+
+
+def test_many_exports_in_one_process_warn_of_no_retracing(
+    plain: Any, rows: SequenceBlock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """TensorFlow warns of the fifth function of the same code, though each is traced once."""
+    with caplog.at_level("WARNING", "tensorflow"):
+        for _ in range(6):
+            KerasReference(plain.model).run(rows.slice(0, 1))
+    assert "retracing" not in caplog.text

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from seqembed.data.errors import BadRowError
+from seqembed.runner.output.badrows import refuse_too_many
 from seqembed_testing import Tiny, done, embeddings, events_bundle, seqembed, sequences, write_sequences
 
 INF = float("inf")
@@ -89,6 +91,11 @@ def test_too_many_bad_rows_fail_the_part(tiny: Tiny, tmp_path: Path, with_bad_ro
     assert "4 of 40 rows are bad (10.00%)" in refused.output
     assert not list((tmp_path / "out").rglob("*.parquet"))
     done(*command, "--max-bad-fraction", 0.1)
+
+
+def test_one_bad_row_is_counted_in_words() -> None:
+    with pytest.raises(BadRowError, match=r"^a: 1 of 40 rows is bad \(2\.50%\); --max-bad-fraction allows 1\.00%"):
+        refuse_too_many("a", 1, 40, 0.01)
 
 
 def test_a_fraction_outside_its_range_is_a_usage_error(tiny: Tiny, tmp_path: Path, with_bad_rows: Path) -> None:

@@ -160,3 +160,10 @@ def test_events_of_files_with_other_columns_are_to_be_grouped(tmp_path: Path) ->
     refused = seqembed("train", days, "--time", "at", "--label", "kind", "--out", tmp_path / "run")
     assert (refused.exit_code, line in refused.output) == (3, True)
     done(*line.split()[1:-1], tmp_path / "grouped")
+
+
+def test_a_label_that_data_lacks_is_reported(tiny: Tiny) -> None:
+    shown = done("inspect", tiny.data, "--label", "nosuch").output
+    assert "no column 'nosuch', expected as the label" in shown and "Next:" not in shown
+    assert "with --label" in shown
+    assert done("inspect", tiny.data, "--label", "label").output.endswith("--out RUN_DIR --label label\n")

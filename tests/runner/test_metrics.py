@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import seqembed
 from seqembed.data.display.events import COMMAND_EVENTS, EVENTS, emit, json_lines
-from seqembed.runner.metrics.names import METRICS
+from seqembed.runner.metrics.names import GROUP_METRICS, METRICS
 from seqembed_testing import Tiny, done, sequences, write_sequences
 from seqembed_testing import seqembed as command
 
@@ -231,6 +231,11 @@ def test_the_dashboard_asks_for_documented_metrics_and_labels() -> None:
             used += [each for group in re.findall(r"by \(([\w, ]+)\)", target["expr"]) for each in group.split(", ")]
             assert set(used) <= labels[name], target
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+
+
+def test_the_handbook_lists_the_metrics_of_a_grouping() -> None:
+    shown = {metric.name: ", ".join(f"`{label}`" for label in metric.labels) for metric in GROUP_METRICS}
+    assert table("Metrics of a grouping") == shown
 
 
 def lines(text: str) -> list[dict]:

@@ -294,6 +294,26 @@ def check_stop_in_mid_part(tiny: Tiny, directory: Path, engine: Sequence[str], *
     assert [path.name for path in out.iterdir()] == ["_RUN"]
 
 
+def check_errors(scored: Path, embedded: Callable[[pa.Table], pa.Table]) -> None:
+    """A bundle with a decoder gives the reconstruction errors of this process, null where nothing is known.
+
+    Args:
+        scored: The bundle.
+        embedded: Embeds a table on the engine.
+    """
+    columns = sequences(60, seed=5, shortest=1)
+    columns["x"][7], columns["y"][7] = [None] * 5, [None] * 5
+    columns["x"][8], columns["y"][8] = [], []
+    table = pa.table({name: columns[name] for name in ("id", "x", "y")})
+    expected, found = seqembed_package.load(scored).embed_table(table), embedded(table)
+    assert found.column_names == ["id", "embedding", "reconstruction_error"]
+    assert found.schema.field("reconstruction_error").type == pa.float32()
+    errors = [rows["reconstruction_error"].to_pylist() for rows in (found, expected)]
+    assert [number for number, error in enumerate(errors[0]) if error is None] == [7, 8]
+    np.testing.assert_allclose(*(np.array(each, float) for each in errors), rtol=0, atol=1e-6)
+    check_vectors(found.drop_columns(["reconstruction_error"]), expected.drop_columns(["reconstruction_error"]))
+
+
 def check_hard_names(tiny: Tiny, directory: Path, embedded: Callable[[pa.Table, Path, list[str]], pa.Table]) -> None:
     """Columns may have any names, here with dots, backticks and spaces, and two that differ in case only.
 

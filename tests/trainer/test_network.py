@@ -189,3 +189,15 @@ def test_outputs_are_in_raw_units(profile, batch):
     _, network = build(profile, task="composite", loss="binary_crossentropy")
     raw = network.autoencoder(inputs)
     assert all((np.asarray(value) >= 0).all() and (np.asarray(value) <= 1).all() for value in raw.values())
+
+
+def test_many_trainings_in_one_process_warn_of_no_retracing(profile, batch, caplog):
+    """TensorFlow warns of the fifth function of the same code, though each is traced once."""
+    config, network = build(profile, decoder="repeat")
+    tensors = type(batch)(*map(tf.constant, rounded(batch)))
+    with caplog.at_level("WARNING", "tensorflow"):
+        for _ in range(6):
+            steps = Steps(network, Objective(config, profile), profile, 1, learning_rate=0.03, clip_norm=1.0)
+            steps.learn(tensors)
+            steps.evaluate([tensors])
+    assert "retracing" not in caplog.text

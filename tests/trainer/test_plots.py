@@ -1,6 +1,7 @@
 """Pictures show the given data, judged by their pixels and by the graph behind the model's picture."""
 
 import itertools
+import warnings
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from matplotlib import image
 from matplotlib.colors import to_rgb
 from model_testing import resolved
 
+from seqembed.data.display import pictures
 from seqembed.data.display.pictures import ORANGE, PALE_BLUE, plain
 from seqembed.data.errors import OutputError
 from seqembed.trainer.model.backend import keras
@@ -322,3 +324,23 @@ def test_special_characters_in_texts_are_shown():
     assert plain("two\nlines ") == "two lines"
     assert len(plain("x" * 200)) < 40
     assert plain("a customer of the northern region number 17", 20) == "a customer of…ber 17"
+
+
+@pytest.mark.parametrize("name", ["温度センサー", "\U00013000\U00013001"])
+def test_characters_without_a_font_are_named_once(tmp_path, caplog, monkeypatch, name):
+    """A host may have a font for the first name; none has one for hieroglyphs among those that are looked for."""
+    monkeypatch.setattr(pictures, "_warned", [])
+    monkeypatch.setattr(pictures, "FAMILIES", ["DejaVu Sans"])
+    with caplog.at_level("WARNING", "seqembed"):
+        for number in range(2):
+            figure = pictures.new_figure(3, 2)
+            pictures.headline(figure, name)
+            pictures.save(figure, tmp_path / f"{number}.png")
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith(f"pictures show boxes for characters that no font of this host has: {' '.join(name)[:15]}")
+    assert "fonts-noto-cjk" in said
+
+
+def test_other_warnings_of_a_picture_stay():
+    with pytest.warns(UserWarning, match="something else"), pictures.any_script():
+        warnings.warn("something else", UserWarning, stacklevel=1)

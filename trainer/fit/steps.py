@@ -5,6 +5,7 @@ shape, so it stays off; deterministic operations cost nothing, so they are on.
 """
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -132,8 +133,10 @@ class Steps:
             batch = Batch(*tensors)
             return objective.sums(batch, objective.baseline(batch, profile, num_branches))
 
-        self._learn = tf.function(learn, input_signature=shapes, autograph=False)
-        self._score = tf.function(score, input_signature=shapes, autograph=False)
+        # TensorFlow counts tracings by the code of a function, and warns of the fifth training of a process as of a
+        # function that is traced again and again. A partial is counted for itself.
+        self._learn = tf.function(partial(learn), input_signature=shapes, autograph=False)
+        self._score = tf.function(partial(score), input_signature=shapes, autograph=False)
         self._score_means = score_means
 
     @property

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seqembed.data.pages.numbers import percent, shortened
-from seqembed.data.plurals import counted
+from seqembed.data.plurals import counted, verb
 from seqembed.trainer.page.material import Material
 
 
@@ -151,8 +151,8 @@ def _patience(_: Material) -> str:
 
 
 def _validation(material: Material) -> str:
-    if material.intake.num_validation:
-        return f"{counted(material.intake.num_validation, 'sequence')} are held out."
+    if (num := material.intake.num_validation) > 0:
+        return f"{counted(num, 'sequence')} {verb(num, 'is', 'are')} held out."
     return "The data is so small that all of it is needed for training."
 
 

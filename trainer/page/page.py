@@ -6,7 +6,7 @@ from seqembed.data.files.secrets import without_secrets
 from seqembed.data.pages.numbers import number, percent, shortened
 from seqembed.data.pages.parts import Alert, Section, Tile
 from seqembed.data.pages.render import render
-from seqembed.data.plurals import counted
+from seqembed.data.plurals import counted, verb
 from seqembed.trainer.page import choices, learning, profile, reconstruction, vectors
 from seqembed.trainer.page.alerts import alerts
 from seqembed.trainer.page.material import MAX_GENERATED_STEPS, Material
@@ -58,6 +58,7 @@ def page(material: Material) -> str:
         chosen=chosen,
         others=others,
         counted=counted,
+        verb=verb,
         number=number,
         percent=percent,
         shortened=shortened,

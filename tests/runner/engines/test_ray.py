@@ -22,6 +22,7 @@ from engine_laws import (
     check_broken_disk,
     check_bucket,
     check_drift,
+    check_errors,
     check_faults_of_data,
     check_first_fault,
     check_hard_names,
@@ -173,18 +174,31 @@ def test_rows_of_a_dataset(cluster: Any, jobs: dict[str, Job], tmp_path: Path) -
         seqembed_package.ray.embed(ray.data.read_parquet(str(data)), model, keep=["nosuch"])
     with pytest.raises(UsageError, match="keep id: that column is in the output already"):
         seqembed_package.ray.embed(ray.data.read_parquet(str(data)), model, keep=["id"])
+    with pytest.raises(UsageError, match="on_bad_row must be fail or null, was 'quarantine'"):
+        seqembed_package.ray.embed(ray.data.read_parquet(str(data)), model, on_bad_row="quarantine")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="threads must be"):
         seqembed_package.ray.embed(ray.data.read_parquet(str(data)), model, threads=0)
     with pytest.raises(InputError, match=r"found Table; expected a ray\.data\.Dataset"):
         seqembed_package.ray.embed(found, model)
     none = seqembed_package.ray.embed(ray.data.from_arrow(pq.read_table(data).slice(0, 0)), model, workers=(1, 2))
     assert none.count() == 0
+    for nothing in (ray.data.from_items([]), ray.data.read_parquet(str(data)).limit(0).materialize()):  # no columns
+        assert seqembed_package.ray.embed(nothing, model, keep="device").count() == 0
     events = ray.data.read_parquet(str(jobs["transactions"].words[1]))
     with pytest.raises(InputError, match="single events"):
         seqembed_package.ray.embed(events, jobs["transactions"].words[3])
     int8 = with_contract(model, tmp_path / "int8.onnx", precision="int8")
     with pytest.raises(BundleError):
         seqembed_package.ray.embed(rows, int8)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:The minimum number of concurrent actors:UserWarning")
+def test_errors_of_a_bundle_with_a_decoder(cluster: Any, scored: Path) -> None:
+    def embedded(table: pa.Table) -> pa.Table:
+        return pa.concat_tables(ray.get(seqembed_package.ray.embed(ray.data.from_arrow(table), scored).to_arrow_refs()))
+
+    check_errors(scored, embedded)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -23,6 +23,7 @@ from engine_laws import (
     NUM_KILLS,
     check_broken_disk,
     check_bucket,
+    check_errors,
     check_faults_of_data,
     check_first_fault,
     check_hard_names,
@@ -151,6 +152,22 @@ def test_an_address_beside_a_session(cluster: Any, tiny: Tiny, tmp_path: Path) -
     assert (refused.exit_code, "--address must not be empty" in refused.output) == (2, True)
 
 
+def test_more_threads_than_spark_reserves_are_warned_of(
+    cluster: Any, tiny: Tiny, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number, (threads, said) in enumerate(
+        ((1, ""), (2, "2 threads, and the Spark session reserves spark.task.cpus = 1"))
+    ):
+        seqembed_package.run(
+            tiny.data, model=tiny.bundle, out=tmp_path / str(number), engine="spark", threads=threads, progress="none"
+        )
+        assert said in caplog.text and ("spark.task.cpus" in caplog.text) == bool(said)
+    assert (tmp_path / "0" / "train.parquet").read_bytes() == (tmp_path / "1" / "train.parquet").read_bytes()
+    caplog.clear()
+    seqembed_package.spark.embed(cluster.read.parquet(str(tiny.data)), tiny.bundle, threads=3)
+    assert "start the session with spark.task.cpus = 3" in caplog.text
+
+
 def test_an_engine_that_cannot_start(tiny: Tiny, tmp_path: Path) -> None:
     words = ["run", str(tiny.data), "--model", str(tiny.bundle), "--out", str(tmp_path / "out"), *SPARK]
     command = [sys.executable, "-m", "seqembed", *words]
@@ -191,6 +208,10 @@ def test_rows_of_a_frame_keep_their_partitions(cluster: Any, jobs: dict[str, Job
         seqembed_package.spark.embed(frame, model, keep="id")
     with pytest.raises(InputError, match="found Table; expected a DataFrame of Spark"):
         seqembed_package.spark.embed(expected, model)
+    with pytest.raises(UsageError, match="threads must be at least 1, was 0"):
+        seqembed_package.spark.embed(frame, model, threads=0)
+    with pytest.raises(UsageError, match="on_bad_row must be fail or null, was 'quarantine'"):
+        seqembed_package.spark.embed(frame, model, on_bad_row="quarantine")  # type: ignore[arg-type]
     none = seqembed_package.spark.embed(frame.filter("false").repartition(4), model).toArrow()
     assert (none.num_rows, none.column_names) == (0, ["id", "embedding"])
 
@@ -200,6 +221,13 @@ def test_columns_with_hard_names(cluster: Any, tiny: Tiny, tmp_path: Path) -> No
         return seqembed_package.spark.embed(cluster.createDataFrame(table).coalesce(1), model, keep).toArrow()
 
     check_hard_names(tiny, tmp_path, embedded)
+
+
+def test_errors_of_a_bundle_with_a_decoder(cluster: Any, scored: Path) -> None:
+    def embedded(table: pa.Table) -> pa.Table:
+        return seqembed_package.spark.embed(cluster.createDataFrame(table).coalesce(1), scored).toArrow()
+
+    check_errors(scored, embedded)
 
 
 def test_events_must_be_grouped(cluster: Any, tiny: Tiny, tmp_path: Path) -> None:

@@ -81,3 +81,45 @@ def test_a_start_that_is_stopped_leaves_no_java(command: list[str], number: sign
     assert driver.returncode == code, said
     assert "Traceback" not in said
     assert {*descendants(JAVA)} <= others
+
+
+SCRIPTS = {
+    "run": """
+import sys, seqembed
+inputs, model, out = sys.argv[1:]
+seqembed.run(inputs, model=model, out=out, engine="spark", address="local[1]", progress="none")
+""",
+    "embed": """
+import os, sys, time, pathlib, seqembed
+from pyspark.sql import SparkSession
+inputs, model, out = sys.argv[1:]
+os.environ["PYSPARK_PYTHON"] = sys.executable
+settings = {"spark.local.dir": os.environ["TMPDIR"], "spark.driver.host": "127.0.0.1", "spark.ui.enabled": "false"}
+session = SparkSession.builder.master("local[1]").config(map=settings).getOrCreate()
+seqembed.spark.embed(session.read.parquet(inputs), model).write.parquet(out + "/done.parquet")
+time.sleep(600)
+""",
+}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_of_a_user_that_is_terminated_leaves_no_file(many: Job, tmp_path: Path, name: str) -> None:
+    """Python does not clean up after a signal that a script does not handle; Java does."""
+    _, inputs, _, model, *_ = map(str, many.words)
+    (tmp_path / "files").mkdir()
+    script = subprocess.Popen(
+        [sys.executable, "-c", SCRIPTS[name], inputs, model, str(tmp_path / "out")],
+        env=os.environ | {"TMPDIR": str(tmp_path / "files")},
+        stderr=subprocess.DEVNULL,
+    )
+    with script:
+        while script.poll() is None and not list((tmp_path / "out").glob("**/*.parquet")):
+            time.sleep(0.02)
+        assert list((tmp_path / "files").glob("**/*.onnx"))  # what Spark sends to workers
+        script.terminate()
+        assert script.wait(timeout=60) in (143, -signal.SIGTERM)
+    for _ in range(600):  # until Java has ended
+        if not list((tmp_path / "files").iterdir()):
+            break
+        time.sleep(0.1)
+    assert [str(path) for path in (tmp_path / "files").glob("**/*")] == []

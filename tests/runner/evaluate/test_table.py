@@ -9,7 +9,7 @@ from rich.console import Console
 
 from seqembed.runner.evaluate.report import Encoding, Evaluation, Row, SplitCounts, Verdict
 from seqembed.runner.evaluate.scores import Accuracy, Scores
-from seqembed.runner.evaluate.table import MAX_CLASSES, class_table
+from seqembed.runner.evaluate.table import MAX_CLASSES, class_table, lines_before, table
 
 
 def accuracy(*shares: float) -> Accuracy:
@@ -82,3 +82,23 @@ def test_two_classes_or_very_many_are_not_listed(evaluation: Evaluation, number:
     rows = (row("trained encoder", recalls, recalls),)
     names = tuple(f"class {index}" for index in range(number))
     assert class_table(replace(evaluation, classes=names, rows=rows)) is None
+
+
+def test_an_index_that_rounds_to_zero_has_no_sign(evaluation: Evaluation) -> None:
+    (trained,) = evaluation.rows[0].scores
+    rows = [replace(evaluation.rows[0], scores=(replace(trained, clusters=index),)) for index in (-0.0049, -0.006)]
+    text = io.StringIO()
+    Console(width=120, file=text).print(table(replace(evaluation, rows=tuple(rows))))
+    ends = [line.strip("│ ").split()[-1] for line in text.getvalue().splitlines() if "trained encoder" in line]
+    assert ends == ["0.00", "-0.01"]
+
+
+@pytest.mark.parametrize(
+    ("num", "said"),
+    [
+        (1, "1 test row has a label without training rows ('x'), and counts as wrong"),
+        (2, "2 test rows have labels without training rows ('x'), and count as wrong"),
+    ],
+)
+def test_rows_of_unseen_labels_are_counted_in_words(evaluation: Evaluation, num: int, said: str) -> None:
+    assert said in lines_before(replace(evaluation, unseen_rows=num, unseen_labels=("x",)))

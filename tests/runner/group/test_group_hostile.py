@@ -68,8 +68,8 @@ def test_no_files_and_empty_files(tmp_path: Path) -> None:
         (pa.int64(), pa.uint64(), None),
         (pa.int64(), pa.string(), None),
         (pa.timestamp("ms", "Europe/Berlin"), pa.timestamp("ms", "+05:30"), pa.timestamp("ms", "UTC")),
-        (pa.timestamp("ms", "UTC"), pa.timestamp("us", "UTC"), None),
-        (pa.timestamp("ms"), pa.timestamp("us"), None),
+        (pa.timestamp("ms", "UTC"), pa.timestamp("us", "UTC"), pa.timestamp("us", "UTC")),
+        (pa.timestamp("ms"), pa.timestamp("us"), pa.timestamp("us")),
         (pa.timestamp("ms"), pa.timestamp("ms", "UTC"), None),
         (pa.decimal128(9, 2), pa.decimal128(9, 3), None),
     ],
@@ -96,6 +96,8 @@ def test_types_that_differ_between_files_are_joined_exactly_or_refused(
         (pa.null(), pa.string(), 4),  # as pandas writes a column without values
         (pa.int16(), pa.int64(), 4),
         (pa.float32(), pa.float64(), 4),
+        (pa.timestamp("ms"), pa.timestamp("us"), 4),
+        (pa.timestamp("us"), pa.timestamp("ms"), 1),
     ],
     ids=str,
 )
@@ -134,7 +136,7 @@ def test_a_late_file_without_a_column_of_the_buckets_is_named(tmp_path: Path) ->
     seqembed.group(tmp_path / "in", out=tmp_path / "out", **QUIET)
     write(tmp_path / "in" / "c.parquet", id=["i"], time=[2], x=[1.0])
     said = (
-        r"^column 'y' is left out, since 1 of 3 files lack it, such as c\.parquet; but the buckets in .*out have it\."
+        r"^column 'y' is left out, since 1 of 3 files lacks it, such as c\.parquet; but the buckets in .*out have it\."
     )
     with pytest.raises(InputError, match=said):
         seqembed.group(tmp_path / "in", out=tmp_path / "out", **QUIET)
@@ -146,6 +148,8 @@ def as_type(texts: list[str], kind: pa.DataType) -> pa.Array:
     """Return texts, or the numbers in them, with a type."""
     if pa.types.is_null(kind):
         return pa.nulls(len(texts))
+    if pa.types.is_timestamp(kind):
+        return pa.array(map(int, texts), pa.int64()).view(kind)
     return pa.array(texts).cast(kind) if not pa.types.is_dictionary(kind) else pa.array(texts).dictionary_encode()
 
 
@@ -164,13 +168,13 @@ def test_a_column_that_some_files_lack_is_left_out_with_a_note_or_refused_by_nam
     write(tmp_path / "in" / "a.parquet", id=["i"], time=[1], x=[1.0])
     write(tmp_path / "in" / "b.parquet", id=["i"], time=[2], x=[2.0], y=[3.0])
     report = seqembed.group(tmp_path / "in", out=tmp_path / "out", **QUIET)
-    assert report.notes == ("WARNING column 'y' is left out, since only 1 of 2 files have it, such as b.parquet",)
+    assert report.notes == ("WARNING column 'y' is left out, since only 1 of 2 files has it, such as b.parquet",)
     assert rows(tmp_path / "out") == {"i": {"id": "i", "time": [1, 2], "x": [1.0, 2.0]}}
     with pytest.raises(InputError, match=r"a\.parquet: no column 'y'"):
         seqembed.group(tmp_path / "in", out=tmp_path / "other", features=["x", "y"], **QUIET)
     write(tmp_path / "in" / "c.parquet", id=["i"], time=[3], x=[2.0], y=[3.0])
     report = seqembed.group(tmp_path / "in", out=tmp_path / "most", **QUIET)
-    assert report.notes == ("WARNING column 'y' is left out, since 1 of 3 files lack it, such as a.parquet",)
+    assert report.notes == ("WARNING column 'y' is left out, since 1 of 3 files lacks it, such as a.parquet",)
 
 
 def test_of_many_columns_that_some_files_lack_some_are_named_and_the_others_counted(tmp_path: Path) -> None:

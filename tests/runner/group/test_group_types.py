@@ -189,3 +189,88 @@ def test_the_index_of_pandas_is_no_feature(tmp_path: Path) -> None:
     frame.to_parquet(tmp_path / "in.parquet")
     seqembed.group(tmp_path / "in.parquet", out=tmp_path / "out", progress="none")
     assert read(tmp_path / "out").column_names == ["id", "time", "x"]
+
+
+UNITS = [
+    (pa.timestamp("ms"), pa.timestamp("us")),
+    (pa.timestamp("us"), pa.timestamp("ns")),
+    (pa.timestamp("ms", "Europe/Berlin"), pa.timestamp("ns", "UTC")),
+    (pa.duration("ms"), pa.duration("us")),
+    (pa.time32("ms"), pa.time64("ns")),
+]
+
+
+@pytest.mark.parametrize(("coarse", "fine"), UNITS)
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_times_of_several_units_get_the_finest_one(
+    tmp_path: Path, coarse: pa.DataType, fine: pa.DataType, order: str
+) -> None:
+    """As the time, in lists, as kept values and as ids: the rows are those of files that all have the finer unit."""
+    whole = 32 if pa.types.is_time32(coarse) else 64
+    for where in ("mixed", "equal"):
+        (tmp_path / where).mkdir()
+        for name, kind in zip(order, (coarse, fine), strict=True):
+            first = 1_000 if name == "a" else 1_001  # milliseconds
+            times = pa.array([first, first + 5, None], getattr(pa, f"int{whole}")()).view(coarse).cast(kind)
+            stored = times.cast(fine) if where == "equal" else times
+            columns = {"id": times.fill_null(times[0]), "time": stored.fill_null(stored[1]), "x": stored, "k": stored}
+            columns["id"] = columns["id"].cast(stored.type)
+            pq.write_table(pa.table(columns), tmp_path / where / f"{name}.parquet")
+        seqembed.group(tmp_path / where, out=tmp_path / f"{where} out", keep="k", buckets=3, progress="none")
+    for path in sorted((tmp_path / "equal out").glob("bucket-*")):
+        found, expected = (pq.read_table(tmp_path / out / path.name) for out in ("mixed out", "equal out"))
+        assert found.equals(expected) and found.schema.equals(expected.schema)
+    found = read(tmp_path / "mixed out")
+    assert found.schema.field("x").type.value_type == found.schema.field("id").type == fine
+    assert len(found) == 4
+    one = found.sort_by("id")["x"][0].as_py()
+    assert one[1] is None and len(one) == 2
+
+
+@pytest.mark.parametrize(
+    ("coarse", "fine", "value", "shown"),
+    [
+        (pa.timestamp("us"), pa.timestamp("ns"), 9_223_372_036_854_776, "2262-04-11 23:47:16.854776"),
+        (pa.timestamp("ms", "UTC"), pa.timestamp("ns", "UTC"), -(10**13), "1653-02-10 06:13:20.000"),
+        (pa.duration("us"), pa.duration("ns"), 10**17, "100000000000000000"),
+    ],
+)
+def test_a_time_beyond_the_finer_unit_is_refused_with_its_row(
+    tmp_path: Path, coarse: pa.DataType, fine: pa.DataType, value: int, shown: str
+) -> None:
+    (tmp_path / "in").mkdir()
+    num, bad = 140_000, 139_001  # in the second batch of a file
+    numbers = [0] * num
+    numbers[bad] = value
+    for name, kind, values in (("a", fine, [0] * 3), ("b", coarse, numbers)):
+        times = pa.array(values, pa.int64()).view(kind)
+        pq.write_table(
+            pa.table({"id": range(len(times)), "time": range(len(times)), "at": times}),
+            tmp_path / "in" / f"{name}.parquet",
+        )
+    with pytest.raises(InputError) as refused:
+        seqembed.group(tmp_path / "in", out=tmp_path / "out", buckets=2, progress="none")
+    assert str(refused.value).endswith(
+        f"b.parquet: row {bad}: column 'at' is {shown}, in {coarse.unit}; that does not fit the type of other files, "
+        f"{fine}. Store the column in {coarse.unit} in all files, or correct the row."
+    )
+
+
+def test_a_time_at_the_end_of_the_finer_unit_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    ends = [-9_223_372_036_854_775, 9_223_372_036_854_775]
+    for name, kind, values in (("a", pa.timestamp("us"), ends), ("b", pa.timestamp("ns"), [0, 1])):
+        times = pa.array(values, pa.int64()).view(kind)
+        pq.write_table(pa.table({"id": [name] * 2, "time": times, "x": [1, 2]}), tmp_path / "in" / f"{name}.parquet")
+    seqembed.group(tmp_path / "in", out=tmp_path / "out", buckets=1, progress="none")
+    found = read(tmp_path / "out")["time"].combine_chunks().flatten().view(pa.int64()).to_pylist()
+    assert sorted(found) == [ends[0] * 1000, 0, 1, ends[1] * 1000]
+
+
+def test_times_with_and_without_a_zone_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name, zone in (("a", None), ("b", "UTC")):
+        times = pa.array([0], pa.int64()).view(pa.timestamp("ms", zone))
+        pq.write_table(pa.table({"id": [1], "time": times, "x": [1]}), tmp_path / "in" / f"{name}.parquet")
+    with pytest.raises(InputError, match="'time' is timestamp\\[ms, tz=UTC\\]; in .*a.parquet it is timestamp\\[ms\\]"):
+        seqembed.group(tmp_path / "in", out=tmp_path / "out", progress="none")

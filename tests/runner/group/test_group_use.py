@@ -175,6 +175,13 @@ def test_train_evaluate_and_inspect_read_it(models: dict[str, Path], days: Path,
     ):
         assert text in shown, shown
     assert seqembed.inspect(tmp_path / "grouped").kind == "grouped"
+    labelled = seqembed.inspect(tmp_path / "grouped", label="label").facts
+    assert labelled["next"] == f"seqembed train {tmp_path / 'grouped'} --id id --time time --out RUN_DIR --label label"
+    assert labelled["label"] == "label"
+    for name, said in (("amount", "is a list with a value per event"), ("nosuch", "was not grouped")):
+        refused = command("inspect", tmp_path / "grouped", "--label", name)
+        assert (refused.exit_code, f"column '{name}' {said}; expected one value per id" in refused.output) == (3, True)
+        assert f"Group again with --keep {name} and --overwrite. Kept are: label." in refused.output
     (tmp_path / "grouped" / "_SUCCESS").unlink()
     pq.write_table(pq.read_table(files[0]), files[0])
     shown = done("inspect", tmp_path / "grouped").output
