@@ -256,7 +256,8 @@ class OutputDirectory:
         end = time.monotonic() + _LAST_WRITES_SECONDS
         while True:
             try:
-                return self.filesystem.delete_dir(path)
+                self.filesystem.delete_dir(path)
+                return
             except OSError as error:
                 if error.errno != errno.ENOTEMPTY or time.monotonic() > end:
                     raise
