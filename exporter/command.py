@@ -12,6 +12,7 @@ from seqembed.data.arrow_start import settle_without_pandas
 from seqembed.data.contract import MAX_TOLERANCE, PRECISIONS
 from seqembed.data.display.events import reported
 from seqembed.data.display.quiet import hide_unused_libraries
+from seqembed.data.garbage import collect_garbage_rarely
 from seqembed.data.json_log import LOG_FORMAT, ending_in
 from seqembed.data.schema.schema import LAYOUTS, SequenceSchema
 from seqembed.data.signals import stopped_by_signals
@@ -109,6 +110,7 @@ def export(**options: Any) -> None:
     """  # noqa: D301 - click needs the backspace character itself
     config = ExportConfig(**options)
     hide_unused_libraries()
+    collect_garbage_rarely()
     settle_without_pandas()
     with ending_in(config.log_format), stopped_by_signals(), reported(config.log_format, sys.stderr):
         for line in column_lines(config):

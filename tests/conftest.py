@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from seqembed.data.garbage import collect_garbage_rarely
 from seqembed_testing import Tiny, done, sequences, shared_directory, write_sequences
 
 # Read when Ray is imported, by a test before seqembed.runner.engines.ray sets it: `uv run pytest` does not make Ray
@@ -19,15 +20,22 @@ os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 for name in ("TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS"):
     os.environ.setdefault(name, "1")
 
+# A Java of Spark lives for seconds: half its processor time goes to a second compiler and to threads for garbage.
+os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+
 # Tests run on shared, noisy machines: a slow example is not a failure.
 settings.register_profile("seqembed", deadline=None)
 settings.load_profile("seqembed")
 
 
 def pytest_collection_finish() -> None:
-    """Exempt what was imported from garbage collection: TensorFlow's 400,000 objects cost a twentieth of each test."""
+    """Exempt what was imported from garbage collection: TensorFlow's 400,000 objects cost a twentieth of each test.
+
+    To look for garbage as often as Python does by default costs another twelfth of a test that trains or exports.
+    """
     gc.collect()
     gc.freeze()
+    collect_garbage_rarely()
 
 
 def pytest_unconfigure() -> None:

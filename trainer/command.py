@@ -10,6 +10,7 @@ from seqembed.data.arrow_start import settle_without_pandas
 from seqembed.data.display.events import LogFormat
 from seqembed.data.display.progress import ProgressStyle
 from seqembed.data.display.quiet import hide_unused_libraries
+from seqembed.data.garbage import collect_garbage_rarely
 from seqembed.data.json_log import ending_in
 from seqembed.data.signals import stopped_by_signals
 from seqembed.trainer.api import start
@@ -39,6 +40,7 @@ def train(
     """
     job = TrainJob.from_options(_typed_wins(options))
     hide_unused_libraries()
+    collect_garbage_rarely()
     settle_without_pandas()
     with ending_in(log_format), stopped_by_signals():
         summary = start(job, out, _say, resume=resume, overwrite=overwrite, progress=progress, log_format=log_format)

@@ -101,7 +101,10 @@ def _in_rounds(keys: NDArray[np.number], offsets: NDArray[np.int64], chosen: NDA
     """Return the order, int64 (steps), that sorts each round of the `chosen` sequences by `keys` (steps)."""
     steps, lengths = step_numbers(offsets), np.diff(offsets)
     rounds = np.repeat(offsets[:-1], lengths) + steps // ROUND  # ascending, and unique per sequence
-    return np.lexsort((np.where(np.repeat(chosen, lengths), keys, steps), rounds))
+    order = np.arange(len(keys))
+    own = np.flatnonzero(np.repeat(chosen, lengths))  # the others stay in order
+    order[own] = own[np.lexsort((keys[own], rounds[own]))]
+    return order
 
 
 def _categories(
@@ -111,7 +114,7 @@ def _categories(
     common = np.where((kinds == KINDS.index("mix"))[:, None], _MIXED_SHARES, _SHARES)
     own = np.cumsum(generator.standard_gamma(CONCENTRATION * common), axis=1)  # normalised, a Dirichlet draw
     own /= own[:, -1:]
-    sectors: NDArray[np.int64] = (generator.random(len(customers))[:, None] >= own[customers, :-1]).sum(axis=1)
+    sectors = _bins(generator.random(len(customers)), own[customers, :-1])
     tail = np.cumsum(1 / np.arange(1, CATEGORIES_PER_SECTOR + 1))  # Zipf's law
     favourites = np.searchsorted(tail, generator.random(own.shape) * tail[-1])
     ranks = np.searchsorted(tail, generator.random(len(customers)) * tail[-1])
@@ -124,8 +127,15 @@ def _types(generator: np.random.Generator, categories: NDArray[np.int64]) -> NDA
     """Return the index in `TYPES` of each payment, int32 (steps)."""
     shares = np.cumsum([sector[3] for sector in SECTORS.values()], axis=1)
     own = shares[categories // CATEGORIES_PER_SECTOR, :-1]
-    types: NDArray[np.int32] = (generator.random(len(categories))[:, None] >= own).sum(axis=1, dtype=np.int32)
-    return types
+    return _bins(generator.random(len(categories)), own).astype(np.int32)
+
+
+def _bins(drawn: NDArray[np.float64], ends: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the bin of each number, int64 (steps): how many of its own ends, float64 (steps, bins - 1), it reaches."""
+    found = np.zeros(len(drawn), np.int64)
+    for column in ends.T:
+        found += drawn >= column
+    return found
 
 
 def _amounts(
@@ -157,11 +167,10 @@ def _times(
     passed = np.cumsum(gaps)
     before = np.concatenate([[0], passed])[offsets[:-1]]
     operational = (begin - before)[customers] + passed
-    hours = np.where(
-        (kinds == KINDS.index("night"))[customers],
-        _wall_clock(operational, NIGHT_CLOCK),
-        _wall_clock(operational, DAY_CLOCK),
-    )
+    at_night = (kinds == KINDS.index("night"))[customers]
+    hours = np.empty_like(operational)
+    for own, clock in ((at_night, NIGHT_CLOCK), (~at_night, DAY_CLOCK)):
+        hours[own] = _wall_clock(operational[own], clock)
     times: NDArray[np.datetime64] = FIRST_MONDAY + np.rint(hours * 3600).astype(np.int64) * np.timedelta64(1_000, "ms")
     return times
 

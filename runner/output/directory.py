@@ -4,6 +4,7 @@ A part is staged (`seqembed.runner.output.staging`), closed, synced, read back, 
 so that no reader sees an incomplete one.
 """
 
+import errno
 import os
 import posixpath
 import re
@@ -30,6 +31,7 @@ RECORD = "_RUN"
 _FIELD_OF_MARKERS = {SUCCESS: "seqembed", RECORD: "inputs"}  # what each always holds
 _RUN_ID = re.compile(r"[0-9a-f]{12}")
 _DEAD_AFTER_SECONDS = 7 * 86_400
+_LAST_WRITES_SECONDS = 10.0
 
 
 class OutputDirectory:
@@ -246,8 +248,20 @@ class OutputDirectory:
             elif self.storage.type(TEMPORARY) == fs.FileType.Directory:
                 temporary = self.storage.at(TEMPORARY)
                 for name in filter(_RUN_ID.fullmatch, os.listdir(temporary)):
-                    self.filesystem.delete_dir(posixpath.join(temporary, name))
+                    self._delete_directory(posixpath.join(temporary, name))
                 self.storage.remove_empty(TEMPORARY)
+
+    def _delete_directory(self, path: str) -> None:
+        """Delete a local directory; again, for a while, if a worker of a stopped engine still writes files into it."""
+        end = time.monotonic() + _LAST_WRITES_SECONDS
+        while True:
+            try:
+                self.filesystem.delete_dir(path)
+                return
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY or time.monotonic() > end:
+                    raise
+            time.sleep(0.02)
 
     def _clean_own(self) -> None:
         """Remove temporary files of this run, and of runs so old that they cannot be running."""

@@ -45,7 +45,7 @@ values = st.one_of(st.none(), st.sampled_from(["a", "b", "ä", "", "long " * 9, 
 rows = st.lists(st.lists(values, min_size=1, max_size=6), min_size=1, max_size=25)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(rows=rows, group=st.integers(1, 30), backwards=st.booleans(), min_count=st.integers(1, 3))
 def test_ids_depend_only_on_the_values(
     tmp_path_factory: pytest.TempPathFactory, rows: list[list[str | None]], group: int, backwards: bool, min_count: int

@@ -4,12 +4,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from child_runner import ChildRunner, check_complete, check_finished, contents
+from seqembed.runner.output.directory import OutputDirectory
 from seqembed_testing import Tiny, done, sequences, write_sequences
 
 ROOT = Path(__file__).parents[2]
@@ -129,3 +132,26 @@ def test_a_signal_that_comes_while_an_object_is_finalised_is_not_lost(number: si
     assert ended.returncode == {signal.SIGTERM: 143, signal.SIGINT: -signal.SIGINT}[number], ended.stderr
     assert "went on" not in ended.stdout
     assert "ignored" not in ended.stderr
+
+
+def test_a_worker_that_writes_for_another_moment_is_cleaned_up_after(tmp_path: Path) -> None:
+    """Workers of Spark end after the job was cancelled."""
+    output = OutputDirectory(str(tmp_path / "out"))
+    staged, count = tmp_path / "out" / output.staging.directory, 0
+
+    def write() -> None:
+        nonlocal count
+        end = time.monotonic() + 0.3
+        with suppress(FileNotFoundError):
+            while time.monotonic() < end:
+                (staged / str(count)).touch()
+                count += 1
+
+    with output.lock():
+        output.begin({})
+        worker = threading.Thread(target=write)
+        worker.start()
+        while count < 300:
+            time.sleep(0.001)
+    worker.join()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["_RUN"]

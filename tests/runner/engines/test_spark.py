@@ -77,12 +77,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A session with two executors, each a process with a CPU, as `--address` would start it."""
     from seqembed.runner.engines.spark import start_session
 
-    with pytest.MonkeyPatch.context() as patch:
-        # Half the processor time of a short life: the first compiler alone, and one thread that collects garbage.
-        patch.setenv("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
-        session = start_session(1, "local-cluster[2,1,1024]", tmp_path_factory.mktemp("spark"))
-        yield session
-        session.stop()
+    session = start_session(1, "local-cluster[2,1,1024]", tmp_path_factory.mktemp("spark"))
+    yield session
+    session.stop()
 
 
 @pytest.mark.parametrize("name", ["telemetry", "transactions"])
