@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, wraps
 from numbers import Integral, Real
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -85,6 +85,8 @@ def _as_kind(value: Any, kind: Any) -> Any:
     origin, members = get_origin(kind) or kind, get_args(kind)
     if origin is os.PathLike:
         return value if isinstance(value, os.PathLike) else _OTHER
+    if origin is Literal:  # which text is allowed, the options say
+        return value if isinstance(value, tuple(map(type, members))) else _OTHER
     if origin is tuple and members[-1] is not Ellipsis:
         if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != len(members):
             return _OTHER
@@ -111,7 +113,9 @@ def _as_names(value: Any, member: Any) -> Any:
 
 
 def _is_table(value: Any) -> bool:
-    return hasattr(value, "__arrow_c_stream__") or hasattr(value, "__dataframe__")
+    """Return whether a value is a table, of pyarrow, pandas, polars or DuckDB; a column of pandas or polars is none."""
+    is_column = hasattr(value, "to_list")
+    return (hasattr(value, "__arrow_c_stream__") and not is_column) or hasattr(value, "__dataframe__")
 
 
 def _expected(kinds: Sequence[Any]) -> str:
@@ -132,6 +136,8 @@ def _word(kind: Any) -> str:
     if kind in words:
         return words[kind]
     origin, members = get_origin(kind) or kind, get_args(kind)
+    if origin is Literal:
+        return "text"
     if origin is os.PathLike:
         return "a path"
     if origin is tuple and members[-1] is not Ellipsis:

@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from seqembed.data.errors import SeqembedError
+from seqembed.data.errors import SeqembedError, UsageError
 from seqembed.data.extras import missing_extra
 from seqembed.data.host import host_fault
 from seqembed.data.keyword_types import checked_value
@@ -169,6 +169,22 @@ def several(given: Inputs) -> tuple[str, ...]:
     What was passed has been checked by `seqembed.data.keyword_types`.
     """
     return tuple(os.fspath(one) for one in ((given,) if isinstance(given, str | os.PathLike) else given))
+
+
+def inputs_of(given: Inputs, name: str = "inputs") -> tuple[str, ...]:
+    """Return inputs as a tuple of strings.
+
+    Args:
+        given: One or several paths, globs or URIs.
+        name: The keyword, for messages.
+
+    Raises:
+        UsageError: There is none, as of a glob that matched nothing.
+    """
+    found = several(given)
+    if not found:
+        raise UsageError(f"{name} is empty. Pass at least one file, directory, glob or URI.")
+    return found
 
 
 def path_or_none(given: PathOrUri | None) -> Path | None:

@@ -13,9 +13,9 @@ from seqembed.data.keywords import (
     PathOrUri,
     checked_options,
     in_python,
+    inputs_of,
     missing,
     path_or_none,
-    several,
     shows_options,
     takes_config,
 )
@@ -135,7 +135,7 @@ def run(
     if values.get("metrics") is not None:
         values["metrics"] = os.fspath(values["metrics"])
     chosen = RunOptions(dry_run=dry_run, **values)
-    job = Job(several(inputs), os.fspath(model), os.fspath(out), chosen)
+    job = Job(inputs_of(inputs), os.fspath(model), os.fspath(out), chosen)
     return plan_job(job)[0] if dry_run else run_job(job, sys.stderr)
 
 
@@ -198,8 +198,8 @@ def evaluate(
         raise missing(evaluate, options, model=model, train=train, test=test, label=label)
     chosen = EvaluateConfig(
         str(model),
-        several(train),
-        several(test),
+        inputs_of(train, "train"),
+        inputs_of(test, "test"),
         label,
         json_path=None if json is None else str(json),
         plot_path=path_or_none(plot),

@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 
 import seqembed
 from seqembed.data.keyword_types import checked_value
+from seqembed.data.keywords import Inputs
 from seqembed_testing import Tiny, sequences, write_sequences
 
 
@@ -25,6 +28,8 @@ from seqembed_testing import Tiny, sequences, write_sequences
         (tuple[str, ...], {"a": 1, "b": 2}.keys(), ("a", "b")),
         (tuple[str, ...], (name for name in "ab"), ("a", "b")),
         (str | Path, Path("a"), Path("a")),
+        (Inputs, pd.Series(["a", "b"]), ("a", "b")),
+        (Inputs, pl.Series(["a", "b"]), ("a", "b")),
     ],
 )
 def test_values_of_numpy_and_iterators_are_taken(kind: object, value: object, expected: object) -> None:
@@ -45,6 +50,10 @@ def test_values_of_numpy_and_iterators_are_taken(kind: object, value: object, ex
         ({"only": b"x"}, "only must be a name or several, was b'x'."),
         ({"overwrite": "no"}, "overwrite must be True or False, was 'no'."),
         ({"address": 3}, "address must be text or None, was 3."),
+        ({"dtype": np.dtype("float16")}, "dtype must be text, was a Float16DType."),
+        ({"engine": 3}, "engine must be text, was 3."),
+        ({"inputs": []}, "inputs is empty. Pass at least one file, directory, glob or URI."),
+        ({"inputs": iter(())}, "inputs is empty. Pass at least one file, directory, glob or URI."),
         ({"metrics": 3}, "metrics must be a path or URI, was 3."),
         ({"config": 3}, "config must be a path or URI, was 3."),
         ({"model": object}, "model must be a path or URI, was a type."),
@@ -102,6 +111,21 @@ def test_options_of_datasets_and_frames(tiny: Tiny, engine: str, keywords: dict[
     with pytest.raises(seqembed.UsageError if known else TypeError) as refused:
         getattr(seqembed, engine).embed(object(), **{"bundle": tiny.bundle} | keywords)
     assert str(refused.value) == said or (not known and "unexpected keyword argument" in str(refused.value))
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda tiny: seqembed.group([], id="i", time="t", out="o"), "inputs"),
+        (lambda tiny: seqembed.train((), out="o"), "inputs"),
+        (lambda tiny: seqembed.evaluate(tiny.bundle, train=[], test="b", label="l"), "train"),
+        (lambda tiny: seqembed.evaluate(tiny.bundle, train="a", test=np.array([], str), label="l"), "test"),
+    ],
+)
+def test_no_input_at_all_is_an_error(tiny: Tiny, call: Callable[[Tiny], object], name: str) -> None:
+    """As of a glob that matched nothing: a job without rows would look like a success."""
+    with pytest.raises(seqembed.UsageError, match=f"^{name} is empty"):
+        call(tiny)
 
 
 def test_numbers_of_numpy_make_the_same_output(tiny: Tiny, tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from seqembed.data.keywords import (
     PathOrUri,
     checked_options,
     in_python,
+    inputs_of,
     missing,
-    several,
     shows_options,
     takes_config,
 )
@@ -124,7 +124,7 @@ def train(
     """
     if inputs is None or out is None:
         raise missing(train, options, inputs=inputs, out=out)
-    job = TrainJob.from_options({"inputs": several(inputs), **checked_options(train, options)})
+    job = TrainJob.from_options({"inputs": inputs_of(inputs), **checked_options(train, options)})
     return start(
         job, Path(out), logger.info, resume=resume, overwrite=overwrite, progress=progress, log_format=log_format
     )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from seqembed.data.errors import OutputError
 from seqembed.data.layout import RunLayout
+from seqembed.data.plurals import counted
 from seqembed.data.week_hours import coverage_gap
 from seqembed.trainer.config.job import TrainJob
 from seqembed.trainer.fit.checkpoint import Checkpoints
@@ -100,12 +101,12 @@ def _embedding(prepared: Prepared) -> str:
     blocks = ", ".join(f"{block.width} {block.name}" for block in prepared.embedding_blocks)
     width, projected = sum(block.width for block in prepared.embedding_blocks), prepared.projected_dim
     if not projected:
-        return f"embedding of {width} dimensions: {blocks}"
+        return f"embedding of {counted(width, 'dimension')}: {blocks}"
     most = min(width, prepared.intake.num_training - 1)
     rest = (
         f" (the training sequences differ in {most} directions at most; the others are 0)" if projected > most else ""
     )
-    return f"embedding of {projected} dimensions{rest}, projected from {width}: {blocks}"
+    return f"embedding of {counted(projected, 'dimension')}{rest}, projected from {width}: {blocks}"
 
 
 def _save(layout: RunLayout, fit: Fit, summary: TrainSummary, progress: Progress) -> None:
@@ -149,7 +150,7 @@ def _summary(directory: RunDirectory, fit: Fit, *, already_finished: bool = Fals
     job = fit.prepared.job
     gap = coverage_gap(fit.prepared.schema, fit.prepared.profile)
     warnings = (*_health_warnings(fit), *([] if gap is None else [f"WARNING: {gap}"]))
-    return TrainSummary(directory.final, fit.history, job.model.loss, warnings, already_finished)
+    return TrainSummary(directory.final, fit.history, job.model.loss, warnings, already_finished, job.model.mixes)
 
 
 def _health_warnings(fit: Fit) -> tuple[str, ...]:

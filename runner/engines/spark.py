@@ -157,14 +157,20 @@ class OpenSession:
             if not self._is_open:
                 return
             self._is_open = False
-            try:
-                self.spark.interruptTag(self._tag)
-            except _FAILURES:
-                self._is_own = False  # Spark is gone already
-            self._pool.shutdown(wait=True, cancel_futures=True)
-            if self._is_own:
-                self.spark.stop()
-            shutil.rmtree(self._directory, ignore_errors=True)
+            # Each thread has its own connection to Java. If a signal ended this one's last call, the reply to that is
+            # still to come, and would be taken for the reply to the next call.
+            with ThreadPoolExecutor(1, thread_name_prefix="spark-end") as other:
+                other.submit(self._end).result()
+
+    def _end(self) -> None:
+        try:
+            self.spark.interruptTag(self._tag)
+        except _FAILURES:
+            self._is_own = False  # Spark is gone already
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._is_own:
+            self.spark.stop()
+        shutil.rmtree(self._directory, ignore_errors=True)
 
 
 def attempt_number() -> int:

@@ -13,8 +13,8 @@ from seqembed.data.keywords import (
     PathOrUri,
     checked_options,
     in_python,
+    inputs_of,
     missing,
-    several,
     shows_options,
     takes_config,
 )
@@ -109,5 +109,5 @@ def group(
     if values.get("metrics") is not None:
         values["metrics"] = os.fspath(values["metrics"])
     chosen = GroupOptions(dry_run=dry_run, **values)
-    job = GroupJob(several(inputs), os.fspath(out), chosen)
+    job = GroupJob(inputs_of(inputs), os.fspath(out), chosen)
     return plan_group_job(job) if dry_run else group_events(job, sys.stderr)

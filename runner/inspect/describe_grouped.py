@@ -91,10 +91,21 @@ def _require_label(output: OutputDirectory, options: Mapping[str, Any], label: s
     columns, kept = (options.get(name) for name in ("columns", "keep"))
     if not isinstance(columns, list) or not isinstance(kept, list) or label in kept:
         return
-    what = "is a list with a value per event" if label in columns else "was not grouped"
+    remedy = f"Group again with --keep {shlex.quote(label)} and --overwrite"
+    if label == options.get("id"):
+        what, remedy = "is the id", "Name another column"
+    elif label == options.get("time"):
+        what, remedy = "is the time of each event", "Name another column"
+    elif label in columns:
+        what = "is a list with a value per event"
+    else:
+        what, remedy = (
+            "was not grouped",
+            f"If the events have it, group again with --keep {shlex.quote(label)} and --overwrite",
+        )
     raise InputError(
-        f"{output.given}: column '{label}' {what}; expected one value per id for --label. Group again with --keep "
-        f"{shlex.quote(label)} and --overwrite. Kept are: {', '.join(map(str, kept)) or 'none'}."
+        f"{output.given}: column '{label}' {what}; expected one value per id for --label. {remedy}. "
+        f"Kept are: {', '.join(map(str, kept)) or 'none'}."
     )
 
 

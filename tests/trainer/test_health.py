@@ -281,7 +281,7 @@ def summary_of(**changes):
 def test_the_summary_says_what_may_help():
     text = summary_of()
     assert "loss was 0.5000 after 20 batches, and the last weights are kept" in text and "with --steps 20" in text
-    assert "For a closer reconstruction: more --units" in text
+    assert "For a closer reconstruction: more --units, more --decoder-units" in text
     good = summary_of(patience=10, best_epoch=2, best_loss=0.05, health={"loss_over_mean": 0.05, "problem": None})
     assert "the last weights are kept" not in good and "For a closer reconstruction" not in good
     assert "the best weights are those after 20" in good

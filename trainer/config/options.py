@@ -239,7 +239,7 @@ SECTIONS: dict[str, list[click.Option]] = {
             "--embedding-dim",
             "Width of the embedding.",
             _POSITIVE,
-            unset="128 or fewer; with --objective reconstruct the width of the pooling",
+            unset="128 or fewer; what the pooling makes with --normalization dataset and --objective reconstruct",
             metavar="N",
         ),
         _choice(

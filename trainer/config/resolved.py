@@ -62,7 +62,7 @@ class ResolvedModel:
     def projects(self) -> bool:
         """Whether all blocks of the embedding are projected to one width after training.
 
-        A reconstruction of sequences as they are has no block beside its recurrent layers; all other models do.
+        A textbook's autoencoder, which reconstructs sequences as they are, is left as it is trained.
         """
         return self.contrasts or self.normalization == "sequence"
 

@@ -24,6 +24,7 @@ class TrainSummary:
         loss: Name of the loss.
         warnings: What is wrong with the model or lacking in the data, and what to try, one line each.
         already_finished: Whether a resumed run was already finished.
+        mixes: Whether a trained dense layer brings the embedding to its width, so that the loss depends on that.
     """
 
     layout: RunLayout
@@ -31,6 +32,7 @@ class TrainSummary:
     loss: str
     warnings: tuple[str, ...] = ()
     already_finished: bool = False
+    mixes: bool = False
 
     def __repr__(self) -> str:
         """Return the run and the loss that counts; `history` holds the rest."""
@@ -117,7 +119,8 @@ class TrainSummary:
             and explained > _WELL
             and not history["health"]["problem"]
         ):
-            text = "For a closer reconstruction: more --units or --embedding-dim, more --decoder-units, more --steps."
+            wider = "--units or --embedding-dim" if self.mixes else "--units"
+            text = f"For a closer reconstruction: more {wider}, more --decoder-units, more --steps."
             lines += wrap(text, LINE_WIDTH - 13)
         return [f"{'':<13}{line}" for line in lines]
 

@@ -83,6 +83,23 @@ def test_a_start_that_is_stopped_leaves_no_java(command: list[str], number: sign
     assert {*descendants(JAVA)} <= others
 
 
+def test_a_session_is_closed_after_a_call_that_a_signal_ended() -> None:
+    """The reply to that call is still to come: the calls that close the session must not take it for theirs."""
+    script = """
+import signal
+from seqembed.runner.engines.spark import OpenSession
+with OpenSession(1, "local[1]") as session:
+    signal.signal(signal.SIGALRM, lambda *_: exit(143))
+    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    session.spark._jvm.java.lang.Thread.sleep(2_000)
+"""
+    others = {*descendants(JAVA)}
+    done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 143, done.stdout
+    assert "Traceback" not in done.stdout
+    assert {*descendants(JAVA)} <= others
+
+
 SCRIPTS = {
     "run": """
 import sys, seqembed

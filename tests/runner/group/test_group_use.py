@@ -178,10 +178,15 @@ def test_train_evaluate_and_inspect_read_it(models: dict[str, Path], days: Path,
     labelled = seqembed.inspect(tmp_path / "grouped", label="label").facts
     assert labelled["next"] == f"seqembed train {tmp_path / 'grouped'} --id id --time time --out RUN_DIR --label label"
     assert labelled["label"] == "label"
-    for name, said in (("amount", "is a list with a value per event"), ("nosuch", "was not grouped")):
+    for name, said, remedy in (
+        ("amount", "is a list with a value per event", "Group again with --keep amount and --overwrite"),
+        ("nosuch", "was not grouped", "If the events have it, group again with --keep nosuch and --overwrite"),
+        ("id", "is the id", "Name another column"),
+        ("time", "is the time of each event", "Name another column"),
+    ):
         refused = command("inspect", tmp_path / "grouped", "--label", name)
         assert (refused.exit_code, f"column '{name}' {said}; expected one value per id" in refused.output) == (3, True)
-        assert f"Group again with --keep {name} and --overwrite. Kept are: label." in refused.output
+        assert f"for --label. {remedy}. Kept are: label." in refused.output
     (tmp_path / "grouped" / "_SUCCESS").unlink()
     pq.write_table(pq.read_table(files[0]), files[0])
     shown = done("inspect", tmp_path / "grouped").output
