@@ -3,6 +3,7 @@
 import os
 import random
 import resource
+import shutil
 import signal
 import sys
 import threading
@@ -16,11 +17,20 @@ from typing import Self
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from seqembed.runner.engines.engine import Engine
 from seqembed.runner.engines.make import make_part
 from seqembed.runner.engines.task import PartTask
 from seqembed.runner.output.staging import StagedPart
+
+ON_SPARK = [
+    pytest.mark.skipif(shutil.which("java") is None, reason="Java is missing: Spark needs 17 or later"),
+    # pyspark 4.3 warns of every pandas from 3 on, and leaves sockets to the collector.
+    pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas:FutureWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 @dataclass(frozen=True)

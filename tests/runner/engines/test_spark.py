@@ -32,7 +32,7 @@ from engine_laws import (
     check_same_bytes,
     check_scores,
 )
-from engines_testing import Job, Killer, check_vectors
+from engines_testing import ON_SPARK, Job, Killer, check_vectors
 from s3_testing import Store
 
 import seqembed as seqembed_package
@@ -46,13 +46,7 @@ from seqembed.runner.output.directory import OutputDirectory
 from seqembed_testing import Tiny, done, events_bundle, seqembed, with_contract
 
 pytest.importorskip("pyspark", reason="the extra `spark` is not installed")
-pytestmark = [
-    pytest.mark.skipif(shutil.which("java") is None, reason="Java is missing: Spark needs 17 or later"),
-    # pyspark 4.3 warns of every pandas from 3 on, and leaves sockets to the collector.
-    pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas:FutureWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = ON_SPARK
 
 SPARK = ("--engine", "spark")
 GROUPED = {

@@ -1,7 +1,6 @@
 """`--engine spark` on a Spark of its own that is stopped, in its start and later, or whose Java dies."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,19 +11,13 @@ from pathlib import Path
 
 import pytest
 from engine_laws import check_stop_in_mid_part, check_stopped_driver
-from engines_testing import Job, descendants
+from engines_testing import ON_SPARK, Job, descendants
 
 from child_runner import check_finished, contents
 from seqembed_testing import Tiny, done
 
 pytest.importorskip("pyspark", reason="the extra `spark` is not installed")
-pytestmark = [
-    pytest.mark.skipif(shutil.which("java") is None, reason="Java is missing: Spark needs 17 or later"),
-    # pyspark 4.3 warns of every pandas from 3 on, and leaves sockets to the collector.
-    pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas:FutureWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = ON_SPARK
 
 SIGNALS = [(signal.SIGINT, 130)] + ([(signal.SIGKILL, -9)] if "SEQEMBED_KILLS" in os.environ else [])
 SPARK = ("--engine", "spark")
