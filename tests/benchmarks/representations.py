@@ -6,8 +6,9 @@ trains with no tuning on the train split of JapaneseVowels, BasicMotions, GunPoi
 the package aeon), for three seeds each, exports, and judges with ``seqembed evaluate``. The untrained control is the
 mean of three draws for each of the three. Two trainings run at a time, on a core each, and then the speed is measured:
 `seqembed run` on one thread, from Parquet to Parquet, in rows a second of processor time of all its threads, what
-40,000 rows take longer than 4,000, least of four rounds. Takes some twenty minutes on two cores. Accuracies of others
-are those that they published or that their public code gave. TS2Vec's speed is measured on the same machine, where
+40,000 rows take longer than 4,000, least of four rounds; and `SequenceEncoder.embed` of the same rows as a table in
+memory, as TS2Vec has its arrays. Takes some twenty minutes on two cores. Accuracies of others are those that they
+published or that their public code gave. TS2Vec's speed is measured on the same machine, where
 there is an environment for it, and else one that its public code had on one core of another:
 
     python3 -m venv peers
@@ -37,6 +38,17 @@ SPEED_ROWS, FEW_ROWS, ROUNDS = 40_000, 4_000, 4
 PEER_ROWS = 1_000
 TS2VEC_ENCODE = Path(__file__).with_name("peers") / "ts2vec_encode.py"
 AT_A_TIME = 2
+IN_MEMORY = """
+import sys, time
+import pyarrow.parquet, seqembed
+encoder, table = seqembed.load(sys.argv[1], threads=1), pyarrow.parquet.read_table(sys.argv[2])
+seconds = []
+for _ in range(3):
+    start = time.process_time()
+    encoder.embed(table)
+    seconds.append(time.process_time() - start)
+print(len(table) / min(seconds))
+"""
 ONE_CORE = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
 # TS2Vec: its public code on one core, mean of two seeds; sequences encoded a second. T-Loss, DTW: T-Loss's own table.
 TS2VEC = {"JapaneseVowels": 0.985, "BasicMotions": 0.9875, "GunPoint": 0.9835, "ItalyPowerDemand": 0.957}
@@ -68,7 +80,9 @@ def seqembed(*words, **environment):
 
 
 def speeds(bundle, data, root, peer_python):
-    """Return rows a second of one core: of `seqembed run`, over the test split repeated, without its start; of TS2Vec.
+    """Return rows a second of one core: of `seqembed run`, without its start, of `embed` in memory, and of TS2Vec.
+
+    Rows are those of the test split, repeated.
 
     They take turns, so that a machine that is slow for a while is slow for both; the best of each counts.
     """
@@ -76,7 +90,7 @@ def speeds(bundle, data, root, peer_python):
     many = pa.concat_tables([table] * -(-SPEED_ROWS // len(table))).slice(0, SPEED_ROWS)
     many = many.set_column(0, "id", pa.array(range(SPEED_ROWS)))
     pq.write_table(many, root / "many.parquet")
-    seconds, peer = {}, 0.0
+    seconds, in_memory, peer = {}, 0.0, 0.0
     for _ in range(ROUNDS):
         for rows in (FEW_ROWS, SPEED_ROWS):
             shutil.rmtree(root / "many", ignore_errors=True)
@@ -84,9 +98,11 @@ def speeds(bundle, data, root, peer_python):
             call = ["run", root / "many.parquet", "--model", bundle, "--out", root / "many", "--threads", 1]
             seqembed(*call, "--limit", rows)
             seconds[rows] = min(processor_seconds() - before, seconds.get(rows, np.inf))
+        words = [sys.executable, "-c", IN_MEMORY, bundle, root / "many.parquet"]
+        in_memory = max(in_memory, float(subprocess.run(words, check=True, capture_output=True, text=True).stdout))
         if peer_python:
             peer = max(peer, ts2vec_speed(data, peer_python))
-    return (SPEED_ROWS - FEW_ROWS) / (seconds[SPEED_ROWS] - seconds[FEW_ROWS]), peer
+    return (SPEED_ROWS - FEW_ROWS) / (seconds[SPEED_ROWS] - seconds[FEW_ROWS]), in_memory, peer
 
 
 def ts2vec_speed(data, python):
@@ -153,7 +169,8 @@ def table(found):
     """Return the table of README, in Markdown."""
     heads = ["set", "trained, SVM", "logistic", "1-NN", "untrained", "raw values", "mean, spread"]
     heads += ["MiniRocket", "TS2Vec", "T-Loss"]
-    lines = ["| " + " | ".join([*heads, "rows/s, 1 core", "TS2Vec's", "×"]) + " |", "|---" * (len(heads) + 3) + "|"]
+    heads += ["rows/s, 1 core", "in memory", "TS2Vec's", "×", "× in memory"]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for name, one in found.items():
         cells = [name, *(spread([score[key] for score in one["trained"]]) for key in ("svm", "logistic", "nearest"))]
         cells += [spread(one["untrained"])]
@@ -161,7 +178,8 @@ def table(found):
             "–" if one[key] is None else f"{one[key]:.3f}" for key in ("raw values", "mean and spread", "MiniRocket")
         ]
         cells += [f"{TS2VEC[name]:.3f}", f"{T_LOSS[name]:.3f}", f"{one['rows_per_second']:,.0f}"]
-        cells += [f"{one['ts2vec']:,.0f}", f"{one['rows_per_second'] / one['ts2vec']:.0f}"]
+        cells += [f"{one['in_memory']:,.0f}", f"{one['ts2vec']:,.0f}"]
+        cells += [f"{one[speed] / one['ts2vec']:.0f}" for speed in ("rows_per_second", "in_memory")]
         lines.append("| " + " | ".join(cells) + " |")
     means = [np.mean([score["svm"] for score in one["trained"]]) for one in found.values()]
     control = [np.mean(one["untrained"]) for one in found.values()]
@@ -187,8 +205,9 @@ def main():
     for name, one in found.items():
         root = given.out / name
         measured = speeds(root / "encoder-0.onnx", root / "test.parquet", root, given.peer_python)
-        one["rows_per_second"], one["ts2vec"] = measured[0], measured[1] or TS2VEC_SPEED[name]
-        print(f"{name}: {one['rows_per_second']:,.0f} rows/s, TS2Vec {one['ts2vec']:,.0f}", flush=True)
+        one["rows_per_second"], one["in_memory"], one["ts2vec"] = *measured[:2], measured[2] or TS2VEC_SPEED[name]
+        own = f"{one['rows_per_second']:,.0f} rows/s, in memory {one['in_memory']:,.0f}"
+        print(f"{name}: {own}, TS2Vec {one['ts2vec']:,.0f}", flush=True)
     kept.write_text(json.dumps(found, indent=1))
     print(table(found))
 
