@@ -10,11 +10,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, wraps
 from numbers import Integral, Real
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from seqembed.data.errors import UsageError
+
+# A number that None leaves to the data, in a configuration; callers may say "auto" instead, as on the command line.
+ChosenInt = Annotated[int | None, "auto"]
+IntOrAuto = int | Literal["auto"] | None  # the same where they pass it
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _MAX_SHOWN = 60
@@ -49,11 +53,17 @@ def checked_value(name: str, value: Any, kind: Any) -> Any:
     Args:
         name: The keyword, for messages.
         value: What was passed.
-        kind: The annotation: bool, int, float, str, paths, None, tuples and sequences of them, unions of all these.
+        kind: The annotation: bool, int, float, str, paths, None, tuples and sequences of them, unions of all these; or
+            one of them annotated with a text that means None.
 
     Raises:
         UsageError: The value has another type.
     """
+    if get_origin(kind) is Annotated:
+        kind, other = get_args(kind)
+        if isinstance(value, str) and value == other:
+            return None
+        kind |= Literal[other]
     kinds = _alternatives(kind)
     for one in kinds:
         found = _as_kind(value, one)
@@ -85,6 +95,8 @@ def _as_kind(value: Any, kind: Any) -> Any:
     origin, members = get_origin(kind) or kind, get_args(kind)
     if origin is os.PathLike:
         return value if isinstance(value, os.PathLike) else _OTHER
+    if origin is Literal and len(members) == 1:
+        return value if isinstance(value, str) and value == members[0] else _OTHER
     if origin is Literal:  # which text is allowed, the options say
         return value if isinstance(value, tuple(map(type, members))) else _OTHER
     if origin is tuple and members[-1] is not Ellipsis:
@@ -137,7 +149,7 @@ def _word(kind: Any) -> str:
         return words[kind]
     origin, members = get_origin(kind) or kind, get_args(kind)
     if origin is Literal:
-        return "text"
+        return "text" if len(members) > 1 else repr(members[0])
     if origin is os.PathLike:
         return "a path"
     if origin is tuple and members[-1] is not Ellipsis:

@@ -20,8 +20,8 @@ os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 for name in ("TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS"):
     os.environ.setdefault(name, "1")
 
-# A Java of Spark lives for seconds: half its processor time goes to a second compiler and to threads for garbage, a fifth
-# of the rest to verifying the classes of Spark.
+# A Java of Spark lives for seconds: half its processor time goes to a second compiler and to threads for garbage, and a
+# fifth of the rest to verifying the classes of Spark.
 java = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote"
 os.environ.setdefault("JAVA_TOOL_OPTIONS", java)
 

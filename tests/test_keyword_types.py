@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 import seqembed
-from seqembed.data.keyword_types import checked_value
+from seqembed.data.keyword_types import ChosenInt, checked_value
 from seqembed.data.keywords import Inputs
 from seqembed_testing import Tiny, sequences, write_sequences
 
@@ -30,6 +30,10 @@ from seqembed_testing import Tiny, sequences, write_sequences
         (str | Path, Path("a"), Path("a")),
         (Inputs, pd.Series(["a", "b"]), ("a", "b")),
         (Inputs, pl.Series(["a", "b"]), ("a", "b")),
+        (ChosenInt, np.int32(4), 4),
+        (ChosenInt, "auto", None),
+        (ChosenInt, np.str_("auto"), None),
+        (ChosenInt, None, None),
     ],
 )
 def test_values_of_numpy_and_iterators_are_taken(kind: object, value: object, expected: object) -> None:
@@ -88,6 +92,16 @@ def test_a_wrong_type_is_an_error_of_usage(tiny: Tiny, tmp_path: Path, keywords:
 def test_so_it_is_in_every_function(tiny: Tiny, call: Callable[[Tiny], object]) -> None:
     with pytest.raises(seqembed.UsageError, match=r"^\w+ must be .*, was .*\.$"):
         call(tiny)
+
+
+@pytest.mark.parametrize("option", ["frame", "overlap", "trajectory", "kernels", "pairs"])
+def test_a_number_that_training_chooses_may_be_auto_as_on_the_command_line(option: str) -> None:
+    for value in ("all", ["auto"], 1.0, True):
+        with pytest.raises(seqembed.UsageError) as refused:
+            seqembed.train("x", out="o", **{option: value})
+        assert str(refused.value) == f"{option} must be a whole number or 'auto' or None, was {value!r}."
+    with pytest.raises(seqembed.InputError, match="nowhere"):  # the next thing to be checked
+        seqembed.train("nowhere", out="o", **{option: "auto"})
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from seqembed.data.display.events import LOG_FORMATS, LogFormat, emit, reported
 from seqembed.data.display.progress import PROGRESS_STYLES, ProgressStyle
 from seqembed.data.errors import UsageError
 from seqembed.data.files.secrets import without_secrets
-from seqembed.data.keyword_types import checks_arguments
+from seqembed.data.keyword_types import IntOrAuto, checks_arguments
 from seqembed.data.keywords import (
     Inputs,
     PathOrUri,
@@ -41,7 +41,7 @@ logger = logging.getLogger("seqembed")
 class TrainKeywords(TypedDict, total=False):
     """Options of a training; `data`, `model` and `training` in `seqembed.trainer.config` document them.
 
-    None means that an option is chosen from the data, where the configuration allows it.
+    None, or ``auto`` where the command line has it, means that an option is chosen from the data.
     """
 
     id: str
@@ -61,11 +61,11 @@ class TrainKeywords(TypedDict, total=False):
     layers: int
     channels: str | None
     normalization: str | None
-    frame: int | None
-    overlap: int | None
-    trajectory: int | None
-    kernels: int | None
-    pairs: int | None
+    frame: IntOrAuto
+    overlap: IntOrAuto
+    trajectory: IntOrAuto
+    kernels: IntOrAuto
+    pairs: IntOrAuto
     bidirectional: bool
     activation: str
     pooling: str

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypedDict, Unpack, overload
 
 from seqembed.data.display.events import LogFormat
 from seqembed.data.display.progress import ProgressStyle
-from seqembed.data.keyword_types import checks_arguments
+from seqembed.data.keyword_types import IntOrAuto, checks_arguments
 from seqembed.data.keywords import (
     Inputs,
     PathOrUri,
@@ -34,7 +34,7 @@ class GroupKeywords(TypedDict, total=False):
     until: str | None
     max_length: int | None
     deduplicate: Sequence[str]
-    buckets: int | None
+    buckets: IntOrAuto
     memory: str
     threads: int | None
     engine: GroupEngine
@@ -103,8 +103,6 @@ def group(
         raise missing(group, options, inputs=inputs, out=out)
     from seqembed.runner.group.job import GroupJob, group_events, plan_group_job
 
-    if options.get("buckets") == "auto":  # as on the command line
-        options["buckets"] = None
     values = checked_options(group, options)
     if values.get("metrics") is not None:
         values["metrics"] = os.fspath(values["metrics"])

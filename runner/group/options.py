@@ -8,6 +8,7 @@ from typing import Any, Literal
 from seqembed.data.display.events import LOG_FORMATS, LogFormat
 from seqembed.data.display.progress import PROGRESS_STYLES, ProgressStyle
 from seqembed.data.errors import UsageError
+from seqembed.data.keyword_types import ChosenInt
 from seqembed.runner.options import usable_cores
 
 GroupBadRow = Literal["fail", "drop"]
@@ -58,7 +59,7 @@ class GroupOptions:
     until: str | None = None
     max_length: int | None = None
     deduplicate: tuple[str, ...] = ()
-    buckets: int | None = None
+    buckets: ChosenInt = None
     memory: str = "2GB"
     threads: int | None = None
     engine: GroupEngine = "duckdb"

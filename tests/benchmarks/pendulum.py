@@ -25,6 +25,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 GRAVITY, MEAN_POINTS, EXCITATION, MIN_POINTS, MISSING = 9.81, 30, 0.5, 5, 0.1
 DAMPINGS = np.linspace(1, 3, 10)
 ROWS = ("trained encoder", "untrained encoder", "mean and spread", "MiniRocket")
+BOOSTED = ("trained encoder, boosting", "untrained encoder, boosting")
 
 
 def event_times(random, end):
@@ -109,16 +110,18 @@ def main():
     for seed, (path, rows) in enumerate(zip(paths, (given.rows, given.test_rows), strict=True)):
         if not path.exists():
             write(path, rows, seed)
-    found = {name: [] for name in (*ROWS, "trained encoder, boosting")}
+    found = {name: [] for name in (*ROWS, *BOOSTED)}
     for seed in range(given.seeds):
-        run, bundle = given.out / f"run-{seed}", given.out / f"encoder-{seed}.onnx"
         common = ("--time", "time", "--features", "x,y", "--seed", seed, "--overwrite", "--progress", "none")
-        seconds = seqembed("train", paths[0], "--out", run, *common, *given.options)[1]
-        seqembed("export", run, "--out", bundle)
-        scores = evaluated(bundle, *paths)
+        for name, options in zip(BOOSTED, (given.options, [*given.options, "--epochs", 0]), strict=True):
+            run, bundle = (given.out / f"{name.split()[0]}-{seed}{suffix}" for suffix in ("", ".onnx"))
+            took = seqembed("train", paths[0], "--out", run, *common, *options)[1]
+            seqembed("export", run, "--out", bundle)
+            found[name].append(boosted(bundle, paths, given.out / f"vectors-{bundle.stem}"))
+            if name == BOOSTED[0]:
+                seconds, scores = took, evaluated(bundle, *paths)
         for name in ROWS:
             found[name].append(scores[name])
-        found["trained encoder, boosting"].append(boosted(bundle, paths, given.out / "vectors"))
         print(f"seed {seed}, trained in {seconds:.0f} s: {[draws[-1] for draws in found.values()]}", flush=True)
     print("| vectors | accuracy |\n|---|---|")
     for name, draws in found.items():

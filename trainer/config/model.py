@@ -6,6 +6,7 @@ None means that an option is unset: `seqembed.trainer.config.automatic.resolve` 
 from dataclasses import dataclass
 
 from seqembed.data.errors import UsageError
+from seqembed.data.keyword_types import ChosenInt
 from seqembed.trainer.config.checks import at_least, one_of
 
 CELLS = ("lstm", "gru")
@@ -120,11 +121,11 @@ class ModelConfig:
     layers: int = 1
     channels: str | None = None
     normalization: str | None = None
-    frame: int | None = None
-    overlap: int | None = None
-    trajectory: int | None = None
-    kernels: int | None = None
-    pairs: int | None = None
+    frame: ChosenInt = None
+    overlap: ChosenInt = None
+    trajectory: ChosenInt = None
+    kernels: ChosenInt = None
+    pairs: ChosenInt = None
     bidirectional: bool = True
     activation: str = "tanh"
     pooling: str = "concat"
