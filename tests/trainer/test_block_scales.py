@@ -10,14 +10,15 @@ from model_testing import resolved
 
 from seqembed.data.contract import ModelContract
 from seqembed.data.sequences import SequenceBlock
-from seqembed.trainer.config.model import DECODERS
 from seqembed.trainer.fit.steps import seed_everything
 from seqembed.trainer.model.blocks import embedding_blocks
 from seqembed.trainer.model.network import build_network, embed, with_output_map
 from seqembed_testing import done
 
+BLOCKS = {"objective": "hybrid", "channels": "both", "trajectory": 3}
+# Every decoder gets the blocks back from the same function.
 FORMS = [
-    *[{"objective": "hybrid", "decoder": decoder, "channels": "both", "trajectory": 3} for decoder in DECODERS],
+    *({"decoder": decoder, **BLOCKS} for decoder in ("positional", "autoregressive")),
     {"objective": "contrast", "channels": "differences", "frame": 2},
     {
         "objective": "reconstruct",

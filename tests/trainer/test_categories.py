@@ -94,7 +94,7 @@ def test_embedding_width_grows_with_the_vocabulary_within_limits():
     [(3, 1, "hybrid"), (0, 2, "hybrid"), (0, 1, "reconstruct"), (3, 4, "reconstruct")],
 )
 def test_embeddings_do_not_depend_on_other_sequences_or_padding(num_features, frame, objective):
-    _, network = build(num_features, frame=frame, objective=objective)
+    _, network = build(num_features, frame=frame, objective=objective, bidirectional=objective == "reconstruct")
     batch = events(num_features)
     encoder = network.encoder
     assert list(encoder.input) == [*(["values"] if num_features else []), "categories", "lengths"]
@@ -115,7 +115,7 @@ def test_embeddings_do_not_depend_on_other_sequences_or_padding(num_features, fr
 @pytest.mark.parametrize("index", [0, 1])
 @pytest.mark.parametrize("identity", [UNKNOWN_ID, MISSING_ID, FIRST_ID + 1])
 def test_every_category_affects_the_embedding_including_unknown_and_missing(index, identity):
-    network, batch = shared(3), events(3)
+    network, batch = shared(3, bidirectional=False), events(3)
     batch.categories[:] = FIRST_ID
     before = embed(network.encoder, batch)
     moved = []
@@ -129,7 +129,7 @@ def test_every_category_affects_the_embedding_including_unknown_and_missing(inde
 
 
 def test_statistics_end_with_the_mean_category_embeddings():
-    _, network = build(0, objective="contrast")
+    _, network = build(0, objective="contrast", bidirectional=False)
     batch, encoder = events(0), network.encoder
     tables = {
         layer.name: layer.get_weights()[0] for layer in encoder.layers if "_values" in layer.name or "a_b" in layer.name
@@ -205,7 +205,7 @@ def test_saving_keeps_the_encoder_and_the_decoder(tmp_path, num_features):
 
 def test_events_can_be_overfitted():
     options = {"objective": "reconstruct", "task": "composite", "bidirectional": False, "units": 12}
-    goal, network = build(2, decoder="autoregressive", **options)
+    goal, network = build(2, decoder="positional", **options)
     steps = Steps(network, goal, profile_of(2), 160, learning_rate=0.03, clip_norm=1.0)
     batch = Batch(*map(tf.constant, events(2)))
     reports = [goal.report(steps.learn(batch)) for _ in range(80)]

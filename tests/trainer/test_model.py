@@ -34,11 +34,11 @@ def embed(encoder, values, lengths):
 def test_embeddings_do_not_depend_on_other_sequences_or_padding(
     profile, batch, cell, layers, activation, bidirectional, pooling
 ):
-    encoder = build(
-        profile, cell=cell, layers=layers, activation=activation, pooling=pooling, bidirectional=bidirectional
-    )
+    num_branches = layers  # one, or one of values and one of differences
+    options = {"layers": layers, "activation": activation, "pooling": pooling, "bidirectional": bidirectional}
+    encoder = build(profile, cell=cell, channels="both" if num_branches == 2 else "values", **options)
     together = embed(encoder, batch.values, batch.lengths)
-    width = 2 * 4 * (1 + bidirectional) * (3 if pooling == "concat" else 1) + 6  # two branches, mean and spread
+    width = num_branches * 4 * (1 + bidirectional) * (3 if pooling == "concat" else 1) + 6  # mean and spread
     assert together.shape == (5, width) and together.dtype == np.float32 and np.isfinite(together).all()
     assert len(np.unique(together.round(6), axis=0)) == 5, "different sequences, different embeddings"
     for row, length in enumerate(batch.lengths):

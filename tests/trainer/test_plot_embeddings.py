@@ -201,7 +201,7 @@ def test_points_beside_clusters_keep_their_own_names():
     assert_nothing_overlaps(figure)
 
 
-@pytest.mark.parametrize("count", [300, 2000])
+@pytest.mark.parametrize("count", [300, 1000])
 def test_a_cloud_of_many_points_is_not_cut_into_clusters(count):
     assert texts(draw_embeddings(cloud(count, 2), None, ids(count))) == []
 
