@@ -150,13 +150,13 @@ def test_categories_of_pandas_and_polars(models: dict[str, Path], tmp_path: Path
 
 @pytest.mark.parametrize("layout", ["nested", "events"])
 def test_rows_do_not_depend_on_the_division_into_batches(models: dict[str, Path], tmp_path: Path, layout: str) -> None:
-    rows = transactions(3_000, seed=7)
+    rows = transactions(2_300, seed=7)
     write = write_nested if layout == "nested" else write_transactions
     table = pq.read_table(write(tmp_path / "in.parquet", rows)).combine_chunks()
     encoder = seqembed.load(models[layout])
     complete = encoder.embed_table(table, keep=["kind"]).combine_chunks()
     pieces, first = [], 0
-    for size in np.random.default_rng(0).integers(0, 400, 1_000).tolist():
+    for size in np.random.default_rng(0).integers(0, 300, 1_000).tolist():
         pieces.append(table.slice(first, size))
         first += size
     assert first >= table.num_rows

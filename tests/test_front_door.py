@@ -134,18 +134,6 @@ def test_functions_take_a_configuration_file_and_what_is_passed_wins(tiny: Tiny,
         seqembed.run(data, model=tiny.bundle, out=tmp_path / "three", config=tmp_path / "none.toml")
 
 
-@pytest.mark.usefixtures("quick_training")
-def test_the_configuration_of_a_run_trains_it_again_and_exports(tiny: Tiny, tmp_path: Path) -> None:
-    config = tiny.run / "config.toml"
-    summary = seqembed.train(config=config, out=tmp_path / "again", steps=1, progress="none")
-    assert summary.history["num_steps"] == 1, "the file's epochs give way"
-    again = tomllib.loads((tmp_path / "again" / "config.toml").read_text())
-    before = tomllib.loads(config.read_text())
-    assert {name for name in again.keys() | before.keys() if again.get(name) != before.get(name)} == {"epochs", "steps"}
-    (tmp_path / "c.toml").write_text(f"source = '{tmp_path / 'again'}'\nout = '{tmp_path / 'm.onnx'}'\nopset = 15\n")
-    assert seqembed.export(config=tmp_path / "c.toml").structure.opset == 15
-
-
 @pytest.mark.parametrize(("keywords", "configurations"), KEYWORDS)
 def test_keywords_have_the_types_of_the_configuration(keywords: type, configurations: tuple[type, ...]) -> None:
     expected: dict[str, Any] = {}
@@ -278,12 +266,21 @@ def test_functions_do_what_the_commands_do(tiny: Tiny, tmp_path: Path, capfd: py
 
 @pytest.mark.usefixtures("few_features", "quick_training")
 def test_training_exporting_and_evaluating(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The configuration of a run trains it again, and a file of options exports it."""
     data = write_sequences(tmp_path / "in.parquet", sequences(60, seed=5, shortest=3))
     options: dict[str, Any] = {"units": 4, "embedding_dim": 3, "features": ["x", "y"], "progress": "none", "seed": 7}
     options["kernels"] = 0
     summary = seqembed.train(data, out=tmp_path / "run", epochs=0, bidirectional=False, **options)
     assert summary.layout.root == tmp_path / "run"
-    report = seqembed.export(tmp_path / "run", out=tmp_path / "encoder.onnx")
+    config = tmp_path / "run" / "config.toml"
+    summary = seqembed.train(config=config, out=tmp_path / "again", steps=1, progress="none")
+    assert summary.history["num_steps"] == 1, "the file's epochs give way"
+    again = tomllib.loads((tmp_path / "again" / "config.toml").read_text())
+    before = tomllib.loads(config.read_text())
+    assert {name for name in again.keys() | before.keys() if again.get(name) != before.get(name)} == {"epochs", "steps"}
+    (tmp_path / "c.toml").write_text(f"source = '{tmp_path / 'again'}'\nout = '{tmp_path / 'm.onnx'}'\nopset = 15\n")
+    report = seqembed.export(config=tmp_path / "c.toml")
+    assert report.structure.opset == 15
     assert report.contract.embedding_dim == seqembed.load(report.path).embedding_dim
     result = seqembed.evaluate(
         report.path,
@@ -298,8 +295,8 @@ def test_training_exporting_and_evaluating(tmp_path: Path, capfd: pytest.Capture
     assert (tmp_path / "figures.json").exists()
     assert capfd.readouterr().out == ""
     flags = ["--units", 4, "--embedding-dim", 3, "--features", "x,y", "--progress", "none", "--seed", 7, "--kernels", 0]
-    done("train", data, "--out", tmp_path / "again", "--epochs", 0, "--forward-only", *flags)
-    assert (tmp_path / "again" / "config.toml").read_text() == (tmp_path / "run" / "config.toml").read_text()
+    done("train", data, "--out", tmp_path / "command", "--epochs", 0, "--forward-only", *flags)
+    assert (tmp_path / "command" / "config.toml").read_text() == config.read_text()
 
 
 def data_copy(data: Path) -> Path:

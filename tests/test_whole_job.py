@@ -19,7 +19,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sample, train, export, run."""
     root = tmp_path_factory.mktemp("job")
     done("sample", "japanese-vowels", "--out", root / "data")
-    options = ["--epochs", 3, "--units", 16, "--embedding-dim", 12, "--label", "speaker", "--progress", "none"]
+    options = ["--epochs", 2, "--units", 16, "--embedding-dim", 12, "--label", "speaker", "--progress", "none"]
     done("train", root / "data" / "train.parquet", "--out", root / "run", *options)
     done("export", root / "run", "--out", root / "encoder.onnx")
     done("run", root / "data", "--model", root / "encoder.onnx", "--out", root / "vectors", "--keep", "speaker")

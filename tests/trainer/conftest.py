@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from quick_graphs import optimised_graphs, quick_graphs, untraced_steps
 
@@ -63,6 +65,30 @@ def with_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 def data(tmp_path: Path) -> Path:
     """Sixty sequences of 0 to 9 steps with features x and y."""
     return write_sequences(tmp_path / "data.parquet", sequences(60, seed=0, longest=9))
+
+
+@pytest.fixture(scope="session")
+def payments(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty rows of 0 to 5 payments: times, text with gaps, numbers."""
+    path = tmp_path_factory.mktemp("payments") / "payments.parquet"
+    random = np.random.default_rng(0)
+    columns: dict[str, list[Any]] = {
+        "id": [f"s{row}" for row in range(60)],
+        "time": [],
+        "shop": [],
+        "paid": [],
+        "amount": [],
+    }
+    for row in range(60):
+        num = row % 6
+        columns["time"].append([int(second) for second in np.cumsum(random.integers(1, 90_000, num))])
+        columns["shop"].append([None if draw > 8 else f"shop {draw}" for draw in random.integers(0, 10, num)])
+        columns["paid"].append([("card", "cash")[draw] for draw in random.integers(0, 2, num)])
+        columns["amount"].append(random.normal(size=num).tolist())
+    kinds = {"time": pa.list_(pa.timestamp("s", "UTC"))}
+    table = pa.table({name: pa.array(values, kinds.get(name)) for name, values in columns.items()})
+    pq.write_table(table, path)
+    return path
 
 
 @pytest.fixture

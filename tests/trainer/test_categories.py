@@ -1,6 +1,7 @@
 """Models with categories, with or without numbers: invariants and all architectures."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ from seqembed.trainer.model.objective import Objective
 from seqembed.trainer.model.trajectory import Alignment
 from seqembed.trainer.plots.pictures import generate
 
-# With numbers or without; all decoders are built with and without them in the test of their outputs.
+# Each decoder with numbers or without, and the one that reads the steps before with both.
 FORMS = [
     *[("reconstruct", "composite", decoder, num) for decoder, num in zip(DECODERS, (3, 0, 3, 0, 3), strict=True)],
     ("reconstruct", "predict", None, 0),
@@ -73,6 +74,12 @@ def build(num_features, fields=FIELDS, **changes):
     return Objective(config, profile, fields), build_network(config, profile, 6, None, fields)
 
 
+@cache
+def shared(num_features, **changes):
+    """Return a network that several tests look at, and none changes."""
+    return build(num_features, **changes)[1]
+
+
 def embed(encoder, batch):
     return np.asarray(encoder(inputs_of(encoder, batch)))
 
@@ -87,7 +94,7 @@ def test_embedding_width_grows_with_the_vocabulary_within_limits():
     [(3, 1, "hybrid"), (0, 2, "hybrid"), (0, 1, "reconstruct"), (3, 4, "reconstruct")],
 )
 def test_embeddings_do_not_depend_on_other_sequences_or_padding(num_features, frame, objective):
-    _, network = build(num_features, frame=frame, objective=objective)
+    _, network = build(num_features, frame=frame, objective=objective, bidirectional=objective == "reconstruct")
     batch = events(num_features)
     encoder = network.encoder
     assert list(encoder.input) == [*(["values"] if num_features else []), "categories", "lengths"]
@@ -108,8 +115,7 @@ def test_embeddings_do_not_depend_on_other_sequences_or_padding(num_features, fr
 @pytest.mark.parametrize("index", [0, 1])
 @pytest.mark.parametrize("identity", [UNKNOWN_ID, MISSING_ID, FIRST_ID + 1])
 def test_every_category_affects_the_embedding_including_unknown_and_missing(index, identity):
-    _, network = build(3)
-    batch = events(3)
+    network, batch = shared(3, bidirectional=False), events(3)
     batch.categories[:] = FIRST_ID
     before = embed(network.encoder, batch)
     moved = []
@@ -123,7 +129,7 @@ def test_every_category_affects_the_embedding_including_unknown_and_missing(inde
 
 
 def test_statistics_end_with_the_mean_category_embeddings():
-    _, network = build(0, objective="contrast")
+    _, network = build(0, objective="contrast", bidirectional=False)
     batch, encoder = events(0), network.encoder
     tables = {
         layer.name: layer.get_weights()[0] for layer in encoder.layers if "_values" in layer.name or "a_b" in layer.name
@@ -143,9 +149,10 @@ def test_summary_width_is_limited():
 
 
 @pytest.mark.parametrize(("objective", "task", "decoder", "num_features"), FORMS)
-def test_training_lowers_the_loss_and_saving_keeps_the_weights(tmp_path, objective, task, decoder, num_features):
+def test_training_lowers_the_loss_and_saving_keeps_the_outputs(tmp_path, objective, task, decoder, num_features):
     cell = "gru" if decoder in ("reshape", "repeat") else "lstm"
-    goal, network = build(num_features, objective=objective, task=task, decoder=decoder, cell=cell)
+    options = {"objective": objective, "task": task, "decoder": decoder, "cell": cell}
+    goal, network = build(num_features, bidirectional=decoder == "positional", **options)
     batch = events(num_features)
 
     def loss_now():
@@ -164,14 +171,29 @@ def test_training_lowers_the_loss_and_saving_keeps_the_weights(tmp_path, objecti
     network.autoencoder.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     given = inputs_of(loaded, batch)
-    answers = [keras.tree.flatten(model(given)) for model in (network.autoencoder, loaded)]
-    for mine, its in zip(*answers, strict=True):
+    found = network.autoencoder(given)
+    for mine, its in zip(*map(keras.tree.flatten, (found, loaded(given))), strict=True):
         np.testing.assert_array_equal(its, mine)
+    if task == "composite":
+        assert_raw_units_and_probabilities(goal, found, batch.lengths, num_features)
+
+
+def assert_raw_units_and_probabilities(goal, found, lengths, num_features):
+    """Check the names of what an autoencoder writes of `events` beside a prediction, and that shares add up to 1."""
+    heads = ("reconstruction", "prediction")
+    names = [f"{head}.{each.name}" for head in heads for each in FIELDS] + list(heads) * bool(num_features)
+    assert sorted(found) == sorted(names) == sorted(term.name for term in goal.terms)
+    outside = np.arange(6) >= lengths[:, None]
+    for each in FIELDS:
+        shares = np.asarray(found[f"reconstruction.{each.name}"])
+        assert shares.shape == (6, 6, num_classes(each)) and (shares[outside] == 0).all()
+        np.testing.assert_allclose(shares[~outside].sum(axis=1), 1, rtol=1e-5)
+        np.testing.assert_allclose(np.asarray(found[f"prediction.{each.name}"]).sum(axis=1), 1, rtol=1e-5)
 
 
 @pytest.mark.parametrize("num_features", [3, 0])
 def test_saving_keeps_the_encoder_and_the_decoder(tmp_path, num_features):
-    _, network = build(num_features, objective="reconstruct", decoder="autoregressive")
+    network = shared(num_features, objective="reconstruct", decoder="autoregressive", bidirectional=False)
     network.encoder.save(tmp_path / "encoder.keras")
     network.decoder.save(tmp_path / "decoder.keras")
     loaded, batch = keras.models.load_model(tmp_path / "encoder.keras"), events(num_features)
@@ -181,25 +203,9 @@ def test_saving_keeps_the_encoder_and_the_decoder(tmp_path, num_features):
         np.testing.assert_array_equal(mine, its)
 
 
-@pytest.mark.parametrize("num_features", [3, 0])
-@pytest.mark.parametrize("decoder", DECODERS)
-def test_autoencoder_outputs_are_raw_units_and_probabilities(num_features, decoder):
-    goal, network = build(num_features, objective="reconstruct", task="composite", decoder=decoder)
-    batch = events(num_features)
-    found = network.autoencoder(inputs_of(network.autoencoder, batch))
-    heads = ("reconstruction", "prediction")
-    names = [f"{head}.{each.name}" for head in heads for each in FIELDS] + list(heads) * bool(num_features)
-    assert sorted(found) == sorted(names) == sorted(term.name for term in goal.terms)
-    outside = np.arange(6) >= batch.lengths[:, None]
-    for each in FIELDS:
-        shares = np.asarray(found[f"reconstruction.{each.name}"])
-        assert shares.shape == (6, 6, num_classes(each)) and (shares[outside] == 0).all()
-        np.testing.assert_allclose(shares[~outside].sum(axis=1), 1, rtol=1e-5)
-        np.testing.assert_allclose(np.asarray(found[f"prediction.{each.name}"]).sum(axis=1), 1, rtol=1e-5)
-
-
 def test_events_can_be_overfitted():
-    goal, network = build(2, objective="reconstruct", task="composite", decoder="autoregressive", units=12)
+    options = {"objective": "reconstruct", "task": "composite", "bidirectional": False, "units": 12}
+    goal, network = build(2, decoder="positional", **options)
     steps = Steps(network, goal, profile_of(2), 160, learning_rate=0.03, clip_norm=1.0)
     batch = Batch(*map(tf.constant, events(2)))
     reports = [goal.report(steps.learn(batch)) for _ in range(80)]
@@ -212,6 +218,7 @@ def test_events_can_be_overfitted():
 @pytest.mark.parametrize("reverse", [False, True])
 def test_autoregressive_decoder_does_not_see_the_category_it_predicts(reverse):
     config = {"objective": "reconstruct", "decoder": "autoregressive", "reverse_target": reverse, "embedding_dim": 3}
+    config["bidirectional"] = False
     _, network = build(0, **config)
     # The embedding is held constant, so that what changes comes through the previous steps alone.
     kernel = network.encoder.get_layer("embedding").kernel
@@ -229,12 +236,12 @@ def test_autoregressive_decoder_does_not_see_the_category_it_predicts(reverse):
 
 
 def test_autoregressive_decoder_runs_freely_on_its_own_outputs():
-    config = resolved(objective="reconstruct", decoder="autoregressive", units=5, frame=1)
-    _, network = build(2, objective="reconstruct", decoder="autoregressive")
-    batch = events(2)
-    written = generate(network, config, profile_of(2), batch, max_steps=4)
-    assert written.shape == (6, 6, 4) and np.isnan(written[:, 4:]).all() and np.isfinite(written[:, :4]).all()
-    ids = written[:, :4, 2:]
+    config = resolved(objective="reconstruct", decoder="autoregressive", units=5, frame=1, bidirectional=False)
+    network = shared(3, objective="reconstruct", decoder="autoregressive", bidirectional=False)
+    batch = events(3)
+    written = generate(network, config, profile_of(3), batch, max_steps=4)
+    assert written.shape == (6, 6, 5) and np.isnan(written[:, 4:]).all() and np.isfinite(written[:, :4]).all()
+    ids = written[:, :4, 3:]
     assert (ids == ids.round()).all() and (ids != MISSING_ID).all()
     assert (ids < [each.num_ids for each in FIELDS]).all()
 

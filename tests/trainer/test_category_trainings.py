@@ -3,8 +3,6 @@
 import json
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from seqembed.data.contract import ModelContract
@@ -24,23 +22,6 @@ from seqembed.trainer.prepare import prepare
 from seqembed_testing import seqembed
 
 pytestmark = pytest.mark.usefixtures("eager_steps")
-
-
-@pytest.fixture
-def payments(tmp_path):
-    """Sixty rows of 0 to 9 payments: times, text with gaps, numbers."""
-    random = np.random.default_rng(0)
-    columns = {"id": [f"s{row}" for row in range(60)], "time": [], "shop": [], "paid": [], "amount": []}
-    for row in range(60):
-        num = row % 10
-        columns["time"].append([int(second) for second in np.cumsum(random.integers(1, 90_000, num))])
-        columns["shop"].append([None if draw > 8 else f"shop {draw}" for draw in random.integers(0, 10, num)])
-        columns["paid"].append([("card", "cash")[draw] for draw in random.integers(0, 2, num)])
-        columns["amount"].append(random.normal(size=num).tolist())
-    kinds = {"time": pa.list_(pa.timestamp("s", "UTC"))}
-    table = pa.table({name: pa.array(values, kinds.get(name)) for name, values in columns.items()})
-    pq.write_table(table, tmp_path / "payments.parquet")
-    return tmp_path / "payments.parquet"
 
 
 SMALL = {"units": 3, "batch_size": 8, "steps": 2, "layout": "nested", "bidirectional": False, "kernels": 0}
@@ -79,35 +60,6 @@ def test_training_writes_a_complete_run_and_reports_every_field(payments, tmp_pa
         assert {path.name for path in layout.plots.iterdir()} >= {"losses.png", "model.png", "embeddings.png"}
     encoder = keras.models.load_model(layout.encoder)
     assert ("values" in encoder.input) == bool(schema.features) and "categories" in encoder.input
-
-
-class Killed(Exception):
-    pass
-
-
-class Killer(Progress):
-    """Ends a training after a number of batches."""
-
-    def __init__(self, num_batches):
-        self.left = num_batches
-
-    def batch_ends(self, num_rows, loss):
-        self.left -= 1
-        if not self.left:
-            raise Killed
-
-
-def test_resumed_equals_uninterrupted(payments, tmp_path):
-    job = TrainJob.from_options({"inputs": [str(payments)], **SMALL, "steps": 3, "features": ["amount", "paid"]})
-    train(job, tmp_path / "uninterrupted")
-    with pytest.raises(Killed):
-        train(job, tmp_path / "cut", progress=Killer(3), checkpoint_seconds=0)
-    train(job, tmp_path / "cut", resume=True)
-    weights = [
-        keras.models.load_model(RunLayout(tmp_path / run).autoencoder).weights for run in ("uninterrupted", "cut")
-    ]
-    for mine, its in zip(*weights, strict=True):
-        np.testing.assert_array_equal(mine, its)
 
 
 @pytest.mark.parametrize(

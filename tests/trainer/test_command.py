@@ -73,8 +73,9 @@ def test_errors_have_a_message_and_an_exit_code(data, tmp_path, words, code, mes
     assert not (tmp_path / "out").exists()
 
 
-def test_a_nan_loss_ends_with_exit_code_five(data, tmp_path):
+def test_a_nan_loss_ends_with_exit_code_five(eager_steps, data, tmp_path):
     diverging = ["--learning-rate", "1e18", "--activation", "relu", "--clip-norm", 0, "--cell", "gru", "--epochs", 50]
+    diverging += ["--objective", "reconstruct"]
     result = seqembed(
         "train", data, "--out", tmp_path / "run", "--features", "x,y", "--units", 4, "--forward-only", *diverging
     )

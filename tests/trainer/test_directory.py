@@ -57,7 +57,7 @@ def embedding_dim(layout):
 def interrupted(finished, tmp_path_factory):
     """Return a run directory with the files of an interrupted overwrite, and the job of the overwrite."""
     job, run = finished
-    other = changed(job, embedding_dim=3, decoder="positional", reverse_target=False, epochs=2, batch_size=32)
+    other = changed(job, embedding_dim=3, decoder="positional", reverse_target=False, epochs=2, batch_size=64)
     root = Path(shutil.copytree(run, tmp_path_factory.mktemp("interrupted") / "run"))
     with pytest.raises(Killed):
         train(other, root, overwrite=True, progress=KillAtEpoch())
@@ -130,7 +130,7 @@ def train_and_die(job, root, died_after, **options):
 def complete_replacement(finished, tmp_path_factory):
     """Return a run directory whose replacement was killed before its first file was moved, and the job of it."""
     job, run = finished
-    other = changed(job, embedding_dim=3, epochs=1, batch_size=32)
+    other = changed(job, embedding_dim=3, decoder="positional", reverse_target=False, epochs=1, batch_size=64)
     root = Path(shutil.copytree(run, tmp_path_factory.mktemp("replacement") / "run"))
     train_and_die(other, root, 0, overwrite=True)
     return other, root
@@ -170,9 +170,10 @@ def test_plots_of_the_user_without_a_run_are_kept(job, tmp_path, with_pictures, 
     theirs = tmp_path / "run" / "plots" / "mine.png"
     theirs.parent.mkdir(parents=True)
     theirs.write_text("mine")
-    train(job(epochs=0), tmp_path / "run", overwrite=overwrite)
+    train(job(epochs=0, task="predict"), tmp_path / "run", overwrite=overwrite)
     assert theirs.read_text() == "mine"
-    assert {path.name for path in theirs.parent.iterdir()} == {"mine.png", *PLOT_NAMES} - {"losses.png"}
+    drawn = {*PLOT_NAMES} - {"losses.png", "reconstructions.png"}  # untrained, without a decoder
+    assert {path.name for path in theirs.parent.iterdir()} == {"mine.png", *drawn}
 
 
 def test_a_second_training_into_a_directory_is_refused_and_names_the_first(data, again):
@@ -189,6 +190,7 @@ def test_sigterm_stops_a_training_and_leaves_the_old_run(again):
     before = contents(layout.root)
     words = ["train", *job.data.inputs, "--out", str(layout.root), "--overwrite", "--epochs", "100000", "--patience"]
     words += ["100000", "--objective", "reconstruct", "--features", "x,y", "--units", "4", "--progress", "none"]
+    words += ["--forward-only", "--decoder", "positional"]
     process = subprocess.Popen(
         [sys.executable, "-c", f"from seqembed.runner.cli import main; main({words!r})"], cwd=ROOT
     )

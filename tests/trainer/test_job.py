@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from quick_graphs import optimised_graphs
 
 from seqembed.data.contract import ModelContract
 from seqembed.data.errors import BadRowError, InputError
@@ -84,7 +83,8 @@ def test_history_records_epochs_baseline_and_totals(finished):
     assert contract.architecture["num_parameters"] == history["num_parameters"] > 0
 
 
-def test_config_repeats_the_run_and_another_seed_does_not(finished, tmp_path):
+def test_the_configuration_holds_all_choices_and_another_seed_changes_the_beginning(finished):
+    """`test_resume.py` repeats the run with the configuration."""
     job, run = finished
     options = tomllib.loads(RunLayout(run).config.read_text())
     chosen = {"frame": 1, "patience": 9, "learning_rate": 0.005, "validation_fraction": 0.1, "channels": "values"}
@@ -98,10 +98,6 @@ def test_config_repeats_the_run_and_another_seed_does_not(finished, tmp_path):
         "decoder_layers": 1,
     }
     assert options == {**job.to_options(), **chosen}
-    with optimised_graphs():
-        train(TrainJob.from_options(options), tmp_path / "same")
-    for mine, its in zip(weights(tmp_path / "same"), weights(run), strict=True):
-        np.testing.assert_array_equal(mine, its)
     first, same, other = (initial_weights(TrainJob.from_options({**options, "seed": seed})) for seed in (0, 0, 1))
     assert first == same != other
 

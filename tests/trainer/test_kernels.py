@@ -47,8 +47,10 @@ def expected_shares(steps, found):
     return np.clip(joined, -5, 5) / np.sqrt(len(joined))
 
 
-@pytest.mark.parametrize("normalization", ["sequence", "dataset"])
-@pytest.mark.parametrize(("num_features", "count"), [(1, 336), (2, 100), (5, 7), (40, 90)])
+@pytest.mark.parametrize(
+    ("num_features", "count", "normalization"),
+    [(1, 336, "sequence"), (2, 100, "dataset"), (5, 7, "sequence"), (5, 7, "dataset"), (40, 90, "sequence")],
+)
 def test_the_encoder_computes_the_shares_of_each_sequence_alone(num_features, count, normalization):
     """Whatever its length, its neighbours in the batch and what stands in the padding."""
     training = block(np.arange(20, 120), num_features)

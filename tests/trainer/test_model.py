@@ -11,7 +11,6 @@ from model_testing import resolved
 
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.sequences import SequenceBlock
-from seqembed.trainer.config.model import POOLINGS
 from seqembed.trainer.input.scale import changes_of
 from seqembed.trainer.model.backend import keras, tf
 from seqembed.trainer.model.encoder import build_encoder, differences, known_values, normalize_sequences, standardised
@@ -30,16 +29,16 @@ def embed(encoder, values, lengths):
 # The pooling `concat` consists of the other three.
 @pytest.mark.parametrize(
     ("cell", "layers", "activation", "bidirectional", "pooling"),
-    [("lstm", 2, "tanh", True, "concat"), *(("gru", 1, "relu", False, pooling) for pooling in POOLINGS)],
+    [("lstm", 2, "tanh", True, "concat"), *(("gru", 1, "relu", False, pooling) for pooling in ("last", "mean", "max"))],
 )
 def test_embeddings_do_not_depend_on_other_sequences_or_padding(
     profile, batch, cell, layers, activation, bidirectional, pooling
 ):
-    encoder = build(
-        profile, cell=cell, layers=layers, activation=activation, pooling=pooling, bidirectional=bidirectional
-    )
+    num_branches = layers  # one, or one of values and one of differences
+    options = {"layers": layers, "activation": activation, "pooling": pooling, "bidirectional": bidirectional}
+    encoder = build(profile, cell=cell, channels="both" if num_branches == 2 else "values", **options)
     together = embed(encoder, batch.values, batch.lengths)
-    width = 2 * 4 * (1 + bidirectional) * (3 if pooling == "concat" else 1) + 6  # two branches, mean and spread
+    width = num_branches * 4 * (1 + bidirectional) * (3 if pooling == "concat" else 1) + 6  # mean and spread
     assert together.shape == (5, width) and together.dtype == np.float32 and np.isfinite(together).all()
     assert len(np.unique(together.round(6), axis=0)) == 5, "different sequences, different embeddings"
     for row, length in enumerate(batch.lengths):
@@ -153,7 +152,8 @@ def test_order_of_sequences_does_not_matter(lengths, seed):
 @cache
 def _traced_encoder():
     """Return an encoder for all examples; a call of a traced one costs a hundredth."""
-    encoder = build(SequenceProfile(1, 0, 1, (0.0,) * 3, (1.0,) * 3, (0.0,) * 3, (1,) * 9), layers=2)
+    profile = SequenceProfile(1, 0, 1, (0.0,) * 3, (1.0,) * 3, (0.0,) * 3, (1,) * 9)
+    encoder = build(profile, channels="values", bidirectional=False)
     shapes = {"values": tf.TensorSpec((None, None, 3), tf.float32), "lengths": tf.TensorSpec((None,), tf.int32)}
     return tf.function(encoder, input_signature=[shapes], autograph=False)
 

@@ -82,7 +82,7 @@ def cloud(count, dim):
     return np.random.default_rng(0).standard_normal((count, dim)).astype(np.float32)
 
 
-@pytest.mark.parametrize("dim", [1, 2, 3, 64])
+@pytest.mark.parametrize("dim", [1, 2, 64])
 def test_embeddings_of_any_width_are_drawn_with_one_colour_per_label(dim, png):
     plot_embeddings(cloud(60, dim), png, ["abc"[n % 3] for n in range(60)], None, "kind")
     assert all(pixels(png, colour) > 30 for colour in COLOURS[:3])
@@ -201,7 +201,7 @@ def test_points_beside_clusters_keep_their_own_names():
     assert_nothing_overlaps(figure)
 
 
-@pytest.mark.parametrize("count", [300, 2000])
+@pytest.mark.parametrize("count", [300, 1000])
 def test_a_cloud_of_many_points_is_not_cut_into_clusters(count):
     assert texts(draw_embeddings(cloud(count, 2), None, ids(count))) == []
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -36,23 +37,16 @@ class Killed(Exception):
     """Simulates the end of a process."""
 
 
-class KillAt(Progress):
-    """Ends the training after a number of batches or epochs."""
+class KillAtBatch(Progress):
+    """Ends the training after a number of batches."""
 
-    def __init__(self, batches=None, epochs=None):
-        self.left = {"batches": batches, "epochs": epochs}
-
-    def _count(self, what):
-        if self.left[what] is not None:
-            self.left[what] -= 1
-            if self.left[what] == 0:
-                raise Killed
+    def __init__(self, num_batches):
+        self.left = num_batches
 
     def batch_ends(self, num_rows, loss):
-        self._count("batches")
-
-    def epoch_ends(self, record, best):
-        self._count("epochs")
+        self.left -= 1
+        if not self.left:
+            raise Killed
 
 
 def weights(run):
@@ -79,10 +73,12 @@ def three_records():
 
 
 @pytest.fixture(scope="module")
-def in_steps(finished, tmp_path_factory):
-    """Return a job that compares views for 6 steps, two a record, and the run directory it made uninterrupted."""
-    options = {"objective": "hybrid", "decoder": "positional", "reverse_target": False, "epochs": None, "steps": 6}
-    job = changed(finished[0], **options, validation_fraction=0.3, patience=300, frame=2, kernels=8)
+def in_steps(payments, tmp_path_factory):
+    """Return a job for 6 steps, two a record, that compares views of numbers and categories, and its complete run."""
+    options = {"features": ["amount", "paid"], "objective": "contrast", "channels": "values", "layout": "nested"}
+    options |= {"units": 3, "bidirectional": False, "frame": 2, "kernels": 8, "pairs": 0, "batch_size": 8, "steps": 6}
+    options |= {"validation_fraction": 0.1, "patience": 300}
+    job = TrainJob.from_options({"inputs": [str(payments)], **options})
     run = tmp_path_factory.mktemp("in_steps") / "uninterrupted"
     with three_records():
         train(job, run)
@@ -100,10 +96,10 @@ def test_resumed_equals_uninterrupted_in_steps(in_steps, tmp_path):
             raise Killed
 
     with three_records():
-        for batches in (3, None):
+        for progress in (KillAtBatch(3), None):
             with pytest.raises(Killed), pytest.MonkeyPatch.context() as patch:
                 patch.setattr(Checkpoints, "save", save_and_die)
-                train(job, run, resume=True, progress=KillAt(batches), checkpoint_seconds=0.0)
+                train(job, run, resume=True, progress=progress, checkpoint_seconds=0.0)
         assert not RunLayout(run).contract.exists()
         train(job, run, resume=True)
     assert [record["step"] for record in figures(run)] == [2, 4, 6]
@@ -121,29 +117,26 @@ def test_more_steps_continue_the_training_and_its_records(in_steps, tmp_path):
 
 
 def test_resumed_equals_uninterrupted(finished, tmp_path):
-    """Killed by SIGKILL in its first epoch, inside the next one, and after an epoch, whose end writes a checkpoint.
+    """Killed by SIGKILL within its first epoch, and started with the configuration that the uninterrupted run wrote.
 
-    The first process has as many threads as a user's.
+    The process has as many threads as a user's. `test_health.py` kills trainings after epochs.
     """
-    job, uninterrupted = finished
+    uninterrupted = finished[1]
+    options = tomllib.loads(RunLayout(uninterrupted).config.read_text())
     script = (
         "import json, sys; from pathlib import Path\n"
         "from seqembed.trainer.config.job import TrainJob; from seqembed.trainer.job import train\n"
         "train(TrainJob.from_options(json.loads(sys.argv[1])), Path(sys.argv[2]), checkpoint_seconds=0.0)"
     )
     killed = RunLayout(tmp_path / "killed")
-    words = [sys.executable, "-c", script, json.dumps(job.to_options()), str(killed.root)]
+    words = [sys.executable, "-c", script, json.dumps(options), str(killed.root)]
     process = subprocess.Popen(words, cwd=Path(__file__).parents[2], env=user_environment())
     while not (killed.checkpoints / "ckpt-3.index").exists():
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL and not killed.contract.exists()
-    for kill, checkpoint_seconds in (({"batches": 2}, 0.0), ({"epochs": 1}, 300.0)):
-        with pytest.raises(Killed):
-            train(job, killed.root, resume=True, progress=KillAt(**kill), checkpoint_seconds=checkpoint_seconds)
-        assert not killed.contract.exists()
-    train(job, killed.root, resume=True)
+    train(TrainJob.from_options(options), killed.root, resume=True)
     same_run(killed.root, uninterrupted)
 
 
@@ -166,7 +159,7 @@ def test_resuming_a_finished_run_changes_nothing(again):
     assert {path: path.stat().st_mtime_ns for path in layout.root.rglob("*") if path.is_file()} == before
 
 
-def test_more_epochs_continue_from_the_latest_weights(again):
+def test_more_epochs_continue_from_the_latest_weights(eager_steps, again):
     job, layout = again
     first = figures(layout.root)
     train(changed(job, epochs=4), layout.root, resume=True)

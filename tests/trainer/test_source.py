@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqembed.data.errors import InputError
@@ -77,6 +77,7 @@ def test_both_sides_together_hold_every_sequence_once(files):
     assert seen == {number: (length, None) for number, length in enumerate(LENGTHS) if length}
 
 
+@settings(max_examples=30)
 @given(st.lists(st.text(max_size=8), min_size=1, max_size=50, unique=True), st.floats(0, 0.99))
 def test_an_id_stays_on_its_side_whatever_the_other_data(ids, fraction):
     def block(names):
