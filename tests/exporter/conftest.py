@@ -1,6 +1,6 @@
 """Fixtures of the exporter's tests: rows, untrained encoders with random weights, and their export to a session."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from seqembed.data.sample_rows import write_sequences
 from seqembed.data.schema.schema import CategoricalField, Feature, SequenceSchema
 from seqembed.data.sequences import LengthPolicy, SequenceBlock
 from seqembed.exporter.bundle import assemble
+from seqembed.exporter.checks import parity
 from seqembed.exporter.checks.draws import as_block
 from seqembed.exporter.checks.reference import KerasReference
 from seqembed.exporter.keras.libraries import keras
@@ -51,17 +52,39 @@ def every_row_is_compared() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="package", autouse=True)
+def fewer_rows_are_compared() -> Iterator[None]:
+    """Check parity on a third of the sequences, a few steps longer than the longest row at most.
+
+    Every length up to that one is still there eight times, in all four ways of batching. A check on 300 sequences calls
+    ONNX Runtime 500 times, and the longest sequence, of 64 steps more, costs two fifths of the time that Keras runs.
+    The tests of the check itself (`test_parity.py`) and the complete job use all of them.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parity, "_MAX_SEQUENCES", 100)
+        patch.setattr(parity, "_STEPS_BEYOND", (1, 8))
+        yield
+
+
+@pytest.fixture
+def all_rows_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check parity on as many sequences as an export does, and as long ones."""
+    monkeypatch.setattr(parity, "_MAX_SEQUENCES", _MAX_SEQUENCES)
+    monkeypatch.setattr(parity, "_STEPS_BEYOND", _STEPS_BEYOND)
+
+
 @pytest.fixture
 def rounding_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out rows whose outputs rounding would change, as an export does."""
     monkeypatch.setattr(KerasReference, "rounding_noise", _ROUNDING_NOISE)
 
 
+_MAX_SEQUENCES, _STEPS_BEYOND = parity._MAX_SEQUENCES, parity._STEPS_BEYOND
 _ROUNDING_NOISE = KerasReference.rounding_noise
 
 
-def _no_noise(self: KerasReference, block: SequenceBlock, outputs: Mapping[str, np.ndarray], _: Any) -> Any:
-    return {name: np.zeros(block.num_sequences, np.float32) for name in outputs}
+def _no_noise(self: KerasReference, block: SequenceBlock, *_: Any) -> Any:
+    return {output.name: np.zeros(block.num_sequences, np.float32) for output in self.model.outputs}
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ pytestmark = pytest.mark.usefixtures("rounding_counts")
 class WithNorm(KerasReference):
     """Keras's embedding, its negative and its norm."""
 
-    def run(self, block: SequenceBlock) -> dict[str, NDArray[np.float32]]:
-        (embedding,) = super().run(block).values()
+    def _run(self, block: SequenceBlock, batches: Any) -> dict[str, NDArray[np.float32]]:
+        (embedding,) = super()._run(block, batches).values()
         return {"embedding": embedding, "negative": -embedding, "norm": np.linalg.norm(embedding, axis=1)}
 
 

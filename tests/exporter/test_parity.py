@@ -17,7 +17,7 @@ from seqembed.exporter.checks.reference import KerasReference
 from seqembed.exporter.keras.libraries import onnx
 from seqembed.runner.bundle.encoder import Encoder
 
-pytestmark = pytest.mark.usefixtures("rounding_counts")
+pytestmark = pytest.mark.usefixtures("rounding_counts", "all_rows_are_compared")
 
 
 def spoil(made: Any, change: Callable[[Any], None]) -> Encoder:
