@@ -78,7 +78,7 @@ def measure_parity(
             worst case.
     """
     random, model = np.random.default_rng(seed), reference.model
-    real = _affordable(real, random)
+    real = _affordable(real, random, _MAX_SEQUENCES, _MAX_STEPS)
     longest = max(1, int(real.lengths.max(initial=0)), profile.max_length)
     drawn = _draw(profile, longest, encoder.contract.schema.vocabularies, random)
     masked = [_with_masked_steps(join([real, drawn]), masked_steps, random)] if masked_steps else []
@@ -202,12 +202,7 @@ class _Worst:
         )
 
 
-def _affordable(
-    block: SequenceBlock,
-    random: np.random.Generator,
-    max_sequences: int = _MAX_SEQUENCES,
-    max_steps: int = _MAX_STEPS,
-) -> SequenceBlock:
+def _affordable(block: SequenceBlock, random: np.random.Generator, max_sequences: int, max_steps: int) -> SequenceBlock:
     """Return the shortest, the longest and as many other sequences as the limits of sequences and steps allow."""
     if not block.num_sequences:
         return block
