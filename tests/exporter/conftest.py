@@ -21,7 +21,7 @@ from seqembed.exporter.checks import parity
 from seqembed.exporter.checks.draws import as_block
 from seqembed.exporter.checks.reference import KerasReference
 from seqembed.exporter.keras.libraries import keras
-from seqembed.exporter.keras.model import EncoderModel, load_encoder
+from seqembed.exporter.keras.model import EncoderModel, as_encoder, load_encoder
 from seqembed.exporter.onnx.convert import convert
 from seqembed.exporter.onnx.structure import GraphStructure, check_structure
 from seqembed.runner.bundle.encoder import Encoder
@@ -169,7 +169,10 @@ def randomise() -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory, profile: SequenceProfile) -> Callable[..., Exported]:
-    """Return a function that saves a Keras model, loads and converts it, and opens it in ONNX Runtime."""
+    """Return a function that converts a Keras model and opens it in ONNX Runtime.
+
+    Saving the model and loading it, a sixth of the time, is left to tests of files, and to the command.
+    """
 
     def export(
         keras_model: Any,
@@ -177,10 +180,15 @@ def exported(tmp_path_factory: pytest.TempPathFactory, profile: SequenceProfile)
         fields: tuple[CategoricalField, ...] = (),
         profile: SequenceProfile = profile,
         frame: int = 1,
+        from_file: bool = False,
     ) -> Exported:
-        path = tmp_path_factory.mktemp("model") / "encoder.keras"
-        keras_model.save(path)
-        model = replace(load_encoder(path, frame), fill=np.array(profile.mean, np.float32))
+        if from_file:
+            path = tmp_path_factory.mktemp("model") / "encoder.keras"
+            keras_model.save(path)
+            loaded = load_encoder(path, frame)
+        else:
+            loaded = as_encoder(keras_model, "model", frame)
+        model = replace(loaded, fill=np.array(profile.mean, np.float32))
         converted = convert(model, opset)
         graph = converted.graph
         structure = check_structure(
@@ -223,7 +231,7 @@ def write_run(rows: SequenceBlock, profile: SequenceProfile) -> Callable[[Path, 
         layout = RunLayout(root)
         root.mkdir(parents=True)
         keras_model.save(layout.encoder)
-        contract = contract_for(load_encoder(layout.encoder, frame), profile)
+        contract = contract_for(as_encoder(keras_model, "model", frame), profile)
         layout.contract.write_text(contract.to_json(), encoding="utf-8")
         write_sequences(layout.sample, rows, contract.schema)
         return layout

@@ -66,12 +66,5 @@ def test_every_opset(plain: Any, rows: SequenceBlock, profile: SequenceProfile, 
     assert measure_parity(plain.reference, encoder, rows, profile, tolerance=TOLERANCE, seed=1)
 
 
-def test_unused_steps_are_not_computed(encoder_of: Callable[..., Any], exported: Callable[..., Any]) -> None:
-    graph = exported(encoder_of(pooling="last")).graph.graph
-    (node,) = [node for node in graph.node if node.op_type == "LSTM"]
-    assert node.output[0] == ""
-    assert len(node.output) == 2
-
-
 def test_the_model_is_unchanged(plain: Any) -> None:
     assert not [layer.name for layer in plain.model.keras_model.layers if "call" in vars(layer)]
