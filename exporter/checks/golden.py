@@ -40,7 +40,7 @@ def golden_sequences(
     block = draw_sequences(profile, lengths, random, missing=missing, extreme=nowhere, vocabularies=vocabularies)
     if missing.any():
         block.values[block.offsets[:-1][missing], np.argmax(profile.missing_rate)] = np.nan  # at least one
-    noise = np.maximum.reduce(list(reference.rounding_noise(block, reference.run(block), random).values()))
+    noise = np.maximum.reduce(list(reference.rounding_noise(block, random).values()))
     best = noise.reshape(_CANDIDATES, num_golden).argmin(axis=0) * num_golden + np.arange(num_golden)
     batches = [pad(block, np.array([row])) for row in best]
     return tuple(_golden(encoder, batch) for batch in batches)

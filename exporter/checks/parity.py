@@ -1,12 +1,12 @@
 """Check that ONNX Runtime and Keras agree for all lengths, batch sizes and paddings."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seqembed.data.batching import SequenceBatch, pad
+from seqembed.data.batching import pad
 from seqembed.data.contract import MAX_TOLERANCE, Parity
 from seqembed.data.errors import QualityGateError
 from seqembed.data.outputs import EMBEDDING
@@ -78,7 +78,7 @@ def measure_parity(
             worst case.
     """
     random, model = np.random.default_rng(seed), reference.model
-    real = _affordable(real, random)
+    real = _affordable(real, random, _MAX_SEQUENCES, _MAX_STEPS)
     longest = max(1, int(real.lengths.max(initial=0)), profile.max_length)
     drawn = _draw(profile, longest, encoder.contract.schema.vocabularies, random)
     masked = [_with_masked_steps(join([real, drawn]), masked_steps, random)] if masked_steps else []
@@ -86,18 +86,17 @@ def measure_parity(
     expected = reference.run(block)
     for output, array in expected.items():
         _refuse_not_finite(output, array[: real.num_sequences], model.source)
-    noise = reference.rounding_noise(block, expected, random)
+    noise = reference.rounding_noise(block, random, expected)
     determined = _determined(noise, real.num_sequences, tolerance, model.source)
     comparable = np.flatnonzero(np.logical_or.reduce(list(determined.values())))
     worst, worst_absolute, alone = _Worst(), 0.0, 0.0
     for batching in BATCHINGS:
-        for batch in _batches(block, comparable, batching, random):
-            found = encoder.run(batch.values, batch.lengths, batch.categories)
-            for output, array in expected.items():
-                compared = determined[output][batch.rows]
-                absolute = np.abs(found[output] - array[batch.rows])[compared]
-                worst_absolute = max(worst_absolute, float(np.nan_to_num(absolute, nan=np.inf).max(initial=0)))
-                worst = worst.updated_with(batch, batching, output, array[batch.rows], found[output], compared)
+        found = _run(encoder, block, comparable, batching, random)
+        for output, array in expected.items():
+            rows = np.flatnonzero(determined[output])
+            absolute = np.abs(found[output][rows] - array[rows])
+            worst_absolute = max(worst_absolute, float(np.nan_to_num(absolute, nan=np.inf).max(initial=0)))
+            worst = worst.updated_with(block, rows, batching, output, array[rows], found[output][rows])
         alone = worst.difference if batching is BATCHINGS[0] else alone
     if not worst.difference <= tolerance:
         kind = _kind(worst.row, real.num_sequences, drawn.num_sequences)
@@ -176,38 +175,34 @@ class _Worst:
 
     def updated_with(
         self,
-        batch: SequenceBatch,
+        block: SequenceBlock,
+        rows: NDArray[np.int64],
         batching: Batching,
         output: str,
         expected: NDArray[np.float32],
         found: NDArray[np.float32],
-        compared: NDArray[np.bool_],
     ) -> "_Worst":
-        expected, found = expected.reshape(len(expected), -1), found.reshape(len(found), -1)
+        if not len(rows):
+            return self
+        expected, found = expected.reshape(len(rows), -1), found.reshape(len(rows), -1)
         relative = np.nan_to_num(np.abs(found - expected) / np.maximum(1.0, np.abs(expected)), nan=np.inf)
-        relative[~compared] = 0.0
-        row, dimension = np.unravel_index(int(relative.argmax()), relative.shape)
-        difference = float(relative[row, dimension])
+        index, dimension = np.unravel_index(int(relative.argmax()), relative.shape)
+        difference = float(relative[index, dimension])
         if difference <= self.difference:
             return self
         return _Worst(
             difference=difference,
-            row=int(batch.rows[row]),
-            length=int(batch.lengths[row]),
+            row=int(rows[index]),
+            length=int(block.lengths[rows[index]]),
             output=output,
             dimension=int(dimension),
-            expected=float(expected[row, dimension]),
-            found=float(found[row, dimension]),
+            expected=float(expected[index, dimension]),
+            found=float(found[index, dimension]),
             batching=batching,
         )
 
 
-def _affordable(
-    block: SequenceBlock,
-    random: np.random.Generator,
-    max_sequences: int = _MAX_SEQUENCES,
-    max_steps: int = _MAX_STEPS,
-) -> SequenceBlock:
+def _affordable(block: SequenceBlock, random: np.random.Generator, max_sequences: int, max_steps: int) -> SequenceBlock:
     """Return the shortest, the longest and as many other sequences as the limits of sequences and steps allow."""
     if not block.num_sequences:
         return block
@@ -250,9 +245,22 @@ def _refuse_not_finite(output: str, expected: NDArray[np.float32], source: str) 
         )
 
 
-def _batches(
-    block: SequenceBlock, rows: NDArray[np.int64], batching: Batching, random: np.random.Generator
-) -> Iterator[SequenceBatch]:
+def _run(
+    encoder: Encoder,
+    block: SequenceBlock,
+    rows: NDArray[np.int64],
+    batching: Batching,
+    random: np.random.Generator,
+) -> dict[str, NDArray[np.float32]]:
+    """Return the outputs of an encoder for `rows` of a block, batched in random order.
+
+    Returns:
+        Each output by name: float32 (sequences of the block, width) or (sequences of the block); NaN in other rows.
+    """
+    arrays = {
+        output.name: np.full(output.shape(block.num_sequences), np.nan, np.float32)
+        for output in encoder.contract.outputs
+    }
     order = random.permutation(rows)
     for start in range(0, len(order), batching.batch_size):
         chosen = order[start : start + batching.batch_size]
@@ -261,4 +269,6 @@ def _batches(
         padding = np.arange(time) >= batch.lengths[:, None]  # (batch, time)
         batch.values[padding] = batching.garbage
         batch.categories[padding] = batching.garbage_id
-        yield batch
+        for name, found in encoder.run(batch.values, batch.lengths, batch.categories).items():
+            arrays[name][batch.rows] = found
+    return arrays

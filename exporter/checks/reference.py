@@ -1,14 +1,14 @@
 """Reference embeddings: Keras applied to each sequence without padding."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seqembed.data.batching import pad
+from seqembed.data.batching import SequenceBatch, pad
 from seqembed.data.errors import BundleError
 from seqembed.data.sequences import SequenceBlock
 from seqembed.exporter.keras.libraries import tf
@@ -56,18 +56,17 @@ class KerasReference:
         Raises:
             BundleError: Keras fails on a sequence of some length.
         """
+        return self._run(block, _batches_of_one_length(block))
+
+    def _run(self, block: SequenceBlock, batches: Iterable[SequenceBatch]) -> dict[str, NDArray[np.float32]]:
         arrays = {output.name: np.empty(output.shape(block.num_sequences), np.float32) for output in self.model.outputs}
-        for length in np.unique(block.lengths):
-            rows = np.flatnonzero(block.lengths == length)
-            size = max(1, min(_BATCH_SIZE, _MAX_STEPS // int(length)))
-            for start in range(0, len(rows), size):
-                batch = pad(block, rows[start : start + size])
-                inputs = {"values": batch.values, "categories": batch.categories, "lengths": batch.lengths}
-                if not self.model.handles_padding:
-                    inputs["values"] = np.where(np.isnan(batch.values), self.model.fill, batch.values)
-                found = self._one_batch([inputs[name] for name in self.model.interface], int(length))
-                for name, array in found.items():
-                    arrays[name][batch.rows] = array
+        for batch in batches:
+            inputs = {"values": batch.values, "categories": batch.categories, "lengths": batch.lengths}
+            if not self.model.handles_padding:
+                inputs["values"] = np.where(np.isnan(batch.values), self.model.fill, batch.values)
+            found = self._one_batch([inputs[name] for name in self.model.interface], int(batch.lengths.max()))
+            for name, array in found.items():
+                arrays[name][batch.rows] = array
         return arrays
 
     def _one_batch(self, inputs: list[NDArray[Any]], length: int) -> dict[str, NDArray[np.float32]]:
@@ -84,7 +83,10 @@ class KerasReference:
         return found
 
     def rounding_noise(
-        self, block: SequenceBlock, outputs: Mapping[str, NDArray[np.float32]], random: np.random.Generator
+        self,
+        block: SequenceBlock,
+        random: np.random.Generator,
+        outputs: Mapping[str, NDArray[np.float32]] | None = None,
     ) -> dict[str, NDArray[np.float32]]:
         """Return the change of each output, over max(1, |output|), when each weight changes by its last bit.
 
@@ -92,10 +94,14 @@ class KerasReference:
         the embedding differs, and Keras then differs between machines. Weights are changed rather than inputs, whose
         last bit is large where a feature's mean is large compared with its deviation.
 
+        A model that takes lengths is called on padded batches, before and after: a recurrent layer costs as much as
+        the longest sequence of each batch has steps, and there are a tenth as many of these as with one batch per
+        length.
+
         Args:
             block: Sequences of at least one step.
-            outputs: Outputs of `run`.
             random: Chooses which weights go up and which go down, in each of a few trials.
+            outputs: Outputs of `run`, where they are known; only a model without a lengths input needs them.
 
         Returns:
             Each output by name: float32 (sequences), the maximum over trials and dimensions; infinite where one is not
@@ -103,13 +109,16 @@ class KerasReference:
         """
         variables = self.model.weights
         weights = [variable.numpy() for variable in variables]
+        batches = list((_padded_batches if self.model.handles_padding else _batches_of_one_length)(block))
+        if outputs is None or self.model.handles_padding:
+            outputs = self._run(block, batches)
         noise = {name: np.zeros(block.num_sequences, np.float32) for name in outputs}
         for _ in range(_TRIALS):
             try:
                 for variable, weight in zip(variables, weights, strict=True):
                     up_or_down = np.where(random.random(weight.shape) < 0.5, np.inf, -np.inf)
                     variable.assign(np.nextafter(weight, up_or_down.astype(weight.dtype)))
-                nudged = self.run(block)
+                nudged = self._run(block, batches)
             finally:
                 for variable, weight in zip(variables, weights, strict=True):
                     variable.assign(weight)
@@ -119,3 +128,21 @@ class KerasReference:
                 moved = np.nan_to_num(moved, nan=np.inf).reshape(block.num_sequences, -1)
                 noise[name] = np.maximum(noise[name], moved.max(axis=1))
         return noise
+
+
+def _batches_of_one_length(block: SequenceBlock) -> Iterator[SequenceBatch]:
+    """Yield batches without padding."""
+    for length in np.unique(block.lengths):
+        rows = np.flatnonzero(block.lengths == length)
+        size = max(1, min(_BATCH_SIZE, _MAX_STEPS // int(length)))
+        for start in range(0, len(rows), size):
+            yield pad(block, rows[start : start + size])
+
+
+def _padded_batches(block: SequenceBlock) -> Iterator[SequenceBatch]:
+    """Yield batches of similar length, the longest first."""
+    rows, start = np.argsort(-block.lengths, kind="stable"), 0
+    while start < len(rows):
+        size = max(1, min(_BATCH_SIZE, _MAX_STEPS // int(block.lengths[rows[start]])))
+        yield pad(block, rows[start : start + size])
+        start += size

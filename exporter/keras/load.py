@@ -32,7 +32,7 @@ def load_keras(path: Path) -> Any:
     return model
 
 
-def refuse_other_precision(model: Any, path: Path) -> None:
+def refuse_other_precision(model: Any, source: str) -> None:
     """Check that every layer of a model computes in float32.
 
     Raises:
@@ -46,9 +46,9 @@ def refuse_other_precision(model: Any, path: Path) -> None:
         other = sorted(kind for kind in kinds if "float" in str(kind) and kind != "float32")
         if other:
             raise BundleError(
-                f"{path}: layer {layer.name!r} computes in {other[0]}; only float32 can be exported. Rebuild the model "
-                "after keras.config.set_dtype_policy('float32'), with inputs and casts of dtype 'float32', and cast "
-                "its weights: new.set_weights([weight.astype('float32') for weight in old.get_weights()])."
+                f"{source}: layer {layer.name!r} computes in {other[0]}; only float32 can be exported. Rebuild the "
+                "model after keras.config.set_dtype_policy('float32'), with inputs and casts of dtype 'float32', and "
+                "cast its weights: new.set_weights([weight.astype('float32') for weight in old.get_weights()])."
             )
 
 

@@ -132,18 +132,31 @@ def load_encoder(path: Path, frame: int = 1) -> EncoderModel:
             not those of an encoder.
     """
     refuse_unsupported(read_config(path), str(path), frame)
-    model = load_keras(path)
+    return as_encoder(load_keras(path), str(path), frame)
+
+
+def as_encoder(model: Any, source: str, frame: int = 1) -> EncoderModel:
+    """Return a Keras model behind the interface of an encoder.
+
+    Args:
+        model: The Keras model.
+        source: Its file, for messages.
+        frame: Consecutive steps that its recurrent layers read as one.
+
+    Raises:
+        BundleError: The model's inputs and outputs are not those of an encoder.
+    """
     outputs = list(model.outputs)
-    values, categories, lengths = _inputs(model, path)
+    values, categories, lengths = _inputs(model, source)
     if len(outputs) != 1 or len(outputs[0].shape) != 2 or outputs[0].shape[1] is None:
         raise BundleError(
-            f"{path}: the model returns {_shapes(outputs)}; an encoder returns one (batch, embedding_dim) tensor. "
+            f"{source}: the model returns {_shapes(outputs)}; an encoder returns one (batch, embedding_dim) tensor. "
             "Export the encoder alone, without its decoder."
         )
-    refuse_other_precision(model, path)
+    refuse_other_precision(model, source)
     return EncoderModel(
         keras_model=model,
-        source=str(path),
+        source=source,
         num_features=0 if values is None else values.shape[2],
         embedding_dim=outputs[0].shape[1],
         values_input=None if values is None else values.name,
@@ -154,7 +167,7 @@ def load_encoder(path: Path, frame: int = 1) -> EncoderModel:
     )
 
 
-def _inputs(model: Any, path: Path) -> tuple[Any, Any, Any]:
+def _inputs(model: Any, source: str) -> tuple[Any, Any, Any]:
     """Return the symbolic values, categories and lengths inputs of a model, each None if there is none.
 
     Raises:
@@ -166,7 +179,7 @@ def _inputs(model: Any, path: Path) -> tuple[Any, Any, Any]:
     lengths = [tensor for tensor in model.inputs if len(tensor.shape) == 1]
     if not steps or max(len(values), len(lengths)) > 1 or len(steps) + len(lengths) != len(model.inputs):
         raise BundleError(
-            f"{path}: the model takes {_shapes(model.inputs)}; an encoder takes one (batch, time, features) tensor, "
+            f"{source}: the model takes {_shapes(model.inputs)}; an encoder takes one (batch, time, features) tensor, "
             f"at most one of integers named {_CATEGORIES!r}, (batch, time, fields), and at most one of lengths, "
             "(batch)."
         )
@@ -174,7 +187,7 @@ def _inputs(model: Any, path: Path) -> tuple[Any, Any, Any]:
         _, time, width = tensor.shape
         if time is not None or width is None:
             raise BundleError(
-                f"{path}: the model takes {_shapes([tensor])}; the number of steps must be None and that of features "
+                f"{source}: the model takes {_shapes([tensor])}; the number of steps must be None and that of features "
                 "fixed. Rebuild the model on keras.Input((None, features)) and set its weights."
             )
     return next(iter(values), None), next(iter(categories), None), next(iter(lengths), None)

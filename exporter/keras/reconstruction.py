@@ -118,7 +118,7 @@ def load_reconstruction(path: Path, encoder: Any, contract: ModelContract) -> Re
         )
     refuse_unsupported(config, str(path), contract.frame, DECODING)
     autoencoder = load_keras(path)
-    refuse_other_precision(autoencoder, path)
+    refuse_other_precision(autoencoder, str(path))
     inner = autoencoder.get_layer(_ENCODER)
     if not _have_equal_weights(inner, encoder):
         raise BundleError(

@@ -1,6 +1,6 @@
 """Fixtures of the exporter's tests: rows, untrained encoders with random weights, and their export to a session."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from seqembed.data.sample_rows import write_sequences
 from seqembed.data.schema.schema import CategoricalField, Feature, SequenceSchema
 from seqembed.data.sequences import LengthPolicy, SequenceBlock
 from seqembed.exporter.bundle import assemble
+from seqembed.exporter.checks import parity
 from seqembed.exporter.checks.draws import as_block
 from seqembed.exporter.checks.reference import KerasReference
 from seqembed.exporter.keras.libraries import keras
-from seqembed.exporter.keras.model import EncoderModel, load_encoder
+from seqembed.exporter.keras.model import EncoderModel, as_encoder, load_encoder
 from seqembed.exporter.onnx.convert import convert
 from seqembed.exporter.onnx.structure import GraphStructure, check_structure
 from seqembed.runner.bundle.encoder import Encoder
@@ -51,17 +52,39 @@ def every_row_is_compared() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="package", autouse=True)
+def fewer_rows_are_compared() -> Iterator[None]:
+    """Check parity on a third of the sequences, a few steps longer than the longest row at most.
+
+    Every length up to that one is still there eight times, in all four ways of batching. A check on 300 sequences calls
+    ONNX Runtime 500 times, and the longest sequence, of 64 steps more, costs two fifths of the time that Keras runs.
+    The tests of the check itself (`test_parity.py`) and the complete job use all of them.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parity, "_MAX_SEQUENCES", 100)
+        patch.setattr(parity, "_STEPS_BEYOND", (1, 8))
+        yield
+
+
+@pytest.fixture
+def all_rows_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check parity on as many sequences as an export does, and as long ones."""
+    monkeypatch.setattr(parity, "_MAX_SEQUENCES", _MAX_SEQUENCES)
+    monkeypatch.setattr(parity, "_STEPS_BEYOND", _STEPS_BEYOND)
+
+
 @pytest.fixture
 def rounding_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out rows whose outputs rounding would change, as an export does."""
     monkeypatch.setattr(KerasReference, "rounding_noise", _ROUNDING_NOISE)
 
 
+_MAX_SEQUENCES, _STEPS_BEYOND = parity._MAX_SEQUENCES, parity._STEPS_BEYOND
 _ROUNDING_NOISE = KerasReference.rounding_noise
 
 
-def _no_noise(self: KerasReference, block: SequenceBlock, outputs: Mapping[str, np.ndarray], _: Any) -> Any:
-    return {name: np.zeros(block.num_sequences, np.float32) for name in outputs}
+def _no_noise(self: KerasReference, block: SequenceBlock, *_: Any) -> Any:
+    return {output.name: np.zeros(block.num_sequences, np.float32) for output in self.model.outputs}
 
 
 @dataclass(frozen=True)
@@ -146,7 +169,10 @@ def randomise() -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory, profile: SequenceProfile) -> Callable[..., Exported]:
-    """Return a function that saves a Keras model, loads and converts it, and opens it in ONNX Runtime."""
+    """Return a function that converts a Keras model and opens it in ONNX Runtime.
+
+    Saving the model and loading it, a sixth of the time, is left to tests of files, and to the command.
+    """
 
     def export(
         keras_model: Any,
@@ -154,10 +180,15 @@ def exported(tmp_path_factory: pytest.TempPathFactory, profile: SequenceProfile)
         fields: tuple[CategoricalField, ...] = (),
         profile: SequenceProfile = profile,
         frame: int = 1,
+        from_file: bool = False,
     ) -> Exported:
-        path = tmp_path_factory.mktemp("model") / "encoder.keras"
-        keras_model.save(path)
-        model = replace(load_encoder(path, frame), fill=np.array(profile.mean, np.float32))
+        if from_file:
+            path = tmp_path_factory.mktemp("model") / "encoder.keras"
+            keras_model.save(path)
+            loaded = load_encoder(path, frame)
+        else:
+            loaded = as_encoder(keras_model, "model", frame)
+        model = replace(loaded, fill=np.array(profile.mean, np.float32))
         converted = convert(model, opset)
         graph = converted.graph
         structure = check_structure(
@@ -200,7 +231,7 @@ def write_run(rows: SequenceBlock, profile: SequenceProfile) -> Callable[[Path, 
         layout = RunLayout(root)
         root.mkdir(parents=True)
         keras_model.save(layout.encoder)
-        contract = contract_for(load_encoder(layout.encoder, frame), profile)
+        contract = contract_for(as_encoder(keras_model, "model", frame), profile)
         layout.contract.write_text(contract.to_json(), encoding="utf-8")
         write_sequences(layout.sample, rows, contract.schema)
         return layout

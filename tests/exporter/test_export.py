@@ -90,12 +90,6 @@ def test_any_onnx_client_can_read_it(bundle: tuple[Path, Result]) -> None:
     assert model.producer_name == "seqembed"
 
 
-def test_exporting_twice_gives_the_same_contract(bundle: tuple[Path, Result], run: RunLayout, tmp_path: Path) -> None:
-    out = tmp_path / "again.onnx"
-    assert seqembed("export", run.root, "--out", out).exit_code == 0
-    assert Encoder.open(out).contract.to_json() == Encoder.open(bundle[0]).contract.to_json()
-
-
 def test_an_older_bundle_is_kept_if_a_check_fails(bundle: tuple[Path, Result], run: RunLayout, tmp_path: Path) -> None:
     out = Path(shutil.copy(bundle[0], tmp_path / "encoder.onnx"))
     before = out.read_bytes()
@@ -104,13 +98,6 @@ def test_an_older_bundle_is_kept_if_a_check_fails(bundle: tuple[Path, Result], r
     assert "Nothing was written" in result.output
     assert out.read_bytes() == before
     assert names_in(tmp_path) == ["encoder.onnx"]
-
-
-def test_an_older_bundle_is_replaced(bundle: tuple[Path, Result], run: RunLayout, tmp_path: Path) -> None:
-    out = Path(shutil.copy(bundle[0], tmp_path / "encoder.onnx"))
-    assert seqembed("export", run.root, "--out", out, "--opset", 15).exit_code == 0
-    assert onnx.load(out).opset_import[0].version == 15
-    assert names_in(tmp_path) == ["encoder.md", "encoder.onnx"]
 
 
 def test_a_bundle_that_does_not_replay_is_not_published(bundle: tuple[Path, Result], tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ from seqembed.exporter.bundle import assemble
 from seqembed.exporter.checks.draws import as_block, with_masked_steps
 from seqembed.exporter.checks.parity import measure_parity
 from seqembed.exporter.keras.libraries import keras, tf
+from seqembed.exporter.keras.model import EncoderModel
 from seqembed.exporter.onnx.quantise import quantise
 from seqembed.exporter.onnx.structure import check_structure
 from seqembed.runner.bundle.encoder import Encoder
 
-pytestmark = pytest.mark.usefixtures("rounding_counts")
 layers, ops = keras.layers, keras.ops
 
 
@@ -107,8 +107,6 @@ def directions_kept_apart(values: Any) -> Any:
 # Each form is one conversion, which costs as much as several of its layers: layers stand beside each other in them.
 FORMS = {
     "cells, both ways": lambda: masked(
-        layers.LSTM(4),
-        layers.GRU(4),
         layers.GRU(4, reset_after=False),
         layers.LSTM(4, go_backwards=True),
         both(layers.LSTM(4)),
@@ -116,7 +114,7 @@ FORMS = {
     ),
     "stacked": lambda: stack(layers.Masking(), steps(), layers.Dropout(0.5), steps(layers.GRU), layers.LSTM(3)),
     "stacked both ways, and backwards into forwards": lambda: masked(
-        in_turn(both(steps()), both(steps(layers.GRU)), both(layers.LSTM(3))),
+        in_turn(both(steps(layers.GRU)), both(layers.LSTM(3))),
         in_turn(steps(go_backwards=True), layers.GRU(4)),
     ),
     "outputs of every step, pooled": lambda: masked(
@@ -151,6 +149,10 @@ FORMS = {
 }
 
 
+# Where all steps of a row are masked it is NaN, which only the check of rounding leaves out.
+WITH_A_MEAN = {"outputs of every step, pooled", "directions kept apart, and a model in a model", "other layers"}
+
+
 # Keras warns that max pooling drops the mask, which is compared here.
 @pytest.mark.filterwarnings("ignore:Layer .*was passed an input with a mask:UserWarning")
 @pytest.mark.parametrize("form", FORMS)
@@ -160,16 +162,24 @@ def test_steps_that_equal_the_mask_value_are_skipped_as_keras_skips_them(
     randomise: Callable[..., Any],
     rows: SequenceBlock,
     profile: SequenceProfile,
+    request: pytest.FixtureRequest,
 ) -> None:
     """`measure_parity` compares rows with masked steps at every position; the next tests show that it sees them."""
-    made = exported(randomise(FORMS[form]()))
+    if form in WITH_A_MEAN:
+        request.getfixturevalue("rounding_counts")
+    made = exported(randomise(FORMS[form]()), from_file=form == "mask values")
     masked_steps = made.masked_steps or [np.zeros(3, np.float32)]
     parity = measure_parity(
         made.reference, made.encoder, rows, profile, tolerance=1e-5, seed=1, masked_steps=masked_steps
     )
-    assert parity.num_sequences > 60 + 300
+    assert parity.num_sequences > 60 + 100
     operators = {node.op_type for node in made.graph.graph.node}
     assert not operators & {"Loop", "Scan", "If"}
+
+
+def one_at_a_time(model: EncoderModel) -> Any:
+    """Return Keras as one traced function: called directly, a recurrent layer takes a second for each dozen rows."""
+    return tf.function(model.keras_model, input_signature=[tf.TensorSpec((1, None, 3), tf.float32)])
 
 
 def test_each_sequence_gets_the_vector_that_keras_gives_it_alone(
@@ -180,8 +190,7 @@ def test_each_sequence_gets_the_vector_that_keras_gives_it_alone(
     some = rows.take(np.arange(12))
     block = as_block(np.nan_to_num(some.values), some.lengths)
     block = with_masked_steps(block, made.masked_steps, np.random.default_rng(0))
-    # One traced function: called directly, a recurrent layer of Keras takes a second for each dozen sequences.
-    call = tf.function(made.model.keras_model, input_signature=[tf.TensorSpec((1, None, 3), tf.float32)])
+    call = one_at_a_time(made.model)
     sequences = np.split(block.values, block.offsets[1:-1])
     wanted = np.concatenate([ops.convert_to_numpy(call(sequence[None])) for sequence in sequences])
     for size in (1, 7, block.num_sequences):
@@ -236,7 +245,8 @@ def by_number(exported: Callable[..., Any], randomise: Callable[..., Any]) -> tu
     made = exported(randomise(beside(*BY_NUMBER.values())))
     values = np.random.default_rng(2).normal(size=(3, 21, 3)).astype(np.float32)
     lengths = np.array([21, 17, 4], np.int32)
-    wanted = [made.model.keras_model(row[None, :length])[0] for row, length in zip(values, lengths, strict=True)]
+    call = one_at_a_time(made.model)
+    wanted = [call(row[None, :length])[0] for row, length in zip(values, lengths, strict=True)]
     return np.stack(wanted), made.encoder.embed(values, lengths)
 
 

@@ -30,8 +30,8 @@ pytestmark = pytest.mark.usefixtures("rounding_counts")
 class WithNorm(KerasReference):
     """Keras's embedding, its negative and its norm."""
 
-    def run(self, block: SequenceBlock) -> dict[str, NDArray[np.float32]]:
-        (embedding,) = super().run(block).values()
+    def _run(self, block: SequenceBlock, batches: Any) -> dict[str, NDArray[np.float32]]:
+        (embedding,) = super()._run(block, batches).values()
         return {"embedding": embedding, "negative": -embedding, "norm": np.linalg.norm(embedding, axis=1)}
 
 
@@ -39,6 +39,12 @@ class WithNorm(KerasReference):
 def made(exported: Callable[..., Any], randomise: Callable[..., Any], profile: SequenceProfile) -> Any:
     config = resolved(units=16, embedding_dim=12, channels="values", normalization="dataset")
     return exported(randomise(build_encoder(config, profile), scale=0.1))
+
+
+@pytest.fixture(scope="module")
+def reference(made: Any) -> WithNorm:
+    """Return the reference of all tests, traced once."""
+    return WithNorm(made.model)
 
 
 def encoder_with(made: Any, graph: Any, factor: dict[str, float], precision: str = "fp32") -> Encoder:
@@ -68,11 +74,16 @@ def encoder_with(made: Any, graph: Any, factor: dict[str, float], precision: str
     ("factor", "wrong"), [({}, None), ({"norm": 1.001}, r"norm\[0\]"), ({"negative": 1.001}, r"negative\[\d+\]")]
 )
 def test_parity_is_checked_for_every_output(
-    made: Any, rows: SequenceBlock, profile: SequenceProfile, factor: dict[str, float], wrong: str | None
+    made: Any,
+    reference: WithNorm,
+    rows: SequenceBlock,
+    profile: SequenceProfile,
+    factor: dict[str, float],
+    wrong: str | None,
 ) -> None:
     def parity() -> float:
         encoder = encoder_with(made, made.graph, factor)
-        return measure_parity(WithNorm(made.model), encoder, rows, profile, tolerance=1e-5, seed=1).max_difference
+        return measure_parity(reference, encoder, rows, profile, tolerance=1e-5, seed=1).max_difference
 
     if wrong is None:
         assert parity() < 1e-5
@@ -83,11 +94,16 @@ def test_parity_is_checked_for_every_output(
 
 @pytest.mark.parametrize(("factor", "passes"), [({}, True), ({"norm": 1.1}, False), ({"negative": -1.0}, False)])
 def test_int8_is_checked_for_every_output(
-    made: Any, rows: SequenceBlock, profile: SequenceProfile, factor: dict[str, float], passes: bool
+    made: Any,
+    reference: WithNorm,
+    rows: SequenceBlock,
+    profile: SequenceProfile,
+    factor: dict[str, float],
+    passes: bool,
 ) -> None:
     fp32 = encoder_with(made, made.graph, {})
     int8 = encoder_with(made, quantise(made.graph), factor, precision="int8")
-    golden = golden_sequences(WithNorm(made.model), int8, profile, seed=1)
+    golden = golden_sequences(reference, int8, profile, seed=1)
     assert [sorted(sequence.outputs) for sequence in golden] == [["embedding", "negative", "norm"]] * len(golden)
     if passes:
         measured = measure_quantisation(fp32, int8, rows, golden, source="model")

@@ -11,13 +11,15 @@ from seqembed.data.errors import QualityGateError
 from seqembed.data.profile import SequenceProfile
 from seqembed.data.sequences import SequenceBlock
 from seqembed.exporter.bundle import assemble
+from seqembed.exporter.checks import parity as module
 from seqembed.exporter.checks.draws import as_block
 from seqembed.exporter.checks.parity import measure_parity
 from seqembed.exporter.checks.reference import KerasReference
-from seqembed.exporter.keras.libraries import onnx
+from seqembed.exporter.keras.libraries import keras, onnx
+from seqembed.exporter.keras.model import as_encoder
 from seqembed.runner.bundle.encoder import Encoder
 
-pytestmark = pytest.mark.usefixtures("rounding_counts")
+pytestmark = pytest.mark.usefixtures("rounding_counts", "all_rows_are_compared")
 
 
 def spoil(made: Any, change: Callable[[Any], None]) -> Encoder:
@@ -105,19 +107,61 @@ def test_lengths_from_one_to_the_longest_and_some_longer_are_checked(
     assert parity.num_sequences > parity.num_real == rows.num_sequences
 
 
-def test_many_long_sequences_stay_within_the_limit(plain: Any, profile: SequenceProfile) -> None:
-    lengths = np.full(400, 250)
-    lengths[7], lengths[9] = 2, 400
+def test_many_long_sequences_stay_within_the_limit(
+    plain: Any, profile: SequenceProfile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MAX_STEPS", 2_500)  # of 25,000, which Keras takes seconds for
+    lengths = np.full(400, 25)
+    lengths[7], lengths[9] = 2, 40
     values = np.random.default_rng(0).normal(size=(lengths.sum(), 3)).astype(np.float32)
     parity = measure_parity(plain.reference, plain.encoder, as_block(values, lengths), profile, tolerance=1e-5, seed=1)
-    assert 90 <= parity.num_real <= 110  # 25,000 steps' worth, the longest and the shortest among them
+    assert 90 <= parity.num_real <= 110  # 2,500 steps' worth, the longest and the shortest among them
+
+
+@pytest.fixture
+def steps_of_batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list to which the number of steps of each batch for Keras is added."""
+    lengths: list[int] = []
+    one_batch = KerasReference._one_batch
+
+    def recorded(self: KerasReference, inputs: Any, length: int) -> Any:
+        lengths.append(length)
+        return one_batch(self, inputs, length)
+
+    monkeypatch.setattr(KerasReference, "_one_batch", recorded)
+    return lengths
+
+
+def test_rounding_noise_in_padded_batches_is_that_of_each_sequence_alone(
+    encoder_of: Callable[..., Any], rows: SequenceBlock, steps_of_batches: list[int]
+) -> None:
+    reference = KerasReference(as_encoder(encoder_of(activation="relu", bidirectional=False), "model"))
+    noise = reference.rounding_noise(rows, np.random.default_rng(5))["embedding"]
+    assert steps_of_batches == [12] * 3  # once as it is, and twice with other weights
+    some = range(0, 60, 5)
+    alone = [reference.rounding_noise(rows.slice(row, row + 1), np.random.default_rng(5)) for row in some]
+    expected = np.concatenate([one["embedding"] for one in alone])
+    assert expected.max() > 1e-7
+    np.testing.assert_allclose(noise[some], expected, rtol=0.5, atol=2e-7)
+
+
+def test_rounding_noise_of_a_model_that_reads_the_padding_is_measured_without(
+    rows: SequenceBlock, steps_of_batches: list[int]
+) -> None:
+    model = as_encoder(keras.Sequential([keras.Input((None, 3)), keras.layers.LSTM(2)]), "model")
+    reference = KerasReference(replace(model, fill=np.zeros(3, np.float32)))
+    reference.rounding_noise(rows, np.random.default_rng(5), reference.run(rows))
+    assert steps_of_batches == [*range(1, 13)] * 3
 
 
 def test_many_exports_in_one_process_warn_of_no_retracing(
-    plain: Any, rows: SequenceBlock, caplog: pytest.LogCaptureFixture
+    rows: SequenceBlock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """TensorFlow warns of the fifth function of the same code, though each is traced once."""
+    layers = [keras.layers.Dense(2), keras.layers.GlobalMaxPooling1D()]  # whose tracing is cheap
+    model = as_encoder(keras.Sequential([keras.Input((None, 3)), *layers]), "model")
+    model = replace(model, fill=np.zeros(3, np.float32))
     with caplog.at_level("WARNING", "tensorflow"):
         for _ in range(6):
-            KerasReference(plain.model).run(rows.slice(0, 1))
+            KerasReference(model).run(rows.slice(0, 1))
     assert "retracing" not in caplog.text

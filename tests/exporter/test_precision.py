@@ -126,6 +126,7 @@ def test_evaluate_leaves_out_the_untrained_row(bundle: tuple[Path, str], run: Ru
 
 
 def test_exporting_twice_gives_the_same_contract(bundle: tuple[Path, str], run: RunLayout, tmp_path: Path) -> None:
+    """With what an fp32 export measures, too."""
     done("export", run.root, "--out", tmp_path / "again.onnx", "--precision", "int8")
     assert Encoder.open(tmp_path / "again.onnx").contract.to_json() == Encoder.open(bundle[0]).contract.to_json()
 

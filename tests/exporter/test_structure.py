@@ -116,15 +116,22 @@ def test_an_invalid_graph_is_refused(graph: Any) -> None:
         check(graph)
 
 
-@pytest.mark.parametrize(("options", "width"), [({}, 14), ({"bidirectional": False}, 7), ({"cell": "gru"}, 14)])
-def test_the_widest_recurrent_node_is_reported(
-    encoder_of: Callable[..., Any], exported: Callable[..., Any], options: dict[str, Any], width: int
-) -> None:
-    assert exported(encoder_of(**options)).structure.recurrent_width == width
+def test_the_widest_recurrent_node_is_reported(plain: Any, last: Any) -> None:
+    assert plain.structure.recurrent_width == 14  # both ways
+    assert last.structure.recurrent_width == 7
 
 
-def test_an_encoder_without_fields_has_no_nodes_for_the_padding_of_categories(
-    encoder_of: Callable[..., Any], exported: Callable[..., Any]
-) -> None:
-    found = exported(encoder_of(pooling="last")).structure
-    assert not {"CumSum", "LessOrEqual", "And", "ReduceSum", "ReduceMax"} & set(found.op_counts)
+@pytest.fixture(scope="module")
+def last(encoder_of: Callable[..., Any], exported: Callable[..., Any]) -> Any:
+    """Return the export of an encoder that uses no steps but the last."""
+    return exported(encoder_of(cell="gru", bidirectional=False, pooling="last"))
+
+
+def test_an_encoder_without_fields_has_no_nodes_for_the_padding_of_categories(last: Any) -> None:
+    assert not {"CumSum", "LessOrEqual", "And", "ReduceSum", "ReduceMax"} & set(last.structure.op_counts)
+
+
+def test_unused_steps_are_not_computed(last: Any) -> None:
+    (node,) = [node for node in last.graph.graph.node if node.op_type == "GRU"]
+    assert node.output[0] == ""
+    assert len(node.output) == 2
