@@ -92,6 +92,8 @@ def test_category_dropout_applies_only_in_training(payments):
                 assert (batch.category_targets[real] != UNKNOWN_ID).all()
                 found["seen"] += real.sum()
                 found["known"] += (batch.categories[real] == batch.category_targets[real]).sum()
+        for first, again in zip(source.batches(3), source.batches(3), strict=True):
+            np.testing.assert_array_equal(first.categories, again.categories, "an epoch is drawn from its number alone")
         share = 1 - found["known"] / found["seen"]
         assert share == 0 if validation else 0.03 < share < 0.07
 
