@@ -20,6 +20,7 @@ import pytest
 
 import seqembed
 from seqembed.data.config_file import COMMANDS
+from seqembed.data.keyword_types import ChosenInt, IntOrAuto
 from seqembed.exporter.api import ExportKeywords
 from seqembed.exporter.config import ExportConfig
 from seqembed.runner.api import EvaluateKeywords, InspectKeywords, RunKeywords
@@ -138,10 +139,11 @@ def test_functions_take_a_configuration_file_and_what_is_passed_wins(tiny: Tiny,
 def test_keywords_have_the_types_of_the_configuration(keywords: type, configurations: tuple[type, ...]) -> None:
     expected: dict[str, Any] = {}
     for configuration in configurations:
-        hints = typing.get_type_hints(configuration)
+        hints = typing.get_type_hints(configuration, include_extras=True)
         own = NAMED - ({"label"} if configuration in (DataConfig, DataOptions) else set())
         expected |= {field.name: hints[field.name] for field in fields(configuration) if field.name not in own}
-    expected = {name: Sequence[str] if kind == tuple[str, ...] else kind for name, kind in expected.items()}
+    for_callers = {tuple[str, ...]: Sequence[str], ChosenInt: IntOrAuto}
+    expected = {name: for_callers.get(kind, kind) for name, kind in expected.items()}
     assert typing.get_type_hints(keywords) == expected
 
 
@@ -152,7 +154,7 @@ def test_a_type_checker_knows_the_functions(tmp_path: Path) -> None:
         "vectors: NDArray[np.float32] = encoder.embed([np.zeros((3, 2))], on_bad_row='null')\n"
         "report: seqembed.RunReport = seqembed.run('a', model='m', out='o', keep=['label'], threads=2)\n"
         "plan: seqembed.RunPlan = seqembed.run(['a', 'b'], model='m', out='o', dry_run=True)\n"
-        "summary: seqembed.TrainSummary = seqembed.train('a', out='run', units=8, features=['x'])\n"
+        "summary: seqembed.TrainSummary = seqembed.train('a', out='run', units=8, kernels='auto', features=['x'])\n"
     )
     (tmp_path / "bad.py").write_text(
         "import seqembed\n"
