@@ -109,14 +109,15 @@ class Staging:
             vectors: Names of columns with vectors.
 
         Raises:
-            OutputError: The disk is full or not writable, or the file read back differs from what was written.
+            OutputError: The disk is full or not writable, the run has ended, or the file read back differs from what
+                was written.
         """
         storage, staged = self.storage, self.staged_name(name, attempt)
         with ExitStack() as stack:
             with storage.translated("write to"):
                 directory = posixpath.dirname(staged)
                 storage.refuse_link(directory)
-                storage.make_directory(directory)
+                storage.make_directory_of_run(directory, self.directory)
                 write_out = stack.enter_context(WriteOut(storage.at(staged))) if storage.is_local else None
                 guard = partial(storage.translated, "write to")
                 writer = PartWriter(storage.filesystem, storage.at(staged), schema, guard, write_out, vectors)

@@ -12,7 +12,7 @@ import json
 import os
 import posixpath
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -83,6 +83,33 @@ class Storage:
         """Create a directory; object stores have none."""
         if self.filesystem.type_name not in _OBJECT_STORES:
             self.filesystem.create_dir(self.at(name), recursive=True)
+
+    def make_directory_of_run(self, name: str, run: str) -> None:
+        """Create a directory below that of a run, which a local disk has to have: it goes with the end of the run.
+
+        A worker that outlives its run for a moment must not leave a directory that nobody removes.
+
+        Args:
+            name: The directory.
+            run: A directory above it.
+
+        Raises:
+            OutputError: The directory of the run is not there.
+        """
+        if not self.is_local:
+            self.make_directory(name)
+            return
+        try:
+            if not os.path.isdir(self.at(run)):
+                os.scandir(self.path).close()  # a network file system may remember for a while what was not there
+            for end in (index for index, letter in enumerate(f"{name}/") if letter == "/" and index > len(run)):
+                with suppress(FileExistsError):
+                    os.mkdir(self.at(name[:end]))
+        except FileNotFoundError:
+            raise OutputError(
+                f"{self.given}: {run} is not there: the run has ended, or the host of this worker does not share the "
+                "output directory with the one that started it. Name a directory that all hosts share, and run again."
+            ) from None
 
     def remove_empty(self, name: str) -> str:
         """Remove a local directory and its parents as long as they are empty; return the first that is not."""
