@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -115,6 +116,7 @@ class OutputDirectory:
             self._refuse_markers_of_others()
             self._clean()
             self.storage.make_directory(self.staging.directory)
+            self.staging = replace(self.staging, begun=True)
             if self.storage.exists(SUCCESS):
                 self.filesystem.delete_file(self.storage.at(SUCCESS))
                 self.storage.sync_directory("")

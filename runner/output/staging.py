@@ -88,10 +88,12 @@ class Staging:
     Attributes:
         storage: The output directory.
         run_id: Identifier of the run.
+        begun: Whether the run has made its directory, which goes with its end: no worker makes it again.
     """
 
     storage: Storage
     run_id: str
+    begun: bool = False
 
     @property
     def directory(self) -> str:
@@ -117,7 +119,7 @@ class Staging:
             with storage.translated("write to"):
                 directory = posixpath.dirname(staged)
                 storage.refuse_link(directory)
-                storage.make_directory_of_run(directory, self.directory)
+                storage.make_directory(directory, below=self.directory if self.begun else "")
                 write_out = stack.enter_context(WriteOut(storage.at(staged))) if storage.is_local else None
                 guard = partial(storage.translated, "write to")
                 writer = PartWriter(storage.filesystem, storage.at(staged), schema, guard, write_out, vectors)

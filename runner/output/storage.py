@@ -79,35 +79,29 @@ class Storage:
             size: int | None = self.filesystem.get_file_info(self.at(name)).size
         return size
 
-    def make_directory(self, name: str) -> None:
-        """Create a directory; object stores have none."""
-        if self.filesystem.type_name not in _OBJECT_STORES:
-            self.filesystem.create_dir(self.at(name), recursive=True)
-
-    def make_directory_of_run(self, name: str, run: str) -> None:
-        """Create a directory below that of a run, which a local disk has to have: it goes with the end of the run.
-
-        A worker that outlives its run for a moment must not leave a directory that nobody removes.
+    def make_directory(self, name: str, below: str = "") -> None:
+        """Create a directory; object stores have none.
 
         Args:
             name: The directory.
-            run: A directory above it.
+            below: A directory above it that has to be there, on a local disk; empty creates all.
 
         Raises:
-            OutputError: The directory of the run is not there.
+            OutputError: That directory is not there.
         """
-        if not self.is_local:
-            self.make_directory(name)
+        if not (below and self.is_local):
+            if self.filesystem.type_name not in _OBJECT_STORES:
+                self.filesystem.create_dir(self.at(name), recursive=True)
             return
         try:
-            if not os.path.isdir(self.at(run)):
+            if not os.path.isdir(self.at(below)):
                 os.scandir(self.path).close()  # a network file system may remember for a while what was not there
-            for end in (index for index, letter in enumerate(f"{name}/") if letter == "/" and index > len(run)):
+            for end in (index for index, letter in enumerate(f"{name}/") if letter == "/" and index > len(below)):
                 with suppress(FileExistsError):
                     os.mkdir(self.at(name[:end]))
         except FileNotFoundError:
             raise OutputError(
-                f"{self.given}: {run} is not there: the run has ended, or the host of this worker does not share the "
+                f"{self.given}: {below} is not there: the run has ended, or the host of this worker does not share the "
                 "output directory with the one that started it. Name a directory that all hosts share, and run again."
             ) from None
 
