@@ -368,13 +368,8 @@ def test_masked_steps_are_drawn_at_every_position() -> None:
 
 def test_the_structure_check_counts_nodes_that_skip_steps(exported: Callable[..., Any]) -> None:
     made = exported(stack(layers.Masking(), steps(), layers.LSTM(3)))
-    known = {
-        "num_features": 3,
-        "outputs": [ModelOutput("embedding", width=3)],
-        "num_recurrent": 2,
-        "opset": 17,
-        "source": "model",
-    }
+    outputs = [ModelOutput("embedding", width=3)]
+    known = {"num_features": 3, "outputs": outputs, "num_recurrent": 2, "opset": 17, "source": "model"}
     assert check_structure(made.graph, **known, num_masked=2).num_recurrent == 2
     with pytest.raises(BundleError, match="2 recurrent nodes of the converted graph skip masked steps, expect"):
         check_structure(made.graph, **known, num_masked=1)
